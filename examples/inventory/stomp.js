@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: MIT
+/**
+ * A small STOMP 1.2 client over WebSocket for browsers: one file, no dependencies.
+ *
+ *     const client = new StompClient("wss://shop.example/inventory-ws");
+ *     client.addEventListener("state", ({ detail }) => console.log(detail.state));
+ *     client.subscribe("/topic/inventory", (message) => console.log(message.body));
+ *     client.connect();
+ *
+ * It comes back by itself after a lost connection and subscribes again to everything. Bodies are
+ * text.
+ */
+
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+
+const LF = 10;
+const CR = 13;
+const NUL = 0;
+
+const ESCAPED = { "\\": "\\\\", "\r": "\\r", "\n": "\\n", ":": "\\c" };
+const UNESCAPED = { "\\\\": "\\", "\\r": "\r", "\\n": "\n", "\\c": ":" };
+
+const DEFAULTS = {
+  heartBeat: [10_000, 10_000], // ms: how often we can send, how often we want to receive
+  connectTimeout: 10_000, // ms from opening the socket to CONNECTED
+  answerTimeout: 10_000, // ms a `request` waits
+  reconnectBase: 500, // ms: the bound of the first wait; it doubles with every failure
+  reconnectCap: 10_000, // ms: no wait is longer
+  healthyAfter: 5_000, // ms online after which the waits start small again
+};
+
+/**
+ * What a promise is rejected with. `lost` is true if the connection ended first, so that nobody
+ * knows what became of the frame; otherwise the server said no.
+ */
+export class StompError extends Error {
+  constructor(message, { code = null, body = "", lost = false } = {}) {
+    super(message);
+    this.name = "StompError";
+    this.code = code;
+    this.body = body;
+    this.lost = lost;
+  }
+}
+
+const escapeHeader = (text) => String(text).replace(/[\\\r\n:]/g, (char) => ESCAPED[char]);
+
+function unescapeHeader(text) {
+  return text.replace(/\\[^]?/g, (sequence) => {
+    if (!(sequence in UNESCAPED)) throw new StompError(`Undefined escape ${sequence}`);
+    return UNESCAPED[sequence];
+  });
+}
+
+/** One frame as text. Headers whose value is `undefined` are left out. */
+export function encodeFrame(command, headers = {}, body = "") {
+  // CONNECT knows no escapes, for the sake of STOMP 1.0 servers.
+  const write = command === "CONNECT" ? String : escapeHeader;
+  let head = `${command}\n`;
+  for (const [name, value] of Object.entries(headers)) {
+    if (value !== undefined) head += `${write(name)}:${write(value)}\n`;
+  }
+  if (body) head += `content-length:${encoder.encode(body).length}\n`; // octets, not characters
+  return `${head}\n${body}\0`;
+}
+
+/** Cuts what arrives into frames: several in one WebSocket message, or one over several. */
+export class FrameDecoder {
+  #buffer = new Uint8Array(0);
+
+  /** Takes a text or binary message; returns the frames it ended: `{command, headers, body}`. */
+  push(data) {
+    const chunk = typeof data === "string" ? encoder.encode(data) : new Uint8Array(data);
+    const joined = new Uint8Array(this.#buffer.length + chunk.length);
+    joined.set(this.#buffer);
+    joined.set(chunk, this.#buffer.length);
+    this.#buffer = joined;
+    const frames = [];
+    for (let frame = this.#next(); frame; frame = this.#next()) frames.push(frame);
+    return frames;
+  }
+
+  #next() {
+    let at = 0;
+    while (this.#buffer[at] === LF || this.#buffer[at] === CR) at += 1; // heart-beats
+    const buffer = (this.#buffer = this.#buffer.subarray(at));
+
+    const lines = [];
+    let start = 0;
+    for (;;) {
+      const end = buffer.indexOf(LF, start);
+      if (end < 0) return null;
+      const line = buffer.subarray(start, buffer[end - 1] === CR ? end - 1 : end);
+      start = end + 1;
+      if (line.length === 0) break;
+      if (line.includes(NUL)) throw new StompError("NUL in the head of a frame");
+      lines.push(decoder.decode(line));
+    }
+
+    const command = lines.shift();
+    const read = command === "CONNECTED" ? String : unescapeHeader;
+    const headers = Object.create(null);
+    for (const line of lines) {
+      const colon = line.indexOf(":");
+      if (colon < 0) throw new StompError("Header without a colon");
+      const name = read(line.slice(0, colon));
+      if (!(name in headers)) headers[name] = read(line.slice(colon + 1)); // the first one counts
+    }
+
+    let end;
+    if (headers["content-length"] === undefined) {
+      end = buffer.indexOf(NUL, start);
+      if (end < 0) return null;
+    } else {
+      if (!/^\d+$/.test(headers["content-length"])) throw new StompError("Bad content-length");
+      end = start + Number(headers["content-length"]);
+      if (end >= buffer.length) return null;
+      if (buffer[end] !== NUL) throw new StompError("No NUL after the body");
+    }
+    this.#buffer = buffer.subarray(end + 1);
+    return { command, headers, body: decoder.decode(buffer.subarray(start, end)) };
+  }
+}
+
+/** Whether a connection that ended with this WebSocket close code is worth another try. */
+export function mayReconnect(code) {
+  if (code >= 4000) return code < 4500;
+  return [1001, 1005, 1006, 1011, 1012, 1013].includes(code);
+}
+
+/**
+ * The client.
+ *
+ * Events:
+ * - `state`, at every change; `detail.state` is
+ *   - `"connecting"`,
+ *   - `"online"`, with `again`: true from the second time on; everything is subscribed,
+ *   - `"offline"`, with `retryIn`: ms until the next try, or null if there will be none; `code` and
+ *     `reason` of the close.
+ * - `error`, when the server sent ERROR; `detail` is a `StompError`. The close follows.
+ */
+export class StompClient extends EventTarget {
+  /** One of `"connecting"`, `"online"`, `"offline"`. */
+  state = "offline";
+
+  #url;
+  #options;
+  #socket = null;
+  #decoder = null;
+  #subscriptions = new Map(); // id -> subscription, outlives connections
+  #answers = new Map(); // id -> {resolve, reject}, one connection only
+  #receipts = new Map(); // id -> {resolve, reject}, one connection only
+  #timers = new Set();
+  #beats = null;
+  #retry = null;
+  #failures = 0;
+  #onlineSince = null;
+  #wasOnline = false;
+  #wanted = false;
+  #lastId = 0;
+
+  constructor(url, options = {}) {
+    super();
+    this.#url = url;
+    this.#options = { ...DEFAULTS, ...options };
+  }
+
+  /** Connects now: for the first time, instead of the wait for the next try, or after giving up. */
+  connect() {
+    this.#wanted = true;
+    if (!this.#socket) this.#open();
+  }
+
+  /** Says DISCONNECT, waits shortly for its receipt, and stays offline. */
+  async close() {
+    this.#wanted = false;
+    clearTimeout(this.#retry);
+    if (this.state === "online") {
+      const patience = new Promise((resolve) => setTimeout(resolve, 2_000));
+      await Promise.race([this.#confirmed("DISCONNECT").catch(() => {}), patience]);
+    }
+    if (this.#socket) this.#drop(1000, "closed by the client", false);
+    else this.#setState("offline", { retryIn: null, code: 1000, reason: "" });
+  }
+
+  /**
+   * Calls `onMessage({headers, body})` for every MESSAGE, on this connection and later ones.
+   *
+   * The subscription's `ready` is a promise of the receipt on the current connection, null before
+   * the first.
+   */
+  subscribe(destination, onMessage, headers = {}) {
+    const id = `sub-${++this.#lastId}`;
+    const subscription = { id, destination, onMessage, headers, ready: null };
+    this.#subscriptions.set(id, subscription);
+    if (this.state === "online") this.#announce(subscription);
+    return subscription;
+  }
+
+  unsubscribe({ id }) {
+    if (this.#subscriptions.delete(id) && this.state === "online") {
+      this.#transmit("UNSUBSCRIBE", { id });
+    }
+  }
+
+  /** Subscribes, resolves with the first message, and unsubscribes. */
+  request(destination, headers = {}) {
+    if (this.state !== "online") return Promise.reject(new StompError("Not connected"));
+    const id = `ask-${++this.#lastId}`;
+    const answer = this.#promise(this.#answers, id);
+    const fail = (error) => {
+      this.#answers.get(id)?.reject(error);
+      this.#answers.delete(id);
+    };
+    this.#confirmed("SUBSCRIBE", { ...headers, id, destination, ack: "auto" }).catch(fail);
+    this.#after(this.#options.answerTimeout, () => {
+      if (!this.#answers.has(id)) return;
+      fail(new StompError(`No answer from ${destination}`));
+      this.#transmit("UNSUBSCRIBE", { id });
+    });
+    return answer;
+  }
+
+  /**
+   * Sends; resolves with the server's receipt. Rejects if the server refuses the message, in an
+   * ERROR or in a MESSAGE that names the receipt, or if the connection ends before.
+   */
+  send(destination, body = "", headers = {}) {
+    if (this.state !== "online") return Promise.reject(new StompError("Not connected"));
+    return this.#confirmed("SEND", { ...headers, destination }, body);
+  }
+
+  // ---- one connection ----------------------------------------------------------------------
+
+  #open() {
+    clearTimeout(this.#retry);
+    const socket = new WebSocket(this.#url, ["v12.stomp"]);
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () =>
+      this.#transmit("CONNECT", {
+        "accept-version": "1.2",
+        host: new URL(this.#url).hostname,
+        "heart-beat": this.#options.heartBeat.join(","),
+      });
+    socket.onmessage = ({ data }) => this.#receive(data);
+    socket.onclose = ({ code, reason }) => this.#lost(code, reason, mayReconnect(code));
+    this.#socket = socket;
+    this.#decoder = new FrameDecoder();
+    this.#after(this.#options.connectTimeout, () => {
+      if (this.state === "connecting") this.#drop(4000, "no CONNECTED in time", true);
+    });
+    this.#setState("connecting");
+  }
+
+  #receive(data) {
+    const socket = this.#socket;
+    if (this.#beats) this.#beats.read = performance.now(); // any data is a sign of life
+    try {
+      for (const frame of this.#decoder.push(data)) {
+        this.#handle(frame);
+        if (this.#socket !== socket) return; // ended by what the frame set off
+      }
+    } catch (error) {
+      this.#drop(4002, error.message, false);
+      return;
+    }
+    this.#beat(); // timers are throttled in hidden tabs, messages are not
+  }
+
+  #handle({ command, headers, body }) {
+    if (command === "MESSAGE") {
+      const id = headers.subscription;
+      if (this.#answers.has(id)) {
+        this.#answers.get(id).resolve({ headers, body });
+        this.#answers.delete(id);
+        this.#transmit("UNSUBSCRIBE", { id });
+      }
+      this.#refuse(headers, new StompError("Refused by the server", { body }));
+      try {
+        this.#subscriptions.get(id)?.onMessage({ headers, body });
+      } catch (error) {
+        reportError(error); // the listener's fault, not the connection's
+      }
+    } else if (command === "RECEIPT") {
+      this.#receipts.get(headers["receipt-id"])?.resolve(headers);
+      this.#receipts.delete(headers["receipt-id"]);
+    } else if (command === "CONNECTED") {
+      this.#connected(headers);
+    } else if (command === "ERROR") {
+      const error = new StompError(headers.message ?? "Error", { code: headers.code, body });
+      this.#refuse(headers, error);
+      this.dispatchEvent(new CustomEvent("error", { detail: error }));
+      this.#after(5_000, () => this.#drop(4002, "no close after ERROR", true));
+    } else {
+      throw new StompError(`Unknown command ${command}`);
+    }
+  }
+
+  /** The frame whose receipt is named here failed. */
+  #refuse(headers, error) {
+    this.#receipts.get(headers["receipt-id"])?.reject(error);
+    this.#receipts.delete(headers["receipt-id"]);
+  }
+
+  #connected(headers) {
+    if (headers.version !== "1.2") throw new StompError("The server does not speak STOMP 1.2");
+    this.#startBeats(headers["heart-beat"]);
+    this.#onlineSince = performance.now();
+    const again = this.#wasOnline;
+    this.#wasOnline = true;
+    for (const subscription of this.#subscriptions.values()) this.#announce(subscription);
+    this.#setState("online", { again });
+  }
+
+  #announce(subscription) {
+    const { id, destination, headers } = subscription;
+    subscription.ready = this.#confirmed("SUBSCRIBE", { ...headers, id, destination, ack: "auto" });
+  }
+
+  #confirmed(command, headers = {}, body = "") {
+    const receipt = `receipt-${++this.#lastId}`;
+    const confirmed = this.#promise(this.#receipts, receipt);
+    this.#transmit(command, { ...headers, receipt }, body);
+    return confirmed;
+  }
+
+  #promise(map, id) {
+    const promise = new Promise((resolve, reject) => map.set(id, { resolve, reject }));
+    promise.catch(() => {}); // whoever does not care for the outcome need not handle it
+    return promise;
+  }
+
+  #transmit(command, headers, body) {
+    this.#write(encodeFrame(command, headers, body));
+  }
+
+  #write(text) {
+    this.#socket.send(text);
+    if (this.#beats) this.#beats.written = performance.now();
+  }
+
+  // ---- heart-beats -------------------------------------------------------------------------
+
+  #startBeats(header = "0,0") {
+    const [theySend, theyWant] = header.split(",").map(Number);
+    const [weSend, weWant] = this.#options.heartBeat;
+    const send = weSend && theyWant ? Math.max(weSend, theyWant) : Infinity;
+    const expect = weWant && theySend ? Math.max(weWant, theySend) : Infinity;
+    const now = performance.now();
+    this.#beats = { send, expect, read: now, written: now, ticked: now, timer: null };
+    const period = Math.min(send, expect) / 4;
+    if (period < Infinity) this.#beats.timer = setInterval(() => this.#tick(), period);
+  }
+
+  #tick() {
+    const beats = this.#beats;
+    const now = performance.now();
+    // After a sleep of our own (suspended laptop, throttled tab) silence proves nothing yet.
+    if (now - beats.ticked > beats.expect) beats.read = now;
+    beats.ticked = now;
+    if (now - beats.read > 2.5 * beats.expect) this.#drop(4000, "heart-beat lost", true);
+    else this.#beat();
+  }
+
+  #beat() {
+    const beats = this.#beats;
+    if (beats && performance.now() - beats.written > beats.send / 2) this.#write("\n");
+  }
+
+  // ---- the end of a connection, and the next one --------------------------------------------
+
+  /** Ends the connection now, without waiting for a peer that may be gone. */
+  #drop(code, reason, retry) {
+    const socket = this.#socket;
+    socket.onopen = socket.onmessage = socket.onclose = null;
+    socket.close(code, reason.slice(0, 40));
+    this.#lost(code, reason, retry);
+  }
+
+  #lost(code, reason, retry) {
+    this.#socket = null;
+    for (const timer of this.#timers) clearTimeout(timer);
+    this.#timers.clear();
+    clearInterval(this.#beats?.timer);
+    this.#beats = null;
+
+    const online = this.#onlineSince === null ? 0 : performance.now() - this.#onlineSince;
+    this.#onlineSince = null;
+    if (online >= this.#options.healthyAfter) this.#failures = 0;
+    let retryIn = null;
+    if (retry && this.#wanted) {
+      // Full jitter, so that many clients do not come back at the same moment.
+      const { reconnectBase, reconnectCap } = this.#options;
+      retryIn = Math.random() * Math.min(reconnectCap, reconnectBase * 2 ** this.#failures);
+      this.#failures += 1;
+      this.#retry = setTimeout(() => this.#open(), retryIn);
+    }
+
+    const pending = [...this.#receipts.values(), ...this.#answers.values()];
+    this.#receipts.clear();
+    this.#answers.clear();
+    for (const { reject } of pending) reject(new StompError("Connection lost", { code, lost: true }));
+    this.#setState("offline", { retryIn, code, reason });
+  }
+
+  /** A timer that ends with the connection. */
+  #after(delay, action) {
+    this.#timers.add(setTimeout(action, delay));
+  }
+
+  #setState(state, detail = {}) {
+    this.state = state;
+    this.dispatchEvent(new CustomEvent("state", { detail: { state, ...detail } }));
+  }
+}

@@ -1,0 +1,113 @@
+"""STOMP messaging over WebSocket for Python web applications.
+
+from stocksync_ws import StompApp, send_to
+
+ws = StompApp("/ws", allowed_origins=["*"])
+
+@ws.message_mapping("/hello")
+@send_to("/topic/greetings")
+async def hello(name: str) -> str:
+    return f"Hello, {name}!"
+
+asyncio.run(ws.serve())
+"""
+
+from stocksync_ws.app import StompApp
+from stocksync_ws.broker.events import (
+    BrokerAvailability,
+    ConnectRejected,
+    SessionConnected,
+    SessionDisconnected,
+    SessionSubscribed,
+    SessionUnsubscribed,
+)
+from stocksync_ws.broker.publication import Published
+from stocksync_ws.broker.session import Session
+from stocksync_ws.config import Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import (
+    AccessDenied,
+    BadCredentials,
+    BrokerBusy,
+    BrokerClosed,
+    CloseCode,
+    ConfigurationError,
+    ConversionError,
+    DisconnectReason,
+    ErrorCode,
+    ForkedBrokerError,
+    HandlerTimeout,
+    LimitExceeded,
+    LocalProtocolError,
+    ProtocolError,
+    RemoteProtocolError,
+    SessionClosed,
+    StockSyncError,
+    WrongLoop,
+)
+from stocksync_ws.messaging.application import Application
+from stocksync_ws.messaging.connect import ConnectRequest
+from stocksync_ws.messaging.decorators import (
+    controller,
+    controller_advice,
+    event_listener,
+    message_exception_handler,
+    message_mapping,
+    send_to,
+    send_to_user,
+    subscribe_mapping,
+)
+from stocksync_ws.messaging.exchange import DestinationVariable, Header
+from stocksync_ws.messaging.template import MessagingTemplate
+from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.types import HttpRequest, Principal
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AccessDenied",
+    "Application",
+    "BadCredentials",
+    "BrokerAvailability",
+    "BrokerBusy",
+    "BrokerClosed",
+    "CloseCode",
+    "ConfigurationError",
+    "ConnectRejected",
+    "ConnectRequest",
+    "ConversionError",
+    "Counters",
+    "DestinationVariable",
+    "DisconnectReason",
+    "ErrorCode",
+    "ForkedBrokerError",
+    "Frame",
+    "HandlerTimeout",
+    "Header",
+    "HttpRequest",
+    "LimitExceeded",
+    "Limits",
+    "LocalProtocolError",
+    "MessagingTemplate",
+    "Principal",
+    "ProtocolError",
+    "Published",
+    "RemoteProtocolError",
+    "Session",
+    "SessionClosed",
+    "SessionConnected",
+    "SessionDisconnected",
+    "SessionSubscribed",
+    "SessionUnsubscribed",
+    "StockSyncError",
+    "StompApp",
+    "WrongLoop",
+    "controller",
+    "controller_advice",
+    "event_listener",
+    "message_exception_handler",
+    "message_mapping",
+    "send_to",
+    "send_to_user",
+    "subscribe_mapping",
+]

@@ -1,0 +1,1 @@
+"""asyncio: a server of our own on the running loop."""

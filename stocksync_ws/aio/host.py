@@ -1,0 +1,181 @@
+"""What asyncio does for the driver: time, turns, one timer, and user code in its colour.
+
+Rule: no decision about sessions or frames stands here. A coroutine function runs in a real
+    `asyncio.Task`
+in the pipeline's context, started eagerly where Python can; a plain function runs in a thread of
+the bounded pool and its result comes back through the inbox, behind what it had posted; an inline
+function runs at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from functools import partial
+from typing import Any
+
+from stocksync_ws.broker.pipeline import Call, Mode, Outcome, Task
+from stocksync_ws.counters import Counters
+from stocksync_ws.driver.driver import Driver
+from stocksync_ws.errors import StockSyncError
+from stocksync_ws.inbox import Inbox
+
+__all__ = ["AioHost", "run_plain"]
+
+SLOW = 0.1
+"""Seconds a call may hold the loop before it is counted and named."""
+SLOW_EVERY = 10.0
+"""Seconds between two log lines about slow calls."""
+
+_log = logging.getLogger("stocksync_ws.handler")
+
+
+class AioHost:
+    """The verbs of `driver.ports.Host` on one event loop."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        inbox: Inbox,
+        counters: Counters,
+        threads: int | None,
+    ) -> None:
+        self.driver: Driver
+        """Set by whoever makes both."""
+        self._loop = loop
+        self._inbox = inbox
+        self._counters = counters
+        self._pool = ThreadPoolExecutor(threads, "stocksync-handler")
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        """The loop holds tasks weakly; these would be lost."""
+        self._slow_said = float("-inf")
+
+    def now(self) -> float:
+        """The loop's clock."""
+        return self._loop.time()
+
+    def soon(self, callback: Callable[[], None]) -> None:
+        """In the next turn."""
+        self._loop.call_soon(callback)
+
+    def wake_at(self, deadline: float) -> None:
+        """Arm the one timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(deadline, self.driver.wake)
+
+    def call(self, task: Task) -> None:
+        """Run the call of a task."""
+        call = task.call
+        assert call is not None
+        if call.mode is Mode.POOL:
+            self.in_pool(task, call)
+            return
+        started = self._loop.time()
+        if call.mode is Mode.ASYNC:
+            self._in_task(task, call)
+        else:
+            outcome = run_plain(call, task.context)
+            self.driver.resume(task, outcome)
+        self._note_slow(call, self._loop.time() - started)
+
+    def cancel(self, task: Task) -> None:
+        """Cancel the coroutine of a task."""
+        if task.handle is not None:
+            task.handle.cancel()
+
+    def close(self) -> None:
+        """Take no more calls and forget the timer; what still runs in the pool is left to
+        itself.
+        """
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _in_task(self, task: Task, call: Call) -> None:
+        try:
+            coroutine = task.context.run(call.function, *call.args, **call.kwargs)
+            running = _spawn(self._loop, coroutine, task.context)
+        except Exception as error:
+            self.driver.resume(task, Outcome(call, error=error))
+            return
+        if running.done():
+            self._ended(task, call, running)
+            return
+        task.handle = running
+        self._tasks.add(running)
+        running.add_done_callback(partial(self._ended, task, call))
+
+    def _ended(self, task: Task, call: Call, running: asyncio.Task[Any]) -> None:
+        self._tasks.discard(running)
+        self.driver.resume(task, _outcome(call, running))
+
+    def in_pool(self, task: Task, call: Call) -> None:
+        """Run a plain function in the pool."""
+        self._pool.submit(self._run_in_pool, task, call, task.context)
+
+    def _run_in_pool(self, task: Task, call: Call, context: Context) -> None:
+        self.hand_over(task, run_plain(call, context))
+
+    def hand_over(self, task: Task, outcome: Outcome) -> None:
+        """A plain function has ended; from any thread."""
+        self._inbox.hand_over(partial(self.driver.resume, task, outcome))
+
+    def _note_slow(self, call: Call, seconds: float) -> None:
+        if seconds < SLOW:
+            return
+        self._counters.slow_calls += 1
+        now = self._loop.time()
+        if now - self._slow_said >= SLOW_EVERY:
+            self._slow_said = now
+            _log.warning(
+                "slow call mapping=%s held the loop for %.0f ms", call.label, seconds * 1e3
+            )
+
+
+def _spawn(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], context: Context
+) -> asyncio.Task[Any]:
+    """A task in this context. `loop.create_task` does not take `eager_start` on every version."""
+    if sys.version_info >= (3, 12):
+        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+    return loop.create_task(coroutine, context=context)
+
+
+def run_plain(call: Call, context: Context) -> Outcome:
+    """Run a plain function to its end, in a context."""
+    try:
+        value = context.run(call.function, *call.args, **call.kwargs)
+    except Exception as error:
+        return Outcome(call, error=error)
+    except BaseException as error:
+        return Outcome(call, error=_not_an_error(call, error))
+    if asyncio.iscoroutine(value):
+        value.close()
+        return Outcome(call, error=StockSyncError(f"{call.label}: a def returned a coroutine"))
+    return Outcome(call, value)
+
+
+def _outcome(call: Call, running: asyncio.Task[Any]) -> Outcome:
+    if running.cancelled():
+        return Outcome(call, error=StockSyncError(f"{call.label} was cancelled"))
+    error = running.exception()
+    if error is None:
+        return Outcome(call, running.result())
+    if not isinstance(error, Exception):
+        return Outcome(call, error=_not_an_error(call, error))
+    return Outcome(call, error=error)
+
+
+def _not_an_error(call: Call, error: BaseException) -> StockSyncError:
+    """`SystemExit` and its like end a handler, not the server."""
+    wrapped = StockSyncError(f"{call.label} raised {type(error).__name__}")
+    wrapped.__cause__ = error
+    return wrapped

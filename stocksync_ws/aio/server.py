@@ -1,0 +1,244 @@
+"""A server of our own on an asyncio loop: listening sockets, TLS, signals, a stop in good order.
+
+Rule: it accepts and hands over. At most `ACCEPT` connections are accepted in one turn; the rest
+    waits in
+the listen backlog. What the kernel refuses for want of descriptors is tried again a second later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from stocksync_ws.aio.runtime import Runtime
+from stocksync_ws.streams import SocketStream, TlsStream
+from stocksync_ws.wire.connection import HttpConnection
+from stocksync_ws.wire.endpoint import Site
+
+__all__ = ["Server"]
+
+ACCEPT = 64
+"""Connections accepted in one turn."""
+BACKLOG = 1_024
+"""Connections the kernel keeps for us."""
+RETRY = 1.0
+"""Seconds without accepting after the process ran out of descriptors."""
+RESERVE = 64
+"""Descriptors left for everything else when `Limits.max_connections` is not set."""
+
+_OUT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_log = logging.getLogger("stocksync_ws.transport")
+
+
+class Server:
+    """Serves one site on the running loop. `async with Server(...) as server: ...`
+
+    Args:
+        runtime: The run of the application it serves.
+        site: Endpoint and pages.
+        host: The address to bind.
+        port: The port; 0 takes any free one, see `ports`.
+        tls: For `wss`: a server-side context.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        site: Site,
+        host: str,
+        port: int,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._runtime = runtime
+        self._site = site
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._limits = runtime.config.limits
+        self._cap = self._limits.max_connections or _descriptors()
+        self._listeners: list[socket.socket] = []
+        self._stopping = False
+
+    @property
+    def ports(self) -> Sequence[int]:
+        """The ports that are listened on."""
+        return [listener.getsockname()[1] for listener in self._listeners]
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: The address cannot be bound; its text names host and port.
+        """
+        loop = self._runtime.loop
+        try:
+            found = await loop.getaddrinfo(
+                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            for family, kind, protocol, _, address in dict.fromkeys(found):
+                self._listeners.append(_listen(family, kind, protocol, address))
+        except OSError as error:
+            self._close_listeners()
+            reason = error.strerror or str(error)
+            raise OSError(
+                error.errno, f"cannot listen on {self._host}:{self._port}: {reason}"
+            ) from None
+        self._runtime.start()
+        for listener in self._listeners:
+            loop.add_reader(listener.fileno(), self._accept, listener)
+        _log.info("listening on %s", ", ".join(f"{self._host}:{port}" for port in self.ports))
+
+    async def stop(self) -> None:
+        """Stop listening, close all sessions in good order, and end the run."""
+        if self._stopping:
+            return
+        self._stopping = True
+        _log.info("stopping: closing %d connections", self._runtime.driver.connections)
+        self._close_listeners()
+        await self._runtime.stop()
+
+    def abort(self) -> None:
+        """End at once."""
+        self._stopping = True
+        self._close_listeners()
+        self._runtime.close()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def serve_forever(self, *, signals: bool) -> None:
+        """Serve until it is cancelled or, with `signals`, until SIGINT or SIGTERM; then stop.
+
+        A second signal ends at once.
+        """
+        done = asyncio.Event()
+        caught: list[signal.Signals] = []
+        loop = self._runtime.loop
+
+        def on_signal() -> None:
+            if done.is_set():
+                self.abort()
+            done.set()
+
+        if signals:
+            caught = [signal.SIGINT, signal.SIGTERM]
+            for number in caught:
+                loop.add_signal_handler(number, on_signal)
+        try:
+            await done.wait()
+        finally:
+            await asyncio.shield(self.stop())
+            for number in caught:
+                loop.remove_signal_handler(number)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPT):
+            try:
+                sock, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT:
+                    raise
+                self._pause(listener, error)
+                return
+            if self._runtime.driver.connections >= self._cap:
+                self._refuse(sock)
+            else:
+                self._begin(sock, address)
+
+    def _begin(self, sock: socket.socket, address: tuple[object, ...]) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        runtime = self._runtime
+        if self._tls is None:
+            stream = SocketStream(sock, runtime.loop, runtime.driver, runtime.buffer)
+        else:
+            stream = TlsStream(sock, runtime.loop, runtime.driver, runtime.buffer, self._tls)
+        connection = HttpConnection(
+            self._site,
+            self._limits,
+            runtime.broker.counters,
+            peer=f"{address[0]}:{address[1]}",
+            secure=self._tls is not None,
+            now=runtime.loop.time(),
+            draining=lambda: self._stopping,
+        )
+        stream.start(connection)
+
+    def _refuse(self, sock: socket.socket) -> None:
+        """At the cap: a cheap answer without state."""
+        self._runtime.broker.counters.connections_refused += 1
+        sock.setblocking(False)
+        try:
+            sock.send(_FULL)
+        except OSError:
+            pass  # It is closed anyway.
+        sock.close()
+
+    def _pause(self, listener: socket.socket, error: OSError) -> None:
+        """Out of descriptors: a reader that stays ready would only burn the loop."""
+        loop = self._runtime.loop
+        _log.warning("cannot accept connections: %s; trying again in 1 s", error.strerror)
+        loop.remove_reader(listener.fileno())
+
+        def resume() -> None:
+            if listener.fileno() >= 0:
+                loop.add_reader(listener.fileno(), self._accept, listener)
+
+        loop.call_later(RETRY, resume)
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            if listener.fileno() >= 0:
+                self._runtime.loop.remove_reader(listener.fileno())
+                listener.close()
+        self._listeners.clear()
+
+
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
+    b"Connection: close\r\n\r\n"
+)
+
+
+def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.setblocking(False)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _descriptors() -> int:
+    """As many connections as descriptors allow, less a reserve; at most 10,000."""
+    try:
+        import resource
+    except ImportError:
+        return 10_000
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return max(1, min(10_000, (soft if soft > 0 else 10_000) - RESERVE))

@@ -1,0 +1,186 @@
+"""`StompApp`: an application with its endpoint and its entry points.
+
+Rule: adapters are imported inside the entry points only, so that importing the package costs none
+    of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import mimetypes
+import os
+import ssl
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import ConfigurationError, WrongLoop
+from stocksync_ws.inbox import Inbox
+from stocksync_ws.messaging.application import Application
+from stocksync_ws.messaging.connect import Authenticate
+from stocksync_ws.stomp.negotiate import choose_subprotocol
+from stocksync_ws.wire.endpoint import Page, Site
+
+if TYPE_CHECKING:
+    from stocksync_ws.aio.runtime import Runtime
+
+__all__ = ["StompApp"]
+
+_log = logging.getLogger("stocksync_ws.transport")
+
+_DEFAULTS = BrokerConfig()
+
+
+class StompApp(Application):
+    """Spring-style messaging for a web application.
+
+    Args:
+        path: The path of the WebSocket, for example `/inventory-ws`.
+        allowed_origins: Who may open it from a browser: exact origins such as
+            `https://shop.example`, or `["*"]`; none: only pages of the same origin.
+        allowed_hosts: Host names that may stand in the Host header; None: any.
+        authenticator: Decides once per session, at CONNECT, who it is: a function, sync or async,
+            from a `ConnectRequest` to a `Principal` or None; None: everybody is anonymous.
+        application_prefixes: Destinations that go to handlers.
+        broker_prefixes: Destinations that go to the broker.
+        queue_prefixes: Those of them that are queues.
+        user_prefix: Destinations that mean the receiver's own sessions.
+        client_send: Patterns of broker destinations that clients may SEND to.
+        client_subscribe: Patterns of broker destinations that clients may SUBSCRIBE to.
+        heart_beat: Seconds: how often we can send, how often we want to receive; 0 is never.
+        grace: A peer is lost after this many agreed intervals without a byte.
+        error_destination: Below the user prefix: where sessions are told of application errors.
+        limits: Every bound, see `Limits`.
+
+    Raises:
+        ConfigurationError: A setting is wrong; the text says which and how to mend it.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        allowed_origins: Sequence[str] = (),
+        allowed_hosts: Sequence[str] | None = None,
+        authenticator: Authenticate | None = None,
+        application_prefixes: Sequence[str] = _DEFAULTS.application_prefixes,
+        broker_prefixes: Sequence[str] = _DEFAULTS.broker_prefixes,
+        queue_prefixes: Sequence[str] = _DEFAULTS.queue_prefixes,
+        user_prefix: str = _DEFAULTS.user_prefix,
+        client_send: Sequence[str] = _DEFAULTS.client_send,
+        client_subscribe: Sequence[str] = _DEFAULTS.client_subscribe,
+        heart_beat: tuple[float, float] = _DEFAULTS.heart_beat,
+        grace: float = _DEFAULTS.grace,
+        error_destination: str = _DEFAULTS.error_destination,
+        limits: Limits = _DEFAULTS.limits,
+    ) -> None:
+        config = BrokerConfig(
+            application_prefixes=_texts("application_prefixes", application_prefixes),
+            broker_prefixes=_texts("broker_prefixes", broker_prefixes),
+            queue_prefixes=_texts("queue_prefixes", queue_prefixes),
+            user_prefix=user_prefix,
+            client_send=_texts("client_send", client_send),
+            client_subscribe=_texts("client_subscribe", client_subscribe),
+            heart_beat=heart_beat,
+            grace=grace,
+            error_destination=error_destination,
+            limits=limits,
+        )
+        self.inbox = Inbox()
+        self.endpoint = EndpointConfig(
+            path=path,
+            allowed_origins=_texts("allowed_origins", allowed_origins),
+            allowed_hosts=None if allowed_hosts is None else _texts("allowed_hosts", allowed_hosts),
+        )
+        super().__init__(config, self.inbox, authenticator)
+        self._runtime: Runtime | None = None
+        self._last_counters = Counters()
+
+    @property
+    def counters(self) -> Counters:
+        """What was refused, dropped, late or lost in this run, or in the last one."""
+        return self._last_counters
+
+    def site(self, pages: Mapping[str, Page] | None = None) -> Site:
+        """What a server of this application answers to."""
+        return Site(self.endpoint, choose_subprotocol, dict(pages or {}))
+
+    async def serve(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        pages: Mapping[str, str | os.PathLike[str]] | None = None,
+        ssl: ssl.SSLContext | None = None,
+        signals: bool = True,
+    ) -> None:
+        """Serve until cancelled, or until SIGINT or SIGTERM; then close all sessions in good order.
+
+        Args:
+            host: The address to bind.
+            port: The port.
+            pages: Files served beside the endpoint: exact path to file, read once, at the start.
+            ssl: A server-side context, for `wss` and `https`.
+            signals: Handle SIGINT and SIGTERM; a second one ends at once.
+
+        Raises:
+            OSError: The address cannot be bound, or a page cannot be read.
+            ConfigurationError: A declaration cannot work.
+            WrongLoop: The application runs already.
+        """
+        from stocksync_ws.aio.runtime import Runtime
+        from stocksync_ws.aio.server import Server
+
+        self.check()
+        site = self.site({at: _page(Path(file)) for at, file in (pages or {}).items()})
+        if self._runtime is not None:
+            raise WrongLoop(
+                "this StompApp runs already; a second loop needs a StompApp of its own"
+                " (in tests: `with TestClient(app)`)"
+            )
+        self._warn_about_hosts(host)
+        self._runtime = runtime = Runtime(self, asyncio.get_running_loop())
+        self._last_counters = runtime.broker.counters
+        try:
+            server = Server(runtime, site, host, port, tls=ssl)
+            await server.start()
+            await server.serve_forever(signals=signals)
+        finally:
+            self._runtime = None
+
+    def _warn_about_hosts(self, host: str) -> None:
+        if self.endpoint.allowed_hosts is None and not _is_loopback(host):
+            _log.warning(
+                "allowed_hosts is not set: any Host header is taken on %s; a page of any name that"
+                " resolves to this server counts as the same origin",
+                host,
+            )
+
+
+def _texts(setting: str, given: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(given, str):
+        raise ConfigurationError(f"{setting}: must be a list of texts, not one: [{given!r}]")
+    return tuple(given)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
+"""What `mimetypes` may know differently from machine to machine."""
+
+
+def _page(file: Path) -> Page:
+    kind = _TYPES.get(file.suffix.lower()) or mimetypes.guess_type(file.name)[0]
+    kind = kind or "application/octet-stream"
+    if kind.startswith("text/") or kind == "application/json":
+        kind += "; charset=utf-8"
+    return Page(kind, file.read_bytes())

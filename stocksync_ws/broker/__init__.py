@@ -1,0 +1,3 @@
+"""The broker: sessions, subscriptions, fan-out, receipts, users, events. Sans-I/O, owned by one
+thread.
+"""

@@ -1,0 +1,456 @@
+"""The machine: one broker owns all sessions, takes inputs from the world and keeps outputs for it.
+
+Rule: inputs are what the world does (`open receive alive proceed writable resume lost violate fail
+wake publish stop halt`); each takes `now` and is atomic. Outputs are data (`take_*`), never
+callbacks. It is owned by one thread or loop and holds no lock. Inside, `now` is the broker's own
+time: the caller's less the slack of our own stalls, so that a stall of ours is nobody's silence.
+
+    OPENING --accepted--> AWAITING --CONNECT--> CONNECTED --close--> CLOSING --stream ended-->
+    CLOSED
+                                                   |--stream ended, work left--> ENDING -------->
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from stocksync_ws.broker.commands import Commands
+from stocksync_ws.broker.destinations import Space
+from stocksync_ws.broker.dispatch import Dispatch
+from stocksync_ws.broker.failures import Failures
+from stocksync_ws.broker.index import Index
+from stocksync_ws.broker.journal import Journal
+from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.outbox import Outbox
+from stocksync_ws.broker.overdue import Overdue
+from stocksync_ws.broker.pipeline import Outcome, Task
+from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.broker.publisher import Publisher
+from stocksync_ws.broker.session import Outgoing, Session, State
+from stocksync_ws.broker.tasks import Tasks
+from stocksync_ws.config import BrokerConfig
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import (
+    BrokerClosed,
+    CloseCode,
+    DisconnectReason,
+    ErrorCode,
+    LimitExceeded,
+    RemoteProtocolError,
+)
+from stocksync_ws.stomp.decoder import Decoder
+from stocksync_ws.stomp.frame import ACK, NACK
+from stocksync_ws.timers import Timed, Timers
+from stocksync_ws.types import Handshake, Refusal, Wire
+
+__all__ = ["Broker"]
+
+OVERHEAD = 64
+"""Bytes a waiting message counts for besides its own."""
+STOP_WINDOW = 20.0
+"""Seconds over which a stop spreads its closes, at most; 200 sessions take one second."""
+
+_FREE = frozenset((ACK, NACK))
+"""Frames that do not count against the frames of a turn."""
+
+
+class Broker:
+    """All sessions, subscriptions and messages of one running application.
+
+    Args:
+        config: Prefixes, permissions, beats, limits.
+        dispatch: The application's pipelines.
+        timers: The heap that the driver made; sessions and tasks keep their deadlines in it.
+        token: Makes an unguessable text of at least so many random bits.
+        counters: Where everything refused or dropped is counted.
+    """
+
+    __slots__ = (
+        "_backlog",
+        "_dispatch",
+        "_limits",
+        "_overdue",
+        "_pumping",
+        "_timers",
+        "_token",
+        "_turn",
+        "commands",
+        "counters",
+        "failures",
+        "index",
+        "journal",
+        "life",
+        "outbox",
+        "publisher",
+        "stopping",
+        "tasks",
+    )
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        dispatch: Dispatch,
+        timers: Timers,
+        token: Callable[[int], str],
+        counters: Counters | None = None,
+    ) -> None:
+        limits = config.limits
+        self.counters = counters if counters is not None else Counters()
+        self._limits = limits
+        self._dispatch = dispatch
+        self._timers = timers
+        self._token = token
+        self._pumping: Session | None = None
+        self._backlog: list[Session] = []
+        self._turn = 0
+        self.stopping = False
+        """No new session is taken, those that there are get closed."""
+        self.journal = Journal()
+        self.index = Index()
+        self.outbox = Outbox(limits, self.counters)
+        self.tasks = Tasks(limits, self.counters, timers, self._unstuck)
+        self.life = Life(
+            config,
+            dispatch,
+            self.counters,
+            timers,
+            self.index,
+            self.outbox,
+            self.tasks,
+            self.journal,
+        )
+        self.publisher = Publisher(
+            config, token(72), self.counters, self.index, self.outbox, self.life
+        )
+        self.tasks.publish = self.publisher.publish
+        space = Space(config)
+        self.failures = Failures(
+            limits,
+            space,
+            self.counters,
+            self.life,
+            self.outbox,
+            self.publisher,
+            self.journal,
+            lambda: token(64),
+        )
+        self.commands = Commands(
+            config,
+            dispatch,
+            space,
+            self.counters,
+            self.index,
+            self.outbox,
+            self.life,
+            self.publisher,
+            self.tasks,
+            self.failures,
+            self._pump,
+        )
+
+        self._overdue = Overdue(
+            self.counters, self.outbox, self.life, self.publisher, self.failures
+        )
+
+    def _own(self, now: float) -> float:
+        return now - self._timers.slack
+
+    # Inputs: sessions and their bytes
+
+    def open(self, wire: Wire, handshake: Handshake, now: float) -> Session:
+        """A handshake came. Its verdict comes by `take_answers`, maybe much later."""
+        own = self._own(now)
+        session = Session(
+            self._token(128),
+            wire,
+            handshake,
+            Decoder(self._limits),
+            contextvars.copy_context(),
+            own,
+        )
+        self.life.sessions[session.id] = session
+        if self.stopping:
+            self.life.decide(session, Refusal(503, "The server is stopping."), own)
+            return session
+        pipeline = self._dispatch.handshake(handshake)
+        if pipeline is None:
+            self.life.decide(session, None, own)
+        else:
+            context = session.context.copy()
+            task = self.tasks.start(session, pipeline, context, self._handshake_done, own)
+            if task in self.tasks.running:
+                session.task = task
+        return session
+
+    def _handshake_done(
+        self, task: Task, refusal: Any, problem: BaseException | None, now: float
+    ) -> None:
+        session = task.session
+        assert session is not None
+        session.task = None
+        if problem is not None:
+            self.journal.internal("handshake", session, problem)
+            refusal = Refusal(500, "The server failed.")
+        self.life.decide(session, refusal, now)
+
+    def receive(self, session: Session, payload: bytes, now: float) -> None:
+        """One WebSocket or SockJS message came."""
+        own = self._own(now)
+        session.last_seen = own
+        session.pinged_at = None
+        if session.state is State.AWAITING:
+            session.pre_auth += len(payload)
+            if session.pre_auth > self._limits.pre_auth_bytes:
+                self.failures.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE), own)
+                return
+        elif session.state is not State.CONNECTED:
+            return
+        if session.inbox is None and session.hungry and self._may_decode(session):
+            session.decoder.feed(payload)
+            session.hungry = False
+        else:
+            if session.inbox is None:
+                session.inbox = deque()
+            session.inbox.append(payload)
+            session.inbox_bytes += len(payload) + OVERHEAD
+        self._pump(session, own)
+
+    def alive(self, session: Session, now: float) -> None:
+        """Something came that is no message: PONG, part of a message, a carrier attached."""
+        session.last_seen = self._own(now)
+        session.pinged_at = None
+        if session.mailbox:
+            self.outbox.mark(session)
+
+    def proceed(self, session: Session, now: float) -> None:
+        """A new turn: decode what the frames of the last one left over."""
+        session.backlogged = False
+        self._pump(session, self._own(now))
+
+    def lost(
+        self, session: Session, reason: DisconnectReason, now: float, code: int = 1006
+    ) -> None:
+        """The stream ended, with the peer's close code or without one."""
+        own = self._own(now)
+        self.life.lost(session, reason, code, self._has_work(session), own)
+        self._pump(session, own)
+
+    def violate(self, session: Session, code: int, now: float) -> None:
+        """The peer broke the WebSocket framing or its limits: close with this code.
+
+        A message over its limit was STOMP that we refuse to read, so an ERROR says so.
+        """
+        own = self._own(now)
+        close = CloseCode(code)
+        if close in (CloseCode.TOO_BIG, CloseCode.POLICY):
+            size = close is CloseCode.TOO_BIG
+            error = ErrorCode.LIMIT_SIZE if size else ErrorCode.LIMIT_COUNT
+            self.failures.protocol(session, LimitExceeded(error), own)
+        else:
+            self.counters.protocol_errors += 1
+            self.life.close(session, close, DisconnectReason.PROTOCOL_ERROR, own)
+
+    def fail(self, session: Session, problem: BaseException, now: float) -> None:
+        """The fence: an input of this session raised by our own bug."""
+        self._pumping = None
+        self.failures.internal("session", session, problem, self._own(now))
+
+    # Inputs: the transport, user code, time
+
+    def writable(self, session: Session, unsent: int, now: float) -> None:
+        """A flush was tried, or the transport took bytes; `unsent` bytes are left in it."""
+        session.last_write = own = self._own(now)
+        session.unsent = unsent
+        if not unsent and not session.queued:
+            session.progress_at = session.over_since = None
+            session.taken = session.handed
+            return
+        self._overdue.judge(session, own)
+
+    def resume(self, task: Task, outcome: Outcome, now: float) -> None:
+        """A call of user code has ended."""
+        self.tasks.resume(task, outcome, self._own(now))
+
+    def wake(self, thing: Timed, now: float) -> None:
+        """The deadline of a session, a task or the journal came. After it, it is later or None."""
+        own = self._own(now)
+        if isinstance(thing, Session):
+            for due in self.life.liveness.due(thing, own):
+                self._overdue.act(due, thing, own)
+            self.life.rearm(thing)
+        elif isinstance(thing, Task):
+            self.tasks.wake(thing, own)
+        else:
+            self.journal.wake()
+
+    def publish(self, draft: Draft, now: float) -> Published:
+        """Publish from the server's side.
+
+        Raises:
+            BrokerClosed: After `halt`.
+        """
+        if self.life.halted:
+            raise BrokerClosed("the broker was stopped")
+        return self.publisher.publish(draft, self._own(now))
+
+    def start(self, now: float) -> None:
+        """The broker takes messages from now on."""
+        self.life.announce(True, self._own(now))
+
+    def stop(self, now: float) -> None:
+        """Take no new session and close those that there are, spread over time, with 1012."""
+        if self.stopping:
+            return
+        self.stopping = True
+        own = self._own(now)
+        sessions = list(self.life.sessions.values())
+        window = min(STOP_WINDOW, len(sessions) / 200)
+        for place, session in enumerate(sessions):
+            session.drain_at = own + window * place / len(sessions)
+            self.life.rearm(session)
+
+    def halt(self, now: float) -> None:
+        """The end: close what is left with 1001 and accept nothing more."""
+        own = self._own(now)
+        self.stopping = True
+        for session in list(self.life.sessions.values()):
+            reason = DisconnectReason.SERVER_SHUTDOWN
+            self.life.close(session, CloseCode.GOING_AWAY, reason, own, drop=True)
+        if not self.life.halted:
+            self.life.halted = True
+            self.life.announce(False, own)
+
+    # Outputs
+
+    @property
+    def pending(self) -> bool:
+        """There is something to flush, to decode or to call in the next turn."""
+        return bool(self.outbox.has_dirty or self._backlog or self.tasks.has_calls)
+
+    @property
+    def close_timeout(self) -> float:
+        """Seconds a close may take."""
+        return self._limits.close_timeout
+
+    def take_dirty(self) -> list[Session]:
+        """Mailboxes to flush, first come first served; a flushed one's `dirty` is the driver's."""
+        return self.outbox.take_dirty()
+
+    def take_output(self, session: Session, room: int) -> list[Outgoing]:
+        """At most `room` bytes for the transport, but at least one entry when there is one."""
+        return self.outbox.take(session, room)
+
+    def take_answers(self) -> list[tuple[Handshake, Refusal | None]]:
+        """Handshakes decided; None accepts."""
+        return self.life.take_answers()
+
+    def take_reads(self) -> list[Session]:
+        """Sessions whose `held` has changed."""
+        return self.life.take_reads()
+
+    def take_backlog(self) -> list[Session]:
+        """Sessions with frames left over from this turn: `proceed` with each in the next one."""
+        backlog = self._backlog
+        if backlog:
+            self._backlog = []
+            self._turn += 1
+        return backlog
+
+    def take_calls(self) -> list[Task]:
+        """User code to run."""
+        return self.tasks.take_calls()
+
+    def take_cancels(self) -> list[Task]:
+        """User code to stop."""
+        return self.tasks.take_cancels()
+
+    def take_aborts(self) -> list[Session]:
+        """Sessions whose connection must be reset: their close took too long."""
+        return self.life.take_aborts()
+
+    # Decoding
+
+    def _may_decode(self, session: Session) -> bool:
+        return session.task is None and session.stuck is None
+
+    def _has_work(self, session: Session) -> bool:
+        return not (self._may_decode(session) and session.hungry and session.inbox is None)
+
+    def _pump(self, session: Session, now: float) -> None:
+        """Decode and handle frames until one waits for user code, or the turn's share is used
+        up.
+        """
+        if self._pumping is session:
+            return
+        outer, self._pumping = self._pumping, session
+        try:
+            self._decode(session, now)
+        except RemoteProtocolError as problem:
+            self.failures.protocol(session, problem, now)
+        self._pumping = outer
+        self._settle(session, now)
+
+    def _decode(self, session: Session, now: float) -> None:
+        if session.turn != self._turn:
+            session.turn = self._turn
+            session.frames_left = self._limits.read_frames
+        decoder = session.decoder
+        while session.state in _DECODING and self._may_decode(session):
+            if session.frames_left <= 0:
+                self._put_back(session)
+                return
+            frame = decoder.next()
+            if frame is None:
+                if session.inbox is None:
+                    session.hungry = True
+                    return
+                self._feed_next(session)
+                continue
+            session.frame_since = None
+            if frame.command not in _FREE:
+                session.frames_left -= 1
+            self.counters.frames_in += 1
+            self.commands.handle(session, frame, now)
+
+    def _feed_next(self, session: Session) -> None:
+        inbox = session.inbox
+        assert inbox is not None
+        payload = inbox.popleft()
+        session.inbox_bytes -= len(payload) + OVERHEAD
+        if not inbox:
+            session.inbox = None
+        session.decoder.feed(payload)
+
+    def _put_back(self, session: Session) -> None:
+        if not session.backlogged:
+            session.backlogged = True
+            self._backlog.append(session)
+
+    def _settle(self, session: Session, now: float) -> None:
+        """After decoding: reading, the clocks of silence and of the unfinished frame."""
+        life = self.life
+        if session.state is State.ENDING:
+            life.end_if_done(session, self._has_work(session), now)
+        if session.state not in (State.AWAITING, State.CONNECTED):
+            return
+        life.hold(session, session.inbox_bytes > self._limits.inbox)
+        waiting = session.inbox is not None
+        if waiting and session.still_since is None:
+            session.still_since = now
+        elif not waiting and session.still_since is not None:
+            life.stand(session, now)
+        if not session.decoder.mid_frame:
+            session.frame_since = None
+        elif session.frame_since is None:
+            session.frame_since = now
+            life.rearm(session)
+
+    def _unstuck(self, session: Session, now: float) -> None:
+        """A pool function that was left behind has returned; the session reads on."""
+        self._pump(session, now)
+
+
+_DECODING = frozenset((State.AWAITING, State.CONNECTED, State.ENDING))

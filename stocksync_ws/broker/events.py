@@ -1,0 +1,99 @@
+"""What happens to sessions, told to listeners after it has happened.
+
+Rule: past tense, frozen, complete when made. Each session that had `SessionConnected` has exactly
+one `SessionDisconnected`, and no other session has one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from stocksync_ws.errors import DisconnectReason, ErrorCode
+from stocksync_ws.types import Principal
+
+__all__ = [
+    "BrokerAvailability",
+    "ConnectRejected",
+    "Event",
+    "SessionConnected",
+    "SessionDisconnected",
+    "SessionSubscribed",
+    "SessionUnsubscribed",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SessionEvent:
+    session_id: str
+    user: Principal | None
+    """Who the session belongs to; None when anonymous."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionConnected(_SessionEvent):
+    """CONNECTED is queued. The session may subscribe and send from now on."""
+
+    version: str
+    """The STOMP version: `1.0`, `1.1` or `1.2`."""
+    transport: str
+    """`websocket`, or the SockJS transport."""
+    peer: str | None
+    """The address of the peer, `host:port`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionSubscribed(_SessionEvent):
+    """The subscription is active: what is published from now on reaches it."""
+
+    subscription_id: str | None
+    """The client's id; None for a STOMP 1.0 subscription without one."""
+    destination: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionUnsubscribed(_SessionEvent):
+    """The client ended a subscription. Not sent for those that end with their session."""
+
+    subscription_id: str | None
+    destination: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SessionDisconnected(_SessionEvent):
+    """The session has ended, for whatever reason; its subscriptions are gone."""
+
+    reason: DisconnectReason
+    close_code: int
+    """The WebSocket close code: ours when we closed, else the peer's; 1006 when there was none."""
+    duration: float
+    """Seconds since CONNECTED."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectRejected:
+    """A CONNECT failed; its session never was."""
+
+    session_id: str
+    code: ErrorCode
+    """What the client was told."""
+    login: str | None
+    """The login it gave."""
+    peer: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerAvailability:
+    """The broker takes messages (`available`) or does so no more."""
+
+    available: bool
+
+
+Event: TypeAlias = (
+    SessionConnected
+    | SessionSubscribed
+    | SessionUnsubscribed
+    | SessionDisconnected
+    | ConnectRejected
+    | BrokerAvailability
+)

@@ -1,0 +1,72 @@
+"""Which headers are the server's own, and may stand neither in a client's SEND nor in our caller's
+call.
+
+Rule: a closed list. No header of a client is ever an authority: identity lives in the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+__all__ = ["RESERVED", "check_own", "strip_reserved"]
+
+RESERVED = frozenset(
+    [
+        "ack",
+        "authorization",
+        "cookie",
+        "content-length",
+        "delivery-attempt",
+        "destination",
+        "dropped",
+        "duplicate",
+        "heart-beat",
+        "idempotency-key",
+        "last-message-id",
+        "login",
+        "message-id",
+        "original-destination",
+        "passcode",
+        "receipt",
+        "receipt-id",
+        "recovered",
+        "redelivered",
+        "replayed",
+        "server",
+        "session",
+        "snapshot",
+        "subscription",
+        "transaction",
+        "user-name",
+        "x-death-reason",
+    ]
+)
+_AT_WORK = frozenset(("destination", "content-length", "receipt", "transaction", "idempotency-key"))
+"""Those that do their work in a SEND: not passed on, and not counted as stripped."""
+
+
+def _is_reserved(name: str) -> bool:
+    return name in RESERVED or name.startswith("simp")
+
+
+def strip_reserved(headers: Mapping[str, str]) -> tuple[tuple[tuple[str, str], ...], int]:
+    """The headers of a client's SEND that are passed on, and how many were stripped."""
+    kept = tuple((name, value) for name, value in headers.items() if not _is_reserved(name))
+    stripped = len(headers) - len(kept)
+    if stripped:
+        stripped -= sum(name in _AT_WORK for name in headers)
+    return kept, stripped
+
+
+def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The headers of our own API, checked.
+
+    Raises:
+        ValueError: A name is empty or reserved, or there is a NUL in a name or value.
+    """
+    for name, value in headers.items():
+        if not name or "\0" in name or "\0" in value:
+            raise ValueError(f"header {name!r}: a name must not be empty, and NUL cannot be sent")
+        if _is_reserved(name):
+            raise ValueError(f"header {name!r} is set by the server and cannot be given")
+    return tuple(headers.items())

@@ -1,0 +1,359 @@
+"""The life of a session: welcomed, closed by us, lost by the world, ended; and what listeners are
+told.
+
+Rule: a session ends here and nowhere else. Whatever happens, it leaves the index at once, its
+`SessionDisconnected` is emitted exactly once and only if it was connected, and its close is backed
+by a deadline. Listeners see the events of one session in order and one at a time.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import deque
+from collections.abc import Sequence
+
+from stocksync_ws.broker.dispatch import Dispatch
+from stocksync_ws.broker.events import (
+    BrokerAvailability,
+    Event,
+    SessionConnected,
+    SessionDisconnected,
+)
+from stocksync_ws.broker.index import Index
+from stocksync_ws.broker.journal import Journal
+from stocksync_ws.broker.liveness import Liveness
+from stocksync_ws.broker.outbox import Outbox
+from stocksync_ws.broker.pipeline import GIVE_UP, Call, Pipeline, Task
+from stocksync_ws.broker.replies import connected, withholds_name
+from stocksync_ws.broker.session import Session, State
+from stocksync_ws.broker.tasks import Tasks
+from stocksync_ws.config import BrokerConfig
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import CloseCode, DisconnectReason
+from stocksync_ws.timers import Timers
+from stocksync_ws.types import Handshake, Refusal
+
+__all__ = ["Life"]
+
+CLOSE_REASONS = {
+    CloseCode.NORMAL: "bye",
+    CloseCode.GOING_AWAY: "server stopped",
+    CloseCode.PROTOCOL_ERROR: "protocol error",
+    CloseCode.INVALID_DATA: "invalid data",
+    CloseCode.POLICY: "not allowed",
+    CloseCode.TOO_BIG: "too big",
+    CloseCode.INTERNAL_ERROR: "internal error",
+    CloseCode.RESTART: "server restarts",
+    CloseCode.TRY_LATER: "try again later",
+    CloseCode.HEART_BEAT_LOST: "heart-beat lost",
+    CloseCode.SLOW_CONSUMER: "slow consumer",
+    CloseCode.CONNECT_REFUSED: "connection refused",
+    CloseCode.BAD_CREDENTIALS: "bad credentials",
+    CloseCode.KICKED: "kicked",
+}
+"""Constants: no text of a peer ever stands in a close reason."""
+
+
+class Life:
+    """Beginning and end of all sessions of a broker."""
+
+    __slots__ = (
+        "_aborts",
+        "_answers",
+        "_config",
+        "_counters",
+        "_dispatch",
+        "_index",
+        "_journal",
+        "_liveness",
+        "_outbox",
+        "_reads",
+        "_tasks",
+        "_timers",
+        "halted",
+        "sessions",
+    )
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        dispatch: Dispatch,
+        counters: Counters,
+        timers: Timers,
+        index: Index,
+        outbox: Outbox,
+        tasks: Tasks,
+        journal: Journal,
+    ) -> None:
+        self._config = config
+        self._dispatch = dispatch
+        self._counters = counters
+        self._timers = timers
+        self._index = index
+        self._outbox = outbox
+        self._tasks = tasks
+        self._journal = journal
+        self._liveness = Liveness(config, outbox.judge_at)
+        self._answers: list[tuple[Handshake, Refusal | None]] = []
+        self._reads: list[Session] = []
+        self._aborts: list[Session] = []
+        self.halted = False
+        """Stopped for good: nothing is accepted any more."""
+        self.sessions: dict[str, Session] = {}
+        """Every session from its handshake to the end of its stream."""
+
+    @property
+    def liveness(self) -> Liveness:
+        """The clocks."""
+        return self._liveness
+
+    def take_reads(self) -> list[Session]:
+        """Sessions whose reading must pause or go on: look at `held`."""
+        reads = self._reads
+        if reads:
+            self._reads = []
+        return reads
+
+    def hold(self, session: Session, held: bool) -> None:
+        """Pause reading from a session, or go on."""
+        if session.held is not held:
+            session.held = held
+            self._reads.append(session)
+
+    def stand(self, session: Session, now: float) -> None:
+        """We read from it again: the time in which we did not was nobody's silence."""
+        if session.still_since is None:
+            return
+        away = now - session.still_since
+        session.still_since = None
+        session.last_seen = min(now, session.last_seen + away)
+        if session.pinged_at is not None:
+            session.pinged_at += away
+        if session.frame_since is not None:
+            session.frame_since += away
+        self.rearm(session)
+
+    def rearm(self, session: Session) -> None:
+        """Something that a clock of the session depends on has changed."""
+        at = self._liveness.next_deadline(session)
+        session.deadline = None if at is None else at + self._timers.slack
+        self._timers.arm(session)
+
+    # Beginning
+
+    def decide(self, session: Session, refusal: Refusal | None, now: float) -> None:
+        """Answer the handshake of a session; None accepts it."""
+        if session.state is not State.OPENING or session.handshake is None:
+            return
+        self._answers.append((session.handshake, refusal))
+        if refusal is not None:
+            self._end(session, now)
+            return
+        session.state = State.AWAITING
+        session.last_seen = now
+        session.connect_by = now + self._config.limits.connect_timeout
+        self.rearm(session)
+
+    def take_answers(self) -> list[tuple[Handshake, Refusal | None]]:
+        """Handshakes decided, maybe long after they came; None accepts."""
+        answers = self._answers
+        if answers:
+            self._answers = []
+        return answers
+
+    def welcome(self, session: Session, heart_beat: tuple[int, int], now: float) -> None:
+        """CONNECT was accepted; version, user and beats of the session are set."""
+        version = session.version
+        assert version is not None
+        session.state = State.CONNECTED
+        session.connect_by = None
+        session.handshake = None
+        session.connected_at = now
+        session.last_write = now
+        self._counters.sessions += 1
+        if withholds_name(session.user_name):
+            self._counters.user_names_withheld += 1
+        frame = connected(version, session.id, heart_beat, session.user_name)
+        self._outbox.frame(session, frame, True, now)
+        self._journal.connected(session, now)
+        self._timers.arm(self._journal)
+        event = SessionConnected(
+            session_id=session.id,
+            user=session.user,
+            version=version.value,
+            transport=session.transport,
+            peer=session.peer,
+        )
+        self.emit(session, event, now)
+        self.rearm(session)
+
+    # End
+
+    def close(
+        self,
+        session: Session,
+        code: CloseCode,
+        reason: DisconnectReason,
+        now: float,
+        *,
+        drop: bool = False,
+    ) -> None:
+        """Close from our side: what waits is written, then the close handshake; aborted if it
+        hangs.
+
+        Args:
+            drop: Messages that wait are thrown away, so that the close is not behind them.
+        """
+        if session.state in (State.CLOSING, State.CLOSED):
+            return
+        if session.state is State.ENDING:
+            session.ending = reason
+            self._end(session, now)
+            return
+        if session.state is State.OPENING:
+            self.decide(session, Refusal(503, "The server cannot take this connection."), now)
+            return
+        was_connected = session.state is State.CONNECTED
+        self._leave(session, now)
+        session.state = State.CLOSING
+        session.closing = code
+        session.close_code = code
+        session.close_by = now + self._config.limits.close_timeout
+        if drop:
+            self._outbox.drop(session, keep_own=True)
+        self._outbox.control(session, session.wire.close(code, CLOSE_REASONS[code]), now)
+        self.hold(session, False)
+        self.rearm(session)
+        if was_connected:
+            self._disconnected(session, reason, now)
+
+    def lost(
+        self, session: Session, reason: DisconnectReason, code: int, has_work: bool, now: float
+    ) -> None:
+        """The stream ended. Frames that had arrived are still processed, for `GIVE_UP` seconds.
+
+        Args:
+            code: The peer's close code, 1006 when there was none.
+            has_work: A frame is in work or waits.
+        """
+        if session.state in (State.CLOSED, State.ENDING):
+            return
+        if session.state is not State.CLOSING:
+            session.close_code = code
+        session.ending = reason
+        self._outbox.drop(session)
+        session.unsent = 0
+        if session.state is State.CONNECTED and has_work:
+            self._leave(session, now)
+            session.state = State.ENDING
+            session.end_by = now + GIVE_UP
+            self.rearm(session)
+        else:
+            self._end(session, now)
+
+    def abort(self, session: Session) -> None:
+        """Reset the connection of a session whose close took too long."""
+        session.close_by = None
+        self._aborts.append(session)
+
+    def take_aborts(self) -> list[Session]:
+        """Sessions whose connection must be reset."""
+        aborts = self._aborts
+        if aborts:
+            self._aborts = []
+        return aborts
+
+    def end_if_done(self, session: Session, has_work: bool, now: float) -> None:
+        """The last frame that had arrived before the stream ended is done."""
+        if session.state is State.ENDING and not has_work:
+            self._end(session, now)
+
+    def end(self, session: Session, now: float) -> None:
+        """The time for what had arrived is over."""
+        self._end(session, now)
+
+    def _end(self, session: Session, now: float) -> None:
+        was = session.state
+        if was in (State.CONNECTED, State.AWAITING, State.OPENING):
+            self._leave(session, now)
+        session.state = State.CLOSED
+        session.inbox = None
+        session.inbox_bytes = 0
+        session.handshake = None
+        session.deadline = None
+        session.lane = None
+        self._outbox.drop(session)
+        self.sessions.pop(session.id, None)
+        if session.task is not None:
+            self._tasks.end_by(session.task, now)
+        if was in (State.CONNECTED, State.ENDING):
+            self._disconnected(session, session.ending or DisconnectReason.CONNECTION_LOST, now)
+
+    def _leave(self, session: Session, now: float) -> None:
+        """Nothing reaches it any more, nothing it had sent is still to be decoded."""
+        for subscription in session.subscriptions.values():
+            self._index.leave(subscription)
+        session.subscriptions.clear()
+        session.lane = None
+        session.connect_by = None
+        session.drain_at = None
+        session.still_since = None
+        if session.task is not None:
+            self._tasks.end_by(session.task, now + GIVE_UP)
+
+    def _disconnected(self, session: Session, reason: DisconnectReason, now: float) -> None:
+        duration = max(0.0, now - session.connected_at)
+        self._journal.disconnected(session, reason, duration, now)
+        self._timers.arm(self._journal)
+        event = SessionDisconnected(
+            session_id=session.id,
+            user=session.user,
+            reason=reason,
+            close_code=session.close_code,
+            duration=duration,
+        )
+        self.emit(session, event, now)
+
+    # Events
+
+    def emit(self, session: Session, event: Event, now: float) -> None:
+        """Tell the listeners, after everything this session has told them before."""
+        if session.event_task is not None:
+            if session.events is None:
+                session.events = deque()
+            session.events.append(event)
+            return
+        calls = self._dispatch.event(event)
+        if calls:
+            pipeline = self._tell(calls, session.id)
+            task = self._tasks.start(None, pipeline, session.context.copy(), self._told, now)
+            if task in self._tasks.running:
+                task.owner = session
+                session.event_task = task
+
+    def _tell(self, calls: Sequence[Call], session_id: str | None) -> Pipeline[None]:
+        """One listener after the other; one that fails does not keep the next from hearing."""
+        for call in calls:
+            try:
+                yield call
+            except Exception as error:
+                self._counters.listeners_failed += 1
+                self._journal.listener_failed(call.label, session_id, error)
+
+    def _told(self, task: Task, value: object, error: BaseException | None, now: float) -> None:
+        """The listeners of one event are done; go on with the session's next."""
+        session = task.owner
+        if session is None:
+            return
+        session.event_task = None
+        while session.events and session.event_task is None:
+            self.emit(session, session.events.popleft(), now)
+        if not session.events:
+            session.events = None
+
+    def announce(self, available: bool, now: float) -> None:
+        """Tell the listeners that the broker takes messages, or does so no more."""
+        calls = self._dispatch.event(BrokerAvailability(available=available))
+        if calls:
+            pipeline = self._tell(calls, None)
+            self._tasks.start(None, pipeline, contextvars.copy_context(), self._told, now)

@@ -1,0 +1,222 @@
+"""Mailboxes: what waits for which session, how much of it, and who does not take it.
+
+Rule: what happens now is pushed: one shared entry is appended to many mailboxes and nothing is made
+per recipient. Fan-out never removes: a session that is over its bound is only noted here, and
+closed by the broker at the end of the step. Slowness is judged after a flush was tried, never at
+append.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from enum import Enum, auto
+
+from stocksync_ws.broker.index import Group
+from stocksync_ws.broker.publication import Publication
+from stocksync_ws.broker.session import Outgoing, Session, State, Subscription
+from stocksync_ws.config import Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.stomp.encoder import HEART_BEAT, encode_head
+
+__all__ = ["BURST", "RECOVER", "Outbox", "Verdict"]
+
+BURST = 8
+"""Within one turn a mailbox may grow to this many times `Limits.send_queue`."""
+RECOVER = 1.0
+"""Seconds a session over its bound has to fall below it while its transport takes bytes."""
+
+
+class Verdict(Enum):
+    """What a look at a waiting mailbox says."""
+
+    FINE = auto()
+    WAITING = auto()
+    """Something waits; look again at the next deadline."""
+    SLOW = auto()
+
+
+class Outbox:
+    """All mailboxes of a broker, the bytes in them, and the list of those to flush."""
+
+    __slots__ = ("_beats", "_counters", "_dirty", "_hard", "_limits", "overfull", "total")
+
+    def __init__(self, limits: Limits, counters: Counters) -> None:
+        self._limits = limits
+        self._hard = BURST * limits.send_queue
+        self._counters = counters
+        self._dirty: list[Session] = []
+        self._beats: dict[Hashable, Outgoing] = {}
+        self.total = 0
+        """Bytes in all mailboxes; a shared entry counts once."""
+        self.overfull: list[Session] = []
+        """Sessions that grew past the bound of one turn; the broker closes them after the step."""
+
+    def publish(self, publication: Publication, groups: Iterable[Group]) -> int:
+        """Append a publication to the mailboxes of all members; the number of them."""
+        receivers = 0
+        dirty, hard = self._dirty, self._hard
+        for group in groups:
+            members = group.members
+            count = len(members)
+            entry = self._entry(publication, next(iter(members)), group.head, count)
+            size = entry.size
+            for session in members:
+                session.mailbox.append(entry)
+                session.queued += size
+                if not session.dirty:
+                    session.dirty = True
+                    dirty.append(session)
+                if session.queued > hard:
+                    self.overfull.append(session)
+            receivers += count
+        self._counters.messages_queued += receivers
+        return receivers
+
+    def deliver(self, publication: Publication, subscription: Subscription) -> None:
+        """Append a publication to one subscription only."""
+        session = subscription.session
+        version = session.version
+        assert version is not None
+        headers = () if subscription.id is None else (("subscription", subscription.id),)
+        head = encode_head("MESSAGE", headers, version)
+        self._append(session, self._entry(publication, session, head, 1))
+        self._counters.messages_queued += 1
+
+    def _entry(
+        self, publication: Publication, receiver: Session, head: bytes, count: int
+    ) -> Outgoing:
+        """The one entry of a group, dressed with the wire of any of its members."""
+        version, wire = receiver.version, receiver.wire
+        assert version is not None
+        chunk = wire.dress(head, publication.tail(version), publication.text)
+        size = wire.size(chunk)
+        self.total += size
+        return Outgoing(
+            chunk,
+            size,
+            publication.at,
+            count,
+            publication=publication,
+            destination=publication.destination,
+            droppable=True,
+        )
+
+    def frame(self, session: Session, frame: bytes, text: bool, at: float) -> None:
+        """Append one frame of the server's own (RECEIPT, ERROR, a reply): never dropped."""
+        wire = session.wire
+        chunk = wire.dress(frame, b"", text)
+        size = wire.size(chunk)
+        self.total += size
+        self._append(session, Outgoing(chunk, size, at, 1))
+
+    def beat(self, session: Session) -> None:
+        """Append a heart-beat; one entry for all sessions of a wire key."""
+        key = session.wire.key
+        entry = self._beats.get(key)
+        if entry is None:
+            chunk = session.wire.dress(HEART_BEAT, b"", True)
+            # `waiting` starts at 1 and never falls to 0: the entry lives as long as the broker.
+            entry = self._beats[key] = Outgoing(chunk, session.wire.size(chunk), float("inf"), 1)
+        entry.waiting += 1
+        self._append(session, entry)
+
+    def control(self, session: Session, chunks: Iterable[object], at: float) -> None:
+        """Append what is no STOMP frame: a PING, the close handshake."""
+        for chunk in chunks:
+            size = session.wire.size(chunk)
+            self.total += size
+            self._append(session, Outgoing(chunk, size, at, 1))
+
+    def _append(self, session: Session, entry: Outgoing) -> None:
+        session.mailbox.append(entry)
+        session.queued += entry.size
+        session.lane = None if len(session.mailbox) > 1 else session.lane
+        self.mark(session)
+
+    def mark(self, session: Session) -> None:
+        """Put a session into the list of those to flush."""
+        if not session.dirty:
+            session.dirty = True
+            self._dirty.append(session)
+
+    @property
+    def has_dirty(self) -> bool:
+        """There are mailboxes to flush."""
+        return bool(self._dirty)
+
+    def take_dirty(self) -> list[Session]:
+        """The sessions to flush, first come first served; whoever takes them clears `dirty`."""
+        dirty = self._dirty
+        if dirty:
+            self._dirty = []
+        return dirty
+
+    def take(self, session: Session, room: int) -> list[Outgoing]:
+        """At most `room` bytes of a mailbox, but at least one entry when there is one."""
+        mailbox = session.mailbox
+        taken: list[Outgoing] = []
+        size = 0
+        while mailbox and (not taken or size + mailbox[0].size <= room):
+            entry = mailbox.popleft()
+            taken.append(entry)
+            size += entry.size
+            self.release(entry)
+        session.queued -= size
+        session.handed += size
+        return taken
+
+    def release(self, entry: Outgoing) -> None:
+        """An entry left one mailbox."""
+        entry.waiting -= 1
+        if not entry.waiting:
+            self.total -= entry.size
+
+    def drop(self, session: Session, *, keep_own: bool = False) -> None:
+        """Empty a mailbox; with `keep_own` only of what may be dropped."""
+        kept = [entry for entry in session.mailbox if keep_own and not entry.droppable]
+        for entry in session.mailbox:
+            if not keep_own or entry.droppable:
+                self.release(entry)
+        session.mailbox.clear()
+        session.mailbox.extend(kept)
+        session.queued = sum(entry.size for entry in kept)
+
+    def judge(self, session: Session, now: float) -> Verdict:
+        """After a flush was tried: does this session take what it is sent?"""
+        limits = self._limits
+        waiting = session.queued + session.unsent
+        if not waiting:
+            session.progress_at = session.over_since = None
+            session.taken = session.handed
+            return Verdict.FINE
+        written = session.handed - session.unsent
+        progress = written > session.taken
+        session.taken = written
+        if session.progress_at is None or progress:
+            session.progress_at = now
+        if session.state is State.CLOSING:
+            return Verdict.WAITING
+        if waiting <= limits.send_queue:
+            session.over_since = None
+        elif session.over_since is None:
+            session.over_since = now
+            if not progress:
+                return Verdict.SLOW
+        elif now - session.over_since >= RECOVER:
+            return Verdict.SLOW
+        if now - session.progress_at >= limits.send_stall_seconds:
+            return Verdict.SLOW
+        if session.mailbox and now - session.mailbox[0].at >= limits.send_queue_seconds:
+            return Verdict.SLOW
+        return Verdict.WAITING
+
+    def judge_at(self, session: Session) -> float | None:
+        """When `judge` has to be asked again although nothing happens; None when nothing waits."""
+        if session.progress_at is None:
+            return None
+        at = session.progress_at + self._limits.send_stall_seconds
+        if session.mailbox:
+            at = min(at, session.mailbox[0].at + self._limits.send_queue_seconds)
+        if session.over_since is not None:
+            at = min(at, session.over_since + RECOVER)
+        return at

@@ -1,0 +1,95 @@
+"""What happens when a clock of a session has run out: one method per `Due`.
+
+Rule: each action moves or clears the clock it was for, so that a deadline cannot come back at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from stocksync_ws.broker.failures import Failures
+from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.liveness import Due
+from stocksync_ws.broker.outbox import Outbox, Verdict
+from stocksync_ws.broker.publisher import Publisher
+from stocksync_ws.broker.session import Session
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode
+
+__all__ = ["Overdue"]
+
+
+class Overdue:
+    """The actions behind the clocks."""
+
+    __slots__ = ("_actions", "_counters", "_failures", "_life", "_outbox", "_publisher")
+
+    def __init__(
+        self,
+        counters: Counters,
+        outbox: Outbox,
+        life: Life,
+        publisher: Publisher,
+        failures: Failures,
+    ) -> None:
+        self._counters = counters
+        self._outbox = outbox
+        self._life = life
+        self._publisher = publisher
+        self._failures = failures
+        self._actions: Mapping[Due, Callable[[Session, float], None]] = {
+            Due.ABORT: self._abort,
+            Due.END: self._end,
+            Due.DRAIN: self._drain,
+            Due.NO_CONNECT: self._no_connect,
+            Due.FRAME: self._frame_late,
+            Due.SILENT: self._silent,
+            Due.PING: self._ping,
+            Due.BEAT: self._beat,
+            Due.JUDGE: self.judge,
+        }
+
+    def act(self, due: Due, session: Session, now: float) -> None:
+        """Do what is due."""
+        self._actions[due](session, now)
+
+    def judge(self, session: Session, now: float) -> None:
+        """Close a session that does not take what it is sent; else look again in time."""
+        if self._outbox.judge(session, now) is Verdict.SLOW:
+            self._publisher.close_slow(session, now)
+        else:
+            self._life.rearm(session)
+
+    def _abort(self, session: Session, now: float) -> None:
+        self._counters.aborts += 1
+        self._life.abort(session)
+
+    def _end(self, session: Session, now: float) -> None:
+        self._life.end(session, now)
+
+    def _drain(self, session: Session, now: float) -> None:
+        session.drain_at = None
+        self._life.close(session, CloseCode.RESTART, DisconnectReason.SERVER_SHUTDOWN, now)
+
+    def _no_connect(self, session: Session, now: float) -> None:
+        session.connect_by = None
+        self._failures.timed_out(session, ErrorCode.CONNECT_TIMEOUT, now)
+
+    def _frame_late(self, session: Session, now: float) -> None:
+        session.frame_since = None
+        self._failures.timed_out(session, ErrorCode.FRAME_TIMEOUT, now)
+
+    def _silent(self, session: Session, now: float) -> None:
+        self._counters.heart_beats_lost += 1
+        reason = DisconnectReason.HEART_BEAT_LOST
+        self._life.close(session, CloseCode.HEART_BEAT_LOST, reason, now, drop=True)
+
+    def _ping(self, session: Session, now: float) -> None:
+        session.pinged_at = now
+        self._outbox.control(session, [session.wire.ping()], now)
+
+    def _beat(self, session: Session, now: float) -> None:
+        session.last_write = now
+        # Where bytes wait, they are the life sign themselves.
+        if not session.mailbox and not session.unsent:
+            self._outbox.beat(session)

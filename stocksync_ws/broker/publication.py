@@ -1,0 +1,106 @@
+"""One message on its way to subscribers: encoded once per STOMP version, shared by all receivers.
+
+Rule: nothing in here knows a receiver. What differs per receiver is the head of the frame, made per
+group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from stocksync_ws.stomp.encoder import encode_tail
+from stocksync_ws.stomp.frame import Version
+
+__all__ = ["Draft", "Publication", "Published"]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What became of a publication."""
+
+    message_id: str
+    """The `message-id` all receivers see."""
+    receivers: int
+    """Subscriptions it was queued for."""
+
+
+class Draft:
+    """A message that somebody wants published: converted and validated, not yet admitted."""
+
+    __slots__ = ("body", "destination", "headers", "session", "size", "user")
+
+    def __init__(
+        self,
+        destination: str,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        *,
+        user: str | None = None,
+        session: str | None = None,
+    ) -> None:
+        self.destination = destination
+        """With `user` or `session`: what follows the user prefix, for example `/queue/errors`."""
+        self.headers = headers
+        """Without those the broker adds; `content-type` among them."""
+        self.body = body
+        self.user = user
+        """The name of the user whose sessions get it."""
+        self.session = session
+        """The id of the one session that gets it."""
+        self.size = len(body) + len(destination) + sum(len(n) + len(v) for n, v in headers) + 64
+        """Bytes it counts for in the inbox of other threads."""
+
+
+class Publication:
+    """An accepted message with its number and id."""
+
+    __slots__ = ("_tails", "_text", "at", "body", "destination", "headers", "message_id", "number")
+
+    def __init__(
+        self,
+        number: int,
+        message_id: str,
+        destination: str,
+        headers: Iterable[tuple[str, str]],
+        body: bytes,
+        at: float,
+    ) -> None:
+        self.number = number
+        """Its place in the broker-wide order of acceptance."""
+        self.message_id = message_id
+        self.destination = destination
+        """As the receivers see it."""
+        self.headers = tuple(headers)
+        self.body = body
+        self.at = at
+        self._tails: dict[Version, bytes] = {}
+        self._text: bool | None = None
+
+    @property
+    def text(self) -> bool:
+        """The body is UTF-8, so that the frame goes out as a text message."""
+        if self._text is None:
+            self._text = _is_utf8(self.body)
+        return self._text
+
+    def tail(self, version: Version) -> bytes:
+        """The part of MESSAGE that all receivers of a version share.
+
+        The server's own headers stand first, so that "the first wins" protects the client.
+        """
+        tail = self._tails.get(version)
+        if tail is None:
+            own = (("destination", self.destination), ("message-id", self.message_id))
+            tail = self._tails[version] = encode_tail(own + self.headers, self.body, version)
+        return tail
+
+
+def _is_utf8(body: bytes) -> bool:
+    if body.isascii():
+        return True
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

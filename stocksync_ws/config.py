@@ -1,0 +1,191 @@
+"""Settings: frozen, validated when made, and never read from the environment.
+
+Rule: a number that bounds something stands in `Limits` and nowhere else. Units are seconds, bytes
+or counts and are given with each field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from stocksync_ws.errors import ConfigurationError
+
+__all__ = ["BrokerConfig", "EndpointConfig", "Limits"]
+
+
+def _fail(setting: str, problem: str) -> ConfigurationError:
+    return ConfigurationError(f"{setting}: {problem}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one server takes from its clients and keeps for them.
+
+    Raises:
+        ConfigurationError: A value is not a positive number, or two values contradict each other.
+    """
+
+    handshake_timeout: float = 5.0
+    """Seconds from the first byte of a connection to the end of its HTTP request."""
+    max_handshake_bytes: int = 16_384
+    """Bytes of one HTTP request head."""
+    max_handshake_headers: int = 100
+    """Header lines of one HTTP request."""
+    connect_timeout: float = 10.0
+    """Seconds from the upgrade to a complete CONNECT frame."""
+    pre_auth_bytes: int = 16_384
+    """Bytes a client may send before it is CONNECTED."""
+    max_message_size: int = 65_536
+    """Bytes of one STOMP frame with its headers, and of one WebSocket message; inbound only."""
+    max_fragments: int = 1_024
+    """WebSocket frames of one message, empty ones included."""
+    max_messages_per_frame: int = 128
+    """WebSocket messages one STOMP frame may be spread over."""
+    frame_timeout: float = 30.0
+    """Seconds a frame may take from its first byte to its last."""
+    max_headers: int = 64
+    """Header lines of one STOMP frame, repeated ones included."""
+    max_header_line: int = 8_192
+    """Bytes of one STOMP header line."""
+    max_header_block: int = 16_384
+    """Bytes of command and headers of one STOMP frame."""
+    max_id: int = 128
+    """Bytes of a subscription id, a receipt, a transaction name or a message id."""
+    max_destination: int = 255
+    """Bytes of a destination."""
+    max_segments: int = 16
+    """Segments of a destination."""
+    max_subscriptions: int = 100
+    """Subscriptions of one session."""
+    inbox: int = 65_536
+    """Bytes that wait for their turn (each message counts 64 more); over it, reading pauses."""
+    read_budget: int = 65_536
+    """Bytes read from one connection in one turn of the loop."""
+    read_frames: int = 64
+    """Frames taken from one connection in one turn of the loop."""
+    send_queue: int = 524_288
+    """Bytes that may wait for one session; judged once a turn, after a flush was tried."""
+    send_queue_seconds: float = 30.0
+    """Seconds the oldest waiting frame may wait."""
+    send_stall_seconds: float = 10.0
+    """Seconds without the transport taking a byte while frames wait."""
+    max_total_queued: int = 268_435_456
+    """Bytes that may wait for all sessions together; over it the largest queue is closed first."""
+    ping_after: float = 25.0
+    """Seconds without a byte from the peer before a WebSocket PING is sent."""
+    pong_timeout: float = 20.0
+    """Seconds after that PING in which a byte must come from a client that owes no heart-beats."""
+    handler_timeout: float = 30.0
+    """Seconds user code may take for one frame."""
+    handler_threads: int | None = None
+    """Threads for `def` handlers; None: as many as `concurrent.futures` takes."""
+    max_connections: int | None = None
+    """Connections open at a time; None: as many as file descriptors allow."""
+    close_timeout: float = 5.0
+    """Seconds a close may take before the connection is aborted."""
+    shutdown_timeout: float = 30.0
+    """Seconds a stop may take in all."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value: object = getattr(self, item.name)
+            if value is None and item.name in ("handler_threads", "max_connections"):
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise _fail(f"Limits.{item.name}", f"must be a positive number, not {value!r}")
+        if self.max_header_line > self.max_header_block:
+            raise _fail("Limits.max_header_line", "must not exceed max_header_block")
+        if self.max_header_block > self.max_message_size:
+            raise _fail("Limits.max_header_block", "must not exceed max_message_size")
+        if self.send_queue > self.max_total_queued:
+            raise _fail("Limits.send_queue", "must not exceed max_total_queued")
+
+
+def _check_prefix(setting: str, prefix: str) -> None:
+    if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or "*" in prefix:
+        raise _fail(setting, f"{prefix!r} must be like '/topic': /segments, no trailing slash")
+
+
+def _check_patterns(setting: str, patterns: tuple[str, ...]) -> None:
+    for pattern in patterns:
+        segments = pattern.split("/")
+        if segments[0] or len(segments) < 2 or not all(segments[1:]):
+            raise _fail(setting, f"{pattern!r} must be made of /segments, none of them empty")
+        if "**" in segments[:-1]:
+            raise _fail(setting, f"{pattern!r}: '**' may only be the last segment")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BrokerConfig:
+    """What the destinations mean, who may use them, and how liveness is judged.
+
+    Patterns are destinations in which `*` stands for one segment and a last `**` for any number.
+
+    Raises:
+        ConfigurationError: A prefix or pattern is malformed, or prefixes overlap.
+    """
+
+    application_prefixes: tuple[str, ...] = ("/app",)
+    """Destinations that go to handlers."""
+    broker_prefixes: tuple[str, ...] = ("/topic", "/queue")
+    """Destinations that go to the broker."""
+    queue_prefixes: tuple[str, ...] = ("/queue",)
+    """Those of `broker_prefixes` that are queues, whether or not they are served."""
+    user_prefix: str = "/user"
+    """Destinations that mean the receiver's own: `/user/queue/errors`."""
+    client_send: tuple[str, ...] = ()
+    """Patterns of broker destinations that clients may SEND to."""
+    client_subscribe: tuple[str, ...] = ("/topic/**",)
+    """Patterns of broker destinations that clients may SUBSCRIBE to."""
+    heart_beat: tuple[float, float] = (10.0, 10.0)
+    """Seconds: how often we can send, how often we want to receive; 0 is never."""
+    grace: float = 3.0
+    """A peer is lost after this many agreed intervals without a byte."""
+    error_destination: str = "/queue/errors"
+    """Below the user prefix: where a session is told about errors of the application."""
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        prefixes = [*self.application_prefixes, *self.broker_prefixes, self.user_prefix]
+        for prefix in [*prefixes, *self.queue_prefixes, self.error_destination]:
+            _check_prefix("prefixes", prefix)
+        for one in prefixes:
+            for other in prefixes:
+                if one is not other and (one + "/").startswith(other + "/"):
+                    raise _fail("prefixes", f"{one!r} and {other!r} overlap")
+        _check_patterns("client_send", self.client_send)
+        _check_patterns("client_subscribe", self.client_subscribe)
+        for pattern in (*self.client_send, *self.client_subscribe):
+            if not any((pattern + "/").startswith(p + "/") for p in self.broker_prefixes):
+                raise _fail(
+                    "client_send/client_subscribe", f"{pattern!r} is under no broker prefix"
+                )
+        if len(self.heart_beat) != 2 or not all(0 <= beat < 1_000_000 for beat in self.heart_beat):
+            raise _fail("heart_beat", f"must be two times in seconds, not {self.heart_beat!r}")
+        if not self.grace > 1:
+            raise _fail("grace", f"must be above 1, not {self.grace!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointConfig:
+    """One path, and who may open it.
+
+    Raises:
+        ConfigurationError: The path or an origin is malformed.
+    """
+
+    path: str
+    """The path of the WebSocket, with and without a trailing slash."""
+    allowed_origins: tuple[str, ...] = ()
+    """Exact origins such as `https://shop.example`; none: the same origin; `("*",)`: any."""
+    allowed_hosts: tuple[str, ...] | None = None
+    """Host names that may stand in the Host header; None: any."""
+
+    def __post_init__(self) -> None:
+        _check_prefix("path", self.path)
+        for origin in self.allowed_origins:
+            if origin in ("*", "null"):
+                continue
+            scheme, separator, rest = origin.partition("://")
+            if not separator or not scheme or not rest or "/" in rest or "*" in rest:
+                raise _fail("allowed_origins", f"{origin!r} must be like 'https://shop.example'")

@@ -1,0 +1,68 @@
+"""What was refused, dropped, late or lost: one number each, so that nothing is silent.
+
+Rule: whoever drops or ignores something counts it here. `docs/counters.md` is made from this class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Counters"]
+
+
+@dataclass(slots=True)
+class Counters:
+    """Totals since the start. Read it any time; only the owner thread writes it."""
+
+    connections: int = 0
+    """Connections accepted."""
+    connections_refused: int = 0
+    """Connections answered with 503, at the cap or while stopping."""
+    handshakes_refused: int = 0
+    """Upgrades answered with an HTTP error."""
+    origins_refused: int = 0
+    """Upgrades refused because of their Origin."""
+    sessions: int = 0
+    """Sessions that reached CONNECTED."""
+    connects_refused: int = 0
+    """CONNECT frames that were refused."""
+    frames_in: int = 0
+    """Client frames processed."""
+    messages_published: int = 0
+    """Publications accepted by the broker."""
+    messages_queued: int = 0
+    """Deliveries put into a mailbox."""
+    messages_unrouted: int = 0
+    """Publications that nobody was subscribed to."""
+    headers_stripped: int = 0
+    """Reserved headers taken off a client's SEND."""
+    protocol_errors: int = 0
+    """ERROR frames that told a peer it broke the protocol."""
+    application_errors: int = 0
+    """Frames that failed in or before user code and were told to the client."""
+    unsubscribes_ignored: int = 0
+    """UNSUBSCRIBE of an id whose SUBSCRIBE had been refused."""
+    user_names_withheld: int = 0
+    """CONNECTED frames without `user-name`, because the name cannot stand in a header."""
+    slow_consumers: int = 0
+    """Sessions closed because they did not take their messages."""
+    heart_beats_lost: int = 0
+    """Sessions closed because nothing came from the peer."""
+    aborts: int = 0
+    """Connections reset because their close took too long."""
+    listeners_failed: int = 0
+    """Event listeners that raised or timed out."""
+    handlers_timed_out: int = 0
+    """Handlers that were cancelled after `handler_timeout`."""
+    calls_abandoned: int = 0
+    """Coroutines that swallowed their cancellation for 5 seconds."""
+    results_dropped: int = 0
+    """Results of pool functions that came after their session had ended or timed out."""
+    slow_calls: int = 0
+    """Calls that held the owner for more than 100 ms."""
+    stalls: int = 0
+    """Wakes that came more than 250 ms late."""
+    internal_errors: int = 0
+    """Exceptions of our own that were caught by the fence."""
+    stuck_deadlines: int = 0
+    """Deadlines that did not move after their wake: a bug of ours that would have looped."""

@@ -1,0 +1,510 @@
+"""Every error of the library, and what a client is told about it.
+
+Rule: an error knows whose fault it is and what to answer. `ErrorCode` is the one catalogue of what
+an ERROR frame may say: fixed texts, never the text of an exception (`docs/errors.md` is made from
+it).
+
+    StockSyncError
+     +-- ProtocolError
+     |    +-- LocalProtocolError       our caller asked for something STOMP cannot express
+     |    +-- RemoteProtocolError      the peer broke the protocol
+     |         +-- LimitExceeded       ... or one of our `Limits`
+     +-- ConversionError               a body does not fit the parameter it is for
+     +-- AccessDenied                  the application refuses this user
+     |    +-- BadCredentials           ... because login and passcode are wrong
+     +-- HandlerTimeout                user code took longer than `Limits.handler_timeout`
+     +-- SessionClosed                 the session this was for is gone
+     +-- BrokerClosed                  the application was stopped
+     +-- BrokerBusy                    the inbox of other threads is full
+     +-- WrongLoop                     a second event loop while the application runs on a first
+     +-- ForkedBrokerError             used in a child process of the one that started it
+     +-- ConfigurationError            a setting or a declaration is wrong; raised before the start
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum, IntEnum, StrEnum
+
+__all__ = [
+    "AccessDenied",
+    "BadCredentials",
+    "BrokerBusy",
+    "BrokerClosed",
+    "Cancelled",
+    "CloseCode",
+    "ConfigurationError",
+    "ConversionError",
+    "DisconnectReason",
+    "ErrorCode",
+    "Fault",
+    "ForkedBrokerError",
+    "HandlerTimeout",
+    "LimitExceeded",
+    "LocalProtocolError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "SessionClosed",
+    "StockSyncError",
+    "WrongLoop",
+]
+
+
+class CloseCode(IntEnum):
+    """WebSocket close codes we send (RFC 6455 §7.4; 4000-4999 are the application's own).
+
+    A client should reconnect after 1001, 1011, 1012, 1013 and 4000-4499, and should not after the
+    others.
+    """
+
+    NORMAL = 1000
+    GOING_AWAY = 1001
+    PROTOCOL_ERROR = 1002
+    INVALID_DATA = 1007
+    POLICY = 1008
+    TOO_BIG = 1009
+    INTERNAL_ERROR = 1011
+    RESTART = 1012
+    TRY_LATER = 1013
+    HEART_BEAT_LOST = 4000
+    SLOW_CONSUMER = 4008
+    CONNECT_REFUSED = 4500
+    BAD_CREDENTIALS = 4501
+    KICKED = 4503
+
+
+class DisconnectReason(StrEnum):
+    """Why a session ended; stands in `SessionDisconnected` and in the log line."""
+
+    CLIENT_DISCONNECT = "client_disconnect"
+    PEER_CLOSED = "peer_closed"
+    CONNECTION_LOST = "connection_lost"
+    HEART_BEAT_LOST = "heart_beat_lost"
+    PROTOCOL_ERROR = "protocol_error"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    ACCESS_DENIED = "access_denied"
+    SLOW_CONSUMER = "slow_consumer"
+    HISTORY_LOST = "history_lost"
+    HANDLER_FAILED = "handler_failed"
+    CREDENTIALS_EXPIRED = "credentials_expired"
+    KICKED = "kicked"
+    SERVER_SHUTDOWN = "server_shutdown"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Fault(StrEnum):
+    """Whose fault an error is."""
+
+    PEER = "peer"
+    APPLICATION = "application"
+    SERVER = "server"
+
+
+class ErrorCode(Enum):
+    """What an ERROR frame may say: the `code` header, its fixed `message`, its body, and the close
+    after it.
+
+    `limit` stands twice: a count over its bound closes with 1008, a size over its bound with 1009.
+    """
+
+    code: str
+    close: CloseCode
+    fault: Fault
+    message: str
+    sentence: str
+
+    def __init__(
+        self, code: str, close: CloseCode, fault: Fault, message: str, sentence: str
+    ) -> None:
+        self.code = code
+        self.close = close
+        self.fault = fault
+        self.message = message
+        self.sentence = sentence
+
+    @property
+    def reason(self) -> DisconnectReason:
+        """The reason `SessionDisconnected` gives when this error ended the session."""
+        return _REASONS.get(self.code, _REASON_OF_FAULT[self.fault])
+
+    # The peer broke the protocol: 1002.
+    NOT_CONNECTED = (
+        "not-connected",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Not connected",
+        "The first frame must be CONNECT or STOMP.",
+    )
+    ALREADY_CONNECTED = (
+        "already-connected",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Already connected",
+        "CONNECT may be sent only once.",
+    )
+    UNSUPPORTED_VERSION = (
+        "unsupported-version",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Unsupported version",
+        "Supported protocol versions are 1.0 1.1 1.2.",
+    )
+    UNKNOWN_COMMAND = (
+        "unknown-command",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Unknown command",
+        "The command is not one a STOMP client may send in this version.",
+    )
+    BAD_HEADER = (
+        "bad-header",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Malformed header",
+        "A header line is not of the form name:value, or its value is not allowed.",
+    )
+    BAD_ESCAPE = (
+        "bad-escape",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Undefined escape sequence",
+        "A header contains a backslash sequence that this STOMP version does not define.",
+    )
+    BAD_UTF8 = (
+        "bad-utf8",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Header is not UTF-8",
+        "Command and headers must be encoded in UTF-8.",
+    )
+    BAD_CONTENT_LENGTH = (
+        "bad-content-length",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Bad content-length",
+        "content-length must be one number of 1 to 10 decimal digits.",
+    )
+    MISSING_NUL = (
+        "missing-nul",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Missing NUL",
+        "The octet after the body must be NUL.",
+    )
+    BODY_NOT_ALLOWED = (
+        "body-not-allowed",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Body not allowed",
+        "Only SEND may have a body.",
+    )
+    REPEATED_HEADER = (
+        "repeated-header",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Repeated header",
+        "A header that decides what the frame does is there twice with different values.",
+    )
+    MISSING_HEADER = (
+        "missing-header",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Missing header",
+        "A header that the command requires is missing.",
+    )
+    BAD_HEART_BEAT = (
+        "bad-heart-beat",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Bad heart-beat",
+        "heart-beat must be two numbers of milliseconds, separated by a comma.",
+    )
+    BAD_ACK_MODE = (
+        "bad-ack-mode",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Bad ack mode",
+        "ack must be auto, client or client-individual.",
+    )
+    BAD_DESTINATION = (
+        "bad-destination",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Bad destination",
+        "A destination is made of /segments, none of them empty, '.' or '..'.",
+    )
+    DUPLICATE_SUBSCRIPTION = (
+        "duplicate-subscription",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Duplicate subscription",
+        "The subscription id is in use on this connection.",
+    )
+    UNKNOWN_SUBSCRIPTION = (
+        "unknown-subscription",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Unknown subscription",
+        "There is no subscription with this id on this connection.",
+    )
+    UNKNOWN_ACK = (
+        "unknown-ack",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Unknown acknowledgement",
+        "No message with this id was ever delivered on this connection.",
+    )
+    DUPLICATE_TRANSACTION = (
+        "duplicate-transaction",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Duplicate transaction",
+        "The transaction is open already.",
+    )
+    UNKNOWN_TRANSACTION = (
+        "unknown-transaction",
+        CloseCode.PROTOCOL_ERROR,
+        Fault.PEER,
+        "Unknown transaction",
+        "There is no open transaction with this name.",
+    )
+
+    # What arrived does not fit, or is not allowed.
+    BAD_PAYLOAD = (
+        "bad-payload",
+        CloseCode.INVALID_DATA,
+        Fault.PEER,
+        "Bad payload",
+        "The body is not what the destination expects.",
+    )
+    SEND_DENIED = (
+        "send-denied",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "SEND denied",
+        "This client may not send to the destination.",
+    )
+    SUBSCRIBE_DENIED = (
+        "subscribe-denied",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "SUBSCRIBE denied",
+        "This client may not subscribe to the destination.",
+    )
+    NO_DESTINATION = (
+        "no-destination",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "No such destination",
+        "The destination is under none of the prefixes that this server serves.",
+    )
+    NO_HANDLER = (
+        "no-handler",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "No handler",
+        "The application has no handler for the destination.",
+    )
+    CONNECT_TIMEOUT = (
+        "connect-timeout",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "CONNECT timed out",
+        "No CONNECT frame arrived in time.",
+    )
+    FRAME_TIMEOUT = (
+        "frame-timeout",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "Frame timed out",
+        "A frame was begun and not finished in time.",
+    )
+    UNSUPPORTED = (
+        "unsupported",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "Unsupported",
+        "The frame asks for a feature that this server does not offer.",
+    )
+    IDEMPOTENCY_MISMATCH = (
+        "idempotency-mismatch",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "Idempotency key reused",
+        "The idempotency key was used before with another body.",
+    )
+    LIMIT_COUNT = (
+        "limit",
+        CloseCode.POLICY,
+        Fault.PEER,
+        "Limit exceeded",
+        "The connection has more of something than the server allows.",
+    )
+    LIMIT_SIZE = (
+        "limit",
+        CloseCode.TOO_BIG,
+        Fault.PEER,
+        "Limit exceeded",
+        "The frame is larger than the server allows.",
+    )
+
+    # The application or the server failed.
+    HANDLER_FAILED = (
+        "handler-failed",
+        CloseCode.INTERNAL_ERROR,
+        Fault.APPLICATION,
+        "Handler failed",
+        "The application failed to handle the frame.",
+    )
+    HANDLER_TIMEOUT = (
+        "handler-timeout",
+        CloseCode.INTERNAL_ERROR,
+        Fault.APPLICATION,
+        "Handler timed out",
+        "The application took too long to handle the frame.",
+    )
+    INTERNAL_ERROR = (
+        "internal-error",
+        CloseCode.INTERNAL_ERROR,
+        Fault.SERVER,
+        "Internal error",
+        "The server failed.",
+    )
+    QUEUE_FULL = (
+        "queue-full",
+        CloseCode.TRY_LATER,
+        Fault.SERVER,
+        "Queue full",
+        "The queue has no room for the message.",
+    )
+    CONNECT_REFUSED = (
+        "connect-refused",
+        CloseCode.CONNECT_REFUSED,
+        Fault.PEER,
+        "Connection refused",
+        "The application refused the connection.",
+    )
+    BAD_CREDENTIALS = (
+        "bad-credentials",
+        CloseCode.BAD_CREDENTIALS,
+        Fault.PEER,
+        "Bad credentials",
+        "Login or passcode is wrong.",
+    )
+
+
+_REASONS = {
+    "limit": DisconnectReason.LIMIT_EXCEEDED,
+    "connect-timeout": DisconnectReason.LIMIT_EXCEEDED,
+    "frame-timeout": DisconnectReason.LIMIT_EXCEEDED,
+    "queue-full": DisconnectReason.LIMIT_EXCEEDED,
+    "send-denied": DisconnectReason.ACCESS_DENIED,
+    "subscribe-denied": DisconnectReason.ACCESS_DENIED,
+    "connect-refused": DisconnectReason.ACCESS_DENIED,
+    "bad-credentials": DisconnectReason.ACCESS_DENIED,
+}
+_REASON_OF_FAULT = {
+    Fault.PEER: DisconnectReason.PROTOCOL_ERROR,
+    Fault.APPLICATION: DisconnectReason.HANDLER_FAILED,
+    Fault.SERVER: DisconnectReason.INTERNAL_ERROR,
+}
+
+
+class StockSyncError(Exception):
+    """The base of every error this library raises on purpose."""
+
+
+class ProtocolError(StockSyncError):
+    """STOMP was broken, by us (`LocalProtocolError`) or by the peer (`RemoteProtocolError`)."""
+
+
+class LocalProtocolError(ProtocolError):
+    """Our caller asked for a frame that STOMP cannot express; nothing was sent."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol. The decoder raises nothing else, and is dead afterwards.
+
+    Attributes:
+        code: What the ERROR frame says.
+        command: The command of the failing frame, when it was read and is a STOMP command.
+        headers: The headers of the failing frame that had been read; the ERROR echoes `receipt`
+            from them.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        command: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code.message)
+        self.code = code
+        self.command = command
+        self.headers: Mapping[str, str] = headers if headers is not None else {}
+
+
+class LimitExceeded(RemoteProtocolError):
+    """The peer sent more than a field of `Limits` allows."""
+
+
+class ConversionError(StockSyncError):
+    """A body does not fit the parameter it is for. The sender's fault; mapped like a domain error.
+
+    Attributes:
+        path: Where in the body, for example `$.items[2].quantity`; `$` is the body itself.
+        problem: What is wrong there, for example `expected int, got str`.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+
+class AccessDenied(StockSyncError):
+    """Raise it in an authenticator or a handler to refuse this user. Its text is logged, never
+    sent.
+    """
+
+
+class BadCredentials(AccessDenied):
+    """Raise it in an authenticator when login and passcode are wrong: close 4501, clients do not
+    retry.
+    """
+
+
+class HandlerTimeout(StockSyncError):
+    """User code took longer than `Limits.handler_timeout` seconds and was cancelled."""
+
+
+class SessionClosed(StockSyncError):
+    """The session this was for is gone."""
+
+
+class BrokerClosed(StockSyncError):
+    """The application was stopped; nothing is accepted any more."""
+
+
+class BrokerBusy(StockSyncError):
+    """The inbox of other threads is full (10,000 messages or 16 MiB). Try again later."""
+
+
+class WrongLoop(StockSyncError):
+    """The application runs on one event loop and was started on a second one."""
+
+
+class ForkedBrokerError(StockSyncError):
+    """The application was started in a parent process and used in its forked child."""
+
+
+class ConfigurationError(StockSyncError):
+    """A setting or a declaration is wrong. Raised before the first connection; the text says how to
+    mend it.
+    """
+
+
+class Cancelled(BaseException):
+    """Thrown into a pipeline whose session has ended, so that its clean-up runs. Never catch and
+    drop it.
+    """

@@ -1,0 +1,215 @@
+"""What other threads publish: one bounded inbox in front of the owner thread, with one wake-up.
+
+Rule: off the owner thread a publication waits here; on it, it is applied at once, behind what
+    others had
+posted before. Before the start the inbox keeps what is published; after the stop it refuses. What
+pool functions return comes the same way, behind what they had posted, and never counts against the
+bounds. This is the one lock of the library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError
+
+__all__ = ["MAX_BYTES", "MAX_MESSAGES", "Inbox"]
+
+MAX_MESSAGES = 10_000
+"""Publications that may wait for the owner thread."""
+MAX_BYTES = 16 * 1024 * 1024
+"""Bytes that may wait for it."""
+
+Waiter: TypeAlias = Callable[[Published | None, Exception | None], None]
+"""Told what became of a publication, on the owner thread."""
+
+
+class _Post:
+    """A publication on its way, and who waits for it."""
+
+    __slots__ = ("draft", "waiter")
+
+    def __init__(self, draft: Draft, waiter: Waiter | None) -> None:
+        self.draft = draft
+        self.waiter = waiter
+
+
+class Inbox:
+    """Where publications enter, from any thread and any loop."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: deque[_Post | Callable[[], None]] = deque()
+        self._queue: deque[_Post] = deque()
+        """Awaited publications that wait for room."""
+        self._messages = 0
+        self._bytes = 0
+        self._owner: int | None = None
+        self._pid = os.getpid()
+        self._publish: Callable[[Draft], Published] | None = None
+        self._wake: Callable[[], None] | None = None
+        self._woken = False
+        self._closed = False
+
+    # The owner's side
+
+    def open(self, publish: Callable[[Draft], Published], wake: Callable[[], None]) -> None:
+        """Begin to apply, on the calling thread; what has been kept is applied now.
+
+        Args:
+            publish: Applies one publication.
+            wake: Makes the owner thread call `drain`; called from any thread.
+        """
+        with self._lock:
+            self._owner = threading.get_ident()
+            self._pid = os.getpid()
+            self._publish = publish
+            self._wake = wake
+            self._closed = False
+        self.drain()
+
+    def drain(self) -> None:
+        """Apply everything that has been posted. On the owner thread only."""
+        while True:
+            with self._lock:
+                items, self._items = self._items, deque()
+                self._messages = self._bytes = 0
+                self._woken = False
+                publish = self._publish
+                self._admit_waiting()
+            if not items:
+                return
+            for item in items:
+                if isinstance(item, _Post):
+                    _apply(publish, item)
+                else:
+                    item()
+
+    def close(self) -> None:
+        """Apply what is left, then refuse."""
+        with self._lock:
+            self._closed = True
+        self.drain()
+        with self._lock:
+            self._publish = self._wake = self._owner = None
+
+    # Everybody's side
+
+    def post(self, draft: Draft) -> None:
+        """Publish; never waits.
+
+        Raises:
+            BrokerBusy: Too much waits already.
+            BrokerClosed: After the stop.
+            ForkedBrokerError: In a forked child of the process that started the application.
+        """
+        if self._is_owner():
+            self._now(draft)
+            return
+        with self._lock:
+            self._check()
+            if not self._has_room(draft):
+                raise BrokerBusy(
+                    f"{self._messages} messages wait for the owner thread; try again later"
+                )
+            self._append(_Post(draft, None))
+
+    async def publish(self, draft: Draft) -> Published:
+        """Publish, and wait for room and until it has been applied; before the start, until that.
+
+        Raises:
+            BrokerClosed: After the stop.
+            ForkedBrokerError: In a forked child of the process that started the application.
+        """
+        if self._is_owner():
+            return self._now(draft)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Published] = loop.create_future()
+
+        def waiter(published: Published | None, error: Exception | None) -> None:
+            try:
+                loop.call_soon_threadsafe(_settle, future, published, error)
+            except RuntimeError:
+                pass  # The caller's loop is closed: nobody waits any more.
+
+        with self._lock:
+            self._check()
+            if self._has_room(draft) and not self._queue:
+                self._append(_Post(draft, waiter))
+            else:
+                self._queue.append(_Post(draft, waiter))
+        return await future
+
+    def hand_over(self, result: Callable[[], None]) -> None:
+        """Run `result` on the owner thread, behind what this thread has posted. Never refused."""
+        with self._lock:
+            self._items.append(result)
+            self._ring()
+
+    # Under the lock, or on the owner thread
+
+    def _is_owner(self) -> bool:
+        return self._owner == threading.get_ident()
+
+    def _now(self, draft: Draft) -> Published:
+        if self._items:
+            self.drain()
+        publish = self._publish
+        if publish is None:
+            raise BrokerClosed("the application was stopped")
+        return publish(draft)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise BrokerClosed("the application was stopped")
+        if self._publish is not None and self._pid != os.getpid():
+            raise ForkedBrokerError("the application runs in the parent of this process")
+
+    def _has_room(self, draft: Draft) -> bool:
+        return self._messages < MAX_MESSAGES and self._bytes + draft.size <= MAX_BYTES
+
+    def _append(self, post: _Post) -> None:
+        self._items.append(post)
+        self._messages += 1
+        self._bytes += post.draft.size
+        self._ring()
+
+    def _ring(self) -> None:
+        if not self._woken and self._wake is not None:
+            self._woken = True
+            self._wake()
+
+    def _admit_waiting(self) -> None:
+        """There is room again for publications that are awaited."""
+        while self._queue and self._has_room(self._queue[0].draft):
+            self._append(self._queue.popleft())
+
+
+def _apply(publish: Callable[[Draft], Published] | None, post: _Post) -> None:
+    published: Published | None = None
+    error: Exception | None = None
+    try:
+        if publish is None:
+            raise BrokerClosed("the application was stopped")
+        published = publish(post.draft)
+    except BrokerClosed as closed:
+        error = closed
+    if post.waiter is not None:
+        post.waiter(published, error)
+
+
+def _settle(
+    future: asyncio.Future[Published], published: Published | None, error: Exception | None
+) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    elif published is not None:
+        future.set_result(published)

@@ -1,0 +1,1 @@
+"""Messaging: decorators, routing, binding, conversion, template, dispatch, and the application."""

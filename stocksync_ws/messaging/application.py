@@ -1,0 +1,177 @@
+"""The application: settings, what was declared, and the template. Knows no driver and no adapter.
+
+Rule: a declaration is checked when it is recorded, as far as its names resolve, and completely when
+    the
+application freezes: by `check()`, or at the first use. After that nothing more can be declared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from stocksync_ws.broker.destinations import Space
+from stocksync_ws.broker.session import Session
+from stocksync_ws.config import BrokerConfig
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.messaging import decorators
+from stocksync_ws.messaging.connect import Authenticate, Authenticator
+from stocksync_ws.messaging.dispatch import Dispatcher
+from stocksync_ws.messaging.marks import (
+    Declaration,
+    Listener,
+    Mark,
+    MessageMapping,
+    SubscribeMapping,
+)
+from stocksync_ws.messaging.routes import Framework, Routes, compile_handler
+from stocksync_ws.messaging.routing import Template
+from stocksync_ws.messaging.template import Gate, MessagingTemplate
+from stocksync_ws.stomp.frame import Frame
+
+__all__ = ["Application"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FRAMEWORK: Framework = {
+    Session: lambda exchange: exchange.session,
+    Frame: lambda exchange: exchange.frame,
+    MessagingTemplate: lambda exchange: exchange.template,
+}
+"""What a parameter gets by its annotation alone."""
+
+
+class Application:
+    """What `StompApp` is without its entry points.
+
+    Args:
+        config: Prefixes, permissions, beats and limits.
+        gate: Where the template's messages enter.
+        authenticator: Who a CONNECT is; None: everybody is anonymous.
+    """
+
+    def __init__(
+        self, config: BrokerConfig, gate: Gate, authenticator: Authenticate | None = None
+    ) -> None:
+        self.config = config
+        self.template = MessagingTemplate(gate, config)
+        """Sends messages from anywhere, in any thread."""
+        self._space = Space(config)
+        self._targets: list[tuple[object, Mark | None]] = []
+        """With the mark that was made here; None: all of them."""
+        self._routes: Routes | None = None
+        checked = None if authenticator is None else Authenticator(authenticator)
+        self.dispatch = Dispatcher(config, self._frozen, checked, self.template)
+        """The pipelines, as the broker asks for them."""
+
+    # Declaring
+
+    def message_mapping(self, path: str, *, inline: bool = False) -> Callable[[F], F]:
+        """Handle SENDs to a path below the application prefix: `/inventory/{product_id}/adjust`.
+
+        A returned value goes to `/topic` + the path, or where `@send_to` and `@send_to_user` say;
+        None sends nothing.
+
+        Args:
+            path: With `{variables}` for whole segments.
+            inline: Run a `def` that takes microseconds on the owner thread instead of the pool.
+
+        Raises:
+            ConfigurationError: The declaration cannot work; the text says how to mend it.
+        """
+        return self._record(decorators.message_mapping(path, inline=inline))
+
+    def subscribe_mapping(self, path: str, *, inline: bool = False) -> Callable[[F], F]:
+        """Answer SUBSCRIBEs to a path below the application prefix, each with one MESSAGE.
+
+        Args and Raises as for `message_mapping`.
+        """
+        return self._record(decorators.subscribe_mapping(path, inline=inline))
+
+    def message_exception_handler(
+        self, *exceptions: type[Exception], inline: bool = False
+    ) -> Callable[[F], F]:
+        """Map exceptions of handlers to a reply: by default to the sender's error destination.
+
+        Args:
+            exceptions: Which; none: what the parameter's annotation names.
+            inline: As for `message_mapping`.
+
+        Raises:
+            ConfigurationError: The declaration cannot work.
+        """
+        return self._record(decorators.message_exception_handler(*exceptions, inline=inline))
+
+    def event_listener(self, *events: type, inline: bool = False) -> Callable[[F], F]:
+        """Hear of session events, in order per session.
+
+        Args:
+            events: Which; none: what the parameter's annotation names.
+            inline: As for `message_mapping`.
+
+        Raises:
+            ConfigurationError: The declaration cannot work.
+        """
+        return self._record(decorators.event_listener(*events, inline=inline))
+
+    def include(self, *targets: object) -> None:
+        """Record controllers, advices (as instances), marked functions, or whole modules.
+
+        Raises:
+            ConfigurationError: One declares nothing or cannot work, or the application has started.
+        """
+        for target in targets:
+            self._changeable()
+            for declaration in decorators.declarations(target):
+                self._check_early(declaration)
+            self._targets.append((target, None))
+
+    def _record(self, mark: Callable[[F], F]) -> Callable[[F], F]:
+        def decorate(function: F) -> F:
+            self._changeable()
+            marked = mark(function)
+            own = decorators.marks_of(marked)[0]
+            for declaration in _only(decorators.declarations(marked), own):
+                self._check_early(declaration)
+            self._targets.append((marked, own))
+            return marked
+
+        return decorate
+
+    def _changeable(self) -> None:
+        if self._routes is not None:
+            raise ConfigurationError(
+                "the application has started: declare its handlers before serve() or check()"
+            )
+
+    def _check_early(self, declaration: Declaration) -> None:
+        """Errors that can be seen already are raised where the declaration is written."""
+        mapping = declaration.mapping
+        if isinstance(mapping, (MessageMapping, SubscribeMapping)):
+            compile_handler(declaration, Template(mapping.path).names, _FRAMEWORK, final=False)
+        elif isinstance(mapping, Listener):
+            compile_handler(declaration, (), _FRAMEWORK, final=False)
+
+    # Freezing
+
+    def check(self) -> None:
+        """Check every declaration completely, and freeze.
+
+        Raises:
+            ConfigurationError: One cannot work; the text says how to mend it.
+        """
+        self._frozen()
+
+    def _frozen(self) -> Routes:
+        if self._routes is None:
+            found: list[Declaration] = []
+            for target, own in self._targets:
+                declared = decorators.declarations(target)
+                found += declared if own is None else _only(declared, own)
+            self._routes = Routes(found, _FRAMEWORK, self._space)
+        return self._routes
+
+
+def _only(declared: list[Declaration], own: object) -> list[Declaration]:
+    """Of a function that carries marks of several applications, those of this one."""
+    return [each for each in declared if each.mapping == own]

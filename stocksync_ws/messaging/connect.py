@@ -1,0 +1,75 @@
+"""CONNECT, as the application sees it: the request, and the function that decides about it.
+
+Rule: it runs once per session. Passwords stay in the request and are never logged or shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from stocksync_ws.broker.pipeline import Call, Mode
+from stocksync_ws.broker.session import Session
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.messaging.binding import mode_of, plan
+from stocksync_ws.messaging.exchange import Role
+from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.types import HttpRequest, Principal
+
+__all__ = ["Authenticate", "Authenticator", "ConnectRequest"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectRequest:
+    """What a client gave to be let in: its CONNECT frame and the HTTP request of its upgrade."""
+
+    login: str | None
+    passcode: str | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+    """Of the CONNECT frame."""
+    request: HttpRequest = field(repr=False)
+    """Path, query, headers and cookies of the upgrade."""
+    peer: str | None
+    """The address of the peer, `host:port`."""
+
+    @classmethod
+    def of(cls, session: Session, frame: Frame) -> ConnectRequest:
+        """The request of a CONNECT that just came."""
+        assert session.handshake is not None
+        return cls(
+            login=frame.headers.get("login"),
+            passcode=frame.headers.get("passcode"),
+            headers=frame.headers,
+            request=session.handshake.request,
+            peer=session.peer,
+        )
+
+
+Authenticate: TypeAlias = Callable[
+    [ConnectRequest], "Principal | Awaitable[Principal | None] | None"
+]
+"""Who is it? A `Principal`, or None for an anonymous session; raises `AccessDenied` or
+`BadCredentials`."""
+
+
+class Authenticator:
+    """The application's function, with its colour decided.
+
+    Raises:
+        ConfigurationError: It does not take exactly one argument.
+    """
+
+    __slots__ = ("_function", "_label", "_mode")
+
+    def __init__(self, function: Authenticate) -> None:
+        if not callable(function):
+            raise ConfigurationError(f"authenticator: {function!r} cannot be called")
+        self._function = function
+        self._label = f"authenticator {getattr(function, '__qualname__', repr(function))}"
+        self._mode: Mode = mode_of(function, inline=False)
+        plan(function, role=Role.CONNECT, names=(), framework={}, label=self._label)
+
+    def call(self, request: ConnectRequest) -> Call:
+        """The call that decides about a CONNECT."""
+        return Call(self._function, (request,), mode=self._mode, label=self._label)

@@ -1,0 +1,203 @@
+"""From a function, a controller, an advice or a module to its declarations.
+
+Rule: read when it is recorded, never while it is decorated: only then all marks are there, and only
+then a method is bound. What does not go together is refused here, with the function's name.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.messaging.hints import type_name
+from stocksync_ws.messaging.marks import (
+    Advice,
+    Controller,
+    Declaration,
+    ExceptionMapping,
+    Listener,
+    Mapped,
+    Mark,
+    MessageMapping,
+    ReplyTo,
+    SubscribeMapping,
+    marks_of,
+    name_of,
+)
+from stocksync_ws.messaging.routing import Template
+
+__all__ = ["declarations"]
+
+
+def declarations(target: Any) -> list[Declaration]:
+    """What a function, a controller, an advice or a module declares, in the order it is written.
+
+    Of a module these are the functions that are defined in it, not those it imports; controllers go
+    in as instances.
+
+    Raises:
+        ConfigurationError: It declares nothing, a class is given instead of an instance, or marks
+            do not go together.
+    """
+    if isinstance(target, ModuleType):
+        found = _of_module(target)
+    elif isinstance(target, type):
+        raise ConfigurationError(
+            f"{name_of(target)} is a class; give an instance of it: include({target.__name__}(...))"
+        )
+    elif _owner_marks(target):
+        found = _of_owner(target)
+    else:
+        found = _of_function(target, marks_of(target), None, None)
+    if not found:
+        raise ConfigurationError(
+            f"{target!r} declares nothing: no @message_mapping, @subscribe_mapping, "
+            f"@message_exception_handler or @event_listener; a class takes @controller or "
+            f"@controller_advice, and goes in as an instance"
+        )
+    return found
+
+
+def _of_module(module: ModuleType) -> list[Declaration]:
+    found: list[Declaration] = []
+    seen: set[int] = set()
+    for item in vars(module).values():
+        own = getattr(item, "__module__", None) == module.__name__
+        if not own or isinstance(item, type) or _owner_marks(item):
+            continue
+        if callable(item) and id(item) not in seen:
+            seen.add(id(item))
+            found += _of_function(item, marks_of(item), None, None)
+    return found
+
+
+def _owner_marks(target: object) -> tuple[Mark, ...]:
+    marks = marks_of(type(target))
+    return tuple(mark for mark in marks if isinstance(mark, (Controller, Advice)))
+
+
+def _of_owner(target: object) -> list[Declaration]:
+    owned = _owner_marks(target)
+    cls = type(target)
+    owning, *more = owned
+    if more:
+        raise ConfigurationError(
+            f"{name_of(cls)} is both @controller and @controller_advice; make two classes of it"
+        )
+    names = dict.fromkeys(name for base in reversed(cls.__mro__) for name in vars(base))
+    found: list[Declaration] = []
+    for name in names:
+        static = inspect.getattr_static(cls, name)
+        marks = marks_of(static) or marks_of(getattr(static, "__func__", None))
+        if isinstance(static, type) or not (callable(static) or isinstance(static, classmethod)):
+            continue
+        _unhidden(static, marks)
+        if marks:
+            found += _of_function(getattr(target, name), marks, owning, target)
+    return found
+
+
+def _unhidden(function: Any, marks: tuple[Mark, ...]) -> None:
+    inner = function
+    while not marks and hasattr(inner, "__wrapped__"):
+        inner = inner.__wrapped__
+        if marks_of(inner):
+            raise ConfigurationError(
+                f"{name_of(function)}: a foreign decorator above ours hides it; put ours on top"
+            )
+
+
+def _of_function(
+    function: Any,
+    marks: tuple[Mark, ...],
+    owned: Mark | None,
+    owner: object | None,
+) -> list[Declaration]:
+    _unhidden(function, marks)
+    mappings = [mark for mark in marks if not isinstance(mark, (ReplyTo, Controller, Advice))]
+    replies = tuple(mark for mark in marks if isinstance(mark, ReplyTo))
+    if replies and not mappings:
+        raise ConfigurationError(
+            f"{name_of(function)} has a reply decorator and no mapping: add @message_mapping, "
+            f"@subscribe_mapping or @message_exception_handler"
+        )
+    order = owned.order if isinstance(owned, Advice) else None
+    prefix = owned.prefix if isinstance(owned, Controller) else ""
+    found: list[Declaration] = []
+    for written in mappings:
+        mapping = _under(prefix, written, function)
+        label = f"{_shown(mapping)} {getattr(function, '__module__', '')}.{name_of(function)}"
+        if isinstance(owned, Advice) and not isinstance(mapping, ExceptionMapping):
+            raise ConfigurationError(
+                f"{label}: a @controller_advice only holds exception handlers; "
+                f"put this into a @controller"
+            )
+        merged = _merged(mapping, replies, marks_of(type(owner)), order is not None)
+        _check_replies(mapping, merged, label)
+        found.append(Declaration(function, label, mapping, merged, order, owner))
+    return found
+
+
+def _under(prefix: str, mapping: Mapped, function: Any) -> Mapped:
+    """The mapping with its whole path."""
+    if not isinstance(mapping, (MessageMapping, SubscribeMapping)):
+        return mapping
+    path = prefix + mapping.path
+    if not path:
+        raise ConfigurationError(
+            f"{name_of(function)}: an empty path needs a @controller with a prefix"
+        )
+    Template(path)
+    return replace(mapping, path=path)
+
+
+def _shown(mapping: Mapped) -> str:
+    if isinstance(mapping, MessageMapping):
+        return f"@message_mapping({mapping.path!r})"
+    if isinstance(mapping, SubscribeMapping):
+        return f"@subscribe_mapping({mapping.path!r})"
+    if isinstance(mapping, ExceptionMapping):
+        return f"@message_exception_handler({', '.join(map(type_name, mapping.exceptions))})"
+    return f"@event_listener({', '.join(map(type_name, mapping.events))})"
+
+
+def _merged(
+    mapping: Mapped, own: tuple[ReplyTo, ...], of_class: tuple[Mark, ...], advice: bool
+) -> tuple[ReplyTo, ...]:
+    """The replies of a method: its own, else its class's; what is empty takes the class's values.
+
+    A class's replies are for its message mappings. Its exception handlers do not inherit them: an
+    error is the sender's affair, and must not reach a topic because the class has one. An advice
+    has nothing but exception handlers, so there they do.
+    """
+    inherits = isinstance(mapping, ExceptionMapping if advice else MessageMapping)
+    defaults = [mark for mark in of_class if isinstance(mark, ReplyTo)] if inherits else []
+    chosen: list[ReplyTo] = []
+    for reply in own or defaults:
+        same = [each for each in defaults if each.user is reply.user and each.destinations]
+        if not reply.destinations and same:
+            reply = replace(reply, destinations=same[0].destinations)
+        chosen.append(reply)
+    return tuple(sorted(chosen, key=lambda reply: not reply.user))
+
+
+def _check_replies(mapping: Mapped, replies: tuple[ReplyTo, ...], label: str) -> None:
+    if isinstance(mapping, Listener) and replies:
+        raise ConfigurationError(
+            f"{label}: what an event listener returns goes nowhere; leave the reply decorator out "
+            f"and send with the template"
+        )
+    if not isinstance(mapping, (MessageMapping, SubscribeMapping)):
+        return  # which variables an exception handler has, is known when it is called
+    names = Template(mapping.path).names
+    for reply in replies:
+        for destination in reply.destinations:
+            for name in Template(destination).names:
+                if name not in names:
+                    raise ConfigurationError(
+                        f"{label}: {destination!r} needs {{{name}}}, which the mapping does not "
+                        f"have; put {{{name}}} into its path"
+                    )

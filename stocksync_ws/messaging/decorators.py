@@ -1,0 +1,244 @@
+"""The decorators, and what a function, a controller or a module declares with them.
+
+Rule: a decorator only marks. It checks its own arguments at once, records one frozen mark and
+    returns
+the very function it was given, so a handler stays a plain function that tests and other code call.
+Marks are read when the function is recorded, so ours may stand in any order; a foreign decorator
+stands below ours, because what it returns is what is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.messaging.binding import mode_of
+from stocksync_ws.messaging.declarations import declarations
+from stocksync_ws.messaging.marks import (
+    Advice,
+    Controller,
+    Declaration,
+    ExceptionMapping,
+    Listener,
+    Mapped,
+    Mark,
+    MessageMapping,
+    ReplyTo,
+    SubscribeMapping,
+    add_mark,
+    marks_of,
+    name_of,
+)
+from stocksync_ws.messaging.routing import Template
+
+__all__ = [
+    "Declaration",
+    "ExceptionMapping",
+    "Listener",
+    "Mapped",
+    "Mark",
+    "MessageMapping",
+    "ReplyTo",
+    "SubscribeMapping",
+    "controller",
+    "controller_advice",
+    "declarations",
+    "event_listener",
+    "marks_of",
+    "message_exception_handler",
+    "message_mapping",
+    "send_to",
+    "send_to_user",
+    "subscribe_mapping",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+C = TypeVar("C", bound=type)
+
+
+def _marker(decorator: str, mark: Mark, inline: bool = False) -> Callable[[F], F]:
+    """A decorator for functions."""
+
+    def decorate(function: F) -> F:
+        target: Any = function
+        inner: Any = getattr(function, "__func__", function)
+        if isinstance(target, type):
+            raise ConfigurationError(
+                f"@{decorator} is for functions and methods; {name_of(target)} is a class, "
+                f"which takes @controller"
+            )
+        if not callable(target) and not isinstance(target, classmethod):
+            raise ConfigurationError(f"@{decorator} is for functions, not for {target!r}")
+        mode_of(inner, inline)
+        add_mark(target, mark)
+        return function
+
+    return decorate
+
+
+def _path(decorator: str, path: object) -> str:
+    if not isinstance(path, str):
+        raise ConfigurationError(
+            f'@{decorator} needs its path: write @{decorator}("/path") with parentheses, '
+            f"not @{decorator} alone"
+        )
+    if path:
+        Template(path)
+    return path
+
+
+def message_mapping(path: str, *, inline: bool = False) -> Callable[[F], F]:
+    """Handle SENDs to a path below the application prefix.
+
+    Args:
+        path: Such as `/inventory/{product_id}/adjust`; in a controller it follows the prefix, and
+            may be empty.
+        inline: Run a `def` that takes microseconds on the owner thread instead of the pool.
+
+    Raises:
+        ConfigurationError: The path is malformed, or an async function is declared inline.
+    """
+    mark = MessageMapping(_path("message_mapping", path), inline)
+    return _marker("message_mapping", mark, inline)
+
+
+def subscribe_mapping(path: str, *, inline: bool = False) -> Callable[[F], F]:
+    """Answer SUBSCRIBEs to a path below the application prefix, each once, to that subscription.
+
+    Args:
+        path: As for `message_mapping`.
+        inline: As for `message_mapping`.
+
+    Raises:
+        ConfigurationError: As for `message_mapping`.
+    """
+    mark = SubscribeMapping(_path("subscribe_mapping", path), inline)
+    return _marker("subscribe_mapping", mark, inline)
+
+
+def _destinations(decorator: str, destinations: tuple[object, ...]) -> tuple[str, ...]:
+    return tuple(_path(decorator, destination or None) for destination in destinations)
+
+
+def send_to(*destinations: str) -> Callable[[F], F]:
+    """Send the returned value to these destinations instead of the default, `/topic` + the path.
+
+    On a class it is the default of its message mappings (of its exception handlers, for an advice).
+
+    Args:
+        destinations: Such as `/topic/inventory/{product_id}`; none: the default.
+
+    Raises:
+        ConfigurationError: A destination is malformed.
+    """
+    return _replier("send_to", ReplyTo(_destinations("send_to", destinations)))
+
+
+def send_to_user(*destinations: str, broadcast: bool = True) -> Callable[[F], F]:
+    """Send the returned value to the sender, below the user prefix.
+
+    On a class it is a default, as `send_to`.
+
+    Args:
+        destinations: Such as `/queue/errors`; none: the default, `/queue` + the path.
+        broadcast: To all sessions of the user; False: only to the session that sent.
+
+    Raises:
+        ConfigurationError: A destination is malformed.
+    """
+    checked = _destinations("send_to_user", destinations)
+    return _replier("send_to_user", ReplyTo(checked, user=True, broadcast=broadcast))
+
+
+def _replier(decorator: str, mark: ReplyTo) -> Callable[[F], F]:
+    def decorate(function: F) -> F:
+        target: Any = function
+        if not isinstance(target, type):
+            return _marker(decorator, mark)(function)
+        add_mark(target, mark)
+        return function
+
+    return decorate
+
+
+def _classes(decorator: str, given: tuple[Any, ...], base: type) -> None:
+    for item in given:
+        if not isinstance(item, type):
+            raise ConfigurationError(
+                f"@{decorator} takes classes, not {item!r}; without any, write @{decorator}() "
+                f"with parentheses"
+            )
+        if not issubclass(item, base):
+            raise ConfigurationError(f"@{decorator}: {name_of(item)} is not below {name_of(base)}")
+
+
+def message_exception_handler(
+    *exceptions: type[Exception], inline: bool = False
+) -> Callable[[F], F]:
+    """Handle exceptions of the handlers of this controller; of all, in the app or an advice.
+
+    Args:
+        exceptions: Which, with all below them; none: what the parameter's annotation names.
+        inline: As for `message_mapping`.
+
+    Raises:
+        ConfigurationError: One is not an `Exception`, or an async function is declared inline.
+    """
+    _classes("message_exception_handler", exceptions, Exception)
+    mark = ExceptionMapping(exceptions, inline)
+    return _marker("message_exception_handler", mark, inline)
+
+
+def event_listener(*events: type, inline: bool = False) -> Callable[[F], F]:
+    """Hear of events, after they happened; those of one session in order.
+
+    Args:
+        events: Which; none: what the parameter's annotation names.
+        inline: As for `message_mapping`.
+
+    Raises:
+        ConfigurationError: One is not a class, or an async function is declared inline.
+    """
+    _classes("event_listener", events, object)
+    return _marker("event_listener", Listener(events, inline), inline)
+
+
+def controller(prefix: str = "") -> Callable[[C], C]:
+    """Mark a class whose methods are handlers; an instance of it goes to `include`.
+
+    Args:
+        prefix: Comes before the paths of its mappings; may hold variables.
+
+    Raises:
+        ConfigurationError: The prefix is malformed.
+    """
+    return _class_marker("controller", Controller(_path("controller", prefix)))
+
+
+def controller_advice(order: int = 0) -> Callable[[C], C]:
+    """Mark a class whose exception handlers serve all controllers.
+
+    Args:
+        order: Lower ones are asked first.
+
+    Raises:
+        ConfigurationError: The order is no int.
+    """
+    given: object = order
+    if type(given) is not int:
+        raise ConfigurationError(
+            "@controller_advice takes an int: write @controller_advice() with parentheses"
+        )
+    return _class_marker("controller_advice", Advice(order))
+
+
+def _class_marker(decorator: str, mark: Mark) -> Callable[[C], C]:
+    def decorate(cls: C) -> C:
+        target: Any = cls
+        if not isinstance(target, type):
+            raise ConfigurationError(f"@{decorator} is for classes, not for {target!r}")
+        add_mark(cls, mark)
+        return cls
+
+    return decorate

@@ -1,0 +1,209 @@
+"""The pipelines: what happens between a frame for the application and its RECEIPT.
+
+Rule: straight-line generators. User code is reached by `yield Call`, what is to be published leaves
+    by
+`yield Draft`, and an exception of user code is mapped by a `message_exception_handler` or raised
+on, for the broker to tell the client with a fixed text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from stocksync_ws.broker.dispatch import Reply as Answer
+from stocksync_ws.broker.events import Event
+from stocksync_ws.broker.pipeline import Call, Pipeline
+from stocksync_ws.broker.publication import Draft
+from stocksync_ws.broker.session import Session
+from stocksync_ws.config import BrokerConfig
+from stocksync_ws.errors import ConversionError, StockSyncError
+from stocksync_ws.messaging.connect import Authenticator, ConnectRequest
+from stocksync_ws.messaging.convert import encode_payload
+from stocksync_ws.messaging.exchange import Exchange
+from stocksync_ws.messaging.marks import ReplyTo
+from stocksync_ws.messaging.routes import Handler, Reply, Routes
+from stocksync_ws.messaging.template import MessagingTemplate
+from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.types import Handshake, Principal, Refusal
+
+__all__ = ["Dispatcher"]
+
+DEFAULT_TOPIC = "/topic"
+DEFAULT_QUEUE = "/queue"
+_DEFAULT = (Reply(ReplyTo(())),)
+"""What a returned value without a reply decorator does."""
+
+
+class Dispatcher:
+    """`broker.dispatch.Dispatch` for declared handlers.
+
+    Args:
+        routes: Gives the frozen routes; called for each frame, so that freezing may come late.
+        authenticator: Decides who a CONNECT is; None: everybody is anonymous.
+    """
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        routes: Callable[[], Routes],
+        authenticator: Authenticator | None,
+        template: MessagingTemplate,
+    ) -> None:
+        self._routes = routes
+        self._authenticator = authenticator
+        self._template = template
+        self._error_destination = config.error_destination
+
+    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
+        """Nothing is asked before the upgrade."""
+
+    def connect(self, session: Session, frame: Frame) -> Pipeline[Principal | None] | None:
+        """Ask the authenticator."""
+        if self._authenticator is None:
+            return None
+        return self._authenticate(self._authenticator, session, frame)
+
+    def _authenticate(
+        self, authenticator: Authenticator, session: Session, frame: Frame
+    ) -> Pipeline[Principal | None]:
+        request = ConnectRequest.of(session, frame)
+        user: Any = yield authenticator.call(request)
+        if user is None:
+            return None
+        name = getattr(user, "name", None)
+        if not isinstance(name, str) or not name:
+            raise StockSyncError(
+                f"the authenticator returned {type(user).__name__}; it must return None or an"
+                f" object with a name"
+            )
+        return cast("Principal", user)
+
+    def send(self, session: Session, frame: Frame, path: str) -> Pipeline[None] | None:
+        """Call the handler of a SEND and publish what it returns."""
+        found = self._routes().messages.match(path)
+        if found is None:
+            return None
+        route, variables = found
+        return self._handle(route, self._exchange(session, frame, variables), path)
+
+    def subscribe(
+        self, session: Session, frame: Frame, path: str
+    ) -> Pipeline[Answer | None] | None:
+        """Call the handler of a SUBSCRIBE; what it returns is the one answer."""
+        found = self._routes().subscribes.match(path)
+        if found is None:
+            return None
+        route, variables = found
+        return self._answer(route, self._exchange(session, frame, variables), path)
+
+    def event(self, event: Event) -> Sequence[Call]:
+        """One call for each listener."""
+        listeners = self._routes().listeners(type(event))
+        return [handler.call(Exchange(event=event)) for handler in listeners]
+
+    def _exchange(self, session: Session, frame: Frame, variables: Mapping[str, str]) -> Exchange:
+        return Exchange(session=session, frame=frame, variables=variables, template=self._template)
+
+    # Pipelines
+
+    def _handle(self, route: Handler, exchange: Exchange, path: str) -> Pipeline[None]:
+        try:
+            result = yield route.call(exchange)
+        except Exception as error:
+            yield from self._map(route, exchange, path, error)
+            return
+        if result is not None:
+            yield from self._reply(route, route.replies or _DEFAULT, exchange, path, result)
+
+    def _answer(self, route: Handler, exchange: Exchange, path: str) -> Pipeline[Answer | None]:
+        try:
+            result = yield route.call(exchange)
+        except Exception as error:
+            yield from self._map(route, exchange, path, error)
+            return None
+        if result is None:
+            return None
+        if route.replies:
+            yield from self._reply(route, route.replies, exchange, path, result)
+            return None
+        body, content_type = _encode(route, result)
+        return Answer(body, (("content-type", content_type),))
+
+    def _map(
+        self, route: Handler, exchange: Exchange, path: str, error: Exception
+    ) -> Pipeline[None]:
+        """Let an exception handler answer, or raise the exception on."""
+        found = self._routes().exception_handler(route, error)
+        if found is None:
+            raise error
+        handler, matched = found
+        exchange.error = matched
+        result = yield handler.call(exchange)
+        if result is None:
+            return
+        if handler.replies:
+            yield from self._reply(handler, handler.replies, exchange, path, result)
+            return
+        # An error is the sender's affair: unlike in Spring it never goes to a topic by default.
+        body, content_type = _encode(handler, result)
+        session = exchange.session
+        assert session is not None
+        headers = _headers(exchange, content_type)
+        yield Draft(self._error_destination, headers, body, session=session.id)
+
+    def _reply(
+        self,
+        handler: Handler,
+        replies: Sequence[Reply],
+        exchange: Exchange,
+        path: str,
+        result: object,
+    ) -> Pipeline[None]:
+        body, content_type = _encode(handler, result)
+        headers = _headers(exchange, content_type)
+        for reply in replies:
+            for destination in _destinations(handler, reply, exchange, path):
+                yield _draft(reply, destination, headers, body, exchange)
+
+
+def _encode(handler: Handler, result: object) -> tuple[bytes, str]:
+    """What a handler returned, as a message; a mistake there is ours, not the sender's."""
+    try:
+        return encode_payload(result)
+    except ConversionError as error:
+        raise StockSyncError(f"{handler.label} returned what cannot be sent: {error}") from error
+
+
+def _headers(exchange: Exchange, content_type: str) -> tuple[tuple[str, str], ...]:
+    """An answer to an error names the receipt of the frame, so that the client can tell which."""
+    content = ("content-type", content_type)
+    receipt = exchange.frame.headers.get("receipt") if exchange.frame is not None else None
+    if exchange.error is None or receipt is None:
+        return (content,)
+    return (content, ("receipt-id", receipt))
+
+
+def _destinations(handler: Handler, reply: Reply, exchange: Exchange, path: str) -> Sequence[str]:
+    if not reply.templates:
+        return [(DEFAULT_QUEUE if reply.user else DEFAULT_TOPIC) + path]
+    try:
+        return [template.expand(exchange.variables) for template in reply.templates]
+    except (KeyError, ValueError) as error:
+        raise StockSyncError(f"{handler.label}: its reply has no destination: {error}") from error
+
+
+def _draft(
+    reply: Reply,
+    destination: str,
+    headers: tuple[tuple[str, str], ...],
+    body: bytes,
+    exchange: Exchange,
+) -> Draft:
+    if not reply.user:
+        return Draft(destination, headers, body)
+    session = exchange.session
+    assert session is not None
+    if reply.broadcast and session.user is not None:
+        return Draft(destination, headers, body, user=session.user.name)
+    return Draft(destination, headers, body, session=session.id)

@@ -1,0 +1,82 @@
+"""What a declaration can say about a parameter, and what a call reads its arguments from.
+
+Rule: plain data. Markers are read once, by `binding.py`; an `Exchange` lives as long as one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.session import Session
+    from stocksync_ws.stomp.frame import Frame
+
+__all__ = ["DestinationVariable", "Exchange", "Header", "Resolver", "Role"]
+
+
+class Header:
+    """Marks a parameter that takes a header: `trace: Annotated[str | None, Header("traceparent")]`.
+
+    Without a name it is the parameter's, with `-` for `_`. Missing: the default, None for
+    `... | None`, else a `ConversionError`.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+
+
+class DestinationVariable:
+    """Marks a parameter that takes a variable of the destination under another name."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = name
+
+
+class Role(Enum):
+    """What a function is declared as; decides which parameters it may have."""
+
+    MESSAGE = "message"
+    """Handles a SEND."""
+    SUBSCRIBE = "subscribe"
+    """Answers a SUBSCRIBE, which has no body."""
+    ERROR = "error"
+    """Handles an exception of one of the two above."""
+    EVENT = "event"
+    """Hears of an event."""
+    CONNECT = "connect"
+    """Authenticates: exactly one parameter, which is `Exchange.event`."""
+
+
+class Exchange:
+    """What resolvers read. The slots that a role does not have are None."""
+
+    __slots__ = ("error", "event", "frame", "session", "template", "variables")
+
+    def __init__(
+        self,
+        *,
+        session: Session | None = None,
+        frame: Frame | None = None,
+        variables: Mapping[str, str] | None = None,
+        error: BaseException | None = None,
+        event: object = None,
+        template: Any = None,
+    ) -> None:
+        self.session = session
+        self.frame = frame
+        self.variables: Mapping[str, str] = variables if variables is not None else {}
+        """The segments that stand for the variables of the mapping."""
+        self.error = error
+        self.event = event
+        """The event, or the `ConnectRequest`."""
+        self.template = template
+
+
+Resolver: TypeAlias = Callable[[Exchange], Any]
+"""Gives one argument."""

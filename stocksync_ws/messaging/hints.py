@@ -1,0 +1,203 @@
+"""Annotations, read late and one at a time, and how errors print them.
+
+Rule: only what binding or decoding needs is evaluated, so a return type that exists for the type
+checker alone is nobody's business. A name that does not exist (yet) is `UnresolvedName`, and only
+the caller knows whether it may still come. Everything here holds for annotations that are strings
+(`from __future__ import annotations`), objects, or evaluated on demand (PEP 649).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Any, NewType, Union, cast, get_args, get_origin
+
+from typing_extensions import Format, TypeAliasType, get_type_hints
+
+from stocksync_ws.errors import ConfigurationError
+
+__all__ = [
+    "UnresolvedName",
+    "class_hints",
+    "members",
+    "plain",
+    "resolve",
+    "scope_of",
+    "signature_of",
+    "type_name",
+    "where",
+]
+
+_SIGNATURE: dict[str, Any] = (
+    # From 3.14 on, `signature` evaluates annotations and would fail for a name that is not there.
+    {"annotation_format": Format.FORWARDREF}
+    if "annotation_format" in inspect.signature(inspect.signature).parameters
+    else {}
+)
+
+
+class UnresolvedName(ConfigurationError):
+    """An annotation names something that does not exist where it stands, or not yet."""
+
+    def __init__(self, annotation: object, error: Exception) -> None:
+        name = getattr(error, "name", None)
+        super().__init__(
+            f"annotation {type_name(annotation)!r}: {error}; "
+            f"import {name or 'it'} at the top of the module, not under `if TYPE_CHECKING:`, "
+            f"and define it outside of functions: handlers need their annotations at run time"
+        )
+
+
+def resolve(annotation: object, scope: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Any:
+    """One annotation as an object.
+
+    Args:
+        annotation: A string, a forward reference or an object with such inside.
+        scope: Globals and locals of where it stands.
+
+    Raises:
+        UnresolvedName: A name in it does not exist.
+        ConfigurationError: It cannot be evaluated for another reason.
+    """
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation
+    carrier = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        hints = get_type_hints(
+            carrier, globalns=dict(scope[0]), localns=dict(scope[1]), include_extras=True
+        )
+    except (NameError, AttributeError) as error:
+        # AttributeError: `module.Name`, where a circular import has not come as far as Name.
+        raise UnresolvedName(annotation, error) from error
+    except Exception as error:
+        raise ConfigurationError(
+            f"annotation {type_name(annotation)!r} cannot be evaluated: {error}"
+        ) from error
+    return hints["it"]
+
+
+def class_hints(cls: type) -> dict[str, Any]:
+    """The annotations of a class and its bases as objects.
+
+    Raises:
+        UnresolvedName: A name in one of them does not exist.
+        ConfigurationError: One cannot be evaluated for another reason.
+    """
+    try:
+        try:
+            return get_type_hints(cls, include_extras=True)
+        except NameError as error:
+            # A class made inside a function that refers to itself.
+            if error.name != cls.__name__:
+                raise
+            return get_type_hints(cls, localns={cls.__name__: cls}, include_extras=True)
+    except (NameError, AttributeError) as error:
+        raise UnresolvedName(cls, error) from error
+    except Exception as error:
+        raise ConfigurationError(
+            f"the annotations of {type_name(cls)} cannot be evaluated: {error}"
+        ) from error
+
+
+def plain(annotation: Any) -> Any:
+    """An annotation without `Annotated`, `NewType` and alias around it; None as its type."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif isinstance(annotation, NewType):
+            annotation = annotation.__supertype__
+        elif isinstance(annotation, TypeAliasType):
+            annotation = annotation.__value__
+        else:
+            return NoneType if annotation is None else annotation
+
+
+def members(annotation: Any) -> list[Any]:
+    """The members of a union, flat and plain; of anything else just itself."""
+    annotation = plain(annotation)
+    if get_origin(annotation) not in (Union, UnionType):
+        return [annotation]
+    return [inner for member in get_args(annotation) for inner in members(member)]
+
+
+def type_name(annotation: object) -> str:
+    """How an error prints an annotation."""
+    if annotation is NoneType:
+        return "None"
+    if isinstance(annotation, str):
+        return annotation
+    if isinstance(annotation, type) and get_origin(annotation) is None:
+        return annotation.__qualname__.rpartition("<locals>.")[2]
+    forward = getattr(annotation, "__forward_arg__", None)
+    if isinstance(forward, str):
+        return forward
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return " | ".join(type_name(item) for item in inner)
+    if inner and origin is not Annotated and isinstance(origin, type):
+        shown = ["..." if item is Ellipsis else type_name(item) for item in inner]
+        return f"{type_name(origin)}[{', '.join(shown)}]"
+    return inspect.formatannotation(annotation).replace("typing.", "")
+
+
+def _inner(function: Any) -> Any:
+    """The function whose code stands in a file, below partials, methods and wrappers."""
+    while True:
+        if hasattr(function, "__func__"):  # a method, a staticmethod, a classmethod
+            function = function.__func__
+        elif hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        elif isinstance(function, functools.partial):
+            function = cast("Any", function).func
+        elif not inspect.isfunction(function) and inspect.isfunction(type(function).__call__):
+            function = type(function).__call__
+        else:
+            return function
+
+
+def scope_of(function: Callable[..., Any]) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Globals and locals in which the annotations of a function stand."""
+    inner = _inner(function)
+    if not inspect.isfunction(inner):
+        return {}, {}
+    local: dict[str, Any] = {p.__name__: p for p in getattr(inner, "__type_params__", ())}
+    for name, cell in zip(inner.__code__.co_freevars, inner.__closure__ or (), strict=True):
+        try:
+            local[name] = cell.cell_contents
+        except ValueError:
+            continue  # not assigned yet: unresolved if an annotation needs it
+    return inner.__globals__, local
+
+
+def signature_of(function: Callable[..., Any], label: str) -> inspect.Signature:
+    """The parameters of a function, annotations as they were written.
+
+    Raises:
+        ConfigurationError: It is not written in Python, or cannot be called.
+    """
+    try:
+        return inspect.signature(function, **_SIGNATURE)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{label}: {function!r} has no signature to bind; wrap it in a function"
+        ) from error
+
+
+def where(function: Callable[..., Any], signature: inspect.Signature) -> str:
+    """File, line and signature of a function, as the first line of an error prints them."""
+    inner = _inner(function)
+    code = getattr(inner, "__code__", None)
+    place = f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
+    name = getattr(inner, "__qualname__", repr(inner)).rpartition("<locals>.")[2]
+    shown = [_shown(parameter) for parameter in signature.parameters.values()]
+    return f"{place}{name}({', '.join(shown)})"
+
+
+def _shown(parameter: inspect.Parameter) -> str:
+    text = str(parameter.replace(annotation=inspect.Parameter.empty))
+    if parameter.annotation is inspect.Parameter.empty:
+        return text
+    name, separator, default = text.partition("=")
+    return f"{name}: {type_name(parameter.annotation)}" + (f" = {default}" if separator else "")

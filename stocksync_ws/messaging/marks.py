@@ -1,0 +1,153 @@
+"""What the decorators leave on a function or a class.
+
+Rule: frozen data in one attribute, from the top as it is written; nobody else reads or writes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeAlias, cast
+
+from stocksync_ws.errors import ConfigurationError
+
+__all__ = [
+    "Advice",
+    "Controller",
+    "Declaration",
+    "ExceptionMapping",
+    "Listener",
+    "Mapped",
+    "Mark",
+    "MessageMapping",
+    "ReplyTo",
+    "SubscribeMapping",
+    "add_mark",
+    "marks_of",
+    "name_of",
+]
+
+_MARKS = "__stocksync_marks__"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageMapping:
+    """Handles a SEND to this path below an application prefix."""
+
+    path: str
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeMapping:
+    """Answers a SUBSCRIBE to this path below an application prefix, once."""
+
+    path: str
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionMapping:
+    """Handles these exceptions of handlers."""
+
+    exceptions: tuple[type[Exception], ...]
+    """Empty: what the annotation of the parameter names."""
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Hears of these events."""
+
+    events: tuple[type, ...]
+    """Empty: what the annotation of the parameter names."""
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyTo:
+    """Where the returned value goes."""
+
+    destinations: tuple[str, ...]
+    """May hold variables of the mapping. Empty: the default destination."""
+    user: bool = False
+    """To the user, or the session, that sent."""
+    broadcast: bool = True
+    """To all sessions of that user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """A class whose methods are handlers."""
+
+    prefix: str
+    """Comes before the paths of its mappings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """A class whose exception handlers serve all controllers."""
+
+    order: int
+    """Lower ones are asked first."""
+
+
+Mapped: TypeAlias = MessageMapping | SubscribeMapping | ExceptionMapping | Listener
+Mark: TypeAlias = Mapped | ReplyTo | Controller | Advice
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One mapping of one function, with all that was said about it."""
+
+    function: Callable[..., Any]
+    """What is called: of a controller, the bound method."""
+    label: str
+    """The mapping and the function, for errors and log lines."""
+    mapping: Mapped
+    """Its path is the whole one, with the controller's prefix."""
+    replies: tuple[ReplyTo, ...] = ()
+    """To users first; empty: nothing was said."""
+    advice_order: int | None = None
+    """Of a `@controller_advice`; None: not from one."""
+    owner: object | None = None
+    """The controller or advice."""
+
+
+def name_of(target: object) -> str:
+    """How an error calls a function or a class."""
+    name = getattr(target, "__qualname__", None)
+    return name if isinstance(name, str) else repr(target)
+
+
+def add_mark(target: Any, mark: Mark) -> None:
+    """Record a mark.
+
+    Raises:
+        ConfigurationError: The object takes no attributes.
+    """
+    try:
+        # Decorators apply from the bottom; marks stand as they are read, from the top.
+        setattr(target, _MARKS, (mark, *_own_marks(target)))
+    except (AttributeError, TypeError):
+        raise ConfigurationError(
+            f"{target!r} cannot be marked; decorate the function where it is defined, "
+            f"or wrap it in one"
+        ) from None
+
+
+def _own_marks(target: Any) -> tuple[Mark, ...]:
+    """Of a class, not those of its bases."""
+    found = vars(target).get(_MARKS, ()) if isinstance(target, type) else marks_of(target)
+    return cast("tuple[Mark, ...]", found)
+
+
+def marks_of(target: Any) -> tuple[Mark, ...]:
+    """The marks of a function or a class, from the top; of a class, the nearest of each kind."""
+    if not isinstance(target, type):
+        return cast("tuple[Mark, ...]", getattr(target, _MARKS, ()))
+    found: list[Mark] = []
+    for base in target.__mro__:
+        known = {type(mark) for mark in found}
+        found += [mark for mark in _own_marks(base) if type(mark) not in known]
+    return tuple(found)

@@ -1,0 +1,224 @@
+"""From declarations to what is run for a message: routes, exception handlers, listeners.
+
+Rule: everything is compiled when the application freezes, before the first connection; a message
+    only
+looks things up. Every mistake in a declaration is a `ConfigurationError` here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from stocksync_ws.broker.destinations import Kind, Space
+from stocksync_ws.broker.pipeline import Call
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.messaging.binding import Plan, mode_of, plan
+from stocksync_ws.messaging.exchange import Exchange, Role
+from stocksync_ws.messaging.marks import (
+    Declaration,
+    ExceptionMapping,
+    Listener,
+    MessageMapping,
+    ReplyTo,
+    SubscribeMapping,
+)
+from stocksync_ws.messaging.routing import Router, Template
+
+__all__ = ["Framework", "Handler", "Reply", "Routes", "compile_handler"]
+
+Framework = Mapping[type, Callable[[Exchange], object]]
+
+
+class Reply:
+    """One compiled `@send_to` or `@send_to_user`; without templates it is the default."""
+
+    __slots__ = ("broadcast", "templates", "user")
+
+    def __init__(self, mark: ReplyTo) -> None:
+        self.templates = tuple(Template(destination) for destination in mark.destinations)
+        self.user = mark.user
+        self.broadcast = mark.broadcast
+
+
+class Handler:
+    """One declared function, ready to be called."""
+
+    __slots__ = ("_function", "_mode", "_plan", "accepts", "label", "order", "owner", "replies")
+
+    def __init__(self, declaration: Declaration, compiled: Plan) -> None:
+        self._function = declaration.function
+        self._mode = mode_of(declaration.function, declaration.mapping.inline)
+        self._plan = compiled
+        self.label = declaration.label
+        self.replies = tuple(Reply(mark) for mark in declaration.replies)
+        self.owner = declaration.owner
+        """Its controller or advice."""
+        self.order = declaration.advice_order
+        self.accepts: tuple[type, ...] = _accepts(declaration, compiled)
+        """The exceptions or events it is for."""
+
+    def call(self, exchange: Exchange) -> Call:
+        """The call, with its arguments bound.
+
+        Raises:
+            AccessDenied: It wants a user and the session is anonymous.
+            ConversionError: Something of the message does not fit.
+        """
+        args, kwargs = self._plan.bind(exchange)
+        return Call(self._function, args, kwargs, mode=self._mode, label=self.label)
+
+
+def _accepts(declaration: Declaration, compiled: Plan) -> tuple[type, ...]:
+    mapping = declaration.mapping
+    if isinstance(mapping, ExceptionMapping):
+        accepts = mapping.exceptions or compiled.accepts
+    elif isinstance(mapping, Listener):
+        accepts = mapping.events or compiled.accepts
+    else:
+        return ()
+    if not accepts:
+        raise ConfigurationError(
+            f"{declaration.label} is for nothing: name the classes in the decorator, or annotate"
+            f" the parameter with one"
+        )
+    return accepts
+
+
+_ROLES: Mapping[type, Role] = {
+    MessageMapping: Role.MESSAGE,
+    SubscribeMapping: Role.SUBSCRIBE,
+    ExceptionMapping: Role.ERROR,
+    Listener: Role.EVENT,
+}
+
+
+def compile_handler(
+    declaration: Declaration, names: tuple[str, ...], framework: Framework, *, final: bool
+) -> Handler | None:
+    """Compile a declaration; None when a name in an annotation does not exist yet (`final=False`).
+
+    Raises:
+        ConfigurationError: The declaration cannot work.
+    """
+    role = _ROLES[type(declaration.mapping)]
+    compiled = plan(
+        declaration.function,
+        role=role,
+        names=names,
+        framework={} if role is Role.EVENT else framework,
+        label=declaration.label,
+        final=final,
+    )
+    return None if compiled is None else Handler(declaration, compiled)
+
+
+class Routes:
+    """All handlers of a frozen application."""
+
+    __slots__ = ("_advice", "_by_owner", "_listeners", "messages", "subscribes")
+
+    def __init__(
+        self, declarations: Iterable[Declaration], framework: Framework, space: Space
+    ) -> None:
+        self.messages: Router[Handler] = Router()
+        self.subscribes: Router[Handler] = Router()
+        self._by_owner: dict[int, list[Handler]] = {}
+        self._advice: list[Handler] = []
+        self._listeners: list[Handler] = []
+        known = list(declarations)
+        names = _all_names(known)
+        for declaration in known:
+            _check_replies(declaration, space)
+            self._add(declaration, names, framework)
+        # An advice comes by its order, the application's own handlers behind the last advice.
+        self._advice.sort(key=lambda handler: (handler.order is None, handler.order or 0))
+
+    def _add(self, declaration: Declaration, names: tuple[str, ...], framework: Framework) -> None:
+        mapping = declaration.mapping
+        own = _names(declaration) if hasattr(mapping, "path") else names
+        handler = compile_handler(declaration, own, framework, final=True)
+        assert handler is not None
+        if isinstance(mapping, MessageMapping):
+            self.messages.add(Template(mapping.path), handler, label=handler.label)
+        elif isinstance(mapping, SubscribeMapping):
+            self.subscribes.add(Template(mapping.path), handler, label=handler.label)
+        elif isinstance(mapping, Listener):
+            self._listeners.append(handler)
+        elif handler.order is None and handler.owner is not None:
+            self._by_owner.setdefault(id(handler.owner), []).append(handler)
+        else:
+            self._advice.append(handler)
+
+    def listeners(self, event: type) -> list[Handler]:
+        """Who hears of an event, in the order of declaration."""
+        return [each for each in self._listeners if issubclass(event, each.accepts)]
+
+    def exception_handler(
+        self, route: Handler, error: BaseException
+    ) -> tuple[Handler, BaseException] | None:
+        """Who maps an exception of this route: its controller, then advice by order, each by the
+        closest type; if nobody, the same for its cause.
+        """
+        seen: set[int] = set()
+        current: BaseException | None = error
+        while current is not None and id(current) not in seen:
+            seen.add(id(current))
+            own = self._by_owner.get(id(route.owner), []) if route.owner is not None else []
+            found = _closest(own, current) or self._closest_advice(current)
+            if found is not None:
+                return found, current
+            current = current.__cause__
+        return None
+
+    def _closest_advice(self, error: BaseException) -> Handler | None:
+        """Advice is asked by order: the first order in which one fits, and there the closest."""
+        at = 0
+        while at < len(self._advice):
+            order = self._advice[at].order
+            same = [each for each in self._advice[at:] if each.order == order]
+            found = _closest(same, error)
+            if found is not None:
+                return found
+            at += len(same)
+        return None
+
+
+def _closest(handlers: list[Handler], error: BaseException) -> Handler | None:
+    for kind in type(error).__mro__:
+        for handler in handlers:
+            if kind in handler.accepts:
+                return handler
+    return None
+
+
+def _names(declaration: Declaration) -> tuple[str, ...]:
+    mapping = declaration.mapping
+    if isinstance(mapping, (MessageMapping, SubscribeMapping)):
+        return Template(mapping.path).names
+    return ()
+
+
+def _all_names(declarations: list[Declaration]) -> tuple[str, ...]:
+    """Variables of all mappings: what an exception handler may ask for by name."""
+    found: dict[str, Any] = {}
+    for declaration in declarations:
+        found.update(dict.fromkeys(_names(declaration)))
+    return tuple(found)
+
+
+def _check_replies(declaration: Declaration, space: Space) -> None:
+    """Replies must lead somewhere."""
+    for reply in declaration.replies:
+        for destination in reply.destinations:
+            if reply.user:
+                served = space.is_own_path(destination)
+                wanted = "like '/queue/errors', without the user prefix"
+            else:
+                served = space.classify(destination)[0] in (Kind.TOPIC, Kind.QUEUE)
+                wanted = "under a broker prefix, such as '/topic'"
+            if not served:
+                raise ConfigurationError(
+                    f"{declaration.label}: the reply to {destination!r} would reach nobody; "
+                    f"it must be {wanted}"
+                )

@@ -1,0 +1,145 @@
+"""The messaging template: publishing from anywhere, in any thread, without waiting.
+
+Rule: conversion and validation happen in the caller's thread, so that a mistake is raised to
+    whoever made
+it. What is accepted is in the inbox and will be applied, in the order in which one thread gave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from stocksync_ws.broker.destinations import Kind, Space, has_wildcard, is_destination
+from stocksync_ws.broker.headers import check_own
+from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.config import BrokerConfig
+from stocksync_ws.messaging.convert import encode_payload
+
+__all__ = ["Gate", "MessagingTemplate"]
+
+
+class Gate(Protocol):
+    """Where publications enter; an adapter's inbox."""
+
+    def post(self, draft: Draft) -> None:
+        """Accept at once, or raise."""
+        ...
+
+    async def publish(self, draft: Draft) -> Published:
+        """Wait for room, and until the publication has been applied."""
+        ...
+
+
+class MessagingTemplate:
+    """Sends messages to destinations and users. Thread-safe; made by the application.
+
+    Every method raises:
+        ValueError: The destination or a header is malformed, or the message is larger than
+            `Limits.send_queue`. The caller's fault; nothing was sent.
+        ConversionError: The payload cannot be converted. The caller's fault; nothing was sent.
+        BrokerBusy: The inbox is full (10,000 messages or 16 MiB); not from `publish`.
+        BrokerClosed: The application was stopped.
+    """
+
+    __slots__ = ("_gate", "_limits", "_space")
+
+    def __init__(self, gate: Gate, config: BrokerConfig) -> None:
+        self._gate = gate
+        self._space = Space(config)
+        self._limits = config.limits
+
+    def convert_and_send(
+        self, destination: str, payload: object, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """Convert a payload and send it to all subscribers of a broker destination.
+
+        Args:
+            destination: Under a broker prefix, for example `/topic/inventory`.
+            payload: `str` goes as text, `bytes` as they are, everything else as JSON.
+            headers: Further headers of the MESSAGE; a `content-type` wins over the conversion's.
+        """
+        self._gate.post(self._convert(destination, payload, headers))
+
+    def convert_and_send_to_user(
+        self,
+        user: str,
+        destination: str,
+        payload: object,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Convert a payload and send it to all sessions of a user.
+
+        Args:
+            user: The name of the user's principal.
+            destination: Without the user prefix: `/queue/errors` reaches the user's sessions that
+                are subscribed to `/user/queue/errors`.
+            payload: As in `convert_and_send`.
+            headers: As in `convert_and_send`.
+        """
+        if not user:
+            raise ValueError("the name of a user must not be empty")
+        body, content_type = encode_payload(payload)
+        self._check_own(destination)
+        self._gate.post(self._draft(destination, body, content_type, headers, user=user))
+
+    def send(self, destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
+        """Send octets as they are; give their `content-type` in `headers`."""
+        self._check(destination)
+        self._gate.post(self._draft(destination, body, None, headers))
+
+    async def publish(
+        self, destination: str, payload: object, headers: Mapping[str, str] | None = None
+    ) -> Published:
+        """As `convert_and_send`, but wait for room and until the message has been queued.
+
+        Returns:
+            The `message-id`, and the number of subscriptions it was queued for.
+        """
+        return await self._gate.publish(self._convert(destination, payload, headers))
+
+    def _convert(
+        self, destination: str, payload: object, headers: Mapping[str, str] | None
+    ) -> Draft:
+        self._check(destination)
+        body, content_type = encode_payload(payload)
+        return self._draft(destination, body, content_type, headers)
+
+    def _draft(
+        self,
+        destination: str,
+        body: bytes,
+        content_type: str | None,
+        headers: Mapping[str, str] | None,
+        *,
+        user: str | None = None,
+    ) -> Draft:
+        pairs = check_own(headers) if headers else ()
+        if content_type is not None and not (headers and "content-type" in headers):
+            pairs = (("content-type", content_type), *pairs)
+        draft = Draft(destination, pairs, body, user=user)
+        if draft.size > self._limits.send_queue:
+            raise ValueError(
+                f"a message of {draft.size} bytes is larger than Limits.send_queue"
+                f" ({self._limits.send_queue} bytes)"
+            )
+        return draft
+
+    def _check(self, destination: str) -> None:
+        if not is_destination(destination, self._limits) or has_wildcard(destination):
+            raise ValueError(f"{destination!r} is not a destination that can be sent to")
+        kind, _ = self._space.classify(destination)
+        if kind is Kind.USER:
+            raise ValueError(f"{destination!r}: use convert_and_send_to_user")
+        if kind not in (Kind.TOPIC, Kind.QUEUE):
+            raise ValueError(f"{destination!r} is under none of the broker prefixes")
+
+    def _check_own(self, destination: str) -> None:
+        if (
+            not is_destination(destination, self._limits)
+            or has_wildcard(destination)
+            or not self._space.is_own_path(destination)
+        ):
+            raise ValueError(
+                f"{destination!r} must be like '/queue/errors', without the user prefix"
+            )

@@ -1,0 +1,120 @@
+"""Frames to octets: `encode`, and its two halves for bytes that many receivers share.
+
+Rule: no octet of a name or value can end a line or a frame. What a version cannot express is left
+out or is our caller's error; it is never sent raw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import cast
+
+from stocksync_ws.errors import LocalProtocolError
+from stocksync_ws.stomp.frame import Version
+from stocksync_ws.stomp.rules import BODIES, DIALECTS, PLAIN, UNESCAPED, Dialect, escape
+
+__all__ = ["HEART_BEAT", "encode", "encode_head", "encode_tail"]
+
+HEART_BEAT = b"\n"
+"""What is sent when nothing else is, as a WebSocket message of its own."""
+
+
+def encode(
+    command: str,
+    headers: Mapping[str, str] | Iterable[tuple[str, str]],
+    body: bytes,
+    version: Version,
+) -> bytes:
+    """A whole frame. A non-empty body gets a `content-length`; one that was given is left out.
+
+    Args:
+        command: The command.
+        headers: Names and values in order, each escaped as command and version demand.
+        body: The octets of the body; empty except for SEND, MESSAGE and ERROR.
+        version: The version of the receiver.
+
+    Raises:
+        LocalProtocolError: NUL in a name or value, an empty name, text that is not Unicode, a line
+            end in CONNECT, STOMP or CONNECTED, a body where none may be; our caller's fault.
+    """
+    if body and command not in BODIES:
+        raise LocalProtocolError(f"{command} must not have a body")
+    if isinstance(headers, Mapping):
+        headers = cast("Mapping[str, str]", headers).items()
+    return encode_head(command, headers, version) + encode_tail((), body, version)
+
+
+def encode_head(command: str, headers: Iterable[tuple[str, str]], version: Version) -> bytes:
+    """The first part of a frame: command line and headers, no blank line.
+
+    Of a MESSAGE, what differs from one group of receivers to the next. `encode_head` and
+    `encode_tail` joined are a frame.
+
+    Raises:
+        LocalProtocolError: As `encode`.
+    """
+    dialect = PLAIN if command in UNESCAPED else DIALECTS[version]
+    return _to_octets(f"{command}\n{_write(headers, dialect)}")
+
+
+def encode_tail(headers: Iterable[tuple[str, str]], body: bytes, version: Version) -> bytes:
+    """The second part of a MESSAGE: more headers, `content-length` of a non-empty body, blank line,
+    body, NUL.
+
+    Raises:
+        LocalProtocolError: As `encode`.
+    """
+    text = _write(headers, DIALECTS[version])
+    if body:
+        text = f"{text}content-length:{len(body)}\n"
+    return b"%b\n%b\0" % (_to_octets(text), body)
+
+
+def _write(headers: Iterable[tuple[str, str]], dialect: Dialect) -> str:
+    pairs = [*headers]
+    if not pairs:
+        return ""
+    text = "".join([f"{name}:{value}\n" for name, value in pairs])
+    # Each header brought one colon and one LF. If there are no others, and none of the rest that
+    # is special, then no dialect writes it differently: one look at the text, not one a header.
+    count = len(pairs)
+    if (
+        text.count("\n") == count
+        and text.count(":") == count
+        and "\\" not in text
+        and "\r" not in text
+        and "\0" not in text
+        and "\n:" not in text
+        and text[0] != ":"
+        and "content-length" not in text
+    ):
+        return text
+    return "".join([_write_header(name, value, dialect) for name, value in pairs])
+
+
+def _write_header(name: str, value: str, dialect: Dialect) -> str:
+    if not name or "\0" in name or "\0" in value:
+        raise LocalProtocolError("a header must have a name, and hold no NUL")
+    if name == "content-length":
+        return ""
+    for character in dialect.nameless:
+        if character in name:
+            if dialect is PLAIN:
+                raise LocalProtocolError("CONNECT and CONNECTED cannot hold such a name")
+            return ""
+    for character in dialect.dropped:
+        if character in value:
+            if dialect is PLAIN:
+                raise LocalProtocolError("CONNECT and CONNECTED cannot hold a line end")
+            value = value.replace(character, "")
+    if dialect.escapes:
+        name = escape(name, dialect.escapes)
+        value = escape(value, dialect.escapes)
+    return f"{name}:{value}\n"
+
+
+def _to_octets(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise LocalProtocolError("a header holds a lone surrogate, which is not Unicode") from None

@@ -1,0 +1,85 @@
+"""An asyncio event loop whose clock is a number: nothing waits, everything is deterministic.
+
+Rule: time moves only in `advance`, from one timer to the next; between two timers everything that
+    is ready
+runs to its end. No selector, no socket, no thread. `asyncio.sleep` and `asyncio.timeout` in user
+code obey the same clock.
+"""
+
+from __future__ import annotations
+
+from asyncio import base_events
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+__all__ = ["VirtualLoop"]
+
+T = TypeVar("T")
+
+
+class _NoSelector:
+    """Stands where the loop looks for I/O: it has none, but it moves the clock."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+
+    def select(self, timeout: float | None) -> list[Any]:
+        self._loop.idle(timeout)
+        return []
+
+
+class VirtualLoop(base_events.BaseEventLoop):
+    """Run it with `settle`, `advance` and `run`."""
+
+    def __init__(self, start: float = 1_000.0) -> None:
+        super().__init__()
+        self._now = start
+        self._until = start
+        self._selector = _NoSelector(self)
+
+    def time(self) -> float:
+        """Seconds, virtual."""
+        return self._now
+
+    def idle(self, timeout: float | None) -> None:
+        """Nothing is ready: go on to the next timer, or stop at the end of the time given."""
+        if timeout is not None and timeout <= 0:
+            return
+        if timeout is not None and self._now + timeout <= self._until:
+            self._now += timeout
+        else:
+            self._now = self._until
+            self.stop()
+
+    def settle(self) -> None:
+        """Run everything that is ready now; time stands still."""
+        self.advance(0.0)
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self._until = self._now + seconds
+        self.run_forever()
+
+    def stall(self, seconds: float) -> None:
+        """Let the clock jump, as if the loop had been blocked: nothing runs meanwhile."""
+        self._now += seconds
+        self._until = self._now
+
+    def run(self, coroutine: Coroutine[Any, Any, T], seconds: float = 60.0) -> T:
+        """Run a coroutine to its end, in at most so many virtual seconds."""
+        task = self.create_task(coroutine)
+        self._until = self._now + seconds
+        task.add_done_callback(lambda _: self.stop())
+        self.run_forever()
+        if not task.done():
+            task.cancel()
+            self.settle()
+            raise TimeoutError(f"not done in {seconds} virtual seconds")
+        self.settle()
+        return task.result()
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """There is no I/O."""
+
+    def _write_to_self(self) -> None:
+        """Nothing sleeps that would have to be woken."""

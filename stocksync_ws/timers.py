@@ -1,0 +1,93 @@
+"""Deadlines without a clock: one lazy heap for sessions, connections, links and tasks.
+
+Rule: the object computes its next deadline itself; the heap only remembers when to ask. An entry is
+(deadline, number, object), at most one live entry an object. Moving a deadline later costs nothing:
+the entry that comes up early is put back. A closed object sets `deadline = None` and is forgotten.
+
+A late wake is not the peer's fault. When the loop stood still, `late()` adds the lateness and a
+quarter of a second to `slack`, and every liveness deadline moves with it, without a loop over
+sessions: `seen = now - slack`, `deadline = seen + grace + slack`.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from typing import Protocol
+
+__all__ = ["Timed", "Timers"]
+
+LATE = 0.25
+"""Seconds a wake may come after its deadline before the lateness is counted as our own stall."""
+
+
+class Timed(Protocol):
+    """Something with a deadline."""
+
+    deadline: float | None
+    """When to wake it, or None. Seconds, monotonic."""
+    armed: int
+    """The number of its live entry in the heap; 0 when it has none. Only `Timers` writes it."""
+    armed_at: float
+    """The deadline of that entry. Only `Timers` writes it."""
+
+
+class Timers:
+    """The heap, and the slack of all liveness deadlines."""
+
+    __slots__ = ("_heap", "_number", "slack")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timed]] = []
+        self._number = 0
+        self.slack = 0.0
+        """Seconds by which our own stalls have moved every liveness deadline so far."""
+
+    def arm(self, thing: Timed) -> None:
+        """Make sure that `thing` is looked at no later than its deadline."""
+        deadline = thing.deadline
+        if deadline is None or (thing.armed and thing.armed_at <= deadline):
+            return
+        self._number = thing.armed = self._number + 1
+        thing.armed_at = deadline
+        heappush(self._heap, (deadline, thing.armed, thing))
+
+    def next(self) -> float | None:
+        """When `due` has something to look at, or None. May be earlier than the first real
+        deadline.
+        """
+        heap = self._heap
+        while heap and (heap[0][2].armed != heap[0][1] or heap[0][2].deadline is None):
+            _, number, thing = heappop(heap)
+            if thing.armed == number:
+                thing.armed = 0
+        return heap[0][0] if heap else None
+
+    def due(self, now: float) -> list[Timed]:
+        """Take out everything whose deadline has come. Who takes it wakes it and arms it again."""
+        heap = self._heap
+        ready: list[Timed] = []
+        while heap and heap[0][0] <= now:
+            _, number, thing = heappop(heap)
+            if thing.armed != number:
+                continue
+            thing.armed = 0
+            if thing.deadline is None:
+                continue
+            if thing.deadline <= now:
+                ready.append(thing)
+            else:
+                self.arm(thing)
+        return ready
+
+    def late(self, scheduled: float, now: float) -> float:
+        """Count a wake that was asked for at `scheduled` and came at `now`; the lateness that was
+        added.
+        """
+        lateness = now - scheduled
+        if lateness <= LATE:
+            return 0.0
+        self.slack += lateness + LATE
+        return lateness + LATE
+
+    def __len__(self) -> int:
+        return len(self._heap)

@@ -1,0 +1,271 @@
+"""Where layers meet without importing each other: requests, events, chunks, and the two Protocols
+of a wire.
+
+Connection, wire and session are three. A *connection* is one carrier (a socket, an ASGI scope): it
+knows HTTP, WebSocket and SockJS framing, never a session. A *wire* is what one session speaks
+through; it may outlive its connections, and at most one connection carries its output at a time. A
+*session* belongs to the broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+from urllib.parse import parse_qsl
+
+__all__ = [
+    "Alive",
+    "Attached",
+    "Chunk",
+    "Closed",
+    "Connection",
+    "Detached",
+    "Event",
+    "Handshake",
+    "HttpRequest",
+    "Message",
+    "Principal",
+    "Refusal",
+    "Wire",
+]
+
+Chunk: TypeAlias = Any
+"""What a stream writes: `bytes` on a byte stream, a shared ASGI message on an ASGI scope. Never
+changed once made.
+"""
+
+
+@runtime_checkable
+class Principal(Protocol):
+    """Who a session belongs to. Any object with a `name`."""
+
+    @property
+    def name(self) -> str:
+        """The name that `/user` destinations are addressed by; an opaque key."""
+        ...
+
+
+@dataclass(frozen=True)
+class HttpRequest:
+    """One HTTP request, its head only. Header names are lower case, in the order of arrival."""
+
+    method: str
+    target: str
+    """The request target as it came: path and query, not decoded."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Names in lower case; values as ISO 8859-1 text, blanks around them stripped."""
+    http_version: str = "1.1"
+    peer: str | None = None
+    """The address of the peer, as `host:port`."""
+    secure: bool = False
+    """Our side of the connection is TLS."""
+
+    @cached_property
+    def path(self) -> str:
+        """The target without its query, not percent-decoded."""
+        return self.target.partition("?")[0]
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """The query's parameters, percent-decoded; of a repeated one the first."""
+        pairs = parse_qsl(self.target.partition("?")[2], keep_blank_values=True)
+        return dict(reversed(pairs))
+
+    @cached_property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies, names and values as they came; of a repeated one the first."""
+        found: dict[str, str] = {}
+        for value in self.all("cookie"):
+            for item in value.split(";"):
+                name, separator, content = item.strip().partition("=")
+                if separator:
+                    found.setdefault(name, content)
+        return found
+
+    def get(self, name: str) -> str | None:
+        """The first header of this lower-case name, or None."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
+
+    def all(self, name: str) -> Sequence[str]:
+        """All headers of this lower-case name, in order."""
+        return [value for key, value in self.headers if key == name]
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The answer to a handshake that is not accepted."""
+
+    status: int
+    text: str
+
+
+class Wire(Protocol):
+    """What one session speaks through. Implemented in `wire/`; `session` and `link` are slots for
+    the driver.
+    """
+
+    session: Any
+    """The broker's session, set by the driver; opaque here."""
+    link: Any
+    """The driver's record of the connection that carries this wire now, or None while it is parked.
+    """
+    transport: str
+    """`websocket`, `xhr_streaming` ...: for log lines and events."""
+
+    @property
+    def key(self) -> Hashable:
+        """Wires of equal keys dress a frame into equal bytes."""
+        ...
+
+    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
+        """One STOMP frame, in two parts, as this wire sends it. Pure: called once per group of
+        receivers.
+
+        Args:
+            head: The part that differs per group.
+            tail: The part all groups of a version share.
+            text: The whole frame is valid UTF-8 and goes out as text.
+        """
+        ...
+
+    def size(self, chunk: Chunk) -> int:
+        """Bytes of a chunk on the wire, for all limits."""
+        ...
+
+    def ping(self) -> Chunk:
+        """What makes a live peer answer: a WebSocket PING, a SockJS heart-beat. Pure, shared."""
+        ...
+
+    def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
+        """What to write for these chunks, and whether this carrier ends with it (a SockJS poll
+        does).
+        """
+        ...
+
+    def close(self, code: int, reason: str) -> list[Chunk]:
+        """The close handshake, to be written behind everything that waits. Called at most once.
+
+        Args:
+            code: A WebSocket close code.
+            reason: A constant of ours, at most 123 bytes; never peer text.
+        """
+        ...
+
+
+class Handshake:
+    """A request that would open a session; `accept` or `refuse` it now or any time later."""
+
+    __slots__ = ("connection", "request", "subprotocol", "wire")
+
+    def __init__(self, request: HttpRequest, wire: Wire, subprotocol: str | None) -> None:
+        self.request = request
+        self.wire = wire
+        self.subprotocol = subprotocol
+        self.connection: Any = None
+        """A slot for the driver: the link that brought it."""
+
+
+class Message:
+    """One WebSocket or SockJS message, whole; a text message as its UTF-8 bytes."""
+
+    __slots__ = ("payload", "wire")
+
+    def __init__(self, wire: Wire, payload: bytes) -> None:
+        self.wire = wire
+        self.payload = payload
+
+
+class Alive:
+    """Something came from the peer that is no message: PONG, PING, an empty frame, part of a
+    message.
+    """
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+
+
+class Attached:
+    """A connection began to carry this wire's output: its mailbox may be flushed."""
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+
+
+class Detached:
+    """No connection carries this wire any more; it is parked, its session lives."""
+
+    __slots__ = ("wire",)
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+
+
+class Closed:
+    """This wire has ended: a Close frame came, the stream ended, or the peer broke the framing.
+
+    `code` is the peer's close code, 1005 for a Close without one, 1006 for a stream that just
+    ended; when `ours` is set, it is the code with which we close because the peer broke the framing
+    or a limit.
+    """
+
+    __slots__ = ("code", "ours", "reason", "wire")
+
+    def __init__(self, wire: Wire, code: int, reason: str, *, ours: bool = False) -> None:
+        self.wire = wire
+        self.code = code
+        self.reason = reason
+        self.ours = ours
+
+
+Event: TypeAlias = Handshake | Message | Alive | Attached | Detached | Closed
+
+
+class Connection(Protocol):
+    """One carrier. Implemented in `wire/`; also `timers.Timed`."""
+
+    deadline: float | None
+    armed: int
+    armed_at: float
+    held: bool
+    """Stop reading: kept bytes or untaken output are over 64 KiB."""
+    shut: bool
+    """Close the stream when everything is written."""
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """Bytes came from the stream. Never raises for anything a peer can send."""
+        ...
+
+    def accept(self, handshake: Handshake, now: float) -> list[Event]:
+        """Answer 101 and go on with the bytes that came since; they become events here."""
+        ...
+
+    def refuse(self, handshake: Handshake, status: int, text: str, now: float) -> list[Event]:
+        """Answer with an HTTP error and close."""
+        ...
+
+    def lost(self, now: float) -> list[Event]:
+        """The stream ended: EOF or reset."""
+        ...
+
+    def wake(self, now: float) -> list[Event]:
+        """The deadline came."""
+        ...
+
+    def detach(self, now: float) -> list[Event]:
+        """The answer ended with `pack`; go on with a request that came behind it."""
+        ...
+
+    def take(self) -> list[Chunk]:
+        """The connection's own output: answers, 101, PONG, the close reply. Written before the
+        mailbox.
+        """
+        ...

@@ -1,0 +1,19 @@
+"""Wires: bytes of HTTP/1.1 and WebSocket in, payloads out. This file only re-exports."""
+
+from __future__ import annotations
+
+from stocksync_ws.wire.connection import HttpConnection
+from stocksync_ws.wire.endpoint import Answer, Decision, Page, Site, Upgrade, decide
+from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
+
+__all__ = [
+    "Answer",
+    "Decision",
+    "HttpConnection",
+    "Page",
+    "Site",
+    "Upgrade",
+    "WebSocketReader",
+    "WebSocketWire",
+    "decide",
+]
