@@ -1,7 +1,7 @@
 """`StompApp`: an application with its endpoint and its entry points.
 
 Rule: adapters are imported inside the entry points only, so that importing the package costs none
-    of them.
+of them.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """What other threads publish: one bounded inbox in front of the owner thread, with one wake-up.
 
 Rule: off the owner thread a publication waits here; on it, it is applied at once, behind what
-    others had
-posted before. Before the start the inbox keeps what is published; after the stop it refuses. What
-pool functions return comes the same way, behind what they had posted, and never counts against the
-bounds. This is the one lock of the library.
+others had posted before. Before the start the inbox keeps what is published; after the stop it
+refuses. What pool functions return comes the same way, behind what they had posted, and never
+counts against the bounds. This is the one lock of the library.
 """
 
 from __future__ import annotations

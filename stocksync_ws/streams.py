@@ -1,10 +1,9 @@
 """Byte streams of our own: a non-blocking socket, and the same under TLS, over any poller.
 
 Rule: a stream moves bytes and decides nothing. It tells the driver `feed`, `drained`, `ended`, and
-    never
-from inside one of the driver's own calls: what goes wrong while writing is told in the next turn. A
-poller is anything with `add_reader remove_reader add_writer remove_writer call_soon` (asyncio's and
-uvloop's loops).
+never from inside one of the driver's own calls: what goes wrong while writing is told in the next
+turn. A poller is anything with `add_reader remove_reader add_writer remove_writer call_soon`
+(asyncio's and uvloop's loops).
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """What asyncio does for the driver: time, turns, one timer, and user code in its colour.
 
 Rule: no decision about sessions or frames stands here. A coroutine function runs in a real
-    `asyncio.Task`
-in the pipeline's context, started eagerly where Python can; a plain function runs in a thread of
-the bounded pool and its result comes back through the inbox, behind what it had posted; an inline
-function runs at once.
+`asyncio.Task` in the pipeline's context, started eagerly where Python can; a plain function runs in
+a thread of the bounded pool and its result comes back through the inbox, behind what it had posted;
+an inline function runs at once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """One run of an application on one event loop: a fresh broker, its driver, its host.
 
 Rule: everything that a start makes is made here, and a stop leaves nothing of it. An application
-    may run
-again afterwards, on another loop too, but never on two at once.
+may run again afterwards, on another loop too, but never on two at once.
 """
 
 from __future__ import annotations

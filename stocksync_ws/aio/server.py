@@ -1,8 +1,8 @@
 """A server of our own on an asyncio loop: listening sockets, TLS, signals, a stop in good order.
 
 Rule: it accepts and hands over. At most `ACCEPT` connections are accepted in one turn; the rest
-    waits in
-the listen backlog. What the kernel refuses for want of descriptors is tried again a second later.
+waits in the listen backlog. What the kernel refuses for want of descriptors is tried again a second
+later.
 """
 
 from __future__ import annotations

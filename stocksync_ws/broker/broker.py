@@ -5,9 +5,9 @@ wake publish stop halt`); each takes `now` and is atomic. Outputs are data (`tak
 callbacks. It is owned by one thread or loop and holds no lock. Inside, `now` is the broker's own
 time: the caller's less the slack of our own stalls, so that a stall of ours is nobody's silence.
 
-    OPENING --accepted--> AWAITING --CONNECT--> CONNECTED --close--> CLOSING --stream ended-->
-    CLOSED
-                                                   |--stream ended, work left--> ENDING -------->
+    OPENING --accepted--> AWAITING --CONNECT--> CONNECTED --close--> CLOSING --+--> CLOSED
+                                                   |                           |
+                                    stream ended, work left --> ENDING --------+
 """
 
 from __future__ import annotations

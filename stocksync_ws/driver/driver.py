@@ -1,8 +1,7 @@
 """The one caller of connections and broker: a step, then one flush per turn of the loop.
 
 Rule: a *step* is one read, one batch of posts, one resumed call or one wake. After it, what the
-    broker
-put out is carried out, except the mailboxes: they are flushed once per turn. A step that was
+broker put out is carried out, except the mailboxes: they are flushed once per turn. A step that was
 entered from user code starts no call: those start in the turn, because an eager start in a context
 that is already entered would hang the loop.
 """

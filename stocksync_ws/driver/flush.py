@@ -1,8 +1,7 @@
 """The way out: mailboxes to transports, once per turn.
 
 Rule: first come first served, at most `BATCH` sessions a turn and `ROOM` bytes a transport; a
-    transport
-that holds unsent bytes is left alone until it has written them.
+transport that holds unsent bytes is left alone until it has written them.
 
 The lane. The general way (`take_output`, `pack`, `write`) costs more than the kernel's `send` of a
 small frame. So a session has a slot `lane`: the stream's bare `send` while the plain case holds.

@@ -1,9 +1,8 @@
 """Connections and the broker, tied together: what comes from one goes to the other.
 
 Rule: the link is the only thing that knows a stream, its connection and the session behind its
-    wire. One
-place decides whether a stream is read (`watch`), one ends it (`drop`). An exception of our own ends
-the session it happened to, and nothing else.
+wire. One place decides whether a stream is read (`watch`), one ends it (`drop`). An exception of
+our own ends the session it happened to, and nothing else.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What the driver asks of an adapter: a stream, a host; and its own record of a connection.
 
 Rule: an adapter moves bytes, runs user code and keeps one timer. Whatever more it would decide
-    belongs
-below.
+belongs below.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The application: settings, what was declared, and the template. Knows no driver and no adapter.
 
 Rule: a declaration is checked when it is recorded, as far as its names resolve, and completely when
-    the
-application freezes: by `check()`, or at the first use. After that nothing more can be declared.
+the application freezes: by `check()`, or at the first use. After that nothing more can be declared.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
 """The decorators, and what a function, a controller or a module declares with them.
 
 Rule: a decorator only marks. It checks its own arguments at once, records one frozen mark and
-    returns
-the very function it was given, so a handler stays a plain function that tests and other code call.
-Marks are read when the function is recorded, so ours may stand in any order; a foreign decorator
-stands below ours, because what it returns is what is called.
+returns the very function it was given, so a handler stays a plain function that tests and other
+code call. Marks are read when the function is recorded, so ours may stand in any order; a foreign
+decorator stands below ours, because what it returns is what is called.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The pipelines: what happens between a frame for the application and its RECEIPT.
 
 Rule: straight-line generators. User code is reached by `yield Call`, what is to be published leaves
-    by
-`yield Draft`, and an exception of user code is mapped by a `message_exception_handler` or raised
+by `yield Draft`, and an exception of user code is mapped by a `message_exception_handler` or raised
 on, for the broker to tell the client with a fixed text.
 """
 

@@ -1,8 +1,7 @@
 """From declarations to what is run for a message: routes, exception handlers, listeners.
 
 Rule: everything is compiled when the application freezes, before the first connection; a message
-    only
-looks things up. Every mistake in a declaration is a `ConfigurationError` here.
+only looks things up. Every mistake in a declaration is a `ConfigurationError` here.
 """
 
 from __future__ import annotations

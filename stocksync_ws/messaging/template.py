@@ -1,8 +1,8 @@
 """The messaging template: publishing from anywhere, in any thread, without waiting.
 
 Rule: conversion and validation happen in the caller's thread, so that a mistake is raised to
-    whoever made
-it. What is accepted is in the inbox and will be applied, in the order in which one thread gave it.
+whoever made it. What is accepted is in the inbox and will be applied, in the order in which one
+thread gave it.
 """
 
 from __future__ import annotations

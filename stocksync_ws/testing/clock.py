@@ -1,9 +1,8 @@
 """An asyncio event loop whose clock is a number: nothing waits, everything is deterministic.
 
 Rule: time moves only in `advance`, from one timer to the next; between two timers everything that
-    is ready
-runs to its end. No selector, no socket, no thread. `asyncio.sleep` and `asyncio.timeout` in user
-code obey the same clock.
+is ready runs to its end. No selector, no socket, no thread. `asyncio.sleep` and `asyncio.timeout`
+in user code obey the same clock.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A STOMP client that reads well in tests: every call settles the world, nothing is waited for.
 
 Rule: it shows what really arrived. `frame()` takes the next frame or fails with the transcript;
-    `raw()` is
-the bytes of WebSocket messages, for tests of exact bytes.
+`raw()` is the bytes of WebSocket messages, for tests of exact bytes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 takes.
 
 Rule: it obeys `driver.ports.Stream` to the letter, so that whatever goes wrong here goes wrong on a
-    socket.
+socket.
 """
 
 from __future__ import annotations

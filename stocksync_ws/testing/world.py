@@ -8,8 +8,7 @@
         world.advance(30)
 
 Rule: nothing waits and nothing is random. Plain `def` handlers run on the one thread there is,
-    behind what
-is ready; `hold_pool` keeps them back, as a pool whose threads are busy.
+behind what is ready; `hold_pool` keeps them back, as a pool whose threads are busy.
 """
 
 from __future__ import annotations
