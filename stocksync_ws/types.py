@@ -212,6 +212,8 @@ class Detached:
 class Closed:
     """This wire has ended: a Close frame came, the stream ended, or the peer broke the framing.
 
+    A wire has at most one with `ours`, and behind it exactly one without.
+
     `code` is the peer's close code, 1005 for a Close without one, 1006 for a stream that just
     ended; when `ours` is set, it is the code with which we close because the peer broke the framing
     or a limit.
@@ -230,11 +232,10 @@ Event: TypeAlias = Handshake | Message | Alive | Attached | Detached | Closed
 
 
 class Connection(Protocol):
-    """One carrier. Implemented in `wire/`; also `timers.Timed`."""
+    """One carrier. Implemented in `wire/`."""
 
     deadline: float | None
-    armed: int
-    armed_at: float
+    """When to wake it, or None; its link keeps it in the timers."""
     held: bool
     """Stop reading: kept bytes or untaken output are over 64 KiB."""
     shut: bool

@@ -43,7 +43,7 @@ class Links:
 
     def add(self, stream: Stream, connection: Connection) -> Link:
         """A connection was accepted."""
-        link = Link(stream, connection, self._timers.slack)
+        link = Link(stream, connection)
         self.open[link] = None
         self._broker.counters.connections += 1
         self._rearm(link)
@@ -155,10 +155,8 @@ class Links:
             return
         if link.close_by is not None:
             link.deadline = link.close_by
-        elif link.connection.deadline is not None:
-            link.deadline = link.connection.deadline + self._timers.slack - link.slack
         else:
-            link.deadline = None
+            link.deadline = link.connection.deadline
         self._timers.arm(link)
 
     def wake(self, link: Link, now: float) -> None:
@@ -167,10 +165,8 @@ class Links:
             self._broker.counters.aborts += 1
             self.drop(link, now)
             return
-        self._rearm(link)
-        if link.deadline is not None and link.deadline <= now:
-            self.handle(link, link.connection.wake(now), now)
-            self.write_own(link, now)
+        self.handle(link, link.connection.wake(now), now)
+        self.write_own(link, now)
 
     def fail(self, session: Session | None, error: Exception, now: float) -> None:
         """The fence: a bug of ours ends the session it happened to, and nothing else."""

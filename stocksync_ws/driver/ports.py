@@ -85,12 +85,11 @@ class Link:
         "deadline",
         "gone",
         "paused",
-        "slack",
         "stream",
         "wire",
     )
 
-    def __init__(self, stream: Stream, connection: Connection, slack: float) -> None:
+    def __init__(self, stream: Stream, connection: Connection) -> None:
         self.stream = stream
         self.connection = connection
         self.wire: Wire | None = None
@@ -98,8 +97,6 @@ class Link:
         self.gone = False
         self.close_by: float | None = None
         """When a shut stream is aborted, whose peer does not end its direction."""
-        self.slack = slack
-        """The slack of our stalls when it began: what came since moves its deadline."""
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0

@@ -80,8 +80,6 @@ class HttpConnection:
         "_state",
         "_unsent",
         "_wire",
-        "armed",
-        "armed_at",
         "deadline",
         "held",
         "shut",
@@ -116,8 +114,6 @@ class HttpConnection:
         self._unsent = 0
         self.deadline: float | None = now + limits.handshake_timeout
         """Seconds, monotonic: the request must be complete. None from the upgrade on."""
-        self.armed = 0
-        self.armed_at = 0.0
         self.held = False
         """Stop reading: kept bytes or own output are over 64 KiB."""
         self.shut = False

@@ -115,7 +115,6 @@ def statuses(output: bytes) -> list[int]:
 
 def test_it_is_a_connection() -> None:
     connection: Connection = Peer().connection
-    assert (connection.armed, connection.armed_at) == (0, 0.0)
     assert connection.detach(0.0) == []
     assert connection.take() == []
 
