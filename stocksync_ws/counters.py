@@ -56,6 +56,8 @@ class Counters:
     """Handlers that were cancelled after `handler_timeout`."""
     calls_abandoned: int = 0
     """Coroutines that swallowed their cancellation for 5 seconds."""
+    pool_slots_stuck: int = 0
+    """Threads of the pool that are, at this moment, in a function that was given up."""
     results_dropped: int = 0
     """Results of pool functions that came after their session had ended or timed out."""
     slow_calls: int = 0

@@ -90,11 +90,15 @@ class Inbox:
                 else:
                     item()
 
-    def close(self) -> None:
-        """Apply what is left, then refuse."""
+    def refuse(self) -> None:
+        """Accept nothing more, and apply what was accepted. Results of pool functions still come."""
         with self._lock:
             self._closed = True
         self.drain()
+
+    def close(self) -> None:
+        """The end: whatever comes now is refused or lost."""
+        self.refuse()
         with self._lock:
             self._publish = self._wake = self._owner = None
 

@@ -87,12 +87,14 @@ class Runtime:
         self._inbox.drain()
         self.driver.stop()
         await self._idle(limits.shutdown_timeout - limits.close_timeout)
+        self._inbox.refuse()
         self.driver.halt()
         await self._idle(limits.close_timeout)
         self.close()
 
     def close(self) -> None:
         """End at once: reset what is left."""
+        self._inbox.refuse()
         self.driver.halt()
         self.driver.abort()
         self._inbox.close()

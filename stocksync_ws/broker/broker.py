@@ -111,7 +111,7 @@ class Broker:
         self.journal = Journal()
         self.index = Index()
         self.outbox = Outbox(limits, self.counters)
-        self.tasks = Tasks(limits, self.counters, timers, self._unstuck)
+        self.tasks = Tasks(limits, self.counters, timers, self.journal, self._unstuck)
         self.life = Life(
             config,
             dispatch,

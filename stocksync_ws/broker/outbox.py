@@ -130,7 +130,6 @@ class Outbox:
     def _append(self, session: Session, entry: Outgoing) -> None:
         session.mailbox.append(entry)
         session.queued += entry.size
-        session.lane = None if len(session.mailbox) > 1 else session.lane
         self.mark(session)
 
     def mark(self, session: Session) -> None:

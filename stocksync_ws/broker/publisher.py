@@ -8,8 +8,6 @@ the order of acceptance.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stocksync_ws.broker.dispatch import Reply
 from stocksync_ws.broker.index import Index
 from stocksync_ws.broker.life import Life
@@ -114,11 +112,11 @@ class Publisher:
             for session in overfull:
                 self.close_slow(session, now)
         while outbox.total > self._limits.max_total_queued:
-            queued: Callable[[Session], int] = lambda session: session.queued  # noqa: E731
-            largest = max(self._life.sessions.values(), key=queued, default=None)
-            if largest is None or largest.state is State.CLOSING:
+            waiting = [each for each in self._life.sessions.values() if each.queued]
+            open_ones = [each for each in waiting if each.state is State.CONNECTED]
+            if not open_ones:
                 return
-            self.close_slow(largest, now)
+            self.close_slow(max(open_ones, key=_queued), now)
 
     def close_slow(self, session: Session, now: float) -> None:
         """End a session that does not take what it is sent."""
@@ -127,3 +125,7 @@ class Publisher:
             self._life.close(
                 session, CloseCode.SLOW_CONSUMER, DisconnectReason.SLOW_CONSUMER, now, drop=True
             )
+
+
+def _queued(session: Session) -> int:
+    return session.queued

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.pipeline import GIVE_UP, Call, Mode, Outcome, Pipeline, Task
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.broker.session import Session
@@ -33,6 +34,7 @@ class Tasks:
         "_calls",
         "_cancels",
         "_counters",
+        "_journal",
         "_limits",
         "_timers",
         "_unstick",
@@ -45,11 +47,13 @@ class Tasks:
         limits: Limits,
         counters: Counters,
         timers: Timers,
+        journal: Journal,
         unstick: Callable[[Session, float], None],
     ) -> None:
         self._limits = limits
         self._counters = counters
         self._timers = timers
+        self._journal = journal
         self._unstick = unstick
         """Told when a pool function that was left behind has returned."""
         self.publish: Callable[[Draft, float], Published]
@@ -106,6 +110,8 @@ class Tasks:
     def _late(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call that was left behind has ended after all; its result is dropped."""
         self._counters.results_dropped += 1
+        if outcome.call.mode is Mode.POOL:
+            self._counters.pool_slots_stuck -= 1
         session = task.session
         if session is not None and session.stuck is outcome.call:
             session.stuck = None
@@ -186,7 +192,10 @@ class Tasks:
         # The call may still be inside the context: what follows runs in a copy of it.
         task.context = task.context.copy()
         task.handle = None
-        if call is not None and call.mode is Mode.POOL and session is not None:
-            session.stuck = call
+        if call is not None and call.mode is Mode.POOL:
+            self._counters.pool_slots_stuck += 1
+            self._journal.note("a thread of the pool is stuck in mapping=%s", call.label)
+            if session is not None:
+                session.stuck = call
         error, task.stopping = task.stopping, None
         self._advance(task, None, error, now)
