@@ -91,7 +91,7 @@ class Inbox:
                     item()
 
     def refuse(self) -> None:
-        """Accept nothing more, and apply what was accepted. Results of pool functions still come."""
+        """Accept nothing more; what was accepted is applied. Pool results still come."""
         with self._lock:
             self._closed = True
         self.drain()
