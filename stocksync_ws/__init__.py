@@ -16,14 +16,17 @@ from stocksync_ws.app import StompApp
 from stocksync_ws.broker.events import (
     BrokerAvailability,
     ConnectRejected,
+    DeadLetter,
+    MessageDropped,
     SessionConnected,
     SessionDisconnected,
     SessionSubscribed,
     SessionUnsubscribed,
+    TransactionAborted,
 )
 from stocksync_ws.broker.publication import Published
 from stocksync_ws.broker.session import Session
-from stocksync_ws.config import Limits
+from stocksync_ws.config import DestinationPolicy, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
     AccessDenied,
@@ -55,6 +58,7 @@ from stocksync_ws.messaging.decorators import (
     message_mapping,
     send_to,
     send_to_user,
+    snapshot,
     subscribe_mapping,
 )
 from stocksync_ws.messaging.exchange import DestinationVariable, Header
@@ -77,6 +81,8 @@ __all__ = [
     "ConnectRequest",
     "ConversionError",
     "Counters",
+    "DeadLetter",
+    "DestinationPolicy",
     "DestinationVariable",
     "DisconnectReason",
     "ErrorCode",
@@ -88,6 +94,7 @@ __all__ = [
     "LimitExceeded",
     "Limits",
     "LocalProtocolError",
+    "MessageDropped",
     "MessagingTemplate",
     "Principal",
     "ProtocolError",
@@ -101,6 +108,7 @@ __all__ = [
     "SessionUnsubscribed",
     "StockSyncError",
     "StompApp",
+    "TransactionAborted",
     "WrongLoop",
     "controller",
     "controller_advice",
@@ -109,5 +117,6 @@ __all__ = [
     "message_mapping",
     "send_to",
     "send_to_user",
+    "snapshot",
     "subscribe_mapping",
 ]

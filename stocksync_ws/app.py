@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits
+from stocksync_ws.config import BrokerConfig, DestinationPolicy, EndpointConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ConfigurationError, WrongLoop
 from stocksync_ws.inbox import Inbox
@@ -54,6 +54,8 @@ class StompApp(Application):
         heart_beat: Seconds: how often we can send, how often we want to receive; 0 is never.
         grace: A peer is lost after this many agreed intervals without a byte.
         error_destination: Below the user prefix: where sessions are told of application errors.
+        destinations: Patterns of broker destinations and their policies (history, newest values,
+            acknowledgement, overflow); the first that matches counts.
         limits: Every bound, see `Limits`.
 
     Raises:
@@ -76,6 +78,7 @@ class StompApp(Application):
         heart_beat: tuple[float, float] = _DEFAULTS.heart_beat,
         grace: float = _DEFAULTS.grace,
         error_destination: str = _DEFAULTS.error_destination,
+        destinations: Mapping[str, DestinationPolicy] = _DEFAULTS.destinations,
         limits: Limits = _DEFAULTS.limits,
     ) -> None:
         config = BrokerConfig(
@@ -88,6 +91,7 @@ class StompApp(Application):
             heart_beat=heart_beat,
             grace=grace,
             error_destination=error_destination,
+            destinations=dict(destinations),
             limits=limits,
         )
         self.inbox = Inbox()

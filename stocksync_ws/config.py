@@ -6,11 +6,13 @@ or counts and are given with each field.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from stocksync_ws.errors import ConfigurationError
 
-__all__ = ["BrokerConfig", "EndpointConfig", "Limits"]
+__all__ = ["BrokerConfig", "DestinationPolicy", "EndpointConfig", "Limits"]
 
 
 def _fail(setting: str, problem: str) -> ConfigurationError:
@@ -57,6 +59,48 @@ class Limits:
     """Segments of a destination."""
     max_subscriptions: int = 100
     """Subscriptions of one session."""
+    max_receipts: int = 256
+    """Receipts owed to one session at a time; those held back by a transaction do not count."""
+    max_transactions: int = 8
+    """Transactions one session may have open."""
+    max_transaction_frames: int = 256
+    """Frames of one transaction."""
+    max_transaction_bytes: int = 262_144
+    """Bytes of the frames of one transaction."""
+    transaction_timeout: float = 60.0
+    """Seconds a transaction may stay open."""
+    ack_window: int = 100
+    """Messages one acknowledging subscription may hold unsettled."""
+    ack_window_bytes: int = 524_288
+    """Bytes of them; an empty window takes one message of any size."""
+    pending_messages: int = 1_000
+    """Messages that wait for one subscription outside of its mailbox: a full window, a snapshot."""
+    pending_bytes: int = 524_288
+    """Bytes of them."""
+    queue_messages: int = 10_000
+    """Messages one queue keeps."""
+    queue_bytes: int = 16_777_216
+    """Bytes of them."""
+    max_queues: int = 10_000
+    """Queues there may be."""
+    max_streams: int = 10_000
+    """Destinations whose history is kept; the least recently used goes first."""
+    max_stored: int = 67_108_864
+    """Bytes of all stored messages together."""
+    max_keys: int = 10_000
+    """Keys of one `latest` destination."""
+    durable_seconds: float = 300.0
+    """Seconds a durable subscription is kept after its session ended."""
+    durable_messages: int = 1_000
+    """Messages kept for one durable subscription."""
+    durable_bytes: int = 1_048_576
+    """Bytes of them."""
+    max_durables: int = 10
+    """Durable subscriptions of one user."""
+    idempotency_seconds: float = 300.0
+    """Seconds an idempotency key is remembered."""
+    idempotency_keys: int = 10_000
+    """Keys that are remembered; of one user a tenth."""
     inbox: int = 65_536
     """Bytes that wait for their turn (each message counts 64 more); over it, reading pauses."""
     read_budget: int = 65_536
@@ -101,6 +145,44 @@ class Limits:
             raise _fail("Limits.send_queue", "must not exceed max_total_queued")
 
 
+@dataclass(frozen=True, kw_only=True)
+class DestinationPolicy:
+    """What is kept of the messages of a destination, and for whom.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    kind: Literal["transient", "stream", "latest"] = "transient"
+    """`transient` keeps nothing, `stream` a history, `latest` the newest message of each key."""
+    history: int = 100
+    """Messages a stream keeps."""
+    history_seconds: float = 60.0
+    """Seconds it keeps them."""
+    key: str = "key"
+    """The header that is the key of a `latest` destination; without it the destination is."""
+    overflow: Literal["disconnect", "drop_oldest"] = "disconnect"
+    """What happens to a subscriber that does not keep up."""
+    ack_timeout: float | None = None
+    """Seconds a delivery may stay unsettled; None: 30 on topics, for ever on queues."""
+    max_deliveries: int = 5
+    """Deliveries of one message in all; then it is a dead letter."""
+    dead_letter: str | None = None
+    """Where dead letters go; None: only the event tells of them."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("transient", "stream", "latest"):
+            raise _fail("DestinationPolicy.kind", f"{self.kind!r} is no kind")
+        if self.overflow not in ("disconnect", "drop_oldest"):
+            raise _fail("DestinationPolicy.overflow", f"{self.overflow!r} is no overflow policy")
+        if self.history < 1 or self.history_seconds <= 0 or self.max_deliveries < 1:
+            raise _fail("DestinationPolicy", "history, history_seconds and max_deliveries are > 0")
+        if self.ack_timeout is not None and self.ack_timeout <= 0:
+            raise _fail("DestinationPolicy.ack_timeout", "must be a positive number of seconds")
+        if self.dead_letter is not None:
+            _check_prefix("DestinationPolicy.dead_letter", self.dead_letter)
+
+
 def _check_prefix(setting: str, prefix: str) -> None:
     if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or "*" in prefix:
         raise _fail(setting, f"{prefix!r} must be like '/topic': /segments, no trailing slash")
@@ -143,6 +225,10 @@ class BrokerConfig:
     """A peer is lost after this many agreed intervals without a byte."""
     error_destination: str = "/queue/errors"
     """Below the user prefix: where a session is told about errors of the application."""
+    destinations: Mapping[str, DestinationPolicy] = field(
+        default_factory=dict[str, DestinationPolicy]
+    )
+    """Patterns and their policies; the first that matches counts."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -155,7 +241,8 @@ class BrokerConfig:
                     raise _fail("prefixes", f"{one!r} and {other!r} overlap")
         _check_patterns("client_send", self.client_send)
         _check_patterns("client_subscribe", self.client_subscribe)
-        for pattern in (*self.client_send, *self.client_subscribe):
+        _check_patterns("destinations", tuple(self.destinations))
+        for pattern in (*self.client_send, *self.client_subscribe, *self.destinations):
             if not any((pattern + "/").startswith(p + "/") for p in self.broker_prefixes):
                 raise _fail(
                     "client_send/client_subscribe", f"{pattern!r} is under no broker prefix"

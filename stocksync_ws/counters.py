@@ -34,6 +34,26 @@ class Counters:
     """Deliveries put into a mailbox."""
     messages_unrouted: int = 0
     """Publications that nobody was subscribed to."""
+    messages_settled: int = 0
+    """Deliveries that were acknowledged."""
+    messages_unsettled: int = 0
+    """Deliveries on topics whose session or subscription ended before they were acknowledged."""
+    messages_dropped: int = 0
+    """Messages a subscriber lost because it did not keep up, or that were not taken."""
+    messages_dead: int = 0
+    """Dead letters."""
+    messages_duplicate: int = 0
+    """SENDs that repeated an idempotency key."""
+    acks_ignored: int = 0
+    """ACK and NACK of what was settled before, or of an `auto` subscription."""
+    ack_timeouts: int = 0
+    """Deliveries that were given back because no ACK came."""
+    transactions_aborted: int = 0
+    """Transactions that were open for too long."""
+    recoveries: int = 0
+    """SUBSCRIBEs that asked for what they had missed and got it."""
+    recoveries_failed: int = 0
+    """SUBSCRIBEs that asked for what they had missed and could not get it."""
     headers_stripped: int = 0
     """Reserved headers taken off a client's SEND."""
     protocol_errors: int = 0

@@ -51,6 +51,12 @@ class Timers:
         thing.armed_at = deadline
         heappush(self._heap, (deadline, thing.armed, thing))
 
+    def sooner(self, thing: Timed, at: float) -> None:
+        """Make sure that `thing` is looked at no later than at this time."""
+        if thing.deadline is None or at < thing.deadline:
+            thing.deadline = at
+            self.arm(thing)
+
     def next(self) -> float | None:
         """When `due` has something to look at, or None. May be earlier than the first real
         deadline.

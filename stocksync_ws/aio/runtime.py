@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -55,12 +56,13 @@ class Runtime:
         app: Runnable,
         loop: asyncio.AbstractEventLoop,
         token: Callable[[int], str] = token,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self.loop = loop
         self.config = app.config
         self._inbox = app.inbox
         timers = Timers()
-        self.broker = Broker(app.config, app.dispatch, timers, token)
+        self.broker = Broker(app.config, app.dispatch, timers, token, wall)
         limits = app.config.limits
         self.host = self._make_host(limits.handler_threads)
         self.driver = self.host.driver = Driver(self.host, self.broker, timers)

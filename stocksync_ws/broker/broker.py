@@ -17,20 +17,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from stocksync_ws.broker.commands import Commands
-from stocksync_ws.broker.destinations import Space
+from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.dispatch import Dispatch
-from stocksync_ws.broker.failures import Failures
-from stocksync_ws.broker.index import Index
-from stocksync_ws.broker.journal import Journal
-from stocksync_ws.broker.life import Life
-from stocksync_ws.broker.outbox import Outbox
-from stocksync_ws.broker.overdue import Overdue
+from stocksync_ws.broker.events import BrokerAvailability
 from stocksync_ws.broker.pipeline import Outcome, Task
 from stocksync_ws.broker.publication import Draft, Published
-from stocksync_ws.broker.publisher import Publisher
+from stocksync_ws.broker.rooms import Rooms
 from stocksync_ws.broker.session import Outgoing, Session, State
-from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
@@ -64,30 +57,10 @@ class Broker:
         config: Prefixes, permissions, beats, limits.
         dispatch: The application's pipelines.
         timers: The heap that the driver made; sessions and tasks keep their deadlines in it.
+        wall: Seconds since the epoch; asked only for what clients date with `expires`.
         token: Makes an unguessable text of at least so many random bits.
         counters: Where everything refused or dropped is counted.
     """
-
-    __slots__ = (
-        "_backlog",
-        "_dispatch",
-        "_limits",
-        "_overdue",
-        "_pumping",
-        "_timers",
-        "_token",
-        "_turn",
-        "commands",
-        "counters",
-        "failures",
-        "index",
-        "journal",
-        "life",
-        "outbox",
-        "publisher",
-        "stopping",
-        "tasks",
-    )
 
     def __init__(
         self,
@@ -95,11 +68,11 @@ class Broker:
         dispatch: Dispatch,
         timers: Timers,
         token: Callable[[int], str],
+        wall: Callable[[], float],
         counters: Counters | None = None,
     ) -> None:
-        limits = config.limits
         self.counters = counters if counters is not None else Counters()
-        self._limits = limits
+        self._limits = config.limits
         self._dispatch = dispatch
         self._timers = timers
         self._token = token
@@ -108,55 +81,23 @@ class Broker:
         self._turn = 0
         self.stopping = False
         """No new session is taken, those that there are get closed."""
-        self.journal = Journal()
-        self.index = Index()
-        self.outbox = Outbox(limits, self.counters)
-        self.tasks = Tasks(limits, self.counters, timers, self.journal, self._unstuck)
-        self.life = Life(
-            config,
-            dispatch,
-            self.counters,
-            timers,
-            self.index,
-            self.outbox,
-            self.tasks,
-            self.journal,
-        )
-        self.publisher = Publisher(
-            config, token(72), self.counters, self.index, self.outbox, self.life
-        )
-        self.tasks.publish = self.publisher.publish
-        space = Space(config)
-        self.failures = Failures(
-            limits,
-            space,
-            self.counters,
-            self.life,
-            self.outbox,
-            self.publisher,
-            self.journal,
-            lambda: token(64),
-        )
-        self.commands = Commands(
-            config,
-            dispatch,
-            space,
-            self.counters,
-            self.index,
-            self.outbox,
-            self.life,
-            self.publisher,
-            self.tasks,
-            self.failures,
-            self._pump,
-        )
-
-        self._overdue = Overdue(
-            self.counters, self.outbox, self.life, self.publisher, self.failures
-        )
+        rooms = Rooms(config, dispatch, timers, self.counters, token, wall, self._pump)
+        self.journal = rooms.journal
+        self.outbox = rooms.outbox
+        self.tasks = rooms.tasks
+        self.store = rooms.store
+        self.life = rooms.life
+        self._topics = rooms.topics
+        self._queues = rooms.queues
+        self._durables = rooms.durables
+        self._publisher = rooms.publisher
+        self._failures = rooms.failures
+        self._commands = rooms.commands
+        self._overdue = rooms.overdue
 
     def _own(self, now: float) -> float:
-        return now - self._timers.slack
+        own = self.outbox.now = now - self._timers.slack
+        return own
 
     # Inputs: sessions and their bytes
 
@@ -204,7 +145,7 @@ class Broker:
         if session.state is State.AWAITING:
             session.pre_auth += len(payload)
             if session.pre_auth > self._limits.pre_auth_bytes:
-                self.failures.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE), own)
+                self._failures.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE), own)
                 return
         elif session.state is not State.CONNECTED:
             return
@@ -248,7 +189,7 @@ class Broker:
         if close in (CloseCode.TOO_BIG, CloseCode.POLICY):
             size = close is CloseCode.TOO_BIG
             error = ErrorCode.LIMIT_SIZE if size else ErrorCode.LIMIT_COUNT
-            self.failures.protocol(session, LimitExceeded(error), own)
+            self._failures.protocol(session, LimitExceeded(error), own)
         else:
             self.counters.protocol_errors += 1
             self.life.close(session, close, DisconnectReason.PROTOCOL_ERROR, own)
@@ -256,7 +197,7 @@ class Broker:
     def fail(self, session: Session, problem: BaseException, now: float) -> None:
         """The fence: an input of this session raised by our own bug."""
         self._pumping = None
-        self.failures.internal("session", session, problem, self._own(now))
+        self._failures.internal("session", session, problem, self._own(now))
 
     # Inputs: the transport, user code, time
 
@@ -264,11 +205,13 @@ class Broker:
         """A flush was tried, or the transport took bytes; `unsent` bytes are left in it."""
         session.last_write = own = self._own(now)
         session.unsent = unsent
-        if not unsent and not session.queued:
+        if unsent or session.queued:
+            self._overdue.judge(session, own)
+        else:
             session.progress_at = session.over_since = None
             session.taken = session.handed
-            return
-        self._overdue.judge(session, own)
+        if session.consumers is not None and not unsent:
+            self._queues.dispatch_to(session)
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call of user code has ended."""
@@ -283,8 +226,24 @@ class Broker:
             self.life.rearm(thing)
         elif isinstance(thing, Task):
             self.tasks.wake(thing, own)
+        elif isinstance(thing, Channel):
+            self._wake_channel(thing, own)
         else:
             self.journal.wake()
+
+    def _wake_channel(self, channel: Channel, now: float) -> None:
+        """What a destination keeps has aged."""
+        if channel.queue is not None:
+            self._queues.wake(channel)
+            return
+        self._topics.expire(channel, now)
+        self._topics.trim(channel)
+        self._durables.expire(channel)
+        times = [self._topics.expire_at(channel), self._durables.expire_at(channel)]
+        due = [at for at in times if at is not None]
+        channel.deadline = min(due) + self._timers.slack if due else None
+        self._timers.arm(channel)
+        self._publisher.close_overfull(now)
 
     def publish(self, draft: Draft, now: float) -> Published:
         """Publish from the server's side.
@@ -294,11 +253,11 @@ class Broker:
         """
         if self.life.halted:
             raise BrokerClosed("the broker was stopped")
-        return self.publisher.publish(draft, self._own(now))
+        return self._publisher.publish(draft, self._own(now))
 
     def start(self, now: float) -> None:
         """The broker takes messages from now on."""
-        self.life.announce(True, self._own(now))
+        self.life.tell(BrokerAvailability(available=True), self._own(now))
 
     def stop(self, now: float) -> None:
         """Take no new session and close those that there are, spread over time, with 1012."""
@@ -321,7 +280,7 @@ class Broker:
             self.life.close(session, CloseCode.GOING_AWAY, reason, own, drop=True)
         if not self.life.halted:
             self.life.halted = True
-            self.life.announce(False, own)
+            self.life.tell(BrokerAvailability(available=False), own)
 
     # Outputs
 
@@ -341,7 +300,22 @@ class Broker:
 
     def take_output(self, session: Session, room: int) -> list[Outgoing]:
         """At most `room` bytes for the transport, but at least one entry when there is one."""
-        return self.outbox.take(session, room)
+        taken = self.outbox.take(session, room)
+        if session.behind is None or session.state is not State.CONNECTED:
+            return taken
+        size = sum(entry.size for entry in taken)
+        self._topics.pull(session)
+        while (
+            size < room
+            and session.mailbox
+            and (not taken or session.mailbox[0].size <= room - size)
+        ):
+            more = self.outbox.take(session, room - size)
+            taken += more
+            size += sum(entry.size for entry in more)
+            self._topics.pull(session)
+        self._publisher.close_overfull(self.outbox.now)
+        return taken
 
     def take_answers(self) -> list[tuple[Handshake, Refusal | None]]:
         """Handshakes decided; None accepts."""
@@ -389,7 +363,7 @@ class Broker:
         try:
             self._decode(session, now)
         except RemoteProtocolError as problem:
-            self.failures.protocol(session, problem, now)
+            self._failures.protocol(session, problem, now)
         self._pumping = outer
         self._settle(session, now)
 
@@ -413,7 +387,7 @@ class Broker:
             if frame.command not in _FREE:
                 session.frames_left -= 1
             self.counters.frames_in += 1
-            self.commands.handle(session, frame, now)
+            self._commands.handle(session, frame, now)
 
     def _feed_next(self, session: Session) -> None:
         inbox = session.inbox
@@ -447,10 +421,6 @@ class Broker:
         elif session.frame_since is None:
             session.frame_since = now
             life.rearm(session)
-
-    def _unstuck(self, session: Session, now: float) -> None:
-        """A pool function that was left behind has returned; the session reads on."""
-        self._pump(session, now)
 
 
 _DECODING = frozenset((State.AWAITING, State.CONNECTED, State.ENDING))

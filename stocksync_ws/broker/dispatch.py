@@ -46,6 +46,12 @@ class Dispatch(Protocol):
         """Answer a SUBSCRIBE to the application. None: no handler."""
         ...
 
+    def snapshot(
+        self, session: Session, frame: Frame, destination: str
+    ) -> Pipeline[Reply | None] | None:
+        """What a subscriber of a broker destination gets first. None: there is no snapshot."""
+        ...
+
     def event(self, event: Event) -> Sequence[Call]:
         """The listeners to tell, in order."""
         ...
@@ -65,6 +71,11 @@ class Silence:
 
     def subscribe(self, session: Session, frame: Frame, path: str) -> Pipeline[Reply | None] | None:
         """No handler."""
+
+    def snapshot(
+        self, session: Session, frame: Frame, destination: str
+    ) -> Pipeline[Reply | None] | None:
+        """No snapshot."""
 
     def event(self, event: Event) -> Sequence[Call]:
         """No listener."""

@@ -6,6 +6,7 @@ one `SessionDisconnected`, and no other session has one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -15,11 +16,14 @@ from stocksync_ws.types import Principal
 __all__ = [
     "BrokerAvailability",
     "ConnectRejected",
+    "DeadLetter",
     "Event",
+    "MessageDropped",
     "SessionConnected",
     "SessionDisconnected",
     "SessionSubscribed",
     "SessionUnsubscribed",
+    "TransactionAborted",
 ]
 
 
@@ -68,6 +72,8 @@ class SessionDisconnected(_SessionEvent):
     """The WebSocket close code: ours when we closed, else the peer's; 1006 when there was none."""
     duration: float
     """Seconds since CONNECTED."""
+    unacknowledged: int = 0
+    """Deliveries on topics that were not settled and will not be delivered again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +95,37 @@ class BrokerAvailability:
     available: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class TransactionAborted(_SessionEvent):
+    """A transaction was open for too long; the next frame that names it is an error."""
+
+    transaction: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeadLetter:
+    """A message could not be delivered and will not be tried again."""
+
+    destination: str
+    message_id: str
+    reason: str
+    """`attempts`, `rejected` or `expired`."""
+    deliveries: int
+    """How often it was delivered."""
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessageDropped:
+    """A message was not taken, or was taken away from a subscriber that did not keep up."""
+
+    destination: str
+    reason: str
+    """`queue-full` or `slow-consumer`."""
+    count: int = 1
+
+
 Event: TypeAlias = (
     SessionConnected
     | SessionSubscribed
@@ -96,4 +133,7 @@ Event: TypeAlias = (
     | SessionDisconnected
     | ConnectRejected
     | BrokerAvailability
+    | TransactionAborted
+    | DeadLetter
+    | MessageDropped
 )

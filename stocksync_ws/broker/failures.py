@@ -147,7 +147,7 @@ class Failures:
         if session.state is not State.CONNECTED:
             return
         listening = self._listening(session)
-        if listening is None or "transaction" in frame.headers:
+        if listening is None:
             refusal = RemoteProtocolError(code, frame.command, frame.headers)
             self._error(session, code, frame.command, refusal, now)
             return
@@ -155,6 +155,15 @@ class Failures:
             code, frame.command, frame.headers, correlation_id, self._limits
         )
         self._publisher.tell(listening, tuple(headers), body, now)
+
+    def in_transaction(self, session: Session, frame: Frame, problem: Exception | None) -> None:
+        """A SEND of a committed transaction failed, or has no handler; the others are not
+        undone.
+        """
+        code = ErrorCode.NO_HANDLER
+        if problem is not None:
+            code = _handler_code(problem, frame.command)
+        self.application(session, frame, code, self._outbox.now, problem=problem)
 
     def _failed(
         self, session: Session, label: str, code: ErrorCode, problem: BaseException | None

@@ -12,21 +12,25 @@ import contextvars
 from collections import deque
 from collections.abc import Sequence
 
+from stocksync_ws.broker.acks import Acks
 from stocksync_ws.broker.dispatch import Dispatch
+from stocksync_ws.broker.durables import Durables
 from stocksync_ws.broker.events import (
-    BrokerAvailability,
     Event,
     SessionConnected,
     SessionDisconnected,
 )
-from stocksync_ws.broker.index import Index
 from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.liveness import Liveness
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.pipeline import GIVE_UP, Call, Pipeline, Task
+from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.replies import connected, withholds_name
-from stocksync_ws.broker.session import Session, State
+from stocksync_ws.broker.session import Session, State, Subscription
+from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.tasks import Tasks
+from stocksync_ws.broker.topics import Topics
+from stocksync_ws.broker.transactions import Transactions
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
@@ -47,6 +51,7 @@ CLOSE_REASONS = {
     CloseCode.TRY_LATER: "try again later",
     CloseCode.HEART_BEAT_LOST: "heart-beat lost",
     CloseCode.SLOW_CONSUMER: "slow consumer",
+    CloseCode.HISTORY_LOST: "history lost",
     CloseCode.CONNECT_REFUSED: "connection refused",
     CloseCode.BAD_CREDENTIALS: "bad credentials",
     CloseCode.KICKED: "kicked",
@@ -59,17 +64,22 @@ class Life:
 
     __slots__ = (
         "_aborts",
+        "_acks",
         "_answers",
         "_config",
         "_counters",
         "_dispatch",
-        "_index",
+        "_durables",
         "_journal",
         "_liveness",
         "_outbox",
+        "_queues",
         "_reads",
+        "_store",
         "_tasks",
         "_timers",
+        "_topics",
+        "_transactions",
         "halted",
         "sessions",
     )
@@ -80,8 +90,13 @@ class Life:
         dispatch: Dispatch,
         counters: Counters,
         timers: Timers,
-        index: Index,
         outbox: Outbox,
+        store: Store,
+        topics: Topics,
+        queues: Queues,
+        durables: Durables,
+        acks: Acks,
+        transactions: Transactions,
         tasks: Tasks,
         journal: Journal,
     ) -> None:
@@ -89,11 +104,16 @@ class Life:
         self._dispatch = dispatch
         self._counters = counters
         self._timers = timers
-        self._index = index
         self._outbox = outbox
+        self._store = store
+        self._topics = topics
+        self._queues = queues
+        self._durables = durables
+        self._acks = acks
+        self._transactions = transactions
         self._tasks = tasks
         self._journal = journal
-        self._liveness = Liveness(config, outbox.judge_at)
+        self._liveness = Liveness(config, outbox.judge_at, acks.expire_at, transactions.expire_at)
         self._answers: list[tuple[Handshake, Refusal | None]] = []
         self._reads: list[Session] = []
         self._aborts: list[Session] = []
@@ -126,6 +146,7 @@ class Life:
             return
         away = now - session.still_since
         session.still_since = None
+        session.still_total += away
         session.last_seen = min(now, session.last_seen + away)
         if session.pinged_at is not None:
             session.pinged_at += away
@@ -220,7 +241,7 @@ class Life:
         session.close_code = code
         session.close_by = now + self._config.limits.close_timeout
         if drop:
-            self._outbox.drop(session, keep_own=True)
+            self.drop_mailbox(session, keep_own=True)
         self._outbox.control(session, session.wire.close(code, CLOSE_REASONS[code]), now)
         self.hold(session, False)
         self.rearm(session)
@@ -241,10 +262,10 @@ class Life:
         if session.state is not State.CLOSING:
             session.close_code = code
         session.ending = reason
-        self._outbox.drop(session)
         session.unsent = 0
         if session.state is State.CONNECTED and has_work:
             self._leave(session, now)
+            self.drop_mailbox(session)
             session.state = State.ENDING
             session.end_by = now + GIVE_UP
             self.rearm(session)
@@ -282,7 +303,7 @@ class Life:
         session.handshake = None
         session.deadline = None
         session.lane = None
-        self._outbox.drop(session)
+        self.drop_mailbox(session)
         self.sessions.pop(session.id, None)
         if session.task is not None:
             self._tasks.end_by(session.task, now)
@@ -292,14 +313,59 @@ class Life:
     def _leave(self, session: Session, now: float) -> None:
         """Nothing reaches it any more, nothing it had sent is still to be decoded."""
         for subscription in session.subscriptions.values():
-            self._index.leave(subscription)
+            self.end_subscription(subscription)
         session.subscriptions.clear()
+        self._transactions.end(session, now)
+        session.unacknowledged = self._acks.end(session)
+        self._drop_private_queues(session)
         session.lane = None
         session.connect_by = None
         session.drain_at = None
         session.still_since = None
         if session.task is not None:
             self._tasks.end_by(session.task, now + GIVE_UP)
+
+    def end_subscription(self, subscription: Subscription) -> None:
+        """A subscription ends; a durable name of it stays."""
+        channel, session = subscription.channel, subscription.session
+        if channel is None or subscription.group is None:
+            return
+        if channel.queue is not None:
+            self._queues.leave(subscription)
+        else:
+            if subscription.durable is not None:
+                self._durables.away(subscription, self._first_unsent(subscription))
+            channel.leave(subscription)
+            if session.behind is not None:
+                session.behind.pop(subscription, None)
+                session.behind = session.behind or None
+            self._topics.trim(channel)
+        self._store.release(channel)
+
+    def _first_unsent(self, subscription: Subscription) -> int:
+        """Where a durable name goes on: behind what was handed to the transport."""
+        channel, session = subscription.channel, subscription.session
+        assert channel is not None
+        behind = subscription in channel.behind
+        first = subscription.next if behind else channel.log.top + 1
+        if subscription.ledger is not None or (session.state is State.CONNECTED and session.lane):
+            return first
+        waiting = [
+            entry.publication.offset
+            for entry in session.mailbox
+            if entry.publication is not None
+            and entry.publication.destination == subscription.destination
+        ]
+        return min([first, *waiting])
+
+    def _drop_private_queues(self, session: Session) -> None:
+        for address in session.reply_queues or {}:
+            self._store.drop(address)
+        session.reply_queues = None
+
+    def drop_mailbox(self, session: Session, *, keep_own: bool = False) -> None:
+        """Empty a mailbox; what a queue had handed out and was not written goes back to it."""
+        self._queues.unsent(self._outbox.drop(session, keep_own=keep_own))
 
     def _disconnected(self, session: Session, reason: DisconnectReason, now: float) -> None:
         duration = max(0.0, now - session.connected_at)
@@ -311,6 +377,7 @@ class Life:
             reason=reason,
             close_code=session.close_code,
             duration=duration,
+            unacknowledged=session.unacknowledged,
         )
         self.emit(session, event, now)
 
@@ -351,9 +418,9 @@ class Life:
         if not session.events:
             session.events = None
 
-    def announce(self, available: bool, now: float) -> None:
-        """Tell the listeners that the broker takes messages, or does so no more."""
-        calls = self._dispatch.event(BrokerAvailability(available=available))
+    def tell(self, event: Event, now: float) -> None:
+        """Tell the listeners of something that is about no session."""
+        calls = self._dispatch.event(event)
         if calls:
             pipeline = self._tell(calls, None)
             self._tasks.start(None, pipeline, contextvars.copy_context(), self._told, now)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
+from typing import TypeAlias
 
 from stocksync_ws.broker.session import Session, State
 from stocksync_ws.config import BrokerConfig
@@ -18,6 +19,9 @@ __all__ = ["Due", "Liveness"]
 
 EARLY = 0.9
 """Our beat leaves after this part of the interval we owe."""
+
+
+Clock: TypeAlias = Callable[[Session], float | None]
 
 
 class Due(Enum):
@@ -41,6 +45,12 @@ class Due(Enum):
     """We owe a heart-beat."""
     JUDGE = auto()
     """Something waits in the mailbox and nothing moves."""
+    ACK = auto()
+    """A delivery was not settled in time."""
+    RETRY = auto()
+    """A delivery goes out again."""
+    TRANSACTION = auto()
+    """A transaction was open for too long."""
 
 
 class Liveness:
@@ -48,10 +58,16 @@ class Liveness:
 
     __slots__ = ("_clocks", "_grace", "_limits")
 
-    def __init__(self, config: BrokerConfig, judge_at: Callable[[Session], float | None]) -> None:
+    def __init__(
+        self,
+        config: BrokerConfig,
+        judge_at: Clock,
+        ack_at: Clock,
+        transaction_at: Clock,
+    ) -> None:
         self._limits = config.limits
         self._grace = config.grace
-        self._clocks: tuple[tuple[Due, Callable[[Session], float | None]], ...] = (
+        self._clocks: tuple[tuple[Due, Clock], ...] = (
             (Due.ABORT, lambda s: s.close_by),
             (Due.END, lambda s: s.end_by),
             (Due.DRAIN, lambda s: s.drain_at),
@@ -61,6 +77,9 @@ class Liveness:
             (Due.PING, self._ping_at),
             (Due.BEAT, self._beat_at),
             (Due.JUDGE, judge_at),
+            (Due.ACK, ack_at),
+            (Due.RETRY, lambda s: s.retries[0][0] if s.retries else None),
+            (Due.TRANSACTION, transaction_at),
         )
 
     def due(self, session: Session, now: float) -> Iterator[Due]:

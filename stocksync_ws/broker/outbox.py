@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from enum import Enum, auto
 
-from stocksync_ws.broker.index import Group
+from stocksync_ws.broker.channel import Channel, Group
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.session import Outgoing, Session, State, Subscription
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.stomp.encoder import HEART_BEAT, encode_head
+from stocksync_ws.stomp.encoder import HEART_BEAT
 
 __all__ = ["BURST", "RECOVER", "Outbox", "Verdict"]
 
@@ -38,7 +38,7 @@ class Verdict(Enum):
 class Outbox:
     """All mailboxes of a broker, the bytes in them, and the list of those to flush."""
 
-    __slots__ = ("_beats", "_counters", "_dirty", "_hard", "_limits", "overfull", "total")
+    __slots__ = ("_beats", "_counters", "_dirty", "_hard", "_limits", "now", "overfull", "total")
 
     def __init__(self, limits: Limits, counters: Counters) -> None:
         self._limits = limits
@@ -46,60 +46,62 @@ class Outbox:
         self._counters = counters
         self._dirty: list[Session] = []
         self._beats: dict[Hashable, Outgoing] = {}
+        self.now = 0.0
+        """The broker's own time in this step."""
         self.total = 0
         """Bytes in all mailboxes; a shared entry counts once."""
         self.overfull: list[Session] = []
         """Sessions that grew past the bound of one turn; the broker closes them after the step."""
 
-    def publish(self, publication: Publication, groups: Iterable[Group]) -> int:
-        """Append a publication to the mailboxes of all members; the number of them."""
-        receivers = 0
+    def publish(self, publication: Publication, group: Group) -> int:
+        """Append a publication to the mailboxes of all members of a group; the number of them."""
         dirty, hard = self._dirty, self._hard
-        for group in groups:
-            members = group.members
-            count = len(members)
-            entry = self._entry(publication, next(iter(members)), group.head, count)
-            size = entry.size
-            for session in members:
-                session.mailbox.append(entry)
-                session.queued += size
-                if not session.dirty:
-                    session.dirty = True
-                    dirty.append(session)
-                if session.queued > hard:
-                    self.overfull.append(session)
-            receivers += count
-        self._counters.messages_queued += receivers
-        return receivers
+        members = group.members
+        entry = self.entry(publication, next(iter(members)), group.head(publication))
+        size = entry.size
+        entry.waiting = len(members)
+        entry.group = group
+        self.total += size
+        for session in members:
+            session.mailbox.append(entry)
+            session.queued += size
+            if not session.dirty:
+                session.dirty = True
+                dirty.append(session)
+            if session.queued > hard:
+                self.overfull.append(session)
+        self._counters.messages_queued += len(members)
+        return len(members)
 
-    def deliver(self, publication: Publication, subscription: Subscription) -> None:
-        """Append a publication to one subscription only."""
-        session = subscription.session
-        version = session.version
-        assert version is not None
-        headers = () if subscription.id is None else (("subscription", subscription.id),)
-        head = encode_head("MESSAGE", headers, version)
-        self._append(session, self._entry(publication, session, head, 1))
-        self._counters.messages_queued += 1
-
-    def _entry(
-        self, publication: Publication, receiver: Session, head: bytes, count: int
+    def entry(
+        self,
+        publication: Publication,
+        receiver: Session,
+        head: bytes,
+        origin: Channel | None = None,
     ) -> Outgoing:
-        """The one entry of a group, dressed with the wire of any of its members."""
+        """The entry of a kind of receivers, dressed with the wire of any of them; in no mailbox."""
         version, wire = receiver.version, receiver.wire
         assert version is not None
         chunk = wire.dress(head, publication.tail(version), publication.text)
-        size = wire.size(chunk)
-        self.total += size
         return Outgoing(
             chunk,
-            size,
-            publication.at,
-            count,
+            wire.size(chunk),
+            self.now,
+            0,
             publication=publication,
-            destination=publication.destination,
+            origin=origin,
             droppable=True,
         )
+
+    def append_shared(self, session: Session, entry: Outgoing) -> None:
+        """Put an entry into one more mailbox."""
+        if not entry.waiting:
+            self.total += entry.size
+        entry.waiting += 1
+        self._append(session, entry)
+        if session.queued > self._hard:
+            self.overfull.append(session)
 
     def frame(self, session: Session, frame: bytes, text: bool, at: float) -> None:
         """Append one frame of the server's own (RECEIPT, ERROR, a reply): never dropped."""
@@ -170,15 +172,36 @@ class Outbox:
         if not entry.waiting:
             self.total -= entry.size
 
-    def drop(self, session: Session, *, keep_own: bool = False) -> None:
-        """Empty a mailbox; with `keep_own` only of what may be dropped."""
+    def drop(self, session: Session, *, keep_own: bool = False) -> list[Outgoing]:
+        """Empty a mailbox; with `keep_own` only of what may be dropped. What was dropped."""
+        dropped = [entry for entry in session.mailbox if not keep_own or entry.droppable]
         kept = [entry for entry in session.mailbox if keep_own and not entry.droppable]
-        for entry in session.mailbox:
-            if not keep_own or entry.droppable:
-                self.release(entry)
+        for entry in dropped:
+            self.release(entry)
         session.mailbox.clear()
         session.mailbox.extend(kept)
         session.queued = sum(entry.size for entry in kept)
+        return dropped
+
+    def shed(self, session: Session) -> dict[Subscription, int]:
+        """Take the oldest messages away where the policy of their destination says so, until the
+        mailbox is within its bound. How many of which subscription.
+        """
+        lost: dict[Subscription, int] = {}
+        kept: list[Outgoing] = []
+        for entry in session.mailbox:
+            over = session.queued + session.unsent > self._limits.send_queue
+            subscription = entry.group.members.get(session) if over and entry.group else None
+            channel = subscription.channel if subscription is not None else None
+            if subscription is None or channel is None or channel.policy.overflow == "disconnect":
+                kept.append(entry)
+                continue
+            lost[subscription] = lost.get(subscription, 0) + 1
+            session.queued -= entry.size
+            self.release(entry)
+        session.mailbox.clear()
+        session.mailbox.extend(kept)
+        return lost
 
     def judge(self, session: Session, now: float) -> Verdict:
         """After a flush was tried: does this session take what it is sent?"""

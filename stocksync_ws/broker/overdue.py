@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from stocksync_ws.broker.acks import Acks
+from stocksync_ws.broker.events import TransactionAborted
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.liveness import Due
 from stocksync_ws.broker.outbox import Outbox, Verdict
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.transactions import Transactions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode
 
@@ -22,7 +25,16 @@ __all__ = ["Overdue"]
 class Overdue:
     """The actions behind the clocks."""
 
-    __slots__ = ("_actions", "_counters", "_failures", "_life", "_outbox", "_publisher")
+    __slots__ = (
+        "_acks",
+        "_actions",
+        "_counters",
+        "_failures",
+        "_life",
+        "_outbox",
+        "_publisher",
+        "_transactions",
+    )
 
     def __init__(
         self,
@@ -31,12 +43,16 @@ class Overdue:
         life: Life,
         publisher: Publisher,
         failures: Failures,
+        acks: Acks,
+        transactions: Transactions,
     ) -> None:
         self._counters = counters
         self._outbox = outbox
         self._life = life
         self._publisher = publisher
         self._failures = failures
+        self._acks = acks
+        self._transactions = transactions
         self._actions: Mapping[Due, Callable[[Session, float], None]] = {
             Due.ABORT: self._abort,
             Due.END: self._end,
@@ -47,6 +63,9 @@ class Overdue:
             Due.PING: self._ping,
             Due.BEAT: self._beat,
             Due.JUDGE: self.judge,
+            Due.ACK: self._ack_late,
+            Due.RETRY: self._retry,
+            Due.TRANSACTION: self._transaction_late,
         }
 
     def act(self, due: Due, session: Session, now: float) -> None:
@@ -56,7 +75,7 @@ class Overdue:
     def judge(self, session: Session, now: float) -> None:
         """Close a session that does not take what it is sent; else look again in time."""
         if self._outbox.judge(session, now) is Verdict.SLOW:
-            self._publisher.close_slow(session, now)
+            self._publisher.judge_slow(session, now)
         else:
             self._life.rearm(session)
 
@@ -93,3 +112,15 @@ class Overdue:
         # Where bytes wait, they are the life sign themselves.
         if not session.mailbox and not session.unsent:
             self._outbox.beat(session)
+
+    def _ack_late(self, session: Session, now: float) -> None:
+        self._acks.expire(session)
+
+    def _retry(self, session: Session, now: float) -> None:
+        self._acks.retry(session)
+
+    def _transaction_late(self, session: Session, now: float) -> None:
+        for name in self._transactions.expire(session, now):
+            self._counters.transactions_aborted += 1
+            event = TransactionAborted(session_id=session.id, user=session.user, transaction=name)
+            self._life.emit(session, event, now)

@@ -55,7 +55,20 @@ class Draft:
 class Publication:
     """An accepted message with its number and id."""
 
-    __slots__ = ("_tails", "_text", "at", "body", "destination", "headers", "message_id", "number")
+    __slots__ = (
+        "_tails",
+        "_text",
+        "at",
+        "body",
+        "dead",
+        "destination",
+        "expires_at",
+        "headers",
+        "message_id",
+        "number",
+        "offset",
+        "size",
+    )
 
     def __init__(
         self,
@@ -74,6 +87,14 @@ class Publication:
         self.headers = tuple(headers)
         self.body = body
         self.at = at
+        self.size = len(body) + len(destination) + sum(len(n) + len(v) for n, v in self.headers)
+        """Bytes it counts for where it is stored, and in a window."""
+        self.offset = 0
+        """Its place in the log of its destination."""
+        self.expires_at: float | None = None
+        """When it is dead unless it was delivered, in the broker's own time."""
+        self.dead = False
+        """It is a dead letter, and will not be one a second time."""
         self._tails: dict[Version, bytes] = {}
         self._text: bool | None = None
 
@@ -83,6 +104,13 @@ class Publication:
         if self._text is None:
             self._text = _is_utf8(self.body)
         return self._text
+
+    def header(self, name: str) -> str | None:
+        """One of its headers."""
+        for key, value in self.headers:
+            if key == name:
+                return value
+        return None
 
     def tail(self, version: Version) -> bytes:
         """The part of MESSAGE that all receivers of a version share.

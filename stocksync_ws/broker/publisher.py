@@ -8,70 +8,122 @@ the order of acceptance.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.dispatch import Reply
-from stocksync_ws.broker.index import Index
+from collections.abc import Callable, Sequence
+
+from stocksync_ws.broker.channel import Address, Channel
+from stocksync_ws.broker.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Draft, Publication, Published
+from stocksync_ws.broker.queues import QueueFull, Queues
+from stocksync_ws.broker.replies import message
 from stocksync_ws.broker.session import Session, State, Subscription
+from stocksync_ws.broker.store import Store
+from stocksync_ws.broker.topics import Topics
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 
-__all__ = ["Publisher"]
+__all__ = ["REPLY_QUEUE", "Publisher"]
+
+REPLY_QUEUE = "/reply-queue/"
 
 
 class Publisher:
     """Everything that becomes a MESSAGE."""
 
-    __slots__ = ("_counters", "_epoch", "_index", "_life", "_limits", "_number", "_outbox", "_user")
-
     def __init__(
         self,
         config: BrokerConfig,
-        epoch: str,
+        token: Callable[[int], str],
+        wall: Callable[[], float],
         counters: Counters,
-        index: Index,
         outbox: Outbox,
+        store: Store,
+        topics: Topics,
+        queues: Queues,
         life: Life,
     ) -> None:
         self._limits = config.limits
         self._user = config.user_prefix
-        self._epoch = epoch
+        self._token = token
+        self._wall = wall
+        self._epoch = token(72)
         self._counters = counters
-        self._index = index
         self._outbox = outbox
+        self._store = store
+        self._topics = topics
+        self._queues = queues
         self._life = life
         self._number = 0
 
     def publish(self, draft: Draft, now: float) -> Published:
-        """Accept a message and queue it for its receivers."""
+        """Publish from the server's side; what a full queue does not take is told and counted."""
+        try:
+            return self.publish_for_client(draft, now)
+        except QueueFull:
+            self._counters.messages_dropped += 1
+            event = MessageDropped(destination=draft.destination, reason="queue-full")
+            self._life.tell(event, now)
+            return Published("", 0)
+
+    def publish_for_client(self, draft: Draft, now: float) -> Published:
+        """Accept a message and queue it for its receivers.
+
+        Raises:
+            QueueFull: It was not taken.
+        """
         return self.publish_local(draft, self.admit(draft, now), now)
 
     def admit(self, draft: Draft, now: float) -> Publication:
         """Give a message its number and its id, which no other will ever have."""
         own = draft.user is not None or draft.session is not None
         destination = self._user + draft.destination if own else draft.destination
-        return self._publication(destination, draft.headers, draft.body, now)
+        publication = self._publication(destination, draft.headers, draft.body, now)
+        publication.expires_at = self._expiry(publication, now)
+        return publication
 
     def publish_local(self, draft: Draft, publication: Publication, now: float) -> Published:
         """The atomic step: every subscription that is active now has it queued."""
         self._counters.messages_published += 1
         if draft.session is not None:
             receivers = self._to_session(draft.session, publication)
-        elif draft.user is not None:
-            groups = self._index.groups((draft.user, draft.destination))
-            receivers = self._outbox.publish(publication, groups)
         else:
-            receivers = self._outbox.publish(publication, self._index.groups(draft.destination))
+            address: Address = draft.destination
+            if draft.user is not None:
+                address = (draft.user, draft.destination)
+            receivers = self._to_channel(address, publication)
         if not receivers:
             self._counters.messages_unrouted += 1
         self.close_overfull(now)
         return Published(publication.message_id, receivers)
 
-    def answer(self, subscription: Subscription, reply: Reply, now: float) -> None:
-        """The one MESSAGE that answers a SUBSCRIBE to the application."""
-        self.tell(subscription, reply.headers, reply.body, now)
+    def _to_channel(self, address: Address, publication: Publication) -> int:
+        channel = self._store.find(address)
+        if channel is None:
+            if not self._store.keeps(address):
+                return 0
+            try:
+                channel = self._store.open(address)
+            except OverflowError:
+                raise QueueFull from None
+        if channel.queue is not None:
+            return self._queues.publish(channel, publication)
+        if channel.has_history:
+            self._store.make_room(publication.size)
+        return self._topics.publish(channel, publication)
+
+    def _expiry(self, publication: Publication, now: float) -> float | None:
+        """`expiration` is ms from now, `expires` ms since the epoch; what is no number is
+        ignored.
+        """
+        text = publication.header("expiration")
+        if text is not None and _is_number(text):
+            return now + int(text) / 1000
+        text = publication.header("expires")
+        if text is not None and _is_number(text) and int(text):
+            return now + int(text) / 1000 - self._wall()
+        return None
 
     def tell(
         self,
@@ -80,9 +132,13 @@ class Publisher:
         body: bytes,
         now: float,
     ) -> None:
-        """A MESSAGE to one subscription only."""
+        """A MESSAGE to one subscription only, in no log and in no window."""
         publication = self._publication(subscription.destination, headers, body, now)
-        self._outbox.deliver(publication, subscription)
+        session, version = subscription.session, subscription.session.version
+        assert version is not None
+        entry = self._outbox.entry(publication, session, message(subscription.id, version))
+        self._outbox.append_shared(session, entry)
+        self._counters.messages_queued += 1
 
     def _publication(
         self, destination: str, headers: tuple[tuple[str, str], ...], body: bytes, now: float
@@ -98,9 +154,75 @@ class Publisher:
         receivers = 0
         for subscription in session.subscriptions.values():
             if subscription.destination == publication.destination:
-                self._outbox.deliver(publication, subscription)
+                self._topics.deliver(subscription, publication, 0)
                 receivers += 1
         return receivers
+
+    # Queues
+
+    def has_room(self, drafts: Sequence[Draft]) -> bool:
+        """Whether the queues can take all of these: what a transaction asks before its step."""
+        waiting: dict[str, list[int]] = {}
+        for draft in drafts:
+            if self._store.is_queue(draft.destination):
+                waiting.setdefault(draft.destination, []).append(draft.size)
+        return all(
+            self._queues.has_room(self._store.find(destination), sizes)
+            for destination, sizes in waiting.items()
+        )
+
+    def is_reply_queue(self, destination: str) -> bool:
+        """It is a reply queue that exists; who knows its name may send to it."""
+        return destination.startswith(REPLY_QUEUE) and self._store.find(destination) is not None
+
+    def reply_queue(self, session: Session, name: str) -> str:
+        """The address of a session's private queue; made, and consumed, at its first use."""
+        if session.reply_queues is None:
+            session.reply_queues = {}
+        address = session.reply_queues.get(name)
+        if address is None:
+            address = session.reply_queues[name] = REPLY_QUEUE + self._token(128)
+            subscription = Subscription(session, name, address)
+            subscription.channel = self._store.private_queue(address)
+            self._queues.join(subscription)
+        return address
+
+    # Dead letters
+
+    def bury(
+        self, channel: Channel, publication: Publication, deliveries: int, reason: str
+    ) -> None:
+        """A message is dead: tell the listeners, and send it where the policy says."""
+        self._counters.messages_dead += 1
+        now = self._outbox.now
+        event = DeadLetter(
+            destination=publication.destination,
+            message_id=publication.message_id,
+            reason=reason,
+            deliveries=deliveries,
+            headers=dict(publication.headers),
+            body=publication.body,
+        )
+        self._life.tell(event, now)
+        target = channel.policy.dead_letter
+        if target is None or publication.dead:
+            return
+        headers = (
+            ("original-destination", publication.destination),
+            ("x-death-reason", reason),
+            ("delivery-attempt", str(deliveries)),
+            *publication.headers,
+        )
+        draft = Draft(target, headers, publication.body)
+        dead = self._publication(target, draft.headers, draft.body, now)
+        dead.dead = True
+        try:
+            self.publish_local(draft, dead, now)
+        except QueueFull:
+            self._counters.messages_dropped += 1
+            self._life.tell(MessageDropped(destination=target, reason="queue-full"), now)
+
+    # Bounds
 
     def close_overfull(self, now: float) -> None:
         """Close what grew past the bound of one turn, and the largest queues past the bound of
@@ -110,13 +232,30 @@ class Publisher:
         if outbox.overfull:
             overfull, outbox.overfull = outbox.overfull, []
             for session in overfull:
-                self.close_slow(session, now)
+                self.judge_slow(session, now)
+        if self._topics.lost:
+            lost, self._topics.lost = self._topics.lost, []
+            for session in lost:
+                self.close_lost(session, now)
+        if self._topics.dropped:
+            dropped, self._topics.dropped = self._topics.dropped, []
+            for destination, count in dropped:
+                event = MessageDropped(destination=destination, reason="slow-consumer", count=count)
+                self._life.tell(event, now)
         while outbox.total > self._limits.max_total_queued:
             waiting = [each for each in self._life.sessions.values() if each.queued]
             open_ones = [each for each in waiting if each.state is State.CONNECTED]
             if not open_ones:
                 return
             self.close_slow(max(open_ones, key=_queued), now)
+
+    def judge_slow(self, session: Session, now: float) -> None:
+        """A session is over its bound: it loses messages where it may, else it is closed."""
+        if session.state is State.CONNECTED and self._topics.shed(session):
+            session.over_since = None
+            self.close_overfull(now)
+        else:
+            self.close_slow(session, now)
 
     def close_slow(self, session: Session, now: float) -> None:
         """End a session that does not take what it is sent."""
@@ -126,6 +265,17 @@ class Publisher:
                 session, CloseCode.SLOW_CONSUMER, DisconnectReason.SLOW_CONSUMER, now, drop=True
             )
 
+    def close_lost(self, session: Session, now: float) -> None:
+        """End a session whose log was trimmed under it: it cannot be brought up to date."""
+        if session.state is State.CONNECTED:
+            self._life.close(
+                session, CloseCode.HISTORY_LOST, DisconnectReason.HISTORY_LOST, now, drop=True
+            )
+
 
 def _queued(session: Session) -> int:
     return session.queued
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 15

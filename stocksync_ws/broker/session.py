@@ -12,15 +12,18 @@ from contextvars import Context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Chunk, Handshake, Principal, Wire
 
 if TYPE_CHECKING:
+    from stocksync_ws.broker.channel import Channel, Group
+    from stocksync_ws.broker.durables import Durable
     from stocksync_ws.broker.events import Event
-    from stocksync_ws.broker.index import Group
     from stocksync_ws.broker.pipeline import Call, Task
     from stocksync_ws.broker.publication import Publication
+    from stocksync_ws.broker.transactions import Transaction
     from stocksync_ws.stomp.decoder import Decoder
 
 __all__ = ["Outgoing", "Session", "State", "Subscription"]
@@ -44,15 +47,54 @@ class State(Enum):
 class Subscription:
     """One SUBSCRIBE of one session."""
 
-    __slots__ = ("destination", "group", "id", "session")
+    __slots__ = (
+        "blocked",
+        "channel",
+        "destination",
+        "dropped",
+        "durable",
+        "group",
+        "id",
+        "ledger",
+        "mode",
+        "next",
+        "replay_to",
+        "session",
+        "unrecovered",
+    )
 
-    def __init__(self, session: Session, subscription_id: str | None, destination: str) -> None:
+    def __init__(
+        self,
+        session: Session,
+        subscription_id: str | None,
+        destination: str,
+        mode: AckMode = AckMode.AUTO,
+        ledger: Ledger | None = None,
+    ) -> None:
         self.session = session
         self.id = subscription_id
         """The client's id; None for STOMP 1.0 without one."""
         self.destination = destination
+        self.mode = mode
+        self.ledger = ledger
+        """Where its deliveries wait for their acknowledgement; None in auto mode."""
+        self.channel: Channel | None = None
+        """What it reads; None for subscriptions to the application and anonymous user
+        destinations.
+        """
         self.group: Group | None = None
-        """Its group in the index; None for subscriptions to the application."""
+        """Its kind of receiver; None when it has ended."""
+        self.next = 0
+        """Behind: the offset it reads next."""
+        self.replay_to = 0
+        """Up to this offset what it reads was published before it subscribed."""
+        self.blocked = False
+        """A snapshot runs: what is published waits in the log."""
+        self.dropped = 0
+        """Messages it lost since its last MESSAGE, which the next one tells."""
+        self.unrecovered = False
+        """Its next MESSAGE says that the recovery it asked for failed."""
+        self.durable: Durable | None = None
 
 
 class Outgoing:
@@ -60,7 +102,18 @@ class Outgoing:
     receivers.
     """
 
-    __slots__ = ("at", "chunk", "destination", "droppable", "key", "publication", "size", "waiting")
+    __slots__ = (
+        "at",
+        "chunk",
+        "droppable",
+        "group",
+        "offset",
+        "origin",
+        "publication",
+        "receipt",
+        "size",
+        "waiting",
+    )
 
     def __init__(
         self,
@@ -70,7 +123,7 @@ class Outgoing:
         waiting: int,
         *,
         publication: Publication | None = None,
-        destination: str | None = None,
+        origin: Channel | None = None,
         droppable: bool = False,
     ) -> None:
         self.chunk = chunk
@@ -82,9 +135,13 @@ class Outgoing:
         """Mailboxes it still lies in; at 0 its bytes leave the total."""
         self.publication = publication
         """None for receipts, ERROR, replies, beats and the close handshake."""
-        self.destination = destination
-        self.key: str | None = None
-        """The conflation key, on destinations that keep only the newest value."""
+        self.origin = origin
+        """The queue it goes back to when its session ends before it was written."""
+        self.offset = 0
+        """Its place there."""
+        self.group: Group | None = None
+        """The group it was made for, where it may be taken away from a slow consumer."""
+        self.receipt = False
         self.droppable = droppable
 
 
@@ -100,11 +157,13 @@ class Session:
         "armed",
         "armed_at",
         "backlogged",
+        "behind",
         "close_by",
         "close_code",
         "closing",
         "connect_by",
         "connected_at",
+        "consumers",
         "context",
         "deadline",
         "decoder",
@@ -126,6 +185,7 @@ class Session:
         "lane",
         "last_seen",
         "last_write",
+        "ledgers",
         "mailbox",
         "over_since",
         "peer",
@@ -135,14 +195,19 @@ class Session:
         "queued",
         "read_every",
         "refused_ids",
+        "reply_queues",
+        "retries",
         "state",
         "still_since",
+        "still_total",
         "stuck",
         "subscriptions",
         "taken",
         "task",
+        "transactions",
         "transport",
         "turn",
+        "unacknowledged",
         "unsent",
         "user",
         "version",
@@ -177,6 +242,19 @@ class Session:
         self.subscriptions: dict[str, Subscription] = {}
         self.refused_ids: dict[str, None] | None = None
         """Ids whose SUBSCRIBE was refused while the session lived on; the newest last."""
+        self.behind: dict[Subscription, None] | None = None
+        """Its subscriptions that read their log themselves."""
+        self.consumers: dict[Subscription, None] | None = None
+        """Its subscriptions to queues."""
+        self.ledgers: dict[str, Ledger] | None = None
+        """Of its acknowledging subscriptions, ended ones too, by their key."""
+        self.retries: list[tuple[float, int, Delivery]] | None = None
+        """A heap of deliveries that go out again: (when, number, delivery)."""
+        self.transactions: dict[str, Transaction] | None = None
+        self.reply_queues: dict[str, str] | None = None
+        """Addresses of its private queues, by the name it gave them."""
+        self.unacknowledged = 0
+        """Deliveries on topics it left unsettled at its end."""
         self._init_in()
         self._init_out()
         self._init_clocks(at)
@@ -238,6 +316,8 @@ class Session:
         self.pinged_at: float | None = None
         self.still_since: float | None = None
         """Since when we do not read from it, so that its silence does not count."""
+        self.still_total = 0.0
+        """Seconds in which we did not read from it, in all."""
         self.frame_since: float | None = None
         """When the unfinished frame in the decoder began."""
         self.progress_at: float | None = None
@@ -261,6 +341,15 @@ class Session:
         if self._attributes is None:
             self._attributes = {}
         return self._attributes
+
+    def listened(self, now: float) -> float:
+        """`now` on a clock that stands still while we do not read from the session."""
+        return (now if self.still_since is None else self.still_since) - self.still_total
+
+    @property
+    def plain(self) -> bool:
+        """Its output is what lies in its mailbox and nothing else: it may have a lane."""
+        return self.state is State.CONNECTED and self.behind is None and self.consumers is None
 
     @property
     def user_name(self) -> str | None:

@@ -95,6 +95,19 @@ class Tasks:
         self._advance(task, None, None, now)
         return task
 
+    def run_frame(self, session: Session, pipeline: Pipeline[Any], done: Done, now: float) -> None:
+        """Run the pipeline of a frame; the session's next frame waits for it."""
+        task = self.start(session, pipeline, session.context.copy(), done, now)
+        if task in self.running:
+            session.task = task
+
+    def frame_done(self, task: Task) -> Session:
+        """The pipeline of a frame has ended; its session."""
+        session = task.session
+        assert session is not None
+        session.task = None
+        return session
+
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call has ended."""
         if task.call is not outcome.call:

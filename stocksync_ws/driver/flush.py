@@ -153,5 +153,5 @@ class Flusher:
             return
         if link.connection.shut:
             self._links.shut(link, now)
-        elif not unsent and session.state is State.CONNECTED:
+        elif not unsent and session.plain:
             session.lane = link.stream.send

@@ -21,6 +21,7 @@ from stocksync_ws.messaging.marks import (
     Listener,
     Mark,
     MessageMapping,
+    SnapshotMapping,
     SubscribeMapping,
 )
 from stocksync_ws.messaging.routes import Framework, Routes, compile_handler
@@ -87,6 +88,21 @@ class Application:
         """
         return self._record(decorators.subscribe_mapping(path, inline=inline))
 
+    def snapshot(self, destination: str, *, inline: bool = False) -> Callable[[F], F]:
+        """Give each new subscriber of a broker destination its first MESSAGE.
+
+        The subscription is attached first; what is published while the function runs waits behind
+        the snapshot. If the function fails, the subscription does not exist.
+
+        Args:
+            destination: With its broker prefix, and `{variables}` for whole segments.
+            inline: As for `message_mapping`.
+
+        Raises:
+            ConfigurationError: The declaration cannot work.
+        """
+        return self._record(decorators.snapshot(destination, inline=inline))
+
     def message_exception_handler(
         self, *exceptions: type[Exception], inline: bool = False
     ) -> Callable[[F], F]:
@@ -146,7 +162,7 @@ class Application:
     def _check_early(self, declaration: Declaration) -> None:
         """Errors that can be seen already are raised where the declaration is written."""
         mapping = declaration.mapping
-        if isinstance(mapping, (MessageMapping, SubscribeMapping)):
+        if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
             compile_handler(declaration, Template(mapping.path).names, _FRAMEWORK, final=False)
         elif isinstance(mapping, Listener):
             compile_handler(declaration, (), _FRAMEWORK, final=False)

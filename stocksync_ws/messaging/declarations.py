@@ -23,6 +23,7 @@ from stocksync_ws.messaging.marks import (
     Mark,
     MessageMapping,
     ReplyTo,
+    SnapshotMapping,
     SubscribeMapping,
     marks_of,
     name_of,
@@ -159,6 +160,8 @@ def _shown(mapping: Mapped) -> str:
         return f"@message_mapping({mapping.path!r})"
     if isinstance(mapping, SubscribeMapping):
         return f"@subscribe_mapping({mapping.path!r})"
+    if isinstance(mapping, SnapshotMapping):
+        return f"@snapshot({mapping.path!r})"
     if isinstance(mapping, ExceptionMapping):
         return f"@message_exception_handler({', '.join(map(type_name, mapping.exceptions))})"
     return f"@event_listener({', '.join(map(type_name, mapping.events))})"
@@ -185,6 +188,10 @@ def _merged(
 
 
 def _check_replies(mapping: Mapped, replies: tuple[ReplyTo, ...], label: str) -> None:
+    if isinstance(mapping, SnapshotMapping) and replies:
+        raise ConfigurationError(
+            f"{label}: a snapshot goes to the new subscriber; leave the reply decorator out"
+        )
     if isinstance(mapping, Listener) and replies:
         raise ConfigurationError(
             f"{label}: what an event listener returns goes nowhere; leave the reply decorator out "

@@ -24,6 +24,7 @@ from stocksync_ws.messaging.marks import (
     Mark,
     MessageMapping,
     ReplyTo,
+    SnapshotMapping,
     SubscribeMapping,
     add_mark,
     marks_of,
@@ -49,6 +50,7 @@ __all__ = [
     "message_mapping",
     "send_to",
     "send_to_user",
+    "snapshot",
     "subscribe_mapping",
 ]
 
@@ -114,6 +116,22 @@ def subscribe_mapping(path: str, *, inline: bool = False) -> Callable[[F], F]:
     """
     mark = SubscribeMapping(_path("subscribe_mapping", path), inline)
     return _marker("subscribe_mapping", mark, inline)
+
+
+def snapshot(destination: str, *, inline: bool = False) -> Callable[[F], F]:
+    """Give each new subscriber of a broker destination its first MESSAGE (`snapshot:true`).
+
+    The subscription is attached first; what is published meanwhile waits behind the snapshot.
+
+    Args:
+        destination: Such as `/topic/inventory/{region}`, with its broker prefix.
+        inline: As for `message_mapping`.
+
+    Raises:
+        ConfigurationError: As for `message_mapping`.
+    """
+    mark = SnapshotMapping(_path("snapshot", destination), inline)
+    return _marker("snapshot", mark, inline)
 
 
 def _destinations(decorator: str, destinations: tuple[object, ...]) -> tuple[str, ...]:

@@ -96,6 +96,16 @@ class Dispatcher:
         route, variables = found
         return self._answer(route, self._exchange(session, frame, variables), path)
 
+    def snapshot(
+        self, session: Session, frame: Frame, destination: str
+    ) -> Pipeline[Answer | None] | None:
+        """Call the snapshot function of a broker destination."""
+        found = self._routes().snapshots.match(destination)
+        if found is None:
+            return None
+        route, variables = found
+        return self._first(route, self._exchange(session, frame, variables), destination)
+
     def event(self, event: Event) -> Sequence[Call]:
         """One call for each listener."""
         listeners = self._routes().listeners(type(event))
@@ -125,6 +135,16 @@ class Dispatcher:
             return None
         if route.replies:
             yield from self._reply(route, route.replies, exchange, path, result)
+            return None
+        body, content_type = _encode(route, result)
+        return Answer(body, (("content-type", content_type),))
+
+    def _first(self, route: Handler, exchange: Exchange, path: str) -> Pipeline[Answer | None]:
+        """A snapshot; None when its failure was mapped."""
+        try:
+            result = yield route.call(exchange)
+        except Exception as error:
+            yield from self._map(route, exchange, path, error)
             return None
         body, content_type = _encode(route, result)
         return Answer(body, (("content-type", content_type),))

@@ -21,6 +21,7 @@ __all__ = [
     "Mark",
     "MessageMapping",
     "ReplyTo",
+    "SnapshotMapping",
     "SubscribeMapping",
     "add_mark",
     "marks_of",
@@ -41,6 +42,14 @@ class MessageMapping:
 @dataclass(frozen=True, slots=True)
 class SubscribeMapping:
     """Answers a SUBSCRIBE to this path below an application prefix, once."""
+
+    path: str
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMapping:
+    """Gives what a subscriber of this broker destination gets first."""
 
     path: str
     inline: bool = False
@@ -92,7 +101,9 @@ class Advice:
     """Lower ones are asked first."""
 
 
-Mapped: TypeAlias = MessageMapping | SubscribeMapping | ExceptionMapping | Listener
+Mapped: TypeAlias = (
+    MessageMapping | SubscribeMapping | SnapshotMapping | ExceptionMapping | Listener
+)
 Mark: TypeAlias = Mapped | ReplyTo | Controller | Advice
 
 

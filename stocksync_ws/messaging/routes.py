@@ -20,6 +20,7 @@ from stocksync_ws.messaging.marks import (
     Listener,
     MessageMapping,
     ReplyTo,
+    SnapshotMapping,
     SubscribeMapping,
 )
 from stocksync_ws.messaging.routing import Router, Template
@@ -87,6 +88,7 @@ def _accepts(declaration: Declaration, compiled: Plan) -> tuple[type, ...]:
 _ROLES: Mapping[type, Role] = {
     MessageMapping: Role.MESSAGE,
     SubscribeMapping: Role.SUBSCRIBE,
+    SnapshotMapping: Role.SUBSCRIBE,
     ExceptionMapping: Role.ERROR,
     Listener: Role.EVENT,
 }
@@ -115,13 +117,14 @@ def compile_handler(
 class Routes:
     """All handlers of a frozen application."""
 
-    __slots__ = ("_advice", "_by_owner", "_listeners", "messages", "subscribes")
+    __slots__ = ("_advice", "_by_owner", "_listeners", "messages", "snapshots", "subscribes")
 
     def __init__(
         self, declarations: Iterable[Declaration], framework: Framework, space: Space
     ) -> None:
         self.messages: Router[Handler] = Router()
         self.subscribes: Router[Handler] = Router()
+        self.snapshots: Router[Handler] = Router()
         self._by_owner: dict[int, list[Handler]] = {}
         self._advice: list[Handler] = []
         self._listeners: list[Handler] = []
@@ -142,6 +145,8 @@ class Routes:
             self.messages.add(Template(mapping.path), handler, label=handler.label)
         elif isinstance(mapping, SubscribeMapping):
             self.subscribes.add(Template(mapping.path), handler, label=handler.label)
+        elif isinstance(mapping, SnapshotMapping):
+            self.snapshots.add(Template(mapping.path), handler, label=handler.label)
         elif isinstance(mapping, Listener):
             self._listeners.append(handler)
         elif handler.order is None and handler.owner is not None:
@@ -193,7 +198,7 @@ def _closest(handlers: list[Handler], error: BaseException) -> Handler | None:
 
 def _names(declaration: Declaration) -> tuple[str, ...]:
     mapping = declaration.mapping
-    if isinstance(mapping, (MessageMapping, SubscribeMapping)):
+    if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
         return Template(mapping.path).names
     return ()
 
@@ -207,7 +212,14 @@ def _all_names(declarations: list[Declaration]) -> tuple[str, ...]:
 
 
 def _check_replies(declaration: Declaration, space: Space) -> None:
-    """Replies must lead somewhere."""
+    """Replies must lead somewhere, and snapshots stand where something is published."""
+    mapping = declaration.mapping
+    snapshot = isinstance(mapping, SnapshotMapping)
+    if snapshot and space.classify(mapping.path)[0] is not Kind.TOPIC:
+        raise ConfigurationError(
+            f"{declaration.label}: nobody can subscribe there; a snapshot belongs to a"
+            f" destination under a broker prefix, such as '/topic/inventory'"
+        )
     for reply in declaration.replies:
         for destination in reply.destinations:
             if reply.user:

@@ -1,0 +1,264 @@
+"""Acknowledgement: ACK, NACK, timeouts, redelivery, dead letters.
+
+Rule: every delivery in an acknowledging mode is settled exactly once: by ACK, by NACK, by its
+timeout, or by the end of its session. What was settled before is no error, what was never issued is
+one. After NACK or timeout the second delivery follows at once, then after 1, 2 and 4 seconds; after
+the last a message is a dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from stocksync_ws.broker.channel import Channel
+from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
+from stocksync_ws.broker.outbox import Outbox
+from stocksync_ws.broker.publication import Publication
+from stocksync_ws.broker.queues import Queues
+from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.topics import Topics
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.stomp.frame import NACK, Frame, Version
+from stocksync_ws.timers import Timers
+
+__all__ = ["Acks"]
+
+
+class Settlement:
+    """What one ACK or NACK settles: taken out of its ledger, not yet acted on."""
+
+    __slots__ = ("deliveries", "frame", "ledger")
+
+    def __init__(self, ledger: Ledger, deliveries: list[Delivery], frame: Frame) -> None:
+        self.ledger = ledger
+        self.deliveries = deliveries
+        self.frame = frame
+
+
+class Acks:
+    """All ledgers of the broker."""
+
+    __slots__ = ("_counters", "_outbox", "_queues", "_timers", "_topics", "bury")
+
+    def __init__(
+        self,
+        counters: Counters,
+        outbox: Outbox,
+        topics: Topics,
+        queues: Queues,
+        timers: Timers,
+    ) -> None:
+        self._timers = timers
+        self._counters = counters
+        self._outbox = outbox
+        self._topics = topics
+        self._queues = queues
+        self.bury: Callable[[Channel, Publication, int, str], None]
+        """Makes a dead letter; set once."""
+
+    # Frames
+
+    def take(self, session: Session, frame: Frame) -> list[Settlement]:
+        """Take what the frame settles out of the ledgers; `apply` or `restore` it.
+
+        Raises:
+            RemoteProtocolError: The id was never issued to this session.
+        """
+        named = frame.headers.get("subscription")
+        if named is not None and self._is_auto(session, named):
+            self._counters.acks_ignored += 1
+            return []
+        if session.version is Version.V12:
+            return self._take_by_id(session, frame)
+        return self._take_by_message_id(session, frame, named)
+
+    def _is_auto(self, session: Session, key: str) -> bool:
+        subscription = session.subscriptions.get(key)
+        return subscription is not None and subscription.ledger is None
+
+    def _take_by_id(self, session: Session, frame: Frame) -> list[Settlement]:
+        key, dot, digits = frame.headers["id"].rpartition(".")
+        ledger = (session.ledgers or {}).get(key)
+        if not dot or ledger is None or not _is_number(digits) or int(digits) > ledger.highest:
+            raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
+        return self._take_from(ledger, int(digits), frame)
+
+    def _take_by_message_id(
+        self, session: Session, frame: Frame, named: str | None
+    ) -> list[Settlement]:
+        """1.1 names its subscription; 1.0 may, else all that have the message outstanding."""
+        message_id = frame.headers["message-id"]
+        ledgers = session.ledgers or {}
+        chosen = list(ledgers.values()) if named is None else [ledgers.get(named)]
+        known = False
+        taken: list[Settlement] = []
+        for ledger in chosen:
+            if ledger is None:
+                continue
+            number = ledger.number_of(message_id)
+            if number is not None:
+                taken += self._take_from(ledger, number, frame)
+            known = known or number is not None or ledger.was_issued(message_id)
+        if not known:
+            raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
+        if not taken:
+            self._counters.acks_ignored += 1
+        return taken
+
+    def _take_from(self, ledger: Ledger, number: int, frame: Frame) -> list[Settlement]:
+        if ledger.mode is AckMode.CLIENT:
+            deliveries = ledger.remove_up_to(number)
+        else:
+            one = ledger.remove(number)
+            deliveries = [] if one is None else [one]
+        if not deliveries:
+            self._counters.acks_ignored += 1
+            return []
+        return [Settlement(ledger, deliveries, frame)]
+
+    def apply(self, session: Session, settlement: Settlement) -> None:
+        """Let a settlement take effect."""
+        frame = settlement.frame
+        for delivery in settlement.deliveries:
+            if frame.command != NACK:
+                self._settle(delivery)
+            elif frame.headers.get("requeue") == "false":
+                self._reject(delivery)
+            else:
+                self._give_back(session, settlement.ledger, delivery)
+        self._opened(session)
+
+    def restore(self, session: Session, settlement: Settlement, now: float) -> None:
+        """The transaction was aborted: what it settled is unsettled again, its clock afresh."""
+        for delivery in settlement.deliveries:
+            delivery.at = session.listened(now)
+            settlement.ledger.add(delivery)
+
+    def _opened(self, session: Session) -> None:
+        """A window has room again: readers and queues go on."""
+        if session.behind is not None:
+            self._outbox.mark(session)
+        self._queues.dispatch_to(session)
+
+    # What becomes of a delivery
+
+    def _settle(self, delivery: Delivery) -> None:
+        channel = delivery.subscription.channel
+        self._counters.messages_settled += 1
+        if channel is not None and channel.queue is not None:
+            self._queues.settle(channel, delivery.offset)
+
+    def _reject(self, delivery: Delivery) -> None:
+        channel = delivery.subscription.channel
+        assert channel is not None
+        if channel.queue is not None:
+            self._queues.reject(channel, delivery.offset, delivery.publication)
+        else:
+            self.bury(channel, delivery.publication, delivery.attempt, "rejected")
+
+    def _give_back(self, session: Session, ledger: Ledger, delivery: Delivery) -> None:
+        """NACK or timeout: once more, unless it was the last time."""
+        subscription, publication = delivery.subscription, delivery.publication
+        channel = subscription.channel
+        assert channel is not None
+        if channel.queue is not None:
+            self._queues.give_back(
+                channel, delivery.offset, publication, delivery.attempt, lost=False
+            )
+            return
+        if subscription.group is None:
+            self._counters.messages_unsettled += 1
+            return
+        if delivery.attempt >= channel.policy.max_deliveries:
+            self.bury(channel, publication, delivery.attempt, "attempts")
+            return
+        pause = 0.0 if delivery.attempt < 2 else 2.0 ** (delivery.attempt - 2)
+        if session.retries is None:
+            session.retries = []
+        ledger.returning += 1
+        heappush(session.retries, (self._outbox.now + pause, publication.number, delivery))
+        if pause:
+            self._timers.sooner(session, self._outbox.now + pause + self._timers.slack)
+        else:
+            self.retry(session)
+
+    # Time
+
+    def retry(self, session: Session) -> None:
+        """Deliver again what is due."""
+        retries, now = session.retries, self._outbox.now
+        while retries and retries[0][0] <= now:
+            _, _, delivery = heappop(retries)
+            subscription = delivery.subscription
+            ledger = subscription.ledger
+            assert ledger is not None
+            ledger.returning -= 1
+            if subscription.group is None:
+                self._counters.messages_unsettled += 1
+                continue
+            self._topics.deliver(
+                subscription, delivery.publication, delivery.offset, attempt=delivery.attempt + 1
+            )
+        if not retries:
+            session.retries = None
+
+    def expire(self, session: Session) -> None:
+        """Give back what was out for too long."""
+        listened = session.listened(self._outbox.now)
+        for ledger in list((session.ledgers or {}).values()):
+            while (delivery := ledger.oldest()) is not None:
+                timeout = delivery.timeout
+                if timeout is None or delivery.at + timeout > listened:
+                    break
+                ledger.remove(delivery.publication.number)
+                self._counters.ack_timeouts += 1
+                self._give_back(session, ledger, delivery)
+        self._opened(session)
+
+    def expire_at(self, session: Session) -> float | None:
+        """When `expire` has something to do, in the broker's own time."""
+        if session.ledgers is None or session.still_since is not None:
+            return None
+        times = [
+            delivery.at + timeout + session.still_total
+            for ledger in session.ledgers.values()
+            if (delivery := ledger.oldest()) is not None
+            and (timeout := delivery.timeout) is not None
+        ]
+        return min(times, default=None)
+
+    # The end of a session
+
+    def end(self, session: Session) -> int:
+        """Queues get back what was unsettled; elsewhere the obligation ends: the number of
+        those.
+        """
+        unsettled = 0
+        for ledger in (session.ledgers or {}).values():
+            for delivery in ledger.clear():
+                unsettled += self._lost(delivery)
+        for _, _, delivery in session.retries or ():
+            unsettled += self._lost(delivery)
+        session.ledgers = session.retries = None
+        self._counters.messages_unsettled += unsettled
+        return unsettled
+
+    def _lost(self, delivery: Delivery) -> int:
+        subscription = delivery.subscription
+        channel = subscription.channel
+        assert channel is not None
+        if channel.queue is not None:
+            self._queues.give_back(
+                channel, delivery.offset, delivery.publication, delivery.attempt, lost=True
+            )
+            return 0
+        if subscription.durable is not None:
+            subscription.durable.returned.append(delivery)
+            return 0
+        return 1
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 19 and text[0] != "0"

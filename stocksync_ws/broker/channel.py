@@ -1,0 +1,175 @@
+"""What the broker keeps of one destination: its log, its groups of receivers, its readers behind.
+
+Rule: plain records. A subscription is *live* when everything published is handed to it as it comes:
+it is a member of its group. It is *behind* when it reads the log from its own offset: while it
+recovers, while its window is full, while a snapshot runs, while its session is slow. It goes live
+in the step in which it reaches the top: no gap, no duplicate, whatever the backlog.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, TypeAlias
+
+from stocksync_ws.broker.log import Log
+from stocksync_ws.broker.session import Outgoing, Session, Subscription
+from stocksync_ws.config import DestinationPolicy
+from stocksync_ws.stomp.encoder import encode_head
+from stocksync_ws.stomp.frame import MESSAGE, Version
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.durables import Durable
+    from stocksync_ws.broker.publication import Publication
+
+__all__ = ["Address", "Channel", "Group", "QueueState"]
+
+Address: TypeAlias = str | tuple[str, str]
+"""A destination, or (user name, destination behind the user prefix)."""
+
+
+ACK_TIMEOUT = 30.0
+"""Seconds a delivery on a topic may stay unsettled, where the policy does not say."""
+
+
+class Group:
+    """Receivers of one destination that get equal bytes: one version, id, mode and wire key."""
+
+    __slots__ = ("_head", "acked", "cached", "key", "members", "refs", "subscription_id", "version")
+
+    def __init__(
+        self, key: object, version: Version, subscription_id: str | None, acked: bool
+    ) -> None:
+        self.key = key
+        self.version = version
+        self.subscription_id = subscription_id
+        self.acked = acked
+        self.members: dict[Session, Subscription] = {}
+        """The live ones."""
+        self.refs = 0
+        """Subscriptions of this kind, live or behind."""
+        self.cached: Outgoing | None = None
+        """The last entry that was made for readers behind; many read the same."""
+        self._head = encode_head(MESSAGE, self._own(), version)
+
+    def _own(self) -> list[tuple[str, str]]:
+        return [] if self.subscription_id is None else [("subscription", self.subscription_id)]
+
+    def head(self, publication: Publication, extra: tuple[tuple[str, str], ...] = ()) -> bytes:
+        """The part of MESSAGE that is the group's own, with the marks of this delivery."""
+        if not self.acked and not extra:
+            return self._head
+        headers = self._own()
+        if self.acked:
+            if self.version is Version.V12:
+                headers.append(("ack", f"{self.subscription_id}.{publication.number}"))
+            if not any(name == "redelivered" for name, _ in extra):
+                headers.append(("redelivered", "false"))
+        headers += extra
+        return encode_head(MESSAGE, headers, self.version)
+
+
+class QueueState:
+    """What a queue knows besides its log."""
+
+    __slots__ = ("attempts", "consumers", "delayed")
+
+    def __init__(self) -> None:
+        self.consumers: deque[Subscription] = deque()
+        """In the order of their turn."""
+        self.attempts: dict[int, int] = {}
+        """Deliveries so far of messages that came back, by offset."""
+        self.delayed: list[tuple[float, int, Publication]] = []
+        """A heap of those that come back later: (when, offset, publication)."""
+
+
+class Channel:
+    """One destination."""
+
+    __slots__ = (
+        "address",
+        "armed",
+        "armed_at",
+        "behind",
+        "deadline",
+        "durables",
+        "epoch",
+        "groups",
+        "keys",
+        "log",
+        "policy",
+        "queue",
+        "used_at",
+    )
+
+    def __init__(
+        self, address: Address, policy: DestinationPolicy, epoch: str | None, *, queue: bool
+    ) -> None:
+        self.address = address
+        self.policy = policy
+        self.epoch = epoch
+        """Of its message ids; None where there is no history."""
+        self.log = Log()
+        self.groups: dict[object, Group] = {}
+        self.behind: dict[Subscription, None] = {}
+        self.keys: dict[str, int] | None = {} if policy.kind == "latest" else None
+        """The offset of the newest message of each key."""
+        self.queue = QueueState() if queue else None
+        self.durables: dict[tuple[str, str], Durable] = {}
+        self.used_at = 0.0
+        self.deadline: float | None = None
+        self.armed = 0
+        self.armed_at = 0.0
+
+    @property
+    def ack_timeout(self) -> float | None:
+        """Seconds a delivery may stay unsettled; None: for ever."""
+        if self.policy.ack_timeout is not None:
+            return self.policy.ack_timeout
+        return None if self.queue is not None else ACK_TIMEOUT
+
+    @property
+    def has_history(self) -> bool:
+        """Its messages are kept for those that come later."""
+        return self.epoch is not None
+
+    @property
+    def idle(self) -> bool:
+        """Nobody needs it: no subscription, no durable name, no message, no history."""
+        return not (
+            self.groups or self.durables or len(self.log) or self.has_history or self._busy_queue
+        )
+
+    @property
+    def _busy_queue(self) -> bool:
+        queue = self.queue
+        return queue is not None and bool(queue.consumers or queue.delayed or queue.attempts)
+
+    def message_id(self, offset: int) -> str:
+        """The message-id of an offset in the history."""
+        return f"{self.epoch}-{offset}"
+
+    def join(self, subscription: Subscription) -> Group:
+        """Give a subscription its group; it is not a member before it is live."""
+        session = subscription.session
+        version = session.version
+        assert version is not None
+        key = (version, subscription.id, subscription.mode, session.wire.key)
+        group = self.groups.get(key)
+        if group is None:
+            acked = subscription.ledger is not None
+            group = self.groups[key] = Group(key, version, subscription.id, acked)
+        group.refs += 1
+        subscription.group = group
+        return group
+
+    def leave(self, subscription: Subscription) -> None:
+        """Take a subscription out, live or behind."""
+        group = subscription.group
+        if group is None:
+            return
+        subscription.group = None
+        group.members.pop(subscription.session, None)
+        self.behind.pop(subscription, None)
+        group.refs -= 1
+        if not group.refs:
+            del self.groups[group.key]

@@ -1,0 +1,129 @@
+"""Durable topic subscriptions: what a named subscription of a user missed while it was away.
+
+Rule: RabbitMQ's form and no other: `durable:true` (or `persistent:true`) with `id`, owned by the
+authenticated user. While nobody holds the name its cursor keeps the destination's log, within
+bounds of count, bytes and time; what was trimmed is told by `dropped`. A second session takes the
+name over: there are never two live owners.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from heapq import heappush
+from typing import TYPE_CHECKING
+
+from stocksync_ws.broker.channel import Channel
+from stocksync_ws.broker.ledger import Delivery
+from stocksync_ws.broker.session import Subscription
+from stocksync_ws.config import Limits
+from stocksync_ws.timers import Timers
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.outbox import Outbox
+    from stocksync_ws.broker.store import Store
+
+__all__ = ["Durable", "Durables", "wants_durable"]
+
+
+def wants_durable(headers: Mapping[str, str]) -> bool:
+    """The frame asks for a durable subscription."""
+    return headers.get("durable") == "true" or headers.get("persistent") == "true"
+
+
+class Durable:
+    """One name of one user on one destination."""
+
+    __slots__ = ("channel", "dropped", "expires_at", "key", "next", "returned", "subscription")
+
+    def __init__(self, channel: Channel, key: tuple[str, str], next_offset: int) -> None:
+        self.channel = channel
+        self.key = key
+        """User name and subscription id."""
+        self.subscription: Subscription | None = None
+        """Who holds it now."""
+        self.next = next_offset
+        """Away: the first offset that was not handed out."""
+        self.returned: list[Delivery] = []
+        """Away: what was delivered and not settled."""
+        self.dropped = 0
+        self.expires_at: float | None = None
+
+
+class Durables:
+    """All durable names."""
+
+    __slots__ = ("_limits", "_names", "_outbox", "_store", "_timers")
+
+    def __init__(self, limits: Limits, outbox: Outbox, store: Store, timers: Timers) -> None:
+        self._limits = limits
+        self._outbox = outbox
+        self._store = store
+        self._timers = timers
+        self._names: dict[tuple[str, str], Durable] = {}
+
+    def find(self, key: tuple[str, str]) -> Durable | None:
+        """A name that exists."""
+        return self._names.get(key)
+
+    def full(self, user: str) -> bool:
+        """A user has as many names as there may be."""
+        return sum(key[0] == user for key in self._names) >= self._limits.max_durables
+
+    def hold(self, durable: Durable, subscription: Subscription) -> None:
+        """A subscription holds the name now."""
+        durable.subscription = subscription
+        durable.expires_at = None
+        subscription.durable = durable
+
+    def create(self, channel: Channel, key: tuple[str, str]) -> Durable:
+        """A new name; it has missed nothing."""
+        durable = Durable(channel, key, channel.log.top + 1)
+        self._names[key] = channel.durables[key] = durable
+        return durable
+
+    def resume(self, durable: Durable, subscription: Subscription) -> None:
+        """Hand a returning subscription what was out: first what came back, then what it missed."""
+        session, ledger = subscription.session, subscription.ledger
+        returned, durable.returned = durable.returned, []
+        subscription.dropped, durable.dropped = durable.dropped, 0
+        if ledger is None:
+            return
+        if session.retries is None:
+            session.retries = []
+        for delivery in returned:
+            again = Delivery(
+                subscription, delivery.publication, delivery.offset, delivery.attempt, 0.0
+            )
+            ledger.returning += 1
+            heappush(session.retries, (self._outbox.now, delivery.publication.number, again))
+
+    def away(self, subscription: Subscription, next_offset: int) -> None:
+        """Its session ended, or it unsubscribed without deleting the name."""
+        durable = subscription.durable
+        if durable is None or durable.subscription is not subscription:
+            return
+        durable.subscription = None
+        durable.next = next_offset
+        durable.dropped = subscription.dropped
+        durable.expires_at = self._outbox.now + self._limits.durable_seconds
+        self._timers.sooner(durable.channel, durable.expires_at + self._timers.slack)
+
+    def delete(self, durable: Durable) -> None:
+        """The name is gone."""
+        del self._names[durable.key]
+        del durable.channel.durables[durable.key]
+        if durable.subscription is not None:
+            durable.subscription.durable = None
+        self._store.release(durable.channel)
+
+    def expire(self, channel: Channel) -> None:
+        """Delete the names that were away for too long."""
+        now = self._outbox.now
+        for durable in list(channel.durables.values()):
+            if durable.expires_at is not None and durable.expires_at <= now:
+                self.delete(durable)
+
+    def expire_at(self, channel: Channel) -> float | None:
+        """When the next name expires."""
+        times = [d.expires_at for d in channel.durables.values() if d.expires_at is not None]
+        return min(times, default=None)

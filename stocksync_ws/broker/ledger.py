@@ -1,0 +1,155 @@
+"""What was delivered to an acknowledging subscription and is not settled: its window.
+
+Rule: settlement looks here and never at the subscription, so that an ACK after UNSUBSCRIBE works.
+The order is that of delivery: "cumulative" means delivered earlier, not numbered lower. A ledger
+belongs to a session and a subscription id and lives as long as the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from stocksync_ws.broker.publication import Publication
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.session import Subscription
+
+__all__ = ["AckMode", "Delivery", "Ledger"]
+
+
+class AckMode(StrEnum):
+    """How a subscription acknowledges (STOMP 1.2, "SUBSCRIBE ack Header")."""
+
+    AUTO = "auto"
+    CLIENT = "client"
+    INDIVIDUAL = "client-individual"
+
+
+class Delivery:
+    """One message on its way to one subscription, until it is settled."""
+
+    __slots__ = ("at", "attempt", "offset", "publication", "subscription")
+
+    def __init__(
+        self,
+        subscription: Subscription,
+        publication: Publication,
+        offset: int,
+        attempt: int,
+        at: float,
+    ) -> None:
+        self.subscription = subscription
+        """What it was delivered for; it may have ended since."""
+        self.publication = publication
+        self.offset = offset
+        """Its place in the destination's log."""
+        self.attempt = attempt
+        """1 for the first delivery."""
+        self.at = at
+        """When it was delivered, in the session's own listening time."""
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds it may stay unsettled; None: for ever."""
+        channel = self.subscription.channel
+        return None if channel is None else channel.ack_timeout
+
+
+class Ledger:
+    """The unsettled deliveries of one subscription id of one session."""
+
+    __slots__ = (
+        "_by_message_id",
+        "_issued",
+        "_unsettled",
+        "highest",
+        "mode",
+        "returning",
+        "size",
+        "window",
+    )
+
+    def __init__(self, mode: AckMode, window: int, *, by_message_id: bool) -> None:
+        self.mode = mode
+        self.window = window
+        """Messages it may hold."""
+        self._unsettled: dict[int, Delivery] = {}
+        self._by_message_id: dict[str, int] | None = {} if by_message_id else None
+        """STOMP 1.0 and 1.1 acknowledge by message-id."""
+        self._issued: dict[str, int] = {}
+        """The highest offset delivered of each epoch."""
+        self.highest = 0
+        """The highest publication number ever delivered: what is above was never issued."""
+        self.size = 0
+        """Bytes unsettled."""
+        self.returning = 0
+        """Deliveries that came back and wait to go out again; they keep their place in the
+        window.
+        """
+
+    def __len__(self) -> int:
+        return len(self._unsettled)
+
+    def __iter__(self) -> Iterator[Delivery]:
+        return iter(self._unsettled.values())
+
+    def has_room(self, size: int, max_bytes: int) -> bool:
+        """Whether one more message of this size may go out."""
+        held = len(self._unsettled) + self.returning
+        return not held or (held < self.window and self.size + size <= max_bytes)
+
+    def add(self, delivery: Delivery) -> None:
+        """A message was queued for the client."""
+        publication = delivery.publication
+        self._unsettled[publication.number] = delivery
+        self.size += publication.size
+        if publication.number > self.highest:
+            self.highest = publication.number
+        if self._by_message_id is not None:
+            self._by_message_id[publication.message_id] = publication.number
+            epoch, _, offset = publication.message_id.rpartition("-")
+            self._issued[epoch] = max(self._issued.get(epoch, 0), int(offset))
+
+    def was_issued(self, message_id: str) -> bool:
+        """Whether a message of this id can have been delivered here."""
+        epoch, _, offset = message_id.rpartition("-")
+        highest = self._issued.get(epoch, 0)
+        return offset.isascii() and offset.isdigit() and len(offset) < 20 and int(offset) <= highest
+
+    def number_of(self, message_id: str) -> int | None:
+        """The number behind an unsettled message-id."""
+        return None if self._by_message_id is None else self._by_message_id.get(message_id)
+
+    def get(self, number: int) -> Delivery | None:
+        """An unsettled delivery."""
+        return self._unsettled.get(number)
+
+    def oldest(self) -> Delivery | None:
+        """The one that has been out longest."""
+        return next(iter(self._unsettled.values()), None)
+
+    def remove(self, number: int) -> Delivery | None:
+        """Take out one delivery."""
+        delivery = self._unsettled.pop(number, None)
+        if delivery is not None:
+            self.size -= delivery.publication.size
+            if self._by_message_id is not None:
+                self._by_message_id.pop(delivery.publication.message_id, None)
+        return delivery
+
+    def remove_up_to(self, number: int) -> list[Delivery]:
+        """Take out a delivery and all that went out before it, in the order in which they did."""
+        if number not in self._unsettled:
+            return []
+        taken: list[int] = []
+        for each in self._unsettled:
+            taken.append(each)
+            if each == number:
+                break
+        return [found for each in taken if (found := self.remove(each)) is not None]
+
+    def clear(self) -> list[Delivery]:
+        """Take out everything."""
+        return [found for each in list(self._unsettled) if (found := self.remove(each)) is not None]

@@ -1,0 +1,50 @@
+"""RECEIPTs: sent after the effect, in the order of the frames, and bounded in number.
+
+Rule: they travel in the mailbox like everything else and are never dropped by a policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stocksync_ws.broker.outbox import Outbox
+from stocksync_ws.broker.replies import receipt
+from stocksync_ws.broker.session import Session, State
+from stocksync_ws.config import Limits
+from stocksync_ws.errors import ErrorCode, LimitExceeded
+from stocksync_ws.stomp.frame import Frame
+
+__all__ = ["Receipts"]
+
+
+class Receipts:
+    """What is owed to the clients."""
+
+    __slots__ = ("_limits", "_outbox")
+
+    def __init__(self, limits: Limits, outbox: Outbox) -> None:
+        self._limits = limits
+        self._outbox = outbox
+
+    def send(
+        self,
+        session: Session,
+        frame: Frame,
+        now: float,
+        extra: Mapping[str, str] | None = None,
+    ) -> None:
+        """The effect of the frame has happened; say so if it asked.
+
+        Raises:
+            LimitExceeded: As many receipts wait for the client as may.
+        """
+        receipt_id = frame.headers.get("receipt")
+        if receipt_id is None or session.state is not State.CONNECTED:
+            return
+        if len(session.mailbox) >= self._limits.max_receipts:
+            owed = sum(entry.receipt for entry in session.mailbox)
+            if owed >= self._limits.max_receipts:
+                raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+        assert session.version is not None
+        self._outbox.frame(session, receipt(receipt_id, session.version, extra), True, now)
+        session.mailbox[-1].receipt = True

@@ -1,0 +1,151 @@
+"""The rooms of a broker, made and introduced to one another in the order in which they may know.
+
+Rule: nothing happens here. Each room is given only those that were made before it; the two that
+must call back (dead letters, and decoding on) get a function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stocksync_ws.broker.acks import Acks
+from stocksync_ws.broker.commands import Commands
+from stocksync_ws.broker.destinations import Space
+from stocksync_ws.broker.dispatch import Dispatch
+from stocksync_ws.broker.durables import Durables
+from stocksync_ws.broker.failures import Failures
+from stocksync_ws.broker.idempotency import Idempotency
+from stocksync_ws.broker.journal import Journal
+from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.outbox import Outbox
+from stocksync_ws.broker.overdue import Overdue
+from stocksync_ws.broker.publisher import Publisher
+from stocksync_ws.broker.queues import Queues
+from stocksync_ws.broker.receipts import Receipts
+from stocksync_ws.broker.sending import Sending
+from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.store import Store
+from stocksync_ws.broker.subscribing import Subscribing
+from stocksync_ws.broker.tasks import Tasks
+from stocksync_ws.broker.topics import Topics
+from stocksync_ws.broker.transactions import Transactions
+from stocksync_ws.config import BrokerConfig
+from stocksync_ws.counters import Counters
+from stocksync_ws.timers import Timers
+
+__all__ = ["Rooms"]
+
+
+class Rooms:
+    """Everything a broker is made of."""
+
+    def __init__(
+        self,
+        config: BrokerConfig,
+        dispatch: Dispatch,
+        timers: Timers,
+        counters: Counters,
+        token: Callable[[int], str],
+        wall: Callable[[], float],
+        pump: Callable[[Session, float], None],
+    ) -> None:
+        limits = config.limits
+        space = Space(config)
+        self.journal = Journal()
+        self.outbox = Outbox(limits, counters)
+        self.tasks = Tasks(limits, counters, timers, self.journal, pump)
+        self.store = Store(config, space, token)
+        self.topics = Topics(limits, counters, self.outbox, timers)
+        self.queues = Queues(limits, self.outbox, self.store, self.topics, timers)
+        self.durables = Durables(limits, self.outbox, self.store, timers)
+        self.acks = Acks(counters, self.outbox, self.topics, self.queues, timers)
+        self.transactions = Transactions(limits, self.acks)
+        self.life = Life(
+            config,
+            dispatch,
+            counters,
+            timers,
+            self.outbox,
+            self.store,
+            self.topics,
+            self.queues,
+            self.durables,
+            self.acks,
+            self.transactions,
+            self.tasks,
+            self.journal,
+        )
+        self.publisher = Publisher(
+            config,
+            token,
+            wall,
+            counters,
+            self.outbox,
+            self.store,
+            self.topics,
+            self.queues,
+            self.life,
+        )
+        self.topics.bury = self.queues.bury = self.acks.bury = self.publisher.bury
+        self.tasks.publish = self.publisher.publish
+        self.failures = Failures(
+            limits,
+            space,
+            counters,
+            self.life,
+            self.outbox,
+            self.publisher,
+            self.journal,
+            lambda: token(64),
+        )
+        receipts = Receipts(limits, self.outbox)
+        sending = Sending(
+            limits,
+            dispatch,
+            space,
+            counters,
+            self.acks,
+            self.transactions,
+            Idempotency(limits),
+            self.publisher,
+            self.tasks,
+            self.failures,
+            receipts,
+            pump,
+        )
+        subscribing = Subscribing(
+            limits,
+            dispatch,
+            space,
+            counters,
+            self.store,
+            self.topics,
+            self.queues,
+            self.durables,
+            self.life,
+            self.publisher,
+            self.tasks,
+            self.failures,
+            receipts,
+            pump,
+        )
+        self.commands = Commands(
+            config,
+            dispatch,
+            self.life,
+            self.tasks,
+            self.failures,
+            receipts,
+            sending,
+            subscribing,
+            pump,
+        )
+        self.overdue = Overdue(
+            counters,
+            self.outbox,
+            self.life,
+            self.publisher,
+            self.failures,
+            self.acks,
+            self.transactions,
+        )

@@ -1,0 +1,311 @@
+"""SEND, ACK, NACK and transactions: what a client puts in.
+
+Rule: permission is asked when the frame arrives. A SEND to the broker has its effect in one step;
+one to the application when its handler has returned. Frames of a transaction wait for COMMIT; then
+everything that concerns the broker happens in one step, and the SENDs to the application run after
+it, in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from stocksync_ws.broker.acks import Acks
+from stocksync_ws.broker.destinations import Kind, Space, has_wildcard
+from stocksync_ws.broker.dispatch import Dispatch
+from stocksync_ws.broker.failures import Failures
+from stocksync_ws.broker.headers import strip_reserved
+from stocksync_ws.broker.idempotency import Idempotency, Key
+from stocksync_ws.broker.pipeline import Pipeline, Task
+from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.broker.publisher import Publisher
+from stocksync_ws.broker.queues import QueueFull
+from stocksync_ws.broker.receipts import Receipts
+from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.tasks import Tasks
+from stocksync_ws.broker.transactions import Transaction, Transactions
+from stocksync_ws.config import Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.stomp.frame import SEND, Frame
+
+__all__ = ["Sending"]
+
+TEMP_QUEUE = "/temp-queue/"
+
+
+class Sending:
+    """The frames SEND, ACK, NACK, BEGIN, COMMIT and ABORT."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        dispatch: Dispatch,
+        space: Space,
+        counters: Counters,
+        acks: Acks,
+        transactions: Transactions,
+        idempotency: Idempotency,
+        publisher: Publisher,
+        tasks: Tasks,
+        failures: Failures,
+        receipts: Receipts,
+        proceed: Callable[[Session, float], None],
+    ) -> None:
+        self._limits = limits
+        self._dispatch = dispatch
+        self._space = space
+        self._counters = counters
+        self._acks = acks
+        self._transactions = transactions
+        self._idempotency = idempotency
+        self._publisher = publisher
+        self._tasks = tasks
+        self._failures = failures
+        self._receipts = receipts
+        self._proceed = proceed
+
+    # SEND
+
+    def send(self, session: Session, frame: Frame, destination: str, now: float) -> None:
+        """Take a SEND.
+
+        Raises:
+            RemoteProtocolError: It is malformed, or in a transaction and not allowed.
+        """
+        if has_wildcard(destination):
+            raise RemoteProtocolError(ErrorCode.BAD_DESTINATION, frame.command, frame.headers)
+        kind, path = self._space.classify(destination)
+        refusal = self._refusal(kind, destination)
+        if "transaction" in frame.headers:
+            if refusal is not None:
+                raise RemoteProtocolError(refusal, frame.command, frame.headers)
+            self._transactions.add(session, frame)
+        elif refusal is not None:
+            self._failures.application(session, frame, refusal, now)
+        elif "idempotency-key" in frame.headers:
+            self._send_once(session, frame, kind, path, now)
+        else:
+            self._perform(session, frame, kind, path, now)
+
+    def _refusal(self, kind: Kind, destination: str) -> ErrorCode | None:
+        if kind is Kind.APPLICATION or self._publisher.is_reply_queue(destination):
+            return None
+        if kind is Kind.NOWHERE:
+            return ErrorCode.NO_DESTINATION
+        if kind is Kind.USER or not self._space.may_send.match(destination):
+            return ErrorCode.SEND_DENIED
+        return None
+
+    def _perform(self, session: Session, frame: Frame, kind: Kind, path: str, now: float) -> None:
+        if kind is Kind.APPLICATION:
+            pipeline = self._dispatch.send(session, frame, path)
+            if pipeline is None:
+                self._failures.application(session, frame, ErrorCode.NO_HANDLER, now)
+            else:
+                self._tasks.run_frame(session, pipeline, partial(self._handled, frame, None), now)
+        else:
+            self._publish(session, frame, now)
+            self._receipts.send(session, frame, now)
+
+    def _publish(self, session: Session, frame: Frame, now: float) -> Published:
+        """Publish a SEND to the broker.
+
+        Raises:
+            RemoteProtocolError: The queue is full.
+        """
+        try:
+            return self._publisher.publish_for_client(self.draft(session, frame), now)
+        except QueueFull:
+            raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
+
+    def draft(self, session: Session, frame: Frame) -> Draft:
+        """What a SEND publishes: without the server's own headers, its reply-to made an address."""
+        headers, stripped = strip_reserved(frame.headers)
+        self._counters.headers_stripped += stripped
+        reply_to = frame.headers.get("reply-to")
+        if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
+            address = self._publisher.reply_queue(session, reply_to)
+            headers = tuple((n, address if n == "reply-to" else v) for n, v in headers)
+        return Draft(frame.headers["destination"], headers, frame.body)
+
+    def _handled(
+        self,
+        frame: Frame,
+        key: Key | None,
+        task: Task,
+        value: Any,
+        error: BaseException | None,
+        now: float,
+    ) -> None:
+        session = self._tasks.frame_done(task)
+        if error is None:
+            if key is not None:
+                self._idempotency.succeed(key, None, now)
+            self._receipts.send(session, frame, now)
+        else:
+            if key is not None:
+                self._idempotency.fail(key, now)
+            self._failures.handler(session, frame, error, task.label, now)
+        self._proceed(session, now)
+
+    # SEND with an idempotency key
+
+    def _send_once(self, session: Session, frame: Frame, kind: Kind, path: str, now: float) -> None:
+        text = frame.headers["idempotency-key"]
+        if not text or len(text.encode()) > self._limits.max_id:
+            raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
+        scope = "\0" + session.id if session.user is None else session.user.name
+        key = (scope, frame.headers["destination"], text)
+        known, same = self._idempotency.find(key, frame.body, now)
+        if not same:
+            code = ErrorCode.IDEMPOTENCY_MISMATCH
+            self._failures.application(session, frame, code, now)
+        elif known is None:
+            self._idempotency.begin(key, frame.body)
+            self._perform_once(session, frame, kind, path, key, now)
+        elif known.expires_at is None:
+            known.waiting.append(partial(self._joined, session, frame, kind, path))
+        else:
+            self._counters.messages_duplicate += 1
+            self._receipts.send(session, frame, now, _duplicate(known.message_id))
+
+    def _perform_once(
+        self, session: Session, frame: Frame, kind: Kind, path: str, key: Key, now: float
+    ) -> None:
+        if kind is Kind.APPLICATION:
+            pipeline = self._dispatch.send(session, frame, path)
+            if pipeline is None:
+                self._idempotency.fail(key, now)
+                self._failures.application(session, frame, ErrorCode.NO_HANDLER, now)
+            else:
+                self._tasks.run_frame(session, pipeline, partial(self._handled, frame, key), now)
+            return
+        try:
+            published = self._publish(session, frame, now)
+        except RemoteProtocolError:
+            self._idempotency.fail(key, now)
+            raise
+        self._idempotency.succeed(key, published.message_id, now)
+        self._receipts.send(session, frame, now, {"message-id": published.message_id})
+
+    def _joined(
+        self, session: Session, frame: Frame, kind: Kind, path: str, succeeded: bool, now: float
+    ) -> None:
+        """The first run of this key, which a repeat had joined, has ended."""
+        if succeeded:
+            self._counters.messages_duplicate += 1
+            self._receipts.send(session, frame, now, _duplicate(None))
+        else:
+            self._send_once(session, frame, kind, path, now)
+
+    # ACK, NACK
+
+    def acknowledge(self, session: Session, frame: Frame, now: float) -> None:
+        """Settle what an ACK or NACK names, now or at COMMIT.
+
+        Raises:
+            RemoteProtocolError: It names what was never issued, or no open transaction.
+        """
+        if "transaction" in frame.headers:
+            self._transactions.settle(session, frame)
+            return
+        for settlement in self._acks.take(session, frame):
+            self._acks.apply(session, settlement)
+        self._receipts.send(session, frame, now)
+
+    # Transactions
+
+    def begin(self, session: Session, frame: Frame, now: float) -> None:
+        """BEGIN: its RECEIPT leaves at once."""
+        self._transactions.begin(session, frame, now)
+        self._receipts.send(session, frame, now)
+
+    def abort(self, session: Session, frame: Frame, now: float) -> None:
+        """ABORT: everything is undone; the frames of the transaction get no RECEIPT."""
+        transaction = self._transactions.close(session, frame)
+        self._transactions.undo(session, transaction, now)
+        self._receipts.send(session, frame, now)
+
+    def commit(self, session: Session, frame: Frame, now: float) -> None:
+        """COMMIT: what concerns the broker in one step, then the SENDs to the application.
+
+        Raises:
+            RemoteProtocolError: The transaction is not open, or a queue has no room for it.
+        """
+        transaction = self._transactions.close(session, frame)
+        drafts = [
+            self.draft(session, each)
+            for each in transaction.frames
+            if each.command == SEND and not self._is_for_application(each)
+        ]
+        if not self._publisher.has_room(drafts):
+            self._transactions.undo(session, transaction, now)
+            raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers)
+        waiting = iter(drafts)
+        for place, each in enumerate(transaction.frames):
+            if each.command != SEND:
+                for settlement in transaction.settlements.get(place, ()):
+                    self._acks.apply(session, settlement)
+            elif not self._is_for_application(each):
+                self._publisher.publish_for_client(next(waiting), now)
+        self._run_handlers(session, transaction, frame, now)
+
+    def _is_for_application(self, frame: Frame) -> bool:
+        return self._space.classify(frame.headers["destination"])[0] is Kind.APPLICATION
+
+    def _run_handlers(
+        self, session: Session, transaction: Transaction, commit: Frame, now: float
+    ) -> None:
+        failed: list[Frame] = []
+        pipeline = self._handlers(session, transaction, failed)
+        done = partial(self._committed, transaction, commit, failed)
+        self._tasks.run_frame(session, pipeline, done, now)
+
+    def _handlers(
+        self, session: Session, transaction: Transaction, failed: list[Frame]
+    ) -> Pipeline[None]:
+        """One after the other; a failure of one does not undo the others."""
+        for frame in transaction.frames:
+            if frame.command != SEND or not self._is_for_application(frame):
+                continue
+            path = self._space.classify(frame.headers["destination"])[1]
+            pipeline = self._dispatch.send(session, frame, path)
+            if pipeline is None:
+                failed.append(frame)
+                self._failures.in_transaction(session, frame, None)
+                continue
+            try:
+                yield from pipeline
+            except Exception as error:
+                failed.append(frame)
+                self._failures.in_transaction(session, frame, error)
+
+    def _committed(
+        self,
+        transaction: Transaction,
+        commit: Frame,
+        failed: list[Frame],
+        task: Task,
+        value: Any,
+        error: BaseException | None,
+        now: float,
+    ) -> None:
+        session = self._tasks.frame_done(task)
+        if error is not None:
+            self._failures.handler(session, commit, error, task.label, now)
+        else:
+            for frame in transaction.frames:
+                if not any(frame is each for each in failed):
+                    self._receipts.send(session, frame, now)
+            self._receipts.send(session, commit, now)
+        self._proceed(session, now)
+
+
+def _duplicate(message_id: str | None) -> dict[str, str]:
+    extra = {"duplicate": "true"}
+    if message_id is not None:
+        extra["message-id"] = message_id
+    return extra

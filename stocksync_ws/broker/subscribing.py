@@ -1,0 +1,427 @@
+"""SUBSCRIBE and UNSUBSCRIBE: who may, what it gets first, and how it ends.
+
+Rule: a subscription is attached in one step and goes live in the step in which its reader reaches
+the top of the log, so that there is neither gap nor duplicate. On the wire: RECEIPT, then what was
+missed (`replayed:true`) or the snapshot, then what is live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from stocksync_ws.broker.channel import Channel
+from stocksync_ws.broker.destinations import Kind, Space, has_wildcard, printable
+from stocksync_ws.broker.dispatch import Dispatch, Reply
+from stocksync_ws.broker.durables import Durables, wants_durable
+from stocksync_ws.broker.events import SessionSubscribed, SessionUnsubscribed
+from stocksync_ws.broker.failures import Failures
+from stocksync_ws.broker.ledger import AckMode, Ledger
+from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.pipeline import Task
+from stocksync_ws.broker.publisher import Publisher
+from stocksync_ws.broker.queues import Queues
+from stocksync_ws.broker.receipts import Receipts
+from stocksync_ws.broker.session import Session, State, Subscription
+from stocksync_ws.broker.store import Store
+from stocksync_ws.broker.tasks import Tasks
+from stocksync_ws.broker.topics import Topics
+from stocksync_ws.config import Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.stomp.frame import Frame, Version
+
+__all__ = ["Subscribing"]
+
+
+class Subscribing:
+    """The frames SUBSCRIBE and UNSUBSCRIBE."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        dispatch: Dispatch,
+        space: Space,
+        counters: Counters,
+        store: Store,
+        topics: Topics,
+        queues: Queues,
+        durables: Durables,
+        life: Life,
+        publisher: Publisher,
+        tasks: Tasks,
+        failures: Failures,
+        receipts: Receipts,
+        proceed: Callable[[Session, float], None],
+    ) -> None:
+        self._limits = limits
+        self._dispatch = dispatch
+        self._space = space
+        self._counters = counters
+        self._store = store
+        self._topics = topics
+        self._queues = queues
+        self._durables = durables
+        self._life = life
+        self._publisher = publisher
+        self._tasks = tasks
+        self._failures = failures
+        self._receipts = receipts
+        self._proceed = proceed
+
+    # SUBSCRIBE
+
+    def subscribe(self, session: Session, frame: Frame, destination: str, now: float) -> None:
+        """Attach a subscription, or refuse it.
+
+        Raises:
+            RemoteProtocolError: The frame is malformed, or there is one too many.
+        """
+        mode = self._mode(frame)
+        key = self._new_key(session, frame)
+        prefetch = self._prefetch(frame)
+        kind, path = self._space.classify(destination)
+        refusal = self._refusal(session, frame, kind, destination)
+        if refusal is not None:
+            self._refuse(session, frame, key, refusal, now)
+        elif kind is Kind.APPLICATION:
+            self._to_handler(session, frame, key, path, now)
+        else:
+            ledger = None if mode is AckMode.AUTO else self._ledger(session, key, mode, prefetch)
+            subscription = Subscription(session, frame.headers.get("id"), destination, mode, ledger)
+            self._attach(subscription, frame, key, kind, path, now)
+
+    def _refusal(
+        self, session: Session, frame: Frame, kind: Kind, destination: str
+    ) -> ErrorCode | None:
+        if has_wildcard(destination):
+            return ErrorCode.SUBSCRIBE_DENIED
+        if kind is Kind.APPLICATION:
+            return None
+        if kind is Kind.NOWHERE:
+            return ErrorCode.NO_DESTINATION
+        if kind is Kind.USER:
+            allowed = self._space.is_own(destination)
+        else:
+            allowed = self._space.may_subscribe.match(destination)
+        if kind is Kind.TOPIC and wants_durable(frame.headers) and session.user is None:
+            allowed = False
+        return None if allowed else ErrorCode.SUBSCRIBE_DENIED
+
+    def _attach(
+        self,
+        subscription: Subscription,
+        frame: Frame,
+        key: str,
+        kind: Kind,
+        path: str,
+        now: float,
+    ) -> None:
+        session = subscription.session
+        address: Any = subscription.destination
+        if kind is Kind.USER:
+            owner = "\0" + session.id if session.user is None else session.user.name
+            address = (owner, path)
+        try:
+            channel = self._store.open(address)
+        except OverflowError:
+            raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
+        durable_key = self._durable_key(subscription, frame, kind, now)
+        subscription.channel = channel
+        session.subscriptions[key] = subscription
+        if channel.queue is not None:
+            self._receipts.send(session, frame, now)
+            self._queues.join(subscription)
+            self._queues.dispatch(channel)
+            self._life.emit(session, _subscribed(subscription), now)
+            return
+        channel.join(subscription)
+        extra = self._position(subscription, frame, durable_key, now)
+        if not self._start_snapshot(subscription, frame, key, extra, now):
+            self._receipts.send(session, frame, now, extra)
+            self._life.emit(session, _subscribed(subscription), now)
+
+    def _position(
+        self,
+        subscription: Subscription,
+        frame: Frame,
+        durable_key: tuple[str, str] | None,
+        now: float,
+    ) -> dict[str, str]:
+        """Where it begins to read; what the RECEIPT says of it."""
+        channel = subscription.channel
+        assert channel is not None
+        self._topics.expire(channel, now)
+        extra: dict[str, str] = {}
+        top = channel.log.top
+        start = top + 1
+        wanted = frame.headers.get("last-message-id")
+        if durable_key is not None:
+            start = self._take_name(subscription, channel, durable_key, now)
+        if wanted is not None:
+            recovered, start = self._recover(channel, wanted, start)
+            extra["recovered"] = "true" if recovered else "false"
+            extra["replayed"] = str(channel.log.count_from(start) if recovered else 0)
+            subscription.unrecovered = not recovered and "receipt" not in frame.headers
+        elif channel.keys is not None:
+            start = 1
+        if channel.has_history:
+            extra["last-message-id"] = channel.message_id(top)
+        subscription.replay_to = top
+        self._topics.fall_behind(subscription, start)
+        if start > top and not subscription.blocked:
+            self._topics.go_live(subscription)
+        return extra
+
+    def _recover(self, channel: Channel, wanted: str, start: int) -> tuple[bool, int]:
+        """All or nothing: everything behind that message is still there, or nothing is replayed."""
+        epoch, _, digits = wanted.rpartition("-")
+        known = channel.has_history and epoch == channel.epoch
+        valid = known and digits.isascii() and digits.isdigit() and len(digits) < 20
+        offset = int(digits) if valid else -1
+        if channel.keys is not None:
+            self._counters.recoveries += 1
+            return True, offset + 1 if 0 <= offset <= channel.log.top else 1
+        if channel.log.lost <= offset <= channel.log.top:
+            self._counters.recoveries += 1
+            return True, offset + 1
+        self._counters.recoveries_failed += 1
+        return False, start
+
+    # Durable names
+
+    def _durable_key(
+        self, subscription: Subscription, frame: Frame, kind: Kind, now: float
+    ) -> tuple[str, str] | None:
+        user = subscription.session.user
+        if kind is not Kind.TOPIC or user is None or not wants_durable(frame.headers):
+            return None
+        if subscription.id is None:
+            raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
+        key = (user.name, subscription.id)
+        found = self._durables.find(key)
+        if found is None and self._durables.full(user.name):
+            raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+        if found is not None and found.channel.address != subscription.destination:
+            self._evict_owner(found.subscription, now)
+            self._durables.delete(found)
+        return key
+
+    def _take_name(
+        self, subscription: Subscription, channel: Channel, key: tuple[str, str], now: float
+    ) -> int:
+        """Hold a durable name; where it was left."""
+        durable = self._durables.find(key)
+        if durable is None:
+            durable = self._durables.create(channel, key)
+        self._evict_owner(durable.subscription, now)
+        start = durable.next
+        self._durables.hold(durable, subscription)
+        self._durables.resume(durable, subscription)
+        return start
+
+    def _evict_owner(self, subscription: Subscription | None, now: float) -> None:
+        """Another session takes the name over: its first owner hears that it is unsubscribed."""
+        if subscription is None:
+            return
+        session = subscription.session
+        key = subscription.id
+        assert key is not None
+        session.subscriptions.pop(key, None)
+        self._life.end_subscription(subscription)
+        self._remember_refused(session, key)
+        self._life.emit(session, _unsubscribed(subscription), now)
+
+    # The application
+
+    def _to_handler(self, session: Session, frame: Frame, key: str, path: str, now: float) -> None:
+        pipeline = self._dispatch.subscribe(session, frame, path)
+        if pipeline is None:
+            self._refuse(session, frame, key, ErrorCode.NO_HANDLER, now)
+            return
+        subscription = Subscription(session, frame.headers.get("id"), frame.headers["destination"])
+        session.subscriptions[key] = subscription
+        done = partial(self._handler_done, frame, key, subscription)
+        self._tasks.run_frame(session, pipeline, done, now)
+
+    def _handler_done(
+        self,
+        frame: Frame,
+        key: str,
+        subscription: Subscription,
+        task: Task,
+        reply: Reply | None,
+        error: BaseException | None,
+        now: float,
+    ) -> None:
+        session = self._tasks.frame_done(task)
+        if error is not None:
+            session.subscriptions.pop(key, None)
+            self._remember_refused(session, key)
+            self._failures.handler(session, frame, error, task.label, now)
+        else:
+            self._receipts.send(session, frame, now)
+            if session.state is State.CONNECTED:
+                self._life.emit(session, _subscribed(subscription), now)
+                if reply is not None:
+                    self._publisher.tell(subscription, reply.headers, reply.body, now)
+        self._proceed(session, now)
+
+    def _start_snapshot(
+        self,
+        subscription: Subscription,
+        frame: Frame,
+        key: str,
+        extra: dict[str, str],
+        now: float,
+    ) -> bool:
+        """A snapshot comes before what is live; none after a recovery. Whether one runs."""
+        session = subscription.session
+        if extra.get("recovered") == "true":
+            return False
+        pipeline = self._dispatch.snapshot(session, frame, subscription.destination)
+        if pipeline is None:
+            return False
+        channel = subscription.channel
+        assert channel is not None
+        subscription.blocked = True
+        if subscription not in channel.behind:
+            self._topics.fall_behind(subscription, channel.log.top + 1)
+        done = partial(self._snapshot_done, frame, key, subscription, extra)
+        self._tasks.run_frame(session, pipeline, done, now)
+        return True
+
+    def _snapshot_done(
+        self,
+        frame: Frame,
+        key: str,
+        subscription: Subscription,
+        extra: dict[str, str],
+        task: Task,
+        reply: Reply | None,
+        error: BaseException | None,
+        now: float,
+    ) -> None:
+        session = self._tasks.frame_done(task)
+        if error is not None or reply is None:
+            if session.subscriptions.pop(key, None) is not None:
+                self._life.end_subscription(subscription)
+            self._remember_refused(session, key)
+            if error is not None:
+                self._failures.handler(session, frame, error, task.label, now)
+        elif session.state is State.CONNECTED:
+            self._receipts.send(session, frame, now, extra)
+            self._life.emit(session, _subscribed(subscription), now)
+            headers = (("snapshot", "true"), *reply.headers)
+            self._publisher.tell(subscription, headers, reply.body, now)
+            subscription.blocked = False
+            self._topics.pull(session)
+        self._proceed(session, now)
+
+    # UNSUBSCRIBE
+
+    def unsubscribe(self, session: Session, frame: Frame, now: float) -> None:
+        """End a subscription; its unsettled deliveries stay with the session.
+
+        Raises:
+            RemoteProtocolError: There is none of this id.
+        """
+        key = self.key(frame)
+        subscription = session.subscriptions.pop(key, None)
+        if subscription is not None:
+            durable = subscription.durable
+            self._life.end_subscription(subscription)
+            if durable is not None and wants_durable(frame.headers):
+                self._durables.delete(durable)
+            self._life.emit(session, _unsubscribed(subscription), now)
+        elif session.refused_ids is not None and key in session.refused_ids:
+            del session.refused_ids[key]
+            self._counters.unsubscribes_ignored += 1
+        else:
+            raise RemoteProtocolError(ErrorCode.UNKNOWN_SUBSCRIPTION, frame.command, frame.headers)
+        self._receipts.send(session, frame, now)
+
+    # Headers
+
+    def key(self, frame: Frame) -> str:
+        """The key of a subscription: its id, or in 1.0 without one its destination."""
+        subscription_id = frame.headers.get("id")
+        if subscription_id is None:
+            return "\0" + frame.headers["destination"]
+        if not printable(subscription_id):
+            raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers)
+        return subscription_id
+
+    def _new_key(self, session: Session, frame: Frame) -> str:
+        key = self.key(frame)
+        if key in session.subscriptions:
+            raise RemoteProtocolError(
+                ErrorCode.DUPLICATE_SUBSCRIPTION, frame.command, frame.headers
+            )
+        if len(session.subscriptions) >= self._limits.max_subscriptions:
+            raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+        return key
+
+    def _mode(self, frame: Frame) -> AckMode:
+        if "selector" in frame.headers:
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, frame.command, frame.headers)
+        try:
+            return AckMode(frame.headers.get("ack", "auto"))
+        except ValueError:
+            raise RemoteProtocolError(
+                ErrorCode.BAD_ACK_MODE, frame.command, frame.headers
+            ) from None
+
+    def _prefetch(self, frame: Frame) -> int:
+        """`prefetch-count` narrows the window; 0 and what is more than it mean the window."""
+        text = frame.headers.get("prefetch-count", "0")
+        if not (text.isascii() and text.isdigit() and len(text) <= 10):
+            raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers)
+        return min(int(text) or self._limits.ack_window, self._limits.ack_window)
+
+    def _ledger(self, session: Session, key: str, mode: AckMode, window: int) -> Ledger:
+        """The ledger of a subscription id; it outlives the subscription."""
+        if session.ledgers is None:
+            session.ledgers = {}
+        ledger = session.ledgers.get(key)
+        if ledger is None:
+            by_message_id = session.version is not Version.V12
+            ledger = session.ledgers[key] = Ledger(mode, window, by_message_id=by_message_id)
+        ledger.mode, ledger.window = mode, window
+        return ledger
+
+    def _refuse(
+        self, session: Session, frame: Frame, key: str, code: ErrorCode, now: float
+    ) -> None:
+        self._remember_refused(session, key)
+        self._failures.application(session, frame, code, now)
+
+    def _remember_refused(self, session: Session, key: str) -> None:
+        """So that the UNSUBSCRIBE of a client that did not see the refusal is no error."""
+        if session.refused_ids is None:
+            session.refused_ids = {}
+        session.refused_ids.pop(key, None)
+        session.refused_ids[key] = None
+        if len(session.refused_ids) > self._limits.max_subscriptions:
+            del session.refused_ids[next(iter(session.refused_ids))]
+
+
+def _subscribed(subscription: Subscription) -> SessionSubscribed:
+    session = subscription.session
+    return SessionSubscribed(
+        session_id=session.id,
+        user=session.user,
+        subscription_id=subscription.id,
+        destination=subscription.destination,
+    )
+
+
+def _unsubscribed(subscription: Subscription) -> SessionUnsubscribed:
+    session = subscription.session
+    return SessionUnsubscribed(
+        session_id=session.id,
+        user=session.user,
+        subscription_id=subscription.id,
+        destination=subscription.destination,
+    )

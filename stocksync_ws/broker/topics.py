@@ -1,0 +1,305 @@
+"""Topics: fan-out to the live, and the log for those behind.
+
+Rule: a publication is one atomic step. Live subscriptions get a shared entry; a live one that
+cannot take it (its window is full) falls behind and finds it in the log. Readers behind are moved
+by `pull`, from `take_output`, while the mailbox has room. What a transient destination keeps for
+them is dropped as soon as all of them have read it. A log that was trimmed under a reader ends its
+session, or is told by `dropped`, as the destination's policy says; it is never skipped silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from stocksync_ws.broker.channel import Channel, Group
+from stocksync_ws.broker.ledger import Delivery
+from stocksync_ws.broker.outbox import Outbox
+from stocksync_ws.broker.publication import Publication
+from stocksync_ws.broker.session import Session, Subscription
+from stocksync_ws.config import Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.timers import Timers
+
+__all__ = ["Topics"]
+
+ROOM = 65_536
+"""Bytes a mailbox holds before readers behind wait."""
+
+
+class Topics:
+    """Everything about destinations that fan out."""
+
+    __slots__ = ("_counters", "_limits", "_outbox", "_timers", "bury", "dropped", "lost")
+
+    def __init__(self, limits: Limits, counters: Counters, outbox: Outbox, timers: Timers) -> None:
+        self.bury: Callable[[Channel, Publication, int, str], None]
+        """Makes a dead letter; set once."""
+        self._timers = timers
+        self._limits = limits
+        self._counters = counters
+        self._outbox = outbox
+        self.dropped: list[tuple[str, int]] = []
+        """Destinations and numbers of messages that slow consumers lost; told after the step."""
+        self.lost: list[Session] = []
+        """Sessions whose log was trimmed under them; the broker closes them after the step."""
+
+    # Publishing
+
+    def publish(self, channel: Channel, publication: Publication) -> int:
+        """Hand a publication to everybody; the subscriptions it will reach."""
+        offset = self._keep(channel, publication)
+        receivers = len(channel.behind)
+        if channel.keys is not None:
+            receivers += self._all_fall_behind(channel, offset)
+        else:
+            for group in channel.groups.values():
+                if not group.members:
+                    continue
+                if group.acked:
+                    receivers += self._to_acked(channel, group, publication, offset)
+                else:
+                    receivers += self._outbox.publish(publication, group)
+        for subscription in channel.behind:
+            self._outbox.mark(subscription.session)
+        self.trim(channel)
+        return receivers
+
+    def _keep(self, channel: Channel, publication: Publication) -> int:
+        """Append it, if anybody may need it later; its offset."""
+        if channel.keys is not None:
+            self._supersede(channel, publication)
+        offset = channel.log.append(publication)
+        if channel.has_history:
+            publication.message_id = channel.message_id(offset)
+        if channel.policy.kind == "stream":
+            age = channel.policy.history_seconds + self._timers.slack
+            self._timers.sooner(channel, self._outbox.now + age)
+        return offset
+
+    def _supersede(self, channel: Channel, publication: Publication) -> None:
+        """Of each key only the newest is kept."""
+        keys = channel.keys
+        assert keys is not None
+        key = publication.header(channel.policy.key) or publication.destination
+        old = keys.pop(key, None)
+        if old is not None:
+            channel.log.take(old)
+        elif len(keys) >= self._limits.max_keys:
+            channel.log.take(keys.pop(next(iter(keys))))
+        keys[key] = channel.log.top + 1
+
+    def _to_acked(
+        self, channel: Channel, group: Group, publication: Publication, offset: int
+    ) -> int:
+        """Live acknowledging subscriptions: one shared entry, and a place in each ledger."""
+        most = self._limits.ack_window_bytes
+        size = publication.size
+        timeout = channel.ack_timeout
+        by = self._outbox.now + self._timers.slack + (timeout or 0.0)
+        entry = None
+        full: list[Subscription] = []
+        taken = 0
+        for session, subscription in group.members.items():
+            ledger = subscription.ledger
+            assert ledger is not None
+            if not ledger.has_room(size, most):
+                full.append(subscription)
+                continue
+            if entry is None:
+                entry = self._outbox.entry(publication, session, group.head(publication))
+            at = session.listened(publication.at)
+            ledger.add(Delivery(subscription, publication, offset, 1, at))
+            self._outbox.append_shared(session, entry)
+            if timeout is not None:
+                self._timers.sooner(session, by)
+            taken += 1
+        for subscription in full:
+            self.fall_behind(subscription, offset)
+        self._counters.messages_queued += taken
+        return taken + len(full)
+
+    def _all_fall_behind(self, channel: Channel, offset: int) -> int:
+        """Newest values are always read from the log: what is superseded is never queued."""
+        live = [each for group in channel.groups.values() for each in group.members.values()]
+        for subscription in live:
+            self.fall_behind(subscription, offset)
+        return len(live)
+
+    # Behind
+
+    def fall_behind(self, subscription: Subscription, offset: int) -> None:
+        """From this offset on the subscription reads the log itself."""
+        group, channel, session = subscription.group, subscription.channel, subscription.session
+        assert group is not None
+        assert channel is not None
+        group.members.pop(session, None)
+        subscription.next = offset
+        channel.behind[subscription] = None
+        if session.behind is None:
+            session.behind = {}
+        session.behind[subscription] = None
+        session.lane = None
+        self._outbox.mark(session)
+
+    def go_live(self, subscription: Subscription) -> None:
+        """It has read everything: what comes next is handed to it."""
+        group, channel, session = subscription.group, subscription.channel, subscription.session
+        assert group is not None
+        assert channel is not None
+        channel.behind.pop(subscription, None)
+        if session.behind is not None:
+            session.behind.pop(subscription, None)
+            if not session.behind:
+                session.behind = None
+        group.members[session] = subscription
+
+    def pull(self, session: Session, room: int = ROOM) -> None:
+        """Move the session's readers while its mailbox has room, in turn."""
+        moved = True
+        while moved and session.behind is not None and session.queued < room:
+            moved = False
+            for subscription in list(session.behind):
+                if session.queued >= room:
+                    return
+                moved = self._pull_one(subscription) or moved
+
+    def _pull_one(self, subscription: Subscription) -> bool:
+        """One message for one reader; whether there was one."""
+        channel = subscription.channel
+        assert channel is not None
+        if subscription.blocked:
+            return False
+        found = channel.log.read(subscription.next)
+        if found is None:
+            self.go_live(subscription)
+            return False
+        offset, publication = found
+        if publication.expires_at is not None and publication.expires_at <= self._outbox.now:
+            channel.log.take(offset)
+            self.bury(channel, publication, 0, "expired")
+            return True
+        ledger = subscription.ledger
+        if ledger is not None and not ledger.has_room(
+            publication.size, self._limits.ack_window_bytes
+        ):
+            return False
+        if channel.keys is not None and offset > subscription.replay_to:
+            subscription.dropped += offset - max(subscription.next, subscription.replay_to + 1)
+        subscription.next = offset + 1
+        self.deliver(subscription, publication, offset, replayed=offset <= subscription.replay_to)
+        self.trim(channel)
+        return True
+
+    def deliver(
+        self,
+        subscription: Subscription,
+        publication: Publication,
+        offset: int,
+        *,
+        attempt: int = 1,
+        replayed: bool = False,
+    ) -> None:
+        """Queue one message for one subscription, with the marks it needs."""
+        session, group = subscription.session, subscription.group
+        assert group is not None
+        extra = self._marks(subscription, attempt, replayed)
+        if subscription.ledger is not None:
+            at = session.listened(self._outbox.now)
+            delivery = Delivery(subscription, publication, offset, attempt, at)
+            subscription.ledger.add(delivery)
+            if delivery.timeout is not None:
+                by = self._outbox.now + self._timers.slack + delivery.timeout
+                self._timers.sooner(session, by)
+        cached = group.cached
+        if not extra and cached is not None and cached.publication is publication:
+            self._outbox.append_shared(session, cached)
+        else:
+            entry = self._outbox.entry(publication, session, group.head(publication, extra))
+            if not extra:
+                group.cached = entry
+            self._outbox.append_shared(session, entry)
+        self._counters.messages_queued += 1
+
+    def _marks(
+        self, subscription: Subscription, attempt: int, replayed: bool
+    ) -> tuple[tuple[str, str], ...]:
+        marks: list[tuple[str, str]] = []
+        if attempt > 1:
+            marks += [("redelivered", "true"), ("delivery-attempt", str(attempt))]
+        if replayed:
+            marks.append(("replayed", "true"))
+        if subscription.unrecovered:
+            subscription.unrecovered = False
+            marks.append(("recovered", "false"))
+        if subscription.dropped:
+            marks.append(("dropped", str(subscription.dropped)))
+            subscription.dropped = 0
+        return tuple(marks)
+
+    # Bounds
+
+    def trim(self, channel: Channel) -> None:
+        """Hold the log within its bounds, and drop what nobody will read."""
+        log, policy, limits = channel.log, channel.policy, self._limits
+        if policy.kind == "stream":
+            while len(log) > policy.history or log.size > limits.durable_bytes:
+                log.trim()
+            self.expire(channel, self._outbox.now)
+        elif policy.kind == "transient":
+            self._trim_transient(channel)
+        if channel.behind:
+            self._tell_lost(channel)
+
+    def expire(self, channel: Channel, now: float) -> None:
+        """Drop what is older than the history; when to look again stands in `deadline`."""
+        log, policy = channel.log, channel.policy
+        if policy.kind != "stream":
+            return
+        oldest = log.oldest()
+        while oldest is not None and oldest.at + policy.history_seconds <= now:
+            log.trim()
+            oldest = log.oldest()
+
+    def expire_at(self, channel: Channel) -> float | None:
+        """When the oldest message is too old."""
+        oldest = channel.log.oldest() if channel.policy.kind == "stream" else None
+        return None if oldest is None else oldest.at + channel.policy.history_seconds
+
+    def _trim_transient(self, channel: Channel) -> None:
+        log, limits = channel.log, self._limits
+        needed = [subscription.next for subscription in channel.behind]
+        needed += [each.next for each in channel.durables.values() if each.subscription is None]
+        log.forget(min(needed, default=log.top + 1))
+        most = limits.durable_messages if channel.durables else limits.pending_messages
+        size = limits.durable_bytes if channel.durables else limits.pending_bytes
+        while len(log) > most or (log.size > size and len(log) > 1):
+            log.trim()
+
+    def shed(self, session: Session) -> bool:
+        """Let a slow consumer lose its oldest messages, where the policy says so; told by `dropped`
+        on the next one. Whether it is within its bound now.
+        """
+        lost = self._outbox.shed(session)
+        for subscription, count in lost.items():
+            channel = subscription.channel
+            assert channel is not None
+            subscription.dropped += count
+            self._counters.messages_dropped += count
+            # The next message says so: it is made for this subscription alone.
+            self.fall_behind(subscription, channel.log.top + 1)
+            self.dropped.append((subscription.destination, count))
+        return session.queued + session.unsent <= self._limits.send_queue
+
+    def _tell_lost(self, channel: Channel) -> None:
+        """Readers whose log was trimmed under them."""
+        lost = channel.log.lost
+        for subscription in channel.behind:
+            if subscription.next > lost or channel.keys is not None:
+                continue
+            missed = lost + 1 - subscription.next
+            subscription.next = lost + 1
+            if channel.policy.overflow == "drop_oldest" or subscription.durable is not None:
+                subscription.dropped += missed
+                self._counters.messages_dropped += missed
+            else:
+                self.lost.append(subscription.session)
