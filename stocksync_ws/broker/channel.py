@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, TypeAlias
 
-from stocksync_ws.broker.log import Log
+from stocksync_ws.broker.log import Log, Tally
 from stocksync_ws.broker.session import Outgoing, Session, Subscription
 from stocksync_ws.config import DestinationPolicy
 from stocksync_ws.stomp.encoder import encode_head
@@ -102,13 +102,19 @@ class Channel:
     )
 
     def __init__(
-        self, address: Address, policy: DestinationPolicy, epoch: str | None, *, queue: bool
+        self,
+        address: Address,
+        policy: DestinationPolicy,
+        epoch: str | None,
+        tally: Tally,
+        *,
+        queue: bool,
     ) -> None:
         self.address = address
         self.policy = policy
         self.epoch = epoch
         """Of its message ids; None where there is no history."""
-        self.log = Log()
+        self.log = Log(tally)
         self.groups: dict[object, Group] = {}
         self.behind: dict[Subscription, None] = {}
         self.keys: dict[str, int] | None = {} if policy.kind == "latest" else None

@@ -13,10 +13,19 @@ from collections.abc import Iterator
 
 from stocksync_ws.broker.publication import Publication
 
-__all__ = ["Log"]
+__all__ = ["Log", "Tally"]
 
 HOLES = 64
 """Holes that are kept before the lists are rewritten, besides as many as there are entries."""
+
+
+class Tally:
+    """Bytes of several logs together."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
 
 
 class Log:
@@ -28,9 +37,10 @@ class Log:
         size: Bytes of the publications in it, and `len()` their number.
     """
 
-    __slots__ = ("_count", "_items", "_offsets", "_start", "lost", "size", "top")
+    __slots__ = ("_count", "_items", "_offsets", "_start", "_tally", "lost", "size", "top")
 
-    def __init__(self) -> None:
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
         self._offsets: list[int] = []
         self._items: list[Publication | None] = []
         self._start = 0
@@ -56,7 +66,7 @@ class Log:
         self._offsets.append(self.top)
         self._items.append(publication)
         self._count += 1
-        self.size += publication.size
+        self._weigh(publication.size)
         return self.top
 
     def read(self, offset: int) -> tuple[int, Publication] | None:
@@ -78,7 +88,7 @@ class Log:
         if item is not None:
             self._items[at] = None
             self._count -= 1
-            self.size -= item.size
+            self._weigh(-item.size)
             self._advance()
             self._tidy()
         return item
@@ -96,7 +106,7 @@ class Log:
             self._offsets.insert(at, offset)
             self._items.insert(at, publication)
         self._count += 1
-        self.size += publication.size
+        self._weigh(publication.size)
 
     def trim(self) -> Publication | None:
         """Drop the oldest entry and remember that it is lost; None when the log is empty."""
@@ -106,7 +116,7 @@ class Log:
             self._start += 1
             if item is not None:
                 self._count -= 1
-                self.size -= item.size
+                self._weigh(-item.size)
                 self.lost = max(self.lost, offset)
                 self._advance()
                 self._tidy()
@@ -121,7 +131,7 @@ class Log:
             self._start += 1
             if item is not None:
                 self._count -= 1
-                self.size -= item.size
+                self._weigh(-item.size)
         self._tidy()
 
     def oldest(self) -> Publication | None:
@@ -133,6 +143,10 @@ class Log:
         """Entries at this offset or behind it."""
         at = self._find(offset)
         return sum(item is not None for item in self._items[at:])
+
+    def _weigh(self, change: int) -> None:
+        self.size += change
+        self._tally.size += change
 
     def _find(self, offset: int) -> int:
         return bisect_left(self._offsets, offset, self._start)

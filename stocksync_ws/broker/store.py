@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from stocksync_ws.broker.channel import Address, Channel
 from stocksync_ws.broker.destinations import Kind, Patterns, Space
+from stocksync_ws.broker.log import Tally
 from stocksync_ws.config import BrokerConfig, DestinationPolicy
 
 __all__ = ["Store"]
@@ -22,13 +23,24 @@ _PLAIN = DestinationPolicy()
 class Store:
     """Channels by address."""
 
-    __slots__ = ("_limits", "_policies", "_space", "_token", "channels", "epochs", "queues")
+    __slots__ = (
+        "_limits",
+        "_policies",
+        "_space",
+        "_token",
+        "channels",
+        "epochs",
+        "queues",
+        "tally",
+    )
 
     def __init__(self, config: BrokerConfig, space: Space, token: Callable[[int], str]) -> None:
         self._limits = config.limits
         self._space = space
         self._token = token
         self._policies = [(Patterns([p]), policy) for p, policy in config.destinations.items()]
+        self.tally = Tally()
+        """Bytes that are stored in all."""
         self.channels: dict[Address, Channel] = {}
         self.queues = 0
         """Queues there are."""
@@ -71,7 +83,7 @@ class Store:
             raise OverflowError("too many queues")
         policy = self.policy(address)
         epoch = None if queue or policy.kind == "transient" else self._token(72)
-        channel = self.channels[address] = Channel(address, policy, epoch, queue=queue)
+        channel = self.channels[address] = Channel(address, policy, epoch, self.tally, queue=queue)
         self.queues += queue
         if epoch is not None:
             self._touch(channel)
@@ -80,38 +92,35 @@ class Store:
 
     def private_queue(self, address: str) -> Channel:
         """The reply queue of one session."""
-        channel = self.channels[address] = Channel(address, _PLAIN, None, queue=True)
+        channel = self.channels[address] = Channel(address, _PLAIN, None, self.tally, queue=True)
         self.queues += 1
         return channel
 
     def drop(self, address: Address) -> None:
         """Forget a private queue with everything in it."""
-        channel = self.channels.pop(address, None)
+        channel = self.channels.get(address)
         if channel is not None:
-            self.queues -= 1
-            channel.deadline = None
+            self._forget(channel)
+
+    def _forget(self, channel: Channel) -> None:
+        del self.channels[channel.address]
+        self.queues -= channel.queue is not None
+        channel.deadline = None
+        channel.log.forget(channel.log.top + 1)
 
     def release(self, channel: Channel) -> None:
         """Forget a destination that nobody needs."""
         if channel.idle and self.channels.get(channel.address) is channel:
-            del self.channels[channel.address]
-            self.queues -= channel.queue is not None
-            channel.deadline = None
-
-    def stored(self) -> int:
-        """Bytes of all logs."""
-        return sum(channel.log.size for channel in self.channels.values())
+            self._forget(channel)
 
     def make_room(self, size: int) -> bool:
         """Whether so many bytes more may be stored; histories give way."""
         most = self._limits.max_stored - size
-        total = self.stored()
-        for channel in list(self.epochs.values()):
-            while total > most and len(channel.log):
-                before = channel.log.size
-                channel.log.trim()
-                total -= before - channel.log.size
-        return total <= most
+        if self.tally.size > most:
+            for channel in list(self.epochs.values()):
+                while self.tally.size > most and channel.log.trim() is not None:
+                    pass
+        return self.tally.size <= most
 
     def _touch(self, channel: Channel) -> None:
         assert isinstance(channel.address, str)
@@ -124,8 +133,7 @@ class Store:
             for address, channel in self.epochs.items():
                 if not channel.groups and not channel.durables:
                     del self.epochs[address]
-                    del self.channels[address]
-                    channel.deadline = None
+                    self._forget(channel)
                     break
             else:
                 return
