@@ -86,6 +86,7 @@ class Channel:
     """One destination."""
 
     __slots__ = (
+        "acking",
         "address",
         "armed",
         "armed_at",
@@ -117,6 +118,8 @@ class Channel:
         self.log = Log(tally)
         self.groups: dict[object, Group] = {}
         self.behind: dict[Subscription, None] = {}
+        self.acking = 0
+        """Subscriptions that acknowledge, whose window may be full."""
         self.keys: dict[str, int] | None = {} if policy.kind == "latest" else None
         """The offset of the newest message of each key."""
         self.queue = QueueState() if queue else None
@@ -137,6 +140,11 @@ class Channel:
     def has_history(self) -> bool:
         """Its messages are kept for those that come later."""
         return self.epoch is not None
+
+    @property
+    def keeps(self) -> bool:
+        """What is published may have to be read from the log."""
+        return bool(self.epoch is not None or self.behind or self.acking or self.durables)
 
     @property
     def idle(self) -> bool:
@@ -165,6 +173,7 @@ class Channel:
             acked = subscription.ledger is not None
             group = self.groups[key] = Group(key, version, subscription.id, acked)
         group.refs += 1
+        self.acking += group.acked
         subscription.group = group
         return group
 
@@ -177,5 +186,6 @@ class Channel:
         group.members.pop(subscription.session, None)
         self.behind.pop(subscription, None)
         group.refs -= 1
+        self.acking -= group.acked
         if not group.refs:
             del self.groups[group.key]

@@ -117,6 +117,10 @@ class Space:
                 return kind, destination[len(prefix) - 1 :]
         return Kind.NOWHERE, destination
 
+    def is_topic(self, destination: str) -> bool:
+        """It fans out."""
+        return self.classify(destination)[0] is Kind.TOPIC
+
     def is_own(self, destination: str) -> bool:
         """A user destination that a client may name: `/user/queue/...` or `/user/topic/...`."""
         prefix = self._user_prefix

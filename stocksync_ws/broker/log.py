@@ -59,6 +59,12 @@ class Log:
             if item is not None:
                 yield self._offsets[at], item
 
+    def skip(self, publication: Publication) -> int:
+        """Count a publication that nobody will read here; its offset."""
+        self.top += 1
+        publication.offset = self.top
+        return self.top
+
     def append(self, publication: Publication) -> int:
         """Keep a publication; its offset."""
         self.top += 1

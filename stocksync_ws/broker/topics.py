@@ -47,6 +47,11 @@ class Topics:
 
     def publish(self, channel: Channel, publication: Publication) -> int:
         """Hand a publication to everybody; the subscriptions it will reach."""
+        if not channel.keeps:
+            channel.log.skip(publication)
+            return sum(
+                self._outbox.publish(publication, group) for group in channel.groups.values()
+            )
         offset = self._keep(channel, publication)
         receivers = len(channel.behind)
         if channel.keys is not None:

@@ -214,8 +214,7 @@ def _all_names(declarations: list[Declaration]) -> tuple[str, ...]:
 def _check_replies(declaration: Declaration, space: Space) -> None:
     """Replies must lead somewhere, and snapshots stand where something is published."""
     mapping = declaration.mapping
-    snapshot = isinstance(mapping, SnapshotMapping)
-    if snapshot and space.classify(mapping.path)[0] is not Kind.TOPIC:
+    if isinstance(mapping, SnapshotMapping) and not space.is_topic(mapping.path):
         raise ConfigurationError(
             f"{declaration.label}: nobody can subscribe there; a snapshot belongs to a"
             f" destination under a broker prefix, such as '/topic/inventory'"
