@@ -1,7 +1,19 @@
 """A plain STOMP broker for development, and for trying clients.
 
 Run it with `python examples/broker.py`, and point any STOMP-over-WebSocket client at
-ws://127.0.0.1:8000/ws with login `guest`, passcode `guest`.
+ws://127.0.0.1:8000/ws with login `guest`, passcode `guest`. Everybody may SEND and SUBSCRIBE to:
+
+- `/topic/...`: every subscriber gets a copy; nothing is kept.
+- `/topic/stream/...`: keeps its last 1,000 messages, at most 1 hour. A SUBSCRIBE with the
+  `last-message-id` of a lost connection gets what was missed.
+- `/topic/latest/...`: keeps the newest message for each value of the header `key`, and begins with
+  them.
+- `/queue/...`: each message goes to one consumer and is kept until one has taken it. What five
+  deliveries did not settle, what a NACK with `requeue:false` refused and what expired is found in
+  `/queue/dead`.
+
+Subscriptions may acknowledge (`ack:client`, `ack:client-individual`) and be durable
+(`durable:true`); a `reply-to` of `/temp-queue/...` becomes a private queue for the answer.
 """
 
 import argparse
@@ -11,7 +23,7 @@ import logging
 import sys
 from dataclasses import dataclass
 
-from stocksync_ws import BadCredentials, ConnectRequest, Limits, StompApp
+from stocksync_ws import BadCredentials, ConnectRequest, DestinationPolicy, Limits, StompApp
 
 log = logging.getLogger("broker")
 MiB = 1024 * 1024
@@ -35,6 +47,11 @@ ws = StompApp(
     authenticator=authenticate,
     client_send=["/topic/**", "/queue/**"],
     client_subscribe=["/topic/**", "/queue/**"],
+    destinations={
+        "/topic/stream/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=3_600),
+        "/topic/latest/**": DestinationPolicy(kind="latest"),
+        "/queue/**": DestinationPolicy(dead_letter="/queue/dead"),
+    },
     heart_beat=(1.0, 1.0),
     grace=2,
     limits=Limits(
@@ -43,6 +60,11 @@ ws = StompApp(
         max_fragments=65_536,
         send_queue=64 * MiB,
         max_total_queued=256 * MiB,
+        ack_window_bytes=64 * MiB,
+        queue_bytes=64 * MiB,
+        pending_bytes=64 * MiB,
+        durable_bytes=64 * MiB,
+        max_stored=256 * MiB,
     ),
 )
 
@@ -54,7 +76,6 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     log.info("STOMP broker: ws://%s:%d/ws, login guest, passcode guest", args.host, args.port)
-    log.info("/queue fans out to all subscribers: competing consumers are not built yet")
     try:
         asyncio.run(ws.serve(args.host, args.port))
     except OSError as error:

@@ -9,6 +9,7 @@ const HISTORY = 48; // points of a sparkline
 const FEED = 100; // entries kept in the feed
 const TOAST_MS = 8_000;
 const URGENT_MS = 8_000; // how long a row stays marked after an urgent change
+const RECOVERED_MS = 10_000; // how long the status says that nothing was missed
 const SVG = "http://www.w3.org/2000/svg";
 
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
@@ -48,8 +49,11 @@ function compareTimes(one, other) {
 
 // ---- products -----------------------------------------------------------------------------------
 
-const products = new Map(); // product_id -> {id, name, quantity, updatedAt, visit, history, view}
-let visit = 0; // counts connections: what an earlier one told is replaced, not merged
+/** product_id -> {id, name, quantity, updatedAt, visit, history, row, missed}; `missed` is what
+    a replay has changed so far, shown as one change at its end. */
+const products = new Map();
+let visit = 0; // counts loads: what was told before the last gap is replaced, not merged
+let complete = false; // the stock was loaded, and no change has been missed since
 
 /** A product's row. */
 class Row {
@@ -179,11 +183,11 @@ function moveFocus(event, buttons) {
 }
 
 /** Takes a product's state into the table; returns the change of the quantity, null if unknown. */
-function take({ product_id: id, name, quantity, updated_at: updatedAt }) {
+function take({ product_id: id, name, quantity, updated_at: updatedAt }, replayed = false) {
   let product = products.get(id);
   const delta = product ? quantity - product.quantity : null;
   if (!product) {
-    product = { id, name: id, history: [] };
+    product = { id, name: id, history: [], missed: 0 };
     product.row = new Row(product);
     products.set(id, product);
     find("rows").append(product.row.element);
@@ -191,28 +195,30 @@ function take({ product_id: id, name, quantity, updated_at: updatedAt }) {
   if (name) product.name = name;
   Object.assign(product, { quantity, updatedAt, visit });
   if (delta !== 0) product.history = [...product.history, quantity].slice(-HISTORY);
-  product.row.show(product, delta);
+  product.missed = replayed ? product.missed + delta : 0;
+  product.row.show(product, replayed ? 0 : delta);
   summarise();
   return delta;
 }
 
-/** Whether this connection has already told something newer about a product. */
+/** Whether something newer has already been told about a product since the last gap. */
 function isOutdated({ product_id: id, updated_at: updatedAt }) {
   const known = products.get(id);
   return known?.visit === visit && compareTimes(updatedAt, known.updatedAt) < 0;
 }
 
-function onChange(change) {
+function onChange(change, { replayed }) {
   if (isOutdated(change)) return;
-  const delta = take(change);
+  const delta = take(change, replayed);
   const product = products.get(change.product_id);
   const parts = [make("span", "", {}, `now ${change.quantity}`)];
   if (delta) parts.unshift(make("span", delta > 0 ? "up" : "down", {}, signed(delta)));
   if (change.urgent) parts.push(make("span", "tag tag-urgent", {}, "Urgent"));
+  if (replayed) parts.push(make("span", "tag tag-missed", {}, "While away"));
   tell(change.urgent ? "urgent" : "change", product.name, parts, change.updated_at);
 }
 
-/** The stock as a whole, which follows every connect. Changes that overtook it stay. */
+/** The stock as a whole, which is loaded after every gap. Changes that overtook it stay. */
 function onStock(list) {
   for (const item of list) {
     const known = products.get(item.product_id);
@@ -328,6 +334,7 @@ let focusLost = null; // the button that had the focus when the connection went
 
 function onState({ detail }) {
   clearInterval(countdown);
+  find("recovered").hidden = true;
   const online = detail.state === "online";
   if (!online && document.activeElement?.matches(".step")) focusLost = document.activeElement;
   for (const button of document.querySelectorAll(".step")) button.disabled = !online;
@@ -338,7 +345,7 @@ function onState({ detail }) {
     showState("online", "Online");
     if (document.activeElement === document.body) focusLost?.focus();
     focusLost = null;
-    load(detail.again);
+    catchUp(detail.again);
   } else if (detail.state === "connecting") {
     showState("connecting", everConnected ? "Reconnecting…" : "Connecting…");
   } else {
@@ -354,24 +361,47 @@ function onState({ detail }) {
   }
 }
 
-/** Fetches the whole stock once the topics are subscribed, so that no change falls between. */
-async function load(again) {
-  visit += 1;
-  const mine = visit;
+/**
+ * Follows every connect. What was missed has been replayed when the topics are ready; where that
+ * cannot be, the whole stock is loaded, after they are subscribed so that no change falls between.
+ */
+async function catchUp(again) {
   try {
-    await Promise.all(subscriptions.map(({ ready }) => ready));
+    const [changes] = await Promise.all(subscriptions.map(({ ready }) => ready));
+    if (changes.recovered && complete) {
+      showRecovery(changes.replayed);
+      return;
+    }
+    complete = false;
+    visit += 1;
+    const mine = visit;
     const { body } = await client.request("/app/inventory");
     if (mine !== visit) return;
     onStock(JSON.parse(body));
+    complete = true;
     if (again) tell("back", "Reconnected; stock reloaded");
   } catch (error) {
-    if (mine === visit && client.state === "online") {
-      tell("error", "The stock could not be loaded", [error.message]);
-    }
+    if (!error.lost) tell("error", "The stock could not be loaded", [error.message]);
   }
 }
 
-const json = (listener) => ({ body }) => listener(JSON.parse(body));
+let recoveredTimer = null;
+
+/** On top of the changes that were missed stands how many they are, and that there are no more. */
+function showRecovery(count) {
+  const changes = count === 1 ? "1 change recovered" : `${count} changes recovered`;
+  tell("recovered", "Reconnected", [count ? `${changes}, nothing missed` : "Nothing missed"]);
+  for (const product of products.values()) {
+    if (product.missed) product.row.flash(product.missed);
+    product.missed = 0;
+  }
+  find("recovered-text").textContent = count ? `${count} recovered` : "Nothing missed";
+  find("recovered").hidden = false;
+  clearTimeout(recoveredTimer);
+  recoveredTimer = setTimeout(() => (find("recovered").hidden = true), RECOVERED_MS);
+}
+
+const json = (listener) => ({ body, headers }) => listener(JSON.parse(body), headers);
 
 const subscriptions = [
   client.subscribe("/topic/inventory", json(onChange)),

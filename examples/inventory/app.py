@@ -13,6 +13,7 @@ from pathlib import Path
 
 from stocksync_ws import (
     ConversionError,
+    DestinationPolicy,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
@@ -23,7 +24,14 @@ from stocksync_ws import (
 
 log = logging.getLogger("inventory")
 here = Path(__file__).parent
-ws = StompApp("/inventory-ws", allowed_origins=["*"])
+ws = StompApp(
+    "/inventory-ws",
+    allowed_origins=["*"],
+    # A page whose connection was cut for less than ten minutes misses nothing.
+    destinations={
+        "/topic/inventory/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=600)
+    },
+)
 
 
 def now() -> datetime:

@@ -7,8 +7,9 @@
  *     client.subscribe("/topic/inventory", (message) => console.log(message.body));
  *     client.connect();
  *
- * It comes back by itself after a lost connection and subscribes again to everything. Bodies are
- * text.
+ * It comes back by itself after a lost connection and subscribes again to everything. Where the
+ * server keeps a history, it says which message it saw last, and receives what it missed. Bodies
+ * are text.
  */
 
 const encoder = new TextEncoder();
@@ -151,6 +152,7 @@ export class StompClient extends EventTarget {
   #subscriptions = new Map(); // id -> subscription, outlives connections
   #answers = new Map(); // id -> {resolve, reject}, one connection only
   #receipts = new Map(); // id -> {resolve, reject}, one connection only
+  #replays = new Map(); // subscription's id -> {resolve, reject, left, outcome}, likewise
   #timers = new Set();
   #beats = null;
   #retry = null;
@@ -187,21 +189,23 @@ export class StompClient extends EventTarget {
   /**
    * Calls `onMessage({headers, body})` for every MESSAGE, on this connection and later ones.
    *
-   * The subscription's `ready` is a promise of the receipt on the current connection, null before
-   * the first.
+   * The subscription's `ready` is a promise for the current connection, null before the first. It
+   * resolves with `{recovered, replayed}` when the server has confirmed the subscription and
+   * `onMessage` has been called for all that was missed: `recovered` is true if nothing is missing
+   * since the last connection, `replayed` the number of messages that were missed.
    */
   subscribe(destination, onMessage, headers = {}) {
     const id = `sub-${++this.#lastId}`;
-    const subscription = { id, destination, onMessage, headers, ready: null };
+    const subscription = { id, destination, onMessage, headers, ready: null, seen: null };
     this.#subscriptions.set(id, subscription);
     if (this.state === "online") this.#announce(subscription);
     return subscription;
   }
 
   unsubscribe({ id }) {
-    if (this.#subscriptions.delete(id) && this.state === "online") {
-      this.#transmit("UNSUBSCRIBE", { id });
-    }
+    if (!this.#subscriptions.delete(id) || this.state !== "online") return;
+    this.#replays.get(id).reject(new StompError("Unsubscribed"));
+    this.#transmit("UNSUBSCRIBE", { id });
   }
 
   /** Subscribes, resolves with the first message, and unsubscribes. */
@@ -277,11 +281,13 @@ export class StompClient extends EventTarget {
         this.#transmit("UNSUBSCRIBE", { id });
       }
       this.#refuse(headers, new StompError("Refused by the server", { body }));
+      const subscription = this.#subscriptions.get(id);
       try {
-        this.#subscriptions.get(id)?.onMessage({ headers, body });
+        subscription?.onMessage({ headers, body });
       } catch (error) {
         reportError(error); // the listener's fault, not the connection's
       }
+      if (subscription) this.#saw(subscription, headers);
     } else if (command === "RECEIPT") {
       this.#receipts.get(headers["receipt-id"])?.resolve(headers);
       this.#receipts.delete(headers["receipt-id"]);
@@ -314,8 +320,35 @@ export class StompClient extends EventTarget {
   }
 
   #announce(subscription) {
-    const { id, destination, headers } = subscription;
-    subscription.ready = this.#confirmed("SUBSCRIBE", { ...headers, id, destination, ack: "auto" });
+    const { id, destination, headers, seen } = subscription;
+    const receipt = `receipt-${++this.#lastId}`;
+    subscription.ready = this.#promise(this.#replays, id);
+    const { reject } = this.#replays.get(id);
+    // Not a promise: what is replayed may follow in the same WebSocket message.
+    const resolve = (answer) => this.#subscribed(subscription, answer);
+    this.#receipts.set(receipt, { resolve, reject });
+    const position = { "last-message-id": seen ?? undefined };
+    this.#transmit("SUBSCRIBE", { ...headers, ...position, id, destination, ack: "auto", receipt });
+  }
+
+  /** The receipt says where the subscription begins, and how much of the past follows. */
+  #subscribed(subscription, receipt) {
+    const recovered = receipt.recovered === "true";
+    const replayed = recovered ? Number(receipt.replayed) : 0;
+    const replay = this.#replays.get(subscription.id);
+    Object.assign(replay, { left: replayed, outcome: { recovered, replayed } });
+    if (replayed) return; // if this connection ends amid the replay, the next one goes on there
+    subscription.seen = receipt["last-message-id"] ?? null;
+    replay.resolve(replay.outcome);
+  }
+
+  #saw(subscription, headers) {
+    // Without a history, and on a snapshot, the id is not a place to come back to.
+    if (subscription.seen !== null && !headers.snapshot) subscription.seen = headers["message-id"];
+    const replay = this.#replays.get(subscription.id);
+    if (!replay.left) return;
+    replay.left = headers.replayed ? replay.left - 1 : 0; // live: the rest had expired
+    if (!replay.left) replay.resolve(replay.outcome);
   }
 
   #confirmed(command, headers = {}, body = "") {
@@ -397,9 +430,9 @@ export class StompClient extends EventTarget {
       this.#retry = setTimeout(() => this.#open(), retryIn);
     }
 
-    const pending = [...this.#receipts.values(), ...this.#answers.values()];
-    this.#receipts.clear();
-    this.#answers.clear();
+    const maps = [this.#receipts, this.#answers, this.#replays];
+    const pending = maps.flatMap((map) => [...map.values()]);
+    for (const map of maps) map.clear();
     for (const { reject } of pending) reject(new StompError("Connection lost", { code, lost: true }));
     this.#setState("offline", { retryIn, code, reason });
   }

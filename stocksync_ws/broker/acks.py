@@ -9,14 +9,15 @@ the last a message is a dead letter.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 
 from stocksync_ws.broker.channel import Channel
+from stocksync_ws.broker.durables import Durable, Durables
 from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.queues import Queues
-from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.session import Session, Subscription
 from stocksync_ws.broker.topics import Topics
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
@@ -36,11 +37,30 @@ class Settlement:
         self.deliveries = deliveries
         self.frame = frame
 
+    def hold(self) -> None:
+        """It waits for COMMIT: its deliveries keep their places in the window."""
+        for delivery in self.deliveries:
+            self.ledger.hold(delivery)
+
+    def unhold(self) -> None:
+        """COMMIT or ABORT has come."""
+        for delivery in self.deliveries:
+            self.ledger.unhold(delivery)
+
 
 class Acks:
     """All ledgers of the broker."""
 
-    __slots__ = ("_counters", "_outbox", "_queues", "_timers", "_topics", "bury")
+    __slots__ = (
+        "_counters",
+        "_durables",
+        "_outbox",
+        "_queues",
+        "_returns",
+        "_timers",
+        "_topics",
+        "bury",
+    )
 
     def __init__(
         self,
@@ -48,9 +68,12 @@ class Acks:
         outbox: Outbox,
         topics: Topics,
         queues: Queues,
+        durables: Durables,
         timers: Timers,
     ) -> None:
         self._timers = timers
+        self._durables = durables
+        self._returns = 0
         self._counters = counters
         self._outbox = outbox
         self._topics = topics
@@ -128,19 +151,26 @@ class Acks:
                 self._reject(delivery)
             else:
                 self._give_back(session, settlement.ledger, delivery)
+        self._queues.dispatch_returned()
         self._opened(session)
 
     def restore(self, session: Session, settlement: Settlement, now: float) -> None:
         """The transaction was aborted: what it settled is unsettled again, its clock afresh."""
         for delivery in settlement.deliveries:
             delivery.at = session.listened(now)
-            settlement.ledger.add(delivery)
+            if delivery.timeout is not None:
+                self._timers.sooner(session, now + delivery.timeout + self._timers.slack)
+        settlement.ledger.restore(settlement.deliveries)
+        self._look_again(session)
 
     def _opened(self, session: Session) -> None:
         """A window has room again: readers and queues go on."""
+        self._look_again(session)
+        self._queues.dispatch_to(session)
+
+    def _look_again(self, session: Session) -> None:
         if session.behind is not None:
             self._outbox.mark(session)
-        self._queues.dispatch_to(session)
 
     # What becomes of a delivery
 
@@ -168,17 +198,22 @@ class Acks:
                 channel, delivery.offset, publication, delivery.attempt, lost=False
             )
             return
-        if subscription.group is None:
+        if subscription.group is None and _name(delivery) is None:
             self._counters.messages_unsettled += 1
             return
         if delivery.attempt >= channel.policy.max_deliveries:
             self.bury(channel, publication, delivery.attempt, "attempts")
             return
+        if subscription.group is None:
+            self._counters.messages_unsettled += self._return_to_name(delivery)
+            return
         pause = 0.0 if delivery.attempt < 2 else 2.0 ** (delivery.attempt - 2)
         if session.retries is None:
             session.retries = []
-        ledger.returning += 1
-        heappush(session.retries, (self._outbox.now + pause, publication.number, delivery))
+        ledger.hold(delivery)
+        self._returns += 1
+        due = self._outbox.now + pause
+        heappush(session.retries, (due, publication.number, self._returns, delivery))
         if pause:
             self._timers.sooner(session, self._outbox.now + pause + self._timers.slack)
         else:
@@ -190,13 +225,14 @@ class Acks:
         """Deliver again what is due."""
         retries, now = session.retries, self._outbox.now
         while retries and retries[0][0] <= now:
-            _, _, delivery = heappop(retries)
+            _, _, _, delivery = heappop(retries)
             subscription = delivery.subscription
             ledger = subscription.ledger
             assert ledger is not None
-            ledger.returning -= 1
+            ledger.unhold(delivery)
             if subscription.group is None:
-                self._counters.messages_unsettled += 1
+                self._counters.messages_unsettled += self._return_to_name(delivery)
+                self._look_again(session)
                 continue
             self._topics.deliver(
                 subscription, delivery.publication, delivery.offset, attempt=delivery.attempt + 1
@@ -215,6 +251,7 @@ class Acks:
                 ledger.remove(delivery.publication.number)
                 self._counters.ack_timeouts += 1
                 self._give_back(session, ledger, delivery)
+        self._queues.dispatch_returned()
         self._opened(session)
 
     def expire_at(self, session: Session) -> float | None:
@@ -239,9 +276,10 @@ class Acks:
         for ledger in (session.ledgers or {}).values():
             for delivery in ledger.clear():
                 unsettled += self._lost(delivery)
-        for _, _, delivery in session.retries or ():
+        for _, _, _, delivery in session.retries or ():
             unsettled += self._lost(delivery)
         session.ledgers = session.retries = None
+        self._queues.dispatch_returned()
         self._counters.messages_unsettled += unsettled
         return unsettled
 
@@ -254,10 +292,58 @@ class Acks:
                 channel, delivery.offset, delivery.publication, delivery.attempt, lost=True
             )
             return 0
-        if subscription.durable is not None:
-            subscription.durable.returned.append(delivery)
+        if _name(delivery) is None:
+            return 1
+        if delivery.attempt >= channel.policy.max_deliveries:
+            self.bury(channel, delivery.publication, delivery.attempt, "attempts")
             return 0
-        return 1
+        return self._return_to_name(delivery)
+
+    def _return_to_name(self, delivery: Delivery) -> int:
+        """What a durable name had out comes back to it; 1 when there is no such name any more."""
+        durable = _name(delivery)
+        if durable is None:
+            return 1
+        holder = durable.subscription
+        if holder is None:
+            durable.returned.append(delivery)
+        else:
+            self.give_again(holder, [delivery])
+        return 0
+
+    def give_again(self, subscription: Subscription, returned: list[Delivery]) -> None:
+        """Who holds a durable name now gets what came back to it."""
+        for each in sorted(returned, key=_by_number):
+            attempt = each.attempt + 1
+            self._topics.deliver(subscription, each.publication, each.offset, attempt=attempt)
+
+    def take_back(self, subscription: Subscription) -> list[Delivery]:
+        """Another session takes a durable name over: what its first holder has not settled."""
+        session = subscription.session
+        ledger = subscription.ledger
+        if ledger is None:
+            return []
+        taken = [each for each in ledger if each.subscription is subscription]
+        for delivery in taken:
+            ledger.remove(delivery.publication.number)
+        for item in list(session.retries or ()):
+            if item[3].subscription is subscription and session.retries is not None:
+                session.retries.remove(item)
+                ledger.unhold(item[3])
+                taken.append(item[3])
+        heapify(session.retries or [])
+        session.retries = session.retries or None
+        return taken
+
+
+def _name(delivery: Delivery) -> Durable | None:
+    """The durable name it was delivered for, if that is still there."""
+    durable = delivery.subscription.durable
+    return None if durable is None or durable.gone else durable
+
+
+def _by_number(delivery: Delivery) -> int:
+    return delivery.publication.number
 
 
 def _is_number(text: str) -> bool:

@@ -203,7 +203,7 @@ class Broker:
 
     def writable(self, session: Session, unsent: int, now: float) -> None:
         """A flush was tried, or the transport took bytes; `unsent` bytes are left in it."""
-        session.last_write = own = self._own(now)
+        own = self._own(now)
         session.unsent = unsent
         if unsent or session.queued:
             self._overdue.judge(session, own)
@@ -236,13 +236,13 @@ class Broker:
         if channel.queue is not None:
             self._queues.wake(channel)
             return
-        self._topics.expire(channel, now)
-        self._topics.trim(channel)
         self._durables.expire(channel)
+        self._topics.trim(channel)
         times = [self._topics.expire_at(channel), self._durables.expire_at(channel)]
         due = [at for at in times if at is not None]
         channel.deadline = min(due) + self._timers.slack if due else None
         self._timers.arm(channel)
+        self.store.release(channel)
         self._publisher.close_overfull(now)
 
     def publish(self, draft: Draft, now: float) -> Published:
@@ -298,9 +298,16 @@ class Broker:
         """Mailboxes to flush, first come first served; a flushed one's `dirty` is the driver's."""
         return self.outbox.take_dirty()
 
-    def take_output(self, session: Session, room: int) -> list[Outgoing]:
-        """At most `room` bytes for the transport, but at least one entry when there is one."""
+    def take_output(self, session: Session, room: int, now: float | None = None) -> list[Outgoing]:
+        """At most `room` bytes for the transport, but at least one entry when there is one.
+
+        Args:
+            now: The time, where the transport comes by itself and not behind an input.
+        """
+        if now is not None:
+            self._own(now)
         taken = self.outbox.take(session, room)
+        self._queues.handed_over(taken)
         if session.behind is None or session.state is not State.CONNECTED:
             return taken
         size = sum(entry.size for entry in taken)

@@ -120,7 +120,10 @@ class Commands:
         if version is Version.V10:
             frame.headers = trim_for_1_0(frame.headers)
         else:
-            beats = parse_heart_beat(frame.headers.get("heart-beat"))
+            try:
+                beats = parse_heart_beat(frame.headers.get("heart-beat"))
+            except RemoteProtocolError as problem:
+                raise RemoteProtocolError(problem.code, frame.command, frame.headers) from None
         pipeline = self._dispatch.connect(session, frame)
         if pipeline is None:
             self._connected(session, version, beats, None, now)

@@ -9,7 +9,6 @@ name over: there are never two live owners.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from heapq import heappush
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.channel import Channel
@@ -20,7 +19,6 @@ from stocksync_ws.timers import Timers
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.outbox import Outbox
-    from stocksync_ws.broker.store import Store
 
 __all__ = ["Durable", "Durables", "wants_durable"]
 
@@ -33,7 +31,16 @@ def wants_durable(headers: Mapping[str, str]) -> bool:
 class Durable:
     """One name of one user on one destination."""
 
-    __slots__ = ("channel", "dropped", "expires_at", "key", "next", "returned", "subscription")
+    __slots__ = (
+        "channel",
+        "dropped",
+        "expires_at",
+        "gone",
+        "key",
+        "next",
+        "returned",
+        "subscription",
+    )
 
     def __init__(self, channel: Channel, key: tuple[str, str], next_offset: int) -> None:
         self.channel = channel
@@ -47,17 +54,18 @@ class Durable:
         """Away: what was delivered and not settled."""
         self.dropped = 0
         self.expires_at: float | None = None
+        self.gone = False
+        """It was deleted."""
 
 
 class Durables:
     """All durable names."""
 
-    __slots__ = ("_limits", "_names", "_outbox", "_store", "_timers")
+    __slots__ = ("_limits", "_names", "_outbox", "_timers")
 
-    def __init__(self, limits: Limits, outbox: Outbox, store: Store, timers: Timers) -> None:
+    def __init__(self, limits: Limits, outbox: Outbox, timers: Timers) -> None:
         self._limits = limits
         self._outbox = outbox
-        self._store = store
         self._timers = timers
         self._names: dict[tuple[str, str], Durable] = {}
 
@@ -81,21 +89,17 @@ class Durables:
         self._names[key] = channel.durables[key] = durable
         return durable
 
-    def resume(self, durable: Durable, subscription: Subscription) -> None:
-        """Hand a returning subscription what was out: first what came back, then what it missed."""
-        session, ledger = subscription.session, subscription.ledger
+    def resume(self, durable: Durable, subscription: Subscription) -> tuple[int, list[Delivery]]:
+        """A subscription takes the name: where it goes on, and what came back meanwhile. What was
+        trimmed while it was away is told by its next message.
+        """
         returned, durable.returned = durable.returned, []
         subscription.dropped, durable.dropped = durable.dropped, 0
-        if ledger is None:
-            return
-        if session.retries is None:
-            session.retries = []
-        for delivery in returned:
-            again = Delivery(
-                subscription, delivery.publication, delivery.offset, delivery.attempt, 0.0
-            )
-            ledger.returning += 1
-            heappush(session.retries, (self._outbox.now, delivery.publication.number, again))
+        lost = durable.channel.log.lost
+        if durable.next <= lost:
+            subscription.dropped += lost + 1 - durable.next
+            durable.next = lost + 1
+        return durable.next, returned
 
     def away(self, subscription: Subscription, next_offset: int) -> None:
         """Its session ended, or it unsubscribed without deleting the name."""
@@ -109,12 +113,12 @@ class Durables:
         self._timers.sooner(durable.channel, durable.expires_at + self._timers.slack)
 
     def delete(self, durable: Durable) -> None:
-        """The name is gone."""
+        """The name is gone; what the log kept for it can be trimmed."""
+        durable.gone = True
         del self._names[durable.key]
         del durable.channel.durables[durable.key]
         if durable.subscription is not None:
             durable.subscription.durable = None
-        self._store.release(durable.channel)
 
     def expire(self, channel: Channel) -> None:
         """Delete the names that were away for too long."""

@@ -30,7 +30,7 @@ class AckMode(StrEnum):
 class Delivery:
     """One message on its way to one subscription, until it is settled."""
 
-    __slots__ = ("at", "attempt", "offset", "publication", "subscription")
+    __slots__ = ("at", "attempt", "offset", "place", "publication", "subscription")
 
     def __init__(
         self,
@@ -49,6 +49,8 @@ class Delivery:
         """1 for the first delivery."""
         self.at = at
         """When it was delivered, in the session's own listening time."""
+        self.place = 0
+        """Its place in the order of delivery of its ledger."""
 
     @property
     def timeout(self) -> float | None:
@@ -63,6 +65,8 @@ class Ledger:
     __slots__ = (
         "_by_message_id",
         "_issued",
+        "_mixed",
+        "_places",
         "_unsettled",
         "highest",
         "mode",
@@ -76,6 +80,12 @@ class Ledger:
         self.window = window
         """Messages it may hold."""
         self._unsettled: dict[int, Delivery] = {}
+        """In the order of delivery."""
+        self._places = 0
+        self._mixed = False
+        """The first is not the one that is due first: some had their clock set afresh, or their
+        destinations differ.
+        """
         self._by_message_id: dict[str, int] | None = {} if by_message_id else None
         """STOMP 1.0 and 1.1 acknowledge by message-id."""
         self._issued: dict[str, int] = {}
@@ -83,10 +93,10 @@ class Ledger:
         self.highest = 0
         """The highest publication number ever delivered: what is above was never issued."""
         self.size = 0
-        """Bytes unsettled."""
+        """Bytes unsettled, with those held."""
         self.returning = 0
-        """Deliveries that came back and wait to go out again; they keep their place in the
-        window.
+        """Deliveries that came back and wait to go out again, or are settled in an open
+        transaction; they keep their place in the window.
         """
 
     def __len__(self) -> int:
@@ -101,16 +111,46 @@ class Ledger:
         return not held or (held < self.window and self.size + size <= max_bytes)
 
     def add(self, delivery: Delivery) -> None:
-        """A message was queued for the client."""
+        """A message was queued for the client; an earlier delivery of it is replaced."""
+        self.remove(delivery.publication.number)
+        self._places += 1
+        delivery.place = self._places
+        self._put(delivery)
+
+    def _put(self, delivery: Delivery) -> None:
         publication = delivery.publication
         self._unsettled[publication.number] = delivery
         self.size += publication.size
+        if self._by_message_id is not None:
+            self._by_message_id[publication.message_id] = publication.number
         if publication.number > self.highest:
             self.highest = publication.number
         if self._by_message_id is not None:
-            self._by_message_id[publication.message_id] = publication.number
             epoch, _, offset = publication.message_id.rpartition("-")
             self._issued[epoch] = max(self._issued.get(epoch, 0), int(offset))
+
+    def hold(self, delivery: Delivery) -> None:
+        """It was taken out, and keeps its place in the window."""
+        self.returning += 1
+        self.size += delivery.publication.size
+
+    def unhold(self, delivery: Delivery) -> None:
+        """Its place in the window is free."""
+        self.returning -= 1
+        self.size -= delivery.publication.size
+
+    def restore(self, deliveries: list[Delivery]) -> None:
+        """What was taken out is unsettled again, at its old place in the order of delivery."""
+        for delivery in deliveries:
+            if delivery.publication.number not in self._unsettled:
+                self._put(delivery)
+        self._unsettled = dict(sorted(self._unsettled.items(), key=lambda item: item[1].place))
+        self._mixed = True
+
+    def reopen(self, mode: AckMode, window: int) -> None:
+        """A new subscription has this id; what the last one left stays."""
+        self.mode, self.window = mode, window
+        self._mixed = bool(self._unsettled)
 
     def was_issued(self, message_id: str) -> bool:
         """Whether a message of this id can have been delivered here."""
@@ -127,7 +167,10 @@ class Ledger:
         return self._unsettled.get(number)
 
     def oldest(self) -> Delivery | None:
-        """The one that has been out longest."""
+        """The one that is due first."""
+        if self._mixed:
+            self._mixed = bool(self._unsettled)
+            return min(self._unsettled.values(), key=_due_at, default=None)
         return next(iter(self._unsettled.values()), None)
 
     def remove(self, number: int) -> Delivery | None:
@@ -153,3 +196,8 @@ class Ledger:
     def clear(self) -> list[Delivery]:
         """Take out everything."""
         return [found for each in list(self._unsettled) if (found := self.remove(each)) is not None]
+
+
+def _due_at(delivery: Delivery) -> float:
+    timeout = delivery.timeout
+    return float("inf") if timeout is None else delivery.at + timeout

@@ -313,7 +313,7 @@ class Life:
     def _leave(self, session: Session, now: float) -> None:
         """Nothing reaches it any more, nothing it had sent is still to be decoded."""
         for subscription in session.subscriptions.values():
-            self.end_subscription(subscription)
+            self.end_subscription(subscription, with_session=True)
         session.subscriptions.clear()
         self._transactions.end(session, now)
         session.unacknowledged = self._acks.end(session)
@@ -325,7 +325,7 @@ class Life:
         if session.task is not None:
             self._tasks.end_by(session.task, now + GIVE_UP)
 
-    def end_subscription(self, subscription: Subscription) -> None:
+    def end_subscription(self, subscription: Subscription, *, with_session: bool = False) -> None:
         """A subscription ends; a durable name of it stays."""
         channel, session = subscription.channel, subscription.session
         if channel is None or subscription.group is None:
@@ -334,7 +334,8 @@ class Life:
             self._queues.leave(subscription)
         else:
             if subscription.durable is not None:
-                self._durables.away(subscription, self._first_unsent(subscription))
+                first = self._first_unsent(subscription, with_session)
+                self._durables.away(subscription, first)
             channel.leave(subscription)
             if session.behind is not None:
                 session.behind.pop(subscription, None)
@@ -342,24 +343,30 @@ class Life:
             self._topics.trim(channel)
         self._store.release(channel)
 
-    def _first_unsent(self, subscription: Subscription) -> int:
-        """Where a durable name goes on: behind what was handed to the transport."""
+    def _first_unsent(self, subscription: Subscription, with_session: bool) -> int:
+        """Where a durable name goes on: behind what was handed to the transport, or will be."""
         channel, session = subscription.channel, subscription.session
         assert channel is not None
         behind = subscription in channel.behind
         first = subscription.next if behind else channel.log.top + 1
-        if subscription.ledger is not None or (session.state is State.CONNECTED and session.lane):
+        if subscription.ledger is not None or not with_session:
             return first
+        log = channel.log
         waiting = [
-            entry.publication.offset
+            entry.publication
             for entry in session.mailbox
             if entry.publication is not None
             and entry.publication.destination == subscription.destination
+            and entry.group in (None, subscription.group)
         ]
-        return min([first, *waiting])
+        for publication in waiting:
+            found = log.read(publication.offset)
+            if publication.offset > log.lost and (found is None or found[1] is not publication):
+                log.put_back(publication.offset, publication)
+        return min([first, *(publication.offset for publication in waiting)])
 
     def _drop_private_queues(self, session: Session) -> None:
-        for address in session.reply_queues or {}:
+        for address in (session.reply_queues or {}).values():
             self._store.drop(address)
         session.reply_queues = None
 

@@ -162,8 +162,10 @@ class Outbox:
             taken.append(entry)
             size += entry.size
             self.release(entry)
-        session.queued -= size
-        session.handed += size
+        if taken:
+            session.last_write = self.now
+            session.queued -= size
+            session.handed += size
         return taken
 
     def release(self, entry: Outgoing) -> None:

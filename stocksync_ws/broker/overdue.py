@@ -106,6 +106,9 @@ class Overdue:
     def _ping(self, session: Session, now: float) -> None:
         session.pinged_at = now
         self._outbox.control(session, [session.wire.ping()], now)
+        # No STOMP client sees a PING, so it is no heart-beat.
+        if session.write_every:
+            self._outbox.beat(session)
 
     def _beat(self, session: Session, now: float) -> None:
         session.last_write = now

@@ -57,6 +57,11 @@ class Publisher:
         self._life = life
         self._number = 0
 
+    @property
+    def now(self) -> float:
+        """The broker's own time in this step."""
+        return self._outbox.now
+
     def publish(self, draft: Draft, now: float) -> Published:
         """Publish from the server's side; what a full queue does not take is told and counted."""
         try:
@@ -67,13 +72,16 @@ class Publisher:
             self._life.tell(event, now)
             return Published("", 0)
 
-    def publish_for_client(self, draft: Draft, now: float) -> Published:
+    def publish_for_client(self, draft: Draft, now: float, *, reserved: bool = False) -> Published:
         """Accept a message and queue it for its receivers.
+
+        Args:
+            reserved: `has_room` was asked in this step; it is taken.
 
         Raises:
             QueueFull: It was not taken.
         """
-        return self.publish_local(draft, self.admit(draft, now), now)
+        return self.publish_local(draft, self.admit(draft, now), now, reserved=reserved)
 
     def admit(self, draft: Draft, now: float) -> Publication:
         """Give a message its number and its id, which no other will ever have."""
@@ -83,7 +91,9 @@ class Publisher:
         publication.expires_at = self._expiry(publication, now)
         return publication
 
-    def publish_local(self, draft: Draft, publication: Publication, now: float) -> Published:
+    def publish_local(
+        self, draft: Draft, publication: Publication, now: float, *, reserved: bool = False
+    ) -> Published:
         """The atomic step: every subscription that is active now has it queued."""
         self._counters.messages_published += 1
         if draft.session is not None:
@@ -92,13 +102,13 @@ class Publisher:
             address: Address = draft.destination
             if draft.user is not None:
                 address = (draft.user, draft.destination)
-            receivers = self._to_channel(address, publication)
+            receivers = self._to_channel(address, publication, reserved)
         if not receivers:
             self._counters.messages_unrouted += 1
         self.close_overfull(now)
         return Published(publication.message_id, receivers)
 
-    def _to_channel(self, address: Address, publication: Publication) -> int:
+    def _to_channel(self, address: Address, publication: Publication, reserved: bool) -> int:
         channel = self._store.find(address)
         if channel is None:
             if not self._store.keeps(address):
@@ -108,7 +118,7 @@ class Publisher:
             except OverflowError:
                 raise QueueFull from None
         if channel.queue is not None:
-            return self._queues.publish(channel, publication)
+            return self._queues.publish(channel, publication, reserved=reserved)
         if channel.has_history:
             self._store.make_room(publication.size)
         return self._topics.publish(channel, publication)

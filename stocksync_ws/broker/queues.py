@@ -29,7 +29,7 @@ class QueueFull(Exception):
 class Queues:
     """Everything about destinations with competing consumers."""
 
-    __slots__ = ("_limits", "_outbox", "_store", "_timers", "_topics", "bury")
+    __slots__ = ("_limits", "_outbox", "_returned", "_store", "_timers", "_topics", "bury")
 
     def __init__(
         self, limits: Limits, outbox: Outbox, store: Store, topics: Topics, timers: Timers
@@ -39,17 +39,23 @@ class Queues:
         self._store = store
         self._topics = topics
         self._timers = timers
+        self._returned: dict[Channel, None] = {}
+        """Queues that got something back in this step."""
         self.bury: Callable[[Channel, Publication, int, str], None]
         """Makes a dead letter: (destination, publication, deliveries, reason); set once."""
 
-    def publish(self, channel: Channel, publication: Publication) -> int:
+    def publish(self, channel: Channel, publication: Publication, *, reserved: bool = False) -> int:
         """Keep a message and hand it out; how many consumers there are.
+
+        Args:
+            reserved: There was room at the beginning of this step: a transaction is not refused
+                in its middle.
 
         Raises:
             QueueFull: The queue, or everything that is stored, is at its bound.
         """
         state, log = _state(channel), channel.log
-        if not self.has_room(channel, [publication.size]):
+        if not reserved and not self.has_room(channel, [publication.size]):
             raise QueueFull
         log.append(publication)
         if publication.expires_at is not None:
@@ -140,8 +146,8 @@ class Queues:
         state, session, group = _state(channel), consumer.session, consumer.group
         assert group is not None
         attempt = state.attempts.get(offset, 0) + 1
+        state.attempts[offset] = attempt
         if consumer.ledger is not None:
-            state.attempts[offset] = attempt
             self._topics.deliver(consumer, publication, offset, attempt=attempt)
             return
         marks = (("redelivered", "true"), ("delivery-attempt", str(attempt)))
@@ -150,10 +156,16 @@ class Queues:
         entry.offset = offset
         self._outbox.append_shared(session, entry)
 
+    def handed_over(self, entries: list[Outgoing]) -> None:
+        """The transport has them: what a queue had handed out in auto mode is settled."""
+        for entry in entries:
+            if entry.origin is not None:
+                self.settle(entry.origin, entry.offset)
+
     # Coming back
 
     def settle(self, channel: Channel, offset: int) -> None:
-        """A message was acknowledged."""
+        """A message was acknowledged, or in auto mode handed to the transport."""
         _state(channel).attempts.pop(offset, None)
         self._store.release(channel)
 
@@ -161,6 +173,8 @@ class Queues:
         self, channel: Channel, offset: int, publication: Publication, attempt: int, *, lost: bool
     ) -> None:
         """A delivery failed: the message takes its old place, at once or after a pause.
+
+        Call `dispatch_returned` when all that comes back in this step is back.
 
         Args:
             lost: Its session ended, which is nobody's refusal: no pause.
@@ -175,7 +189,14 @@ class Queues:
             self._timers.sooner(channel, due + self._timers.slack)
             return
         channel.log.put_back(offset, publication)
-        self.dispatch(channel)
+        self._returned[channel] = None
+
+    def dispatch_returned(self) -> None:
+        """Everything that came back has its old place: hand it out in order."""
+        while self._returned:
+            returned, self._returned = self._returned, {}
+            for channel in returned:
+                self.dispatch(channel)
 
     def reject(self, channel: Channel, offset: int, publication: Publication) -> None:
         """A consumer will not have it: a dead letter."""
@@ -186,9 +207,14 @@ class Queues:
         touched: dict[Channel, None] = {}
         for entry in entries:
             channel, publication = entry.origin, entry.publication
-            if channel is not None and publication is not None:
-                channel.log.put_back(entry.offset, publication)
-                touched[channel] = None
+            if channel is None or publication is None or not self._store.has(channel):
+                continue
+            state = _state(channel)
+            state.attempts[entry.offset] -= 1
+            if not state.attempts[entry.offset]:
+                del state.attempts[entry.offset]
+            channel.log.put_back(entry.offset, publication)
+            touched[channel] = None
         for channel in touched:
             self.dispatch(channel)
 

@@ -57,9 +57,9 @@ class Rooms:
         self.store = Store(config, space, token)
         self.topics = Topics(limits, counters, self.outbox, timers)
         self.queues = Queues(limits, self.outbox, self.store, self.topics, timers)
-        self.durables = Durables(limits, self.outbox, self.store, timers)
-        self.acks = Acks(counters, self.outbox, self.topics, self.queues, timers)
-        self.transactions = Transactions(limits, self.acks)
+        self.durables = Durables(limits, self.outbox, timers)
+        self.acks = Acks(counters, self.outbox, self.topics, self.queues, self.durables, timers)
+        self.transactions = Transactions(limits, self.acks, timers)
         self.life = Life(
             config,
             dispatch,
@@ -122,6 +122,7 @@ class Rooms:
             self.topics,
             self.queues,
             self.durables,
+            self.acks,
             self.life,
             self.publisher,
             self.tasks,

@@ -8,7 +8,7 @@ it, in order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from stocksync_ws.broker.destinations import Kind, Space, has_wildcard
 from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.headers import strip_reserved
-from stocksync_ws.broker.idempotency import Idempotency, Key
+from stocksync_ws.broker.idempotency import Idempotency, Key, Remembered
 from stocksync_ws.broker.pipeline import Pipeline, Task
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.broker.publisher import Publisher
@@ -82,6 +82,8 @@ class Sending:
         if "transaction" in frame.headers:
             if refusal is not None:
                 raise RemoteProtocolError(refusal, frame.command, frame.headers)
+            if not self._find(session, frame, now)[1]:
+                raise _mismatch(frame)
             self._transactions.add(session, frame)
         elif refusal is not None:
             self._failures.application(session, frame, refusal, now)
@@ -153,13 +155,32 @@ class Sending:
 
     # SEND with an idempotency key
 
-    def _send_once(self, session: Session, frame: Frame, kind: Kind, path: str, now: float) -> None:
-        text = frame.headers["idempotency-key"]
+    def _key(self, session: Session, frame: Frame) -> Key | None:
+        """Whose key it is and for what; None when there is none.
+
+        Raises:
+            RemoteProtocolError: It is empty or too long.
+        """
+        text = frame.headers.get("idempotency-key")
+        if text is None:
+            return None
         if not text or len(text.encode()) > self._limits.max_id:
             raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
         scope = "\0" + session.id if session.user is None else session.user.name
-        key = (scope, frame.headers["destination"], text)
-        known, same = self._idempotency.find(key, frame.body, now)
+        return scope, frame.headers["destination"], text
+
+    def _find(
+        self, session: Session, frame: Frame, now: float
+    ) -> tuple[Remembered | None, bool, Key | None]:
+        """What is known of its key, whether the body is the same, and the key."""
+        key = self._key(session, frame)
+        if key is None:
+            return None, True, None
+        return *self._idempotency.find(key, frame.body, now), key
+
+    def _send_once(self, session: Session, frame: Frame, kind: Kind, path: str, now: float) -> None:
+        known, same, key = self._find(session, frame, now)
+        assert key is not None
         if not same:
             code = ErrorCode.IDEMPOTENCY_MISMATCH
             self._failures.application(session, frame, code, now)
@@ -241,17 +262,48 @@ class Sending:
             for each in transaction.frames
             if each.command == SEND and not self._is_for_application(each)
         ]
-        if not self._publisher.has_room(drafts):
+        refusal = None if self._publisher.has_room(drafts) else ErrorCode.QUEUE_FULL
+        if not self._keys_agree(session, transaction, now):
+            refusal = ErrorCode.IDEMPOTENCY_MISMATCH
+        if refusal is not None:
             self._transactions.undo(session, transaction, now)
-            raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers)
+            raise RemoteProtocolError(refusal, frame.command, frame.headers)
         waiting = iter(drafts)
         for place, each in enumerate(transaction.frames):
             if each.command != SEND:
                 for settlement in transaction.settlements.get(place, ()):
+                    settlement.unhold()
                     self._acks.apply(session, settlement)
             elif not self._is_for_application(each):
-                self._publisher.publish_for_client(next(waiting), now)
+                extra = self._commit_send(session, each, next(waiting), now)
+                transaction.extra[place] = extra
         self._run_handlers(session, transaction, frame, now)
+
+    def _keys_agree(self, session: Session, transaction: Transaction, now: float) -> bool:
+        """No idempotency key stands for two bodies."""
+        seen: dict[Key, bytes] = {}
+        for each in transaction.frames:
+            _, same, key = self._find(session, each, now)
+            if key is None:
+                continue
+            if not same or seen.setdefault(key, each.body) != each.body:
+                return False
+        return True
+
+    def _commit_send(
+        self, session: Session, frame: Frame, draft: Draft, now: float
+    ) -> Mapping[str, str] | None:
+        """Publish a SEND of a transaction, unless it repeats one; what its RECEIPT says."""
+        known, _, key = self._find(session, frame, now)
+        if known is not None:
+            self._counters.messages_duplicate += 1
+            return _duplicate(known.message_id)
+        published = self._publisher.publish_for_client(draft, now, reserved=True)
+        if key is None:
+            return None
+        self._idempotency.begin(key, frame.body)
+        self._idempotency.succeed(key, published.message_id, now)
+        return {"message-id": published.message_id}
 
     def _is_for_application(self, frame: Frame) -> bool:
         return self._space.classify(frame.headers["destination"])[0] is Kind.APPLICATION
@@ -268,8 +320,13 @@ class Sending:
         self, session: Session, transaction: Transaction, failed: list[Frame]
     ) -> Pipeline[None]:
         """One after the other; a failure of one does not undo the others."""
-        for frame in transaction.frames:
+        for place, frame in enumerate(transaction.frames):
             if frame.command != SEND or not self._is_for_application(frame):
+                continue
+            known, _, key = self._find(session, frame, self._publisher.now)
+            if known is not None:
+                self._counters.messages_duplicate += 1
+                transaction.extra[place] = _duplicate(known.message_id)
                 continue
             path = self._space.classify(frame.headers["destination"])[1]
             pipeline = self._dispatch.send(session, frame, path)
@@ -277,9 +334,17 @@ class Sending:
                 failed.append(frame)
                 self._failures.in_transaction(session, frame, None)
                 continue
+            if key is not None:
+                self._idempotency.begin(key, frame.body)
             try:
                 yield from pipeline
-            except Exception as error:
+                if key is not None:
+                    self._idempotency.succeed(key, None, self._publisher.now)
+            except BaseException as error:
+                if key is not None:
+                    self._idempotency.fail(key, self._publisher.now)
+                if not isinstance(error, Exception):
+                    raise
                 failed.append(frame)
                 self._failures.in_transaction(session, frame, error)
 
@@ -297,11 +362,15 @@ class Sending:
         if error is not None:
             self._failures.handler(session, commit, error, task.label, now)
         else:
-            for frame in transaction.frames:
+            for place, frame in enumerate(transaction.frames):
                 if not any(frame is each for each in failed):
-                    self._receipts.send(session, frame, now)
+                    self._receipts.send(session, frame, now, transaction.extra.get(place))
             self._receipts.send(session, commit, now)
         self._proceed(session, now)
+
+
+def _mismatch(frame: Frame) -> RemoteProtocolError:
+    return RemoteProtocolError(ErrorCode.IDEMPOTENCY_MISMATCH, frame.command, frame.headers)
 
 
 def _duplicate(message_id: str | None) -> dict[str, str]:

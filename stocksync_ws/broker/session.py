@@ -248,8 +248,8 @@ class Session:
         """Its subscriptions to queues."""
         self.ledgers: dict[str, Ledger] | None = None
         """Of its acknowledging subscriptions, ended ones too, by their key."""
-        self.retries: list[tuple[float, int, Delivery]] | None = None
-        """A heap of deliveries that go out again: (when, number, delivery)."""
+        self.retries: list[tuple[float, int, int, Delivery]] | None = None
+        """A heap of deliveries that go out again: (when, number, turn, delivery)."""
         self.transactions: dict[str, Transaction] | None = None
         self.reply_queues: dict[str, str] | None = None
         """Addresses of its private queues, by the name it gave them."""

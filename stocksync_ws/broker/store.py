@@ -108,9 +108,13 @@ class Store:
         channel.deadline = None
         channel.log.forget(channel.log.top + 1)
 
+    def has(self, channel: Channel) -> bool:
+        """It is still kept."""
+        return self.channels.get(channel.address) is channel
+
     def release(self, channel: Channel) -> None:
         """Forget a destination that nobody needs."""
-        if channel.idle and self.channels.get(channel.address) is channel:
+        if channel.idle and self.has(channel):
             self._forget(channel)
 
     def make_room(self, size: int) -> bool:

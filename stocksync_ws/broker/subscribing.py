@@ -11,13 +11,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from stocksync_ws.broker.acks import Acks
 from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.destinations import Kind, Space, has_wildcard, printable
 from stocksync_ws.broker.dispatch import Dispatch, Reply
-from stocksync_ws.broker.durables import Durables, wants_durable
+from stocksync_ws.broker.durables import Durable, Durables, wants_durable
 from stocksync_ws.broker.events import SessionSubscribed, SessionUnsubscribed
 from stocksync_ws.broker.failures import Failures
-from stocksync_ws.broker.ledger import AckMode, Ledger
+from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.pipeline import Task
 from stocksync_ws.broker.publisher import Publisher
@@ -48,6 +49,7 @@ class Subscribing:
         topics: Topics,
         queues: Queues,
         durables: Durables,
+        acks: Acks,
         life: Life,
         publisher: Publisher,
         tasks: Tasks,
@@ -63,6 +65,7 @@ class Subscribing:
         self._topics = topics
         self._queues = queues
         self._durables = durables
+        self._acks = acks
         self._life = life
         self._publisher = publisher
         self._tasks = tasks
@@ -123,11 +126,11 @@ class Subscribing:
         if kind is Kind.USER:
             owner = "\0" + session.id if session.user is None else session.user.name
             address = (owner, path)
+        durable_key = self._durable_key(subscription, frame, kind, now)
         try:
             channel = self._store.open(address)
         except OverflowError:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
-        durable_key = self._durable_key(subscription, frame, kind, now)
         subscription.channel = channel
         session.subscriptions[key] = subscription
         if channel.queue is not None:
@@ -137,10 +140,11 @@ class Subscribing:
             self._life.emit(session, _subscribed(subscription), now)
             return
         channel.join(subscription)
-        extra = self._position(subscription, frame, durable_key, now)
+        extra, returned = self._position(subscription, frame, durable_key, now)
         if not self._start_snapshot(subscription, frame, key, extra, now):
             self._receipts.send(session, frame, now, extra)
             self._life.emit(session, _subscribed(subscription), now)
+        self._acks.give_again(subscription, returned)
 
     def _position(
         self,
@@ -148,17 +152,18 @@ class Subscribing:
         frame: Frame,
         durable_key: tuple[str, str] | None,
         now: float,
-    ) -> dict[str, str]:
-        """Where it begins to read; what the RECEIPT says of it."""
+    ) -> tuple[dict[str, str], list[Delivery]]:
+        """Where it begins to read; what the RECEIPT says of it, and what came back to its name."""
         channel = subscription.channel
         assert channel is not None
         self._topics.expire(channel, now)
         extra: dict[str, str] = {}
         top = channel.log.top
         start = top + 1
+        returned: list[Delivery] = []
         wanted = frame.headers.get("last-message-id")
         if durable_key is not None:
-            start = self._take_name(subscription, channel, durable_key, now)
+            start, returned = self._take_name(subscription, channel, durable_key, now)
         if wanted is not None:
             recovered, start = self._recover(channel, wanted, start)
             extra["recovered"] = "true" if recovered else "false"
@@ -170,9 +175,9 @@ class Subscribing:
             extra["last-message-id"] = channel.message_id(top)
         subscription.replay_to = top
         self._topics.fall_behind(subscription, start)
-        if start > top and not subscription.blocked:
+        if start > top and not subscription.unrecovered and not subscription.dropped:
             self._topics.go_live(subscription)
-        return extra
+        return extra, returned
 
     def _recover(self, channel: Channel, wanted: str, start: int) -> tuple[bool, int]:
         """All or nothing: everything behind that message is still there, or nothing is replayed."""
@@ -205,21 +210,22 @@ class Subscribing:
             raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
         if found is not None and found.channel.address != subscription.destination:
             self._evict_owner(found.subscription, now)
-            self._durables.delete(found)
+            self._delete_name(found)
         return key
 
     def _take_name(
         self, subscription: Subscription, channel: Channel, key: tuple[str, str], now: float
-    ) -> int:
-        """Hold a durable name; where it was left."""
+    ) -> tuple[int, list[Delivery]]:
+        """Hold a durable name; where it was left, and what came back to it."""
         durable = self._durables.find(key)
         if durable is None:
             durable = self._durables.create(channel, key)
-        self._evict_owner(durable.subscription, now)
-        start = durable.next
+        holder = durable.subscription
+        self._evict_owner(holder, now)
+        if holder is not None:
+            durable.returned += self._acks.take_back(holder)
         self._durables.hold(durable, subscription)
-        self._durables.resume(durable, subscription)
-        return start
+        return self._durables.resume(durable, subscription)
 
     def _evict_owner(self, subscription: Subscription | None, now: float) -> None:
         """Another session takes the name over: its first owner hears that it is unsubscribed."""
@@ -232,6 +238,11 @@ class Subscribing:
         self._life.end_subscription(subscription)
         self._remember_refused(session, key)
         self._life.emit(session, _unsubscribed(subscription), now)
+
+    def _delete_name(self, durable: Durable) -> None:
+        self._durables.delete(durable)
+        self._topics.trim(durable.channel)
+        self._store.release(durable.channel)
 
     # The application
 
@@ -333,7 +344,7 @@ class Subscribing:
             durable = subscription.durable
             self._life.end_subscription(subscription)
             if durable is not None and wants_durable(frame.headers):
-                self._durables.delete(durable)
+                self._delete_name(durable)
             self._life.emit(session, _unsubscribed(subscription), now)
         elif session.refused_ids is not None and key in session.refused_ids:
             del session.refused_ids[key]
@@ -388,7 +399,8 @@ class Subscribing:
         if ledger is None:
             by_message_id = session.version is not Version.V12
             ledger = session.ledgers[key] = Ledger(mode, window, by_message_id=by_message_id)
-        ledger.mode, ledger.window = mode, window
+        else:
+            ledger.reopen(mode, window)
         return ledger
 
     def _refuse(

@@ -176,7 +176,9 @@ class Topics:
             return False
         found = channel.log.read(subscription.next)
         if found is None:
-            self.go_live(subscription)
+            # What the next message must tell is told by one that is made for it alone.
+            if not subscription.dropped and not subscription.unrecovered:
+                self.go_live(subscription)
             return False
         offset, publication = found
         if publication.expires_at is not None and publication.expires_at <= self._outbox.now:
@@ -245,10 +247,8 @@ class Topics:
 
     def trim(self, channel: Channel) -> None:
         """Hold the log within its bounds, and drop what nobody will read."""
-        log, policy, limits = channel.log, channel.policy, self._limits
+        policy = channel.policy
         if policy.kind == "stream":
-            while len(log) > policy.history or log.size > limits.durable_bytes:
-                log.trim()
             self.expire(channel, self._outbox.now)
         elif policy.kind == "transient":
             self._trim_transient(channel)
@@ -256,19 +256,36 @@ class Topics:
             self._tell_lost(channel)
 
     def expire(self, channel: Channel, now: float) -> None:
-        """Drop what is older than the history; when to look again stands in `deadline`."""
-        log, policy = channel.log, channel.policy
+        """Drop what is beyond the history, and what durable names have not seen beyond theirs."""
+        log, policy, limits = channel.log, channel.policy, self._limits
         if policy.kind != "stream":
             return
-        oldest = log.oldest()
-        while oldest is not None and oldest.at + policy.history_seconds <= now:
+        wanted = self._wanted(channel)
+        most = max(limits.durable_messages, policy.history)
+        while (oldest := log.oldest()) is not None:
+            over = len(log) > most or (log.size > limits.durable_bytes and len(log) > 1)
+            old = len(log) > policy.history or oldest.at + policy.history_seconds <= now
+            if not over and (not old or oldest.offset >= wanted):
+                return
             log.trim()
-            oldest = log.oldest()
 
     def expire_at(self, channel: Channel) -> float | None:
-        """When the oldest message is too old."""
+        """When the oldest message is too old; None while a durable name keeps it."""
         oldest = channel.log.oldest() if channel.policy.kind == "stream" else None
-        return None if oldest is None else oldest.at + channel.policy.history_seconds
+        if oldest is None or oldest.offset >= self._wanted(channel):
+            return None
+        return oldest.at + channel.policy.history_seconds
+
+    def _wanted(self, channel: Channel) -> int:
+        """The first offset that a durable name has not seen."""
+        wanted = channel.log.top + 1
+        for durable in channel.durables.values():
+            holder = durable.subscription
+            if holder is None:
+                wanted = min(wanted, durable.next)
+            elif holder in channel.behind:
+                wanted = min(wanted, holder.next)
+        return wanted
 
     def _trim_transient(self, channel: Channel) -> None:
         log, limits = channel.log, self._limits

@@ -8,11 +8,14 @@ again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from stocksync_ws.broker.acks import Acks, Settlement
 from stocksync_ws.broker.session import Session
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.timers import Timers
 
 __all__ = ["Transaction", "Transactions"]
 
@@ -20,7 +23,7 @@ __all__ = ["Transaction", "Transactions"]
 class Transaction:
     """One open transaction of one session."""
 
-    __slots__ = ("began", "frames", "settlements", "size")
+    __slots__ = ("began", "extra", "frames", "settlements", "size")
 
     def __init__(self, began: float) -> None:
         self.began = began
@@ -28,6 +31,8 @@ class Transaction:
         """SEND, ACK and NACK, in the order of arrival."""
         self.settlements: dict[int, list[Settlement]] = {}
         """What the frame at this place settles; its clocks stand."""
+        self.extra: dict[int, Mapping[str, str] | None] = {}
+        """What the RECEIPT of the frame at this place says besides."""
         self.size = 0
         """Bytes of the frames."""
 
@@ -35,9 +40,10 @@ class Transaction:
 class Transactions:
     """The open transactions of all sessions."""
 
-    __slots__ = ("_acks", "_limits")
+    __slots__ = ("_acks", "_limits", "_timers")
 
-    def __init__(self, limits: Limits, acks: Acks) -> None:
+    def __init__(self, limits: Limits, acks: Acks, timers: Timers) -> None:
+        self._timers = timers
         self._limits = limits
         self._acks = acks
 
@@ -56,6 +62,8 @@ class Transactions:
         if len(opened) >= self._limits.max_transactions:
             raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
         opened[name] = Transaction(now)
+        by = now + self._limits.transaction_timeout
+        self._timers.sooner(session, by + self._timers.slack)
 
     def add(self, session: Session, frame: Frame) -> None:
         """Keep a frame that belongs to one.
@@ -81,7 +89,9 @@ class Transactions:
         self.add(session, frame)
         transaction = self._find(session, frame)
         place = len(transaction.frames) - 1
-        transaction.settlements[place] = self._acks.take(session, frame)
+        taken = transaction.settlements[place] = self._acks.take(session, frame)
+        for settlement in taken:
+            settlement.hold()
 
     def close(self, session: Session, frame: Frame) -> Transaction:
         """Take an open transaction out, to commit or abort it.
@@ -97,6 +107,7 @@ class Transactions:
         """Abort: what it settled is unsettled again, in the order of delivery."""
         for place in sorted(transaction.settlements):
             for settlement in transaction.settlements[place]:
+                settlement.unhold()
                 self._acks.restore(session, settlement, now)
 
     def expire_at(self, session: Session) -> float | None:

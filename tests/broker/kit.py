@@ -1,0 +1,117 @@
+"""What the tests of delivery share: an application open to clients, and a log of its events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from stocksync_ws import DestinationPolicy, StompApp
+from stocksync_ws.broker.events import (
+    DeadLetter,
+    MessageDropped,
+    SessionDisconnected,
+    SessionSubscribed,
+    SessionUnsubscribed,
+    TransactionAborted,
+)
+from stocksync_ws.config import Limits
+from stocksync_ws.messaging.connect import ConnectRequest
+from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.testing.peer import Peer
+from stocksync_ws.testing.world import World
+
+__all__ = ["Broker", "User", "bodies", "policy"]
+
+E = TypeVar("E")
+EVENTS = (
+    DeadLetter,
+    MessageDropped,
+    SessionDisconnected,
+    SessionSubscribed,
+    SessionUnsubscribed,
+    TransactionAborted,
+)
+QUIET = {"ping_after": 1e9, "send_queue_seconds": 1e9, "send_stall_seconds": 1e9}
+
+
+@dataclass(frozen=True)
+class User:
+    name: str
+
+
+def policy(**settings: Any) -> DestinationPolicy:
+    return DestinationPolicy(**settings)
+
+
+def authenticate(request: ConnectRequest) -> User | None:
+    return User(request.login) if request.login else None
+
+
+class Broker(World):
+    """A world in which clients may use every destination, and nobody is pinged.
+
+    Args:
+        destinations: Policies.
+        prepare: Declares handlers.
+        settings: Fields of `Limits`.
+    """
+
+    def __init__(
+        self,
+        destinations: dict[str, DestinationPolicy] | None = None,
+        *,
+        prepare: Callable[[StompApp], object] | None = None,
+        **settings: Any,
+    ) -> None:
+        self.events: list[Any] = []
+        self.app = StompApp(
+            "/ws",
+            authenticator=authenticate,
+            heart_beat=(0, 0),
+            client_send=("/topic/**", "/queue/**"),
+            client_subscribe=("/topic/**", "/queue/**"),
+            destinations=destinations or {},
+            limits=Limits(**(QUIET | settings)),
+        )
+
+        @self.app.event_listener(*EVENTS, inline=True)
+        def heard(event: object) -> None:
+            self.events.append(event)
+
+        if prepare is not None:
+            prepare(self.app)
+        super().__init__(self.app)
+
+    def heard(self, kind: type[E]) -> list[E]:
+        """Events of a kind so far."""
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def publish(self, destination: str, *bodies: str, **headers: str) -> None:
+        """Publish from the server's side."""
+        for body in bodies:
+            self.app.template.send(destination, body.encode(), headers or None)
+        self.settle()
+
+    def reader(self, destination: str, version: str = "1.2", login: str = "", **more: str) -> Peer:
+        """A client with one subscription of the id `s`."""
+        peer = self.connect(version, **({"login": login} if login else {}))
+        peer.subscribe(destination, "s", **more)
+        return peer
+
+
+def bodies(peer: Peer) -> list[str]:
+    """The bodies of the MESSAGEs that have come; nothing else may have."""
+    frames = peer.frames()
+    assert all(frame.command == "MESSAGE" for frame in frames), frames
+    return [frame.body.decode() for frame in frames]
+
+
+def ack(peer: Peer, message: Frame, command: str = "ACK", **more: str) -> None:
+    """ACK or NACK in the form of the client's version."""
+    headers = message.headers
+    if "ack" in headers:
+        fields = {"id": headers["ack"]}
+    else:
+        fields = {"message-id": headers["message-id"], "subscription": headers["subscription"]}
+    peer.command(command, fields | more)

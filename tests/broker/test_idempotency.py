@@ -1,0 +1,171 @@
+"""SEND with an idempotency key: the table of its retries."""
+
+from __future__ import annotations
+
+import asyncio
+
+from stocksync_ws import StompApp
+from tests.broker.kit import Broker, bodies
+
+
+def test_a_repeat_is_not_published_and_is_told_the_first_message_id() -> None:
+    with Broker() as world:
+        reader = world.reader("/topic/a")
+        peer = world.connect()
+        peer.send_to("/topic/a", "1", idempotency_key="k", receipt="1")
+        first = peer.frame("RECEIPT").headers
+        peer.send_to("/topic/a", "1", idempotency_key="k", receipt="2")
+        again = peer.frame("RECEIPT").headers
+        message = reader.message()
+        reader.nothing()
+        assert first == {"receipt-id": "1", "message-id": message.headers["message-id"]}
+        assert again["duplicate"] == "true"
+        assert again["message-id"] == first["message-id"]
+        assert "idempotency-key" not in message.headers
+        assert world.counters.messages_duplicate == 1
+
+
+def test_another_body_under_the_same_key_is_a_mismatch() -> None:
+    with Broker() as world:
+        peer = world.connect()
+        peer.send_to("/topic/a", "1", idempotency_key="k")
+        peer.send_to("/topic/a", "2", idempotency_key="k")
+        assert peer.error().headers["code"] == "idempotency-mismatch"
+        assert peer.closed == 1008
+
+
+def test_a_key_belongs_to_a_user_or_an_anonymous_session_and_a_destination() -> None:
+    with Broker() as world:
+        reader = world.reader("/topic/a")
+        other = world.reader("/topic/b")
+        peers = [world.connect(login="ann"), world.connect(login="ann"), world.connect(login="bob")]
+        peers += [world.connect(), world.connect()]
+        for peer in peers:
+            peer.send_to("/topic/a", "1", idempotency_key="k")
+        assert len(bodies(reader)) == 4
+        peers[0].send_to("/topic/b", "1", idempotency_key="k")
+        assert len(bodies(other)) == 1
+
+
+def test_a_key_is_forgotten_after_300_seconds() -> None:
+    with Broker() as world:
+        reader = world.reader("/topic/a")
+        peer = world.connect()
+        peer.send_to("/topic/a", "1", idempotency_key="k")
+        world.advance(299)
+        peer.send_to("/topic/a", "1", idempotency_key="k")
+        assert len(bodies(reader)) == 1
+        world.advance(2)
+        peer.send_to("/topic/a", "1", idempotency_key="k")
+        assert len(bodies(reader)) == 1
+
+
+def test_a_failure_is_not_remembered() -> None:
+    with Broker(queue_messages=1) as world:
+        world.publish("/queue/a", "x")
+        peer = world.connect(login="ann")
+        peer.send_to("/queue/a", "1", idempotency_key="k")
+        assert peer.error().headers["code"] == "queue-full"
+        reader = world.reader("/queue/a")
+        assert bodies(reader) == ["x"]
+        world.connect(login="ann").send_to("/queue/a", "1", idempotency_key="k")
+        assert bodies(reader) == ["1"]
+
+
+class Handler:
+    """A handler that waits, and fails as often as it is told."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.runs = 0
+        self.failures = failures
+        self.release = asyncio.Event()
+
+    def prepare(self, app: StompApp) -> None:
+        @app.message_mapping("/do")
+        async def do() -> None:
+            self.runs += 1
+            await self.release.wait()
+            if self.runs <= self.failures:
+                raise ValueError
+
+
+def test_a_repeat_joins_the_first_while_it_runs() -> None:
+    handler = Handler()
+    with Broker(prepare=handler.prepare) as world:
+        one, two = world.connect(login="ann"), world.connect(login="ann")
+        one.send_to("/app/do", "x", idempotency_key="k", receipt="1")
+        two.send_to("/app/do", "x", idempotency_key="k", receipt="2")
+        two.nothing()
+        handler.release.set()
+        world.settle()
+        assert "duplicate" not in one.frame("RECEIPT").headers
+        assert two.frame("RECEIPT").headers["duplicate"] == "true"
+        assert handler.runs == 1
+
+
+def test_a_repeat_that_joined_a_failure_runs_itself() -> None:
+    handler = Handler(failures=1)
+    with Broker(prepare=handler.prepare) as world:
+        one, two = world.connect(login="ann"), world.connect(login="ann")
+        one.send_to("/app/do", "x", idempotency_key="k", receipt="1")
+        two.send_to("/app/do", "x", idempotency_key="k", receipt="2")
+        handler.release.set()
+        world.settle()
+        assert one.error().headers["code"] == "handler-failed"
+        assert two.frame("RECEIPT").headers == {"receipt-id": "2"}
+        assert handler.runs == 2
+
+
+def test_keys_are_bounded_and_of_one_user_a_tenth() -> None:
+    with Broker(idempotency_keys=20) as world:
+        reader = world.reader("/topic/a")
+        ann, bob = world.connect(login="ann"), world.connect(login="bob")
+        bob.send_to("/topic/a", "b", idempotency_key="b")
+        for key in "123":
+            ann.send_to("/topic/a", "x", idempotency_key=key)
+        bodies(reader)
+        ann.send_to("/topic/a", "x", idempotency_key="3")
+        bob.send_to("/topic/a", "b", idempotency_key="b")
+        reader.nothing()
+        ann.send_to("/topic/a", "x", idempotency_key="1")
+        assert bodies(reader) == ["x"]
+
+
+def test_an_empty_or_too_long_key_is_a_limit() -> None:
+    with Broker() as world:
+        for key in ("", "x" * 129):
+            peer = world.connect()
+            peer.send_to("/topic/a", "1", idempotency_key=key)
+            assert peer.error().headers["code"] == "limit"
+
+
+def test_in_a_transaction_a_key_is_remembered_at_commit_and_not_by_abort() -> None:
+    with Broker() as world:
+        reader = world.reader("/topic/a")
+        peer = world.connect()
+        for end, expected in (("ABORT", []), ("COMMIT", ["1"]), ("COMMIT", [])):
+            peer.command("BEGIN", {"transaction": "t"})
+            peer.send_to("/topic/a", "1", transaction="t", idempotency_key="k", receipt="s")
+            peer.command(end, {"transaction": "t"})
+            assert bodies(reader) == expected
+        first, again = [frame.headers for frame in peer.frames()]
+        assert "duplicate" not in first
+        assert again["duplicate"] == "true"
+        assert again["message-id"] == first["message-id"]
+
+
+def test_one_key_twice_in_a_transaction_has_one_effect_or_none() -> None:
+    with Broker() as world:
+        reader = world.reader("/topic/a")
+        peer = world.connect()
+        peer.command("BEGIN", {"transaction": "t"})
+        for _ in range(2):
+            peer.send_to("/topic/a", "1", transaction="t", idempotency_key="k")
+        peer.command("COMMIT", {"transaction": "t"})
+        assert bodies(reader) == ["1"]
+        peer.command("BEGIN", {"transaction": "t"})
+        for body in "12":
+            peer.send_to("/topic/a", body, transaction="t", idempotency_key="other")
+        peer.command("COMMIT", {"transaction": "t"})
+        assert peer.error().headers["code"] == "idempotency-mismatch"
+        reader.nothing()

@@ -1,0 +1,136 @@
+"""The vocabulary of the wire checks: what is sent, and exactly what must come back.
+
+Rule: frames of the server are written out by the builders below, independent of the encoder. The
+epoch of every world is `id1-72`, so message ids are known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from stocksync_ws.errors import ErrorCode
+
+Sent: TypeAlias = bytes | list[bytes] | float
+"""One WebSocket message, several, or seconds that pass."""
+Expected: TypeAlias = dict[str, list[bytes]]
+Step: TypeAlias = tuple[str, Sent, Expected]
+"""Who sends, what, and what each peer gets; who is not named gets nothing."""
+
+
+@dataclass
+class Check:
+    """One check of a row of the list of rows."""
+
+    row: str
+    about: str
+    peers: dict[str, str]
+    """Names and versions; `""` has not sent CONNECT."""
+    steps: list[Step]
+    closed: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def lines(headers: dict[str, str]) -> bytes:
+    return "".join(f"{k.replace('_', '-')}:{v}\n" for k, v in headers.items()).encode()
+
+
+def f(command: str, body: bytes = b"", **headers: str) -> bytes:
+    """A frame of the client."""
+    return command.encode() + b"\n" + lines(headers) + b"\n" + body + b"\0"
+
+
+def send(destination: str, body: bytes = b"", **headers: str) -> bytes:
+    return f("SEND", body, destination=destination, **headers)
+
+
+def sub(name: str, destination: str, **headers: str) -> bytes:
+    return f("SUBSCRIBE", id=name, destination=destination, **headers)
+
+
+def connected(version: str, session: int = 2) -> bytes:
+    """CONNECTED of the first session."""
+    return (
+        f"CONNECTED\nversion:{version}\nheart-beat:1000,1000\nsession:id{session}-128\n"
+        "server:stocksync-ws\n\n\0"
+    ).encode()
+
+
+def got(
+    number: int,
+    name: str | None,
+    destination: str,
+    body: bytes = b"",
+    *,
+    ack: str = "",
+    marks: str = "",
+    **headers: str,
+) -> bytes:
+    """A MESSAGE.
+
+    Args:
+        number: Its place among all publications.
+        name: The subscription; None: it has no id.
+        ack: The `ack` header.
+        marks: `first`, `attempt n`: of an acknowledging subscription.
+        headers: Those of the sender.
+    """
+    head = {} if name is None else {"subscription": name}
+    if ack:
+        head["ack"] = ack
+    if marks == "first":
+        head["redelivered"] = "false"
+    elif marks:
+        head |= {"redelivered": "true", "delivery-attempt": marks.split()[1]}
+    head |= {"destination": destination, "message-id": f"id1-72-{number}", **headers}
+    if body:
+        head["content-length"] = str(len(body))
+    return b"MESSAGE\n" + lines(head) + b"\n" + body + b"\0"
+
+
+def receipt(name: str) -> bytes:
+    return f"RECEIPT\nreceipt-id:{name}\n\n\0".encode()
+
+
+def error(code: str, close: int = 1002, **headers: str) -> bytes:
+    """An ERROR; `headers` are those about the failing frame, in their order."""
+    (entry,) = [each for each in ErrorCode if each.code == code and each.close == close]
+    head = {"message": entry.message, "code": code, "content-type": "text/plain", **headers}
+    body = entry.sentence.encode()
+    head["content-length"] = str(len(body))
+    return b"ERROR\n" + lines(head) + b"\n" + body + b"\0"
+
+
+A12, A11, A10 = {"a": "1.2"}, {"a": "1.1"}, {"a": "1.0"}
+NEW = {"a": ""}
+SUB = ("a", sub("s", "/topic/a"), {})
+CONNECT = b"CONNECT\naccept-version:1.2\nhost:h\n\n\0"
+HELLO = ("a", CONNECT, {"a": [connected("1.2")]})
+UNTIL_NUL = send("/topic/a", b"x")
+
+
+def fatal(
+    row: str, about: str, version: str, sent: bytes, code: str, /, **about_frame: str
+) -> Check:
+    """What is sent gets this ERROR and the close."""
+    steps = [("a", sent, {"a": [error(code, **about_frame)]})]
+    return Check(row, about, {"a": version}, steps, {"a": 1002})
+
+
+BOTH = {"a": "1.2", "b": "1.2"}
+ACKED: Step = ("a", sub("s", "/topic/a", ack="client-individual"), {})
+CUMULATIVE: Step = ("a", sub("s", "/topic/a", ack="client"), {})
+
+
+def first(number: int, name: str = "s", destination: str = "/topic/a") -> bytes:
+    """The first delivery of an empty message to an acknowledging subscription of 1.2."""
+    return got(number, name, destination, ack=f"{name}.{number}", marks="first")
+
+
+def again(number: int, attempt: int, name: str = "s", destination: str = "/topic/a") -> bytes:
+    ack = f"{name}.{number}"
+    return got(number, name, destination, ack=ack, marks=f"attempt {attempt}")
+
+
+def deliver(number: int, name: str = "s", destination: str = "/topic/a") -> Step:
+    return ("a", send(destination), {"a": [first(number, name, destination)]})

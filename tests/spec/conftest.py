@@ -1,0 +1,41 @@
+"""Worlds of a broker that is configured as examples/broker.py is, but lets in anonymous clients."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from stocksync_ws import StompApp
+from stocksync_ws.testing.world import World
+from tests.spec.talk import BROKER
+
+
+@pytest.fixture
+def broker() -> Iterator[Callable[..., World]]:
+    """Starts a world of the example broker with other settings, or with this application."""
+    worlds: list[World] = []
+
+    def begin(app: StompApp | None = None, **settings: Any) -> World:
+        if app is None:
+            app = StompApp("/ws", allowed_origins=["*"], **(BROKER | settings))
+        worlds.append(World(app))
+        return worlds[-1]
+
+    yield begin
+    for world in worlds:
+        world.close()
+        assert not world.broker.life.sessions
+        assert not world.broker.outbox.total
+        assert not world.counters.internal_errors
+
+
+@pytest.fixture
+def world(broker: Callable[..., World]) -> World:
+    """A world of the example broker."""
+    return broker()

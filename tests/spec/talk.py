@@ -1,0 +1,39 @@
+"""Short ways to say what the tests of the specifications say all the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stocksync_ws.errors import ErrorCode
+from stocksync_ws.testing.peer import Peer
+
+MODERN = ("1.1", "1.2")
+EVERY = ("1.0", *MODERN)
+BROKER: dict[str, Any] = {
+    "client_send": ["/topic/**", "/queue/**"],
+    "client_subscribe": ["/topic/**", "/queue/**"],
+    "heart_beat": (1.0, 1.0),
+    "grace": 2,
+}
+
+
+def frame(command: str, body: bytes = b"", **headers: str) -> bytes:
+    """A frame as a client writes it: nothing is escaped; `_` in a name stands for `-`."""
+    lines = [f"{name.replace('_', '-')}:{value}\n" for name, value in headers.items()]
+    return f"{command}\n{''.join(lines)}\n".encode() + body + b"\0"
+
+
+def refused(peer: Peer, code: str, close: int = 1002) -> dict[str, str]:
+    """The peer got this ERROR, nothing behind it, and the close; the headers of the ERROR."""
+    error = peer.error()
+    assert error.headers["code"] == code
+    assert peer.closed == close
+    assert any(each.code == code and each.close == close for each in ErrorCode)
+    return error.headers
+
+
+def alive(peer: Peer) -> None:
+    """The session goes on."""
+    peer.send(frame("SEND", b"", destination="/topic/nobody", receipt="alive"))
+    assert peer.frame("RECEIPT").headers == {"receipt-id": "alive"}
+    peer.nothing()
