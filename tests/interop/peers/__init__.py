@@ -1,0 +1,1 @@
+"""What the interoperability tests drive: the examples, a browser, and a place for its pages."""

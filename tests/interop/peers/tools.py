@@ -1,0 +1,46 @@
+"""Tools that a machine may lack.
+
+A test whose tool is missing is skipped and says so; with `STOCKSYNC_INTEROP=required` it fails
+instead, so that a run that must prove something cannot pass by proving nothing.
+"""
+
+import importlib
+import os
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+HERE = Path(__file__).parents[1]
+PAGES = HERE / "browser"
+STOMPJS = PAGES / "node_modules" / "@stomp" / "stompjs" / "bundles" / "stomp.umd.min.js"
+
+
+def missing(text: str) -> None:
+    if os.environ.get("STOCKSYNC_INTEROP") == "required":
+        pytest.fail(f"STOCKSYNC_INTEROP=required, but {text}", pytrace=False)
+    pytest.skip(f"skipped: {text}", allow_module_level=True)
+
+
+def module(name: str, package: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        missing(f"no {package} (dependency group interop)")
+        raise
+
+
+def chromium() -> str:
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    found = next((path for path in map(shutil.which, names) if path), None)
+    if found is None:
+        missing("no Chromium/Node: none of the commands " + ", ".join(names))
+    assert found is not None
+    return found
+
+
+def stompjs() -> Path:
+    if not STOMPJS.exists():
+        missing("no Chromium/Node: @stomp/stompjs is not there; `npm ci` in tests/interop/browser")
+    return STOMPJS

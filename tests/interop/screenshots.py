@@ -1,0 +1,100 @@
+"""Pictures of the inventory page, to look at: `python -m tests.interop.screenshots FOLDER`.
+
+With `--docs` the light one also becomes `docs/images/inventory.png`.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+from itertools import zip_longest
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from peers import tools
+from peers.chromium import Chromium, Page
+from peers.examples import ROOT, Example
+
+CHANGES = {
+    "grinder": (-1, +1, -1, -1, -1, +10, -1),
+    "kettle": (+10, -1, -1, -1, +1),
+    "travel-mug": (-1, -10, -1, +10),
+    "filter-papers": (-10, -10, +10, -10),
+    "espresso-machine": (-1, -1, +1, +1, -1),
+    "scale": (-1, +1, -1),
+}
+
+
+def change(page: Page) -> None:
+    """In turns, as several people would."""
+    rounds = zip_longest(*([(product, step) for step in CHANGES[product]] for product in CHANGES))
+    changes = [change for one_round in rounds for change in one_round if change]
+    for product, step in changes:
+        page.click(f"{'plus' if step > 0 else 'minus'}{abs(step)}-{product}")
+    page.click("urgent")
+    page.click("minus1-scale")
+    page.click("urgent")
+    page.click("plus1-kettle")
+    page.wait(f"document.querySelectorAll('.entry').length === {len(changes) + 2}")
+    page.hover_away()
+    page.run("document.activeElement.blur()")
+
+
+def shoot(page: Page, file: Path) -> None:
+    """A picture when nothing moves any more, but for what moves without an end."""
+    moving = "document.getAnimations().filter((it) => it.effect.getTiming().iterations < Infinity)"
+    page.run(f"Promise.allSettled({moving}.map((it) => it.finished)).then(() => 0)")
+    page.screenshot(file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Takes pictures of the inventory page.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--docs", action="store_true", help="update docs/images/inventory.png")
+    args = parser.parse_args()
+    folder: Path = args.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
+        Chromium(tools.chromium(), Path(scratch)) as browser,
+        Example("inventory/app.py", Path(scratch) / "inventory.log") as server,
+    ):
+        page = browser.page(f"http://127.0.0.1:{server.port}/")
+        page.wait_for_text("status", "Online")
+        page.wait("document.querySelectorAll('[data-testid^=row-]').length === 6")
+        shoot(page, folder / "fresh.png")
+        change(page)
+        shoot(page, folder / "light.png")
+        page.scheme("dark")
+        shoot(page, folder / "dark.png")
+        page.click("minus10-scale")
+        page.wait_for_text("toast", "Only")
+        page.hover_away()
+        shoot(page, folder / "dark-toast.png")
+        page.scheme("light")
+        shoot(page, folder / "light-toast.png")
+        for name, width, height in (("medium", 1000, 700), ("tablet", 820, 1100)):
+            page.resize(width, height)
+            shoot(page, folder / f"{name}.png")
+        page.resize(390, 844, mobile=True)
+        shoot(page, folder / "narrow.png")
+        page.run("scrollTo(0, document.body.scrollHeight)")
+        shoot(page, folder / "narrow-end.png")
+        page.run("scrollTo(0, 0)")
+        server.kill()
+        page.wait_for_text("status", "econnecting")
+        page.resize(1280, 800)
+        page.wait("document.querySelector('[data-testid=toast]').hidden")
+        page.wait_for_text("status", "Reconnecting in")
+        shoot(page, folder / "offline.png")
+        page.resize(390, 844, mobile=True)
+        shoot(page, folder / "narrow-offline.png")
+    if args.docs:
+        image = ROOT / "docs" / "images" / "inventory.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "light.png", image)
+
+
+if __name__ == "__main__":
+    main()
