@@ -7,6 +7,7 @@ or counts and are given with each field.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from itertools import permutations
 
 from stocksync_ws.errors import ConfigurationError
 
@@ -149,10 +150,9 @@ class BrokerConfig:
         prefixes = [*self.application_prefixes, *self.broker_prefixes, self.user_prefix]
         for prefix in [*prefixes, *self.queue_prefixes, self.error_destination]:
             _check_prefix("prefixes", prefix)
-        for one in prefixes:
-            for other in prefixes:
-                if one is not other and (one + "/").startswith(other + "/"):
-                    raise _fail("prefixes", f"{one!r} and {other!r} overlap")
+        for one, other in permutations(prefixes, 2):
+            if (one + "/").startswith(other + "/"):
+                raise _fail("prefixes", f"{one!r} and {other!r} overlap")
         _check_patterns("client_send", self.client_send)
         _check_patterns("client_subscribe", self.client_subscribe)
         for pattern in (*self.client_send, *self.client_subscribe):

@@ -1,6 +1,8 @@
 """Where layers meet without importing each other: requests, events, chunks, and the two Protocols
 of a wire.
 
+Rule: nothing is decided here; both sides of a border read the same words.
+
 Connection, wire and session are three. A *connection* is one carrier (a socket, an ASGI scope): it
 knows HTTP, WebSocket and SockJS framing, never a session. A *wire* is what one session speaks
 through; it may outlive its connections, and at most one connection carries its output at a time. A

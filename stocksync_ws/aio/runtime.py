@@ -64,7 +64,7 @@ class Runtime:
         limits = app.config.limits
         self.host = self._make_host(limits.handler_threads)
         self.driver = self.host.driver = Driver(self.host, self.broker, timers)
-        self.buffer = read_buffer()
+        self.buffer = read_buffer(limits.read_budget)
         """What all streams of this loop read into."""
 
     def _make_host(self, threads: int | None) -> AioHost:

@@ -53,6 +53,9 @@ OVERHEAD = 64
 STOP_WINDOW = 20.0
 """Seconds over which a stop spreads its closes, at most; 200 sessions take one second."""
 
+TICK = 1e-6
+"""Seconds, far above what rounding can lose and far below what a deadline can mean."""
+
 _FREE = frozenset((ACK, NACK))
 """Frames that do not count against the frames of a turn."""
 
@@ -156,7 +159,8 @@ class Broker:
         )
 
     def _own(self, now: float) -> float:
-        return now - self._timers.slack
+        # A tick ahead: what was rounded on its way through the slack must not come a wake too late.
+        return now - self._timers.slack + TICK
 
     # Inputs: sessions and their bytes
 

@@ -183,7 +183,7 @@ class Driver:
                     broker.lost(session, DisconnectReason.CONNECTION_LOST, now)
             if not self._start_calls():
                 break
-        if broker.pending or self._idle is not None:
+        if broker.pending or (self._idle is not None and self._is_idle()):
             self._schedule()
         self._arm()
 
@@ -223,9 +223,12 @@ class Driver:
         if self._flusher.left:
             self._schedule()
         self._finish(now)
-        if self._idle is not None and not self._links.open and not self._broker.tasks.running:
+        if self._idle is not None and self._is_idle():
             idle, self._idle = self._idle, None
             idle()
+
+    def _is_idle(self) -> bool:
+        return not self._links.open and not self._broker.tasks.running
 
     # Time
 

@@ -148,7 +148,9 @@ class World:
         return peer
 
     def close(self) -> None:
-        """End everything; no session and no task may be left."""
+        """End everything: sessions are told that the server stops, listeners hear of it."""
+        self.runtime.driver.halt()
+        self.settle()
         self.runtime.close()
         self.settle()
         self.loop.close()
