@@ -35,6 +35,7 @@ from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
     BrokerClosed,
+    Cancelled,
     CloseCode,
     DisconnectReason,
     ErrorCode,
@@ -111,7 +112,7 @@ class Broker:
         self._turn = 0
         self.stopping = False
         """No new session is taken, those that there are get closed."""
-        self.journal = Journal()
+        self.journal = Journal(timers)
         self.index = Index()
         self.outbox = Outbox(limits, self.counters)
         self.tasks = Tasks(limits, self.counters, timers, self.journal, self._unstuck)
@@ -159,8 +160,7 @@ class Broker:
         )
 
     def _own(self, now: float) -> float:
-        # A tick ahead: what was rounded on its way through the slack must not come a wake too late.
-        return now - self._timers.slack + TICK
+        return now - self._timers.slack
 
     # Inputs: sessions and their bytes
 
@@ -196,7 +196,8 @@ class Broker:
         assert session is not None
         session.task = None
         if problem is not None:
-            self.journal.internal("handshake", session, problem)
+            if not isinstance(problem, Cancelled):
+                self.journal.internal("handshake", session, problem)
             refusal = Refusal(500, "The server failed.")
         self.life.decide(session, refusal, now)
 
@@ -280,7 +281,8 @@ class Broker:
 
     def wake(self, thing: Timed, now: float) -> None:
         """The deadline of a session, a task or the journal came. After it, it is later or None."""
-        own = self._own(now)
+        # A tick ahead: what was rounded on its way through the slack must not look too early.
+        own = self._own(now) + TICK
         if isinstance(thing, Session):
             for due in self.life.liveness.due(thing, own):
                 self._overdue.act(due, thing, own)
@@ -333,6 +335,11 @@ class Broker:
     def pending(self) -> bool:
         """There is something to flush, to decode or to call in the next turn."""
         return bool(self.outbox.has_dirty or self._backlog or self.tasks.has_calls)
+
+    @property
+    def asks(self) -> bool:
+        """There is something to answer, to start, to pause or to reset: what a step ends with."""
+        return self.tasks.has_calls or self.life.has_news
 
     @property
     def close_timeout(self) -> float:
@@ -396,6 +403,8 @@ class Broker:
             self.failures.protocol(session, problem, now)
         self._pumping = outer
         self._settle(session, now)
+        if self.outbox.overfull:
+            self.publisher.close_overfull(now)
 
     def _decode(self, session: Session, now: float) -> None:
         if session.turn != self._turn:

@@ -62,11 +62,11 @@ class Outbox:
             size = entry.size
             for session in members:
                 session.mailbox.append(entry)
-                session.queued += size
+                queued = session.queued = session.queued + size
                 if not session.dirty:
                     session.dirty = True
                     dirty.append(session)
-                if session.queued > hard:
+                if queued > hard:
                     self.overfull.append(session)
             receivers += count
         self._counters.messages_queued += receivers
@@ -130,6 +130,8 @@ class Outbox:
     def _append(self, session: Session, entry: Outgoing) -> None:
         session.mailbox.append(entry)
         session.queued += entry.size
+        if session.queued > self._hard:
+            self.overfull.append(session)
         self.mark(session)
 
     def mark(self, session: Session) -> None:
@@ -153,13 +155,19 @@ class Outbox:
     def take(self, session: Session, room: int) -> list[Outgoing]:
         """At most `room` bytes of a mailbox, but at least one entry when there is one."""
         mailbox = session.mailbox
-        taken: list[Outgoing] = []
-        size = 0
-        while mailbox and (not taken or size + mailbox[0].size <= room):
-            entry = mailbox.popleft()
-            taken.append(entry)
-            size += entry.size
-            self.release(entry)
+        if session.queued <= room:
+            taken, size = list(mailbox), session.queued
+            mailbox.clear()
+        else:
+            taken, size = [], 0
+            while mailbox and (not taken or size + mailbox[0].size <= room):
+                entry = mailbox.popleft()
+                taken.append(entry)
+                size += entry.size
+        for entry in taken:
+            entry.waiting -= 1
+            if not entry.waiting:
+                self.total -= entry.size
         session.queued -= size
         session.handed += size
         return taken
