@@ -17,20 +17,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from stocksync_ws.broker.commands import Commands
-from stocksync_ws.broker.destinations import Space
 from stocksync_ws.broker.dispatch import Dispatch
-from stocksync_ws.broker.failures import Failures
-from stocksync_ws.broker.index import Index
-from stocksync_ws.broker.journal import Journal
-from stocksync_ws.broker.life import Life
-from stocksync_ws.broker.outbox import Outbox
-from stocksync_ws.broker.overdue import Overdue
 from stocksync_ws.broker.pipeline import Outcome, Task
 from stocksync_ws.broker.publication import Draft, Published
-from stocksync_ws.broker.publisher import Publisher
+from stocksync_ws.broker.rooms import Rooms
 from stocksync_ws.broker.session import Outgoing, Session, State
-from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
@@ -101,9 +92,8 @@ class Broker:
         token: Callable[[int], str],
         counters: Counters | None = None,
     ) -> None:
-        limits = config.limits
         self.counters = counters if counters is not None else Counters()
-        self._limits = limits
+        self._limits = config.limits
         self._dispatch = dispatch
         self._timers = timers
         self._token = token
@@ -112,52 +102,16 @@ class Broker:
         self._turn = 0
         self.stopping = False
         """No new session is taken, those that there are get closed."""
-        self.journal = Journal(timers)
-        self.index = Index()
-        self.outbox = Outbox(limits, self.counters)
-        self.tasks = Tasks(limits, self.counters, timers, self.journal, self._unstuck)
-        self.life = Life(
-            config,
-            dispatch,
-            self.counters,
-            timers,
-            self.index,
-            self.outbox,
-            self.tasks,
-            self.journal,
-        )
-        self.publisher = Publisher(
-            config, token(72), self.counters, self.index, self.outbox, self.life
-        )
-        self.tasks.publish = self.publisher.publish
-        space = Space(config)
-        self.failures = Failures(
-            limits,
-            space,
-            self.counters,
-            self.life,
-            self.outbox,
-            self.publisher,
-            self.journal,
-            lambda: token(64),
-        )
-        self.commands = Commands(
-            config,
-            dispatch,
-            space,
-            self.counters,
-            self.index,
-            self.outbox,
-            self.life,
-            self.publisher,
-            self.tasks,
-            self.failures,
-            self._pump,
-        )
-
-        self._overdue = Overdue(
-            self.counters, self.outbox, self.life, self.publisher, self.failures
-        )
+        rooms = Rooms(config, dispatch, timers, self.counters, token, self._pump)
+        self.journal = rooms.journal
+        self.index = rooms.index
+        self.outbox = rooms.outbox
+        self.tasks = rooms.tasks
+        self.life = rooms.life
+        self.publisher = rooms.publisher
+        self.failures = rooms.failures
+        self.commands = rooms.commands
+        self._overdue = rooms.overdue
 
     def _own(self, now: float) -> float:
         return now - self._timers.slack
@@ -460,10 +414,6 @@ class Broker:
         elif session.frame_since is None:
             session.frame_since = now
             life.rearm(session)
-
-    def _unstuck(self, session: Session, now: float) -> None:
-        """A pool function that was left behind has returned; the session reads on."""
-        self._pump(session, now)
 
 
 _DECODING = frozenset((State.AWAITING, State.CONNECTED, State.ENDING))

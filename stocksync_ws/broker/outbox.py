@@ -155,11 +155,13 @@ class Outbox:
     def take(self, session: Session, room: int) -> list[Outgoing]:
         """At most `room` bytes of a mailbox, but at least one entry when there is one."""
         mailbox = session.mailbox
+        taken: list[Outgoing] = []
+        size = 0
         if session.queued <= room:
-            taken, size = list(mailbox), session.queued
+            taken += mailbox
+            size = session.queued
             mailbox.clear()
         else:
-            taken, size = [], 0
             while mailbox and (not taken or size + mailbox[0].size <= room):
                 entry = mailbox.popleft()
                 taken.append(entry)

@@ -89,7 +89,8 @@ class Driver:
         if link.gone:
             return
         now = self._host.now()
-        self._links.drop(link, now)
+        if not self._links.half_closed(link, now):
+            self._links.drop(link, now)
         self._finish(now)
 
     def drained(self, link: Link) -> None:
@@ -97,6 +98,7 @@ class Driver:
         if link.gone:
             return
         now = self._host.now()
+        self._links.progressed(link, now)
         self._flusher.flush_link(link, now)
         self._finish(now)
 

@@ -135,10 +135,27 @@ class Links:
         if not link.stream.unsent:
             chunks = link.connection.take()
             if chunks:
-                link.stream.write(chunks)
+                session = link.wire.session if link.wire is not None else None
+                if link.stream.write(chunks) and session is not None:
+                    session.lane = None
                 self.watch(link)
         if link.connection.shut:
             self.shut(link, now)
+
+    def progressed(self, link: Link, now: float) -> None:
+        """A stream wrote bytes: who takes an answer slowly, but takes it, has time."""
+        if link.close_by is not None and not link.shut:
+            link.close_by = now + self._broker.close_timeout
+            self._rearm(link)
+
+    def half_closed(self, link: Link, now: float) -> bool:
+        """EOF came behind a request whose answer is on its way: it is still written."""
+        if link.wire is not None or not link.stream.unsent or link.shut:
+            return False
+        self.handle(link, link.connection.lost(now), now)
+        link.stream.pause()
+        self.shut(link, now)
+        return True
 
     def shut(self, link: Link, now: float) -> None:
         """A connection is over: it is aborted in time, whatever happens. When everything is
