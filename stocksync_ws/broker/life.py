@@ -342,9 +342,8 @@ class Life:
         if calls:
             pipeline = self._tell(calls, session.id)
             task = self._tasks.start(None, pipeline, session.context.copy(), self._told, now)
-            if task in self._tasks.running:
-                task.owner = session
-                session.event_task = task
+            task.owner = session
+            session.event_task = task
 
     def _tell(self, calls: Sequence[Call], session_id: str | None) -> Pipeline[None]:
         """One listener after the other; one that fails does not keep the next from hearing."""

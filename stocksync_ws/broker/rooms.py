@@ -1,7 +1,7 @@
 """The rooms of a broker, made and introduced to one another in the order in which they may know.
 
-Rule: nothing happens here. Each room is given only those that were made before it; what must call back
-gets a function.
+Rule: nothing happens here. Each room is given only those that were made before it; what must call
+back gets a function.
 """
 
 from __future__ import annotations
