@@ -1,15 +1,18 @@
 """STOMP messaging over WebSocket for Python web applications.
 
-from stocksync_ws import StompApp, send_to
+    import asyncio
+    from stocksync_ws import StompApp, send_to
 
-ws = StompApp("/ws", allowed_origins=["*"])
+    ws = StompApp("/ws", allowed_origins=["*"])
 
-@ws.message_mapping("/hello")
-@send_to("/topic/greetings")
-async def hello(name: str) -> str:
-    return f"Hello, {name}!"
+    @ws.message_mapping("/hello")
+    @send_to("/topic/greetings")
+    async def hello(name: str) -> str:
+        return f"Hello, {name}!"
 
-asyncio.run(ws.serve())
+    asyncio.run(ws.serve())
+
+This file only re-exports; the names of `__all__` are the public ones.
 """
 
 from stocksync_ws.app import StompApp

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from itertools import permutations
 from typing import Literal
 
 from stocksync_ws.errors import ConfigurationError
@@ -235,10 +236,9 @@ class BrokerConfig:
         prefixes = [*self.application_prefixes, *self.broker_prefixes, self.user_prefix]
         for prefix in [*prefixes, *self.queue_prefixes, self.error_destination]:
             _check_prefix("prefixes", prefix)
-        for one in prefixes:
-            for other in prefixes:
-                if one is not other and (one + "/").startswith(other + "/"):
-                    raise _fail("prefixes", f"{one!r} and {other!r} overlap")
+        for one, other in permutations(prefixes, 2):
+            if (one + "/").startswith(other + "/"):
+                raise _fail("prefixes", f"{one!r} and {other!r} overlap")
         _check_patterns("client_send", self.client_send)
         _check_patterns("client_subscribe", self.client_subscribe)
         _check_patterns("destinations", tuple(self.destinations))

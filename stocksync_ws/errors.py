@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum, IntEnum, StrEnum
+from typing import TypeAlias
 
 __all__ = [
     "AccessDenied",
@@ -101,6 +102,21 @@ class Fault(StrEnum):
     SERVER = "server"
 
 
+_Row: TypeAlias = "tuple[str, CloseCode, Fault, str, str]"
+
+
+def _row(code: str, close: CloseCode, fault: Fault, message: str, sentence: str) -> _Row:
+    return code, close, fault, message, sentence
+
+
+def _broken(code: str, message: str, sentence: str) -> _Row:
+    return code, CloseCode.PROTOCOL_ERROR, Fault.PEER, message, sentence
+
+
+def _refused(code: str, message: str, sentence: str) -> _Row:
+    return code, CloseCode.POLICY, Fault.PEER, message, sentence
+
+
 class ErrorCode(Enum):
     """What an ERROR frame may say: the `code` header, its fixed `message`, its body, and the close
     after it.
@@ -128,220 +144,126 @@ class ErrorCode(Enum):
         """The reason `SessionDisconnected` gives when this error ended the session."""
         return _REASONS.get(self.code, _REASON_OF_FAULT[self.fault])
 
-    # The peer broke the protocol: 1002.
-    NOT_CONNECTED = (
-        "not-connected",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Not connected",
-        "The first frame must be CONNECT or STOMP.",
+    # The peer broke the protocol.
+    NOT_CONNECTED = _broken(
+        "not-connected", "Not connected", "The first frame must be CONNECT or STOMP."
     )
-    ALREADY_CONNECTED = (
-        "already-connected",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Already connected",
-        "CONNECT may be sent only once.",
+    ALREADY_CONNECTED = _broken(
+        "already-connected", "Already connected", "CONNECT may be sent only once."
     )
-    UNSUPPORTED_VERSION = (
-        "unsupported-version",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Unsupported version",
-        "Supported protocol versions are 1.0 1.1 1.2.",
+    UNSUPPORTED_VERSION = _broken(
+        "unsupported-version", "Unsupported version", "Supported protocol versions are 1.0 1.1 1.2."
     )
-    UNKNOWN_COMMAND = (
+    UNKNOWN_COMMAND = _broken(
         "unknown-command",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Unknown command",
         "The command is not one a STOMP client may send in this version.",
     )
-    BAD_HEADER = (
+    BAD_HEADER = _broken(
         "bad-header",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Malformed header",
         "A header line is not of the form name:value, or its value is not allowed.",
     )
-    BAD_ESCAPE = (
+    BAD_ESCAPE = _broken(
         "bad-escape",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Undefined escape sequence",
         "A header contains a backslash sequence that this STOMP version does not define.",
     )
-    BAD_UTF8 = (
-        "bad-utf8",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Header is not UTF-8",
-        "Command and headers must be encoded in UTF-8.",
+    BAD_UTF8 = _broken(
+        "bad-utf8", "Header is not UTF-8", "Command and headers must be encoded in UTF-8."
     )
-    BAD_CONTENT_LENGTH = (
+    BAD_CONTENT_LENGTH = _broken(
         "bad-content-length",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Bad content-length",
         "content-length must be one number of 1 to 10 decimal digits.",
     )
-    MISSING_NUL = (
-        "missing-nul",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Missing NUL",
-        "The octet after the body must be NUL.",
-    )
-    BODY_NOT_ALLOWED = (
-        "body-not-allowed",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Body not allowed",
-        "Only SEND may have a body.",
-    )
-    REPEATED_HEADER = (
+    MISSING_NUL = _broken("missing-nul", "Missing NUL", "The octet after the body must be NUL.")
+    BODY_NOT_ALLOWED = _broken("body-not-allowed", "Body not allowed", "Only SEND may have a body.")
+    REPEATED_HEADER = _broken(
         "repeated-header",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Repeated header",
         "A header that decides what the frame does is there twice with different values.",
     )
-    MISSING_HEADER = (
-        "missing-header",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Missing header",
-        "A header that the command requires is missing.",
+    MISSING_HEADER = _broken(
+        "missing-header", "Missing header", "A header that the command requires is missing."
     )
-    BAD_HEART_BEAT = (
+    BAD_HEART_BEAT = _broken(
         "bad-heart-beat",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Bad heart-beat",
         "heart-beat must be two numbers of milliseconds, separated by a comma.",
     )
-    BAD_ACK_MODE = (
-        "bad-ack-mode",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Bad ack mode",
-        "ack must be auto, client or client-individual.",
+    BAD_ACK_MODE = _broken(
+        "bad-ack-mode", "Bad ack mode", "ack must be auto, client or client-individual."
     )
-    BAD_DESTINATION = (
+    BAD_DESTINATION = _broken(
         "bad-destination",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Bad destination",
         "A destination is made of /segments, none of them empty, '.' or '..'.",
     )
-    DUPLICATE_SUBSCRIPTION = (
+    DUPLICATE_SUBSCRIPTION = _broken(
         "duplicate-subscription",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Duplicate subscription",
         "The subscription id is in use on this connection.",
     )
-    UNKNOWN_SUBSCRIPTION = (
+    UNKNOWN_SUBSCRIPTION = _broken(
         "unknown-subscription",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Unknown subscription",
         "There is no subscription with this id on this connection.",
     )
-    UNKNOWN_ACK = (
+    UNKNOWN_ACK = _broken(
         "unknown-ack",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
         "Unknown acknowledgement",
         "No message with this id was ever delivered on this connection.",
     )
-    DUPLICATE_TRANSACTION = (
-        "duplicate-transaction",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Duplicate transaction",
-        "The transaction is open already.",
+    DUPLICATE_TRANSACTION = _broken(
+        "duplicate-transaction", "Duplicate transaction", "The transaction is open already."
     )
-    UNKNOWN_TRANSACTION = (
-        "unknown-transaction",
-        CloseCode.PROTOCOL_ERROR,
-        Fault.PEER,
-        "Unknown transaction",
-        "There is no open transaction with this name.",
+    UNKNOWN_TRANSACTION = _broken(
+        "unknown-transaction", "Unknown transaction", "There is no open transaction with this name."
     )
 
     # What arrived does not fit, or is not allowed.
-    BAD_PAYLOAD = (
+    BAD_PAYLOAD = _row(
         "bad-payload",
         CloseCode.INVALID_DATA,
         Fault.PEER,
         "Bad payload",
         "The body is not what the destination expects.",
     )
-    SEND_DENIED = (
-        "send-denied",
-        CloseCode.POLICY,
-        Fault.PEER,
-        "SEND denied",
-        "This client may not send to the destination.",
+    SEND_DENIED = _refused(
+        "send-denied", "SEND denied", "This client may not send to the destination."
     )
-    SUBSCRIBE_DENIED = (
-        "subscribe-denied",
-        CloseCode.POLICY,
-        Fault.PEER,
-        "SUBSCRIBE denied",
-        "This client may not subscribe to the destination.",
+    SUBSCRIBE_DENIED = _refused(
+        "subscribe-denied", "SUBSCRIBE denied", "This client may not subscribe to the destination."
     )
-    NO_DESTINATION = (
+    NO_DESTINATION = _refused(
         "no-destination",
-        CloseCode.POLICY,
-        Fault.PEER,
         "No such destination",
         "The destination is under none of the prefixes that this server serves.",
     )
-    NO_HANDLER = (
-        "no-handler",
-        CloseCode.POLICY,
-        Fault.PEER,
-        "No handler",
-        "The application has no handler for the destination.",
+    NO_HANDLER = _refused(
+        "no-handler", "No handler", "The application has no handler for the destination."
     )
-    CONNECT_TIMEOUT = (
-        "connect-timeout",
-        CloseCode.POLICY,
-        Fault.PEER,
-        "CONNECT timed out",
-        "No CONNECT frame arrived in time.",
+    CONNECT_TIMEOUT = _refused(
+        "connect-timeout", "CONNECT timed out", "No CONNECT frame arrived in time."
     )
-    FRAME_TIMEOUT = (
-        "frame-timeout",
-        CloseCode.POLICY,
-        Fault.PEER,
-        "Frame timed out",
-        "A frame was begun and not finished in time.",
+    FRAME_TIMEOUT = _refused(
+        "frame-timeout", "Frame timed out", "A frame was begun and not finished in time."
     )
-    UNSUPPORTED = (
+    UNSUPPORTED = _refused(
         "unsupported",
-        CloseCode.POLICY,
-        Fault.PEER,
         "Unsupported",
         "The frame asks for a feature that this server does not offer.",
     )
-    IDEMPOTENCY_MISMATCH = (
+    IDEMPOTENCY_MISMATCH = _refused(
         "idempotency-mismatch",
-        CloseCode.POLICY,
-        Fault.PEER,
         "Idempotency key reused",
         "The idempotency key was used before with another body.",
     )
-    LIMIT_COUNT = (
-        "limit",
-        CloseCode.POLICY,
-        Fault.PEER,
-        "Limit exceeded",
-        "The connection has more of something than the server allows.",
+    LIMIT_COUNT = _refused(
+        "limit", "Limit exceeded", "The connection has more of something than the server allows."
     )
-    LIMIT_SIZE = (
+    LIMIT_SIZE = _row(
         "limit",
         CloseCode.TOO_BIG,
         Fault.PEER,
@@ -350,42 +272,42 @@ class ErrorCode(Enum):
     )
 
     # The application or the server failed.
-    HANDLER_FAILED = (
+    HANDLER_FAILED = _row(
         "handler-failed",
         CloseCode.INTERNAL_ERROR,
         Fault.APPLICATION,
         "Handler failed",
         "The application failed to handle the frame.",
     )
-    HANDLER_TIMEOUT = (
+    HANDLER_TIMEOUT = _row(
         "handler-timeout",
         CloseCode.INTERNAL_ERROR,
         Fault.APPLICATION,
         "Handler timed out",
         "The application took too long to handle the frame.",
     )
-    INTERNAL_ERROR = (
+    INTERNAL_ERROR = _row(
         "internal-error",
         CloseCode.INTERNAL_ERROR,
         Fault.SERVER,
         "Internal error",
         "The server failed.",
     )
-    QUEUE_FULL = (
+    QUEUE_FULL = _row(
         "queue-full",
         CloseCode.TRY_LATER,
         Fault.SERVER,
         "Queue full",
         "The queue has no room for the message.",
     )
-    CONNECT_REFUSED = (
+    CONNECT_REFUSED = _row(
         "connect-refused",
         CloseCode.CONNECT_REFUSED,
         Fault.PEER,
         "Connection refused",
         "The application refused the connection.",
     )
-    BAD_CREDENTIALS = (
+    BAD_CREDENTIALS = _row(
         "bad-credentials",
         CloseCode.BAD_CREDENTIALS,
         Fault.PEER,

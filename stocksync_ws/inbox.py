@@ -45,6 +45,8 @@ class Inbox:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._items: deque[_Post | Callable[[], None]] = deque()
+        self._batch: deque[_Post | Callable[[], None]] = deque()
+        """What the owner thread has taken over and not applied yet."""
         self._queue: deque[_Post] = deque()
         """Awaited publications that wait for room."""
         self._messages = 0
@@ -74,21 +76,42 @@ class Inbox:
         self.drain()
 
     def drain(self) -> None:
-        """Apply everything that has been posted. On the owner thread only."""
-        while True:
+        """Apply everything that has been posted. On the owner thread only, and never from user
+        code: what pool functions returned is sent back into their pipelines here.
+        """
+        self._collect()
+        while self._batch:
+            item = self._batch.popleft()
+            if isinstance(item, _Post):
+                _apply(self._publish, item)
+            else:
+                item()
+            if not self._batch:
+                self._collect()
+
+    def _collect(self) -> None:
+        """Take over what was posted; there is room again for what waited for it."""
+        with self._lock:
+            self._batch.extend(self._items)
+            self._items.clear()
+            self._messages = self._bytes = 0
+            self._woken = False
+            self._admit_waiting()
+
+    def _apply_posts(self) -> None:
+        """Apply what others had posted, and leave results of pool functions where they are."""
+        self._collect()
+        results: deque[_Post | Callable[[], None]] = deque()
+        while self._batch:
+            item = self._batch.popleft()
+            if isinstance(item, _Post):
+                _apply(self._publish, item)
+            else:
+                results.append(item)
+        self._batch = results
+        if results:
             with self._lock:
-                items, self._items = self._items, deque()
-                self._messages = self._bytes = 0
-                self._woken = False
-                publish = self._publish
-                self._admit_waiting()
-            if not items:
-                return
-            for item in items:
-                if isinstance(item, _Post):
-                    _apply(publish, item)
-                else:
-                    item()
+                self._ring()
 
     def refuse(self) -> None:
         """Accept nothing more; what was accepted is applied. Pool results still come."""
@@ -150,19 +173,25 @@ class Inbox:
         return await future
 
     def hand_over(self, result: Callable[[], None]) -> None:
-        """Run `result` on the owner thread, behind what this thread has posted. Never refused."""
+        """Run `result` on the owner thread, behind what this thread has posted; after the end it
+        is nobody's any more.
+        """
         with self._lock:
-            self._items.append(result)
-            self._ring()
+            if self._wake is not None or not self._closed:
+                self._items.append(result)
+                self._ring()
 
     # Under the lock, or on the owner thread
 
     def _is_owner(self) -> bool:
+        # The pid first: the lock may have been held when the process was forked.
+        if self._owner is not None and self._pid != os.getpid():
+            raise ForkedBrokerError("the application runs in the parent of this process")
         return self._owner == threading.get_ident()
 
     def _now(self, draft: Draft) -> Published:
-        if self._items:
-            self.drain()
+        if self._items or self._batch:
+            self._apply_posts()
         publish = self._publish
         if publish is None:
             raise BrokerClosed("the application was stopped")
@@ -171,11 +200,11 @@ class Inbox:
     def _check(self) -> None:
         if self._closed:
             raise BrokerClosed("the application was stopped")
-        if self._publish is not None and self._pid != os.getpid():
-            raise ForkedBrokerError("the application runs in the parent of this process")
 
     def _has_room(self, draft: Draft) -> bool:
-        return self._messages < MAX_MESSAGES and self._bytes + draft.size <= MAX_BYTES
+        # An empty inbox takes one message of any size, or it would wait for ever.
+        fits = self._messages < MAX_MESSAGES and self._bytes + draft.size <= MAX_BYTES
+        return fits or not self._messages
 
     def _append(self, post: _Post) -> None:
         self._items.append(post)

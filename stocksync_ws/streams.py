@@ -19,9 +19,6 @@ from stocksync_ws.types import Chunk, Connection
 
 __all__ = ["Poller", "SocketStream", "TlsStream", "read_buffer"]
 
-READ_SIZE = 65_536
-"""Bytes read from one stream in one turn: the read budget of a connection."""
-
 
 class Poller(Protocol):
     """Watches descriptors."""
@@ -47,9 +44,9 @@ class Poller(Protocol):
         ...
 
 
-def read_buffer() -> memoryview:
-    """The one buffer that all streams of a poller read into."""
-    return memoryview(bytearray(READ_SIZE))
+def read_buffer(size: int) -> memoryview:
+    """The one buffer that all streams of a poller read into; as large as the read budget."""
+    return memoryview(bytearray(size))
 
 
 class SocketStream:
@@ -258,7 +255,7 @@ class TlsStream(SocketStream):
         parts: list[bytes] = []
         while self._ready:
             try:
-                part = self._tls.read(READ_SIZE)
+                part = self._tls.read(len(self._buffer))
             except ssl.SSLWantReadError:
                 break
             except ssl.SSLZeroReturnError:

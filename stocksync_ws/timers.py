@@ -11,11 +11,13 @@ sessions: `seen = now - slack`, `deadline = seen + grace + slack`.
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Protocol
 
 __all__ = ["Timed", "Timers"]
 
+DEAD = 64
+"""Entries of things that have ended, at which they may be swept out of the heap."""
 LATE = 0.25
 """Seconds a wake may come after its deadline before the lateness is counted as our own stall."""
 
@@ -34,11 +36,13 @@ class Timed(Protocol):
 class Timers:
     """The heap, and the slack of all liveness deadlines."""
 
-    __slots__ = ("_heap", "_number", "slack")
+    __slots__ = ("_dead", "_heap", "_number", "slack")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timed]] = []
         self._number = 0
+        self._dead = 0
+        """Entries that stand for nothing any more, at least so many."""
         self.slack = 0.0
         """Seconds by which our own stalls have moved every liveness deadline so far."""
 
@@ -47,6 +51,9 @@ class Timers:
         deadline = thing.deadline
         if deadline is None or (thing.armed and thing.armed_at <= deadline):
             return
+        if thing.armed:
+            thing.armed = 0
+            self._bury()
         self._number = thing.armed = self._number + 1
         thing.armed_at = deadline
         heappush(self._heap, (deadline, thing.armed, thing))
@@ -57,6 +64,22 @@ class Timers:
             thing.deadline = at
             self.arm(thing)
 
+    def disarm(self, thing: Timed) -> None:
+        """Forget a thing for good: it has ended. Whoever ends very many leaves no entries behind
+        that would keep them alive.
+        """
+        thing.deadline = None
+        if thing.armed:
+            thing.armed = 0
+            self._bury()
+
+    def _bury(self) -> None:
+        self._dead += 1
+        if self._dead > DEAD and self._dead * 2 > len(self._heap):
+            self._heap[:] = [entry for entry in self._heap if entry[2].armed == entry[1]]
+            heapify(self._heap)
+            self._dead = 0
+
     def next(self) -> float | None:
         """When `due` has something to look at, or None. May be earlier than the first real
         deadline.
@@ -66,6 +89,8 @@ class Timers:
             _, number, thing = heappop(heap)
             if thing.armed == number:
                 thing.armed = 0
+            else:
+                self._dead -= 1
         return heap[0][0] if heap else None
 
     def due(self, now: float) -> list[Timed]:
@@ -75,6 +100,7 @@ class Timers:
         while heap and heap[0][0] <= now:
             _, number, thing = heappop(heap)
             if thing.armed != number:
+                self._dead -= 1
                 continue
             thing.armed = 0
             if thing.deadline is None:

@@ -1,6 +1,8 @@
 """Where layers meet without importing each other: requests, events, chunks, and the two Protocols
 of a wire.
 
+Rule: nothing is decided here; both sides of a border read the same words.
+
 Connection, wire and session are three. A *connection* is one carrier (a socket, an ASGI scope): it
 knows HTTP, WebSocket and SockJS framing, never a session. A *wire* is what one session speaks
 through; it may outlive its connections, and at most one connection carries its output at a time. A
@@ -84,16 +86,21 @@ class HttpRequest:
                     found.setdefault(name, content)
         return found
 
+    @cached_property
+    def _by_name(self) -> Mapping[str, Sequence[str]]:
+        found: dict[str, list[str]] = {}
+        for name, value in self.headers:
+            found.setdefault(name, []).append(value)
+        return found
+
     def get(self, name: str) -> str | None:
         """The first header of this lower-case name, or None."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        values = self._by_name.get(name)
+        return values[0] if values else None
 
     def all(self, name: str) -> Sequence[str]:
         """All headers of this lower-case name, in order."""
-        return [value for key, value in self.headers if key == name]
+        return self._by_name.get(name, [])
 
 
 @dataclass(frozen=True, slots=True)

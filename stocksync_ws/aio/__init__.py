@@ -1,1 +1,6 @@
-"""asyncio: a server of our own on the running loop."""
+"""asyncio: a server of our own on the running loop. This file only re-exports."""
+
+from stocksync_ws.aio.runtime import Runnable, Runtime
+from stocksync_ws.aio.server import Server
+
+__all__ = ["Runnable", "Runtime", "Server"]

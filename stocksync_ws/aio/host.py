@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from functools import partial
@@ -75,13 +75,13 @@ class AioHost:
         if call.mode is Mode.POOL:
             self.in_pool(task, call)
             return
-        started = self._loop.time()
         if call.mode is Mode.ASYNC:
             self._in_task(task, call)
-        else:
-            outcome = run_plain(call, task.context)
-            self.driver.resume(task, outcome)
-        self._note_slow(call, self._loop.time() - started)
+            return
+        started = self._loop.time()
+        outcome = run_plain(call, task.context)
+        self.note_slow(call, self._loop.time() - started)
+        self.driver.resume(task, outcome)
 
     def cancel(self, task: Task) -> None:
         """Cancel the coroutine of a task."""
@@ -101,7 +101,8 @@ class AioHost:
     def _in_task(self, task: Task, call: Call) -> None:
         try:
             coroutine = task.context.run(call.function, *call.args, **call.kwargs)
-            running = _spawn(self._loop, coroutine, task.context)
+            steps = _Steps(coroutine, self, call)
+            running = _spawn(self._loop, steps, task.context)
         except Exception as error:
             self.driver.resume(task, Outcome(call, error=error))
             return
@@ -127,7 +128,8 @@ class AioHost:
         """A plain function has ended; from any thread."""
         self._inbox.hand_over(partial(self.driver.resume, task, outcome))
 
-    def _note_slow(self, call: Call, seconds: float) -> None:
+    def note_slow(self, call: Call, seconds: float) -> None:
+        """Count a call that held the loop, and name it now and then."""
         if seconds < SLOW:
             return
         self._counters.slow_calls += 1
@@ -137,6 +139,38 @@ class AioHost:
             _log.warning(
                 "slow call mapping=%s held the loop for %.0f ms", call.label, seconds * 1e3
             )
+
+
+class _Steps(Coroutine[Any, Any, Any]):
+    """A coroutine whose every step on the loop is timed, and which cannot end the server."""
+
+    __slots__ = ("_call", "_coroutine", "_host")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], host: AioHost, call: Call) -> None:
+        self._coroutine = coroutine
+        self._host = host
+        self._call = call
+
+    def send(self, value: Any, /) -> Any:
+        return self._step(self._coroutine.send, value)
+
+    def throw(self, error: Any, /, *rest: Any) -> Any:
+        return self._step(self._coroutine.throw, error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()
+
+    def _step(self, step: Callable[[Any], Any], value: Any) -> Any:
+        started = self._host.now()
+        try:
+            return step(value)
+        except SystemExit as error:
+            raise _not_an_error(self._call, error) from error
+        finally:
+            self._host.note_slow(self._call, self._host.now() - started)
 
 
 def _spawn(

@@ -66,7 +66,9 @@ class Runtime:
         limits = app.config.limits
         self.host = self._make_host(limits.handler_threads)
         self.driver = self.host.driver = Driver(self.host, self.broker, timers)
-        self.buffer = read_buffer()
+        self._closed = False
+        self._idle_event: asyncio.Event | None = None
+        self.buffer = read_buffer(limits.read_budget)
         """What all streams of this loop read into."""
 
     def _make_host(self, threads: int | None) -> AioHost:
@@ -95,7 +97,10 @@ class Runtime:
         self.close()
 
     def close(self) -> None:
-        """End at once: reset what is left."""
+        """End at once: reset what is left, and wait for nothing."""
+        self._closed = True
+        if self._idle_event is not None:
+            self._idle_event.set()
         self._inbox.refuse()
         self.driver.halt()
         self.driver.abort()
@@ -104,7 +109,9 @@ class Runtime:
 
     async def _idle(self, seconds: float) -> None:
         """Wait until nothing is left to do, at most so long."""
-        idle = asyncio.Event()
+        if self._closed:
+            return
+        idle = self._idle_event = asyncio.Event()
         self.driver.when_idle(idle.set)
         try:
             async with asyncio.timeout(max(0.0, seconds)):

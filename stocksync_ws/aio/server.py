@@ -137,11 +137,10 @@ class Server:
                 self.abort()
             done.set()
 
-        if signals:
-            caught = [signal.SIGINT, signal.SIGTERM]
-            for number in caught:
-                loop.add_signal_handler(number, on_signal)
         try:
+            for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
+                loop.add_signal_handler(number, on_signal)
+                caught.append(number)
             await done.wait()
         finally:
             await asyncio.shield(self.stop())

@@ -28,6 +28,7 @@ from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
     BrokerClosed,
+    Cancelled,
     CloseCode,
     DisconnectReason,
     ErrorCode,
@@ -45,6 +46,9 @@ OVERHEAD = 64
 """Bytes a waiting message counts for besides its own."""
 STOP_WINDOW = 20.0
 """Seconds over which a stop spreads its closes, at most; 200 sessions take one second."""
+
+TICK = 1e-6
+"""Seconds, far above what rounding can lose and far below what a deadline can mean."""
 
 _FREE = frozenset((ACK, NACK))
 """Frames that do not count against the frames of a turn."""
@@ -133,7 +137,8 @@ class Broker:
         assert session is not None
         session.task = None
         if problem is not None:
-            self.journal.internal("handshake", session, problem)
+            if not isinstance(problem, Cancelled):
+                self.journal.internal("handshake", session, problem)
             refusal = Refusal(500, "The server failed.")
         self.life.decide(session, refusal, now)
 
@@ -219,7 +224,8 @@ class Broker:
 
     def wake(self, thing: Timed, now: float) -> None:
         """The deadline of a session, a task or the journal came. After it, it is later or None."""
-        own = self._own(now)
+        # A tick ahead: what was rounded on its way through the slack must not look too early.
+        own = self._own(now) + TICK
         if isinstance(thing, Session):
             for due in self.life.liveness.due(thing, own):
                 self._overdue.act(due, thing, own)
@@ -288,6 +294,11 @@ class Broker:
     def pending(self) -> bool:
         """There is something to flush, to decode or to call in the next turn."""
         return bool(self.outbox.has_dirty or self._backlog or self.tasks.has_calls)
+
+    @property
+    def asks(self) -> bool:
+        """There is something to answer, to start, to pause or to reset: what a step ends with."""
+        return self.tasks.has_calls or self.life.has_news
 
     @property
     def close_timeout(self) -> float:
@@ -373,6 +384,8 @@ class Broker:
             self._failures.protocol(session, problem, now)
         self._pumping = outer
         self._settle(session, now)
+        if self.outbox.overfull:
+            self._publisher.close_overfull(now)
 
     def _decode(self, session: Session, now: float) -> None:
         if session.turn != self._turn:

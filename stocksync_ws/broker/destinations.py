@@ -18,6 +18,8 @@ __all__ = ["Kind", "Patterns", "Space", "has_wildcard", "is_destination", "print
 
 def printable(text: str) -> bool:
     """No C0 control character and no DEL."""
+    if text.isascii():
+        return text.isprintable()
     return not any(char < " " or char == "\x7f" for char in text)
 
 

@@ -74,7 +74,7 @@ class Failures:
     def protocol(self, session: Session, problem: RemoteProtocolError, now: float) -> None:
         """The peer broke the protocol: ERROR, then close."""
         self._counters.protocol_errors += 1
-        self._journal.refused(session, problem.code, None)
+        self._journal.refused(session, problem.code, None, now)
         self._error(session, problem.code, problem.command, problem, now)
 
     def timed_out(self, session: Session, code: ErrorCode, now: float) -> None:
@@ -88,7 +88,7 @@ class Failures:
         code = _connect_code(problem)
         self._counters.connects_refused += 1
         if code in (ErrorCode.CONNECT_REFUSED, ErrorCode.BAD_CREDENTIALS):
-            self._journal.refused(session, code, problem)
+            self._journal.refused(session, code, problem, now)
         else:
             self._failed(session, "authenticator", code, problem)
         session.version = version

@@ -11,6 +11,7 @@ import logging
 
 from stocksync_ws.broker.session import Session
 from stocksync_ws.errors import ErrorCode
+from stocksync_ws.timers import Timers
 
 __all__ = ["Journal", "quote"]
 
@@ -35,9 +36,21 @@ def _user(session: Session) -> str:
 class Journal:
     """Writes the log lines of one broker; wakes once a second while it holds lines back."""
 
-    __slots__ = ("_connects", "_disconnects", "_lines", "_second", "armed", "armed_at", "deadline")
+    __slots__ = (
+        "_connects",
+        "_disconnects",
+        "_lines",
+        "_refusals",
+        "_second",
+        "_timers",
+        "armed",
+        "armed_at",
+        "deadline",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self._refusals = 0
         self._second = float("-inf")
         self._lines = 0
         self._connects = 0
@@ -47,14 +60,16 @@ class Journal:
         self.armed_at = 0.0
 
     def _admit(self, now: float) -> bool:
-        if now - self._second >= 1.0:
+        # After a stall of ours the broker's own time may stand a little before the last line's.
+        if not 0 <= now - self._second < 1.0:
             self._second = now
             self._lines = 0
         self._lines += 1
         if self._lines <= STORM:
             return True
         if self.deadline is None:
-            self.deadline = self._second + 1.0
+            self.deadline = self._second + 1.0 + self._timers.slack
+            self._timers.arm(self)
         return False
 
     def connected(self, session: Session, now: float) -> None:
@@ -93,16 +108,24 @@ class Journal:
     def wake(self) -> None:
         """A second of a storm is over: say what was held back."""
         self.deadline = None
-        if self._connects or self._disconnects:
+        if self._connects or self._disconnects or self._refusals:
             _sessions.info(
-                "in the last second %d more connected and %d more disconnected",
+                "in the last second %d more connected, %d more disconnected, %d more were refused",
                 self._connects,
                 self._disconnects,
+                self._refusals,
             )
-            self._connects = self._disconnects = 0
+            self._connects = self._disconnects = self._refusals = 0
 
-    def refused(self, session: Session, code: ErrorCode, error: BaseException | None) -> None:
+    def refused(
+        self, session: Session, code: ErrorCode, error: BaseException | None, now: float
+    ) -> None:
         """A CONNECT was refused, or a peer broke the protocol."""
+        if not _sessions.isEnabledFor(logging.INFO):
+            return
+        if not self._admit(now):
+            self._refusals += 1
+            return
         _sessions.info(
             "refused session=%s user=%s peer=%s code=%s%s",
             session.id,

@@ -34,11 +34,14 @@ from stocksync_ws.broker.transactions import Transactions
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
+from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.timers import Timers
 from stocksync_ws.types import Handshake, Refusal
 
 __all__ = ["Life"]
 
+MOMENT = 0.05
+"""Seconds a cancelled handler has before its session ends without it."""
 CLOSE_REASONS = {
     CloseCode.NORMAL: "bye",
     CloseCode.GOING_AWAY: "server stopped",
@@ -127,6 +130,11 @@ class Life:
         """The clocks."""
         return self._liveness
 
+    @property
+    def has_news(self) -> bool:
+        """There are answers, pauses or resets to carry out."""
+        return bool(self._answers or self._reads or self._aborts)
+
     def take_reads(self) -> list[Session]:
         """Sessions whose reading must pause or go on: look at `held`."""
         reads = self._reads
@@ -197,7 +205,6 @@ class Life:
         frame = connected(version, session.id, heart_beat, session.user_name)
         self._outbox.frame(session, frame, True, now)
         self._journal.connected(session, now)
-        self._timers.arm(self._journal)
         event = SessionConnected(
             session_id=session.id,
             user=session.user,
@@ -289,9 +296,18 @@ class Life:
         if session.state is State.ENDING and not has_work:
             self._end(session, now)
 
-    def end(self, session: Session, now: float) -> None:
-        """The time for what had arrived is over."""
-        self._end(session, now)
+    def hurry(self, session: Session, now: float) -> None:
+        """The time for what had arrived is over: it ends with its handler, which is cancelled."""
+        if session.task is None or session.hurried:
+            self._end(session, now)
+            return
+        session.hurried = True
+        session.end_by = now + MOMENT
+        session.inbox = None
+        session.inbox_bytes = 0
+        session.decoder = Decoder(self._config.limits)
+        session.hungry = True
+        self._tasks.end_by(session.task, now)
 
     def _end(self, session: Session, now: float) -> None:
         was = session.state
@@ -301,7 +317,7 @@ class Life:
         session.inbox = None
         session.inbox_bytes = 0
         session.handshake = None
-        session.deadline = None
+        self._timers.disarm(session)
         session.lane = None
         self.drop_mailbox(session)
         self.sessions.pop(session.id, None)
@@ -377,7 +393,6 @@ class Life:
     def _disconnected(self, session: Session, reason: DisconnectReason, now: float) -> None:
         duration = max(0.0, now - session.connected_at)
         self._journal.disconnected(session, reason, duration, now)
-        self._timers.arm(self._journal)
         event = SessionDisconnected(
             session_id=session.id,
             user=session.user,
@@ -401,9 +416,8 @@ class Life:
         if calls:
             pipeline = self._tell(calls, session.id)
             task = self._tasks.start(None, pipeline, session.context.copy(), self._told, now)
-            if task in self._tasks.running:
-                task.owner = session
-                session.event_task = task
+            task.owner = session
+            session.event_task = task
 
     def _tell(self, calls: Sequence[Call], session_id: str | None) -> Pipeline[None]:
         """One listener after the other; one that fails does not keep the next from hearing."""

@@ -64,11 +64,11 @@ class Outbox:
         self.total += size
         for session in members:
             session.mailbox.append(entry)
-            session.queued += size
+            queued = session.queued = session.queued + size
             if not session.dirty:
                 session.dirty = True
                 dirty.append(session)
-            if session.queued > hard:
+            if queued > hard:
                 self.overfull.append(session)
         self._counters.messages_queued += len(members)
         return len(members)
@@ -100,8 +100,6 @@ class Outbox:
             self.total += entry.size
         entry.waiting += 1
         self._append(session, entry)
-        if session.queued > self._hard:
-            self.overfull.append(session)
 
     def frame(self, session: Session, frame: bytes, text: bool, at: float) -> None:
         """Append one frame of the server's own (RECEIPT, ERROR, a reply): never dropped."""
@@ -132,6 +130,8 @@ class Outbox:
     def _append(self, session: Session, entry: Outgoing) -> None:
         session.mailbox.append(entry)
         session.queued += entry.size
+        if session.queued > self._hard:
+            self.overfull.append(session)
         self.mark(session)
 
     def mark(self, session: Session) -> None:
@@ -157,15 +157,24 @@ class Outbox:
         mailbox = session.mailbox
         taken: list[Outgoing] = []
         size = 0
-        while mailbox and (not taken or size + mailbox[0].size <= room):
-            entry = mailbox.popleft()
-            taken.append(entry)
-            size += entry.size
-            self.release(entry)
-        if taken:
-            session.last_write = self.now
-            session.queued -= size
-            session.handed += size
+        if session.queued <= room:
+            taken += mailbox
+            size = session.queued
+            mailbox.clear()
+        else:
+            while mailbox and (not taken or size + mailbox[0].size <= room):
+                entry = mailbox.popleft()
+                taken.append(entry)
+                size += entry.size
+        if not taken:
+            return taken
+        for entry in taken:
+            entry.waiting -= 1
+            if not entry.waiting:
+                self.total -= entry.size
+        session.last_write = self.now
+        session.queued -= size
+        session.handed += size
         return taken
 
     def release(self, entry: Outgoing) -> None:

@@ -84,7 +84,7 @@ class Overdue:
         self._life.abort(session)
 
     def _end(self, session: Session, now: float) -> None:
-        self._life.end(session, now)
+        self._life.hurry(session, now)
 
     def _drain(self, session: Session, now: float) -> None:
         session.drain_at = None

@@ -90,6 +90,7 @@ class Task:
         "context",
         "deadline",
         "done",
+        "due",
         "end_by",
         "handle",
         "label",
@@ -124,6 +125,8 @@ class Task:
         """When it is cancelled because its session is over, in the broker's own time."""
         self.handle: Any = None
         """A slot for the adapter: what it needs to cancel the call."""
+        self.due = 0.0
+        """When the running call is stopped, in the broker's own time."""
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0

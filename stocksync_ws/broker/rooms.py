@@ -51,7 +51,7 @@ class Rooms:
     ) -> None:
         limits = config.limits
         space = Space(config)
-        self.journal = Journal()
+        self.journal = Journal(timers)
         self.outbox = Outbox(limits, counters)
         self.tasks = Tasks(limits, counters, timers, self.journal, pump)
         self.store = Store(config, space, token)

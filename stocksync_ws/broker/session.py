@@ -43,6 +43,9 @@ class State(Enum):
     """We closed; nothing is decoded, what waits is written, then the peer's Close is awaited."""
     CLOSED = auto()
 
+    # By identity, in C: that of Enum hashes the name in Python, several times a frame.
+    __hash__ = object.__hash__
+
 
 class Subscription:
     """One SUBSCRIBE of one session."""
@@ -179,6 +182,7 @@ class Session:
         "handshake",
         "held",
         "hungry",
+        "hurried",
         "id",
         "inbox",
         "inbox_bytes",
@@ -328,6 +332,8 @@ class Session:
         """When a stop closes it."""
         self.ending: DisconnectReason | None = None
         self.end_by: float | None = None
+        self.hurried = False
+        """Its handler was asked to end, and has a moment for that."""
         self.closing: CloseCode | None = None
         """The code we closed with."""
         self.close_code = 1006

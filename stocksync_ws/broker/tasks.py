@@ -132,7 +132,7 @@ class Tasks:
 
     def _advance(self, task: Task, value: Any, error: BaseException | None, now: float) -> None:
         task.call = None
-        task.deadline = None
+        self._timers.disarm(task)
         if isinstance(error, Cancelled):
             # Its clean-up may yield calls too, and gets as much time again for them.
             task.end_by = now + GIVE_UP
@@ -145,15 +145,16 @@ class Tasks:
         else:
             task.call = call
             task.label = call.label or task.label
-            at = now + self._limits.handler_timeout
-            self._set_deadline(task, at if task.end_by is None else min(at, task.end_by))
+            if call.mode is not Mode.INLINE:  # it will have ended before time goes on
+                at = now + self._limits.handler_timeout
+                self._set_deadline(task, at if task.end_by is None else min(at, task.end_by))
             self._calls.append(task)
 
     def end_by(self, task: Task, at: float) -> None:
         """The session of a pipeline is over: cancel what still runs at `at`."""
         task.end_by = at
         if task.deadline is not None and task.stopping is None:
-            self._set_deadline(task, min(task.deadline - self._timers.slack, at))
+            self._set_deadline(task, min(task.due, at))
 
     def _next_call(self, task: Task, value: Any, error: BaseException | None, now: float) -> Call:
         """Run the pipeline to its next call; what it wants published on the way is published."""
@@ -168,6 +169,7 @@ class Tasks:
         task.done(task, value, error, now)
 
     def _set_deadline(self, task: Task, at: float) -> None:
+        task.due = at
         task.deadline = at + self._timers.slack
         self._timers.arm(task)
 
@@ -175,7 +177,8 @@ class Tasks:
         """The deadline of a call came: time it out, or leave it behind."""
         if task.call is None or task.deadline is None:
             return
-        if task.deadline > now + self._timers.slack:
+        if task.due > now:
+            self._set_deadline(task, task.due)
             return
         if task.stopping is None:
             if task.end_by is not None and task.end_by <= now:

@@ -89,7 +89,8 @@ class Driver:
         if link.gone:
             return
         now = self._host.now()
-        self._links.drop(link, now)
+        if not self._links.half_closed(link, now):
+            self._links.drop(link, now)
         self._finish(now)
 
     def drained(self, link: Link) -> None:
@@ -97,6 +98,7 @@ class Driver:
         if link.gone:
             return
         now = self._host.now()
+        self._links.progressed(link, now)
         self._flusher.flush_link(link, now)
         self._finish(now)
 
@@ -168,7 +170,7 @@ class Driver:
     def _finish(self, now: float) -> None:
         """Carry out what the broker put out in this step; mailboxes wait for the turn."""
         broker = self._broker
-        while True:
+        while broker.asks:
             for handshake, refusal in broker.take_answers():
                 self._links.answer(handshake, refusal, now)
             for session in broker.take_reads():
@@ -181,20 +183,18 @@ class Driver:
                     self._links.drop(link, now)
                 else:
                     broker.lost(session, DisconnectReason.CONNECTION_LOST, now)
-            if not self._start_calls():
-                break
-        if broker.pending or self._idle is not None:
+            self._start_calls()
+        if broker.pending or self._is_idle():
             self._schedule()
         self._arm()
 
-    def _start_calls(self) -> bool:
-        """Start and cancel user code; whether anything ran."""
-        cancels = self._broker.take_cancels()
-        for task in cancels:
+    def _start_calls(self) -> None:
+        """Start and cancel user code."""
+        for task in self._broker.take_cancels():
             self._host.cancel(task)
         calls = self._broker.take_calls()
         if not calls:
-            return bool(cancels)
+            return
         self._starting = True
         try:
             for task in calls:
@@ -202,7 +202,6 @@ class Driver:
                     self._host.call(task)
         finally:
             self._starting = False
-        return True
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -211,21 +210,29 @@ class Driver:
 
     def _run_turn(self) -> None:
         """One turn: what the last one left over, then one flush."""
-        self._scheduled = False
         now = self._host.now()
-        for session in self._broker.take_backlog():
-            try:
-                self._broker.proceed(session, now)
-            except Exception as error:
-                self._links.fail(session, error, now)
-        self._finish(now)
-        self._flusher.flush(now)
+        try:
+            # `_scheduled` still stands: what this step makes dirty is flushed in this turn.
+            for session in self._broker.take_backlog():
+                try:
+                    self._broker.proceed(session, now)
+                except Exception as error:
+                    self._links.fail(session, error, now)
+            self._finish(now)
+            self._flusher.flush(now)
+        finally:
+            self._scheduled = False
         if self._flusher.left:
             self._schedule()
         self._finish(now)
-        if self._idle is not None and not self._links.open and not self._broker.tasks.running:
+        if self._is_idle():
             idle, self._idle = self._idle, None
+            assert idle is not None
             idle()
+
+    def _is_idle(self) -> bool:
+        """Somebody waits for there being nothing left to do, and there is nothing."""
+        return self._idle is not None and not self._links.open and not self._broker.tasks.running
 
     # Time
 

@@ -81,6 +81,7 @@ class Flusher:
                     if not entry.waiting:
                         outbox.total -= sent
                 else:
+                    entry = None
                     self._flush_general(session, now)
         except (BlockingIOError, InterruptedError):
             assert session is not None
@@ -98,6 +99,12 @@ class Flusher:
                 self._links.drop(link, now)
             return True
         except Exception as error:
+            assert session is not None
+            if entry is not None:
+                outbox.release(entry)
+                session.queued = 0
+            session.dirty = False
+            session.lane = None
             self._links.fail(session, error, now)
             return True
         return False
@@ -130,6 +137,8 @@ class Flusher:
         if session is None or wire is None:
             self._links.write_own(link, now)
             return
+        # Whatever happens here: nothing may overtake bytes that are left unsent.
+        session.lane = None
         if stream.unsent:
             self._broker.writable(session, stream.unsent, now)
             return
@@ -143,7 +152,8 @@ class Flusher:
         self._broker.writable(session, unsent, now)
         if ends:
             self._links.handle(link, link.connection.detach(now), now)
-        self._after_write(link, session, unsent, now)
+        if wire.link is link:
+            self._after_write(link, session, unsent, now)
 
     def _after_write(self, link: Link, session: Session, unsent: int, now: float) -> None:
         self._links.watch(link)

@@ -110,7 +110,7 @@ class Links:
         if link.gone:
             return
         link.gone = True
-        link.deadline = None
+        self._timers.disarm(link)
         del self.open[link]
         self.handle(link, link.connection.lost(now), now)
         if link.wire is not None:
@@ -130,24 +130,44 @@ class Links:
 
     def write_own(self, link: Link, now: float) -> None:
         """The connection's own output, if the transport has nothing unsent."""
-        if link.gone or link.stream.unsent:
+        if link.gone:
             return
-        chunks = link.connection.take()
-        if chunks:
-            link.stream.write(chunks)
-            self.watch(link)
+        if not link.stream.unsent:
+            chunks = link.connection.take()
+            if chunks:
+                session = link.wire.session if link.wire is not None else None
+                if link.stream.write(chunks) and session is not None:
+                    session.lane = None
+                self.watch(link)
         if link.connection.shut:
-            session = link.wire.session if link.wire is not None else None
-            if session is None or not session.mailbox:
-                self.shut(link, now)
+            self.shut(link, now)
+
+    def progressed(self, link: Link, now: float) -> None:
+        """A stream wrote bytes: who takes an answer slowly, but takes it, has time."""
+        if link.close_by is not None and not link.shut:
+            link.close_by = now + self._broker.close_timeout
+            self._rearm(link)
+
+    def half_closed(self, link: Link, now: float) -> bool:
+        """EOF came behind a request whose answer is on its way: it is still written."""
+        if link.wire is not None or not link.stream.unsent or link.shut:
+            return False
+        self.handle(link, link.connection.lost(now), now)
+        link.stream.pause()
+        self.shut(link, now)
+        return True
 
     def shut(self, link: Link, now: float) -> None:
-        """Nothing more is to be written: end our direction, and wait for the peer to end its
-        own.
+        """A connection is over: it is aborted in time, whatever happens. When everything is
+        written, our direction ends, and the peer is waited for to end its own.
         """
         if link.close_by is None:
             link.close_by = now + self._broker.close_timeout
             self._rearm(link)
+        session = link.wire.session if link.wire is not None else None
+        waits = link.stream.unsent or (session is not None and session.mailbox)
+        if not waits and not link.shut:
+            link.shut = True
             link.stream.shut()
 
     def _rearm(self, link: Link) -> None:

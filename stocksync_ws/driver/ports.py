@@ -85,6 +85,7 @@ class Link:
         "deadline",
         "gone",
         "paused",
+        "shut",
         "stream",
         "wire",
     )
@@ -95,6 +96,8 @@ class Link:
         self.wire: Wire | None = None
         self.paused = False
         self.gone = False
+        self.shut = False
+        """Our direction has ended."""
         self.close_by: float | None = None
         """When a shut stream is aborted, whose peer does not end its direction."""
         self.deadline: float | None = None

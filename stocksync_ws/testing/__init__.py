@@ -1,1 +1,11 @@
-"""Tests without a network and without waiting: an in-memory world on a virtual clock."""
+"""Tests without a network and without waiting: an in-memory world on a virtual clock.
+
+`World` runs an application, `Peer` is a STOMP client of it. This file only re-exports.
+"""
+
+from stocksync_ws.testing.clock import VirtualLoop
+from stocksync_ws.testing.peer import Peer, client_frame
+from stocksync_ws.testing.stream import MemoryStream
+from stocksync_ws.testing.world import World
+
+__all__ = ["MemoryStream", "Peer", "VirtualLoop", "World", "client_frame"]

@@ -149,6 +149,7 @@ class Peer:
 
     def raw(self) -> list[bytes]:
         """All data messages that have come and not been taken, exactly."""
+        self.world.settle()
         self._read()
         messages = list(self._messages)
         self._messages.clear()
@@ -233,6 +234,7 @@ class Peer:
     @property
     def closed(self) -> int | None:
         """The code of the server's Close frame, None while there was none."""
+        self.world.settle()
         self._read()
         return self.close_code
 

@@ -13,7 +13,6 @@ behind what is ready; `hold_pool` keeps them back, as a pool whose threads are b
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from itertools import count
 from types import TracebackType
@@ -80,8 +79,11 @@ class World:
         self.broker = self.runtime.broker
         self.counters = self.runtime.broker.counters
         self.streams: list[MemoryStream] = []
-        asyncio.events._set_running_loop(None)
-        self.runtime.start()
+        try:
+            self.runtime.start()
+        except BaseException:
+            self.loop.close()
+            raise
         self.settle()
 
     @property
@@ -148,7 +150,9 @@ class World:
         return peer
 
     def close(self) -> None:
-        """End everything; no session and no task may be left."""
+        """End everything: sessions are told that the server stops, listeners hear of it."""
+        self.runtime.driver.halt()
+        self.settle()
         self.runtime.close()
         self.settle()
         self.loop.close()

@@ -12,7 +12,7 @@ from typing import Final
 
 from stocksync_ws.errors import CloseCode
 
-__all__ = ["CLOSE", "FIN", "PING", "FrameError", "close_frame", "frame", "frame_header"]
+__all__ = ["CLOSE", "FIN", "PING", "FrameError", "close_frame", "frame", "frame_header", "unmask"]
 
 FIN: Final = 0x80
 TEXT: Final = 0x81
@@ -64,6 +64,17 @@ def frame(first: int, *payload: bytes) -> bytes:
     else:
         header = _LONG.pack(first, 127, size)
     return b"".join((header, *payload))
+
+
+def unmask(data: bytes, start: int, end: int) -> bytes:
+    """The payload between `start` and `end`, whose masking key stands before it (RFC 6455 §5.3).
+
+    Linear, as one number of that many octets.
+    """
+    size = end - start
+    mask = (data[start - 4 : start] * (size // 4 + 1))[:size]
+    masked = int.from_bytes(data[start:end], "little")
+    return (masked ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
 
 
 def close_frame(code: int, reason: str = "") -> bytes:

@@ -20,7 +20,17 @@ from stocksync_ws.types import HttpRequest
 __all__ = ["HttpError", "HttpReader", "keeps_alive", "response", "switching_protocols", "tokens"]
 
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
+_PLAIN: Final = re.compile(
+    rb"GET (/[!-~]*) HTTP/1\.1\r\n"
+    rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)++)\r\n"
+)
+"""What every browser sends: a GET with nothing in its head that two parsers could read
+differently.
+"""
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
+
+_FRAMING: Final = frozenset(("content-length", "transfer-encoding", "expect"))
+"""Headers whose values h11 judges."""
 
 _PHRASES: Final = {
     200: "OK",
@@ -110,12 +120,35 @@ class HttpReader:
         return _parse(head, peer, secure)
 
 
+def _quick(head: bytes, peer: str | None, secure: bool) -> HttpRequest | None:
+    """A plain head, read at once; None: it is h11's to judge."""
+    plain = _PLAIN.fullmatch(head)
+    if plain is None:
+        return None
+    headers: list[tuple[str, str]] = []
+    hosts = 0
+    for line in plain[2].decode("latin-1").split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        name = name.lower()
+        if name == "host":
+            hosts += 1
+        elif name in _FRAMING:
+            return None
+        headers.append((name, value.strip(" \t")))
+    if hosts != 1:
+        return None
+    return HttpRequest("GET", plain[1].decode("ascii"), tuple(headers), "1.1", peer, secure)
+
+
 def _parse(head: bytes, peer: str | None, secure: bool) -> HttpRequest:
     """One whole head, blank line included (RFC 9112 §3, §5).
 
     Raises:
         HttpError: 400, 501 or 505.
     """
+    quick = _quick(head, peer, secure)
+    if quick is not None:
+        return quick
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head))
     parser.receive_data(head)
     try:

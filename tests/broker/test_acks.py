@@ -310,6 +310,17 @@ def test_an_ack_after_unsubscribe_settles() -> None:
         other.nothing()
 
 
+def test_a_nack_after_unsubscribe_gives_it_to_another_consumer_at_once() -> None:
+    with Broker() as world:
+        peer = world.reader("/queue/a", ack="client")
+        world.publish("/queue/a", "1")
+        message = peer.message()
+        peer.command("UNSUBSCRIBE", {"id": "s"})
+        other = world.reader("/queue/a")
+        ack(peer, message, "NACK")
+        assert other.message().headers["delivery-attempt"] == "2"
+
+
 def test_a_topic_session_that_ends_tells_what_it_left() -> None:
     with Broker() as world:
         peer = world.reader("/topic/a", ack="client-individual")

@@ -371,10 +371,13 @@ class Naive:
         name, behind = sub.name, sub in session.behind
         if name and name.holder is sub:
             first = sub.next if behind else place.top + 1
-            waiting = [e[4].offset for e in session.mailbox if len(e) > 3 and e[3] is sub]
             gone = sub.mode == "auto" and not session.alive
+            unsent = [e[4] for e in session.mailbox if len(e) > 3 and e[3] is sub and gone]
+            for m in unsent:
+                if m not in place.log and m.offset > place.lost:
+                    self.put_back(m)
             name.holder, name.dropped, name.until = None, sub.dropped, self.now + AWAY
-            name.next = min([first, *waiting]) if gone else first
+            name.next = min([first, *(m.offset for m in unsent)])
         if behind:
             session.behind.remove(sub)
         kind = (session.version, sub.id, sub.mode)

@@ -1,0 +1,232 @@
+"""Writes the catalogues `errors.md`, `counters.md` and `limits.md` from the code.
+
+python docs/generate.py            writes them
+python docs/generate.py --check    exit code 1 when one of them is stale
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from stocksync_ws import errors  # noqa: E402
+from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits  # noqa: E402
+from stocksync_ws.counters import Counters  # noqa: E402
+from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode  # noqa: E402
+
+MADE = "<!-- Made by docs/generate.py from {source}; edit that instead. -->"
+
+
+@dataclass(frozen=True)
+class Item:
+    """A field of a class: its name, default and the text below it."""
+
+    name: str
+    default: str
+    text: str
+
+
+def items(cls: Any) -> Iterator[Item]:
+    """The fields of a dataclass, in order."""
+    tree = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for node, after in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
+            assert isinstance(after.value, ast.Constant)
+            texts[ast.unparse(node.target)] = " ".join(str(after.value.value).split())
+    for field in fields(cls):
+        if field.default is not MISSING:
+            default = number(field.default)
+        else:
+            default = "made when missing" if field.default_factory is not MISSING else "required"
+        yield Item(field.name, default, texts.get(field.name, ""))
+
+
+def number(value: object) -> str:
+    """A default as a reader likes it."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 10_000:
+        for unit, size in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+            if value % size == 0:
+                return f"`{value}` ({value // size} {unit})"
+    return f"`{value!r}`"
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def sources() -> str:
+    """All of the package but the module that declares the codes."""
+    files = sorted((ROOT / "stocksync_ws").rglob("*.py"))
+    return "\n".join(file.read_text() for file in files if file.name != "errors.py")
+
+
+ERRORS = """\
+# Errors
+
+{made}
+
+What an ERROR frame may say. `code` and `message` are headers, the sentence is the body; all of it
+is fixed text. After ERROR the connection is closed with the close code.
+
+Errors of the application (`bad-payload`, `send-denied`, `subscribe-denied`, `no-destination`,
+`no-handler`, `handler-failed`, `handler-timeout`) are told by a MESSAGE instead to a session that
+is subscribed to the error destination, and that session lives on: see
+[protocol.md](protocol.md#errors).
+
+| code | message | body | close | whose fault | reason of the disconnect |
+|---|---|---|---|---|---|
+{codes}
+
+Reserved for features that are not built yet, and never sent: {later}.
+
+## Close codes
+
+After a code marked yes, and after 1005 and 1006, a client should connect again; after the others it
+should not, because the same would happen again.
+
+| close code | name | connect again |
+|---|---|---|
+{close_codes}
+
+## Reasons of a disconnect
+
+`SessionDisconnected.reason` is one of: {reasons}. Reserved for features that are not built yet:
+{later_reasons}.
+
+## Exceptions
+
+All stand in `stocksync_ws`.
+
+```text
+{tree}
+```
+"""
+
+
+def errors_page() -> str:
+    used = set(re.findall(r"\bErrorCode\.([A-Z0-9_]+)\b", sources()))
+    reasons = set(re.findall(r"\bDisconnectReason\.([A-Z_]+)\b", sources()))
+    reasons |= {code.reason.name for code in ErrorCode}
+    tree = inspect.cleandoc("\n" + (errors.__doc__ or "").split("\n\n")[2])
+    return ERRORS.format(
+        made=MADE.format(source="stocksync_ws/errors.py"),
+        codes="\n".join(code_row(code) for code in ErrorCode if code.name in used),
+        later=listed(code.code for code in ErrorCode if code.name not in used),
+        close_codes="\n".join(close_row(code) for code in CloseCode),
+        reasons=listed(reason.value for reason in DisconnectReason if reason.name in reasons),
+        later_reasons=listed(r.value for r in DisconnectReason if r.name not in reasons),
+        tree=tree,
+    )
+
+
+def code_row(code: ErrorCode) -> str:
+    return (
+        f"| `{code.code}` | {cell(code.message)} | {cell(code.sentence)} | {code.close.value} |"
+        f" {code.fault.value} | `{code.reason.value}` |"
+    )
+
+
+def close_row(code: CloseCode) -> str:
+    again = code in (1001, 1011, 1012, 1013) or 4000 <= code < 4500
+    return f"| {code.value} | `{code.name}` | {'yes' if again else 'no'} |"
+
+
+def listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+COUNTERS = """\
+# Counters
+
+{made}
+
+`StompApp.counters` holds the totals of the present run, or of the last one.
+
+{counters}
+"""
+
+
+def counters_page() -> str:
+    made = MADE.format(source="stocksync_ws/counters.py")
+    rows = [f"| `{item.name}` | {cell(item.text)} |" for item in items(Counters)]
+    lines = ["| counter | what it counts |", "|---|---|", *rows]
+    return COUNTERS.format(made=made, counters="\n".join(lines))
+
+
+LIMITS = """\
+# Settings and limits
+
+{made}
+
+Everything here is given to `StompApp`: the path first, `limits=Limits(...)`, and the others by
+their names. A wrong value is a `ConfigurationError` that names the setting. Nothing is read from
+the environment.
+
+## Limits
+
+`Limits(max_message_size=1_048_576, connect_timeout=5)`: seconds, bytes and counts.
+
+{limits}
+
+## Destinations and liveness
+
+Patterns are destinations in which a segment `*` stands for one segment and a last `**` for any
+number of them.
+
+{broker}
+
+## The endpoint
+
+{endpoint}
+"""
+
+
+def limits_page() -> str:
+    return LIMITS.format(
+        made=MADE.format(source="stocksync_ws/config.py"),
+        limits="\n".join(table(Limits)),
+        broker="\n".join(table(BrokerConfig, leave_out=("limits",))),
+        endpoint="\n".join(table(EndpointConfig)),
+    )
+
+
+def table(cls: Any, leave_out: tuple[str, ...] = ()) -> Iterator[str]:
+    yield "| setting | default | meaning |"
+    yield "|---|---|---|"
+    for item in items(cls):
+        if item.name not in leave_out:
+            assert item.text, f"{item.name} has no text"
+            yield f"| `{item.name}` | {item.default} | {cell(item.text)} |"
+
+
+PAGES = {"errors.md": errors_page, "counters.md": counters_page, "limits.md": limits_page}
+
+
+def main(arguments: list[str]) -> int:
+    stale = []
+    for name, make in PAGES.items():
+        file, text = Path(__file__).with_name(name), make()
+        if file.exists() and file.read_text() == text:
+            continue
+        stale.append(name)
+        if "--check" not in arguments:
+            file.write_text(text)
+    if stale and "--check" in arguments:
+        sys.stderr.write(f"stale: {', '.join(stale)}; run python docs/generate.py\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

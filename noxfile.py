@@ -1,0 +1,125 @@
+"""What is run before a change is done. `python -m nox` runs the sessions of the first list.
+
+python -m nox                     lint, types, tests, interop and readme, on the running Python
+python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
+python -m nox -s tests -- -k name what stands behind -- goes to pytest
+python -m nox -s coverage         layers 0 to 6: every branch
+python -m nox -s bench            ratios, quick
+python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import nox
+
+ROOT = Path(__file__).parent
+PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+nox.needs_version = ">=2026.10.20"
+nox.options.default_venv_backend = "venv"
+nox.options.sessions = ["lint", "types", "tests", "interop", "readme"]
+nox.options.error_on_missing_interpreters = True
+
+
+def group(name: str) -> list[str]:
+    """The requirements of a dependency group."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def build_tools() -> list[str]:
+    return ["build>=1.3", *PYPROJECT["build-system"]["requires"]]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Format and rules."""
+    session.install(*group("lint"))
+    session.run("ruff", "format", "--check", ".")
+    session.run("ruff", "check", ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy strict and pyright strict on the package and the examples."""
+    session.install("-e", ".", *group("typing"))
+    session.run("mypy")
+    session.run("pyright")
+
+
+def _tests(session: nox.Session) -> None:
+    """Everything but the peers of others and the benchmarks."""
+    session.install("-e", ".", *group("test"), *build_tools())
+    session.run("python", "-m", "pytest", "--ignore=tests/interop", *session.posargs)
+
+
+tests = nox.session(_tests, name="tests")
+for version in nox.project.python_versions(PYPROJECT):
+    nox.session(_tests, name=f"tests-{version}", python=version)
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Clients of others: stomp.py, stompman, and stompjs in a browser.
+
+    What is not there is skipped and says so; STOCKSYNC_INTEROP=required makes that a failure.
+    """
+    session.install("-e", ".", *group("test"), *group("interop"))
+    if shutil.which("npm"):
+        with session.chdir("tests/interop/browser"):
+            session.run("npm", "ci", "--no-audit", "--no-fund", external=True)
+    else:
+        session.log("skipped: no Chromium/Node (npm is not there)")
+    session.run("python", "-m", "pytest", "-rs", "tests/interop", *session.posargs)
+
+
+@nox.session
+def readme(session: nox.Session) -> None:
+    """The README's command for the main job, word for word, on a copy of the tree."""
+    session.run("python", "tests/laws/run_readme.py")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Layers 0 to 6 by the whole suite: no branch may be missed."""
+    session.install("-e", ".", *group("test"), *build_tools())
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/interop", *session.posargs)
+    session.run(
+        "coverage",
+        "report",
+        "--show-missing",
+        "--skip-covered",
+        "--fail-under=100",
+        f"--include={','.join(pure_files())}",
+    )
+
+
+def pure_files() -> list[str]:
+    """The files of layers 0 to 6, from the table in docs/architecture.md."""
+    table = (ROOT / "docs" / "architecture.md").read_text()
+    modules = re.findall(r"^\| [0-6] \| (\w+) \|", table, re.MULTILINE)
+    package = ROOT / "stocksync_ws"
+    return [
+        f"stocksync_ws/{name}/*" if (package / name).is_dir() else f"stocksync_ws/{name}.py"
+        for name in modules
+    ]
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """All benchmarks, quick; they print ratios and assert nothing."""
+    session.install("-e", ".", *group("bench"))
+    session.run("python", "-m", "tests.bench", "--quick", *session.posargs)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """The property tests again and again; each run draws new inputs."""
+    session.install("-e", ".", *group("test"))
+    rounds = int(session.posargs[0]) if session.posargs else 20
+    for _ in range(rounds):
+        session.run("python", "-m", "pytest", "--ignore=tests/interop", "-m", "hypothesis")

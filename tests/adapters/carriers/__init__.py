@@ -1,0 +1,1 @@
+"""What the conformance suite runs over: one module for each adapter, and the client it uses."""

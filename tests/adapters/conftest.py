@@ -1,0 +1,57 @@
+"""The adapters that the conformance suite runs over. A new adapter adds a carrier here."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from carriers.aio import AioCarrier
+from carriers.running import Carrier, Running
+from carriers.world import WorldCarrier
+
+from stocksync_ws import StompApp
+from stocksync_ws.wire.endpoint import Page
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A self-signed certificate with its key in one file."""
+    file = tmp_path_factory.mktemp("tls") / "server.pem"
+    command = [
+        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+        "-nodes", "-days", "2", "-subj", "/CN=localhost",
+        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-keyout", str(file), "-out", str(file.with_suffix(".crt")),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=30)
+    file.write_text(file.read_text() + file.with_suffix(".crt").read_text())
+    return str(file)
+
+
+@pytest.fixture(params=["world", "aio", "aio-tls"])
+def carrier(request: pytest.FixtureRequest) -> Carrier:
+    """One adapter, not started."""
+    if request.param == "world":
+        return WorldCarrier()
+    if request.param == "aio":
+        return AioCarrier()
+    return AioCarrier(request.getfixturevalue("certificate"))
+
+
+@pytest.fixture
+def serve(carrier: Carrier) -> Iterator[Callable[..., Running]]:
+    """Starts an application with pages; it stops with the test."""
+    started: list[Running] = []
+
+    def serve(app: StompApp, pages: dict[str, Page] | None = None) -> Running:
+        carrier.start(app, pages or {})
+        started.append(Running(carrier, app))
+        return started[0]
+
+    yield serve
+    for running in started:
+        running.close()

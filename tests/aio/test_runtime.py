@@ -1,0 +1,320 @@
+"""Runs of an application: one after another, and how a stop treats what is under way."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+from carriers.client import CLOSE, connect_frame, http_request, stomp, upgrade, ws_frame
+from carriers.line import Line, run, serving
+
+from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
+from stocksync_ws.aio.runtime import Runtime
+from stocksync_ws.broker.pipeline import Call, Mode
+from stocksync_ws.testing.world import World
+from stocksync_ws.types import Refusal
+
+PATIENCE = 10.0
+TRACE: ContextVar[str] = ContextVar("trace", default="unset")
+
+
+@pytest.fixture
+def app() -> StompApp:
+    return StompApp("/ws", limits=Limits(close_timeout=0.2, shutdown_timeout=0.4))
+
+
+def test_it_starts_stops_and_starts_again_on_another_loop(app: StompApp) -> None:
+    async def main() -> bytes:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(
+                stomp("SUBSCRIBE", {"id": "1", "destination": "/topic/a", "receipt": "r"})
+            )
+            await line.reader.readuntil(b"\0")
+            app.template.send("/topic/a", b"hello")
+            message = await line.reader.readuntil(b"\0")
+            line.writer.write(ws_frame(CLOSE, b"\x03\xe8"))
+            await line.ended()
+            return message
+
+    for _ in range(3):
+        assert run(main()).endswith(b"hello\0")
+
+
+def test_a_handler_in_a_thread_sees_the_context_of_the_server(app: StompApp) -> None:
+    seen: list[str] = []
+
+    @app.message_mapping("/x")
+    def handler() -> None:
+        seen.append(TRACE.get())
+
+    async def main() -> None:
+        TRACE.set("of the server")
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(stomp("SEND", {"destination": "/app/x", "receipt": "r"}))
+            await line.reader.readuntil(b"\0")
+            line.writer.write(ws_frame(CLOSE, b"\x03\xe8"))
+            await line.ended()
+
+    run(main())
+    assert seen == ["of the server"]
+
+
+def test_idle_keep_alive_connections_do_not_hold_a_stop_up(app: StompApp) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(app) as server:
+            silent = await Line.open(server)
+            half = await Line.open(server, b"GET / HT")
+            idle = await Line.open(server, http_request())
+            await idle.reader.readline()
+            began = loop.time()
+        assert loop.time() - began < 0.2
+        for line in (silent, half, idle):
+            await line.ended()
+
+    run(main())
+
+
+@pytest.mark.parametrize("verdict", [None, Refusal(403, "Not you.")])
+def test_a_handshake_may_wait_for_its_answer(app: StompApp, verdict: Refusal | None) -> None:
+    asked, decided = asyncio.Event(), asyncio.Event()
+
+    async def decide() -> None:
+        asked.set()
+        await decided.wait()
+
+    def pipeline(handshake: object) -> Any:
+        yield Call(decide, mode=Mode.ASYNC)
+        return verdict
+
+    app.dispatch.handshake = pipeline  # type: ignore[method-assign]
+
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.open(server, upgrade() + connect_frame())
+            await asked.wait()
+            decided.set()
+            status = await line.reader.readline()
+            assert status.startswith(b"HTTP/1.1 403" if verdict else b"HTTP/1.1 101")
+            if verdict is None:
+                assert b"CONNECTED" in await line.reader.readuntil(b"\0")
+            line.writer.close()
+
+    run(main())
+
+
+def test_a_stop_answers_handshakes_that_are_open_with_503(app: StompApp) -> None:
+    asked = asyncio.Event()
+
+    async def decide() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    def pipeline(handshake: object) -> Any:
+        yield Call(decide, mode=Mode.ASYNC)
+
+    app.dispatch.handshake = pipeline  # type: ignore[method-assign]
+
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.open(server, upgrade())
+            await asked.wait()
+            ended = asyncio.create_task(line.ended())
+        assert (await ended).startswith(b"HTTP/1.1 503 ")
+
+    run(main())
+
+
+def test_a_stop_lets_a_running_handler_finish_and_answer(app: StompApp) -> None:
+    begun, release = asyncio.Event(), asyncio.Event()
+    done: list[str] = []
+
+    @app.message_mapping("/x")
+    async def handler() -> None:
+        begun.set()
+        await release.wait()
+        done.append("finished")
+
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(stomp("SEND", {"destination": "/app/x"}))
+            await begun.wait()
+            ended = asyncio.create_task(line.ended())
+            asyncio.get_running_loop().call_later(0.05, release.set)
+        assert b"\x03\xf4server restarts" in await ended
+
+    run(main())
+    assert done == ["finished"]
+
+
+def test_a_stop_cancels_a_handler_that_does_not_end(app: StompApp) -> None:
+    begun = asyncio.Event()
+    ends: list[str] = []
+
+    @app.message_mapping("/x")
+    async def handler() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ends.append("cancelled")
+
+    @app.event_listener(SessionDisconnected, inline=True)
+    def listen(event: SessionDisconnected) -> None:
+        ends.append(event.reason)
+
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(stomp("SEND", {"destination": "/app/x"}))
+            await begun.wait()
+            ended = asyncio.create_task(line.ended())
+        await ended
+        await asyncio.sleep(0)
+
+    run(main())
+    assert sorted(ends) == ["cancelled", DisconnectReason.SERVER_SHUTDOWN]
+
+
+def test_a_peer_that_ignores_the_close_is_cut_off(app: StompApp) -> None:
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+        data = await line.ended()
+        assert b"\x03\xf4server restarts" in data
+
+    run(main())
+
+
+def test_a_stop_that_waits_does_not_burn_the_loop(app: StompApp) -> None:
+    turns = 0
+
+    async def main() -> None:
+        nonlocal turns
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            soon = server._runtime.host.soon
+
+            def counted(callback: Any) -> None:
+                nonlocal turns
+                turns += 1
+                soon(callback)
+
+            server._runtime.host.soon = counted  # type: ignore[method-assign]
+        await line.ended()
+
+    run(main())
+    assert turns < 50
+
+
+def test_a_pool_function_that_outlives_the_stop_does_not_disturb_the_next_run() -> None:
+    app = StompApp("/ws", limits=Limits(close_timeout=0.05, shutdown_timeout=0.1))
+    begun, release, returned = threading.Event(), threading.Event(), threading.Event()
+
+    @app.message_mapping("/x")
+    def handler() -> None:
+        begun.set()
+        release.wait(PATIENCE)
+        raise ValueError
+
+    @app.message_exception_handler(ValueError)
+    def on_error(error: ValueError) -> None: ...
+
+    hand_over = app.inbox.hand_over
+
+    def watched(result: Any) -> None:
+        hand_over(result)
+        returned.set()
+
+    app.inbox.hand_over = watched  # type: ignore[method-assign]
+
+    async def first() -> None:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(stomp("SEND", {"destination": "/app/x"}))
+            await asyncio.to_thread(begun.wait, PATIENCE)
+        await line.ended()
+
+    async def second() -> None:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.close()
+            await line.writer.wait_closed()
+
+    run(first())
+    release.set()
+    assert returned.wait(PATIENCE)
+    run(second())
+
+
+def test_a_loop_that_was_closed_without_a_stop_loses_only_the_wake_up(app: StompApp) -> None:
+    async def main() -> Runtime:
+        runtime = Runtime(app, asyncio.get_running_loop())
+        runtime.start()
+        return runtime
+
+    runtime = run(main())
+    thread = threading.Thread(target=app.template.send, args=("/topic/a", b"x"))
+    thread.start()
+    thread.join(PATIENCE)
+    assert runtime.broker.counters.messages_published == 0
+    with World(app) as world:
+        assert world.counters.messages_published == 1
+
+
+def test_an_abort_resets_at_once_and_a_later_stop_does_nothing(app: StompApp) -> None:
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            server.abort()
+            assert b"server" not in await line.ended()
+        assert list(server.ports) == []
+
+    run(main())
+
+
+def test_a_second_signal_does_not_wait_for_a_pool_function() -> None:
+    app = StompApp("/ws", limits=Limits(shutdown_timeout=8))
+    begun, release = threading.Event(), threading.Event()
+
+    @app.message_mapping("/x")
+    def handler() -> None:
+        begun.set()
+        release.wait(PATIENCE)
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(stomp("SEND", {"destination": "/app/x"}))
+            await asyncio.to_thread(begun.wait, PATIENCE)
+            for delay in (0.0, 0.01):
+                loop.call_later(delay, os.kill, os.getpid(), signal.SIGTERM)
+            loop.call_later(1, release.set)
+            await server.serve_forever(signals=True)
+            waited = release.is_set()
+            release.set()
+            await line.ended()
+            assert not waited
+
+    run(main())
+
+
+def test_serve_forever_gives_its_signals_back(app: StompApp) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(app) as server:
+            loop.call_soon(os.kill, os.getpid(), signal.SIGTERM)
+            await server.serve_forever(signals=True)
+            assert not loop.remove_signal_handler(signal.SIGTERM)
+            assert not loop.remove_signal_handler(signal.SIGINT)
+
+    run(main())

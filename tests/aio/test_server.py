@@ -1,0 +1,176 @@
+"""The server: listening and accepting."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import sys
+from typing import Any
+
+import pytest
+from carriers.client import CLOSE, http_request, ws_frame
+from carriers.line import Line, run, serving
+
+from stocksync_ws import Limits, StompApp
+from stocksync_ws.aio import server as server_module
+from stocksync_ws.aio.runtime import Runtime, token
+from stocksync_ws.aio.server import Server
+
+PATIENCE = 10.0
+
+
+@pytest.fixture
+def app() -> StompApp:
+    return StompApp("/ws", limits=Limits(close_timeout=0.2, shutdown_timeout=0.4))
+
+
+def test_tokens_are_random_and_long_enough() -> None:
+    assert len({token(128) for _ in range(1_000)}) == 1_000
+    assert len(token(128)) == 22
+    assert len(token(72)) == 12
+
+
+# Listening
+
+
+def test_a_port_in_use_is_named(app: StompApp) -> None:
+    async def main() -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            runtime = Runtime(app, asyncio.get_running_loop())
+            with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}") as raised:
+                await Server(runtime, app.site(), "127.0.0.1", port).start()
+            assert raised.value.errno == errno.EADDRINUSE
+
+    run(main())
+
+
+def test_a_host_that_does_not_exist_is_named(app: StompApp) -> None:
+    async def main() -> None:
+        runtime = Runtime(app, asyncio.get_running_loop())
+        server = Server(runtime, app.site(), "host.invalid", 0)
+        with pytest.raises(OSError, match=r"cannot listen on host\.invalid:0"):
+            await server.start()
+        assert list(server.ports) == []
+
+    run(main())
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_it_listens_on_ipv6(app: StompApp) -> None:
+    async def main() -> None:
+        runtime = Runtime(app, asyncio.get_running_loop())
+        async with Server(runtime, app.site(), "::1", 0) as server:
+            reader, writer = await asyncio.open_connection("::1", server.ports[0])
+            writer.write(http_request())
+            assert (await reader.readline()).startswith(b"HTTP/1.1 404")
+            writer.close()
+
+    run(main())
+
+
+# Accepting
+
+
+def test_out_of_descriptors_is_said_once_and_tried_again(
+    app: StompApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "RETRY", 0.01)
+    real = socket.socket.accept
+    failures = 2
+
+    def accept(listener: socket.socket) -> Any:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.open(server, http_request())
+            assert (await line.reader.readline()).startswith(b"HTTP/1.1 404")
+            line.writer.close()
+
+    run(main())
+    lines = [each for each in caplog.messages if "cannot accept" in each]
+    assert lines == ["cannot accept connections: Too many open files; trying again in 1 s"] * 2
+
+
+def test_a_listener_that_was_closed_meanwhile_is_not_tried_again(
+    app: StompApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+    again: list[Any] = []
+
+    def accept(listener: socket.socket) -> Any:
+        tried.set()
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(socket.socket, "accept", accept)
+        async with serving(app) as server:
+            monkeypatch.setattr(loop, "call_later", lambda _, resume: again.append(resume))
+            line = await Line.open(server)
+            await tried.wait()
+            monkeypatch.undo()
+        again[0]()
+        line.writer.close()
+
+    run(main())
+
+
+def test_over_the_cap_the_answer_is_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = StompApp("/ws", limits=Limits(max_connections=1, close_timeout=0.2))
+
+    async def main() -> None:
+        async with serving(app) as server:
+            first = await Line.connected(server)
+            second = await Line.open(server)
+            assert (await second.ended()).startswith(b"HTTP/1.1 503 ")
+            first.writer.write(ws_frame(CLOSE, b"\x03\xe8"))
+            await first.ended()
+            await first.writer.wait_closed()
+            assert server._runtime.broker.counters.connections_refused == 1
+            while True:
+                third = await Line.open(server, http_request())
+                if (await third.reader.readline()).startswith(b"HTTP/1.1 404"):
+                    third.writer.close()
+                    return
+                third.writer.close()
+
+    run(main())
+
+
+def test_the_cap_leaves_a_reserve_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    for soft, cap in ((256, 192), (64, 1), (1_000_000, 10_000), (resource.RLIM_INFINITY, 9_936)):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
+        assert server_module._descriptors() == cap
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert server_module._descriptors() == 10_000
+
+
+def test_another_error_of_accept_is_not_swallowed(
+    app: StompApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raised = asyncio.Event()
+
+    def accept(listener: socket.socket) -> Any:
+        raise OSError(errno.EINVAL, "bug")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda *_: raised.set())
+        async with serving(app) as server:
+            monkeypatch.setattr(socket.socket, "accept", accept)
+            line = await Line.open(server)
+            await raised.wait()
+            monkeypatch.undo()
+        line.writer.close()
+
+    run(main())

@@ -1,0 +1,106 @@
+"""Fan-out: server CPU per delivered message, against a bare loop and `websockets.broadcast`.
+
+`python -m tests.bench.fanout [--quick]`: 500 subscribers, 250 bytes of JSON; one publication at a
+time, and 16 in flight. All three servers send the same bytes.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from tests.bench.harness import Cpu, Process, Row, at_most, begin, options, show
+from tests.bench.load import Crowd, connect, in_groups, open_plain, open_stomp
+
+SUBSCRIBERS = 500
+WARM_UP = 40
+
+
+class Contender:
+    """One server with its subscribers, and what it has used."""
+
+    def __init__(self, name: str, process: Process, crowd: Crowd) -> None:
+        self.name = name
+        self.process = process
+        self.crowd = crowd
+        self._rounds: dict[int, list[Cpu]] = {}
+        """Per delivery, by how many were in flight."""
+
+    def round(self, publications: int, in_flight: int) -> None:
+        """One round."""
+        before = self.process.cpu()
+        self.crowd.drive(self.process.publish, publications, in_flight)
+        used = self.process.cpu() - before
+        scale = 1e6 / publications / len(self.crowd.connections)
+        cost = Cpu(used.total * scale, used.user * scale)
+        self._rounds.setdefault(in_flight, []).append(cost)
+
+    def least(self, in_flight: int) -> float:
+        """Microseconds per delivery in the best round."""
+        return min(cost.total for cost in self._rounds[in_flight])
+
+    def user(self, in_flight: int) -> float:
+        """Microseconds in user mode per delivery: the mean of the best third of the rounds,
+        because ticks need a second of CPU time to mean something.
+        """
+        rounds = sorted(self._rounds[in_flight], key=lambda cost: cost.total)
+        best = rounds[: len(rounds) // 3 + 1]
+        return sum(cost.user for cost in best) / len(best)
+
+
+def start(stack: ExitStack) -> list[Contender]:
+    """Our server first: the others send what it sends."""
+    process = stack.enter_context(Process("ours"))
+    port = process.port
+    crowd = Crowd(in_groups(lambda count: open_stomp(port, count), SUBSCRIBERS))
+    crowd.drive(process.publish, 120, 16)  # message ids have three digits from here on
+    frame = crowd.one(process.publish)
+    assert frame.count(0) == 1, "the length of the frame holds a NUL: the client would miscount"
+    found = [Contender("ours", process, crowd)]
+    for name in ("bare", "websockets"):
+        process = stack.enter_context(Process(name, frame.hex()))
+        port = process.port
+        if name == "bare":
+            crowd = Crowd([connect(port) for _ in range(SUBSCRIBERS)])
+        else:
+            crowd = Crowd(in_groups(lambda count: open_plain(port, count), SUBSCRIBERS))  # noqa: B023
+        process.wait_for(SUBSCRIBERS)
+        assert crowd.one(process.publish) == frame
+        crowd.drive(process.publish, WARM_UP, 16)
+        found.append(Contender(name, process, crowd))
+    return found
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """The rows of the table."""
+    rounds, publications = (6, 16) if quick else (40, 24)
+    with ExitStack() as stack:
+        contenders = start(stack)
+        for _ in range(rounds):
+            for contender in contenders:
+                contender.round(publications, 1)
+                contender.round(publications * 2, 16)
+        ours, loop, broadcast = contenders
+        for contender in contenders:
+            contender.crowd.close()
+    rows = [
+        Row(
+            f"fan-out, {each.name}",
+            f"{each.least(1):.2f} us, user {each.user(1):.2f};"
+            f" 16 in flight {each.least(16):.2f} us, user {each.user(16):.2f}",
+        )
+        for each in contenders
+    ]
+    return [
+        *rows,
+        at_most("fan-out, 1 in flight / bare loop", ours.least(1) / loop.least(1), 1.2, "x"),
+        at_most(
+            "fan-out, 16 in flight / broadcast", ours.least(16) / broadcast.least(16), 0.25, "x"
+        ),
+        # A short run has too few ticks to tell user mode.
+        *([] if quick else [at_most("fan-out, 1 in flight, user mode", ours.user(1), 1.3, "us")]),
+    ]
+
+
+if __name__ == "__main__":
+    begin()
+    show(measure(quick=options(__doc__)))

@@ -1,0 +1,158 @@
+"""A server process pinned to one core, driven by this process on the other.
+
+Rule: what is compared is driven alike: the same control byte asks every server for a publication,
+this process spins and never sleeps while a server is measured (a sleeping client would be woken at
+the server's cost), and rounds of the servers alternate, so that a busy machine hurts all of them.
+Of each the least counts. Nothing here asserts on time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+ROOT = Path(__file__).parents[2]
+SERVER_CORE = 0
+CLIENT_CORE = 1
+BODY = json.dumps(
+    {
+        "product_id": "espresso-machine",
+        "quantity": 12,
+        "urgent": False,
+        "updated_at": "2026-11-23T10:15:30.123456Z",
+        "note": "n" * 135,
+    },
+    separators=(",", ":"),
+).encode()
+"""The message of every benchmark: 250 bytes of JSON."""
+assert len(BODY) == 250
+
+
+@dataclass(frozen=True)
+class Cpu:
+    """What a server process has used so far, in seconds."""
+
+    total: float
+    user: float
+    """From the scheduler's ticks: only sums over seconds mean something."""
+
+    def __sub__(self, other: Cpu) -> Cpu:
+        return Cpu(self.total - other.total, self.user - other.user)
+
+
+class Process:
+    """A server in a process of its own; ends when this object is closed, or this process ends.
+
+    Args:
+        kind: Which one, see `servers.py`.
+        arguments: What it needs besides.
+        core: The core it is pinned to.
+    """
+
+    def __init__(self, kind: str, *arguments: str, core: int = SERVER_CORE) -> None:
+        self.control, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", "tests.bench.servers", kind, str(theirs.fileno())]
+            self._process = subprocess.Popen(
+                [*command, str(core), *arguments], cwd=ROOT, pass_fds=[theirs.fileno()]
+            )
+        self._lines = self.control.makefile("rb")
+        self.port: int = self._reply()["port"]
+
+    def publish(self, count: int) -> None:
+        """Ask for so many publications."""
+        self.control.send(b"p" * count)
+
+    def ask(self, question: bytes) -> dict[str, Any]:
+        """Ask for something else and wait for the answer."""
+        self.control.send(question)
+        return self._reply()
+
+    def _reply(self) -> dict[str, Any]:
+        line = self._lines.readline()
+        if not line:
+            raise RuntimeError("the server process has ended")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def cpu(self) -> Cpu:
+        """What it has used so far."""
+        answer = self.ask(b"c")
+        return Cpu(answer["total"], answer["user"])
+
+    def wait_for(self, connections: int) -> None:
+        """Until it has exactly so many connections."""
+        while self.ask(b"n")["connections"] != connections:
+            pass
+
+    def close(self) -> None:
+        """Let it end."""
+        self._lines.close()
+        self.control.close()
+        self._process.wait(30)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def pin(core: int) -> None:
+    """Run on this core only, where there is one."""
+    if core in os.sched_getaffinity(0):
+        os.sched_setaffinity(0, {core})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the result."""
+
+    what: str
+    value: str
+    target: str = ""
+    met: bool | None = None
+
+
+def at_most(what: str, value: float, target: float, unit: str, detail: str = "") -> Row:
+    """A measured number against its target."""
+    text = f"{value:.2f} {unit}" + (f"  ({detail})" if detail else "")
+    return Row(what, text, f"<= {target:g} {unit}", value <= target)
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the table."""
+    widths = [max(len(row.what) for row in rows), max(len(row.value) for row in rows)]
+    for row in rows:
+        verdict = "" if row.met is None else "MET" if row.met else "MISSED"
+        line = f"{row.what:<{widths[0]}}  {row.value:<{widths[1]}}  {row.target:<14} {verdict}"
+        print(line.rstrip())
+
+
+def options(description: str | None) -> bool:
+    """Whether `--quick` was given: fewer rounds, in a few seconds."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    quick: bool = parser.parse_args().quick
+    return quick
+
+
+def begin() -> None:
+    """Make this process the load client."""
+    if len(os.sched_getaffinity(0)) < 2:
+        print("one core only: client and server share it, and the numbers mean little")
+    pin(CLIENT_CORE)

@@ -1,0 +1,186 @@
+"""The server processes: ours, a bare loop of `socket.send`, and `websockets`.
+
+Rule: each listens on a free port, says which, and obeys single octets on the control socket: `p`
+publishes once, `c` tells the CPU time used, `m` the memory, `n` the number of connections. It ends
+when the control socket does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import resource
+import socket
+import ssl
+import sys
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.bench.harness import BODY, pin
+
+TOPIC = "/topic/bench"
+
+
+def _cpu() -> dict[str, Any]:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return {"total": time.process_time(), "user": used.ru_utime}
+
+
+def _memory() -> dict[str, Any]:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    traced = tracemalloc.get_traced_memory()[0] if tracemalloc.is_tracing() else 0
+    return {"rss": pages * os.sysconf("SC_PAGE_SIZE"), "traced": traced}
+
+
+class Control:
+    """The control socket, from the server's side."""
+
+    def __init__(self, fd: int, publish: Callable[[], None], count: Callable[[], int]) -> None:
+        self.socket = socket.socket(fileno=fd)
+        self._publish = publish
+        self._count = count
+
+    def tell(self, answer: dict[str, Any]) -> None:
+        """Say something."""
+        self.socket.sendall(json.dumps(answer).encode() + b"\n")
+
+    def step(self) -> bool:
+        """Do what is asked; false at the end."""
+        data = self.socket.recv(4096)
+        for _ in range(data.count(b"p")):
+            self._publish()
+        if b"c" in data:
+            self.tell(_cpu())
+        if b"m" in data:
+            self.tell(_memory())
+        if b"n" in data:
+            self.tell({"connections": self._count()})
+        return bool(data)
+
+    async def run(self) -> None:
+        """Do what is asked on the running loop, until the end."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+
+        def readable() -> None:
+            if not self.step():
+                loop.remove_reader(self.socket.fileno())
+                ended.set()
+
+        loop.add_reader(self.socket.fileno(), readable)
+        await ended.wait()
+
+
+def bare(control_fd: int, frame: str) -> None:
+    """No library at all: accept, and send canned bytes to everybody."""
+    octets = bytes.fromhex(frame)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listener.setblocking(False)
+    connections: list[socket.socket] = []
+
+    def accept() -> int:
+        try:
+            while True:
+                connection = listener.accept()[0]
+                connection.setblocking(False)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                connections.append(connection)
+        except BlockingIOError:
+            return len(connections)
+
+    def publish() -> None:
+        for connection in connections:
+            connection.send(octets)
+
+    control = Control(control_fd, publish, accept)
+    control.tell({"port": listener.getsockname()[1]})
+    while control.step():
+        pass
+
+
+async def websockets(control_fd: int, frame: str) -> None:
+    """`websockets` with `broadcast`; no STOMP, no compression, no keepalive."""
+    from websockets.asyncio.server import ServerConnection, broadcast, serve
+    from websockets.exceptions import ConnectionClosed
+
+    octets = bytes.fromhex(frame)
+    text = octets[4 if octets[1] == 126 else 2 :].decode()
+    connections: set[ServerConnection] = set()
+
+    async def handler(connection: ServerConnection) -> None:
+        connections.add(connection)
+        try:
+            async for message in connection:
+                if message == "echo":
+                    await connection.send(message)
+        except ConnectionClosed:
+            pass  # The load client resets.
+        finally:
+            connections.discard(connection)
+
+    server = await serve(handler, "127.0.0.1", 0, compression=None, ping_interval=None)
+    control = Control(control_fd, lambda: broadcast(connections, text), lambda: len(connections))
+    control.tell({"port": server.sockets[0].getsockname()[1]})
+    await control.run()
+    server.close()
+
+
+async def ours(control_fd: int, cert: str = "") -> None:
+    """A `StompApp` on our own server, publishing with its template."""
+    from stocksync_ws import Limits, StompApp, send_to
+    from stocksync_ws.aio.runtime import Runtime
+    from stocksync_ws.aio.server import Server
+
+    # The load client answers no PING.
+    limits = Limits(ping_after=3600, pong_timeout=3600, handshake_timeout=60)
+    ws = StompApp("/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=limits)
+
+    @ws.message_mapping("/publish", inline=True)
+    @send_to(TOPIC)
+    def publish(update: dict[str, Any]) -> dict[str, Any]:
+        return update
+
+    @ws.message_mapping("/ignore", inline=True)
+    def ignore(update: dict[str, Any]) -> None:
+        pass
+
+    tls = None
+    if cert:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(cert)
+    ws.check()
+    payload = json.loads(BODY)
+    runtime = Runtime(ws, asyncio.get_running_loop())
+    server = Server(runtime, ws.site(), "127.0.0.1", 0, tls=tls)
+    await server.start()
+    control = Control(
+        control_fd,
+        lambda: ws.template.convert_and_send(TOPIC, payload),
+        lambda: runtime.driver.connections,
+    )
+    control.tell({"port": server.ports[0]})
+    await control.run()
+    server.abort()
+
+
+def main() -> None:
+    kind, control_fd, core, *rest = sys.argv[1:]
+    pin(int(core))
+    if kind == "bare":
+        bare(int(control_fd), *rest)
+    elif kind == "websockets":
+        asyncio.run(websockets(int(control_fd), *rest))
+    else:
+        if kind == "ours-traced":
+            tracemalloc.start()
+        asyncio.run(ours(int(control_fd), *rest))
+
+
+if __name__ == "__main__":
+    main()

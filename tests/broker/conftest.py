@@ -1,0 +1,34 @@
+"""Worlds for the tests of the broker: closed at their end, with nothing left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from stocksync_ws import StompApp
+from stocksync_ws.testing.world import World
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., World]]:
+    """Starts the world of an application, or of one with these settings."""
+    worlds: list[World] = []
+
+    def begin(app: StompApp | None = None, **settings: Any) -> World:
+        app = app or StompApp("/ws", allowed_origins=["*"], **settings)
+        worlds.append(World(app))
+        return worlds[-1]
+
+    yield begin
+    for world in worlds:
+        world.close()
+        broker = world.broker
+        assert not broker.life.sessions
+        assert not broker.index.size
+        assert not len(broker.index)
+        assert not broker.outbox.total
+        assert not broker.tasks.running
+        assert not world.counters.internal_errors
+        assert not world.counters.stuck_deadlines

@@ -1,0 +1,119 @@
+"""The lane: a mailbox of one entry goes straight to the stream, while the plain case holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from stocksync_ws import StompApp
+from stocksync_ws.testing.peer import Peer
+from stocksync_ws.testing.world import World
+from stocksync_ws.types import Chunk
+
+Start = Callable[..., World]
+
+
+class Lane:
+    """A subscriber whose stream writes down what came by its bare `send`."""
+
+    def __init__(self, start: Start) -> None:
+        self.app = StompApp("/ws", allowed_origins=["*"])
+        self.world = start(self.app)
+        self.peer: Peer = self.world.upgrade()
+        self.sent: list[Chunk] = []
+        send = self.peer.stream.send
+        assert send is not None
+
+        def watch(chunk: Chunk) -> int:
+            self.sent.append(chunk)
+            return send(chunk)
+
+        self.peer.stream.send = watch
+        self.peer.connect()
+        self.peer.subscribe("/topic/a")
+        self.sent.clear()
+        [self.session] = self.world.broker.life.sessions.values()
+
+    def publish(self, *bodies: str) -> None:
+        for body in bodies:
+            self.app.template.convert_and_send("/topic/a", body)
+        self.world.settle()
+
+
+@pytest.fixture
+def lane(start: Start) -> Lane:
+    return Lane(start)
+
+
+def test_one_entry_goes_through_it_as_it_is(lane: Lane) -> None:
+    lane.publish("1")
+    assert len(lane.sent) == 1
+    assert lane.sent[0].endswith(b"\n\n1\0")
+    assert lane.session.queued == lane.world.broker.outbox.total == 0
+
+
+def test_several_go_the_general_way_in_one_write(lane: Lane) -> None:
+    writes = lane.peer.stream.writes
+    lane.publish("1", "2", "3")
+    assert lane.sent == []
+    assert lane.peer.stream.writes == writes + 1
+    assert [frame.body for frame in lane.peer.frames()] == [b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("window", [0, 1, 50])
+def test_what_it_does_not_take_goes_the_general_way_in_order(lane: Lane, window: int) -> None:
+    lane.peer.stream.window = window
+    lane.publish("1")
+    assert lane.session.lane is None
+    assert lane.world.broker.outbox.total == 0
+    lane.publish("2")
+    lane.publish("3")
+    assert len(lane.sent) == 1
+    lane.peer.stream.open_window(None)
+    lane.world.settle()
+    assert [frame.body for frame in lane.peer.frames()] == [b"1", b"2", b"3"]
+    lane.publish("4")
+    assert len(lane.sent) == 2
+    lane.peer.message()
+
+
+def test_a_stream_that_is_gone_ends_its_session_and_no_other(lane: Lane) -> None:
+    other = lane.world.connect()
+    other.subscribe("/topic/a")
+
+    def gone(chunk: Chunk) -> int:
+        raise ConnectionResetError
+
+    lane.session.lane = gone
+    lane.publish("1")
+    assert lane.session.id not in lane.world.broker.life.sessions
+    assert other.message().body == b"1"
+    assert lane.world.broker.outbox.total == 0
+
+
+def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
+    lane = Lane(lambda app: World(app))
+    other = lane.world.connect()
+    other.subscribe("/topic/a")
+
+    def bug(chunk: Chunk) -> int:
+        raise ZeroDivisionError
+
+    lane.session.lane = bug
+    try:
+        lane.publish("1")
+        assert lane.world.counters.internal_errors == 1
+        assert lane.peer.closed == 1011
+        assert other.message().body == b"1"
+        assert lane.world.broker.outbox.total == 0
+    finally:
+        lane.world.close()
+
+
+def test_a_closing_session_has_none(lane: Lane) -> None:
+    lane.publish("1")
+    assert lane.session.lane is not None
+    lane.peer.answers_close = False
+    lane.peer.command("DISCONNECT", {})
+    assert lane.session.lane is None

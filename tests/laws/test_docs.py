@@ -1,0 +1,224 @@
+"""The pages tell the truth: every block runs, every link leads somewhere, no catalogue is stale."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from stocksync_ws import StompApp
+from stocksync_ws.broker.headers import RESERVED
+from stocksync_ws.testing import World
+
+ROOT = Path(__file__).parents[2]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+LANGUAGES = {"python", "bash", "text"}
+SHELL = {
+    "python -m pip install . && python examples/inventory/app.py",
+    "python -m pip install nox && python -m nox",
+}
+"""What a page may tell people to type. The first is run by `readme`, the second is how all of this
+is run.
+"""
+SERVES = "asyncio.run(ws.serve("
+RUN_PAGE = """
+import sys
+from stocksync_ws import StompApp
+
+names = {"__name__": "page"}
+for block in sys.argv[1:]:
+    exec(compile(block, "page", "exec"), names)
+for value in names.values():
+    if isinstance(value, StompApp):
+        value.check()
+"""
+RUN_SERVER = """
+import logging, sys
+
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+exec(compile(sys.argv[1], "page", "exec"), {"__name__": "__main__"})
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """The fenced blocks of a page."""
+    for language, body in re.findall(r"^```(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE):
+        yield Block(language, body)
+
+
+def anchors(text: str) -> set[str]:
+    """What a link into a page may name."""
+    heads = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    words = (re.sub(r"[^\w\- ]", "", head.lower()) for head in heads)
+    return {word.strip().replace(" ", "-") for word in words}
+
+
+def broken_links(page: Path, text: str) -> Iterator[str]:
+    """Links to files and headings that are not there; other sites are not asked."""
+    without = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    for link in re.findall(r"\]\(([^)]+)\)", without):
+        if re.match(r"https?://", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (page.parent / file).resolve() if file else page
+        there = target.exists() and target.is_relative_to(ROOT)
+        if there and anchor:
+            there = anchor in anchors(target.read_text() if file else text)
+        if not there:
+            yield link
+
+
+def _name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
+    assert {block.language for block in blocks(page.read_text())} <= LANGUAGES
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_shell_commands_are_the_ones_that_are_run(page: Path) -> None:
+    shell = {b.text.strip() for b in blocks(page.read_text()) if b.language == "bash"}
+    assert shell <= SHELL
+
+
+def test_the_readme_names_both_commands_and_ci_runs_the_second() -> None:
+    readme = (ROOT / "README.md").read_text()
+    found = [block.text.strip() for block in blocks(readme) if block.language == "bash"]
+    assert len(found) == 2
+    assert set(found) == SHELL
+    assert f"\n{found[1]} ||" in (ROOT / ".ci" / "run").read_text()
+
+
+def _scripts(page: Path) -> tuple[list[str], list[str]]:
+    """The Python of a page: what belongs together, and what serves on its own."""
+    python = [block.text for block in blocks(page.read_text()) if block.language == "python"]
+    return [text for text in python if SERVES not in text], [t for t in python if SERVES in t]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if _scripts(p)[0]], ids=_name)
+def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
+    ran = _python(RUN_PAGE, *_scripts(page)[0], cwd=tmp_path)
+    _, errors = ran.communicate(timeout=60)
+    assert ran.returncode == 0, errors
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if _scripts(p)[1]], ids=_name)
+def test_a_server_of_a_page_listens_and_stops(page: Path, tmp_path: Path) -> None:
+    for text in _scripts(page)[1]:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        assert "8000" in text
+        server = _python(RUN_SERVER, text.replace("8000", str(port)), cwd=tmp_path)
+        assert server.stderr is not None
+        seen = []
+        for line in server.stderr:
+            seen.append(line)
+            if "listening on" in line:
+                assert _get(port).startswith(b"HTTP/1.1 426 ")
+                server.send_signal(signal.SIGINT)
+                break
+        _, rest = server.communicate(timeout=60)
+        assert server.returncode == 0, "".join(seen) + rest
+
+
+def _python(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})" + arguments[0],
+    ]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*command, *arguments[1:]], cwd=cwd, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def _get(port: int) -> bytes:
+    """The answer to a plain GET of the endpoint."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(
+            b"GET /inventory-ws HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        received = b""
+        while data := connection.recv(65_536):
+            received += data
+    return received
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    assert list(broken_links(page, page.read_text())) == []
+
+
+def test_every_page_is_named_by_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    names = {file.name for file in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert {name for name in names if f"]({name})" not in index} == set()
+
+
+def test_no_catalogue_is_stale() -> None:
+    command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_the_reserved_headers_of_the_page_are_those_of_the_code() -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    found = re.search(r"counted: `([^`]+)`", page)
+    assert found is not None
+    assert set(found[1].split()) == RESERVED
+
+
+@dataclass(frozen=True)
+class Alice:
+    name: str = "alice"
+
+
+def test_the_frames_of_the_page_are_what_is_sent() -> None:
+    page = (ROOT / "docs" / "protocol.md").read_text()
+    shown = [block.text for block in blocks(page) if block.language == "text"]
+    assert shown[0].startswith("CONNECT\n")
+    shown[0] = shown[0].partition("^@\n")[2]
+    app = StompApp("/ws", authenticator=lambda request: Alice())
+    with World(app) as world:
+        peer = world.upgrade()
+        peer.send("CONNECT\naccept-version:1.1,1.2\nhost:localhost\nheart-beat:10000,10000\n\n\0")
+        peer.send("SUBSCRIBE\nid:sub-1\ndestination:/topic/inventory\n\n\0")
+        payload = {"product_id": "kettle", "quantity": 5}
+        app.template.convert_and_send("/topic/inventory", payload)
+        peer.send("SUBSCRIBE\nid:errors\ndestination:/user/queue/errors\n\n\0")
+        peer.send("SEND\ndestination:/app/nothing\nreceipt:r8\n\n\0")
+        world.settle()
+        peer.send("SUBSCRIBE\nid:sub-1\ndestination:/topic/inventory\nreceipt:r7\n\n\0")
+        connected, message, told, error = [raw.decode() for raw in peer.raw()]
+    for frame, text in zip((connected, message, error, told), shown, strict=True):
+        exact = re.escape(text.removesuffix("\n").replace("^@", "\0"))
+        assert re.fullmatch(re.sub("<[^<>]*>", "[^\n]+?", exact), frame), frame
+
+
+def test_a_broken_link_is_seen() -> None:
+    page = ROOT / "docs" / "index.md"
+    text = "# Here\n[a](#here) [b](#there) [c](nowhere.md) [d](errors.md#close-codes) [e](/etc)\n"
+    assert list(broken_links(page, text)) == ["#there", "nowhere.md", "/etc"]
+
+
+def test_blocks_are_found() -> None:
+    assert list(blocks("a\n```python\nx = 1\n```\nb\n```\nraw\n```\n")) == [
+        Block("python", "x = 1\n"),
+        Block("", "raw\n"),
+    ]

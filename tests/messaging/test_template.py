@@ -1,0 +1,178 @@
+"""The template: mistakes are raised to whoever made them, everything else is a draft."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from stocksync_ws import ConversionError, StompApp
+from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.config import BrokerConfig, Limits
+from stocksync_ws.errors import BrokerClosed
+from stocksync_ws.messaging.template import MessagingTemplate
+from stocksync_ws.testing.world import World
+
+
+class Gate:
+    """Takes everything down."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+
+    def post(self, draft: Draft) -> None:
+        self.drafts.append(draft)
+
+    async def publish(self, draft: Draft) -> Published:
+        self.drafts.append(draft)
+        return Published("e-1", 2)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def template(gate: Gate) -> MessagingTemplate:
+    return MessagingTemplate(gate, BrokerConfig(limits=Limits(send_queue=1_000)))
+
+
+@pytest.mark.parametrize(
+    ("payload", "body", "content_type"),
+    [
+        ("é", "é".encode(), "text/plain;charset=utf-8"),
+        (b"\xff", b"\xff", "application/octet-stream"),
+        ({"a": Decimal("1.50")}, b'{"a":"1.50"}', "application/json"),
+        (None, b"null", "application/json"),
+    ],
+)
+def test_convert_and_send(
+    template: MessagingTemplate, gate: Gate, payload: object, body: bytes, content_type: str
+) -> None:
+    template.convert_and_send("/topic/a", payload, {"n": "1"})
+    [draft] = gate.drafts
+    assert (draft.destination, draft.body) == ("/topic/a", body)
+    assert draft.headers == (("content-type", content_type), ("n", "1"))
+    assert draft.user is draft.session is None
+
+
+def test_a_given_content_type_wins(template: MessagingTemplate, gate: Gate) -> None:
+    template.convert_and_send("/queue/a", "<p>", {"content-type": "text/html"})
+    assert gate.drafts[0].headers == (("content-type", "text/html"),)
+
+
+def test_to_a_user(template: MessagingTemplate, gate: Gate) -> None:
+    template.convert_and_send_to_user("a/queue/x", "/queue/errors", 1, {"n": "1"})
+    [draft] = gate.drafts
+    assert (draft.user, draft.destination, draft.body) == ("a/queue/x", "/queue/errors", b"1")
+    assert draft.headers == (("content-type", "application/json"), ("n", "1"))
+
+
+def test_octets_as_they_are(template: MessagingTemplate, gate: Gate) -> None:
+    template.send("/topic/a", b"\x00")
+    template.send("/topic/a", b"x", {"content-type": "image/png"})
+    assert [draft.headers for draft in gate.drafts] == [(), (("content-type", "image/png"),)]
+    assert gate.drafts[0].body == b"\x00"
+
+
+@pytest.mark.parametrize(
+    ("destination", "problem"),
+    [
+        ("topic/a", "not a destination"),
+        ("/topic//a", "not a destination"),
+        ("/topic/*", "not a destination"),
+        ("/topic/a\n", "not a destination"),
+        ("/topic/" + "x" * 255, "not a destination"),
+        ("/user/queue/a", "convert_and_send_to_user"),
+        ("/app/a", "under none of the broker prefixes"),
+        ("/nowhere", "under none of the broker prefixes"),
+        ("/topic", "under none of the broker prefixes"),
+    ],
+)
+def test_a_destination_that_cannot_be_sent_to(
+    template: MessagingTemplate, gate: Gate, destination: str, problem: str
+) -> None:
+    with pytest.raises(ValueError, match=problem):
+        template.convert_and_send(destination, 1)
+    with pytest.raises(ValueError, match=problem):
+        template.send(destination, b"")
+    assert not gate.drafts
+
+
+@pytest.mark.parametrize("destination", ["queue/a", "/user/queue/a", "/a", "/queue/*", "/queue/"])
+def test_a_destination_of_a_user_that_cannot_be(
+    template: MessagingTemplate, destination: str
+) -> None:
+    with pytest.raises(ValueError, match="without the user prefix"):
+        template.convert_and_send_to_user("joe", destination, 1)
+
+
+def test_nobody_is_no_user(template: MessagingTemplate) -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
+        template.convert_and_send_to_user("", "/queue/a", 1)
+
+
+@pytest.mark.parametrize("headers", [{"message-id": "x"}, {"simpUser": "x"}, {"": "x"}])
+def test_reserved_headers_are_refused(template: MessagingTemplate, headers: dict[str, str]) -> None:
+    for send in (
+        lambda: template.convert_and_send("/topic/a", 1, headers),
+        lambda: template.send("/topic/a", b"", headers),
+        lambda: template.convert_and_send_to_user("joe", "/queue/a", 1, headers),
+    ):
+        with pytest.raises(ValueError, match="header"):
+            send()
+
+
+def test_what_cannot_be_converted_is_the_callers_fault(template: MessagingTemplate) -> None:
+    with pytest.raises(ConversionError):
+        template.convert_and_send("/topic/a", float("nan"))
+    with pytest.raises(ConversionError):
+        template.convert_and_send("/topic/a", object())
+
+
+def test_a_message_that_no_queue_can_hold(template: MessagingTemplate, gate: Gate) -> None:
+    with pytest.raises(ValueError, match="larger than"):
+        template.send("/topic/a", b"x" * 1_000)
+    template.send("/topic/a", b"x" * 900)
+    assert len(gate.drafts) == 1
+
+
+async def _publish(template: MessagingTemplate) -> Any:
+    return await template.publish("/topic/a", {"a": 1}, {"n": "1"})
+
+
+def test_publish_tells_what_became_of_it(template: MessagingTemplate, gate: Gate) -> None:
+    with World(StompApp("/ws")) as world:
+        assert world.run(_publish(template)) == Published("e-1", 2)
+    assert gate.drafts[0].body == b'{"a":1}'
+
+
+class TestInAWorld:
+    def test_before_the_start_it_is_kept_and_after_the_end_refused(self) -> None:
+        app = StompApp("/ws", allowed_origins=["*"])
+        app.template.convert_and_send("/topic/a", 1)
+        with World(app) as world:
+            assert world.counters.messages_published == 1
+        with pytest.raises(BrokerClosed):
+            app.template.convert_and_send("/topic/a", 1)
+
+    def test_on_the_owner_thread_it_is_applied_at_once(self) -> None:
+        app = StompApp("/ws", allowed_origins=["*"])
+        with World(app) as world:
+            peer = world.connect()
+            peer.subscribe("/topic/a")
+            app.template.convert_and_send("/topic/a", 1)
+            assert world.counters.messages_queued == 1
+            world.settle()
+            assert peer.message().headers["content-type"] == "application/json"
+
+    def test_publish_counts_the_subscriptions(self) -> None:
+        app = StompApp("/ws", allowed_origins=["*"])
+        with World(app) as world:
+            peer = world.connect()
+            peer.subscribe("/topic/a", "1")
+            peer.subscribe("/topic/a", "2")
+            published = world.run(_publish(app.template))
+            assert published == Published(peer.frame().headers["message-id"], 2)

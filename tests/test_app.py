@@ -1,0 +1,284 @@
+"""`StompApp`: its settings, `serve` with pages, and what it says when it cannot."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stocksync_ws import BrokerClosed, ConfigurationError, Limits, StompApp, WrongLoop
+
+PATIENCE = 10.0
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+async def request(port: int, target: str, method: str = "GET") -> tuple[str, dict[str, str], bytes]:
+    """One request on a connection of its own."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    head = f"{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    writer.write(head.encode())
+    answer = await reader.read()
+    writer.close()
+    head, _, body = answer.decode("iso-8859-1").partition("\r\n\r\n")
+    status, *lines = head.split("\r\n")
+    headers = {name.lower(): text for name, text in (line.split(": ", 1) for line in lines)}
+    return status.split()[1], headers, body.encode("iso-8859-1")
+
+
+class Listening(logging.Handler):
+    """Set when the server says that it listens."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.event = asyncio.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("listening on"):
+            self.event.set()
+
+
+def while_served(app: StompApp, test: Callable[[int], Awaitable[Any]], **options: Any) -> Any:
+    """Run `test` with the port while the application is served; then cancel it."""
+
+    async def main() -> Any:
+        log = logging.getLogger("stocksync_ws.transport")
+        listening = Listening()
+        log.addHandler(listening)
+        level, log.level = log.level, logging.INFO
+        port = free_port()
+        serving = asyncio.create_task(app.serve(port=port, signals=False, **options))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                waiting = asyncio.create_task(listening.event.wait())
+                await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+                waiting.cancel()
+                if serving.done():
+                    serving.result()
+                result = await test(port)
+                serving.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await serving
+                return result
+        finally:
+            serving.cancel()
+            log.removeHandler(listening)
+            log.level = level
+
+    return asyncio.run(main())
+
+
+@pytest.fixture
+def app() -> StompApp:
+    return StompApp("/ws", limits=Limits(close_timeout=0.2, shutdown_timeout=0.4))
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "allowed_origins",
+        "allowed_hosts",
+        "application_prefixes",
+        "broker_prefixes",
+        "queue_prefixes",
+        "client_send",
+        "client_subscribe",
+    ],
+)
+def test_one_text_where_a_list_belongs_is_told(setting: str) -> None:
+    arguments: dict[str, Any] = {setting: "/topic"}
+    with pytest.raises(ConfigurationError, match=rf"{setting}: must be a list .*\['/topic'\]"):
+        StompApp("/ws", **arguments)
+
+
+def test_settings_reach_where_they_are_read() -> None:
+    app = StompApp(
+        "/stock",
+        allowed_origins=["https://shop.example"],
+        allowed_hosts=["shop.example"],
+        application_prefixes=["/do"],
+        broker_prefixes=["/news", "/work"],
+        queue_prefixes=["/work"],
+        user_prefix="/me",
+        client_send=["/news/chat"],
+        client_subscribe=["/news/**"],
+        heart_beat=(5, 6),
+        grace=2,
+        error_destination="/work/errors",
+        limits=Limits(max_id=7),
+    )
+    config, endpoint = app.config, app.endpoint
+    assert (endpoint.path, endpoint.allowed_origins) == ("/stock", ("https://shop.example",))
+    assert endpoint.allowed_hosts == ("shop.example",)
+    assert (config.application_prefixes, config.broker_prefixes) == (("/do",), ("/news", "/work"))
+    assert (config.queue_prefixes, config.user_prefix) == (("/work",), "/me")
+    assert (config.client_send, config.client_subscribe) == (("/news/chat",), ("/news/**",))
+    assert (config.heart_beat, config.grace, config.limits.max_id) == ((5, 6), 2, 7)
+    assert config.error_destination == "/work/errors"
+
+
+def test_importing_the_package_costs_no_adapter() -> None:
+    script = (
+        "import sys, stocksync_ws\n"
+        "stocksync_ws.StompApp('/ws')\n"
+        "print([name for name in sys.modules if name.startswith(('stocksync_ws.aio', 'ssl'))])"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert "stocksync_ws.aio" not in done.stdout
+
+
+# serve
+
+
+def test_pages_are_served_with_their_types(app: StompApp, tmp_path: Path) -> None:
+    files = {
+        "/": ("index.html", "text/html; charset=utf-8"),
+        "/a.js": ("a.js", "text/javascript; charset=utf-8"),
+        "/a.mjs": ("a.MJS", "text/javascript; charset=utf-8"),
+        "/a.css": ("a.css", "text/css; charset=utf-8"),
+        "/a.svg": ("a.svg", "image/svg+xml"),
+        "/a.json": ("a.json", "application/json; charset=utf-8"),
+        "/a.png": ("a.png", "image/png"),
+        "/a": ("a.unheardof", "application/octet-stream"),
+    }
+    for name, _ in files.values():
+        (tmp_path / name).write_text(name)
+    pages = {path: tmp_path / name for path, (name, _) in files.items()}
+
+    async def test(port: int) -> None:
+        for path, (name, kind) in files.items():
+            status, headers, body = await request(port, path)
+            assert (status, headers["content-type"], body) == ("200", kind, name.encode())
+        assert (await request(port, "/index.html"))[0] == "404"
+        assert (await request(port, "/../test_app.py"))[0] in ("400", "404")
+        assert (await request(port, "/", "DELETE"))[0] == "405"
+        assert (await request(port, "/ws"))[0] == "426"
+
+    while_served(app, test, pages=pages)
+
+
+def test_a_page_is_read_once_at_the_start(app: StompApp, tmp_path: Path) -> None:
+    file = tmp_path / "index.html"
+    file.write_text("old")
+
+    async def test(port: int) -> None:
+        file.unlink()
+        assert (await request(port, "/"))[2] == b"old"
+
+    while_served(app, test, pages={"/": str(file)})
+
+
+def test_a_page_that_does_not_exist_is_told_before_anything_listens(app: StompApp) -> None:
+    async def test(port: int) -> None:
+        pytest.fail("it was served")
+
+    with pytest.raises(FileNotFoundError, match=r"nothing\.html"):
+        while_served(app, test, pages={"/": "/nothing.html"})
+
+
+def test_a_second_serve_while_it_runs_is_wrong_loop(app: StompApp) -> None:
+    async def test(port: int) -> None:
+        with pytest.raises(WrongLoop, match="runs already"):
+            await app.serve(port=free_port())
+
+        def elsewhere() -> None:
+            with pytest.raises(WrongLoop, match="runs already"):
+                asyncio.run(app.serve(port=free_port(), signals=False))
+
+        await asyncio.to_thread(elsewhere)
+        assert (await request(port, "/ws"))[0] == "426"
+
+    while_served(app, test)
+
+
+def test_it_may_be_served_again_on_another_loop(app: StompApp) -> None:
+    async def test(port: int) -> int:
+        app.template.send("/topic/a", b"x")
+        await request(port, "/")
+        return app.counters.connections
+
+    assert [while_served(app, test) for _ in range(3)] == [1, 1, 1]
+    assert app.counters.connections == 1
+    with pytest.raises(BrokerClosed):
+        app.template.send("/topic/a", b"x")
+
+
+def test_after_a_port_in_use_it_may_be_served_on_another(app: StompApp) -> None:
+    async def test(port: int) -> str:
+        return (await request(port, "/ws"))[0]
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+            asyncio.run(app.serve(port=port, signals=False))
+    assert while_served(app, test) == "426"
+
+
+def test_a_cancelled_serve_closes_in_good_order(app: StompApp) -> None:
+    answers: list[bytes] = []
+
+    async def test(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        await reader.readuntil(b"\r\n\r\n")
+
+        async def rest() -> None:
+            answers.append(await reader.read())
+            writer.close()
+
+        tasks.append(asyncio.create_task(rest()))
+
+    tasks: list[asyncio.Task[None]] = []
+    while_served(app, test)
+    assert answers
+    assert answers[0][2:4] == b"\x03\xf4"
+
+
+def test_serve_with_signals_in_a_thread_fails_and_leaves_nothing_behind(app: StompApp) -> None:
+    port = free_port()
+
+    def elsewhere() -> None:
+        with pytest.raises((RuntimeError, ValueError)):
+            asyncio.run(app.serve(port=port))
+
+    asyncio.run(asyncio.to_thread(elsewhere))
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("host", "hosts", "warns"),
+    [
+        ("127.0.0.1", None, False),
+        ("::1", None, False),
+        ("localhost", None, False),
+        ("0.0.0.0", None, True),
+        ("shop.example", None, True),
+        ("0.0.0.0", ["shop.example"], False),
+    ],
+)
+def test_any_host_on_an_open_address_is_warned_of(
+    caplog: pytest.LogCaptureFixture, host: str, hosts: list[str] | None, warns: bool
+) -> None:
+    StompApp("/ws", allowed_hosts=hosts)._warn_about_hosts(host)
+    assert [each for each in caplog.messages if "allowed_hosts" in each] == (
+        [caplog.messages[0]] if warns else []
+    )

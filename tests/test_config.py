@@ -1,0 +1,166 @@
+"""Settings: what is refused, with a text that says which one and how to mend it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits
+from stocksync_ws.errors import ConfigurationError
+
+DEFAULTS = (
+    "handshake_timeout=5 max_handshake_bytes=16384 max_handshake_headers=100 connect_timeout=10"
+    " pre_auth_bytes=16384 max_message_size=65536 max_fragments=1024 max_messages_per_frame=128"
+    " frame_timeout=30 max_headers=64 max_header_line=8192 max_header_block=16384 max_id=128"
+    " max_destination=255 max_segments=16 max_subscriptions=100 inbox=65536 read_budget=65536"
+    " read_frames=64 send_queue=524288 send_queue_seconds=30 send_stall_seconds=10"
+    " max_total_queued=268435456 ping_after=25 pong_timeout=20 handler_timeout=30"
+    " handler_threads=None max_connections=None close_timeout=5 shutdown_timeout=30"
+)
+
+
+class TestLimits:
+    def test_the_defaults(self) -> None:
+        expected = {}
+        for item in DEFAULTS.split():
+            name, _, value = item.partition("=")
+            expected[name] = None if value == "None" else float(value)
+        assert dataclasses.asdict(Limits()) == expected
+
+    @pytest.mark.parametrize("value", [0, -1, -0.5, float("nan"), "5", True, None, b"1"])
+    def test_each_is_a_positive_number(self, value: Any) -> None:
+        with pytest.raises(ConfigurationError, match=r"Limits\.inbox: must be a positive number"):
+            Limits(inbox=value)
+
+    @pytest.mark.parametrize("name", ["handler_threads", "max_connections"])
+    def test_two_may_be_none(self, name: str) -> None:
+        Limits(**{name: None})
+        with pytest.raises(ConfigurationError, match=name):
+            Limits(**{name: 0})
+
+    @pytest.mark.parametrize(
+        ("given", "name"),
+        [
+            ({"max_header_line": 20_000}, "max_header_line"),
+            ({"max_header_block": 70_000}, "max_header_block"),
+            ({"send_queue": 300_000_000}, "send_queue"),
+        ],
+    )
+    def test_they_may_not_contradict_each_other(self, given: dict[str, Any], name: str) -> None:
+        with pytest.raises(ConfigurationError, match=rf"Limits\.{name}: must not exceed"):
+            Limits(**given)
+
+    def test_frozen_and_by_name_only(self) -> None:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            Limits().inbox = 1  # type: ignore[misc]
+        with pytest.raises(TypeError):
+            Limits(5)  # type: ignore[misc]
+
+
+class TestBrokerConfig:
+    def test_the_defaults(self) -> None:
+        assert dataclasses.asdict(BrokerConfig()) == {
+            "application_prefixes": ("/app",),
+            "broker_prefixes": ("/topic", "/queue"),
+            "queue_prefixes": ("/queue",),
+            "user_prefix": "/user",
+            "client_send": (),
+            "client_subscribe": ("/topic/**",),
+            "heart_beat": (10.0, 10.0),
+            "grace": 3.0,
+            "error_destination": "/queue/errors",
+            "limits": dataclasses.asdict(Limits()),
+        }
+
+    @pytest.mark.parametrize("prefix", ["", "/", "app", "/app/", "//app", "/a//b", "/app*", "/*"])
+    @pytest.mark.parametrize(
+        "setting", ["application_prefixes", "broker_prefixes", "queue_prefixes"]
+    )
+    def test_a_malformed_prefix(self, setting: str, prefix: str) -> None:
+        with pytest.raises(ConfigurationError, match="like '/topic'"):
+            BrokerConfig(**{setting: (prefix,)})
+
+    def test_a_malformed_user_prefix_or_error_destination(self) -> None:
+        with pytest.raises(ConfigurationError):
+            BrokerConfig(user_prefix="user")
+        with pytest.raises(ConfigurationError):
+            BrokerConfig(error_destination="queue/errors")
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"application_prefixes": ("/topic",)},
+            {"application_prefixes": ("/topic/app",)},
+            {"broker_prefixes": ("/topic", "/user")},
+            {"user_prefix": "/app/user"},
+            {"application_prefixes": ("/app", "/app/v2")},
+        ],
+    )
+    def test_prefixes_may_not_overlap(self, given: dict[str, Any]) -> None:
+        with pytest.raises(ConfigurationError, match="overlap"):
+            BrokerConfig(**{"client_subscribe": (), **given})
+
+    def test_the_same_prefix_twice_is_refused_however_the_texts_were_made(self) -> None:
+        for twice in (("/feed", "/feed"), ("/feed", "".join(["/fe", "ed"]))):
+            with pytest.raises(ConfigurationError, match="overlap"):
+                BrokerConfig(broker_prefixes=("/topic", *twice))
+
+    def test_a_common_beginning_is_no_overlap(self) -> None:
+        BrokerConfig(broker_prefixes=("/topic", "/topic2"), application_prefixes=("/app", "/app2"))
+
+    @pytest.mark.parametrize(
+        ("pattern", "problem"),
+        [
+            ("topic/a", "/segments"),
+            ("", "/segments"),
+            ("/", "/segments"),
+            ("/topic//a", "/segments"),
+            ("/topic/", "/segments"),
+            ("/topic/**/a", "only be the last"),
+            ("/nowhere/**", "under no broker prefix"),
+            ("/app/x", "under no broker prefix"),
+            ("/*/a", "under no broker prefix"),
+            ("/**", "under no broker prefix"),
+        ],
+    )
+    @pytest.mark.parametrize("setting", ["client_send", "client_subscribe"])
+    def test_a_malformed_pattern(self, setting: str, pattern: str, problem: str) -> None:
+        with pytest.raises(ConfigurationError, match=problem):
+            BrokerConfig(**{setting: (pattern,)})
+
+    def test_patterns(self) -> None:
+        BrokerConfig(client_send=("/topic/chat/**", "/queue/*", "/topic/a"), client_subscribe=())
+
+    @pytest.mark.parametrize(
+        "beat", [(-1.0, 0.0), (0.0, 1_000_000.0), (float("nan"), 1.0), (1.0,), (1.0, 1.0, 1.0)]
+    )
+    def test_a_heart_beat_is_two_times(self, beat: Any) -> None:
+        with pytest.raises(ConfigurationError, match="heart_beat"):
+            BrokerConfig(heart_beat=beat)
+
+    @pytest.mark.parametrize("grace", [1.0, 0.0, -3.0, float("nan")])
+    def test_grace_is_above_one(self, grace: float) -> None:
+        with pytest.raises(ConfigurationError, match="grace"):
+            BrokerConfig(grace=grace)
+
+
+class TestEndpointConfig:
+    def test_origins(self) -> None:
+        EndpointConfig(
+            path="/ws", allowed_origins=("*", "null", "https://shop.example", "http://a:8080")
+        )
+
+    @pytest.mark.parametrize(
+        "origin",
+        ["", "shop.example", "https://", "://x", "https://a/b", "https://a/", "https://*.example"],
+    )
+    def test_a_malformed_origin(self, origin: str) -> None:
+        with pytest.raises(ConfigurationError, match="allowed_origins"):
+            EndpointConfig(path="/ws", allowed_origins=(origin,))
+
+    @pytest.mark.parametrize("path", ["", "/", "ws", "/ws/", "//ws"])
+    def test_a_malformed_path(self, path: str) -> None:
+        with pytest.raises(ConfigurationError, match="path"):
+            EndpointConfig(path=path)

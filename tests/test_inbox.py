@@ -1,0 +1,378 @@
+"""The inbox: bounds, order, waiting for room, starts and stops, loops, threads and forks."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from stocksync_ws import BrokerBusy, BrokerClosed, Published
+from stocksync_ws.broker.publication import Draft
+from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, Inbox
+
+PATIENCE = 10.0
+
+
+def draft(name: str, size: int = 0) -> Draft:
+    return Draft(name, (), bytes(size))
+
+
+def elsewhere(function: Callable[[], object]) -> BaseException | None:
+    """Run it in another thread to its end; what it raised."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(PATIENCE)
+    assert not thread.is_alive()
+    return raised[0] if raised else None
+
+
+class Owner:
+    """An owner thread that applies when it is told to."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self.applied: list[str] = []
+        self.wakes = 0
+
+    def open(self) -> None:
+        self.inbox.open(self.publish, self._wake)
+
+    def publish(self, given: Draft) -> Published:
+        self.applied.append(given.destination)
+        return Published(f"id-{given.destination}", len(self.applied))
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+
+@pytest.fixture
+def owner() -> Owner:
+    return Owner(Inbox())
+
+
+def run(coroutine: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(PATIENCE):
+            await coroutine
+
+    asyncio.run(bounded())
+
+
+def test_before_the_start_posts_are_kept_in_order(owner: Owner) -> None:
+    for name in "abc":
+        owner.inbox.post(draft(name))
+    assert elsewhere(lambda: owner.inbox.post(draft("d"))) is None
+    owner.open()
+    assert owner.applied == ["a", "b", "c", "d"]
+
+
+def test_on_the_owner_thread_a_post_is_applied_at_once(owner: Owner) -> None:
+    owner.open()
+    owner.inbox.post(draft("a"))
+    assert owner.applied == ["a"]
+
+
+def test_off_the_owner_thread_it_waits_and_wakes_the_owner_once(owner: Owner) -> None:
+    owner.open()
+    elsewhere(lambda: [owner.inbox.post(draft(name)) for name in "abc"])
+    assert (owner.applied, owner.wakes) == ([], 1)
+    owner.inbox.drain()
+    assert owner.applied == ["a", "b", "c"]
+    elsewhere(lambda: owner.inbox.post(draft("d")))
+    assert owner.wakes == 2
+
+
+def test_a_post_of_the_owner_stands_behind_what_others_had_posted(owner: Owner) -> None:
+    owner.open()
+    elsewhere(lambda: owner.inbox.post(draft("theirs")))
+    owner.inbox.post(draft("ours"))
+    assert owner.applied == ["theirs", "ours"]
+
+
+def test_an_inbox_of_ten_thousand_messages_is_full(owner: Owner) -> None:
+    for _ in range(MAX_MESSAGES):
+        owner.inbox.post(draft("x"))
+    with pytest.raises(BrokerBusy, match="10000 messages"):
+        owner.inbox.post(draft("y"))
+    owner.open()
+    assert owner.applied == ["x"] * 10_000
+    assert elsewhere(lambda: owner.inbox.post(draft("z"))) is None
+
+
+def test_an_inbox_of_sixteen_mebibytes_is_full(owner: Owner) -> None:
+    each = 1024 * 1024
+    for _ in range(15):
+        owner.inbox.post(draft("x", each))
+    with pytest.raises(BrokerBusy):
+        owner.inbox.post(draft("y", each))
+    left = MAX_BYTES - 15 * draft("x", each).size
+    owner.inbox.post(draft("z", left - draft("z").size))
+    with pytest.raises(BrokerBusy):
+        owner.inbox.post(draft("y"))
+
+
+def test_a_message_larger_than_the_inbox_passes_when_it_is_alone(owner: Owner) -> None:
+    owner.open()
+    assert elsewhere(lambda: owner.inbox.post(draft("x", MAX_BYTES))) is None
+
+
+def test_what_a_pool_function_returns_is_never_refused(owner: Owner) -> None:
+    for _ in range(MAX_MESSAGES):
+        owner.inbox.post(draft("x"))
+    returned: list[bool] = []
+    owner.inbox.hand_over(lambda: returned.append(True))
+    owner.open()
+    assert returned == [True]
+
+
+def test_a_result_stands_behind_what_its_thread_had_posted(owner: Owner) -> None:
+    owner.open()
+
+    def function() -> None:
+        owner.inbox.post(draft("posted"))
+        owner.inbox.hand_over(lambda: owner.applied.append("returned"))
+
+    elsewhere(function)
+    owner.inbox.drain()
+    assert owner.applied == ["posted", "returned"]
+
+
+def test_a_result_that_publishes_does_not_let_later_posts_overtake(owner: Owner) -> None:
+    owner.open()
+
+    def result() -> None:
+        elsewhere(lambda: owner.inbox.post(draft("second")))
+        owner.inbox.post(draft("ours"))
+
+    def thread() -> None:
+        owner.inbox.hand_over(result)
+        owner.inbox.post(draft("first"))
+
+    elsewhere(thread)
+    owner.inbox.drain()
+    assert owner.applied.index("first") < owner.applied.index("second")
+
+
+def test_after_the_stop_everything_is_refused_and_nothing_was_lost(owner: Owner) -> None:
+    owner.open()
+    elsewhere(lambda: owner.inbox.post(draft("late")))
+    owner.inbox.close()
+    assert owner.applied == ["late"]
+    with pytest.raises(BrokerClosed):
+        owner.inbox.post(draft("x"))
+    assert isinstance(elsewhere(lambda: owner.inbox.post(draft("x"))), BrokerClosed)
+
+    async def publish() -> None:
+        with pytest.raises(BrokerClosed):
+            await owner.inbox.publish(draft("x"))
+
+    run(publish())
+
+
+def test_it_opens_again_and_keeps_nothing_of_the_last_run(owner: Owner) -> None:
+    owner.open()
+    owner.inbox.post(draft("a"))
+    owner.inbox.close()
+    again = Owner(owner.inbox)
+    again.open()
+    again.inbox.post(draft("b"))
+    assert (owner.applied, again.applied) == (["a"], ["b"])
+
+
+def test_a_result_that_comes_after_the_stop_does_not_run_in_the_next_run(owner: Owner) -> None:
+    owner.open()
+    owner.inbox.close()
+    ran: list[bool] = []
+    elsewhere(lambda: owner.inbox.hand_over(lambda: ran.append(True)))
+    owner.open()
+    assert ran == []
+
+
+def test_a_broker_that_refuses_is_told_to_who_waits(owner: Owner) -> None:
+    def refuse(given: Draft) -> Published:
+        raise BrokerClosed("halted")
+
+    async def publish() -> None:
+        waiting = asyncio.create_task(owner.inbox.publish(draft("a")))
+        await asyncio.sleep(0)
+        owner.inbox.post(draft("b"))
+        owner.inbox.open(refuse, lambda: None)
+        with pytest.raises(BrokerClosed, match="halted"):
+            await waiting
+
+    run(publish())
+
+
+# publish
+
+
+def test_publish_on_the_owner_loop_returns_what_was_published(owner: Owner) -> None:
+    async def publish() -> None:
+        owner.open()
+        assert await owner.inbox.publish(draft("a")) == Published("id-a", 1)
+
+    run(publish())
+
+
+def test_publish_before_the_start_waits_for_it(owner: Owner) -> None:
+    async def publish() -> None:
+        waiting = asyncio.create_task(owner.inbox.publish(draft("a")))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        owner.open()
+        assert await waiting == Published("id-a", 1)
+
+    run(publish())
+
+
+def test_publish_from_another_loop_completes_there(owner: Owner) -> None:
+    async def publish() -> None:
+        loop = asyncio.get_running_loop()
+        owner.inbox.open(owner.publish, lambda: loop.call_soon_threadsafe(owner.inbox.drain))
+        other = asyncio.to_thread(asyncio.run, owner.inbox.publish(draft("a")))
+        assert await other == Published("id-a", 1)
+
+    run(publish())
+
+
+def test_publish_waits_for_room_in_its_turn(owner: Owner) -> None:
+    async def publish() -> None:
+        for _ in range(MAX_MESSAGES):
+            owner.inbox.post(draft("x"))
+        waiting = [asyncio.create_task(owner.inbox.publish(draft(name))) for name in "ab"]
+        await asyncio.sleep(0)
+        with pytest.raises(BrokerBusy):
+            owner.inbox.post(draft("y"))
+        owner.open()
+        assert await asyncio.gather(*waiting) == [
+            Published("id-a", 10_001),
+            Published("id-b", 10_002),
+        ]
+        assert owner.applied[10_000:] == ["a", "b"]
+
+    run(publish())
+
+
+def test_a_small_publication_does_not_overtake_a_large_one_that_waits(owner: Owner) -> None:
+    async def publish() -> None:
+        owner.inbox.post(draft("x", MAX_BYTES - 1_000))
+        large = asyncio.create_task(owner.inbox.publish(draft("large", 5_000)))
+        await asyncio.sleep(0)
+        small = asyncio.create_task(owner.inbox.publish(draft("small")))
+        await asyncio.sleep(0)
+        owner.open()
+        await asyncio.gather(large, small)
+        assert owner.applied == ["x", "large", "small"]
+
+    run(publish())
+
+
+def test_who_waits_on_a_loop_that_is_closed_disturbs_nobody(owner: Owner) -> None:
+    async def publish() -> None:
+        asyncio.ensure_future(owner.inbox.publish(draft("a")))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    run(publish())
+    owner.inbox.post(draft("b"))
+    owner.open()
+    assert owner.applied == ["a", "b"]
+
+
+def test_a_cancelled_publish_is_not_answered(owner: Owner) -> None:
+    async def publish() -> None:
+        waiting = asyncio.create_task(owner.inbox.publish(draft("a")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        owner.open()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    run(publish())
+
+
+# Threads and processes
+
+
+def test_twenty_threads_lose_nothing_and_keep_their_order(owner: Owner) -> None:
+    loops = 400
+    woken = threading.Event()
+    owner.inbox.open(owner.publish, woken.set)
+    gate = threading.Barrier(20)
+
+    def post(thread: int) -> None:
+        gate.wait(PATIENCE)
+        for number in range(loops):
+            owner.inbox.post(draft(f"{thread}:{number}"))
+
+    threads = [threading.Thread(target=post, args=(each,)) for each in range(20)]
+    for thread in threads:
+        thread.start()
+    while len(owner.applied) < 20 * loops:
+        assert woken.wait(PATIENCE), "a wake-up was lost"
+        woken.clear()
+        owner.inbox.drain()
+    for thread in threads:
+        thread.join(PATIENCE)
+    for each in range(20):
+        own = [name for name in owner.applied if name.startswith(f"{each}:")]
+        assert own == [f"{each}:{number}" for number in range(loops)]
+
+
+FORK = """
+import os, sys, threading
+from stocksync_ws import ForkedBrokerError, Published
+from stocksync_ws.broker.publication import Draft
+from stocksync_ws.inbox import Inbox
+
+inbox = Inbox()
+inbox.open(lambda draft: Published("x", 0), lambda: None)
+
+def fork():
+    child = os.fork()
+    if child:
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    try:
+        inbox.post(Draft("/topic/a", (), b""))
+    except ForkedBrokerError as error:
+        print(error, flush=True)
+        os._exit(0)
+    os._exit(3)
+
+if sys.argv[1] == "owner":
+    fork()
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "owner",
+        "other",
+    ],
+)
+def test_a_forked_child_is_told(where: str) -> None:
+    child = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK, where],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert "parent of this process" in child.stdout, child.stderr
+    assert child.returncode == 0
