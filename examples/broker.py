@@ -63,6 +63,7 @@ ws = StompApp(
         ack_window_bytes=64 * MiB,
         queue_bytes=64 * MiB,
         pending_bytes=64 * MiB,
+        history_bytes=64 * MiB,
         durable_bytes=64 * MiB,
         max_stored=256 * MiB,
     ),

@@ -86,6 +86,8 @@ class Limits:
     """Queues there may be."""
     max_streams: int = 10_000
     """Destinations whose history is kept; the least recently used goes first."""
+    history_bytes: int = 1_048_576
+    """Bytes of the history of one destination; the newest message is kept whatever its size."""
     max_stored: int = 67_108_864
     """Bytes of all stored messages together."""
     max_keys: int = 10_000

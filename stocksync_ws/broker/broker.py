@@ -225,7 +225,7 @@ class Broker:
     def wake(self, thing: Timed, now: float) -> None:
         """The deadline of a session, a task or the journal came. After it, it is later or None."""
         # A tick ahead: what was rounded on its way through the slack must not look too early.
-        own = self._own(now) + TICK
+        own = self._own(now + TICK)
         if isinstance(thing, Session):
             for due in self.life.liveness.due(thing, own):
                 self._overdue.act(due, thing, own)

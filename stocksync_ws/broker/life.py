@@ -362,7 +362,9 @@ class Life:
     def _first_unsent(self, subscription: Subscription, with_session: bool) -> int:
         """Where a durable name goes on: behind what was handed to the transport, or will be."""
         channel, session = subscription.channel, subscription.session
+        durable = subscription.durable
         assert channel is not None
+        assert durable is not None
         behind = subscription in channel.behind
         first = subscription.next if behind else channel.log.top + 1
         if subscription.ledger is not None or not with_session:
@@ -372,8 +374,8 @@ class Life:
             entry.publication
             for entry in session.mailbox
             if entry.publication is not None
-            and entry.publication.destination == subscription.destination
-            and entry.group in (None, subscription.group)
+            and subscription.group in (entry.group, entry.reader)
+            and entry.publication.offset >= durable.next
         ]
         for publication in waiting:
             found = log.read(publication.offset)

@@ -59,6 +59,11 @@ class Log:
             if item is not None:
                 yield self._offsets[at], item
 
+    @property
+    def stored(self) -> int:
+        """Bytes of all logs together."""
+        return self._tally.size
+
     def skip(self, publication: Publication) -> int:
         """Count a publication that nobody will read here; its offset."""
         self.top += 1

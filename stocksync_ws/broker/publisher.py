@@ -141,9 +141,15 @@ class Publisher:
         headers: tuple[tuple[str, str], ...],
         body: bytes,
         now: float,
+        message_id: str | None = None,
     ) -> None:
-        """A MESSAGE to one subscription only, in no log and in no window."""
+        """A MESSAGE to one subscription only, in no log and in no window.
+
+        Args:
+            message_id: A place in the history of the destination that it stands for.
+        """
         publication = self._publication(subscription.destination, headers, body, now)
+        publication.message_id = message_id or publication.message_id
         session, version = subscription.session, subscription.session.version
         assert version is not None
         entry = self._outbox.entry(publication, session, message(subscription.id, version))
@@ -260,8 +266,9 @@ class Publisher:
             self.close_slow(max(open_ones, key=_queued), now)
 
     def judge_slow(self, session: Session, now: float) -> None:
-        """A session is over its bound: it loses messages where it may, else it is closed."""
-        if session.state is State.CONNECTED and self._topics.shed(session):
+        """A session is over a bound: it loses messages where it may, else it is closed."""
+        over = session.queued + session.unsent > self._limits.send_queue
+        if over and session.state is State.CONNECTED and self._topics.shed(session):
             session.over_since = None
             self.close_overfull(now)
         else:

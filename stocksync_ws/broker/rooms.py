@@ -75,6 +75,18 @@ class Rooms:
             self.tasks,
             self.journal,
         )
+        self._publish(config, space, counters, token, wall)
+        self._handle(config, dispatch, space, counters, pump)
+
+    def _publish(
+        self,
+        config: BrokerConfig,
+        space: Space,
+        counters: Counters,
+        token: Callable[[int], str],
+        wall: Callable[[], float],
+    ) -> None:
+        """What puts messages in, and what says that something went wrong."""
         self.publisher = Publisher(
             config,
             token,
@@ -89,7 +101,7 @@ class Rooms:
         self.topics.bury = self.queues.bury = self.acks.bury = self.publisher.bury
         self.tasks.publish = self.publisher.publish
         self.failures = Failures(
-            limits,
+            config.limits,
             space,
             counters,
             self.life,
@@ -98,6 +110,17 @@ class Rooms:
             self.journal,
             lambda: token(64),
         )
+
+    def _handle(
+        self,
+        config: BrokerConfig,
+        dispatch: Dispatch,
+        space: Space,
+        counters: Counters,
+        pump: Callable[[Session, float], None],
+    ) -> None:
+        """What the frames of clients do."""
+        limits = config.limits
         receipts = Receipts(limits, self.outbox)
         sending = Sending(
             limits,
@@ -130,6 +153,19 @@ class Rooms:
             receipts,
             pump,
         )
+        self._introduce(config, dispatch, counters, receipts, sending, subscribing, pump)
+
+    def _introduce(
+        self,
+        config: BrokerConfig,
+        dispatch: Dispatch,
+        counters: Counters,
+        receipts: Receipts,
+        sending: Sending,
+        subscribing: Subscribing,
+        pump: Callable[[Session, float], None],
+    ) -> None:
+        """The tables: frames to methods, clocks to actions."""
         self.commands = Commands(
             config,
             dispatch,

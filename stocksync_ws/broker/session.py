@@ -113,6 +113,7 @@ class Outgoing:
         "offset",
         "origin",
         "publication",
+        "reader",
         "receipt",
         "size",
         "waiting",
@@ -144,6 +145,8 @@ class Outgoing:
         """Its place there."""
         self.group: Group | None = None
         """The group it was made for, where it may be taken away from a slow consumer."""
+        self.reader: Group | None = None
+        """The group of the one reader it was made for, where it was not published to all."""
         self.receipt = False
         self.droppable = droppable
 

@@ -171,6 +171,7 @@ class Subscribing:
             subscription.unrecovered = not recovered and "receipt" not in frame.headers
         elif channel.keys is not None:
             start = 1
+            extra["replayed"] = str(channel.log.count_from(start))
         if channel.has_history:
             extra["last-message-id"] = channel.message_id(top)
         subscription.replay_to = top
@@ -325,7 +326,8 @@ class Subscribing:
             self._receipts.send(session, frame, now, extra)
             self._life.emit(session, _subscribed(subscription), now)
             headers = (("snapshot", "true"), *reply.headers)
-            self._publisher.tell(subscription, headers, reply.body, now)
+            place = extra.get("last-message-id")
+            self._publisher.tell(subscription, headers, reply.body, now, place)
             subscription.blocked = False
             self._topics.pull(session)
         self._proceed(session, now)

@@ -76,9 +76,6 @@ class Topics:
         offset = channel.log.append(publication)
         if channel.has_history:
             publication.message_id = channel.message_id(offset)
-        if channel.policy.kind == "stream":
-            age = channel.policy.history_seconds + self._timers.slack
-            self._timers.sooner(channel, self._outbox.now + age)
         return offset
 
     def _supersede(self, channel: Channel, publication: Publication) -> None:
@@ -112,6 +109,7 @@ class Topics:
                 continue
             if entry is None:
                 entry = self._outbox.entry(publication, session, group.head(publication))
+                entry.reader = group
             at = session.listened(publication.at)
             ledger.add(Delivery(subscription, publication, offset, 1, at))
             self._outbox.append_shared(session, entry)
@@ -222,6 +220,7 @@ class Topics:
             self._outbox.append_shared(session, cached)
         else:
             entry = self._outbox.entry(publication, session, group.head(publication, extra))
+            entry.reader = group
             if not extra:
                 group.cached = entry
             self._outbox.append_shared(session, entry)
@@ -250,6 +249,9 @@ class Topics:
         policy = channel.policy
         if policy.kind == "stream":
             self.expire(channel, self._outbox.now)
+            at = self.expire_at(channel)
+            if at is not None:
+                self._timers.sooner(channel, at + self._timers.slack)
         elif policy.kind == "transient":
             self._trim_transient(channel)
         if channel.behind:
@@ -262,8 +264,9 @@ class Topics:
             return
         wanted = self._wanted(channel)
         most = max(limits.durable_messages, policy.history)
+        size = max(limits.durable_bytes if channel.durables else 0, limits.history_bytes)
         while (oldest := log.oldest()) is not None:
-            over = len(log) > most or (log.size > limits.durable_bytes and len(log) > 1)
+            over = len(log) > most or (log.size > size and len(log) > 1)
             old = len(log) > policy.history or oldest.at + policy.history_seconds <= now
             if not over and (not old or oldest.offset >= wanted):
                 return
@@ -295,6 +298,8 @@ class Topics:
         most = limits.durable_messages if channel.durables else limits.pending_messages
         size = limits.durable_bytes if channel.durables else limits.pending_bytes
         while len(log) > most or (log.size > size and len(log) > 1):
+            log.trim()
+        while len(log) and log.stored > limits.max_stored:
             log.trim()
 
     def shed(self, session: Session) -> bool:

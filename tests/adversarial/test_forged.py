@@ -231,6 +231,6 @@ def test_whatever_is_sent_ends_well(pieces: list[bytes], connected: bool, framed
         peer.eof()
         world.advance(10)
         assert not world.broker.life.sessions
-        assert not world.broker.index.size
+        assert not world.broker.store.channels
         assert not world.broker.outbox.total
         assert world.counters.internal_errors == 0

@@ -96,10 +96,11 @@ MACHINE: list[tuple[str, bytes, list[str], int | None]] = [
     ("S10 UNSUBSCRIBE", b"UNSUBSCRIBE\nid:7\n\n\0" + TAIL, ["ERROR unknown-subscription"], 1002),
     *(
         (f"S12 {command.decode()}", command + b"\nid:1\ntransaction:t\n\n\0" + TAIL,
-         ["ERROR unsupported"], 1008)
-        for command in (b"ACK", b"NACK", b"BEGIN", b"COMMIT", b"ABORT")
+         ["ERROR unknown-transaction"], 1002)
+        for command in (b"ACK", b"NACK", b"COMMIT", b"ABORT")
     ),
-    ("S13 in a transaction", send(b"transaction:t\n" + OPEN), ["ERROR unsupported"], 1008),
+    ("S13 in a transaction", send(b"transaction:t\n" + OPEN),
+     ["ERROR unknown-transaction"], 1002),
     ("S14 long receipt", send(OPEN + b"\nreceipt:" + b"r" * 129), ["ERROR limit"], 1009),
     ("S14 the same receipt again", FINE * 3, ["RECEIPT fine"] * 3, None),
     ("S15 selector", subscribe(b"id:1\ndestination:/topic/a\nselector:T(java.lang.Runtime)"),

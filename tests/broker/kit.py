@@ -21,7 +21,7 @@ from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 
-__all__ = ["Broker", "User", "bodies", "policy"]
+__all__ = ["Broker", "User", "ack", "bodies", "epoch", "policy", "resubscribe"]
 
 E = TypeVar("E")
 EVENTS = (
@@ -115,3 +115,17 @@ def ack(peer: Peer, message: Frame, command: str = "ACK", **more: str) -> None:
     else:
         fields = {"message-id": headers["message-id"], "subscription": headers["subscription"]}
     peer.command(command, fields | more)
+
+
+def resubscribe(peer: Peer, place: str = "/topic/s", **more: str) -> Frame:
+    """SUBSCRIBE, and its RECEIPT."""
+    fields = {"destination": place, "id": "s", "receipt": "r"}
+    fields.update({name.replace("_", "-"): value for name, value in more.items()})
+    peer.command("SUBSCRIBE", fields)
+    return peer.frame("RECEIPT")
+
+
+def epoch(world: Broker) -> str:
+    channel = world.broker.store.find("/topic/s")
+    assert channel is not None
+    return str(channel.epoch)

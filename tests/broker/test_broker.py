@@ -193,7 +193,9 @@ class TestViolations:
 class TestOutputs:
     def make(self) -> Broker:
         numbers = iter(range(1, 1_000))
-        return Broker(BrokerConfig(), Silence(), Timers(), lambda bits: f"{bits}-{next(numbers)}")
+        return Broker(
+            BrokerConfig(), Silence(), Timers(), lambda bits: f"{bits}-{next(numbers)}", float
+        )
 
     def test_a_fresh_one_has_nothing_to_do(self) -> None:
         broker = self.make()
@@ -205,7 +207,7 @@ class TestOutputs:
 
     def test_it_counts_in_counters_of_its_own_or_in_given_ones(self) -> None:
         mine = Counters()
-        assert Broker(BrokerConfig(), Silence(), Timers(), str, mine).counters is mine
+        assert Broker(BrokerConfig(), Silence(), Timers(), str, float, mine).counters is mine
         assert self.make().counters is not self.make().counters
 
     def test_a_stop_without_sessions_is_nothing(self) -> None:

@@ -277,12 +277,6 @@ class TestSubscribe:
         peer.send_to("/topic/a", "x")
         assert [frame.headers["subscription"] for frame in peer.frames()] == ["s1", "s2"]
 
-    @pytest.mark.parametrize("mode", ["client", "client-individual"])
-    def test_acknowledgements_are_not_accepted_and_ignored(self, start: Start, mode: str) -> None:
-        peer = start().connect()
-        peer.command("SUBSCRIBE", {"id": "1", "destination": "/topic/a", "ack": mode})
-        refused(peer, "unsupported", 1008, destination="/topic/a", subscription="1")
-
     def test_ack_auto_is_the_default(self, start: Start) -> None:
         peer = start().connect()
         peer.subscribe("/topic/a", ack="auto")

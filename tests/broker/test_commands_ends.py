@@ -183,23 +183,17 @@ class TestDisconnect:
         assert peer.closed == 1000
 
 
-class TestWithoutAcknowledgements:
-    @pytest.mark.parametrize("command", ["ACK", "NACK", "BEGIN", "COMMIT", "ABORT"])
-    def test_their_frames_are_unsupported(self, start: Start, command: str) -> None:
-        peer = start().connect()
-        peer.command(command, {"id": "1", "transaction": "t", "receipt": "r"})
-        refused(peer, "unsupported", 1008, command=command, **{"receipt-id": "r"})
-
+class TestAcknowledgements:
     def test_nack_does_not_exist_in_1_0(self, start: Start) -> None:
         peer = start().connect("1.0")
         peer.send(b"NACK\nmessage-id:1\n\n\0")
         refused(peer, "unknown-command", 1002)
 
-    def test_a_send_in_a_transaction_is_unsupported(self, start: Start) -> None:
+    def test_a_send_in_a_transaction_that_is_not_open(self, start: Start) -> None:
         world = start(**OPEN)
         peer = world.connect()
         peer.send_to("/topic/a", "x", transaction="t")
-        refused(peer, "unsupported", 1008)
+        refused(peer, "unknown-transaction", 1002)
         assert not world.counters.messages_published
 
 

@@ -398,5 +398,5 @@ def test_every_clock_that_can_be_due_is_armed() -> None:
     """`due` and `next_deadline` read one table: whoever adds a clock adds it to both."""
     from stocksync_ws.broker.liveness import Due, Liveness
 
-    liveness = Liveness(BrokerConfig(), lambda session: None)
+    liveness = Liveness(BrokerConfig(), *[lambda session: None] * 3)
     assert [due for due, _ in liveness._clocks] == list(Due)

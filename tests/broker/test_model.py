@@ -192,7 +192,11 @@ class BrokerMachine(RuleBasedStateMachine):
     @invariant()
     def sessions_and_subscriptions_are_those_of_the_model(self) -> None:
         broker = self.world.broker
-        assert broker.index.size == sum(len(client.subscriptions) for client in self.clients)
+        assert sum(
+            group.refs
+            for channel in broker.store.channels.values()
+            for group in channel.groups.values()
+        ) == sum(len(client.subscriptions) for client in self.clients)
         connected = [name for name, _ in self.events if name == "SessionConnected"]
         ended = [session for name, session in self.events if name == "SessionDisconnected"]
         assert len(connected) == len(self.all)
@@ -212,7 +216,7 @@ class BrokerMachine(RuleBasedStateMachine):
         broker = self.world.broker
         assert not broker.life.sessions
         assert not broker.outbox.total
-        assert not len(broker.index)
+        assert not broker.store.channels
         assert not broker.tasks.running
         assert self.world.runtime.driver.connections == 0
         assert broker._timers.next() is None

@@ -10,6 +10,9 @@ from tests.model.naive import Delivery, Naive, Name, Refused, Session, Subscript
 
 __all__ = ["Model"]
 
+TICK = 1e-6
+"""What is woken looks so far ahead."""
+
 
 class Model(Naive):
     """The frame table and the clock of the naive broker."""
@@ -93,7 +96,7 @@ class Model(Naive):
             more = {"recovered": "true" if recovered else "false", "replayed": str(count)}
             sub.unrecovered = not recovered and not frame.get("receipt")
         elif dest == naive.LATEST:
-            start = 1
+            start, more = 1, {"replayed": str(len(place.log))}
         if dest in (naive.STREAM, naive.LATEST):
             more["offset"] = str(place.top)
         sub.replay_to, sub.next = place.top, start
@@ -270,6 +273,7 @@ class Model(Naive):
         """Everything that is due now, in the order in which the real one looks at it."""
         things: list[Session | str] = [s for s in self.sessions if s.alive and self.is_due(s)]
         things += [dest for dest in self.places if self.is_due(dest)]
+        self.now += TICK
         for thing in sorted(things, key=order):
             if isinstance(thing, Session):
                 self.wake_session(thing)
