@@ -103,10 +103,11 @@ class Acks:
 
     def _take_by_id(self, session: Session, frame: Frame) -> list[Settlement]:
         key, dot, digits = frame.headers["id"].rpartition(".")
-        ledger = (session.ledgers or {}).get(key)
-        if not dot or ledger is None or not _is_number(digits) or int(digits) > ledger.highest:
+        ledger = session.ledgers.get(key) if session.ledgers is not None else None
+        number = int(digits) if dot and _is_number(digits) else None
+        if ledger is None or number is None or number > ledger.highest:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
-        return self._take_from(ledger, int(digits), frame)
+        return self._take_from(ledger, number, frame)
 
     def _take_by_message_id(
         self, session: Session, frame: Frame, named: str | None
@@ -144,10 +145,12 @@ class Acks:
     def apply(self, session: Session, settlement: Settlement) -> None:
         """Let a settlement take effect."""
         frame = settlement.frame
+        if frame.command != NACK:
+            self._settle(settlement.deliveries)
+            self._opened(session)
+            return
         for delivery in settlement.deliveries:
-            if frame.command != NACK:
-                self._settle(delivery)
-            elif frame.headers.get("requeue") == "false":
+            if frame.headers.get("requeue") == "false":
                 self._reject(delivery)
             else:
                 self._give_back(session, settlement.ledger, delivery)
@@ -165,8 +168,10 @@ class Acks:
 
     def _opened(self, session: Session) -> None:
         """A window has room again: readers and queues go on."""
-        self._look_again(session)
-        self._queues.dispatch_to(session)
+        if session.behind is not None:
+            self._outbox.mark(session)
+        if session.consumers is not None:
+            self._queues.dispatch_to(session)
 
     def _look_again(self, session: Session) -> None:
         if session.behind is not None:
@@ -174,11 +179,12 @@ class Acks:
 
     # What becomes of a delivery
 
-    def _settle(self, delivery: Delivery) -> None:
-        channel = delivery.subscription.channel
-        self._counters.messages_settled += 1
-        if channel is not None and channel.queue is not None:
-            self._queues.settle(channel, delivery.offset)
+    def _settle(self, deliveries: list[Delivery]) -> None:
+        self._counters.messages_settled += len(deliveries)
+        for delivery in deliveries:
+            channel = delivery.subscription.channel
+            if channel is not None and channel.queue is not None:
+                self._queues.settle(channel, delivery.offset)
 
     def _reject(self, delivery: Delivery) -> None:
         channel = delivery.subscription.channel

@@ -218,6 +218,10 @@ class Broker:
         if session.consumers is not None and not unsent:
             self._queues.dispatch_to(session)
 
+    def tick(self, now: float) -> None:
+        """A step begins that brings nothing but the time: what is taken in it is taken now."""
+        self._own(now)
+
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call of user code has ended."""
         self.tasks.resume(task, outcome, self._own(now))

@@ -7,16 +7,22 @@ belongs to a session and a subscription id and lives as long as the session.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from itertools import count
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.publication import Publication
+from stocksync_ws.timers import Timers
 
 if TYPE_CHECKING:
-    from stocksync_ws.broker.session import Subscription
+    from stocksync_ws.broker.session import Session, Subscription
 
-__all__ = ["AckMode", "Delivery", "Ledger"]
+__all__ = ["AckMode", "Delivery", "Ledger", "hand_out"]
+
+
+_PLACES = count(1)
+"""The order of all deliveries."""
 
 
 class AckMode(StrEnum):
@@ -50,7 +56,7 @@ class Delivery:
         self.at = at
         """When it was delivered, in the session's own listening time."""
         self.place = 0
-        """Its place in the order of delivery of its ledger."""
+        """Its place in the order of delivery."""
 
     @property
     def timeout(self) -> float | None:
@@ -66,7 +72,6 @@ class Ledger:
         "_by_message_id",
         "_issued",
         "_mixed",
-        "_places",
         "_unsettled",
         "highest",
         "mode",
@@ -81,7 +86,6 @@ class Ledger:
         """Messages it may hold."""
         self._unsettled: dict[int, Delivery] = {}
         """In the order of delivery."""
-        self._places = 0
         self._mixed = False
         """The first is not the one that is due first: some had their clock set afresh, or their
         destinations differ.
@@ -113,8 +117,7 @@ class Ledger:
     def add(self, delivery: Delivery) -> None:
         """A message was queued for the client; an earlier delivery of it is replaced."""
         self.remove(delivery.publication.number)
-        self._places += 1
-        delivery.place = self._places
+        delivery.place = next(_PLACES)
         self._put(delivery)
 
     def _put(self, delivery: Delivery) -> None:
@@ -196,6 +199,58 @@ class Ledger:
     def clear(self) -> list[Delivery]:
         """Take out everything."""
         return [found for each in list(self._unsettled) if (found := self.remove(each)) is not None]
+
+
+def hand_out(
+    members: Mapping[Session, Subscription],
+    publication: Publication,
+    offset: int,
+    max_bytes: int,
+    timers: Timers,
+    by: float | None,
+) -> tuple[list[Session], list[Subscription]]:
+    """The first deliveries of a new publication: `has_room` and `add` for many at once, without a
+    call per receiver.
+
+    Args:
+        by: When their sessions must be looked at.
+
+    Returns:
+        Who gets it, and the subscriptions whose windows are full.
+    """
+    taken: list[Session] = []
+    full: list[Subscription] = []
+    number, more, now = publication.number, publication.size, publication.at
+    place = next(_PLACES)
+    new = Delivery.__new__
+    for session, subscription in members.items():
+        ledger = subscription.ledger
+        assert ledger is not None
+        unsettled = ledger._unsettled
+        held = len(unsettled) + ledger.returning
+        size = ledger.size + more
+        if held and (held >= ledger.window or size > max_bytes):
+            full.append(subscription)
+            continue
+        delivery = new(Delivery)
+        delivery.subscription = subscription
+        delivery.publication = publication
+        delivery.offset = offset
+        delivery.attempt = 1
+        still = session.still_since is not None or session.still_total
+        delivery.at = session.listened(now) if still else now
+        delivery.place = place
+        taken.append(session)
+        if by is not None and (session.deadline is None or by < session.deadline):
+            timers.sooner(session, by)
+        if ledger._by_message_id is not None:
+            ledger._put(delivery)
+            continue
+        unsettled[number] = delivery
+        ledger.size = size
+        if number > ledger.highest:
+            ledger.highest = number
+    return taken, full
 
 
 def _due_at(delivery: Delivery) -> float:

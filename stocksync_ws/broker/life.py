@@ -362,9 +362,7 @@ class Life:
     def _first_unsent(self, subscription: Subscription, with_session: bool) -> int:
         """Where a durable name goes on: behind what was handed to the transport, or will be."""
         channel, session = subscription.channel, subscription.session
-        durable = subscription.durable
         assert channel is not None
-        assert durable is not None
         behind = subscription in channel.behind
         first = subscription.next if behind else channel.log.top + 1
         if subscription.ledger is not None or not with_session:
@@ -373,9 +371,7 @@ class Life:
         waiting = [
             entry.publication
             for entry in session.mailbox
-            if entry.publication is not None
-            and subscription.group in (entry.group, entry.reader)
-            and entry.publication.offset >= durable.next
+            if entry.publication is not None and subscription.group in (entry.group, entry.reader)
         ]
         for publication in waiting:
             found = log.read(publication.offset)

@@ -8,7 +8,7 @@ append.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable
 from enum import Enum, auto
 
 from stocksync_ws.broker.channel import Channel, Group
@@ -55,14 +55,19 @@ class Outbox:
 
     def publish(self, publication: Publication, group: Group) -> int:
         """Append a publication to the mailboxes of all members of a group; the number of them."""
-        dirty, hard = self._dirty, self._hard
         members = group.members
         entry = self.entry(publication, next(iter(members)), group.head(publication))
-        size = entry.size
-        entry.waiting = len(members)
         entry.group = group
+        self.spread(entry, members)
+        return len(members)
+
+    def spread(self, entry: Outgoing, sessions: Collection[Session]) -> None:
+        """Append a new entry to the mailboxes of all its receivers."""
+        dirty, hard = self._dirty, self._hard
+        size = entry.size
+        entry.waiting = len(sessions)
         self.total += size
-        for session in members:
+        for session in sessions:
             session.mailbox.append(entry)
             queued = session.queued = session.queued + size
             if not session.dirty:
@@ -70,8 +75,7 @@ class Outbox:
                 dirty.append(session)
             if queued > hard:
                 self.overfull.append(session)
-        self._counters.messages_queued += len(members)
-        return len(members)
+        self._counters.messages_queued += len(sessions)
 
     def entry(
         self,

@@ -94,6 +94,7 @@ class Subscribing:
             ledger = None if mode is AckMode.AUTO else self._ledger(session, key, mode, prefetch)
             subscription = Subscription(session, frame.headers.get("id"), destination, mode, ledger)
             self._attach(subscription, frame, key, kind, path, now)
+            self._publisher.close_overfull(now)
 
     def _refusal(
         self, session: Session, frame: Frame, kind: Kind, destination: str
@@ -347,6 +348,7 @@ class Subscribing:
             self._life.end_subscription(subscription)
             if durable is not None and wants_durable(frame.headers):
                 self._delete_name(durable)
+                self._publisher.close_overfull(now)
             self._life.emit(session, _unsubscribed(subscription), now)
         elif session.refused_ids is not None and key in session.refused_ids:
             del session.refused_ids[key]

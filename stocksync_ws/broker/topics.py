@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stocksync_ws.broker.channel import Channel, Group
-from stocksync_ws.broker.ledger import Delivery
+from stocksync_ws.broker.ledger import Delivery, hand_out
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.session import Session, Subscription
@@ -95,31 +95,16 @@ class Topics:
     ) -> int:
         """Live acknowledging subscriptions: one shared entry, and a place in each ledger."""
         most = self._limits.ack_window_bytes
-        size = publication.size
         timeout = channel.ack_timeout
-        by = self._outbox.now + self._timers.slack + (timeout or 0.0)
-        entry = None
-        full: list[Subscription] = []
-        taken = 0
-        for session, subscription in group.members.items():
-            ledger = subscription.ledger
-            assert ledger is not None
-            if not ledger.has_room(size, most):
-                full.append(subscription)
-                continue
-            if entry is None:
-                entry = self._outbox.entry(publication, session, group.head(publication))
-                entry.reader = group
-            at = session.listened(publication.at)
-            ledger.add(Delivery(subscription, publication, offset, 1, at))
-            self._outbox.append_shared(session, entry)
-            if timeout is not None:
-                self._timers.sooner(session, by)
-            taken += 1
+        by = None if timeout is None else self._outbox.now + self._timers.slack + timeout
+        taken, full = hand_out(group.members, publication, offset, most, self._timers, by)
+        if taken:
+            entry = self._outbox.entry(publication, taken[0], group.head(publication))
+            entry.reader = group
+            self._outbox.spread(entry, taken)
         for subscription in full:
             self.fall_behind(subscription, offset)
-        self._counters.messages_queued += taken
-        return taken + len(full)
+        return len(taken) + len(full)
 
     def _all_fall_behind(self, channel: Channel, offset: int) -> int:
         """Newest values are always read from the log: what is superseded is never queued."""

@@ -98,6 +98,7 @@ class Driver:
         if link.gone:
             return
         now = self._host.now()
+        self._broker.tick(now)
         self._links.progressed(link, now)
         self._flusher.flush_link(link, now)
         self._finish(now)
@@ -211,6 +212,7 @@ class Driver:
     def _run_turn(self) -> None:
         """One turn: what the last one left over, then one flush."""
         now = self._host.now()
+        self._broker.tick(now)
         try:
             # `_scheduled` still stands: what this step makes dirty is flushed in this turn.
             for session in self._broker.take_backlog():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import typing
 from collections.abc import Callable, Mapping
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, NewType, Union, cast, get_args, get_origin
@@ -36,6 +37,10 @@ _SIGNATURE: dict[str, Any] = (
     if "annotation_format" in inspect.signature(inspect.signature).parameters
     else {}
 )
+
+
+_ALIASES = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
+"""The backport's and, where there is one, Python's own: they are not always the same."""
 
 
 class UnresolvedName(ConfigurationError):
@@ -108,7 +113,7 @@ def plain(annotation: Any) -> Any:
             annotation = get_args(annotation)[0]
         elif isinstance(annotation, NewType):
             annotation = annotation.__supertype__
-        elif isinstance(annotation, TypeAliasType):
+        elif isinstance(annotation, _ALIASES):
             annotation = annotation.__value__
         else:
             return NoneType if annotation is None else annotation

@@ -23,7 +23,7 @@ UPGRADE = (
 STOMP_UPGRADE = UPGRADE % b"Sec-WebSocket-Protocol: v12.stomp\r\n"
 PLAIN_UPGRADE = UPGRADE % b""
 CONNECT = b"CONNECT\naccept-version:1.2\nhost:127.0.0.1\nheart-beat:0,0\n\n\0"
-SUBSCRIBE = b"SUBSCRIBE\nid:sub-0\ndestination:/topic/bench\nreceipt:r\n\n\0"
+SUBSCRIBE = "SUBSCRIBE\nid:sub-0\ndestination:/topic/bench\nack:{}\nreceipt:r\n\n\0"
 
 
 def masked(payload: bytes) -> bytes:
@@ -44,6 +44,11 @@ def send_frame(destination: str, body: bytes, receipt: str = "") -> bytes:
     if receipt:
         headers += f"receipt:{receipt}\n"
     return masked(f"SEND\n{headers}content-length:{len(body)}\n\n".encode() + body + b"\0")
+
+
+def ack_frame(number: int) -> bytes:
+    """A client's ACK of the publication of this number."""
+    return masked(f"ACK\nid:sub-0.{number}\n\n\0".encode())
 
 
 def connect(port: int, tls: ssl.SSLContext | None = None) -> socket.socket:
@@ -77,15 +82,20 @@ def reset(connection: socket.socket) -> None:
 
 
 def open_stomp(
-    port: int, count: int, *, subscribe: bool = True, tls: ssl.SSLContext | None = None
+    port: int,
+    count: int,
+    *,
+    subscribe: bool = True,
+    ack: str = "auto",
+    tls: ssl.SSLContext | None = None,
 ) -> list[socket.socket]:
-    """Clients that are CONNECTED and, if so wished, subscribed; all of them take the same step
-    together.
+    """Clients that are CONNECTED and, if so wished, subscribed in a mode of acknowledgement; all of
+    them take the same step together.
     """
     connections = [connect(port, tls) for _ in range(count)]
     steps = [(STOMP_UPGRADE, b"\r\n\r\n"), (masked(CONNECT), b"\0")]
     if subscribe:
-        steps.append((masked(SUBSCRIBE), b"\0"))
+        steps.append((masked(SUBSCRIBE.format(ack).encode()), b"\0"))
     for request, mark in steps:
         for connection in connections:
             connection.send(request)

@@ -1,8 +1,8 @@
 """The server processes: ours, a bare loop of `socket.send`, and `websockets`.
 
 Rule: each listens on a free port, says which, and obeys single octets on the control socket: `p`
-publishes once, `c` tells the CPU time used, `m` the memory, `n` the number of connections. It ends
-when the control socket does.
+publishes once, `c` tells the CPU time used, `m` the memory, `n` the number of connections, `s` the
+deliveries settled. It ends when the control socket does.
 """
 
 from __future__ import annotations
@@ -41,10 +41,17 @@ def _memory() -> dict[str, Any]:
 class Control:
     """The control socket, from the server's side."""
 
-    def __init__(self, fd: int, publish: Callable[[], None], count: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        fd: int,
+        publish: Callable[[], None],
+        count: Callable[[], int],
+        settled: Callable[[], int] = int,
+    ) -> None:
         self.socket = socket.socket(fileno=fd)
         self._publish = publish
         self._count = count
+        self._settled = settled
 
     def tell(self, answer: dict[str, Any]) -> None:
         """Say something."""
@@ -61,6 +68,8 @@ class Control:
             self.tell(_memory())
         if b"n" in data:
             self.tell({"connections": self._count()})
+        if b"s" in data:
+            self.tell({"settled": self._settled()})
         return bool(data)
 
     async def run(self) -> None:
@@ -163,6 +172,7 @@ async def ours(control_fd: int, cert: str = "") -> None:
         control_fd,
         lambda: ws.template.convert_and_send(TOPIC, payload),
         lambda: runtime.driver.connections,
+        lambda: runtime.broker.counters.messages_settled,
     )
     control.tell({"port": server.ports[0]})
     await control.run()

@@ -166,6 +166,21 @@ def test_a_name_keeps_a_history_beyond_its_own_bounds() -> None:
         assert (first.body, first.headers["dropped"]) == (b"6", "2")
 
 
+def test_a_reader_that_lived_on_a_name_is_closed_when_the_name_is_deleted() -> None:
+    places = {"/topic/s": policy(kind="stream", history=2, history_seconds=10.0)}
+    with Broker(places) as world:
+        named = world.reader("/topic/s", login="ann", durable="true")
+        named.eof()
+        slow = world.reader("/topic/s", ack="client", prefetch_count="1")
+        world.publish("/topic/s", *"1234")
+        assert bodies(slow) == ["1"]
+        named = world.connect(login="ann")
+        named.stream.open_window(0)
+        named.command("SUBSCRIBE", {"destination": "/topic/s", "id": "s", "durable": "true"})
+        named.command("UNSUBSCRIBE", {"id": "s", "durable": "true"})
+        assert slow.closed == 4010
+
+
 def test_a_user_has_10_names() -> None:
     with Broker() as world:
         peer = world.connect(login="ann")

@@ -260,7 +260,6 @@ def test_a_shared_entry_counts_once() -> None:
         assert world.broker.outbox.total == 0
 
 
-@pytest.mark.xfail(strict=True, reason="the driver's `drained` does not tell the broker the time")
 def test_a_clock_starts_when_a_message_leaves_the_log_and_not_before() -> None:
     with Broker() as world:
         peer = world.reader("/topic/a", ack="client", prefetch_count="1")

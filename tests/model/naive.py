@@ -346,10 +346,10 @@ class Naive:
         if not session.alive:
             return
         session.alive = False
-        if drop:
-            session.mailbox = [each for each in session.mailbox if each[0] != "MESSAGE"]
         for sub in list(session.subs.values()):
             self.leave(sub)
+        if drop:
+            session.mailbox = [each for each in session.mailbox if each[0] != "MESSAGE"]
         for name, tx in session.txs.items():
             if name != "\0":  # the one in the middle of its COMMIT goes on
                 self.undo(tx)
