@@ -18,7 +18,7 @@ from stocksync_ws.timers import Timers
 if TYPE_CHECKING:
     from stocksync_ws.broker.session import Session, Subscription
 
-__all__ = ["AckMode", "Delivery", "Ledger", "hand_out"]
+__all__ = ["AckMode", "Delivery", "Ledger"]
 
 
 _PLACES = count(1)
@@ -120,6 +120,58 @@ class Ledger:
         delivery.place = next(_PLACES)
         self._put(delivery)
 
+    @staticmethod
+    def hand_out(
+        members: Mapping[Session, Subscription],
+        publication: Publication,
+        offset: int,
+        max_bytes: int,
+        timers: Timers,
+        by: float | None,
+    ) -> tuple[list[Session], list[Subscription]]:
+        """The first deliveries of a new publication: `has_room` and `add` for many at once, without
+        a call per receiver.
+
+        Args:
+            by: When their sessions must be looked at.
+
+        Returns:
+            Who gets it, and the subscriptions whose windows are full.
+        """
+        taken: list[Session] = []
+        full: list[Subscription] = []
+        number, more, now = publication.number, publication.size, publication.at
+        place = next(_PLACES)
+        new = Delivery.__new__
+        for session, subscription in members.items():
+            ledger = subscription.ledger
+            assert ledger is not None
+            unsettled = ledger._unsettled
+            held = len(unsettled) + ledger.returning
+            size = ledger.size + more
+            if held and (held >= ledger.window or size > max_bytes):
+                full.append(subscription)
+                continue
+            delivery = new(Delivery)
+            delivery.subscription = subscription
+            delivery.publication = publication
+            delivery.offset = offset
+            delivery.attempt = 1
+            still = session.still_since is not None or session.still_total
+            delivery.at = session.listened(now) if still else now
+            delivery.place = place
+            taken.append(session)
+            if by is not None and (session.deadline is None or by < session.deadline):
+                timers.sooner(session, by)
+            if ledger._by_message_id is not None:
+                ledger._put(delivery)
+                continue
+            unsettled[number] = delivery
+            ledger.size = size
+            if number > ledger.highest:
+                ledger.highest = number
+        return taken, full
+
     def _put(self, delivery: Delivery) -> None:
         publication = delivery.publication
         self._unsettled[publication.number] = delivery
@@ -199,58 +251,6 @@ class Ledger:
     def clear(self) -> list[Delivery]:
         """Take out everything."""
         return [found for each in list(self._unsettled) if (found := self.remove(each)) is not None]
-
-
-def hand_out(
-    members: Mapping[Session, Subscription],
-    publication: Publication,
-    offset: int,
-    max_bytes: int,
-    timers: Timers,
-    by: float | None,
-) -> tuple[list[Session], list[Subscription]]:
-    """The first deliveries of a new publication: `has_room` and `add` for many at once, without a
-    call per receiver.
-
-    Args:
-        by: When their sessions must be looked at.
-
-    Returns:
-        Who gets it, and the subscriptions whose windows are full.
-    """
-    taken: list[Session] = []
-    full: list[Subscription] = []
-    number, more, now = publication.number, publication.size, publication.at
-    place = next(_PLACES)
-    new = Delivery.__new__
-    for session, subscription in members.items():
-        ledger = subscription.ledger
-        assert ledger is not None
-        unsettled = ledger._unsettled
-        held = len(unsettled) + ledger.returning
-        size = ledger.size + more
-        if held and (held >= ledger.window or size > max_bytes):
-            full.append(subscription)
-            continue
-        delivery = new(Delivery)
-        delivery.subscription = subscription
-        delivery.publication = publication
-        delivery.offset = offset
-        delivery.attempt = 1
-        still = session.still_since is not None or session.still_total
-        delivery.at = session.listened(now) if still else now
-        delivery.place = place
-        taken.append(session)
-        if by is not None and (session.deadline is None or by < session.deadline):
-            timers.sooner(session, by)
-        if ledger._by_message_id is not None:
-            ledger._put(delivery)
-            continue
-        unsettled[number] = delivery
-        ledger.size = size
-        if number > ledger.highest:
-            ledger.highest = number
-    return taken, full
 
 
 def _due_at(delivery: Delivery) -> float:

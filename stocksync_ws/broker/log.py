@@ -124,6 +124,7 @@ class Log:
         while self._start < len(self._items):
             item = self._items[self._start]
             offset = self._offsets[self._start]
+            self._items[self._start] = None
             self._start += 1
             if item is not None:
                 self._count -= 1
@@ -139,6 +140,7 @@ class Log:
         """Drop everything below an offset: all that will be read from there on has been read."""
         while self._start < len(self._items) and self._offsets[self._start] < offset:
             item = self._items[self._start]
+            self._items[self._start] = None
             self._start += 1
             if item is not None:
                 self._count -= 1

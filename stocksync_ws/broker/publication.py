@@ -87,8 +87,10 @@ class Publication:
         self.headers = tuple(headers)
         self.body = body
         self.at = at
-        self.size = len(body) + len(destination) + sum(len(n) + len(v) for n, v in self.headers)
+        self.size = len(body) + len(destination)
         """Bytes it counts for where it is stored, and in a window."""
+        for name, value in self.headers:
+            self.size += len(name) + len(value)
         self.offset = 0
         """Its place in the log of its destination."""
         self.expires_at: float | None = None

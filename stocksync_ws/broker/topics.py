@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from stocksync_ws.broker.channel import Channel, Group
-from stocksync_ws.broker.ledger import Delivery, hand_out
+from stocksync_ws.broker.ledger import Delivery, Ledger
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.session import Session, Subscription
@@ -49,9 +49,10 @@ class Topics:
         """Hand a publication to everybody; the subscriptions it will reach."""
         if not channel.keeps:
             channel.log.skip(publication)
-            return sum(
-                self._outbox.publish(publication, group) for group in channel.groups.values()
-            )
+            receivers = 0
+            for group in channel.groups.values():
+                receivers += self._outbox.publish(publication, group)
+            return receivers
         offset = self._keep(channel, publication)
         receivers = len(channel.behind)
         if channel.keys is not None:
@@ -97,7 +98,7 @@ class Topics:
         most = self._limits.ack_window_bytes
         timeout = channel.ack_timeout
         by = None if timeout is None else self._outbox.now + self._timers.slack + timeout
-        taken, full = hand_out(group.members, publication, offset, most, self._timers, by)
+        taken, full = Ledger.hand_out(group.members, publication, offset, most, self._timers, by)
         if taken:
             entry = self._outbox.entry(publication, taken[0], group.head(publication))
             entry.reader = group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import connect, fanout, inbound, memory, publishers
+from tests.bench import acks, connect, fanout, inbound, inprocess, memory, publishers, stored
 from tests.bench.harness import begin, options, show
 
 if __name__ == "__main__":
@@ -11,7 +11,16 @@ if __name__ == "__main__":
     show(
         [
             row
-            for each in (fanout, publishers, connect, memory, inbound)
+            for each in (
+                fanout,
+                inprocess,
+                acks,
+                publishers,
+                connect,
+                memory,
+                stored,
+                inbound,
+            )
             for row in each.measure(quick=quick)
         ]
     )
