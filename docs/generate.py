@@ -87,9 +87,7 @@ is subscribed to the error destination, and that session lives on: see
 | code | message | body | close | whose fault | reason of the disconnect |
 |---|---|---|---|---|---|
 {codes}
-
-Reserved for features that are not built yet, and never sent: {later}.
-
+{later}
 ## Close codes
 
 After a code marked yes, and after 1005 and 1006, a client should connect again; after the others it
@@ -122,7 +120,7 @@ def errors_page() -> str:
     return ERRORS.format(
         made=MADE.format(source="stocksync_ws/errors.py"),
         codes="\n".join(code_row(code) for code in ErrorCode if code.name in used),
-        later=listed(code.code for code in ErrorCode if code.name not in used),
+        later=reserved(code.code for code in ErrorCode if code.name not in used),
         close_codes="\n".join(close_row(code) for code in CloseCode),
         reasons=listed(reason.value for reason in DisconnectReason if reason.name in reasons),
         later_reasons=listed(r.value for r in DisconnectReason if r.name not in reasons),
@@ -140,6 +138,16 @@ def code_row(code: ErrorCode) -> str:
 def close_row(code: CloseCode) -> str:
     again = code in (1001, 1011, 1012, 1013) or 4000 <= code < 4500
     return f"| {code.value} | `{code.name}` | {'yes' if again else 'no'} |"
+
+
+def reserved(codes: Iterable[str]) -> str:
+    """The codes that nothing sends yet; no sentence when there are none."""
+    found = listed(codes)
+    return (
+        f"\nReserved for features that are not built yet, and never sent: {found}.\n"
+        if found
+        else ""
+    )
 
 
 def listed(names: Iterable[str]) -> str:

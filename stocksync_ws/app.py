@@ -144,7 +144,7 @@ class StompApp(Application):
         if self._runtime is not None:
             raise WrongLoop(
                 "this StompApp runs already; a second loop needs a StompApp of its own"
-                " (in tests: `with TestClient(app)`)"
+                " (in tests: `with TestClient(app)`, or `World(app)` of stocksync_ws.testing)"
             )
         self._warn_about_hosts(host)
         self._runtime = runtime = Runtime(self, asyncio.get_running_loop())

@@ -249,10 +249,27 @@ class BrokerConfig:
                 raise _fail(
                     "client_send/client_subscribe", f"{pattern!r} is under no broker prefix"
                 )
+        self._check_policies()
         if len(self.heart_beat) != 2 or not all(0 <= beat < 1_000_000 for beat in self.heart_beat):
             raise _fail("heart_beat", f"must be two times in seconds, not {self.heart_beat!r}")
         if not self.grace > 1:
             raise _fail("grace", f"must be above 1, not {self.grace!r}")
+
+    def _check_policies(self) -> None:
+        for pattern, policy in self.destinations.items():
+            given: object = policy
+            if not isinstance(given, DestinationPolicy):
+                raise _fail(
+                    "destinations",
+                    f"{pattern!r} needs a DestinationPolicy, not {type(given).__name__}",
+                )
+            target = policy.dead_letter
+            if target is None:
+                continue
+            if not any((target + "/").startswith(p + "/") for p in self.broker_prefixes):
+                raise _fail(
+                    "DestinationPolicy.dead_letter", f"{target!r} is under no broker prefix"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ counts against the bounds. This is the one lock of the library.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections import deque
@@ -17,6 +18,8 @@ from typing import TypeAlias
 
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError
+
+_log = logging.getLogger("stocksync_ws.broker")
 
 __all__ = ["MAX_BYTES", "MAX_MESSAGES", "Inbox"]
 
@@ -232,6 +235,10 @@ def _apply(publish: Callable[[Draft], Published] | None, post: _Post) -> None:
         published = publish(post.draft)
     except BrokerClosed as closed:
         error = closed
+    except Exception as bug:
+        # A bug of ours must not keep the others from being applied, nor somebody waiting for ever.
+        _log.error("internal error while publishing", exc_info=bug)
+        error = bug
     if post.waiter is not None:
         post.waiter(published, error)
 

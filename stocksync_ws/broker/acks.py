@@ -311,7 +311,7 @@ class Acks:
         if durable is None:
             return 1
         holder = durable.subscription
-        if holder is None:
+        if holder is None or holder.blocked:
             durable.returned.append(delivery)
         else:
             self.give_again(holder, [delivery])
@@ -339,7 +339,13 @@ class Acks:
                 taken.append(item[3])
         heapify(session.retries or [])
         session.retries = session.retries or None
-        return taken
+        channel = subscription.channel
+        assert channel is not None
+        most = channel.policy.max_deliveries
+        for each in taken:
+            if each.attempt >= most:
+                self.bury(channel, each.publication, each.attempt, "attempts")
+        return [each for each in taken if each.attempt < most]
 
 
 def _name(delivery: Delivery) -> Durable | None:

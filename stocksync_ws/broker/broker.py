@@ -93,7 +93,6 @@ class Broker:
         self.life = rooms.life
         self._topics = rooms.topics
         self._queues = rooms.queues
-        self._durables = rooms.durables
         self._publisher = rooms.publisher
         self._failures = rooms.failures
         self._commands = rooms.commands
@@ -224,7 +223,17 @@ class Broker:
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call of user code has ended."""
-        self.tasks.resume(task, outcome, self._own(now))
+        own = self._own(now)
+        try:
+            self.tasks.resume(task, outcome, own)
+        except RemoteProtocolError as problem:
+            self._refuse_late(task, problem, own)
+
+    def _refuse_late(self, task: Task, problem: RemoteProtocolError, now: float) -> None:
+        """What follows the end of a handler is beyond a limit of its session."""
+        if task.session is None:
+            raise problem
+        self._failures.protocol(task.session, problem, now)
 
     def wake(self, thing: Timed, now: float) -> None:
         """The deadline of a session, a task or the journal came. After it, it is later or None."""
@@ -235,25 +244,14 @@ class Broker:
                 self._overdue.act(due, thing, own)
             self.life.rearm(thing)
         elif isinstance(thing, Task):
-            self.tasks.wake(thing, own)
+            try:
+                self.tasks.wake(thing, own)
+            except RemoteProtocolError as problem:
+                self._refuse_late(thing, problem, own)
         elif isinstance(thing, Channel):
-            self._wake_channel(thing, own)
+            self._overdue.wake_channel(thing, own)
         else:
             self.journal.wake()
-
-    def _wake_channel(self, channel: Channel, now: float) -> None:
-        """What a destination keeps has aged."""
-        if channel.queue is not None:
-            self._queues.wake(channel)
-            return
-        self._durables.expire(channel)
-        self._topics.trim(channel)
-        times = [self._topics.expire_at(channel), self._durables.expire_at(channel)]
-        due = [at for at in times if at is not None]
-        channel.deadline = min(due) + self._timers.slack if due else None
-        self._timers.arm(channel)
-        self.store.release(channel)
-        self._publisher.close_overfull(now)
 
     def publish(self, draft: Draft, now: float) -> Published:
         """Publish from the server's side.
@@ -333,6 +331,7 @@ class Broker:
             and (not taken or session.mailbox[0].size <= room - size)
         ):
             more = self.outbox.take(session, room - size)
+            self._queues.handed_over(more)
             taken += more
             size += sum(entry.size for entry in more)
             self._topics.pull(session)
@@ -370,7 +369,7 @@ class Broker:
     # Decoding
 
     def _may_decode(self, session: Session) -> bool:
-        return session.task is None and session.stuck is None
+        return session.task is None and session.stuck is None and not session.joined
 
     def _has_work(self, session: Session) -> bool:
         return not (self._may_decode(session) and session.hungry and session.inbox is None)

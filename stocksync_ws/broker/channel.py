@@ -71,13 +71,15 @@ class Group:
 class QueueState:
     """What a queue knows besides its log."""
 
-    __slots__ = ("attempts", "consumers", "delayed")
+    __slots__ = ("attempts", "consumers", "delayed", "delayed_size")
 
     def __init__(self) -> None:
         self.consumers: deque[Subscription] = deque()
         """In the order of their turn."""
         self.attempts: dict[int, int] = {}
         """Deliveries so far of messages that came back, by offset."""
+        self.delayed_size = 0
+        """Bytes of those that come back later: they are kept, too."""
         self.delayed: list[tuple[float, int, Publication]] = []
         """A heap of those that come back later: (when, offset, publication)."""
 

@@ -67,6 +67,10 @@ def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     for name, value in headers.items():
         if not name or "\0" in name or "\0" in value:
             raise ValueError(f"header {name!r}: a name must not be empty, and NUL cannot be sent")
+        try:
+            f"{name}{value}".encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"header {name!r}: a lone surrogate is no character") from None
         if _is_reserved(name):
             raise ValueError(f"header {name!r} is set by the server and cannot be given")
     return tuple(headers.items())

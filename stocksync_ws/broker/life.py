@@ -242,8 +242,8 @@ class Life:
             self.decide(session, Refusal(503, "The server cannot take this connection."), now)
             return
         was_connected = session.state is State.CONNECTED
-        self._leave(session, now)
         session.state = State.CLOSING
+        self._leave(session, now)
         session.closing = code
         session.close_code = code
         session.close_by = now + self._config.limits.close_timeout
@@ -310,10 +310,10 @@ class Life:
         self._tasks.end_by(session.task, now)
 
     def _end(self, session: Session, now: float) -> None:
-        was = session.state
+        was, session.state = session.state, State.CLOSED
         if was in (State.CONNECTED, State.AWAITING, State.OPENING):
             self._leave(session, now)
-        session.state = State.CLOSED
+        self._drop_private_queues(session)
         session.inbox = None
         session.inbox_bytes = 0
         session.handshake = None

@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from stocksync_ws.broker.acks import Acks
+from stocksync_ws.broker.channel import Channel
+from stocksync_ws.broker.durables import Durables
 from stocksync_ws.broker.events import TransactionAborted
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.liveness import Due
 from stocksync_ws.broker.outbox import Outbox, Verdict
 from stocksync_ws.broker.publisher import Publisher
+from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.store import Store
+from stocksync_ws.broker.topics import Topics
 from stocksync_ws.broker.transactions import Transactions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode
+from stocksync_ws.timers import Timers
 
 __all__ = ["Overdue"]
 
@@ -29,10 +35,15 @@ class Overdue:
         "_acks",
         "_actions",
         "_counters",
+        "_durables",
         "_failures",
         "_life",
         "_outbox",
         "_publisher",
+        "_queues",
+        "_store",
+        "_timers",
+        "_topics",
         "_transactions",
     )
 
@@ -45,6 +56,11 @@ class Overdue:
         failures: Failures,
         acks: Acks,
         transactions: Transactions,
+        topics: Topics,
+        queues: Queues,
+        durables: Durables,
+        store: Store,
+        timers: Timers,
     ) -> None:
         self._counters = counters
         self._outbox = outbox
@@ -53,6 +69,11 @@ class Overdue:
         self._failures = failures
         self._acks = acks
         self._transactions = transactions
+        self._topics = topics
+        self._queues = queues
+        self._durables = durables
+        self._store = store
+        self._timers = timers
         self._actions: Mapping[Due, Callable[[Session, float], None]] = {
             Due.ABORT: self._abort,
             Due.END: self._end,
@@ -78,6 +99,20 @@ class Overdue:
             self._publisher.judge_slow(session, now)
         else:
             self._life.rearm(session)
+
+    def wake_channel(self, channel: Channel, now: float) -> None:
+        """What a destination keeps has aged."""
+        if channel.queue is not None:
+            self._queues.wake(channel)
+            return
+        self._durables.expire(channel)
+        self._topics.trim(channel)
+        times = [self._topics.expire_at(channel), self._durables.expire_at(channel)]
+        due = [at for at in times if at is not None]
+        channel.deadline = min(due) + self._timers.slack if due else None
+        self._timers.arm(channel)
+        self._store.release(channel)
+        self._publisher.close_overfull(now)
 
     def _abort(self, session: Session, now: float) -> None:
         self._counters.aborts += 1

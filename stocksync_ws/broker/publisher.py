@@ -120,6 +120,7 @@ class Publisher:
         if channel.queue is not None:
             return self._queues.publish(channel, publication, reserved=reserved)
         if channel.has_history:
+            self._store.touch(channel)
             self._store.make_room(publication.size)
         return self._topics.publish(channel, publication)
 
@@ -180,16 +181,22 @@ class Publisher:
         """Whether the queues can take all of these: what a transaction asks before its step."""
         waiting: dict[str, list[int]] = {}
         for draft in drafts:
-            if self._store.is_queue(draft.destination):
+            channel = self._store.find(draft.destination)
+            if channel.queue is not None if channel else self._store.is_queue(draft.destination):
                 waiting.setdefault(draft.destination, []).append(draft.size)
+        new = sum(self._store.find(destination) is None for destination in waiting)
+        if new and self._store.queues + new > self._limits.max_queues:
+            return False
+        if not self._store.make_room(sum(map(sum, waiting.values()))):
+            return False
         return all(
             self._queues.has_room(self._store.find(destination), sizes)
             for destination, sizes in waiting.items()
         )
 
     def is_reply_queue(self, destination: str) -> bool:
-        """It is a reply queue that exists; who knows its name may send to it."""
-        return destination.startswith(REPLY_QUEUE) and self._store.find(destination) is not None
+        """It is a reply queue, or was one; who knows its name may send to it."""
+        return destination.startswith(REPLY_QUEUE)
 
     def reply_queue(self, session: Session, name: str) -> str:
         """The address of a session's private queue; made, and consumed, at its first use."""

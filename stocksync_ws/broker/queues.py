@@ -70,7 +70,7 @@ class Queues:
         if channel is not None:
             state = _state(channel)
             count = len(channel.log) + len(state.delayed)
-            held = channel.log.size
+            held = channel.log.size + state.delayed_size
         return (
             count + len(sizes) <= limits.queue_messages
             and held + total <= limits.queue_bytes
@@ -185,7 +185,9 @@ class Queues:
         pause = 0.0 if lost or attempt < 2 else 2.0 ** (attempt - 2)
         if pause:
             due = self._outbox.now + pause
-            heappush(_state(channel).delayed, (due, offset, publication))
+            state = _state(channel)
+            heappush(state.delayed, (due, offset, publication))
+            state.delayed_size += publication.size
             self._timers.sooner(channel, due + self._timers.slack)
             return
         channel.log.put_back(offset, publication)
@@ -223,6 +225,7 @@ class Queues:
         state, now = _state(channel), self._outbox.now
         while state.delayed and state.delayed[0][0] <= now:
             _, offset, publication = heappop(state.delayed)
+            state.delayed_size -= publication.size
             channel.log.put_back(offset, publication)
         expired = [found for found in channel.log if self._expired(found[1])]
         for offset, publication in expired:

@@ -32,8 +32,13 @@ class Receipts:
         frame: Frame,
         now: float,
         extra: Mapping[str, str] | None = None,
+        *,
+        held_back: bool = False,
     ) -> None:
         """The effect of the frame has happened; say so if it asked.
+
+        Args:
+            held_back: A transaction held it back: it does not count.
 
         Raises:
             LimitExceeded: As many receipts wait for the client as may.
@@ -41,10 +46,10 @@ class Receipts:
         receipt_id = frame.headers.get("receipt")
         if receipt_id is None or session.state is not State.CONNECTED:
             return
-        if len(session.mailbox) >= self._limits.max_receipts:
+        if not held_back and len(session.mailbox) >= self._limits.max_receipts:
             owed = sum(entry.receipt for entry in session.mailbox)
             if owed >= self._limits.max_receipts:
                 raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
         assert session.version is not None
         self._outbox.frame(session, receipt(receipt_id, session.version, extra), True, now)
-        session.mailbox[-1].receipt = True
+        session.mailbox[-1].receipt = not held_back

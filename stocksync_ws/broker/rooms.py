@@ -51,6 +51,7 @@ class Rooms:
     ) -> None:
         limits = config.limits
         space = Space(config)
+        self._timers = timers
         self.journal = Journal(timers)
         self.outbox = Outbox(limits, counters)
         self.tasks = Tasks(limits, counters, timers, self.journal, pump)
@@ -185,4 +186,9 @@ class Rooms:
             self.failures,
             self.acks,
             self.transactions,
+            self.topics,
+            self.queues,
+            self.durables,
+            self.store,
+            self._timers,
         )

@@ -23,12 +23,12 @@ from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.queues import QueueFull
 from stocksync_ws.broker.receipts import Receipts
-from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.session import Session, State
 from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.broker.transactions import Transaction, Transactions
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["Sending"]
@@ -129,6 +129,9 @@ class Sending:
         self._counters.headers_stripped += stripped
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
+            made = session.reply_queues or {}
+            if reply_to not in made and len(made) >= self._limits.max_subscriptions:
+                raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
             address = self._publisher.reply_queue(session, reply_to)
             headers = tuple((n, address if n == "reply-to" else v) for n, v in headers)
         return Draft(frame.headers["destination"], headers, frame.body)
@@ -162,7 +165,7 @@ class Sending:
             RemoteProtocolError: It is empty or too long.
         """
         text = frame.headers.get("idempotency-key")
-        if text is None:
+        if text is None or frame.command != SEND:
             return None
         if not text or len(text.encode()) > self._limits.max_id:
             raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
@@ -188,6 +191,7 @@ class Sending:
             self._idempotency.begin(key, frame.body)
             self._perform_once(session, frame, kind, path, key, now)
         elif known.expires_at is None:
+            session.joined = True
             known.waiting.append(partial(self._joined, session, frame, kind, path))
         else:
             self._counters.messages_duplicate += 1
@@ -216,11 +220,18 @@ class Sending:
         self, session: Session, frame: Frame, kind: Kind, path: str, succeeded: bool, now: float
     ) -> None:
         """The first run of this key, which a repeat had joined, has ended."""
-        if succeeded:
-            self._counters.messages_duplicate += 1
-            self._receipts.send(session, frame, now, _duplicate(None))
-        else:
-            self._send_once(session, frame, kind, path, now)
+        session.joined = False
+        if session.state not in (State.CONNECTED, State.ENDING):
+            return
+        try:
+            if succeeded:
+                self._counters.messages_duplicate += 1
+                self._receipts.send(session, frame, now, _duplicate(None))
+            else:
+                self._send_once(session, frame, kind, path, now)
+        except RemoteProtocolError as problem:
+            self._failures.protocol(session, problem, now)
+        self._proceed(session, now)
 
     # ACK, NACK
 
@@ -257,11 +268,15 @@ class Sending:
             RemoteProtocolError: The transaction is not open, or a queue has no room for it.
         """
         transaction = self._transactions.close(session, frame)
-        drafts = [
-            self.draft(session, each)
-            for each in transaction.frames
-            if each.command == SEND and not self._is_for_application(each)
-        ]
+        try:
+            drafts = [
+                self.draft(session, each)
+                for each in transaction.frames
+                if each.command == SEND and not self._is_for_application(each)
+            ]
+        except RemoteProtocolError:
+            self._transactions.undo(session, transaction, now)
+            raise
         refusal = None if self._publisher.has_room(drafts) else ErrorCode.QUEUE_FULL
         if not self._keys_agree(session, transaction, now):
             refusal = ErrorCode.IDEMPOTENCY_MISMATCH
@@ -277,7 +292,7 @@ class Sending:
             elif not self._is_for_application(each):
                 extra = self._commit_send(session, each, next(waiting), now)
                 transaction.extra[place] = extra
-        self._run_handlers(session, transaction, frame, now)
+        self._run_handlers(session, transaction, frame, [], now)
 
     def _keys_agree(self, session: Session, transaction: Transaction, now: float) -> bool:
         """No idempotency key stands for two bodies."""
@@ -309,21 +324,32 @@ class Sending:
         return self._space.classify(frame.headers["destination"])[0] is Kind.APPLICATION
 
     def _run_handlers(
-        self, session: Session, transaction: Transaction, commit: Frame, now: float
+        self,
+        session: Session,
+        transaction: Transaction,
+        commit: Frame,
+        failed: list[Frame],
+        now: float,
     ) -> None:
-        failed: list[Frame] = []
         pipeline = self._handlers(session, transaction, failed)
         done = partial(self._committed, transaction, commit, failed)
         self._tasks.run_frame(session, pipeline, done, now)
 
     def _handlers(
         self, session: Session, transaction: Transaction, failed: list[Frame]
-    ) -> Pipeline[None]:
-        """One after the other; a failure of one does not undo the others."""
+    ) -> Pipeline[Remembered | None]:
+        """One after the other; a failure of one does not undo the others. What has to be waited
+        for first: the same SEND runs for another session.
+        """
         for place, frame in enumerate(transaction.frames):
+            if place < transaction.place:
+                continue
+            transaction.place = place
             if frame.command != SEND or not self._is_for_application(frame):
                 continue
             known, _, key = self._find(session, frame, self._publisher.now)
+            if known is not None and known.expires_at is None:
+                return known
             if known is not None:
                 self._counters.messages_duplicate += 1
                 transaction.extra[place] = _duplicate(known.message_id)
@@ -347,6 +373,7 @@ class Sending:
                     raise
                 failed.append(frame)
                 self._failures.in_transaction(session, frame, error)
+        return None
 
     def _committed(
         self,
@@ -359,13 +386,36 @@ class Sending:
         now: float,
     ) -> None:
         session = self._tasks.frame_done(task)
-        if error is not None:
+        if value is not None:
+            session.joined = True
+            value.waiting.append(partial(self._go_on, session, transaction, commit, failed))
+        elif error is not None:
             self._failures.handler(session, commit, error, task.label, now)
         else:
             for place, frame in enumerate(transaction.frames):
                 if not any(frame is each for each in failed):
-                    self._receipts.send(session, frame, now, transaction.extra.get(place))
+                    extra = transaction.extra.get(place)
+                    self._receipts.send(session, frame, now, extra, held_back=True)
             self._receipts.send(session, commit, now)
+        self._proceed(session, now)
+
+    def _go_on(
+        self,
+        session: Session,
+        transaction: Transaction,
+        commit: Frame,
+        failed: list[Frame],
+        succeeded: bool,
+        now: float,
+    ) -> None:
+        """What a committed transaction had to wait for has ended."""
+        session.joined = False
+        if session.state not in (State.CONNECTED, State.ENDING):
+            return
+        try:
+            self._run_handlers(session, transaction, commit, failed, now)
+        except RemoteProtocolError as problem:
+            self._failures.protocol(session, problem, now)
         self._proceed(session, now)
 
 

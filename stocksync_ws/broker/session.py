@@ -57,6 +57,7 @@ class Subscription:
         "dropped",
         "durable",
         "group",
+        "held_to",
         "id",
         "ledger",
         "mode",
@@ -91,6 +92,8 @@ class Subscription:
         """Behind: the offset it reads next."""
         self.replay_to = 0
         """Up to this offset what it reads was published before it subscribed."""
+        self.held_to = 0
+        """Up to this offset what it reads was published while its snapshot ran."""
         self.blocked = False
         """A snapshot runs: what is published waits in the log."""
         self.dropped = 0
@@ -189,6 +192,7 @@ class Session:
         "id",
         "inbox",
         "inbox_bytes",
+        "joined",
         "lane",
         "last_seen",
         "last_write",
@@ -286,6 +290,8 @@ class Session:
         """A pool function that was left behind and has not returned; no frame is read until it
         has.
         """
+        self.joined = False
+        """A frame waits for the same one of another session; the next frame waits for it."""
         self.events: deque[Event] | None = None
         self.event_task: Task | None = None
 

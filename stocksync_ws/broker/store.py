@@ -76,7 +76,7 @@ class Store:
         channel = self.channels.get(address)
         if channel is not None:
             if channel.has_history:
-                self._touch(channel)
+                self.touch(channel)
             return channel
         queue = self.is_queue(address)
         if queue and self.queues >= self._limits.max_queues:
@@ -86,8 +86,8 @@ class Store:
         channel = self.channels[address] = Channel(address, policy, epoch, self.tally, queue=queue)
         self.queues += queue
         if epoch is not None:
-            self._touch(channel)
-            self._evict()
+            self.touch(channel)
+            self._evict(channel)
         return channel
 
     def private_queue(self, address: str) -> Channel:
@@ -126,16 +126,17 @@ class Store:
                     pass
         return self.tally.size <= most
 
-    def _touch(self, channel: Channel) -> None:
+    def touch(self, channel: Channel) -> None:
+        """Its history was used just now."""
         assert isinstance(channel.address, str)
         self.epochs.pop(channel.address, None)
         self.epochs[channel.address] = channel
 
-    def _evict(self) -> None:
+    def _evict(self, newest: Channel) -> None:
         """Too many histories: the one that was used longest ago, and that nobody reads, goes."""
         while len(self.epochs) > self._limits.max_streams:
             for address, channel in self.epochs.items():
-                if not channel.groups and not channel.durables:
+                if channel is not newest and not (channel.groups or channel.durables):
                     del self.epochs[address]
                     self._forget(channel)
                     break

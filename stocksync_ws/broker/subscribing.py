@@ -7,7 +7,7 @@ missed (`replayed:true`) or the snapshot, then what is live.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,10 @@ from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.destinations import Kind, Space, has_wildcard, printable
 from stocksync_ws.broker.dispatch import Dispatch, Reply
 from stocksync_ws.broker.durables import Durable, Durables, wants_durable
-from stocksync_ws.broker.events import SessionSubscribed, SessionUnsubscribed
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.notices import subscribed, unsubscribed
 from stocksync_ws.broker.pipeline import Task
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.queues import Queues
@@ -138,14 +138,24 @@ class Subscribing:
             self._receipts.send(session, frame, now)
             self._queues.join(subscription)
             self._queues.dispatch(channel)
-            self._life.emit(session, _subscribed(subscription), now)
+            self._life.emit(session, subscribed(subscription), now)
             return
         channel.join(subscription)
         extra, returned = self._position(subscription, frame, durable_key, now)
+        durable = subscription.durable
+        if durable is not None:
+            durable.returned = returned
         if not self._start_snapshot(subscription, frame, key, extra, now):
             self._receipts.send(session, frame, now, extra)
-            self._life.emit(session, _subscribed(subscription), now)
-        self._acks.give_again(subscription, returned)
+            self._life.emit(session, subscribed(subscription), now)
+            self._give_returned(subscription)
+
+    def _give_returned(self, subscription: Subscription) -> None:
+        """What came back to its durable name follows the RECEIPT, and the snapshot."""
+        durable = subscription.durable
+        if durable is not None and subscription.group is not None:
+            returned, durable.returned = durable.returned, []
+            self._acks.give_again(subscription, returned)
 
     def _position(
         self,
@@ -239,7 +249,7 @@ class Subscribing:
         session.subscriptions.pop(key, None)
         self._life.end_subscription(subscription)
         self._remember_refused(session, key)
-        self._life.emit(session, _unsubscribed(subscription), now)
+        self._life.emit(session, unsubscribed(subscription), now)
 
     def _delete_name(self, durable: Durable) -> None:
         self._durables.delete(durable)
@@ -276,7 +286,7 @@ class Subscribing:
         else:
             self._receipts.send(session, frame, now)
             if session.state is State.CONNECTED:
-                self._life.emit(session, _subscribed(subscription), now)
+                self._life.emit(session, subscribed(subscription), now)
                 if reply is not None:
                     self._publisher.tell(subscription, reply.headers, reply.body, now)
         self._proceed(session, now)
@@ -323,13 +333,16 @@ class Subscribing:
             self._remember_refused(session, key)
             if error is not None:
                 self._failures.handler(session, frame, error, task.label, now)
-        elif session.state is State.CONNECTED:
+        elif session.state is State.CONNECTED and subscription.group is not None:
             self._receipts.send(session, frame, now, extra)
-            self._life.emit(session, _subscribed(subscription), now)
+            self._life.emit(session, subscribed(subscription), now)
             headers = (("snapshot", "true"), *reply.headers)
             place = extra.get("last-message-id")
             self._publisher.tell(subscription, headers, reply.body, now, place)
             subscription.blocked = False
+            assert subscription.channel is not None
+            subscription.held_to = subscription.channel.log.top
+            self._give_returned(subscription)
             self._topics.pull(session)
         self._proceed(session, now)
 
@@ -349,7 +362,7 @@ class Subscribing:
             if durable is not None and wants_durable(frame.headers):
                 self._delete_name(durable)
                 self._publisher.close_overfull(now)
-            self._life.emit(session, _unsubscribed(subscription), now)
+            self._life.emit(session, unsubscribed(subscription), now)
         elif session.refused_ids is not None and key in session.refused_ids:
             del session.refused_ids[key]
             self._counters.unsubscribes_ignored += 1
@@ -400,12 +413,22 @@ class Subscribing:
         if session.ledgers is None:
             session.ledgers = {}
         ledger = session.ledgers.get(key)
+        if ledger is None and len(session.ledgers) >= 2 * self._limits.max_subscriptions:
+            self._forget_ledgers(session.ledgers, session.subscriptions)
         if ledger is None:
             by_message_id = session.version is not Version.V12
             ledger = session.ledgers[key] = Ledger(mode, window, by_message_id=by_message_id)
         else:
             ledger.reopen(mode, window)
         return ledger
+
+    def _forget_ledgers(
+        self, ledgers: dict[str, Ledger], subscriptions: Mapping[str, Subscription]
+    ) -> None:
+        """Ids that ended long ago and have nothing unsettled are as if never used."""
+        for key in [key for key in ledgers if key not in subscriptions]:
+            if not len(ledgers[key]) and not ledgers[key].returning:
+                del ledgers[key]
 
     def _refuse(
         self, session: Session, frame: Frame, key: str, code: ErrorCode, now: float
@@ -421,23 +444,3 @@ class Subscribing:
         session.refused_ids[key] = None
         if len(session.refused_ids) > self._limits.max_subscriptions:
             del session.refused_ids[next(iter(session.refused_ids))]
-
-
-def _subscribed(subscription: Subscription) -> SessionSubscribed:
-    session = subscription.session
-    return SessionSubscribed(
-        session_id=session.id,
-        user=session.user,
-        subscription_id=subscription.id,
-        destination=subscription.destination,
-    )
-
-
-def _unsubscribed(subscription: Subscription) -> SessionUnsubscribed:
-    session = subscription.session
-    return SessionUnsubscribed(
-        session_id=session.id,
-        user=session.user,
-        subscription_id=subscription.id,
-        destination=subscription.destination,
-    )

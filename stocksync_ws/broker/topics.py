@@ -22,6 +22,8 @@ from stocksync_ws.timers import Timers
 
 __all__ = ["Topics"]
 
+FRESH = 1.0
+"""Seconds an entry made for one reader behind is used for others."""
 ROOM = 65_536
 """Bytes a mailbox holds before readers behind wait."""
 
@@ -156,7 +158,12 @@ class Topics:
         """One message for one reader; whether there was one."""
         channel = subscription.channel
         assert channel is not None
-        if subscription.blocked:
+        if subscription.blocked or subscription.group is None:
+            return False
+        if subscription.next <= channel.log.lost and channel.keys is None:
+            # Trimmed since this reader was looked at: by a bound of all logs, or by a newcomer.
+            self._tell_lost(channel)
+        if subscription.session in self.lost:
             return False
         found = channel.log.read(subscription.next)
         if found is None:
@@ -202,6 +209,8 @@ class Topics:
                 by = self._outbox.now + self._timers.slack + delivery.timeout
                 self._timers.sooner(session, by)
         cached = group.cached
+        if cached is not None and self._outbox.now - cached.at > FRESH:
+            cached = group.cached = None  # its age would be taken for slowness of this session
         if not extra and cached is not None and cached.publication is publication:
             self._outbox.append_shared(session, cached)
         else:
@@ -274,6 +283,9 @@ class Topics:
                 wanted = min(wanted, durable.next)
             elif holder in channel.behind:
                 wanted = min(wanted, holder.next)
+        for subscription in channel.behind:
+            if subscription.blocked or subscription.next <= subscription.held_to:
+                wanted = min(wanted, subscription.next)
         return wanted
 
     def _trim_transient(self, channel: Channel) -> None:
@@ -314,5 +326,6 @@ class Topics:
             if channel.policy.overflow == "drop_oldest" or subscription.durable is not None:
                 subscription.dropped += missed
                 self._counters.messages_dropped += missed
+                self.dropped.append((subscription.destination, missed))
             else:
                 self.lost.append(subscription.session)

@@ -23,7 +23,7 @@ __all__ = ["Transaction", "Transactions"]
 class Transaction:
     """One open transaction of one session."""
 
-    __slots__ = ("began", "extra", "frames", "settlements", "size")
+    __slots__ = ("began", "extra", "frames", "place", "settlements", "size")
 
     def __init__(self, began: float) -> None:
         self.began = began
@@ -33,6 +33,8 @@ class Transaction:
         """What the frame at this place settles; its clocks stand."""
         self.extra: dict[int, Mapping[str, str] | None] = {}
         """What the RECEIPT of the frame at this place says besides."""
+        self.place = 0
+        """Committed: the frame whose handler comes next."""
         self.size = 0
         """Bytes of the frames."""
 

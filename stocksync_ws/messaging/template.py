@@ -77,8 +77,9 @@ class MessagingTemplate:
             payload: As in `convert_and_send`.
             headers: As in `convert_and_send`.
         """
-        if not user:
-            raise ValueError("the name of a user must not be empty")
+        name: object = user
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
         body, content_type = encode_payload(payload)
         self._check_own(destination)
         self._gate.post(self._draft(destination, body, content_type, headers, user=user))
@@ -126,6 +127,12 @@ class MessagingTemplate:
         return draft
 
     def _check(self, destination: str) -> None:
+        given: object = destination
+        if not isinstance(given, str):
+            raise ValueError(
+                f"a destination is a text such as '/topic/inventory', not {given!r};"
+                f" it comes before the payload"
+            )
         if not is_destination(destination, self._limits) or has_wildcard(destination):
             raise ValueError(f"{destination!r} is not a destination that can be sent to")
         kind, _ = self._space.classify(destination)
