@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import permutations
-from typing import Literal
+from typing import Literal, cast
 
 from stocksync_ws.errors import ConfigurationError
 
@@ -257,7 +257,7 @@ class BrokerConfig:
 
     def _check_policies(self) -> None:
         for pattern, policy in self.destinations.items():
-            given: object = policy
+            given = cast("object", policy)
             if not isinstance(given, DestinationPolicy):
                 raise _fail(
                     "destinations",

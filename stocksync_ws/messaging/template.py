@@ -8,7 +8,7 @@ thread gave it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, cast
 
 from stocksync_ws.broker.destinations import Kind, Space, has_wildcard, is_destination
 from stocksync_ws.broker.headers import check_own
@@ -77,7 +77,7 @@ class MessagingTemplate:
             payload: As in `convert_and_send`.
             headers: As in `convert_and_send`.
         """
-        name: object = user
+        name = cast("object", user)
         if not isinstance(name, str) or not name:
             raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
         body, content_type = encode_payload(payload)
@@ -127,7 +127,7 @@ class MessagingTemplate:
         return draft
 
     def _check(self, destination: str) -> None:
-        given: object = destination
+        given = cast("object", destination)
         if not isinstance(given, str):
             raise ValueError(
                 f"a destination is a text such as '/topic/inventory', not {given!r};"
