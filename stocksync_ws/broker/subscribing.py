@@ -134,6 +134,7 @@ class Subscribing:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
         subscription.channel = channel
         session.subscriptions[key] = subscription
+        (session.refused_ids or {}).pop(key, None)
         if channel.queue is not None:
             self._receipts.send(session, frame, now)
             self._queues.join(subscription)
