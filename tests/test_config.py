@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits
+from stocksync_ws.config import BrokerConfig, DestinationPolicy, EndpointConfig, Limits
 from stocksync_ws.errors import ConfigurationError
 
 DEFAULTS = (
@@ -171,3 +171,31 @@ class TestEndpointConfig:
     def test_a_malformed_path(self, path: str) -> None:
         with pytest.raises(ConfigurationError, match="path"):
             EndpointConfig(path=path)
+
+
+class TestDestinations:
+    def test_a_dict_is_no_policy(self) -> None:
+        wrong: Any = {"/queue/**": {"dead_letter": "/queue/dead"}}
+        with pytest.raises(ConfigurationError, match="needs a DestinationPolicy, not dict"):
+            BrokerConfig(destinations=wrong)
+
+    def test_dead_letters_must_lead_somewhere(self) -> None:
+        policy = DestinationPolicy(dead_letter="/dlq/x")
+        with pytest.raises(ConfigurationError, match="under no broker prefix"):
+            BrokerConfig(destinations={"/queue/**": policy})
+        BrokerConfig(destinations={"/queue/**": DestinationPolicy(dead_letter="/queue/dead")})
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"kind": "queue"},
+            {"overflow": "drop_newest"},
+            {"history": 0},
+            {"history_seconds": 0},
+            {"max_deliveries": 0},
+            {"ack_timeout": 0},
+        ],
+    )
+    def test_a_policy_is_checked(self, wrong: dict[str, Any]) -> None:
+        with pytest.raises(ConfigurationError, match="DestinationPolicy"):
+            DestinationPolicy(**wrong)

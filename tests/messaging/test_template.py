@@ -110,7 +110,7 @@ def test_a_destination_of_a_user_that_cannot_be(
 
 
 def test_nobody_is_no_user(template: MessagingTemplate) -> None:
-    with pytest.raises(ValueError, match="must not be empty"):
+    with pytest.raises(ValueError, match="must be the name of a user"):
         template.convert_and_send_to_user("", "/queue/a", 1)
 
 
@@ -176,3 +176,15 @@ class TestInAWorld:
             peer.subscribe("/topic/a", "2")
             published = world.run(_publish(app.template))
             assert published == Published(peer.frame().headers["message-id"], 2)
+
+
+def test_a_principal_is_no_name(template: MessagingTemplate) -> None:
+    somebody: Any = object()
+    with pytest.raises(ValueError, match=r"such as user\.name"):
+        template.convert_and_send_to_user(somebody, "/queue/a", 1)
+
+
+def test_destination_and_payload_in_the_wrong_order(template: MessagingTemplate) -> None:
+    payload: Any = {"a": 1}
+    with pytest.raises(ValueError, match="it comes before the payload"):
+        template.convert_and_send(payload, "/topic/a")
