@@ -59,3 +59,8 @@ TestBroker.settings = settings(
 
 def test_rounds_from_seeds_do_not_diverge() -> None:
     assert sum(play(make_script(seed)) for seed in range(1, 31)) == 30 * 150
+
+
+def test_rounds_that_once_diverged_do_not() -> None:
+    for seed in (1001212, 2004565):
+        assert play(make_script(seed)) == 150

@@ -310,8 +310,8 @@ class Twin(Checks):
             self.world.loop.run_forever()
             self.model.now = at
             self.model.wake(order.__getitem__)
+            self.model.now = at  # only a wake looks a tick ahead, the flush behind it does not
             self.model.flush()
-            self.model.now = at
             if due is None or due > end:
                 return
             if (again := self.model.next_time()) is not None and again <= at:
