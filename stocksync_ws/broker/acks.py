@@ -21,7 +21,7 @@ from stocksync_ws.broker.session import Session, Subscription
 from stocksync_ws.broker.topics import Topics
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
-from stocksync_ws.stomp.frame import NACK, Frame, Version
+from stocksync_ws.stomp.frame import NACK, Frame, Version, required
 from stocksync_ws.timers import Timers
 
 __all__ = ["Acks"]
@@ -83,78 +83,99 @@ class Acks:
 
     # Frames
 
-    def take(self, session: Session, frame: Frame) -> list[Settlement]:
-        """Take what the frame settles out of the ledgers; `apply` or `restore` it.
+    def acknowledge(self, session: Session, frame: Frame) -> None:
+        """ACK or NACK: settle what it names.
 
         Raises:
-            RemoteProtocolError: The id was never issued to this session.
+            RemoteProtocolError: A header is missing, or the id was never issued to this session.
         """
-        named = frame.headers.get("subscription")
+        ignored = True
+        for ledger, number in self._named(session, frame):
+            deliveries = ledger.take(number)
+            if deliveries:
+                ignored = False
+                self._conclude(session, ledger, deliveries, frame)
+        self._counters.acks_ignored += ignored
+
+    def take(self, session: Session, frame: Frame) -> list[Settlement]:
+        """Take what the frame settles out of the ledgers, to `apply` or `restore` it later.
+
+        Raises:
+            RemoteProtocolError: As for `acknowledge`.
+        """
+        taken: list[Settlement] = []
+        for ledger, number in self._named(session, frame):
+            deliveries = [ledger.own(each) for each in ledger.take(number)]
+            if deliveries:
+                taken.append(Settlement(ledger, deliveries, frame))
+        self._counters.acks_ignored += not taken
+        return taken
+
+    def apply(self, session: Session, settlement: Settlement) -> None:
+        """Let a settlement take effect."""
+        self._conclude(session, settlement.ledger, settlement.deliveries, settlement.frame)
+
+    def _named(self, session: Session, frame: Frame) -> list[tuple[Ledger, int]]:
+        """The ledgers that a frame means, and the publication in each of them. None, where it names
+        an `auto` subscription: what is settled there was settled when it was handed over.
+        """
+        headers = frame.headers
+        named = headers.get("subscription")
         if named is not None and self._is_auto(session, named):
-            self._counters.acks_ignored += 1
             return []
-        if session.version is Version.V12:
-            return self._take_by_id(session, frame)
-        return self._take_by_message_id(session, frame, named)
+        version = session.version
+        assert version is not None
+        required(frame, version)
+        if version is not Version.V12:
+            return self._named_by_message(session, frame, named)
+        key, dot, digits = headers["id"].rpartition(".")
+        ledger = session.ledgers.get(key) if session.ledgers is not None else None
+        number = int(digits) if dot and _is_number(digits) else None
+        if ledger is None or number is None or number > ledger.highest:
+            raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, headers)
+        return [(ledger, number)]
 
     def _is_auto(self, session: Session, key: str) -> bool:
         subscription = session.subscriptions.get(key)
         return subscription is not None and subscription.ledger is None
 
-    def _take_by_id(self, session: Session, frame: Frame) -> list[Settlement]:
-        key, dot, digits = frame.headers["id"].rpartition(".")
-        ledger = session.ledgers.get(key) if session.ledgers is not None else None
-        number = int(digits) if dot and _is_number(digits) else None
-        if ledger is None or number is None or number > ledger.highest:
-            raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
-        return self._take_from(ledger, number, frame)
-
-    def _take_by_message_id(
+    def _named_by_message(
         self, session: Session, frame: Frame, named: str | None
-    ) -> list[Settlement]:
+    ) -> list[tuple[Ledger, int]]:
         """1.1 names its subscription; 1.0 may, else all that have the message outstanding."""
         message_id = frame.headers["message-id"]
         ledgers = session.ledgers or {}
         chosen = list(ledgers.values()) if named is None else [ledgers.get(named)]
         known = False
-        taken: list[Settlement] = []
+        found: list[tuple[Ledger, int]] = []
         for ledger in chosen:
             if ledger is None:
                 continue
             number = ledger.number_of(message_id)
             if number is not None:
-                taken += self._take_from(ledger, number, frame)
+                found.append((ledger, number))
             known = known or number is not None or ledger.was_issued(message_id)
         if not known:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
-        if not taken:
-            self._counters.acks_ignored += 1
-        return taken
+        return found
 
-    def _take_from(self, ledger: Ledger, number: int, frame: Frame) -> list[Settlement]:
-        if ledger.mode is AckMode.CLIENT:
-            deliveries = ledger.remove_up_to(number)
-        else:
-            one = ledger.remove(number)
-            deliveries = [] if one is None else [one]
-        if not deliveries:
-            self._counters.acks_ignored += 1
-            return []
-        return [Settlement(ledger, deliveries, frame)]
-
-    def apply(self, session: Session, settlement: Settlement) -> None:
-        """Let a settlement take effect."""
-        frame = settlement.frame
+    def _conclude(
+        self, session: Session, ledger: Ledger, deliveries: list[Delivery], frame: Frame
+    ) -> None:
+        """What was taken out of a ledger is accepted, or goes back."""
         if frame.command != NACK:
-            self._settle(settlement.deliveries)
-            self._opened(session)
-            return
-        for delivery in settlement.deliveries:
-            if frame.headers.get("requeue") == "false":
-                self._reject(delivery)
-            else:
-                self._give_back(session, settlement.ledger, delivery)
-        self._queues.dispatch_returned()
+            self._counters.messages_settled += len(deliveries)
+            for delivery in deliveries:
+                if delivery.channel.queue is not None:
+                    self._queues.settle(delivery.channel, delivery.offset)
+        else:
+            dead = frame.headers.get("requeue") == "false"
+            for delivery in deliveries:
+                if dead:
+                    self._reject(delivery)
+                else:
+                    self._give_back(session, ledger, ledger.own(delivery))
+            self._queues.dispatch_returned()
         self._opened(session)
 
     def restore(self, session: Session, settlement: Settlement, now: float) -> None:
@@ -164,31 +185,19 @@ class Acks:
             if delivery.timeout is not None:
                 self._timers.sooner(session, now + delivery.timeout + self._timers.slack)
         settlement.ledger.restore(settlement.deliveries)
-        self._look_again(session)
+        self._opened(session)
 
     def _opened(self, session: Session) -> None:
-        """A window has room again: readers and queues go on."""
+        """A window may have room again: readers and queues go on."""
         if session.behind is not None:
             self._outbox.mark(session)
         if session.consumers is not None:
             self._queues.dispatch_to(session)
 
-    def _look_again(self, session: Session) -> None:
-        if session.behind is not None:
-            self._outbox.mark(session)
-
     # What becomes of a delivery
 
-    def _settle(self, deliveries: list[Delivery]) -> None:
-        self._counters.messages_settled += len(deliveries)
-        for delivery in deliveries:
-            channel = delivery.subscription.channel
-            if channel is not None and channel.queue is not None:
-                self._queues.settle(channel, delivery.offset)
-
     def _reject(self, delivery: Delivery) -> None:
-        channel = delivery.subscription.channel
-        assert channel is not None
+        channel = delivery.channel
         if channel.queue is not None:
             self._queues.reject(channel, delivery.offset, delivery.publication)
         else:
@@ -197,31 +206,32 @@ class Acks:
     def _give_back(self, session: Session, ledger: Ledger, delivery: Delivery) -> None:
         """NACK or timeout: once more, unless it was the last time."""
         subscription, publication = delivery.subscription, delivery.publication
-        channel = subscription.channel
-        assert channel is not None
+        channel = delivery.channel
         if channel.queue is not None:
             self._queues.give_back(
                 channel, delivery.offset, publication, delivery.attempt, lost=False
             )
             return
-        if subscription.group is None and _name(delivery) is None:
+        ended = subscription is None or subscription.group is None
+        if ended and _name(delivery) is None:
             self._counters.messages_unsettled += 1
-            return
-        if delivery.attempt >= channel.policy.max_deliveries:
+        elif delivery.attempt >= channel.policy.max_deliveries:
             self.bury(channel, publication, delivery.attempt, "attempts")
-            return
-        if subscription.group is None:
+        elif ended:
             self._counters.messages_unsettled += self._return_to_name(delivery)
-            return
+        else:
+            self._again_after_a_pause(session, ledger, delivery)
+
+    def _again_after_a_pause(self, session: Session, ledger: Ledger, delivery: Delivery) -> None:
         pause = 0.0 if delivery.attempt < 2 else 2.0 ** (delivery.attempt - 2)
         if session.retries is None:
             session.retries = []
         ledger.hold(delivery)
         self._returns += 1
         due = self._outbox.now + pause
-        heappush(session.retries, (due, publication.number, self._returns, delivery))
+        heappush(session.retries, (due, delivery.publication.number, self._returns, delivery))
         if pause:
-            self._timers.sooner(session, self._outbox.now + pause + self._timers.slack)
+            self._timers.sooner(session, due + self._timers.slack)
         else:
             self.retry(session)
 
@@ -233,16 +243,19 @@ class Acks:
         while retries and retries[0][0] <= now:
             _, _, _, delivery = heappop(retries)
             subscription = delivery.subscription
-            ledger = subscription.ledger
-            assert ledger is not None
-            ledger.unhold(delivery)
-            if subscription.group is None:
+            assert subscription is not None
+            assert subscription.ledger is not None
+            subscription.ledger.unhold(delivery)
+            if subscription.group is not None:
+                self._topics.deliver(
+                    subscription,
+                    delivery.publication,
+                    delivery.offset,
+                    attempt=delivery.attempt + 1,
+                )
+            else:
                 self._counters.messages_unsettled += self._return_to_name(delivery)
-                self._look_again(session)
-                continue
-            self._topics.deliver(
-                subscription, delivery.publication, delivery.offset, attempt=delivery.attempt + 1
-            )
+                self._opened(session)
         if not retries:
             session.retries = None
 
@@ -256,7 +269,7 @@ class Acks:
                     break
                 ledger.remove(delivery.publication.number)
                 self._counters.ack_timeouts += 1
-                self._give_back(session, ledger, delivery)
+                self._give_back(session, ledger, ledger.own(delivery))
         self._queues.dispatch_returned()
         self._opened(session)
 
@@ -290,9 +303,7 @@ class Acks:
         return unsettled
 
     def _lost(self, delivery: Delivery) -> int:
-        subscription = delivery.subscription
-        channel = subscription.channel
-        assert channel is not None
+        channel = delivery.channel
         if channel.queue is not None:
             self._queues.give_back(
                 channel, delivery.offset, delivery.publication, delivery.attempt, lost=True
@@ -350,7 +361,7 @@ class Acks:
 
 def _name(delivery: Delivery) -> Durable | None:
     """The durable name it was delivered for, if that is still there."""
-    durable = delivery.subscription.durable
+    durable = delivery.subscription.durable if delivery.subscription is not None else None
     return None if durable is None or durable.gone else durable
 
 

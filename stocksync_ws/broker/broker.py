@@ -295,12 +295,13 @@ class Broker:
     @property
     def pending(self) -> bool:
         """There is something to flush, to decode or to call in the next turn."""
-        return bool(self.outbox.has_dirty or self._backlog or self.tasks.has_calls)
+        return bool(self.outbox.dirty or self._backlog or self.tasks.calls or self.tasks.cancels)
 
     @property
     def asks(self) -> bool:
         """There is something to answer, to start, to pause or to reset: what a step ends with."""
-        return self.tasks.has_calls or self.life.has_news
+        tasks, life = self.tasks, self.life
+        return bool(tasks.calls or tasks.cancels or life.answers or life.reads or life.aborts)
 
     @property
     def close_timeout(self) -> float:
@@ -395,7 +396,13 @@ class Broker:
             session.turn = self._turn
             session.frames_left = self._limits.read_frames
         decoder = session.decoder
-        while session.state in _DECODING and self._may_decode(session):
+        # `_may_decode`, written out: it is asked twice a frame.
+        while (
+            session.state in _DECODING
+            and session.task is None
+            and session.stuck is None
+            and not session.joined
+        ):
             if session.frames_left <= 0:
                 self._put_back(session)
                 return

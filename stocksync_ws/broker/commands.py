@@ -106,7 +106,7 @@ class Commands:
             if refusal is None:
                 return
             raise RemoteProtocolError(refusal, frame.command, frame.headers)
-        if session.version is not None:
+        if session.version is not None and frame.command not in _SETTLING:
             required(frame, session.version)
         method(session, frame, now)
 
@@ -188,6 +188,8 @@ class Commands:
         return destination
 
 
+_SETTLING = frozenset((ACK, NACK))
+"""What of these is missing is looked at behind what they name: see `Acks`."""
 _REFUSALS = {
     State.AWAITING: ErrorCode.NOT_CONNECTED,
     State.CONNECTED: ErrorCode.ALREADY_CONNECTED,

@@ -16,6 +16,7 @@ from stocksync_ws.broker.publication import Publication
 from stocksync_ws.timers import Timers
 
 if TYPE_CHECKING:
+    from stocksync_ws.broker.channel import Channel
     from stocksync_ws.broker.session import Session, Subscription
 
 __all__ = ["AckMode", "Delivery", "Ledger"]
@@ -34,20 +35,22 @@ class AckMode(StrEnum):
 
 
 class Delivery:
-    """One message on its way to one subscription, until it is settled."""
+    """One message on its way to one subscription, until it is settled. The first one of a message
+    to a group is one object for all its members, so that nothing is made per recipient.
+    """
 
-    __slots__ = ("at", "attempt", "offset", "place", "publication", "subscription")
+    __slots__ = ("at", "attempt", "channel", "offset", "place", "publication", "subscription")
 
     def __init__(
         self,
-        subscription: Subscription,
+        channel: Channel,
         publication: Publication,
         offset: int,
         attempt: int,
         at: float,
+        subscription: Subscription | None = None,
     ) -> None:
-        self.subscription = subscription
-        """What it was delivered for; it may have ended since."""
+        self.channel = channel
         self.publication = publication
         self.offset = offset
         """Its place in the destination's log."""
@@ -57,12 +60,21 @@ class Delivery:
         """When it was delivered, in the session's own listening time."""
         self.place = 0
         """Its place in the order of delivery."""
+        self.subscription = subscription
+        """What it was delivered for; it may have ended since. None: for the one that its ledger
+        belongs to now.
+        """
 
     @property
     def timeout(self) -> float | None:
         """Seconds it may stay unsettled; None: for ever."""
-        channel = self.subscription.channel
-        return None if channel is None else channel.ack_timeout
+        return self.channel.ack_timeout
+
+    def copy(self, subscription: Subscription | None, at: float) -> Delivery:
+        """The same for one receiver."""
+        copy = Delivery(self.channel, self.publication, self.offset, self.attempt, at, subscription)
+        copy.place = self.place
+        return copy
 
 
 class Ledger:
@@ -77,6 +89,7 @@ class Ledger:
         "mode",
         "returning",
         "size",
+        "subscription",
         "window",
     )
 
@@ -84,6 +97,8 @@ class Ledger:
         self.mode = mode
         self.window = window
         """Messages it may hold."""
+        self.subscription: Subscription | None = None
+        """Whose it is now; None between two of the same id."""
         self._unsettled: dict[int, Delivery] = {}
         """In the order of delivery."""
         self._mixed = False
@@ -123,26 +138,25 @@ class Ledger:
     @staticmethod
     def hand_out(
         members: Mapping[Session, Subscription],
-        publication: Publication,
-        offset: int,
+        delivery: Delivery,
         max_bytes: int,
         timers: Timers,
         by: float | None,
-    ) -> tuple[list[Session], list[Subscription]]:
+    ) -> list[Subscription]:
         """The first deliveries of a new publication: `has_room` and `add` for many at once, without
-        a call per receiver.
+        a call or an object per receiver.
 
         Args:
+            delivery: The one that all of them share.
             by: When their sessions must be looked at.
 
         Returns:
-            Who gets it, and the subscriptions whose windows are full.
+            The subscriptions whose windows are full: they did not get it.
         """
-        taken: list[Session] = []
         full: list[Subscription] = []
-        number, more, now = publication.number, publication.size, publication.at
-        place = next(_PLACES)
-        new = Delivery.__new__
+        publication, now = delivery.publication, delivery.at
+        number, more = publication.number, publication.size
+        delivery.place = next(_PLACES)
         for session, subscription in members.items():
             ledger = subscription.ledger
             assert ledger is not None
@@ -152,25 +166,19 @@ class Ledger:
             if held and (held >= ledger.window or size > max_bytes):
                 full.append(subscription)
                 continue
-            delivery = new(Delivery)
-            delivery.subscription = subscription
-            delivery.publication = publication
-            delivery.offset = offset
-            delivery.attempt = 1
-            still = session.still_since is not None or session.still_total
-            delivery.at = session.listened(now) if still else now
-            delivery.place = place
-            taken.append(session)
+            mine = delivery
+            if session.still_total or session.still_since is not None:
+                mine = delivery.copy(None, session.listened(now))
             if by is not None and (session.deadline is None or by < session.deadline):
                 timers.sooner(session, by)
             if ledger._by_message_id is not None:
-                ledger._put(delivery)
+                ledger._put(mine)
                 continue
-            unsettled[number] = delivery
+            unsettled[number] = mine
             ledger.size = size
             if number > ledger.highest:
                 ledger.highest = number
-        return taken, full
+        return full
 
     def _put(self, delivery: Delivery) -> None:
         publication = delivery.publication
@@ -207,6 +215,18 @@ class Ledger:
         self.mode, self.window = mode, window
         self._mixed = bool(self._unsettled)
 
+    def own(self, delivery: Delivery) -> Delivery:
+        """A delivery that was taken out, with the subscription it was for."""
+        if delivery.subscription is not None:
+            return delivery
+        return delivery.copy(self.subscription, delivery.at)
+
+    def leave(self) -> None:
+        """The subscription ends; what it left is still known to be its."""
+        for number, delivery in self._unsettled.items():
+            self._unsettled[number] = self.own(delivery)
+        self.subscription = None
+
     def was_issued(self, message_id: str) -> bool:
         """Whether a message of this id can have been delivered here."""
         epoch, _, offset = message_id.rpartition("-")
@@ -237,8 +257,13 @@ class Ledger:
                 self._by_message_id.pop(delivery.publication.message_id, None)
         return delivery
 
-    def remove_up_to(self, number: int) -> list[Delivery]:
-        """Take out a delivery and all that went out before it, in the order in which they did."""
+    def take(self, number: int) -> list[Delivery]:
+        """Take out what an ACK or NACK of this number settles: that delivery, and in `client` mode
+        all that went out before it, in the order in which they did.
+        """
+        if self.mode is not AckMode.CLIENT:
+            one = self.remove(number)
+            return [] if one is None else [one]
         if number not in self._unsettled:
             return []
         taken: list[int] = []

@@ -66,9 +66,7 @@ class Life:
     """Beginning and end of all sessions of a broker."""
 
     __slots__ = (
-        "_aborts",
         "_acks",
-        "_answers",
         "_config",
         "_counters",
         "_dispatch",
@@ -77,13 +75,15 @@ class Life:
         "_liveness",
         "_outbox",
         "_queues",
-        "_reads",
         "_store",
         "_tasks",
         "_timers",
         "_topics",
         "_transactions",
+        "aborts",
+        "answers",
         "halted",
+        "reads",
         "sessions",
     )
 
@@ -117,9 +117,10 @@ class Life:
         self._tasks = tasks
         self._journal = journal
         self._liveness = Liveness(config, outbox.judge_at, acks.expire_at, transactions.expire_at)
-        self._answers: list[tuple[Handshake, Refusal | None]] = []
-        self._reads: list[Session] = []
-        self._aborts: list[Session] = []
+        self.answers: list[tuple[Handshake, Refusal | None]] = []
+        """Handshakes decided; `reads`, sessions whose `held` has changed; `aborts`, those to reset."""
+        self.reads: list[Session] = []
+        self.aborts: list[Session] = []
         self.halted = False
         """Stopped for good: nothing is accepted any more."""
         self.sessions: dict[str, Session] = {}
@@ -130,23 +131,18 @@ class Life:
         """The clocks."""
         return self._liveness
 
-    @property
-    def has_news(self) -> bool:
-        """There are answers, pauses or resets to carry out."""
-        return bool(self._answers or self._reads or self._aborts)
-
     def take_reads(self) -> list[Session]:
         """Sessions whose reading must pause or go on: look at `held`."""
-        reads = self._reads
+        reads = self.reads
         if reads:
-            self._reads = []
+            self.reads = []
         return reads
 
     def hold(self, session: Session, held: bool) -> None:
         """Pause reading from a session, or go on."""
         if session.held is not held:
             session.held = held
-            self._reads.append(session)
+            self.reads.append(session)
 
     def stand(self, session: Session, now: float) -> None:
         """We read from it again: the time in which we did not was nobody's silence."""
@@ -174,7 +170,7 @@ class Life:
         """Answer the handshake of a session; None accepts it."""
         if session.state is not State.OPENING or session.handshake is None:
             return
-        self._answers.append((session.handshake, refusal))
+        self.answers.append((session.handshake, refusal))
         if refusal is not None:
             self._end(session, now)
             return
@@ -185,9 +181,9 @@ class Life:
 
     def take_answers(self) -> list[tuple[Handshake, Refusal | None]]:
         """Handshakes decided, maybe long after they came; None accepts."""
-        answers = self._answers
+        answers = self.answers
         if answers:
-            self._answers = []
+            self.answers = []
         return answers
 
     def welcome(self, session: Session, heart_beat: tuple[int, int], now: float) -> None:
@@ -282,13 +278,13 @@ class Life:
     def abort(self, session: Session) -> None:
         """Reset the connection of a session whose close took too long."""
         session.close_by = None
-        self._aborts.append(session)
+        self.aborts.append(session)
 
     def take_aborts(self) -> list[Session]:
         """Sessions whose connection must be reset."""
-        aborts = self._aborts
+        aborts = self.aborts
         if aborts:
-            self._aborts = []
+            self.aborts = []
         return aborts
 
     def end_if_done(self, session: Session, has_work: bool, now: float) -> None:
@@ -346,6 +342,8 @@ class Life:
         channel, session = subscription.channel, subscription.session
         if channel is None or subscription.group is None:
             return
+        if subscription.ledger is not None:
+            subscription.ledger.leave()
         if channel.queue is not None:
             self._queues.leave(subscription)
         else:

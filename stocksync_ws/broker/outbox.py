@@ -38,13 +38,14 @@ class Verdict(Enum):
 class Outbox:
     """All mailboxes of a broker, the bytes in them, and the list of those to flush."""
 
-    __slots__ = ("_beats", "_counters", "_dirty", "_hard", "_limits", "now", "overfull", "total")
+    __slots__ = ("_beats", "_counters", "_hard", "_limits", "dirty", "now", "overfull", "total")
 
     def __init__(self, limits: Limits, counters: Counters) -> None:
         self._limits = limits
         self._hard = BURST * limits.send_queue
         self._counters = counters
-        self._dirty: list[Session] = []
+        self.dirty: list[Session] = []
+        """Mailboxes to flush."""
         self._beats: dict[Hashable, Outgoing] = {}
         self.now = 0.0
         """The broker's own time in this step."""
@@ -63,7 +64,7 @@ class Outbox:
 
     def spread(self, entry: Outgoing, sessions: Collection[Session]) -> None:
         """Append a new entry to the mailboxes of all its receivers."""
-        dirty, hard = self._dirty, self._hard
+        dirty, hard = self.dirty, self._hard
         size = entry.size
         entry.waiting = len(sessions)
         self.total += size
@@ -142,18 +143,13 @@ class Outbox:
         """Put a session into the list of those to flush."""
         if not session.dirty:
             session.dirty = True
-            self._dirty.append(session)
-
-    @property
-    def has_dirty(self) -> bool:
-        """There are mailboxes to flush."""
-        return bool(self._dirty)
+            self.dirty.append(session)
 
     def take_dirty(self) -> list[Session]:
         """The sessions to flush, first come first served; whoever takes them clears `dirty`."""
-        dirty = self._dirty
+        dirty = self.dirty
         if dirty:
-            self._dirty = []
+            self.dirty = []
         return dirty
 
     def take(self, session: Session, room: int) -> list[Outgoing]:

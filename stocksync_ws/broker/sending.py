@@ -244,8 +244,7 @@ class Sending:
         if "transaction" in frame.headers:
             self._transactions.settle(session, frame)
             return
-        for settlement in self._acks.take(session, frame):
-            self._acks.apply(session, settlement)
+        self._acks.acknowledge(session, frame)
         self._receipts.send(session, frame, now)
 
     # Transactions

@@ -93,6 +93,8 @@ class Subscribing:
         else:
             ledger = None if mode is AckMode.AUTO else self._ledger(session, key, mode, prefetch)
             subscription = Subscription(session, frame.headers.get("id"), destination, mode, ledger)
+            if ledger is not None:
+                ledger.subscription = subscription
             self._attach(subscription, frame, key, kind, path, now)
             self._publisher.close_overfull(now)
 

@@ -31,13 +31,13 @@ class Tasks:
     """All running pipelines of a broker."""
 
     __slots__ = (
-        "_calls",
-        "_cancels",
         "_counters",
         "_journal",
         "_limits",
         "_timers",
         "_unstick",
+        "calls",
+        "cancels",
         "publish",
         "running",
     )
@@ -58,27 +58,23 @@ class Tasks:
         """Told when a pool function that was left behind has returned."""
         self.publish: Callable[[Draft, float], Published]
         """Publishes what a pipeline yields; set once by the broker."""
-        self._calls: list[Task] = []
-        self._cancels: list[Task] = []
+        self.calls: list[Task] = []
+        """Calls to start, and `cancels`: those to ask to end."""
+        self.cancels: list[Task] = []
         self.running: dict[Task, None] = {}
-
-    @property
-    def has_calls(self) -> bool:
-        """There are calls to start or to cancel."""
-        return bool(self._calls or self._cancels)
 
     def take_calls(self) -> list[Task]:
         """Calls to start."""
-        calls = self._calls
+        calls = self.calls
         if calls:
-            self._calls = []
+            self.calls = []
         return calls
 
     def take_cancels(self) -> list[Task]:
         """Calls to ask to end."""
-        cancels = self._cancels
+        cancels = self.cancels
         if cancels:
-            self._cancels = []
+            self.cancels = []
         return cancels
 
     def start(
@@ -148,7 +144,7 @@ class Tasks:
             if call.mode is not Mode.INLINE:  # it will have ended before time goes on
                 at = now + self._limits.handler_timeout
                 self._set_deadline(task, at if task.end_by is None else min(at, task.end_by))
-            self._calls.append(task)
+            self.calls.append(task)
 
     def end_by(self, task: Task, at: float) -> None:
         """The session of a pipeline is over: cancel what still runs at `at`."""
@@ -199,7 +195,7 @@ class Tasks:
         if call.mode is Mode.POOL:
             self._leave_behind(task, now)
         else:
-            self._cancels.append(task)
+            self.cancels.append(task)
             self._set_deadline(task, now + GIVE_UP)
 
     def _leave_behind(self, task: Task, now: float) -> None:

@@ -96,18 +96,23 @@ class Topics:
     def _to_acked(
         self, channel: Channel, group: Group, publication: Publication, offset: int
     ) -> int:
-        """Live acknowledging subscriptions: one shared entry, and a place in each ledger."""
-        most = self._limits.ack_window_bytes
+        """Live acknowledging subscriptions: one shared entry, and one shared delivery in each
+        ledger.
+        """
+        reached = len(group.members)
         timeout = channel.ack_timeout
         by = None if timeout is None else self._outbox.now + self._timers.slack + timeout
-        taken, full = Ledger.hand_out(group.members, publication, offset, most, self._timers, by)
-        if taken:
-            entry = self._outbox.entry(publication, taken[0], group.head(publication))
-            entry.reader = group
-            self._outbox.spread(entry, taken)
-        for subscription in full:
+        delivery = Delivery(channel, publication, offset, 1, self._outbox.now)
+        most = self._limits.ack_window_bytes
+        for subscription in Ledger.hand_out(group.members, delivery, most, self._timers, by):
             self.fall_behind(subscription, offset)
-        return len(taken) + len(full)
+        if group.members:
+            entry = self._outbox.entry(
+                publication, next(iter(group.members)), group.head(publication)
+            )
+            entry.reader = group
+            self._outbox.spread(entry, group.members)
+        return reached
 
     def _all_fall_behind(self, channel: Channel, offset: int) -> int:
         """Newest values are always read from the log: what is superseded is never queued."""
@@ -203,7 +208,10 @@ class Topics:
         extra = self._marks(subscription, attempt, replayed)
         if subscription.ledger is not None:
             at = session.listened(self._outbox.now)
-            delivery = Delivery(subscription, publication, offset, attempt, at)
+            assert subscription.channel is not None
+            delivery = Delivery(
+                subscription.channel, publication, offset, attempt, at, subscription
+            )
             subscription.ledger.add(delivery)
             if delivery.timeout is not None:
                 by = self._outbox.now + self._timers.slack + delivery.timeout

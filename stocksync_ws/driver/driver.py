@@ -185,7 +185,7 @@ class Driver:
                 else:
                     broker.lost(session, DisconnectReason.CONNECTION_LOST, now)
             self._start_calls()
-        if broker.pending or self._is_idle():
+        if broker.pending or (self._idle is not None and self._is_idle()):
             self._schedule()
         self._arm()
 

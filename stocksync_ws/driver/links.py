@@ -64,8 +64,11 @@ class Links:
                     self._rare(link, event, now)
             except Exception as error:
                 self.fail(session, error, now)
-        self.watch(link)
-        self._rearm(link)
+        # That a session is held is told by `take_reads`.
+        if link.connection.held or link.paused:
+            self.watch(link)
+        if link.connection.deadline != link.deadline:
+            self._rearm(link)
 
     def _rare(
         self, link: Link, event: Handshake | Attached | Detached | Closed, now: float
@@ -80,6 +83,7 @@ class Links:
             return
         elif isinstance(event, Attached):
             wire.link, link.wire = link, wire
+            self.watch(link)
             self._broker.alive(session, now)
         elif isinstance(event, Detached):
             wire.link = link.wire = None

@@ -150,7 +150,7 @@ class Decoder:
         if self._failure is not None:
             raise self._error()
         if self._state is _BETWEEN:
-            if not self._skip_gap():
+            if self._pos >= len(self._data) or not self._skip_gap():
                 return None
             frame = self._quick()
             if frame is not None:
@@ -242,6 +242,9 @@ class Decoder:
         if end >= pos + limits.max_message_size or (end > start and rule.body is not Body.KEPT):
             return None
         self._pos = end + 1
+        if self._pos == len(data):
+            self._data = b""
+            self._pos = 0
         return Frame(rule.command, headers, data[start:end])
 
     def _quick_headers(self, text: str, rule: Rule) -> dict[str, str] | None:

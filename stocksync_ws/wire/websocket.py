@@ -170,7 +170,7 @@ class WebSocketReader:
         at = self._need = 0
         ping: bytes | None = None
         try:
-            while self._state == _READING:
+            while self._state == _READING and at < len(data):
                 header = frames.frame_header(data, at)
                 if header is None:
                     break

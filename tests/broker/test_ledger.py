@@ -11,8 +11,8 @@ from stocksync_ws.broker.publication import Publication
 
 def delivery(number: int, size: int = 10, at: float = 0.0, timeout: float | None = 30.0) -> Any:
     publication = Publication(number, f"e-{number}", "", (), b"x" * size, at)
-    subscription: Any = SimpleNamespace(channel=SimpleNamespace(ack_timeout=timeout))
-    return Delivery(subscription, publication, number, 1, at)
+    channel: Any = SimpleNamespace(ack_timeout=timeout)
+    return Delivery(channel, publication, number, 1, at)
 
 
 def ledger(window: int = 3, *numbers: int) -> Ledger:
@@ -48,9 +48,9 @@ def test_cumulative_goes_by_the_order_of_delivery_and_not_by_number() -> None:
     made = ledger(9, 1, 2, 3)
     made.remove(1)
     made.add(delivery(1))
-    assert numbers(made.remove_up_to(2)) == [2]
-    assert numbers(made.remove_up_to(1)) == [3, 1]
-    assert made.remove_up_to(1) == []
+    assert numbers(made.take(2)) == [2]
+    assert numbers(made.take(1)) == [3, 1]
+    assert made.take(1) == []
 
 
 def test_a_message_delivered_again_replaces_its_earlier_delivery() -> None:
@@ -85,7 +85,7 @@ def test_what_is_restored_has_its_old_place_and_its_new_clock() -> None:
     oldest = made.oldest()
     assert oldest is not None
     assert oldest.publication.number == 3
-    assert numbers(made.remove_up_to(2)) == [1, 2]
+    assert numbers(made.take(2)) == [1, 2]
 
 
 def test_a_delivery_that_never_is_late_does_not_hide_one_that_is() -> None:
@@ -111,3 +111,16 @@ def test_what_was_issued_is_known_by_epoch_and_offset() -> None:
     assert not made.was_issued("e-٤")
     assert not made.was_issued("e-" + "9" * 40)
     assert made.highest == 4
+
+
+def test_what_a_group_shares_is_each_ledgers_own_when_it_is_taken_out() -> None:
+    shared, one, other = delivery(1), ledger(9), ledger(9)
+    first, second = SimpleNamespace(), SimpleNamespace()
+    for made, subscription in ((one, first), (other, second)):
+        made.subscription = subscription  # type: ignore[assignment]
+        made.add(shared)
+    assert one.own(*one.take(1)).subscription is first
+    other.leave()
+    other.subscription = first  # type: ignore[assignment]
+    assert other.own(*other.take(1)).subscription is second
+    assert shared.subscription is None

@@ -107,9 +107,9 @@ def test_a_session_is_in_the_dirty_list_once_and_in_order() -> None:
     box.publish()
     box.publish()
     box.outbox.mark(two)
-    assert box.outbox.has_dirty
+    assert box.outbox.dirty
     assert box.outbox.take_dirty() == [one, two]
-    assert not box.outbox.has_dirty
+    assert not box.outbox.dirty
     assert box.outbox.take_dirty() == []
 
 

@@ -387,7 +387,7 @@ def test_a_task_that_ended_before_its_call_was_started(start: Start) -> None:
     peer.eof()
     world.advance(6)
     assert task.call is None
-    world.broker.tasks._calls.append(task)
+    world.broker.tasks.calls.append(task)
     world.runtime.driver._finish(world.now)
     assert hangs.log.count("cleaned up") == 1
 

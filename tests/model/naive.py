@@ -324,10 +324,12 @@ class Naive:
         name = d.sub.name if d.sub.name in self.names else None
         if not d.sub.ended:
             self.deliver(d.sub, d.message, d.attempt + 1)
-        elif name is not None and name.holder is None:
+            return
+        if name is not None and name.holder is None:
             name.returned.append(d)
         elif name is not None and name.holder is not None:
             self.deliver(name.holder, d.message, d.attempt + 1)
+        self.dispatch_to(d.sub.session)  # the id may be a consumer's now, whose window it left
 
     def bury(self, m: Message, reason: str, attempts: int) -> None:
         self.dead += 1

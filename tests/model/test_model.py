@@ -62,5 +62,5 @@ def test_rounds_from_seeds_do_not_diverge() -> None:
 
 
 def test_rounds_that_once_diverged_do_not() -> None:
-    for seed in (1001212, 2004565):
+    for seed in (1001212, 2004565, 10008702):
         assert play(make_script(seed)) == 150
