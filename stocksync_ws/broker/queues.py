@@ -190,8 +190,15 @@ class Queues:
             state.delayed_size += publication.size
             self._timers.sooner(channel, due + self._timers.slack)
             return
-        channel.log.put_back(offset, publication)
+        self._put_back(channel, offset, publication)
         self._returned[channel] = None
+
+    def _put_back(self, channel: Channel, offset: int, publication: Publication) -> None:
+        """It takes its old place; that its time may be over meanwhile is looked at then."""
+        channel.log.put_back(offset, publication)
+        if publication.expires_at is not None:
+            due = max(publication.expires_at, self._outbox.now)  # a late wake would be our stall
+            self._timers.sooner(channel, due + self._timers.slack)
 
     def dispatch_returned(self) -> None:
         """Everything that came back has its old place: hand it out in order."""
@@ -215,7 +222,7 @@ class Queues:
             state.attempts[entry.offset] -= 1
             if not state.attempts[entry.offset]:
                 del state.attempts[entry.offset]
-            channel.log.put_back(entry.offset, publication)
+            self._put_back(channel, entry.offset, publication)
             touched[channel] = None
         for channel in touched:
             self.dispatch(channel)
