@@ -1,0 +1,197 @@
+"""Time in the naive broker: what is due when, and what happens then.
+
+Rule: nothing is kept of a deadline; it is worked out anew from what it depends on. What is due at
+one moment is looked at in the order in which the real one looks at it, which it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tests.model import rules
+from tests.model.records import Delivery, Job, Session
+from tests.model.running import Running
+
+__all__ = ["Model", "Thing"]
+
+TICK = 2.0**-20
+"""Seconds that what is woken looks ahead; exact, so that no rounding decides what is first."""
+
+Thing = Session | str | Job
+"""What has a deadline: a session, a destination, a handler."""
+
+
+class Model(Running):
+    """The whole naive broker."""
+
+    def next_time(self) -> float | None:
+        """When something is due next."""
+        times = [self.session_due(s) for s in self.sessions]
+        times += [self.place_due(address) for address in self.places]
+        times += [job.due for job in self.jobs]
+        return min([t for t in times if t is not None], default=None)
+
+    def session_due(self, s: Session) -> float | None:
+        if s.state == "closing":
+            return s.close_by
+        times = [s.drain_at, s.end_by if s.state == "ending" else None]
+        if s.state == "open":
+            times += [self.silent_at(s), self.beat_at(s), self.frame_at(s)]
+            times += [due for due, _ in s.retries]
+            times += [tx.began + rules.TX_SECONDS for tx in s.txs.values()]
+            if s.still_since is None:
+                times += [due_at(d) for ledger in s.ledgers.values() for d in ledger]
+        return min([t for t in times if t is not None], default=None)
+
+    def silent_at(self, s: Session) -> float | None:
+        if not s.beats or s.still_since is not None:
+            return None
+        return s.last_seen + rules.GRACE * rules.BEAT_SECONDS
+
+    def beat_at(self, s: Session) -> float | None:
+        return s.last_write + rules.EARLY * rules.BEAT_SECONDS if s.beats else None
+
+    def frame_at(self, s: Session) -> float | None:
+        if s.frame_since is None or s.still_since is not None:
+            return None
+        return s.frame_since + rules.FRAME_SECONDS
+
+    def place_due(self, address: str) -> float | None:
+        place = self.places[address]
+        if not (place.log or place.delayed or self.names):
+            return None
+        times = [due for due, _ in place.delayed]
+        first = place.log[0] if place.log and address in rules.STREAMS else None
+        if first is not None and first.offset < self.wanted(address):
+            times.append(first.at + rules.AGE)
+        if rules.is_queue(address):
+            times += [m.expires for m in place.log if m.expires is not None]
+        times += [n.until for n in self.names if n.address == address and n.holder is None]
+        return min(times, default=None)
+
+    def due(self) -> list[Thing]:
+        """What is due now."""
+        things: list[Thing] = [*self.sessions, *self.places, *self.jobs]
+        return [thing for thing in things if self.is_due(thing)]
+
+    def is_due(self, thing: Thing) -> bool:
+        if isinstance(thing, Session):
+            at = self.session_due(thing)
+        elif isinstance(thing, Job):
+            at = thing.due
+        else:
+            at = self.place_due(thing)
+        return at is not None and at <= self.now
+
+    def wake(self, due: list[Thing]) -> None:
+        """What is due now, in this order, then the turn behind it."""
+        now, self.now = self.now, self.now + TICK
+        for thing in due:
+            if isinstance(thing, Session):
+                self.wake_session(thing)
+            elif isinstance(thing, Job):
+                self.wake_job(thing)
+            else:
+                self.wake_place(thing)
+        self.now = now  # only a wake looks a tick ahead, the turn behind it does not
+        self.settle_turns()
+
+    # A session
+
+    def wake_session(self, s: Session) -> None:
+        if s.state == "closing" and s.close_by is not None and s.close_by <= self.now:
+            self.gone(s)
+        if s.state == "ending" and s.end_by is not None and s.end_by <= self.now:
+            self.hurry(s)
+        if s.drain_at is not None and s.drain_at <= self.now:
+            s.drain_at = None
+            self.close(s, "1012")
+        if s.alive and (at := self.frame_at(s)) is not None and at <= self.now:
+            s.frame_since = None
+            self.refuse(s, "frame-timeout", {"command": "GARBAGE"})
+        if s.alive and (at := self.silent_at(s)) is not None and at <= self.now:
+            self.close(s, "4000", drop=True)
+        if s.alive:
+            self.wake_open(s)
+
+    def hurry(self, s: Session) -> None:
+        """The time for what had come is over: its handler is cancelled, and has a moment."""
+        if s.job is None or s.hurried:
+            self.gone(s)
+            return
+        s.hurried = True
+        s.end_by = self.now + rules.MOMENT
+        s.inbox.clear()
+        s.frames.clear()
+        self.end_by(s.job, self.now)
+
+    def wake_open(self, s: Session) -> None:
+        if (at := self.beat_at(s)) is not None and at <= self.now:
+            s.last_write = self.now
+            if not s.mailbox and not s.stuck:
+                s.say("BEAT", "")
+        had = any(d_due <= self.now for d_due in self.dues(s))
+        self.give_back(self.late(s))
+        if had and s.alive:
+            self.dispatch_to(s)
+        self.retry(s)
+        for name, tx in list(s.txs.items()):
+            if tx.began + rules.TX_SECONDS <= self.now:
+                del s.txs[name]
+                self.undo(tx)
+
+    def dues(self, s: Session) -> list[float]:
+        if s.still_since is not None:
+            return []
+        times = [due_at(d) for ledger in s.ledgers.values() for d in ledger]
+        return [at for at in times if at is not None]
+
+    def late(self, s: Session) -> Iterator[Delivery]:
+        """Out for too long: taken one by one, since each may bring another."""
+        for ledger in list(s.ledgers.values()):
+            while s.still_since is None:
+                overdue = [d for d in ledger if (at := due_at(d)) is not None and at <= self.now]
+                if not overdue:
+                    break
+                first = min(overdue, key=lambda d: round(due_at(d) or 0.0, 4))  # a tick is none
+                ledger.remove(first)
+                yield first
+
+    # A handler, a destination
+
+    def wake_job(self, job: Job) -> None:
+        """It is asked to end; one that does not is left behind."""
+        if job.due is None or job.due > self.now:
+            return
+        if job.stopping:
+            self.returned(job)
+            return
+        over = job.end_by is not None and job.end_by <= self.now
+        job.stopping = "cancelled" if over else "timeout"
+        job.due = self.now + rules.GIVE_UP
+        if not job.stubborn:
+            self.soon.append(job)
+
+    def wake_place(self, address: str) -> None:
+        place = self.places[address]
+        for each in sorted(place.delayed, key=lambda d: (d[0], d[1].offset)):
+            if each[0] <= self.now:
+                place.delayed.remove(each)
+                self.put_back(each[1])
+        away = [n for n in self.names if n.address == address and not n.holder]
+        self.names = [n for n in self.names if n not in away or n.until > self.now]
+        if rules.is_queue(address):
+            for m in list(place.log):
+                if m.expires is not None and m.expires <= self.now:
+                    place.log.remove(m)
+                    self.bury(m, "expired", place.attempts.pop(m.offset, 0))
+            self.dispatch(address)
+        else:
+            self.trim(address)
+            self.close_lost()
+
+
+def due_at(d: Delivery) -> float | None:
+    """When its time for an ACK is over."""
+    timeout = rules.ack_timeout(d.message.address)
+    return None if timeout is None else d.at + timeout + d.sub.session.still_total

@@ -1,0 +1,219 @@
+"""What comes back, and how sessions end.
+
+Rule: a delivery that is not settled goes back where it came from: to its queue, its durable name or
+its subscription, or it is a dead letter. A session is `open`, then `closing` (we closed it) or
+`ending` (its stream ended, and frames of it are left), then `gone`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tests.model import rules
+from tests.model.naive import Naive
+from tests.model.records import Delivery, Job, Message, Session, Subscription, Transaction
+
+__all__ = ["Ends"]
+
+
+class Ends(Naive):
+    """Coming back, and ends."""
+
+    def give_back(self, deliveries: Iterable[Delivery], *, lost: bool = False) -> None:
+        """NACK, timeout, or (`lost`) the end of the session."""
+        touched: list[str] = []
+        for d in deliveries:
+            sub, m = d.sub, d.message
+            queue = rules.is_queue(m.address)
+            name = sub.name if sub.name in self.names else None
+            if not queue and name is None and (sub.ended or lost):
+                sub.session.unacknowledged += lost
+            elif d.attempt >= rules.attempts(m.address):
+                self.bury(m, "attempts", d.attempt)
+            elif not queue and (lost or sub.ended):
+                self.to_name(d)
+            else:
+                due = self.now + (0.0 if lost or d.attempt < 2 else 2.0 ** (d.attempt - 2))
+                if queue and due > self.now:
+                    self.places[m.address].delayed.append((due, m))
+                elif queue:
+                    self.put_back(m)
+                    touched += [m.address] * (m.address not in touched)
+                else:
+                    sub.session.retries.append((due, d))
+                    if due <= self.now:
+                        self.retry(sub.session)
+        for address in touched:
+            self.dispatch(address)
+
+    def to_name(self, d: Delivery) -> None:
+        """It was for a durable name: who holds that now gets it, or will."""
+        name = d.sub.name
+        assert name is not None
+        if name.holder is None or name.holder.blocked:
+            name.returned.append(d)
+        else:
+            self.deliver(name.holder, d.message, d.attempt + 1)
+
+    def retry(self, s: Session) -> None:
+        for each in sorted(s.retries, key=lambda r: (r[0], r[1].message.number)):
+            if each[0] <= self.now and each in s.retries:
+                s.retries.remove(each)
+                self.again(each[1])
+
+    def again(self, d: Delivery) -> None:
+        if not d.sub.ended:
+            self.deliver(d.sub, d.message, d.attempt + 1)
+            return
+        if d.sub.name in self.names:
+            self.to_name(d)
+        self.dispatch_to(d.sub.session)  # the id may be a consumer's now, whose window it left
+
+    def bury(self, m: Message, reason: str, attempt: int) -> None:
+        """A dead letter."""
+        self.dead += 1
+        address = rules.DEAD_LETTER.get(m.address)
+        if address and "x-death-reason" not in m.marks and self.fits(address, 1):
+            marks = {
+                "original-destination": m.address,
+                "x-death-reason": reason,
+                "delivery-attempt": str(attempt),
+            }
+            self.publish(address, m.body, marks=m.marks | marks)
+
+    # The end of a session
+
+    def close(self, session: Session, code: str, *, drop: bool = False) -> None:
+        """We close it: what waits is written before the Close, but for messages if `drop`."""
+        if session.state == "ending":
+            self.gone(session)
+        if not session.alive:
+            return
+        session.state = "closing"
+        session.close_by = self.now + rules.CLOSE_SECONDS
+        self.leave_all(session)
+        if drop:
+            dropped = [each for each in session.mailbox if each[0] == "MESSAGE"]
+            session.mailbox = [each for each in session.mailbox if each[0] != "MESSAGE"]
+            self.unsent(dropped)
+        session.say("CLOSE", code)
+
+    def lost(self, session: Session) -> None:
+        """Its stream ended; the frames that had come are still done, for five seconds."""
+        if session.alive and session.busy:
+            session.state = "ending"
+            self.leave_all(session)
+            self.empty(session)
+            session.end_by = self.now + rules.GIVE_UP
+        elif session.state != "ending":
+            self.gone(session)
+
+    def gone(self, session: Session) -> None:
+        """Nothing of it is left but its handler, which is cancelled."""
+        was, session.state = session.state, "gone"
+        if was == "open":
+            self.leave_all(session)
+        self.drop_replies(session)
+        session.inbox.clear()
+        session.frames.clear()
+        self.empty(session)
+        if session.job is not None:
+            self.end_by(session.job, self.now)
+        self.sessions.remove(session)
+
+    def leave_all(self, session: Session) -> None:
+        """Nothing reaches it any more, and what it had not settled goes back."""
+        for sub in list(session.subs.values()):
+            self.leave(sub)
+        for name, tx in session.txs.items():
+            if name != "\0":  # the one in the middle of its COMMIT goes on
+                self.undo(tx)
+        session.txs.clear()
+        left = [d for ledger in session.ledgers.values() for d in ledger]
+        left += [d for _, d in sorted(session.retries, key=lambda r: (r[0], r[1].message.number))]
+        session.ledgers.clear()
+        session.retries.clear()
+        self.give_back(left, lost=True)
+        self.drop_replies(session)
+        session.drain_at = session.still_since = None
+        if session.job is not None:
+            self.end_by(session.job, self.now + rules.GIVE_UP)
+
+    def end_by(self, job: Job, at: float) -> None:
+        """Its session is over: cancel it at that time."""
+        job.end_by = at
+        if job.due is not None and not job.stopping:
+            job.due = min(job.due, at)
+
+    def empty(self, session: Session) -> None:
+        left, session.mailbox = session.mailbox, []
+        self.unsent(left)
+
+    def unsent(self, entries: list[tuple[object, ...]]) -> None:
+        """What a queue had handed out without asking for an ACK, and was not written, goes back."""
+        touched: list[str] = []
+        for entry in entries:
+            if entry[0] != "MESSAGE":
+                continue
+            sub, m = entry[3], entry[4]
+            assert isinstance(sub, Subscription)
+            if not isinstance(m, Message) or not rules.is_queue(m.address) or sub.mode != "auto":
+                continue
+            if m.address in self.places:
+                self.places[m.address].attempts[m.offset] -= 1
+                self.put_back(m)
+                touched += [m.address] * (m.address not in touched)
+        for address in touched:
+            self.dispatch(address)
+
+    def drop_replies(self, session: Session) -> None:
+        for address in session.replies.values():
+            del self.places[address]
+        session.consumers = [s for s in session.consumers if s.address in self.places]
+        session.replies.clear()
+
+    def leave(self, sub: Subscription) -> None:
+        """A subscription ends; a durable name of it stays."""
+        session = sub.session
+        session.subs.pop(sub.id, None)
+        if sub.ended or not sub.address:
+            return
+        sub.ended = True
+        place = self.places[sub.address]
+        if sub in place.turn:
+            place.turn.remove(sub)
+            session.consumers.remove(sub)
+        behind = sub in session.behind
+        if sub.name and sub.name.holder is sub:
+            self.leave_name(sub, sub.next if behind else place.top + 1)
+        if behind:
+            session.behind.remove(sub)
+        kind = (session.version, sub.id, sub.mode)
+        if not any((s.session.version, s.id, s.mode) == kind for s in self.all_subs(sub.address)):
+            place.kinds = [each for each in place.kinds if each != kind]
+        if not rules.is_queue(sub.address):
+            self.trim(sub.address)
+
+    def leave_name(self, sub: Subscription, first: int) -> None:
+        """It goes on behind what was handed to the transport, or will be."""
+        session, place, name = sub.session, self.places[sub.address], sub.name
+        assert name is not None
+        gone = sub.mode == "auto" and not session.alive
+        unsent = [e[4] for e in session.mailbox if len(e) > 3 and e[3] is sub and e[4] and gone]
+        for m in unsent:
+            if m not in place.log and m.offset > place.lost:
+                self.put_back(m)
+        name.holder, name.dropped, name.until = None, sub.dropped, self.now + rules.AWAY
+        name.next = min([first, *(m.offset for m in unsent)])
+
+    def undo(self, tx: Transaction) -> None:
+        """What it settled is unsettled again, at its old place, its clock afresh."""
+        for taken in tx.taken:
+            for d in taken:
+                d.at = d.sub.session.listened(self.now)
+                ledger = d.sub.session.ledgers[d.sub.id]
+                ledger += [d] * all(each.message is not d.message for each in ledger)
+                ledger.sort(key=lambda each: each.place)
+        for taken in tx.taken:
+            if taken and taken[0].sub.session.alive:
+                self.dispatch_to(taken[0].sub.session)
