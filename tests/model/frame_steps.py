@@ -57,12 +57,13 @@ class FrameSteps(Twin):
         if client is None:
             return
         said = (*rules.PLACES, rules.MINE, rules.MINE, rules.ERRORS)[draw(12)]
-        fields: dict[str, Any] = {"id": self.new_id(client, draw)}
+        said = said if draw(2) else self.somewhere(draw)
+        fields: dict[str, Any] = {"id": self.new_id(client, draw, said)}
         topic = said.startswith("/topic")
         fields["durable"] = durable = bool(topic and client.twin.user and draw(3) == 1)
         if topic and not durable and draw(3) == 1:
             fields["last"] = self.last(said, draw)
-        fields["ack"] = ("auto", "client", "client-individual")[draw(3)]
+        fields["ack"] = ("auto", "auto", "client", "client-individual")[draw(4)]
         fields["prefetch"] = draw(5)
         self.frame(client, "SUBSCRIBE", destination=said, **fields, **self.maybe(draw))
 
@@ -71,10 +72,13 @@ class FrameSteps(Twin):
         waiting = [frame for frames, _ in client.twin.inbox for frame in frames]
         return client.twin.frames + waiting + [frame for frame, _ in self.batch or []]
 
-    def new_id(self, client: Client, draw: Draw) -> str:
-        """An id that is not in use, mostly."""
+    def new_id(self, client: Client, draw: Draw, said: str = "") -> str:
+        """An id that is not in use, mostly the same for the same destination: equal receivers."""
         used = [*client.twin.subs, *(frame.get("id") for frame in self.undone(client))]
         free = [each for each in "abcd" if each not in used]
+        usual = "abcd"[rules.PLACES.index(said) % 4] if said in rules.PLACES else "a"
+        if usual in free and draw(4):
+            return usual
         return free[draw(len(free))] if free and draw(40) else "abcd"[draw(4)]
 
     def survives(self, client: Client, draw: Draw) -> bool:

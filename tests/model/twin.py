@@ -71,9 +71,8 @@ class Twin(Checks):
 
     @property
     def live(self) -> list[Client]:
-        """Those that can send something: they are there, and have not sent too much already."""
-        alive = [client for client in self.clients if client.twin.alive]
-        return [c for c in alive if len(c.twin.inbox) < 5 and not c.stream.paused]
+        """Those that can send something: they are there, and somebody reads from them."""
+        return [c for c in self.clients if c.twin.alive and not c.stream.paused]
 
     def one(self, draw: Draw) -> Client | None:
         live = self.live

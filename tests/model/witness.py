@@ -47,7 +47,8 @@ class Reading:
     loose: bool
     """What the client reads first may belong to one of the same id before it."""
     last: int | None = None
-    """The index of the last message it got for the first time."""
+    """The index of the last message it got for the first time; `newest` is the same for I2."""
+    newest: int = -1
     dropped: int = 0
     """Losses it was told of since."""
 
@@ -101,6 +102,12 @@ class Witness:
         """A transport broke, and with it what it held."""
         self.raised: list[Exception] = []
         """What a publisher had to see."""
+        self.fullest = 0
+        """Messages that a queue has kept when it took one more."""
+        self.held: set[str] = set()
+        """Messages of queues that were delivered and not settled, at the last look."""
+        self.settled = 0
+        """Deliveries that had been acknowledged by then."""
         self._told = 0
         self._tap()
 
@@ -111,6 +118,8 @@ class Witness:
         def tapped(draft: Any, publication: Any, *args: Any, **kwargs: Any) -> Any:
             published = publish_local(draft, publication, *args, **kwargs)
             self._accept(draft, publication)
+            if not kwargs.get("reserved"):
+                self._weigh(draft.destination)
             return published
 
         publisher.publish_local = tapped
@@ -128,6 +137,12 @@ class Witness:
         self.accepted[one.message_id] = one
         if address in rules.PLACES and rules.is_queue(address):
             self.unread.setdefault(address, {})[one.message_id] = one
+
+    def _weigh(self, address: Address) -> None:
+        """A queue that takes a message has had room for it; what comes back may fill it further."""
+        channel = self.world.broker.store.find(address)
+        if channel is not None and channel.queue is not None:
+            self.fullest = max(self.fullest, len(channel.log) + len(channel.queue.delayed))
 
     # Clients
 
@@ -197,6 +212,35 @@ class Witness:
             return said
         user = client.real.user
         return ("\0" + client.real.id if user is None else user.name, said[5:])
+
+    # Queues
+
+    def unsettled(self) -> set[str]:
+        """What sessions have not settled, or not committed to have settled."""
+        found: set[str] = set()
+        for record in self.records:
+            real = record.client.real
+            for ledger in (real.ledgers or {}).values():
+                found.update(delivery.publication.message_id for delivery in ledger)
+            for transaction in (real.transactions or {}).values():
+                for settlements in transaction.settlements.values():
+                    taken = [delivery for each in settlements for delivery in each.deliveries]
+                    found.update(delivery.publication.message_id for delivery in taken)
+        return found
+
+    def kept(self) -> set[str]:
+        """Messages that are there: in a queue, pausing, or unsettled."""
+        found = self.unsettled()
+        for channel in self.world.broker.store.channels.values():
+            if channel.queue is not None:
+                found.update(publication.message_id for _, publication in channel.log)
+                found.update(each[2].message_id for each in channel.queue.delayed)
+        return found
+
+    def note_held(self) -> None:
+        queued = [one.message_id for place in self.unread for one in self.order[place]]
+        self.held = self.unsettled() & set(queued)
+        self.settled = self.world.counters.messages_settled
 
     def step_is_over(self) -> None:
         """What is new is old now, and what has ended is forgotten."""

@@ -42,7 +42,7 @@ class Round(FrameSteps):
     def connect(self, draw: Draw) -> None:
         if sum(client.twin.alive for client in self.clients) >= MOST_CLIENTS:
             return
-        version, user = ("1.0", "1.1", "1.2", "1.2")[draw(4)], (None, *rules.USERS)[draw(3)]
+        version, user = ("1.0", "1.1", "1.2", "1.2", "1.2")[draw(5)], (None, *rules.USERS)[draw(3)]
         beats, polite = version != "1.0" and draw(4) == 0, draw(6) != 0
         headers = {"login": f"{user}"} if user else {}
         if beats:
