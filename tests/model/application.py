@@ -49,7 +49,7 @@ LIMITS = Limits(
     max_message_size=20_000,
     ping_after=FOREVER,
     send_queue_seconds=FOREVER,
-    send_stall_seconds=FOREVER,
+    send_stall_seconds=rules.STALL_SECONDS,
 )
 EVENTS = (
     ConnectRejected,

@@ -36,7 +36,7 @@ class Model(Running):
             return s.close_by
         times = [s.drain_at, s.end_by if s.state == "ending" else None]
         if s.state == "open":
-            times += [self.silent_at(s), self.beat_at(s), self.frame_at(s)]
+            times += [self.silent_at(s), self.beat_at(s), self.frame_at(s), self.stalled_at(s)]
             times += [due for due, _ in s.retries]
             times += [tx.began + rules.TX_SECONDS for tx in s.txs.values()]
             if s.still_since is None:
@@ -55,6 +55,9 @@ class Model(Running):
         if s.frame_since is None or s.still_since is not None:
             return None
         return s.frame_since + rules.FRAME_SECONDS
+
+    def stalled_at(self, s: Session) -> float | None:
+        return None if s.progress_at is None else s.progress_at + rules.STALL_SECONDS
 
     def place_due(self, address: str) -> float | None:
         place = self.places[address]
@@ -130,6 +133,9 @@ class Model(Running):
             s.last_write = self.now
             if not s.mailbox and not s.stuck:
                 s.say("BEAT", "")
+        if (at := self.stalled_at(s)) is not None and at <= self.now:
+            self.close(s, "4008", drop=True)
+            return
         had = any(d_due <= self.now for d_due in self.dues(s))
         self.give_back(self.late(s))
         if had and s.alive:

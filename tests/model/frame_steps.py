@@ -17,6 +17,7 @@ __all__ = ["FrameSteps"]
 
 HOWS = ("reply", "quiet", "publish", "mapped", "unmapped", "denied", "misfit")
 """The first four are no errors."""
+IDS = "abcdfghijklmnop"
 ONCE = (rules.STREAM, rules.QUEUE_A, "/app/hold/any", "/app/hold/any", "/app/pool/reply")
 """Where a SEND with an idempotency key goes, so that there are repeats of it."""
 FORBIDDEN_SENDS = (rules.CLOSED, rules.MINE, "/nowhere/x", "/app/x/nobody")
@@ -75,11 +76,11 @@ class FrameSteps(Twin):
     def new_id(self, client: Client, draw: Draw, said: str = "") -> str:
         """An id that is not in use, mostly the same for the same destination: equal receivers."""
         used = [*client.twin.subs, *(frame.get("id") for frame in self.undone(client))]
-        free = [each for each in "abcd" if each not in used]
-        usual = "abcd"[rules.PLACES.index(said) % 4] if said in rules.PLACES else "a"
+        free = [each for each in IDS if each not in used]
+        usual = IDS[rules.PLACES.index(said) % len(IDS)] if said in rules.PLACES else "a"
         if usual in free and draw(4):
             return usual
-        return free[draw(len(free))] if free and draw(40) else "abcd"[draw(4)]
+        return free[draw(len(free))] if draw(60) else IDS[draw(len(IDS))]
 
     def survives(self, client: Client, draw: Draw) -> bool:
         """An error of the application will not end it; or, now and then, will."""

@@ -367,6 +367,9 @@ def i8_the_silent_are_found_out(run: Twin) -> None:
 
 def i9_every_close_ends(run: Twin) -> None:
     now = run.world.now
+    stopping = now - (run.witness.stopping_since or now)
+    left = list(run.world.broker.life.sessions) if stopping > LIMITS.shutdown_timeout else []
+    _check(not left, "I9", "{} are there {} seconds after the stop", left, stopping)
     for record in run.witness.records:
         real = record.client.real
         if real.state in (State.CLOSING, State.ENDING):

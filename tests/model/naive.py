@@ -138,6 +138,7 @@ class Naive:
         if written:
             session.last_write = self.now
             session.stuck = session.narrow
+            session.progress_at = self.now if session.stuck else None
         return bool(written)
 
     def pull(self, session: Session) -> None:

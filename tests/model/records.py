@@ -125,6 +125,8 @@ class Session:
     """Its transport takes one octet and no more."""
     stuck: bool = False
     """... and has got something to write."""
+    progress_at: float | None = None
+    """When a stuck transport last took an octet."""
     # Its clocks.
     last_seen: float = 0.0
     last_write: float = 0.0

@@ -59,15 +59,18 @@ class Twin(Checks):
         self.check()
 
     def check(self) -> None:
-        self.witness.look()
-        for invariant in AFTER_EVERY_STEP:
-            invariant(self)
-        self.witness.step_is_over()
+        self.hold_invariants()
         self.compare()
         for client in [c for c in self.clients if c.twin.state == "gone"]:
             if client.twin.job is None and client.stream.link.gone:
                 self.clients.remove(client)
                 self.witness.records.remove(self.witness.of(client))
+
+    def hold_invariants(self) -> None:
+        self.witness.look()
+        for invariant in AFTER_EVERY_STEP:
+            invariant(self)
+        self.witness.step_is_over()
 
     @property
     def live(self) -> list[Client]:
@@ -226,11 +229,24 @@ class Twin(Checks):
         for future in list(self.application.waiting.values()):
             future.set_result("quiet")
         self.world.settle()
+        if len(self.all) % 2:
+            self.halt()
         for client in self.clients:
             client.eof()
         self.world.advance(4000.0)
         i5_nothing_is_left(self)
         self.world.close()
+
+    def halt(self) -> None:
+        """The server ends; everybody who reads is told."""
+        self.world.runtime.driver.halt()
+        self.world.settle()
+        self.exchange()
+        told = {client: client.raw[-1] for client in self.clients if client.raw}
+        for client, (kind, _, _) in told.items():
+            if not (client.stuck or client.cut or client.stream.aborted):
+                assert kind == "CLOSE", f"{client.real} was not told of the end"
+        self.hold_invariants()
 
     def drop(self) -> None:
         """After a failure: nothing runs on."""

@@ -100,6 +100,8 @@ class Witness:
         self.dead: set[str] = set()
         self.excused = False
         """A transport broke, and with it what it held."""
+        self.stopping_since: float | None = None
+        """When the server began to stop."""
         self.raised: list[Exception] = []
         """What a publisher had to see."""
         self.fullest = 0

@@ -140,12 +140,14 @@ class Round(FrameSteps):
             self.note(client, "unblock in part")
             client.stream.open_window(1 + draw(min(unsent - 1, 50)))
             self.world.settle()
+            client.twin.progress_at = self.model.now
             return
         self.note(client, "unblock")
         client.stream.open_window(None)
         self.world.settle()
         twin = client.twin
         was, twin.narrow, twin.stuck = twin.stuck, False, False
+        twin.progress_at = None
         self.model.flush()
         if was and twin.alive:
             self.model.dispatch_to(twin)
@@ -212,6 +214,7 @@ class Round(FrameSteps):
         if self.draining:
             return
         self.draining = True
+        self.witness.stopping_since = self.world.now
         self.note(None, "drain")
         self.world.runtime.driver.stop()
         self.world.settle()
