@@ -80,7 +80,7 @@ class FrameSteps(Twin):
         usual = IDS[rules.PLACES.index(said) % len(IDS)] if said in rules.PLACES else "a"
         if usual in free and draw(4):
             return usual
-        return free[draw(len(free))] if draw(60) else IDS[draw(len(IDS))]
+        return free[draw(len(free))] if free and draw(60) else IDS[draw(len(IDS))]
 
     def survives(self, client: Client, draw: Draw) -> bool:
         """An error of the application will not end it; or, now and then, will."""
