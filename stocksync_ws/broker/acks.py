@@ -13,7 +13,7 @@ from heapq import heapify, heappop, heappush
 
 from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.durables import Durable, Durables
-from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
+from stocksync_ws.broker.ledger import Delivery, Ledger
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.queues import Queues

@@ -13,6 +13,7 @@ from stocksync_ws.broker.destinations import Space
 from stocksync_ws.broker.events import ConnectRejected
 from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.replies import error, error_message
@@ -44,6 +45,7 @@ class Failures:
         "_journal",
         "_life",
         "_limits",
+        "_listeners",
         "_outbox",
         "_publisher",
         "_space",
@@ -55,8 +57,9 @@ class Failures:
         space: Space,
         counters: Counters,
         life: Life,
-        outbox: Outbox,
+        listeners: Listeners,
         publisher: Publisher,
+        outbox: Outbox,
         journal: Journal,
         correlation: Callable[[], str],
     ) -> None:
@@ -64,6 +67,7 @@ class Failures:
         self._space = space
         self._counters = counters
         self._life = life
+        self._listeners = listeners
         self._outbox = outbox
         self._publisher = publisher
         self._journal = journal
@@ -100,7 +104,7 @@ class Failures:
         )
         refusal = RemoteProtocolError(code, frame.command, frame.headers)
         self._error(session, code, frame.command, refusal, now)
-        self._life.emit(session, event, now)
+        self._listeners.emit(session, event, now)
 
     def _error(
         self,

@@ -1,29 +1,20 @@
-"""The life of a session: welcomed, closed by us, lost by the world, ended; and what listeners are
-told.
+"""The life of a session: welcomed, closed by us, lost by the world, ended.
 
 Rule: a session ends here and nowhere else. Whatever happens, it leaves the index at once, its
 `SessionDisconnected` is emitted exactly once and only if it was connected, and its close is backed
-by a deadline. Listeners see the events of one session in order and one at a time.
+by a deadline.
 """
 
 from __future__ import annotations
 
-import contextvars
-from collections import deque
-from collections.abc import Sequence
-
 from stocksync_ws.broker.acks import Acks
-from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.durables import Durables
-from stocksync_ws.broker.events import (
-    Event,
-    SessionConnected,
-    SessionDisconnected,
-)
+from stocksync_ws.broker.events import SessionConnected, SessionDisconnected
 from stocksync_ws.broker.journal import Journal
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.liveness import Liveness
 from stocksync_ws.broker.outbox import Outbox
-from stocksync_ws.broker.pipeline import GIVE_UP, Call, Pipeline, Task
+from stocksync_ws.broker.pipeline import GIVE_UP
 from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.replies import connected, withholds_name
 from stocksync_ws.broker.session import Session, State, Subscription
@@ -69,9 +60,9 @@ class Life:
         "_acks",
         "_config",
         "_counters",
-        "_dispatch",
         "_durables",
         "_journal",
+        "_listeners",
         "_liveness",
         "_outbox",
         "_queues",
@@ -90,7 +81,6 @@ class Life:
     def __init__(
         self,
         config: BrokerConfig,
-        dispatch: Dispatch,
         counters: Counters,
         timers: Timers,
         outbox: Outbox,
@@ -102,9 +92,9 @@ class Life:
         transactions: Transactions,
         tasks: Tasks,
         journal: Journal,
+        listeners: Listeners,
     ) -> None:
         self._config = config
-        self._dispatch = dispatch
         self._counters = counters
         self._timers = timers
         self._outbox = outbox
@@ -116,11 +106,14 @@ class Life:
         self._transactions = transactions
         self._tasks = tasks
         self._journal = journal
+        self._listeners = listeners
         self._liveness = Liveness(config, outbox.judge_at, acks.expire_at, transactions.expire_at)
         self.answers: list[tuple[Handshake, Refusal | None]] = []
-        """Handshakes decided; `reads`, sessions whose `held` has changed; `aborts`, those to reset."""
+        """Handshakes decided."""
         self.reads: list[Session] = []
+        """Sessions whose `held` has changed."""
         self.aborts: list[Session] = []
+        """Sessions whose connection must be reset."""
         self.halted = False
         """Stopped for good: nothing is accepted any more."""
         self.sessions: dict[str, Session] = {}
@@ -208,7 +201,7 @@ class Life:
             transport=session.transport,
             peer=session.peer,
         )
-        self.emit(session, event, now)
+        self._listeners.emit(session, event, now)
         self.rearm(session)
 
     # End
@@ -397,47 +390,4 @@ class Life:
             duration=duration,
             unacknowledged=session.unacknowledged,
         )
-        self.emit(session, event, now)
-
-    # Events
-
-    def emit(self, session: Session, event: Event, now: float) -> None:
-        """Tell the listeners, after everything this session has told them before."""
-        if session.event_task is not None:
-            if session.events is None:
-                session.events = deque()
-            session.events.append(event)
-            return
-        calls = self._dispatch.event(event)
-        if calls:
-            pipeline = self._tell(calls, session.id)
-            task = self._tasks.start(None, pipeline, session.context.copy(), self._told, now)
-            task.owner = session
-            session.event_task = task
-
-    def _tell(self, calls: Sequence[Call], session_id: str | None) -> Pipeline[None]:
-        """One listener after the other; one that fails does not keep the next from hearing."""
-        for call in calls:
-            try:
-                yield call
-            except Exception as error:
-                self._counters.listeners_failed += 1
-                self._journal.listener_failed(call.label, session_id, error)
-
-    def _told(self, task: Task, value: object, error: BaseException | None, now: float) -> None:
-        """The listeners of one event are done; go on with the session's next."""
-        session = task.owner
-        if session is None:
-            return
-        session.event_task = None
-        while session.events and session.event_task is None:
-            self.emit(session, session.events.popleft(), now)
-        if not session.events:
-            session.events = None
-
-    def tell(self, event: Event, now: float) -> None:
-        """Tell the listeners of something that is about no session."""
-        calls = self._dispatch.event(event)
-        if calls:
-            pipeline = self._tell(calls, None)
-            self._tasks.start(None, pipeline, contextvars.copy_context(), self._told, now)
+        self._listeners.emit(session, event, now)

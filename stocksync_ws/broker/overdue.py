@@ -13,6 +13,7 @@ from stocksync_ws.broker.durables import Durables
 from stocksync_ws.broker.events import TransactionAborted
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.liveness import Due
 from stocksync_ws.broker.outbox import Outbox, Verdict
 from stocksync_ws.broker.publisher import Publisher
@@ -38,6 +39,7 @@ class Overdue:
         "_durables",
         "_failures",
         "_life",
+        "_listeners",
         "_outbox",
         "_publisher",
         "_queues",
@@ -52,6 +54,7 @@ class Overdue:
         counters: Counters,
         outbox: Outbox,
         life: Life,
+        listeners: Listeners,
         publisher: Publisher,
         failures: Failures,
         acks: Acks,
@@ -65,6 +68,7 @@ class Overdue:
         self._counters = counters
         self._outbox = outbox
         self._life = life
+        self._listeners = listeners
         self._publisher = publisher
         self._failures = failures
         self._acks = acks
@@ -161,4 +165,4 @@ class Overdue:
         for name in self._transactions.expire(session, now):
             self._counters.transactions_aborted += 1
             event = TransactionAborted(session_id=session.id, user=session.user, transaction=name)
-            self._life.emit(session, event, now)
+            self._listeners.emit(session, event, now)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from stocksync_ws.broker.channel import Address, Channel
 from stocksync_ws.broker.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Draft, Publication, Published
 from stocksync_ws.broker.queues import QueueFull, Queues
@@ -43,6 +44,7 @@ class Publisher:
         topics: Topics,
         queues: Queues,
         life: Life,
+        listeners: Listeners,
     ) -> None:
         self._limits = config.limits
         self._user = config.user_prefix
@@ -55,6 +57,7 @@ class Publisher:
         self._topics = topics
         self._queues = queues
         self._life = life
+        self._listeners = listeners
         self._number = 0
 
     @property
@@ -69,7 +72,7 @@ class Publisher:
         except QueueFull:
             self._counters.messages_dropped += 1
             event = MessageDropped(destination=draft.destination, reason="queue-full")
-            self._life.tell(event, now)
+            self._listeners.tell(event, now)
             return Published("", 0)
 
     def publish_for_client(self, draft: Draft, now: float, *, reserved: bool = False) -> Published:
@@ -226,7 +229,7 @@ class Publisher:
             headers=dict(publication.headers),
             body=publication.body,
         )
-        self._life.tell(event, now)
+        self._listeners.tell(event, now)
         target = channel.policy.dead_letter
         if target is None or publication.dead:
             return
@@ -243,7 +246,7 @@ class Publisher:
             self.publish_local(draft, dead, now)
         except QueueFull:
             self._counters.messages_dropped += 1
-            self._life.tell(MessageDropped(destination=target, reason="queue-full"), now)
+            self._listeners.tell(MessageDropped(destination=target, reason="queue-full"), now)
 
     # Bounds
 
@@ -264,7 +267,7 @@ class Publisher:
             dropped, self._topics.dropped = self._topics.dropped, []
             for destination, count in dropped:
                 event = MessageDropped(destination=destination, reason="slow-consumer", count=count)
-                self._life.tell(event, now)
+                self._listeners.tell(event, now)
         while outbox.total > self._limits.max_total_queued:
             waiting = [each for each in self._life.sessions.values() if each.queued]
             open_ones = [each for each in waiting if each.state is State.CONNECTED]

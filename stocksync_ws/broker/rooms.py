@@ -15,8 +15,10 @@ from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.durables import Durables
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.idempotency import Idempotency
+from stocksync_ws.broker.intake import Intake
 from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.overdue import Overdue
 from stocksync_ws.broker.publisher import Publisher
@@ -47,23 +49,22 @@ class Rooms:
         counters: Counters,
         token: Callable[[int], str],
         wall: Callable[[], float],
-        pump: Callable[[Session, float], None],
     ) -> None:
         limits = config.limits
         space = Space(config)
         self._timers = timers
         self.journal = Journal(timers)
         self.outbox = Outbox(limits, counters)
-        self.tasks = Tasks(limits, counters, timers, self.journal, pump)
+        self.tasks = Tasks(limits, counters, timers, self.journal, self._pump)
         self.store = Store(config, space, token)
         self.topics = Topics(limits, counters, self.outbox, timers)
         self.queues = Queues(limits, self.outbox, self.store, self.topics, timers)
         self.durables = Durables(limits, self.outbox, timers)
         self.acks = Acks(counters, self.outbox, self.topics, self.queues, self.durables, timers)
         self.transactions = Transactions(limits, self.acks, timers)
+        self.listeners = Listeners(dispatch, counters, self.tasks, self.journal)
         self.life = Life(
             config,
-            dispatch,
             counters,
             timers,
             self.outbox,
@@ -75,9 +76,10 @@ class Rooms:
             self.transactions,
             self.tasks,
             self.journal,
+            self.listeners,
         )
         self._publish(config, space, counters, token, wall)
-        self._handle(config, dispatch, space, counters, pump)
+        self._handle(config, dispatch, space, counters)
 
     def _publish(
         self,
@@ -98,6 +100,7 @@ class Rooms:
             self.topics,
             self.queues,
             self.life,
+            self.listeners,
         )
         self.topics.bury = self.queues.bury = self.acks.bury = self.publisher.bury
         self.tasks.publish = self.publisher.publish
@@ -106,8 +109,9 @@ class Rooms:
             space,
             counters,
             self.life,
-            self.outbox,
+            self.listeners,
             self.publisher,
+            self.outbox,
             self.journal,
             lambda: token(64),
         )
@@ -118,7 +122,6 @@ class Rooms:
         dispatch: Dispatch,
         space: Space,
         counters: Counters,
-        pump: Callable[[Session, float], None],
     ) -> None:
         """What the frames of clients do."""
         limits = config.limits
@@ -135,7 +138,7 @@ class Rooms:
             self.tasks,
             self.failures,
             receipts,
-            pump,
+            self._pump,
         )
         subscribing = Subscribing(
             limits,
@@ -148,13 +151,14 @@ class Rooms:
             self.durables,
             self.acks,
             self.life,
+            self.listeners,
             self.publisher,
             self.tasks,
             self.failures,
             receipts,
-            pump,
+            self._pump,
         )
-        self._introduce(config, dispatch, counters, receipts, sending, subscribing, pump)
+        self._introduce(config, dispatch, counters, receipts, sending, subscribing)
 
     def _introduce(
         self,
@@ -164,7 +168,6 @@ class Rooms:
         receipts: Receipts,
         sending: Sending,
         subscribing: Subscribing,
-        pump: Callable[[Session, float], None],
     ) -> None:
         """The tables: frames to methods, clocks to actions."""
         self.commands = Commands(
@@ -176,12 +179,22 @@ class Rooms:
             receipts,
             sending,
             subscribing,
-            pump,
+            self._pump,
+        )
+        self.intake = Intake(
+            config.limits,
+            counters,
+            self.life,
+            self.outbox,
+            self.publisher,
+            self.failures,
+            self.commands,
         )
         self.overdue = Overdue(
             counters,
             self.outbox,
             self.life,
+            self.listeners,
             self.publisher,
             self.failures,
             self.acks,
@@ -192,3 +205,7 @@ class Rooms:
             self.store,
             self._timers,
         )
+
+    def _pump(self, session: Session, now: float) -> None:
+        """Decode on: what the session's next frame had waited for is over."""
+        self.intake.pump(session, now)

@@ -19,6 +19,7 @@ from stocksync_ws.broker.durables import Durable, Durables, wants_durable
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.notices import subscribed, unsubscribed
 from stocksync_ws.broker.pipeline import Task
 from stocksync_ws.broker.publisher import Publisher
@@ -51,6 +52,7 @@ class Subscribing:
         durables: Durables,
         acks: Acks,
         life: Life,
+        listeners: Listeners,
         publisher: Publisher,
         tasks: Tasks,
         failures: Failures,
@@ -67,6 +69,7 @@ class Subscribing:
         self._durables = durables
         self._acks = acks
         self._life = life
+        self._listeners = listeners
         self._publisher = publisher
         self._tasks = tasks
         self._failures = failures
@@ -141,7 +144,7 @@ class Subscribing:
             self._receipts.send(session, frame, now)
             self._queues.join(subscription)
             self._queues.dispatch(channel)
-            self._life.emit(session, subscribed(subscription), now)
+            self._listeners.emit(session, subscribed(subscription), now)
             return
         channel.join(subscription)
         extra, returned = self._position(subscription, frame, durable_key, now)
@@ -150,7 +153,7 @@ class Subscribing:
             durable.returned = returned
         if not self._start_snapshot(subscription, frame, key, extra, now):
             self._receipts.send(session, frame, now, extra)
-            self._life.emit(session, subscribed(subscription), now)
+            self._listeners.emit(session, subscribed(subscription), now)
             self._give_returned(subscription)
 
     def _give_returned(self, subscription: Subscription) -> None:
@@ -252,7 +255,7 @@ class Subscribing:
         session.subscriptions.pop(key, None)
         self._life.end_subscription(subscription)
         self._remember_refused(session, key)
-        self._life.emit(session, unsubscribed(subscription), now)
+        self._listeners.emit(session, unsubscribed(subscription), now)
 
     def _delete_name(self, durable: Durable) -> None:
         self._durables.delete(durable)
@@ -289,7 +292,7 @@ class Subscribing:
         else:
             self._receipts.send(session, frame, now)
             if session.state is State.CONNECTED:
-                self._life.emit(session, subscribed(subscription), now)
+                self._listeners.emit(session, subscribed(subscription), now)
                 if reply is not None:
                     self._publisher.tell(subscription, reply.headers, reply.body, now)
         self._proceed(session, now)
@@ -338,7 +341,7 @@ class Subscribing:
                 self._failures.handler(session, frame, error, task.label, now)
         elif session.state is State.CONNECTED and subscription.group is not None:
             self._receipts.send(session, frame, now, extra)
-            self._life.emit(session, subscribed(subscription), now)
+            self._listeners.emit(session, subscribed(subscription), now)
             headers = (("snapshot", "true"), *reply.headers)
             place = extra.get("last-message-id")
             self._publisher.tell(subscription, headers, reply.body, now, place)
@@ -365,7 +368,7 @@ class Subscribing:
             if durable is not None and wants_durable(frame.headers):
                 self._delete_name(durable)
                 self._publisher.close_overfull(now)
-            self._life.emit(session, unsubscribed(subscription), now)
+            self._listeners.emit(session, unsubscribed(subscription), now)
         elif session.refused_ids is not None and key in session.refused_ids:
             del session.refused_ids[key]
             self._counters.unsubscribes_ignored += 1
