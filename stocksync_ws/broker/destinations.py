@@ -90,6 +90,7 @@ class Space:
         "_own_roots",
         "_user_prefix",
         "error_destination",
+        "error_path",
         "may_send",
         "may_subscribe",
     )
@@ -104,8 +105,9 @@ class Space:
         self._own_roots = tuple(
             f"{root}/" for root in {"/queue", "/topic", *config.broker_prefixes}
         )
+        self.error_path = config.error_destination
+        """Where a session listens for errors of the application, behind the user prefix."""
         self.error_destination = config.user_prefix + config.error_destination
-        """Where a session listens for errors of the application, with the user prefix."""
         self.may_send = Patterns(config.client_send)
         self.may_subscribe = Patterns(config.client_subscribe)
 

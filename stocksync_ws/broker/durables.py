@@ -8,7 +8,6 @@ name over: there are never two live owners.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.channel import Channel
@@ -20,12 +19,7 @@ from stocksync_ws.timers import Timers
 if TYPE_CHECKING:
     from stocksync_ws.broker.outbox import Outbox
 
-__all__ = ["Durable", "Durables", "wants_durable"]
-
-
-def wants_durable(headers: Mapping[str, str]) -> bool:
-    """The frame asks for a durable subscription."""
-    return headers.get("durable") == "true" or headers.get("persistent") == "true"
+__all__ = ["Durable", "Durables"]
 
 
 class Durable:

@@ -67,6 +67,7 @@ class Publication:
         "message_id",
         "number",
         "offset",
+        "only",
         "size",
     )
 
@@ -95,6 +96,8 @@ class Publication:
         """Its place in the log of its destination."""
         self.expires_at: float | None = None
         """When it is dead unless it was delivered, in the broker's own time."""
+        self.only: str | None = None
+        """The id of the one session it is for; None: everybody's."""
         self.dead = False
         """It is a dead letter, and will not be one a second time."""
         self._tails: dict[Version, bytes] = {}

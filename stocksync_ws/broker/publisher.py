@@ -17,7 +17,6 @@ from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Draft, Publication, Published
 from stocksync_ws.broker.queues import QueueFull, Queues
-from stocksync_ws.broker.replies import message
 from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.topics import Topics
@@ -99,17 +98,25 @@ class Publisher:
     ) -> Published:
         """The atomic step: every subscription that is active now has it queued."""
         self._counters.messages_published += 1
+        address: Address | None = draft.destination
         if draft.session is not None:
-            receivers = self._to_session(draft.session, publication)
-        else:
-            address: Address = draft.destination
-            if draft.user is not None:
-                address = (draft.user, draft.destination)
-            receivers = self._to_channel(address, publication, reserved)
+            address = self._own_address(draft, publication)
+        elif draft.user is not None:
+            address = (draft.user, draft.destination)
+        receivers = 0 if address is None else self._to_channel(address, publication, reserved)
         if not receivers:
             self._counters.messages_unrouted += 1
         self.close_overfull(now)
         return Published(publication.message_id, receivers)
+
+    def _own_address(self, draft: Draft, publication: Publication) -> Address | None:
+        """Where a message to one session goes; None when that has ended."""
+        assert draft.session is not None
+        session = self._life.sessions.get(draft.session)
+        if session is None or session.state is not State.CONNECTED:
+            return None
+        publication.only = session.id
+        return session.owner, draft.destination
 
     def _to_channel(self, address: Address, publication: Publication, reserved: bool) -> int:
         channel = self._store.find(address)
@@ -147,18 +154,14 @@ class Publisher:
         now: float,
         message_id: str | None = None,
     ) -> None:
-        """A MESSAGE to one subscription only, in no log and in no window.
+        """The first MESSAGE of a subscription, in no log: an answer, or a snapshot.
 
         Args:
             message_id: A place in the history of the destination that it stands for.
         """
         publication = self._publication(subscription.destination, headers, body, now)
         publication.message_id = message_id or publication.message_id
-        session, version = subscription.session, subscription.session.version
-        assert version is not None
-        entry = self._outbox.entry(publication, session, message(subscription.id, version))
-        self._outbox.append_shared(session, entry)
-        self._counters.messages_queued += 1
+        self._topics.deliver(subscription, publication, 0)
 
     def _publication(
         self, destination: str, headers: tuple[tuple[str, str], ...], body: bytes, now: float
@@ -166,17 +169,6 @@ class Publisher:
         self._number += 1
         message_id = f"{self._epoch}-{self._number}"
         return Publication(self._number, message_id, destination, headers, body, now)
-
-    def _to_session(self, session_id: str, publication: Publication) -> int:
-        session = self._life.sessions.get(session_id)
-        if session is None or session.state is not State.CONNECTED:
-            return 0
-        receivers = 0
-        for subscription in session.subscriptions.values():
-            if subscription.destination == publication.destination:
-                self._topics.deliver(subscription, publication, 0)
-                receivers += 1
-        return receivers
 
     # Queues
 

@@ -169,8 +169,7 @@ class Sending:
             return None
         if not text or len(text.encode()) > self._limits.max_id:
             raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
-        scope = "\0" + session.id if session.user is None else session.user.name
-        return scope, frame.headers["destination"], text
+        return session.owner, frame.headers["destination"], text
 
     def _find(
         self, session: Session, frame: Frame, now: float

@@ -83,9 +83,7 @@ class Subscription:
         self.ledger = ledger
         """Where its deliveries wait for their acknowledgement; None in auto mode."""
         self.channel: Channel | None = None
-        """What it reads; None for subscriptions to the application and anonymous user
-        destinations.
-        """
+        """What it reads; of one to the application, nothing but the answer is in there."""
         self.group: Group | None = None
         """Its kind of receiver; None when it has ended."""
         self.next = 0
@@ -370,6 +368,11 @@ class Session:
     def user_name(self) -> str | None:
         """The name of its user, or None when anonymous."""
         return None if self.user is None else self.user.name
+
+    @property
+    def owner(self) -> str:
+        """Whose user destinations it reads: its user's, or its own when anonymous."""
+        return "\0" + self.id if self.user is None else self.user.name
 
     def __repr__(self) -> str:
         return f"<Session {self.id} {self.state.name.lower()} user={self.user_name!r}>"

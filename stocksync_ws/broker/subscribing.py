@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
 
 from stocksync_ws.broker.acks import Acks
 from stocksync_ws.broker.channel import Channel
-from stocksync_ws.broker.destinations import Kind, Space, has_wildcard, printable
+from stocksync_ws.broker.destinations import Kind, Space, has_wildcard
 from stocksync_ws.broker.dispatch import Dispatch, Reply
-from stocksync_ws.broker.durables import Durable, Durables, wants_durable
+from stocksync_ws.broker.durables import Durable, Durables
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.life import Life
@@ -29,6 +28,7 @@ from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.broker.topics import Topics
+from stocksync_ws.broker.wanted import Wanted, read_subscribe, subscription_key, wants_durable
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
@@ -84,25 +84,20 @@ class Subscribing:
         Raises:
             RemoteProtocolError: The frame is malformed, or there is one too many.
         """
-        mode = self._mode(frame)
-        key = self._new_key(session, frame)
-        prefetch = self._prefetch(frame)
+        wanted = read_subscribe(session, frame, self._limits)
         kind, path = self._space.classify(destination)
-        refusal = self._refusal(session, frame, kind, destination)
+        refusal = self._refusal(session, wanted, kind, destination)
         if refusal is not None:
-            self._refuse(session, frame, key, refusal, now)
+            self._refuse(session, frame, wanted.key, refusal, now)
         elif kind is Kind.APPLICATION:
-            self._to_handler(session, frame, key, path, now)
+            self._to_handler(session, frame, wanted, path, now)
         else:
-            ledger = None if mode is AckMode.AUTO else self._ledger(session, key, mode, prefetch)
-            subscription = Subscription(session, frame.headers.get("id"), destination, mode, ledger)
-            if ledger is not None:
-                ledger.subscription = subscription
-            self._attach(subscription, frame, key, kind, path, now)
+            subscription = self._record(session, frame, wanted)
+            self._attach(subscription, frame, wanted, kind, path, now)
             self._publisher.close_overfull(now)
 
     def _refusal(
-        self, session: Session, frame: Frame, kind: Kind, destination: str
+        self, session: Session, wanted: Wanted, kind: Kind, destination: str
     ) -> ErrorCode | None:
         if has_wildcard(destination):
             return ErrorCode.SUBSCRIBE_DENIED
@@ -114,7 +109,7 @@ class Subscribing:
             allowed = self._space.is_own(destination)
         else:
             allowed = self._space.may_subscribe.match(destination)
-        if kind is Kind.TOPIC and wants_durable(frame.headers) and session.user is None:
+        if kind is Kind.TOPIC and wanted.durable and session.user is None:
             allowed = False
         return None if allowed else ErrorCode.SUBSCRIBE_DENIED
 
@@ -122,24 +117,21 @@ class Subscribing:
         self,
         subscription: Subscription,
         frame: Frame,
-        key: str,
+        wanted: Wanted,
         kind: Kind,
         path: str,
         now: float,
     ) -> None:
         session = subscription.session
-        address: Any = subscription.destination
-        if kind is Kind.USER:
-            owner = "\0" + session.id if session.user is None else session.user.name
-            address = (owner, path)
-        durable_key = self._durable_key(subscription, frame, kind, now)
+        name = self._durable_name(subscription, frame, wanted, kind, now)
         try:
-            channel = self._store.open(address)
+            own = kind is Kind.USER
+            channel = self._store.open((session.owner, path) if own else subscription.destination)
         except OverflowError:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
         subscription.channel = channel
-        session.subscriptions[key] = subscription
-        (session.refused_ids or {}).pop(key, None)
+        session.subscriptions[wanted.key] = subscription
+        (session.refused_ids or {}).pop(wanted.key, None)
         if channel.queue is not None:
             self._receipts.send(session, frame, now)
             self._queues.join(subscription)
@@ -147,11 +139,11 @@ class Subscribing:
             self._listeners.emit(session, subscribed(subscription), now)
             return
         channel.join(subscription)
-        extra, returned = self._position(subscription, frame, durable_key, now)
+        extra, returned = self._position(subscription, wanted, name, now)
         durable = subscription.durable
         if durable is not None:
             durable.returned = returned
-        if not self._start_snapshot(subscription, frame, key, extra, now):
+        if not self._start_snapshot(subscription, frame, wanted.key, extra, now):
             self._receipts.send(session, frame, now, extra)
             self._listeners.emit(session, subscribed(subscription), now)
             self._give_returned(subscription)
@@ -166,8 +158,8 @@ class Subscribing:
     def _position(
         self,
         subscription: Subscription,
-        frame: Frame,
-        durable_key: tuple[str, str] | None,
+        wanted: Wanted,
+        name: tuple[str, str] | None,
         now: float,
     ) -> tuple[dict[str, str], list[Delivery]]:
         """Where it begins to read; what the RECEIPT says of it, and what came back to its name."""
@@ -178,14 +170,13 @@ class Subscribing:
         top = channel.log.top
         start = top + 1
         returned: list[Delivery] = []
-        wanted = frame.headers.get("last-message-id")
-        if durable_key is not None:
-            start, returned = self._take_name(subscription, channel, durable_key, now)
-        if wanted is not None:
-            recovered, start = self._recover(channel, wanted, start)
+        if name is not None:
+            start, returned = self._take_name(subscription, channel, name, now)
+        if wanted.last_message_id is not None:
+            recovered, start = self._recover(channel, wanted.last_message_id, start)
             extra["recovered"] = "true" if recovered else "false"
             extra["replayed"] = str(channel.log.count_from(start) if recovered else 0)
-            subscription.unrecovered = not recovered and "receipt" not in frame.headers
+            subscription.unrecovered = not recovered and not wanted.receipt
         elif channel.keys is not None:
             start = 1
             extra["replayed"] = str(channel.log.count_from(start))
@@ -197,9 +188,9 @@ class Subscribing:
             self._topics.go_live(subscription)
         return extra, returned
 
-    def _recover(self, channel: Channel, wanted: str, start: int) -> tuple[bool, int]:
+    def _recover(self, channel: Channel, message_id: str, start: int) -> tuple[bool, int]:
         """All or nothing: everything behind that message is still there, or nothing is replayed."""
-        epoch, _, digits = wanted.rpartition("-")
+        epoch, _, digits = message_id.rpartition("-")
         known = channel.has_history and epoch == channel.epoch
         valid = known and digits.isascii() and digits.isdigit() and len(digits) < 20
         offset = int(digits) if valid else -1
@@ -214,11 +205,11 @@ class Subscribing:
 
     # Durable names
 
-    def _durable_key(
-        self, subscription: Subscription, frame: Frame, kind: Kind, now: float
+    def _durable_name(
+        self, subscription: Subscription, frame: Frame, wanted: Wanted, kind: Kind, now: float
     ) -> tuple[str, str] | None:
         user = subscription.session.user
-        if kind is not Kind.TOPIC or user is None or not wants_durable(frame.headers):
+        if kind is not Kind.TOPIC or user is None or not wanted.durable:
             return None
         if subscription.id is None:
             raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
@@ -264,14 +255,18 @@ class Subscribing:
 
     # The application
 
-    def _to_handler(self, session: Session, frame: Frame, key: str, path: str, now: float) -> None:
+    def _to_handler(
+        self, session: Session, frame: Frame, wanted: Wanted, path: str, now: float
+    ) -> None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
-            self._refuse(session, frame, key, ErrorCode.NO_HANDLER, now)
+            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, now)
             return
-        subscription = Subscription(session, frame.headers.get("id"), frame.headers["destination"])
-        session.subscriptions[key] = subscription
-        done = partial(self._handler_done, frame, key, subscription)
+        subscription = self._record(session, frame, wanted)
+        subscription.channel = self._store.open(subscription.destination)
+        subscription.channel.join(subscription)
+        session.subscriptions[wanted.key] = subscription
+        done = partial(self._handler_done, frame, wanted.key, subscription)
         self._tasks.run_frame(session, pipeline, done, now)
 
     def _handler_done(
@@ -286,8 +281,7 @@ class Subscribing:
     ) -> None:
         session = self._tasks.frame_done(task)
         if error is not None:
-            session.subscriptions.pop(key, None)
-            self._remember_refused(session, key)
+            self._take_off(subscription, key)
             self._failures.handler(session, frame, error, task.label, now)
         else:
             self._receipts.send(session, frame, now)
@@ -334,9 +328,7 @@ class Subscribing:
     ) -> None:
         session = self._tasks.frame_done(task)
         if error is not None or reply is None:
-            if session.subscriptions.pop(key, None) is not None:
-                self._life.end_subscription(subscription)
-            self._remember_refused(session, key)
+            self._take_off(subscription, key)
             if error is not None:
                 self._failures.handler(session, frame, error, task.label, now)
         elif session.state is State.CONNECTED and subscription.group is not None:
@@ -352,6 +344,13 @@ class Subscribing:
             self._topics.pull(session)
         self._proceed(session, now)
 
+    def _take_off(self, subscription: Subscription, key: str) -> None:
+        """User code failed: the subscription does not exist after all."""
+        session = subscription.session
+        if session.subscriptions.pop(key, None) is not None:
+            self._life.end_subscription(subscription)
+        self._remember_refused(session, key)
+
     # UNSUBSCRIBE
 
     def unsubscribe(self, session: Session, frame: Frame, now: float) -> None:
@@ -360,7 +359,7 @@ class Subscribing:
         Raises:
             RemoteProtocolError: There is none of this id.
         """
-        key = self.key(frame)
+        key = subscription_key(frame)
         subscription = session.subscriptions.pop(key, None)
         if subscription is not None:
             durable = subscription.durable
@@ -376,43 +375,18 @@ class Subscribing:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_SUBSCRIPTION, frame.command, frame.headers)
         self._receipts.send(session, frame, now)
 
-    # Headers
+    # Records
 
-    def key(self, frame: Frame) -> str:
-        """The key of a subscription: its id, or in 1.0 without one its destination."""
-        subscription_id = frame.headers.get("id")
-        if subscription_id is None:
-            return "\0" + frame.headers["destination"]
-        if not printable(subscription_id):
-            raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers)
-        return subscription_id
-
-    def _new_key(self, session: Session, frame: Frame) -> str:
-        key = self.key(frame)
-        if key in session.subscriptions:
-            raise RemoteProtocolError(
-                ErrorCode.DUPLICATE_SUBSCRIPTION, frame.command, frame.headers
-            )
-        if len(session.subscriptions) >= self._limits.max_subscriptions:
-            raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
-        return key
-
-    def _mode(self, frame: Frame) -> AckMode:
-        if "selector" in frame.headers:
-            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, frame.command, frame.headers)
-        try:
-            return AckMode(frame.headers.get("ack", "auto"))
-        except ValueError:
-            raise RemoteProtocolError(
-                ErrorCode.BAD_ACK_MODE, frame.command, frame.headers
-            ) from None
-
-    def _prefetch(self, frame: Frame) -> int:
-        """`prefetch-count` narrows the window; 0 and what is more than it mean the window."""
-        text = frame.headers.get("prefetch-count", "0")
-        if not (text.isascii() and text.isdigit() and len(text) <= 10):
-            raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers)
-        return min(int(text) or self._limits.ack_window, self._limits.ack_window)
+    def _record(self, session: Session, frame: Frame, wanted: Wanted) -> Subscription:
+        """The record of a new subscription."""
+        destination, mode = frame.headers["destination"], wanted.mode
+        if mode is AckMode.AUTO:
+            return Subscription(session, wanted.id, destination)
+        ledger = self._ledger(session, wanted.key, mode, wanted.prefetch)
+        subscription = ledger.subscription = Subscription(
+            session, wanted.id, destination, mode, ledger
+        )
+        return subscription
 
     def _ledger(self, session: Session, key: str, mode: AckMode, window: int) -> Ledger:
         """The ledger of a subscription id; it outlives the subscription."""

@@ -49,6 +49,8 @@ class Topics:
 
     def publish(self, channel: Channel, publication: Publication) -> int:
         """Hand a publication to everybody; the subscriptions it will reach."""
+        if publication.only is not None:
+            return self._to_one_session(channel, publication)
         if not channel.keeps:
             channel.log.skip(publication)
             receivers = 0
@@ -71,6 +73,28 @@ class Topics:
             self._outbox.mark(subscription.session)
         self.trim(channel)
         return receivers
+
+    def _to_one_session(self, channel: Channel, publication: Publication) -> int:
+        """The others skip it; in the one session it has its place among what is for all."""
+        offset = channel.log.append(publication)
+        most = self._limits.ack_window_bytes
+        behind = [each for each in channel.behind if each.session.id == publication.only]
+        live = [
+            subscription
+            for group in channel.groups.values()
+            for session, subscription in group.members.items()
+            if session.id == publication.only
+        ]
+        for subscription in behind:
+            self._outbox.mark(subscription.session)
+        for subscription in live:
+            ledger = subscription.ledger
+            if ledger is None or ledger.has_room(publication.size, most):
+                self.deliver(subscription, publication, offset)
+            else:
+                self.fall_behind(subscription, offset)
+        self.trim(channel)
+        return len(behind) + len(live)
 
     def _keep(self, channel: Channel, publication: Publication) -> int:
         """Append it, if anybody may need it later; its offset."""
@@ -177,6 +201,10 @@ class Topics:
                 self.go_live(subscription)
             return False
         offset, publication = found
+        if publication.only is not None and publication.only != subscription.session.id:
+            subscription.next = offset + 1
+            self.trim(channel)
+            return True
         if publication.expires_at is not None and publication.expires_at <= self._outbox.now:
             channel.log.take(offset)
             self.bury(channel, publication, 0, "expired")
