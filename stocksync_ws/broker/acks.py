@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.durables import Durable, Durables
 from stocksync_ws.broker.ledger import Delivery, Ledger
 from stocksync_ws.broker.outbox import Outbox
@@ -19,6 +18,7 @@ from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.session import Session, Subscription
 from stocksync_ws.broker.topics import Topics
+from stocksync_ws.config import DestinationPolicy
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import NACK, Frame, Version, required
@@ -78,7 +78,7 @@ class Acks:
         self._outbox = outbox
         self._topics = topics
         self._queues = queues
-        self.bury: Callable[[Channel, Publication, int, str], None]
+        self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
         """Makes a dead letter; set once."""
 
     # Frames
@@ -201,7 +201,7 @@ class Acks:
         if channel.queue is not None:
             self._queues.reject(channel, delivery.offset, delivery.publication)
         else:
-            self.bury(channel, delivery.publication, delivery.attempt, "rejected")
+            self.bury(channel.policy, delivery.publication, delivery.attempt, "rejected")
 
     def _give_back(self, session: Session, ledger: Ledger, delivery: Delivery) -> None:
         """NACK or timeout: once more, unless it was the last time."""
@@ -216,7 +216,7 @@ class Acks:
         if ended and _name(delivery) is None:
             self._counters.messages_unsettled += 1
         elif delivery.attempt >= channel.policy.max_deliveries:
-            self.bury(channel, publication, delivery.attempt, "attempts")
+            self.bury(channel.policy, publication, delivery.attempt, "attempts")
         elif ended:
             self._counters.messages_unsettled += self._return_to_name(delivery)
         else:
@@ -260,14 +260,16 @@ class Acks:
             session.retries = None
 
     def expire(self, session: Session) -> None:
-        """Give back what was out for too long."""
+        """Give back what was out for too long. What lies in the mailbox was not out at all."""
         listened = session.listened(self._outbox.now)
+        unsent = {each.publication for each in session.mailbox if each.publication is not None}
         for ledger in list((session.ledgers or {}).values()):
-            while (delivery := ledger.oldest()) is not None:
-                timeout = delivery.timeout
-                if timeout is None or delivery.at + timeout > listened:
-                    break
-                ledger.remove(delivery.publication.number)
+            for delivery in ledger.due(listened):
+                if delivery.publication in unsent:
+                    ledger.renew(delivery, listened)
+                    continue
+                if ledger.remove(delivery.publication.number) is None:
+                    continue  # what the last one did has ended the session
                 self._counters.ack_timeouts += 1
                 self._give_back(session, ledger, ledger.own(delivery))
         self._queues.dispatch_returned()
@@ -312,7 +314,7 @@ class Acks:
         if _name(delivery) is None:
             return 1
         if delivery.attempt >= channel.policy.max_deliveries:
-            self.bury(channel, delivery.publication, delivery.attempt, "attempts")
+            self.bury(channel.policy, delivery.publication, delivery.attempt, "attempts")
             return 0
         return self._return_to_name(delivery)
 
@@ -355,7 +357,7 @@ class Acks:
         most = channel.policy.max_deliveries
         for each in taken:
             if each.attempt >= most:
-                self.bury(channel, each.publication, each.attempt, "attempts")
+                self.bury(channel.policy, each.publication, each.attempt, "attempts")
         return [each for each in taken if each.attempt < most]
 
 

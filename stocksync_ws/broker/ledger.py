@@ -248,6 +248,22 @@ class Ledger:
             return min(self._unsettled.values(), key=_due_at, default=None)
         return next(iter(self._unsettled.values()), None)
 
+    def due(self, listened: float) -> list[Delivery]:
+        """Those that were out for too long, the one that was due first before the others."""
+        late: list[Delivery] = []
+        for delivery in self._unsettled.values():
+            if _due_at(delivery) <= listened:
+                late.append(delivery)
+            elif not self._mixed:
+                break
+        return sorted(late, key=_due_at) if self._mixed else late
+
+    def renew(self, delivery: Delivery, listened: float) -> None:
+        """Set the clock of an unsettled delivery afresh; its place stays."""
+        number = delivery.publication.number
+        self._unsettled[number] = delivery.copy(delivery.subscription, listened)
+        self._mixed = True
+
     def remove(self, number: int) -> Delivery | None:
         """Take out one delivery."""
         delivery = self._unsettled.pop(number, None)

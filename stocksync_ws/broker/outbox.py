@@ -145,6 +145,11 @@ class Outbox:
             session.dirty = True
             self.dirty.append(session)
 
+    @property
+    def over_all(self) -> bool:
+        """All mailboxes together hold more than they may."""
+        return self.total > self._limits.max_total_queued
+
     def take_dirty(self) -> list[Session]:
         """The sessions to flush, first come first served; whoever takes them clears `dirty`."""
         dirty = self.dirty

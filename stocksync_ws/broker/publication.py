@@ -110,6 +110,12 @@ class Publication:
             self._text = _is_utf8(self.body)
         return self._text
 
+    def is_dead(self, now: float) -> bool:
+        """Its life has ended. At its very last moment it can still be delivered, so that an
+        `expiration` of 0 reaches who waits for it.
+        """
+        return self.expires_at is not None and self.expires_at < now
+
     def header(self, name: str) -> str | None:
         """One of its headers."""
         for key, value in self.headers:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from stocksync_ws.broker.channel import Address, Channel
+from stocksync_ws.broker.channel import Address
 from stocksync_ws.broker.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.listeners import Listeners
@@ -20,7 +20,7 @@ from stocksync_ws.broker.queues import QueueFull, Queues
 from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.topics import Topics
-from stocksync_ws.config import BrokerConfig
+from stocksync_ws.config import BrokerConfig, DestinationPolicy
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 
@@ -103,7 +103,12 @@ class Publisher:
             address = self._own_address(draft, publication)
         elif draft.user is not None:
             address = (draft.user, draft.destination)
-        receivers = 0 if address is None else self._to_channel(address, publication, reserved)
+        receivers = 0
+        if address is not None and publication.is_dead(now):
+            self.bury(self._store.policy(address), publication, 0, "expired")
+            return Published(publication.message_id, 0)
+        if address is not None:
+            receivers = self._to_channel(address, publication, reserved)
         if not receivers:
             self._counters.messages_unrouted += 1
         self.close_overfull(now)
@@ -208,7 +213,7 @@ class Publisher:
     # Dead letters
 
     def bury(
-        self, channel: Channel, publication: Publication, deliveries: int, reason: str
+        self, policy: DestinationPolicy, publication: Publication, deliveries: int, reason: str
     ) -> None:
         """A message is dead: tell the listeners, and send it where the policy says."""
         self._counters.messages_dead += 1
@@ -222,7 +227,7 @@ class Publisher:
             body=publication.body,
         )
         self._listeners.tell(event, now)
-        target = channel.policy.dead_letter
+        target = policy.dead_letter
         if target is None or publication.dead:
             return
         headers = (
@@ -243,8 +248,8 @@ class Publisher:
     # Bounds
 
     def close_overfull(self, now: float) -> None:
-        """Close what grew past the bound of one turn, and the largest queues past the bound of
-        all.
+        """Close what grew past the bound of one turn, and what holds most past the bound of all;
+        tell what was lost.
         """
         outbox = self._outbox
         if outbox.overfull:
@@ -256,16 +261,27 @@ class Publisher:
             for session in lost:
                 self.close_lost(session, now)
         if self._topics.dropped:
-            dropped, self._topics.dropped = self._topics.dropped, []
-            for destination, count in dropped:
-                event = MessageDropped(destination=destination, reason="slow-consumer", count=count)
+            dropped, self._topics.dropped = self._topics.dropped, {}
+            for (destination, reason), count in dropped.items():
+                event = MessageDropped(destination=destination, reason=reason, count=count)
                 self._listeners.tell(event, now)
-        while outbox.total > self._limits.max_total_queued:
-            waiting = [each for each in self._life.sessions.values() if each.queued]
-            open_ones = [each for each in waiting if each.state is State.CONNECTED]
-            if not open_ones:
+        while outbox.over_all:
+            hog = self._hog()
+            if hog is None:
                 return
-            self.close_slow(max(open_ones, key=_queued), now)
+            self.close_slow(hog, now)
+
+    def _hog(self) -> Session | None:
+        """Who is closed when all mailboxes together hold too much: the largest of those whose
+        transport takes nothing. Where all of them take what they get, the next flush is waited
+        for, up to twice the bound.
+        """
+        sessions = self._life.sessions.values()
+        waiting = [each for each in sessions if each.queued and each.state is State.CONNECTED]
+        blocked = [each for each in waiting if each.unsent]
+        if not blocked and self._outbox.total <= 2 * self._limits.max_total_queued:
+            return None
+        return max(blocked or waiting, key=_queued, default=None)
 
     def judge_slow(self, session: Session, now: float) -> None:
         """A session is over a bound: it loses messages where it may, else it is closed."""

@@ -16,7 +16,7 @@ from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.session import Outgoing, Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.topics import ROOM, Topics
-from stocksync_ws.config import Limits
+from stocksync_ws.config import DestinationPolicy, Limits
 from stocksync_ws.timers import Timers
 
 __all__ = ["QueueFull", "Queues"]
@@ -41,8 +41,8 @@ class Queues:
         self._timers = timers
         self._returned: dict[Channel, None] = {}
         """Queues that got something back in this step."""
-        self.bury: Callable[[Channel, Publication, int, str], None]
-        """Makes a dead letter: (destination, publication, deliveries, reason); set once."""
+        self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
+        """Makes a dead letter: (policy, publication, deliveries, reason); set once."""
 
     def publish(self, channel: Channel, publication: Publication, *, reserved: bool = False) -> int:
         """Keep a message and hand it out; how many consumers there are.
@@ -106,7 +106,7 @@ class Queues:
             if found is None:
                 return
             offset, publication = found
-            if self._expired(publication):
+            if publication.is_dead(self._outbox.now):
                 log.take(offset)
                 self._bury(channel, offset, publication, "expired")
                 continue
@@ -227,23 +227,19 @@ class Queues:
             _, offset, publication = heappop(state.delayed)
             state.delayed_size -= publication.size
             channel.log.put_back(offset, publication)
-        expired = [found for found in channel.log if self._expired(found[1])]
-        for offset, publication in expired:
-            channel.log.take(offset)
+        for offset, publication in channel.log.take_expired(now):
             self._bury(channel, offset, publication, "expired")
         self.dispatch(channel)
-        times = [due for due, _, _ in state.delayed[:1]]
-        times += [p.expires_at for _, p in channel.log if p.expires_at is not None]
-        channel.deadline = min(times) + self._timers.slack if times else None
+        times = [state.delayed[0][0] if state.delayed else None, channel.log.next_expiry()]
+        channel.deadline = min([at for at in times if at is not None], default=None)
+        if channel.deadline is not None:
+            channel.deadline += self._timers.slack
         self._timers.arm(channel)
         self._store.release(channel)
 
-    def _expired(self, publication: Publication) -> bool:
-        return publication.expires_at is not None and publication.expires_at <= self._outbox.now
-
     def _bury(self, channel: Channel, offset: int, publication: Publication, reason: str) -> None:
         attempts = _state(channel).attempts.pop(offset, 0)
-        self.bury(channel, publication, attempts, reason)
+        self.bury(channel.policy, publication, attempts, reason)
         self._store.release(channel)
 
 

@@ -234,7 +234,9 @@ class Subscribing:
         if holder is not None:
             durable.returned += self._acks.take_back(holder)
         self._durables.hold(durable, subscription)
-        return self._durables.resume(durable, subscription)
+        trimmed, returned = self._durables.resume(durable, subscription)
+        self._topics.lose(subscription, trimmed, "away")
+        return durable.next, returned
 
     def _evict_owner(self, subscription: Subscription | None, now: float) -> None:
         """Another session takes the name over: its first owner hears that it is unsubscribed."""
@@ -342,6 +344,7 @@ class Subscribing:
             subscription.held_to = subscription.channel.log.top
             self._give_returned(subscription)
             self._topics.pull(session)
+            self._publisher.close_overfull(now)
         self._proceed(session, now)
 
     def _take_off(self, subscription: Subscription, key: str) -> None:

@@ -16,7 +16,7 @@ from stocksync_ws.broker.ledger import Delivery, Ledger
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.session import Session, Subscription
-from stocksync_ws.config import Limits
+from stocksync_ws.config import DestinationPolicy, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import Timers
 
@@ -34,14 +34,14 @@ class Topics:
     __slots__ = ("_counters", "_limits", "_outbox", "_timers", "bury", "dropped", "lost")
 
     def __init__(self, limits: Limits, counters: Counters, outbox: Outbox, timers: Timers) -> None:
-        self.bury: Callable[[Channel, Publication, int, str], None]
+        self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
         """Makes a dead letter; set once."""
         self._timers = timers
         self._limits = limits
         self._counters = counters
         self._outbox = outbox
-        self.dropped: list[tuple[str, int]] = []
-        """Destinations and numbers of messages that slow consumers lost; told after the step."""
+        self.dropped: dict[tuple[str, str], int] = {}
+        """Messages that subscribers lost, by destination and reason; told after the step."""
         self.lost: list[Session] = []
         """Sessions whose log was trimmed under them; the broker closes them after the step."""
 
@@ -101,6 +101,8 @@ class Topics:
         if channel.keys is not None:
             self._supersede(channel, publication)
         offset = channel.log.append(publication)
+        if publication.expires_at is not None:
+            self._timers.sooner(channel, publication.expires_at + self._timers.slack)
         if channel.has_history:
             publication.message_id = channel.message_id(offset)
         return offset
@@ -205,9 +207,8 @@ class Topics:
             subscription.next = offset + 1
             self.trim(channel)
             return True
-        if publication.expires_at is not None and publication.expires_at <= self._outbox.now:
-            channel.log.take(offset)
-            self.bury(channel, publication, 0, "expired")
+        if publication.is_dead(self._outbox.now):
+            self.bury_dead(channel)
             return True
         ledger = subscription.ledger
         if ledger is not None and not ledger.has_room(
@@ -215,7 +216,8 @@ class Topics:
         ):
             return False
         if channel.keys is not None and offset > subscription.replay_to:
-            subscription.dropped += offset - max(subscription.next, subscription.replay_to + 1)
+            newer = max(subscription.next, subscription.replay_to + 1)
+            self.lose(subscription, offset - newer, "superseded")
         subscription.next = offset + 1
         self.deliver(subscription, publication, offset, replayed=offset <= subscription.replay_to)
         self.trim(channel)
@@ -303,6 +305,11 @@ class Topics:
                 return
             log.trim()
 
+    def bury_dead(self, channel: Channel) -> None:
+        """Make dead letters of what has reached the end of its life."""
+        for _, publication in channel.log.take_expired(self._outbox.now):
+            self.bury(channel.policy, publication, 0, "expired")
+
     def expire_at(self, channel: Channel) -> float | None:
         """When the oldest message is too old; None while a durable name keeps it."""
         oldest = channel.log.oldest() if channel.policy.kind == "stream" else None
@@ -344,12 +351,22 @@ class Topics:
         for subscription, count in lost.items():
             channel = subscription.channel
             assert channel is not None
-            subscription.dropped += count
-            self._counters.messages_dropped += count
+            self.lose(subscription, count, "slow-consumer")
             # The next message says so: it is made for this subscription alone.
             self.fall_behind(subscription, channel.log.top + 1)
-            self.dropped.append((subscription.destination, count))
         return session.queued + session.unsent <= self._limits.send_queue
+
+    def lose(self, subscription: Subscription, count: int, reason: str) -> None:
+        """A subscription lost messages: its next one tells how many, and so does an event."""
+        if count:
+            subscription.dropped += count
+            self.note_loss(subscription.destination, count, reason)
+
+    def note_loss(self, destination: str, count: int, reason: str) -> None:
+        """Messages were lost for somebody; counted, and told by an event after the step."""
+        self._counters.messages_dropped += count
+        key = destination, reason
+        self.dropped[key] = self.dropped.get(key, 0) + count
 
     def _tell_lost(self, channel: Channel) -> None:
         """Readers whose log was trimmed under them."""
@@ -360,8 +377,6 @@ class Topics:
             missed = lost + 1 - subscription.next
             subscription.next = lost + 1
             if channel.policy.overflow == "drop_oldest" or subscription.durable is not None:
-                subscription.dropped += missed
-                self._counters.messages_dropped += missed
-                self.dropped.append((subscription.destination, missed))
+                self.lose(subscription, missed, "slow-consumer")
             else:
                 self.lost.append(subscription.session)

@@ -285,15 +285,8 @@ class Model(Naive):
         return due is not None and due <= self.now
 
     def wake_session(self, s: Session) -> None:
-        def late() -> Iterator[Delivery]:
-            for ledger in list(s.ledgers.values()):
-                while due := [d for d in ledger if (t := timeout(d)) and d.at + t <= self.now]:
-                    first = min(due, key=lambda d: d.at + (timeout(d) or 0.0))
-                    ledger.remove(first)
-                    yield first
-
         had = any((t := timeout(d)) and d.at + t <= self.now for x in s.ledgers.values() for d in x)
-        self.give_back(late())
+        self.give_back(self.late(s))
         if had and s.alive:
             self.dispatch_to(s)
         self.retry(s)
@@ -301,6 +294,18 @@ class Model(Naive):
             if tx.began + naive.TX_SECONDS <= self.now:
                 del s.txs[name]
                 self.undo(tx)
+
+    def late(self, s: Session) -> Iterator[Delivery]:
+        """What was out for too long, ledger by ledger, the first that was due first."""
+        unsent = [each[4] for each in s.mailbox if each[0] == "MESSAGE"]
+        for ledger in list(s.ledgers.values()):
+            due = [d for d in ledger if (t := timeout(d)) and d.at + t <= self.now]
+            for d in sorted(due, key=lambda d: d.at + (timeout(d) or 0.0)):
+                if d.message in unsent:
+                    d.at = self.now  # it has not left yet
+                elif d in ledger:
+                    ledger.remove(d)
+                    yield d
 
     def wake_place(self, dest: str) -> None:
         place = self.places[dest]
