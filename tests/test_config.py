@@ -18,7 +18,7 @@ DEFAULTS = (
     " read_frames=64 send_queue=524288 send_queue_seconds=30 send_stall_seconds=10"
     " max_total_queued=268435456 ping_after=25 pong_timeout=20 handler_timeout=30"
     " handler_threads=None max_connections=None close_timeout=5 shutdown_timeout=30"
-    " max_receipts=256 max_transactions=8 max_transaction_frames=256 max_transaction_bytes=262144"
+    " max_reply_queues=100 max_receipts=256 max_transactions=8 max_transaction_frames=256 max_transaction_bytes=262144"
     " transaction_timeout=60 ack_window=100 ack_window_bytes=524288 pending_messages=1000"
     " pending_bytes=524288 queue_messages=10000 queue_bytes=16777216 max_queues=10000"
     " max_streams=10000 max_stored=67108864 max_keys=10000 durable_seconds=300"

@@ -19,6 +19,8 @@ from typing import Any
 from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.events import BrokerAvailability
+from stocksync_ws.broker.idempotency import Idempotency
+from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.pipeline import Outcome, Task
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.broker.rooms import Rooms
@@ -196,6 +198,8 @@ class Broker:
         else:
             session.progress_at = session.over_since = None
             session.taken = session.handed
+        if session.in_transport is not None:
+            self._queues.written(session)
         if session.consumers is not None and not unsent:
             self._queues.dispatch_to(session)
 
@@ -233,7 +237,8 @@ class Broker:
         elif isinstance(thing, Channel):
             self._overdue.wake_channel(thing, own)
         else:
-            self.journal.wake()
+            assert isinstance(thing, Journal | Idempotency)
+            thing.wake(own)
 
     def publish(self, draft: Draft, now: float) -> Published:
         """Publish from the server's side.
@@ -304,7 +309,8 @@ class Broker:
         if now is not None:
             self._own(now)
         taken = self.outbox.take(session, room)
-        self._queues.handed_over(taken)
+        if session.has_consumed:
+            self._queues.handed_over(session, taken)
         if session.behind is None or session.state is not State.CONNECTED:
             return taken
         size = sum(entry.size for entry in taken)
@@ -315,7 +321,8 @@ class Broker:
             and (not taken or session.mailbox[0].size <= room - size)
         ):
             more = self.outbox.take(session, room - size)
-            self._queues.handed_over(more)
+            if session.has_consumed:
+                self._queues.handed_over(session, more)
             taken += more
             size += sum(entry.size for entry in more)
             self._topics.pull(session)

@@ -90,7 +90,13 @@ class Commands:
             (State.CONNECTED, COMMIT): sending.commit,
             (State.CONNECTED, ABORT): sending.abort,
             (State.CONNECTED, DISCONNECT): self._disconnect,
-            (State.ENDING, SEND): self._send_last,
+            (State.ENDING, SEND): self._send,
+            (State.ENDING, UNSUBSCRIBE): subscribing.forget_name,
+            (State.ENDING, ACK): sending.acknowledge,
+            (State.ENDING, NACK): sending.acknowledge,
+            (State.ENDING, BEGIN): sending.begin,
+            (State.ENDING, COMMIT): sending.commit,
+            (State.ENDING, ABORT): sending.abort,
             (State.ENDING, DISCONNECT): self._disconnect,
         }
 
@@ -108,6 +114,8 @@ class Commands:
             raise RemoteProtocolError(refusal, frame.command, frame.headers)
         if session.version is not None and frame.command not in _SETTLING:
             required(frame, session.version)
+        if "receipt" in frame.headers:
+            self._receipts.check(session, frame)
         method(session, frame, now)
 
     # CONNECT
@@ -168,11 +176,6 @@ class Commands:
 
     def _send(self, session: Session, frame: Frame, now: float) -> None:
         self._sending.send(session, frame, self._destination(frame), now)
-
-    def _send_last(self, session: Session, frame: Frame, now: float) -> None:
-        """The stream has ended, and with it every transaction."""
-        if "transaction" not in frame.headers:
-            self._send(session, frame, now)
 
     def _subscribe(self, session: Session, frame: Frame, now: float) -> None:
         self._subscribing.subscribe(session, frame, self._destination(frame), now)

@@ -13,7 +13,19 @@ from enum import Enum, auto
 
 from stocksync_ws.config import BrokerConfig, Limits
 
-__all__ = ["Kind", "Patterns", "Space", "has_wildcard", "is_destination", "printable"]
+__all__ = [
+    "REPLY_QUEUE",
+    "Kind",
+    "Patterns",
+    "Space",
+    "has_wildcard",
+    "is_destination",
+    "printable",
+]
+
+
+REPLY_QUEUE = "/reply-queue/"
+"""What the address of a private queue begins with; who knows it may send there."""
 
 
 def printable(text: str) -> bool:

@@ -30,6 +30,7 @@ class Durable:
         "channel",
         "dropped",
         "expires_at",
+        "fresh",
         "gone",
         "key",
         "next",
@@ -50,6 +51,8 @@ class Durable:
         self.dropped = 0
         """Messages it lost and was not told of."""
         self.expires_at: float | None = None
+        self.fresh = True
+        """The SUBSCRIBE that made it has not succeeded yet."""
         self.gone = False
         """It was deleted."""
 
@@ -83,6 +86,8 @@ class Durables:
 
     def hold(self, durable: Durable, subscription: Subscription) -> None:
         """A subscription holds the name now."""
+        if durable.subscription is None:
+            durable.channel.away -= 1
         durable.subscription = subscription
         durable.expires_at = None
         subscription.durable = durable
@@ -92,17 +97,17 @@ class Durables:
         durable = Durable(channel, key, channel.log.top + 1)
         self._names[key] = channel.durables[key] = durable
         self._of_user[key[0]] += 1
+        channel.away += 1
         return durable
 
-    def resume(self, durable: Durable, subscription: Subscription) -> tuple[int, list[Delivery]]:
-        """A subscription takes the name: how many messages were trimmed while it was away, and what
-        came back meanwhile. It goes on at `next`.
+    def resume(self, durable: Durable, subscription: Subscription) -> int:
+        """A subscription holds the name again, and goes on at `next`; how many messages were
+        trimmed before that while it was away.
         """
-        returned, durable.returned = durable.returned, []
         subscription.dropped, durable.dropped = durable.dropped, 0
         trimmed = max(0, durable.channel.log.lost + 1 - durable.next)
         durable.next += trimmed
-        return trimmed, returned
+        return trimmed
 
     def away(self, subscription: Subscription, next_offset: int) -> None:
         """Its session ended, or it unsubscribed without deleting the name."""
@@ -110,6 +115,7 @@ class Durables:
         if durable is None or durable.subscription is not subscription:
             return
         durable.subscription = None
+        durable.channel.away += 1
         durable.next = next_offset
         durable.dropped = subscription.dropped
         durable.expires_at = self._outbox.now + self._limits.durable_seconds
@@ -126,6 +132,8 @@ class Durables:
         del durable.channel.durables[durable.key]
         if durable.subscription is not None:
             durable.subscription.durable = None
+        else:
+            durable.channel.away -= 1
 
     def expire(self, channel: Channel) -> list[Durable]:
         """Delete the names that were away for too long; which those were."""

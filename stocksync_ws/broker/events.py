@@ -123,7 +123,8 @@ class MessageDropped:
     destination: str
     reason: str
     """`queue-full`: not taken. What subscribers lost: `slow-consumer`; `superseded`, by a newer
-    value of its key; `away`, kept no longer for a durable name; `away-too-long`, with that name.
+    value of its key; `away`, kept no longer for a durable name; `away-too-long`, with that name;
+    `connection-lost`: a queue had handed it to the transport of a consumer in auto mode.
     """
     count: int = 1
     """Messages; with several subscribers each counts its own."""

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 from stocksync_ws.config import Limits
+from stocksync_ws.timers import Timers
 
 __all__ = ["Idempotency", "Key", "Remembered"]
 
@@ -37,10 +38,23 @@ class Remembered:
 class Idempotency:
     """The keys of all users."""
 
-    __slots__ = ("_keys", "_limits", "_running", "_shares")
+    __slots__ = (
+        "_keys",
+        "_limits",
+        "_running",
+        "_shares",
+        "_timers",
+        "armed",
+        "armed_at",
+        "deadline",
+    )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, timers: Timers) -> None:
         self._limits = limits
+        self._timers = timers
+        self.deadline: float | None = None
+        self.armed = 0
+        self.armed_at = 0.0
         self._running: dict[Key, Remembered] = {}
         """Those whose first run is not over."""
         self._keys: OrderedDict[Key, Remembered] = OrderedDict()
@@ -75,6 +89,7 @@ class Idempotency:
             self._forget(next(iter(share)))
         if len(self._keys) > self._limits.idempotency_keys:
             self._forget(next(iter(self._keys)))
+        self._timers.sooner(self, found.expires_at + self._timers.slack)
         self._tell(found, True, now)
 
     def fail(self, key: Key, now: float) -> None:
@@ -85,6 +100,16 @@ class Idempotency:
         waiting, found.waiting = found.waiting, []
         for tell in waiting:
             tell(succeeded, now)
+
+    def wake(self, now: float) -> None:
+        """Keys have grown old."""
+        self._expire(now)
+        self.deadline = None
+        if self._keys:
+            oldest = next(iter(self._keys.values())).expires_at
+            assert oldest is not None
+            self.deadline = oldest + self._timers.slack
+            self._timers.arm(self)
 
     def _expire(self, now: float) -> None:
         """All live equally long, so the oldest are the first to go."""

@@ -26,6 +26,8 @@ __all__ = ["Intake"]
 OVERHEAD = 64
 """Bytes a waiting message counts for besides its own."""
 
+UNHEARD = 64
+"""Events of a session that may wait for their listeners before it is read no further."""
 _FREE = frozenset((ACK, NACK))
 """Frames that do not count against the frames of a turn."""
 _DECODING = frozenset((State.AWAITING, State.CONNECTED, State.ENDING))
@@ -167,7 +169,8 @@ class Intake:
             life.end_if_done(session, self.has_work(session), now)
         if session.state not in (State.AWAITING, State.CONNECTED):
             return
-        life.hold(session, session.inbox_bytes > self._limits.inbox)
+        unheard = session.events is not None and len(session.events) > UNHEARD
+        life.hold(session, unheard or session.inbox_bytes > self._limits.inbox)
         waiting = session.inbox is not None
         if waiting and session.still_since is None:
             session.still_since = now

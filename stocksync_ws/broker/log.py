@@ -21,12 +21,24 @@ HOLES = 64
 
 
 class Tally:
-    """Bytes of several logs together."""
+    """Bytes of several logs together, which may be a part of a larger sum."""
 
-    __slots__ = ("size",)
+    __slots__ = ("_whole", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Tally | None = None) -> None:
+        self._whole = whole
         self.size = 0
+
+    @property
+    def whole(self) -> int:
+        """The larger sum, where this is a part of one."""
+        return self.size if self._whole is None else self._whole.size
+
+    def add(self, change: int) -> None:
+        """Bytes came, or went."""
+        self.size += change
+        if self._whole is not None:
+            self._whole.size += change
 
 
 class Log:
@@ -75,7 +87,7 @@ class Log:
     @property
     def stored(self) -> int:
         """Bytes of all logs together."""
-        return self._tally.size
+        return self._tally.whole
 
     def skip(self, publication: Publication) -> int:
         """Count a publication that nobody will read here; its offset."""
@@ -177,7 +189,7 @@ class Log:
     def next_expiry(self) -> float | None:
         """When the next entry is dead, in the broker's own time; None when none will be."""
         expiring = self._expiring
-        while expiring and not self._holds(expiring[0][1]):
+        while expiring and not self.holds(expiring[0][1]):
             heappop(expiring)
         return expiring[0][0] if expiring else None
 
@@ -200,7 +212,8 @@ class Log:
         else:
             heappush(self._expiring, (expires_at, offset))
 
-    def _holds(self, offset: int) -> bool:
+    def holds(self, offset: int) -> bool:
+        """Whether this entry is in it."""
         at = self._find(offset)
         return (
             at < len(self._offsets) and self._offsets[at] == offset and self._items[at] is not None
@@ -208,7 +221,7 @@ class Log:
 
     def _weigh(self, change: int) -> None:
         self.size += change
-        self._tally.size += change
+        self._tally.add(change)
 
     def _find(self, offset: int) -> int:
         return bisect_left(self._offsets, offset, self._start)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from stocksync_ws.broker.channel import Address
+from stocksync_ws.broker.destinations import REPLY_QUEUE
 from stocksync_ws.broker.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.listeners import Listeners
@@ -24,9 +25,7 @@ from stocksync_ws.config import BrokerConfig, DestinationPolicy
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 
-__all__ = ["REPLY_QUEUE", "Publisher"]
-
-REPLY_QUEUE = "/reply-queue/"
+__all__ = ["Publisher"]
 
 
 class Publisher:
@@ -97,7 +96,6 @@ class Publisher:
         self, draft: Draft, publication: Publication, now: float, *, reserved: bool = False
     ) -> Published:
         """The atomic step: every subscription that is active now has it queued."""
-        self._counters.messages_published += 1
         address: Address | None = draft.destination
         if draft.session is not None:
             address = self._own_address(draft, publication)
@@ -105,12 +103,15 @@ class Publisher:
             address = (draft.user, draft.destination)
         receivers = 0
         if address is not None and publication.is_dead(now):
+            self._counters.messages_published += 1
             self.bury(self._store.policy(address), publication, 0, "expired")
             return Published(publication.message_id, 0)
         if address is not None:
             receivers = self._to_channel(address, publication, reserved)
+        self._counters.messages_published += 1
         if not receivers:
-            self._counters.messages_unrouted += 1
+            channel = None if address is None else self._store.find(address)
+            self._counters.messages_unrouted += channel is None or not len(channel.log)
         self.close_overfull(now)
         return Published(publication.message_id, receivers)
 
@@ -199,15 +200,19 @@ class Publisher:
         return destination.startswith(REPLY_QUEUE)
 
     def reply_queue(self, session: Session, name: str) -> str:
-        """The address of a session's private queue; made, and consumed, at its first use."""
-        if session.reply_queues is None:
-            session.reply_queues = {}
-        address = session.reply_queues.get(name)
+        """The address of a session's private queue; made, and consumed, at its first use. Beyond
+        the bound the one that was used longest ago goes: what still comes for it is unrouted.
+        """
+        owned = session.reply_queues = session.reply_queues or {}
+        address = owned.pop(name, None)
         if address is None:
-            address = session.reply_queues[name] = REPLY_QUEUE + self._token(128)
+            address = REPLY_QUEUE + self._token(128)
             subscription = Subscription(session, name, address)
             subscription.channel = self._store.private_queue(address)
             self._queues.join(subscription)
+        owned[name] = address
+        if len(owned) > self._limits.max_reply_queues:
+            self._life.drop_reply_queue(session, owned.pop(next(iter(owned))))
         return address
 
     # Dead letters

@@ -19,6 +19,7 @@ from stocksync_ws.broker.intake import Intake
 from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.listeners import Listeners
+from stocksync_ws.broker.naming import Naming
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.overdue import Overdue
 from stocksync_ws.broker.publisher import Publisher
@@ -56,13 +57,15 @@ class Rooms:
         self.journal = Journal(timers)
         self.outbox = Outbox(limits, counters)
         self.tasks = Tasks(limits, counters, timers, self.journal, self._pump)
-        self.store = Store(config, space, token)
+        self.store = Store(config, space, token, timers)
         self.topics = Topics(limits, counters, self.outbox, timers)
         self.queues = Queues(limits, self.outbox, self.store, self.topics, timers)
         self.durables = Durables(limits, self.outbox, timers)
-        self.acks = Acks(counters, self.outbox, self.topics, self.queues, self.durables, timers)
+        self.acks = Acks(
+            limits, counters, self.outbox, self.topics, self.queues, self.durables, timers
+        )
         self.transactions = Transactions(limits, self.acks, timers)
-        self.listeners = Listeners(dispatch, counters, self.tasks, self.journal)
+        self.listeners = Listeners(dispatch, counters, self.tasks, self.journal, self._pump)
         self.life = Life(
             config,
             counters,
@@ -133,7 +136,7 @@ class Rooms:
             counters,
             self.acks,
             self.transactions,
-            Idempotency(limits),
+            Idempotency(limits, self._timers),
             self.publisher,
             self.tasks,
             self.failures,
@@ -148,8 +151,16 @@ class Rooms:
             self.store,
             self.topics,
             self.queues,
-            self.durables,
             self.acks,
+            Naming(
+                limits,
+                self.durables,
+                self.store,
+                self.topics,
+                self.acks,
+                self.life,
+                self.listeners,
+            ),
             self.life,
             self.listeners,
             self.publisher,

@@ -18,7 +18,7 @@ from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.headers import strip_reserved
 from stocksync_ws.broker.idempotency import Idempotency, Key, Remembered
-from stocksync_ws.broker.pipeline import Pipeline, Task
+from stocksync_ws.broker.pipeline import Outcome, Pipeline, Task
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.queues import QueueFull
@@ -28,7 +28,7 @@ from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.broker.transactions import Transaction, Transactions
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["Sending"]
@@ -79,6 +79,8 @@ class Sending:
             raise RemoteProtocolError(ErrorCode.BAD_DESTINATION, frame.command, frame.headers)
         kind, path = self._space.classify(destination)
         refusal = self._refusal(kind, destination)
+        if refusal is None:
+            self._rewrite_reply_to(session, frame)
         if "transaction" in frame.headers:
             if refusal is not None:
                 raise RemoteProtocolError(refusal, frame.command, frame.headers)
@@ -109,31 +111,34 @@ class Sending:
             else:
                 self._tasks.run_frame(session, pipeline, partial(self._handled, frame, None), now)
         else:
-            self._publish(session, frame, now)
+            self._publish(frame, now)
             self._receipts.send(session, frame, now)
 
-    def _publish(self, session: Session, frame: Frame, now: float) -> Published:
-        """Publish a SEND to the broker.
+    def _publish(self, frame: Frame, now: float) -> Published:
+        """Publish a SEND to the broker. What a requester does not fetch is no fault of the service
+        that answers it.
 
         Raises:
             RemoteProtocolError: The queue is full.
         """
+        draft = self._draft(frame)
+        if self._publisher.is_reply_queue(draft.destination):
+            return self._publisher.publish(draft, now)
         try:
-            return self._publisher.publish_for_client(self.draft(session, frame), now)
+            return self._publisher.publish_for_client(draft, now)
         except QueueFull:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
 
-    def draft(self, session: Session, frame: Frame) -> Draft:
-        """What a SEND publishes: without the server's own headers, its reply-to made an address."""
-        headers, stripped = strip_reserved(frame.headers)
-        self._counters.headers_stripped += stripped
+    def _rewrite_reply_to(self, session: Session, frame: Frame) -> None:
+        """Whoever gets a SEND, a handler too, is given an address that it can answer to."""
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
-            made = session.reply_queues or {}
-            if reply_to not in made and len(made) >= self._limits.max_subscriptions:
-                raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
-            address = self._publisher.reply_queue(session, reply_to)
-            headers = tuple((n, address if n == "reply-to" else v) for n, v in headers)
+            frame.headers["reply-to"] = self._publisher.reply_queue(session, reply_to)
+
+    def _draft(self, frame: Frame) -> Draft:
+        """What a SEND publishes: without the server's own headers."""
+        headers, stripped = strip_reserved(frame.headers)
+        self._counters.headers_stripped += stripped
         return Draft(frame.headers["destination"], headers, frame.body)
 
     def _handled(
@@ -146,15 +151,30 @@ class Sending:
         now: float,
     ) -> None:
         session = self._tasks.frame_done(task)
+        if key is not None:
+            self._conclude(key, task, error, now)
         if error is None:
-            if key is not None:
-                self._idempotency.succeed(key, None, now)
             self._receipts.send(session, frame, now)
         else:
-            if key is not None:
-                self._idempotency.fail(key, now)
             self._failures.handler(session, frame, error, task.label, now)
         self._proceed(session, now)
+
+    def _conclude(self, key: Key, task: Task, error: BaseException | None, now: float) -> None:
+        """What became of a SEND with a key. A function that was left behind in its thread still
+        works: only its end tells.
+        """
+        if error is None:
+            self._idempotency.succeed(key, None, now)
+        elif task.left is None:
+            self._idempotency.fail(key, now)
+        else:
+            task.when_left_ends = partial(self._left_behind, key)
+
+    def _left_behind(self, key: Key, outcome: Outcome, now: float) -> None:
+        if outcome.error is None:
+            self._idempotency.succeed(key, None, now)
+        else:
+            self._idempotency.fail(key, now)
 
     # SEND with an idempotency key
 
@@ -208,7 +228,7 @@ class Sending:
                 self._tasks.run_frame(session, pipeline, partial(self._handled, frame, key), now)
             return
         try:
-            published = self._publish(session, frame, now)
+            published = self._publish(frame, now)
         except RemoteProtocolError:
             self._idempotency.fail(key, now)
             raise
@@ -243,8 +263,10 @@ class Sending:
         if "transaction" in frame.headers:
             self._transactions.settle(session, frame)
             return
-        self._acks.acknowledge(session, frame)
-        self._receipts.send(session, frame, now)
+        taken = self._acks.take(session, frame)
+        self._receipts.send(session, frame, now)  # settled; what a NACK brings again comes behind
+        for settlement in taken:
+            self._acks.apply(session, settlement)
 
     # Transactions
 
@@ -266,31 +288,33 @@ class Sending:
             RemoteProtocolError: The transaction is not open, or a queue has no room for it.
         """
         transaction = self._transactions.close(session, frame)
-        try:
-            drafts = [
-                self.draft(session, each)
-                for each in transaction.frames
-                if each.command == SEND and not self._is_for_application(each)
-            ]
-        except RemoteProtocolError:
-            self._transactions.undo(session, transaction, now)
-            raise
-        refusal = None if self._publisher.has_room(drafts) else ErrorCode.QUEUE_FULL
-        if not self._keys_agree(session, transaction, now):
-            refusal = ErrorCode.IDEMPOTENCY_MISMATCH
+        refusal = self._refusal_of_commit(session, transaction, now)
         if refusal is not None:
             self._transactions.undo(session, transaction, now)
             raise RemoteProtocolError(refusal, frame.command, frame.headers)
-        waiting = iter(drafts)
         for place, each in enumerate(transaction.frames):
             if each.command != SEND:
                 for settlement in transaction.settlements.get(place, ()):
                     settlement.unhold()
                     self._acks.apply(session, settlement)
             elif not self._is_for_application(each):
-                extra = self._commit_send(session, each, next(waiting), now)
-                transaction.extra[place] = extra
+                transaction.extra[place] = self._commit_send(session, each, now)
         self._run_handlers(session, transaction, frame, [], now)
+
+    def _refusal_of_commit(
+        self, session: Session, transaction: Transaction, now: float
+    ) -> ErrorCode | None:
+        """Everything is possible, or nothing is done."""
+        if not self._keys_agree(session, transaction, now):
+            return ErrorCode.IDEMPOTENCY_MISMATCH
+        new = [
+            self._draft(each)
+            for each in transaction.frames
+            if each.command == SEND
+            and not self._is_for_application(each)
+            and self._find(session, each, now)[0] is None
+        ]
+        return None if self._publisher.has_room(new) else ErrorCode.QUEUE_FULL
 
     def _keys_agree(self, session: Session, transaction: Transaction, now: float) -> bool:
         """No idempotency key stands for two bodies."""
@@ -303,15 +327,13 @@ class Sending:
                 return False
         return True
 
-    def _commit_send(
-        self, session: Session, frame: Frame, draft: Draft, now: float
-    ) -> Mapping[str, str] | None:
+    def _commit_send(self, session: Session, frame: Frame, now: float) -> Mapping[str, str] | None:
         """Publish a SEND of a transaction, unless it repeats one; what its RECEIPT says."""
         known, _, key = self._find(session, frame, now)
         if known is not None:
             self._counters.messages_duplicate += 1
             return _duplicate(known.message_id)
-        published = self._publisher.publish_for_client(draft, now, reserved=True)
+        published = self._publisher.publish_for_client(self._draft(frame), now, reserved=True)
         if key is None:
             return None
         self._idempotency.begin(key, frame.body)

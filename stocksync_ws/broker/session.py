@@ -7,7 +7,7 @@ here are in the broker's own time (`now` less the slack of our stalls), in secon
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,6 @@ from stocksync_ws.types import Chunk, Handshake, Principal, Wire
 if TYPE_CHECKING:
     from stocksync_ws.broker.channel import Channel, Group
     from stocksync_ws.broker.durables import Durable
-    from stocksync_ws.broker.events import Event
     from stocksync_ws.broker.pipeline import Call, Task
     from stocksync_ws.broker.publication import Publication
     from stocksync_ws.broker.transactions import Transaction
@@ -59,9 +58,12 @@ class Subscription:
         "group",
         "held_to",
         "id",
+        "in_turn",
         "ledger",
         "mode",
         "next",
+        "place",
+        "replay_left",
         "replay_to",
         "session",
         "unrecovered",
@@ -90,6 +92,8 @@ class Subscription:
         """Behind: the offset it reads next."""
         self.replay_to = 0
         """Up to this offset what it reads was published before it subscribed."""
+        self.replay_left = 0
+        """Of a `latest` destination: so many of what it reads next are marked as replayed."""
         self.held_to = 0
         """Up to this offset what it reads was published while its snapshot ran."""
         self.blocked = False
@@ -99,6 +103,10 @@ class Subscription:
         self.unrecovered = False
         """Its next MESSAGE says that the recovery it asked for failed."""
         self.durable: Durable | None = None
+        self.place = 0
+        """Of a consumer: where it stands in the turn of its queue."""
+        self.in_turn = False
+        """It stands there; else it was not ready when it was asked."""
 
 
 class Outgoing:
@@ -115,8 +123,8 @@ class Outgoing:
         "origin",
         "publication",
         "reader",
-        "receipt",
         "size",
+        "tells",
         "waiting",
     )
 
@@ -128,7 +136,6 @@ class Outgoing:
         waiting: int,
         *,
         publication: Publication | None = None,
-        origin: Channel | None = None,
         droppable: bool = False,
     ) -> None:
         self.chunk = chunk
@@ -140,7 +147,7 @@ class Outgoing:
         """Mailboxes it still lies in; at 0 its bytes leave the total."""
         self.publication = publication
         """None for receipts, ERROR, replies, beats and the close handshake."""
-        self.origin = origin
+        self.origin: Channel | None = None
         """The queue it goes back to when its session ends before it was written."""
         self.offset = 0
         """Its place there."""
@@ -148,7 +155,8 @@ class Outgoing:
         """The group it was made for, where it may be taken away from a slow consumer."""
         self.reader: Group | None = None
         """The group of the one reader it was made for, where it was not published to all."""
-        self.receipt = False
+        self.tells = 0
+        """Messages whose loss it tells."""
         self.droppable = droppable
 
 
@@ -177,6 +185,7 @@ class Session:
         "dirty",
         "drain_at",
         "end_by",
+        "ended_auto",
         "ending",
         "event_task",
         "events",
@@ -184,10 +193,12 @@ class Session:
         "frames_left",
         "handed",
         "handshake",
+        "has_consumed",
         "held",
         "hungry",
         "hurried",
         "id",
+        "in_transport",
         "inbox",
         "inbox_bytes",
         "joined",
@@ -197,12 +208,14 @@ class Session:
         "ledgers",
         "mailbox",
         "over_since",
+        "past",
         "peer",
         "pinged_at",
         "pre_auth",
         "progress_at",
         "queued",
         "read_every",
+        "receipts",
         "refused_ids",
         "reply_queues",
         "retries",
@@ -255,8 +268,16 @@ class Session:
         """Its subscriptions that read their log themselves."""
         self.consumers: dict[Subscription, None] | None = None
         """Its subscriptions to queues."""
+        self.has_consumed = False
+        """It had one, ever."""
         self.ledgers: dict[str, Ledger] | None = None
         """Of its acknowledging subscriptions, ended ones too, by their key."""
+        self.past: Ledger | None = None
+        """What was issued in ledgers that are forgotten."""
+        self.ended_auto: dict[str, None] | None = None
+        """Keys of ended subscriptions in auto mode, the newest last: to acknowledge there what has
+        no acknowledgement is no error afterwards either.
+        """
         self.retries: list[tuple[float, int, int, Delivery]] | None = None
         """A heap of deliveries that go out again: (when, number, turn, delivery)."""
         self.transactions: dict[str, Transaction] | None = None
@@ -290,7 +311,8 @@ class Session:
         """
         self.joined = False
         """A frame waits for the same one of another session; the next frame waits for it."""
-        self.events: deque[Event] | None = None
+        self.events: deque[Sequence[Call]] | None = None
+        """Calls of listeners that wait for those before them."""
         self.event_task: Task | None = None
 
     def _init_out(self) -> None:
@@ -310,6 +332,12 @@ class Session:
         look.
         """
         self.taken = 0
+        self.in_transport: list[tuple[int, str]] | None = None
+        """What queues handed to the transport and is not written: where it ends among the bytes
+        handed over, and its destination.
+        """
+        self.receipts: deque[Outgoing] | None = None
+        """Those that may still be in the mailbox, oldest first."""
 
     def _init_clocks(self, at: float) -> None:
         self.deadline: float | None = None
@@ -369,6 +397,14 @@ class Session:
         """The name of its user, or None when anonymous."""
         return None if self.user is None else self.user.name
 
+    def remember_refused(self, key: str, most: int) -> None:
+        """So that the UNSUBSCRIBE of a client that did not see the refusal is no error."""
+        self.refused_ids = _remember(self.refused_ids, key, most)
+
+    def remember_auto(self, key: str, most: int) -> None:
+        """So that an ACK behind UNSUBSCRIBE is no error where none was needed."""
+        self.ended_auto = _remember(self.ended_auto, key, most)
+
     @property
     def owner(self) -> str:
         """Whose user destinations it reads: its user's, or its own when anonymous."""
@@ -376,3 +412,13 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self.id} {self.state.name.lower()} user={self.user_name!r}>"
+
+
+def _remember(keys: dict[str, None] | None, key: str, most: int) -> dict[str, None]:
+    """The newest last, and a bounded number of them."""
+    keys = {} if keys is None else keys
+    keys.pop(key, None)
+    keys[key] = None
+    if len(keys) > most:
+        del keys[next(iter(keys))]
+    return keys

@@ -3,8 +3,12 @@
 Rule: a publication is one atomic step. Live subscriptions get a shared entry; a live one that
 cannot take it (its window is full) falls behind and finds it in the log. Readers behind are moved
 by `pull`, from `take_output`, while the mailbox has room. What a transient destination keeps for
-them is dropped as soon as all of them have read it. A log that was trimmed under a reader ends its
-session, or is told by `dropped`, as the destination's policy says; it is never skipped silently.
+them is dropped when the last of them is live again, and before any of it counts against a bound. A
+log that was trimmed under a reader ends its session, or is told by `dropped`, as the destination's
+policy says; it is never skipped silently.
+
+What costs as much as there are readers behind is done when something is published or lost, never
+for a message that one of them reads: a crowd that comes back would pay the square of its number.
 """
 
 from __future__ import annotations
@@ -111,7 +115,7 @@ class Topics:
         """Of each key only the newest is kept."""
         keys = channel.keys
         assert keys is not None
-        key = publication.header(channel.policy.key) or publication.destination
+        key = channel.key(publication)
         old = keys.pop(key, None)
         if old is not None:
             channel.log.take(old)
@@ -174,6 +178,8 @@ class Topics:
             if not session.behind:
                 session.behind = None
         group.members[session] = subscription
+        if not channel.behind:
+            self.trim(channel)
 
     def pull(self, session: Session, room: int = ROOM) -> None:
         """Move the session's readers while its mailbox has room, in turn."""
@@ -205,7 +211,6 @@ class Topics:
         offset, publication = found
         if publication.only is not None and publication.only != subscription.session.id:
             subscription.next = offset + 1
-            self.trim(channel)
             return True
         if publication.is_dead(self._outbox.now):
             self.bury_dead(channel)
@@ -219,8 +224,11 @@ class Topics:
             newer = max(subscription.next, subscription.replay_to + 1)
             self.lose(subscription, offset - newer, "superseded")
         subscription.next = offset + 1
-        self.deliver(subscription, publication, offset, replayed=offset <= subscription.replay_to)
-        self.trim(channel)
+        replayed = offset <= subscription.replay_to
+        if channel.keys is not None:
+            replayed = subscription.replay_left > 0
+            subscription.replay_left -= replayed
+        self.deliver(subscription, publication, offset, replayed=replayed)
         return True
 
     def deliver(
@@ -231,11 +239,16 @@ class Topics:
         *,
         attempt: int = 1,
         replayed: bool = False,
+        settles: bool = False,
     ) -> None:
-        """Queue one message for one subscription, with the marks it needs."""
+        """Queue one message for one subscription, with the marks it needs.
+
+        Args:
+            settles: It leaves a queue when it is handed to the transport.
+        """
         session, group = subscription.session, subscription.group
         assert group is not None
-        extra = self._marks(subscription, attempt, replayed)
+        extra = self._marks(subscription, attempt, replayed=replayed)
         if subscription.ledger is not None:
             at = session.listened(self._outbox.now)
             assert subscription.channel is not None
@@ -246,21 +259,23 @@ class Topics:
             if delivery.timeout is not None:
                 by = self._outbox.now + self._timers.slack + delivery.timeout
                 self._timers.sooner(session, by)
+        self._counters.messages_queued += 1
         cached = group.cached
         if cached is not None and self._outbox.now - cached.at > FRESH:
             cached = group.cached = None  # its age would be taken for slowness of this session
         if not extra and cached is not None and cached.publication is publication:
             self._outbox.append_shared(session, cached)
-        else:
-            entry = self._outbox.entry(publication, session, group.head(publication, extra))
-            entry.reader = group
-            if not extra:
-                group.cached = entry
-            self._outbox.append_shared(session, entry)
-        self._counters.messages_queued += 1
+            return
+        entry = self._outbox.entry(publication, session, group.head(publication, extra))
+        entry.reader = group
+        if settles:
+            entry.origin, entry.offset = subscription.channel, offset
+        elif not extra:
+            group.cached = entry
+        self._outbox.append_shared(session, entry)
 
     def _marks(
-        self, subscription: Subscription, attempt: int, replayed: bool
+        self, subscription: Subscription, attempt: int, *, replayed: bool
     ) -> tuple[tuple[str, str], ...]:
         marks: list[tuple[str, str]] = []
         if attempt > 1:
@@ -287,7 +302,7 @@ class Topics:
                 self._timers.sooner(channel, at + self._timers.slack)
         elif policy.kind == "transient":
             self._trim_transient(channel)
-        if channel.behind:
+        if channel.log.lost > channel.told:
             self._tell_lost(channel)
 
     def expire(self, channel: Channel, now: float) -> None:
@@ -295,20 +310,31 @@ class Topics:
         log, policy, limits = channel.log, channel.policy, self._limits
         if policy.kind != "stream":
             return
-        wanted = self._wanted(channel)
+        wanted: int | None = None
         most = max(limits.durable_messages, policy.history)
         size = max(limits.durable_bytes if channel.durables else 0, limits.history_bytes)
         while (oldest := log.oldest()) is not None:
             over = len(log) > most or (log.size > size and len(log) > 1)
             old = len(log) > policy.history or oldest.at + policy.history_seconds <= now
-            if not over and (not old or oldest.offset >= wanted):
-                return
-            log.trim()
+            if not over:
+                if not old:
+                    return
+                wanted = self._wanted(channel) if wanted is None else wanted
+                if oldest.offset >= wanted:
+                    return
+            channel.trim()
 
     def bury_dead(self, channel: Channel) -> None:
-        """Make dead letters of what has reached the end of its life."""
-        for _, publication in channel.log.take_expired(self._outbox.now):
-            self.bury(channel.policy, publication, 0, "expired")
+        """What has reached the end of its life leaves the log. It is a dead letter if somebody was
+        still to get it.
+        """
+        for offset, publication in channel.take_expired(self._outbox.now):
+            if any(each.next <= offset for each in channel.behind) or any(
+                each.next <= offset
+                for each in channel.durables.values()
+                if each.subscription is None
+            ):
+                self.bury(channel.policy, publication, 0, "expired")
 
     def expire_at(self, channel: Channel) -> float | None:
         """When the oldest message is too old; None while a durable name keeps it."""
@@ -333,14 +359,21 @@ class Topics:
 
     def _trim_transient(self, channel: Channel) -> None:
         log, limits = channel.log, self._limits
-        needed = [subscription.next for subscription in channel.behind]
-        needed += [each.next for each in channel.durables.values() if each.subscription is None]
-        log.forget(min(needed, default=log.top + 1))
+        if not channel.behind and not channel.away:
+            log.forget(log.top + 1)
+            return
         most = limits.durable_messages if channel.durables else limits.pending_messages
         size = limits.durable_bytes if channel.durables else limits.pending_bytes
-        while len(log) > most or (log.size > size and len(log) > 1):
-            log.trim()
-        while len(log) and log.stored > limits.max_stored:
+
+        def is_over() -> bool:
+            over = len(log) > most or (log.size > size and len(log) > 1)
+            return over or (len(log) > 0 and log.stored > limits.max_stored)
+
+        if is_over():
+            needed = [subscription.next for subscription in channel.behind]
+            needed += [each.next for each in channel.durables.values() if each.subscription is None]
+            log.forget(min(needed, default=log.top + 1))
+        while is_over():
             log.trim()
 
     def shed(self, session: Session) -> bool:
@@ -349,12 +382,28 @@ class Topics:
         """
         lost = self._outbox.shed(session)
         for subscription, count in lost.items():
-            channel = subscription.channel
-            assert channel is not None
             self.lose(subscription, count, "slow-consumer")
-            # The next message says so: it is made for this subscription alone.
-            self.fall_behind(subscription, channel.log.top + 1)
+            self._tell_next(subscription)
         return session.queued + session.unsent <= self._limits.send_queue
+
+    def _tell_next(self, subscription: Subscription) -> None:
+        """Its next message says what it lost, and so is made for this subscription alone."""
+        session, group, channel = subscription.session, subscription.group, subscription.channel
+        assert group is not None
+        assert channel is not None
+        shared = self._outbox.first(session, group)
+        if shared is None:
+            self.fall_behind(subscription, channel.log.top + 1)
+            return
+        publication = shared.publication
+        assert publication is not None
+        tells = subscription.dropped + shared.tells
+        subscription.dropped = tells
+        head = group.head(publication, self._marks(subscription, 1, replayed=False))
+        entry = self._outbox.entry(publication, session, head)
+        entry.group, entry.tells = group, tells
+        entry.at = shared.at
+        self._outbox.replace(session, shared, entry)
 
     def lose(self, subscription: Subscription, count: int, reason: str) -> None:
         """A subscription lost messages: its next one tells how many, and so does an event."""
@@ -370,7 +419,7 @@ class Topics:
 
     def _tell_lost(self, channel: Channel) -> None:
         """Readers whose log was trimmed under them."""
-        lost = channel.log.lost
+        lost = channel.told = channel.log.lost
         for subscription in channel.behind:
             if subscription.next > lost or channel.keys is not None:
                 continue

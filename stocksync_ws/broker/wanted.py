@@ -16,7 +16,7 @@ from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 
-__all__ = ["Wanted", "read_subscribe", "subscription_key", "wants_durable"]
+__all__ = ["Wanted", "ended_key", "read_subscribe", "wants_durable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,8 @@ def read_subscribe(session: Session, frame: Frame, limits: Limits) -> Wanted:
         mode = AckMode(headers.get("ack", "auto"))
     except ValueError:
         raise _refused(ErrorCode.BAD_ACK_MODE, frame) from None
-    key = subscription_key(frame)
-    if key in session.subscriptions:
+    key = _key(frame)
+    if key in session.subscriptions or key in (session.reply_queues or ()):
         raise _refused(ErrorCode.DUPLICATE_SUBSCRIPTION, frame)
     if len(session.subscriptions) >= limits.max_subscriptions:
         raise _refused(ErrorCode.LIMIT_COUNT, frame)
@@ -67,18 +67,29 @@ def read_subscribe(session: Session, frame: Frame, limits: Limits) -> Wanted:
     )
 
 
-def subscription_key(frame: Frame) -> str:
-    """The key of a subscription: its id, or in 1.0 without one its destination.
-
-    Raises:
-        RemoteProtocolError: The id holds a control character.
-    """
+def _key(frame: Frame) -> str:
+    """The key of a subscription: its id, or in 1.0 without one its destination."""
     subscription_id = frame.headers.get("id")
     if subscription_id is None:
         return "\0" + frame.headers["destination"]
     if not printable(subscription_id):
         raise _refused(ErrorCode.BAD_HEADER, frame)
     return subscription_id
+
+
+def ended_key(session: Session, frame: Frame) -> str:
+    """The key of the subscription that an UNSUBSCRIBE means. In 1.0 it may name one that has an id
+    by its destination (STOMP 1.0, "UNSUBSCRIBE"): the oldest there is.
+
+    Raises:
+        RemoteProtocolError: The id holds a control character.
+    """
+    key = _key(frame)
+    if "id" not in frame.headers and key not in session.subscriptions:
+        for known, subscription in session.subscriptions.items():
+            if subscription.destination == frame.headers["destination"]:
+                return known
+    return key
 
 
 def wants_durable(headers: Mapping[str, str]) -> bool:

@@ -215,12 +215,13 @@ class TestUsers:
         peer.command("UNSUBSCRIBE", {"id": "u"})
         assert post(world, "/queue/a", user="joe") == 0
 
-    def test_a_queue_fans_out_where_the_configuration_opens_it(self, start: Start) -> None:
+    def test_a_queue_is_consumed_where_the_configuration_opens_it(self, start: Start) -> None:
         world = start(client_subscribe=["/queue/jobs"])
         one, two = world.connect(), world.connect()
         one.subscribe("/queue/jobs")
         two.subscribe("/queue/jobs")
-        assert post(world, "/queue/jobs") == 2
+        assert [post(world, "/queue/jobs") for _ in range(2)] == [1, 1]
+        assert len(one.frames()) == len(two.frames()) == 1
         one.command("SUBSCRIBE", {"id": "x", "destination": "/topic/a"})
         assert one.closed == 1008
 
