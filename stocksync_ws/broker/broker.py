@@ -229,6 +229,7 @@ class Broker:
             for due in self.life.liveness.due(thing, own):
                 self._overdue.act(due, thing, own)
             self.life.rearm(thing)
+            self._publisher.settle(own)
         elif isinstance(thing, Task):
             try:
                 self.tasks.wake(thing, own)
@@ -326,7 +327,7 @@ class Broker:
             taken += more
             size += sum(entry.size for entry in more)
             self._topics.pull(session)
-        self._publisher.close_overfull(self.outbox.now)
+        self._publisher.settle(self.outbox.now)
         return taken
 
     def take_answers(self) -> list[tuple[Handshake, Refusal | None]]:

@@ -13,7 +13,6 @@ from collections import deque
 from stocksync_ws.broker.commands import Commands
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.life import Life
-from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.session import Session, State
 from stocksync_ws.config import Limits
@@ -42,7 +41,6 @@ class Intake:
         "_failures",
         "_life",
         "_limits",
-        "_outbox",
         "_publisher",
         "_pumping",
         "_turn",
@@ -54,7 +52,6 @@ class Intake:
         limits: Limits,
         counters: Counters,
         life: Life,
-        outbox: Outbox,
         publisher: Publisher,
         failures: Failures,
         commands: Commands,
@@ -62,7 +59,6 @@ class Intake:
         self._limits = limits
         self._counters = counters
         self._life = life
-        self._outbox = outbox
         self._publisher = publisher
         self._failures = failures
         self._commands = commands
@@ -117,8 +113,7 @@ class Intake:
             self._failures.protocol(session, problem, now)
         self._pumping = outer
         self._settle(session, now)
-        if self._outbox.overfull:
-            self._publisher.close_overfull(now)
+        self._publisher.settle(now)
 
     def _decode(self, session: Session, now: float) -> None:
         if session.turn != self._turn:

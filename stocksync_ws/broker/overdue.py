@@ -104,7 +104,7 @@ class Overdue:
         else:
             self._life.rearm(session)
         if self._outbox.over_all:
-            self._publisher.close_overfull(now)
+            self._publisher.settle(now)
 
     def wake_channel(self, channel: Channel, now: float) -> None:
         """What a destination keeps has aged."""
@@ -124,7 +124,7 @@ class Overdue:
         channel.deadline = min(due) + self._timers.slack if due else None
         self._timers.arm(channel)
         self._store.release(channel)
-        self._publisher.close_overfull(now)
+        self._publisher.settle(now)
 
     def _forget_name(self, durable: Durable) -> None:
         """A name was away for too long: what was kept for it is lost."""

@@ -112,7 +112,7 @@ class Publisher:
         if not receivers:
             channel = None if address is None else self._store.find(address)
             self._counters.messages_unrouted += channel is None or not len(channel.log)
-        self.close_overfull(now)
+        self.settle(now)
         return Published(publication.message_id, receivers)
 
     def _own_address(self, draft: Draft, publication: Publication) -> Address | None:
@@ -252,9 +252,9 @@ class Publisher:
 
     # Bounds
 
-    def close_overfull(self, now: float) -> None:
-        """Close what grew past the bound of one turn, and what holds most past the bound of all;
-        tell what was lost.
+    def settle(self, now: float) -> None:
+        """The end of a step: close what grew past the bound of one turn, and what holds most past
+        the bound of all; tell what was lost.
         """
         outbox = self._outbox
         if outbox.overfull:
@@ -293,7 +293,7 @@ class Publisher:
         over = session.queued + session.unsent > self._limits.send_queue
         if over and session.state is State.CONNECTED and self._topics.shed(session):
             session.over_since = None
-            self.close_overfull(now)
+            self.settle(now)
         else:
             self.close_slow(session, now)
 

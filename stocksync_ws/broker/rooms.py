@@ -196,7 +196,6 @@ class Rooms:
             config.limits,
             counters,
             self.life,
-            self.outbox,
             self.publisher,
             self.failures,
             self.commands,

@@ -94,7 +94,7 @@ class Subscribing:
         else:
             subscription = self._record(session, frame, wanted)
             self._attach(subscription, frame, wanted, kind, path, now)
-            self._publisher.close_overfull(now)
+            self._publisher.settle(now)
 
     def _refusal(
         self, session: Session, wanted: Wanted, kind: Kind, destination: str
@@ -307,7 +307,7 @@ class Subscribing:
             subscription.held_to = subscription.channel.log.top
             self._naming.give_returned(subscription)
             self._topics.pull(session)
-            self._publisher.close_overfull(now)
+            self._publisher.settle(now)
         self._proceed(session, now)
 
     def _take_off(self, subscription: Subscription, key: str) -> None:
@@ -332,7 +332,7 @@ class Subscribing:
             if subscription.durable is not None and wants_durable(frame.headers):
                 self._naming.delete(subscription.durable)
             self._life.end_subscription(subscription)
-            self._publisher.close_overfull(now)
+            self._publisher.settle(now)
             if subscription.ledger is None:
                 session.remember_auto(key, self._limits.max_subscriptions)
             self._listeners.emit(session, unsubscribed(subscription), now)
@@ -349,7 +349,7 @@ class Subscribing:
         """
         if "id" in frame.headers and wants_durable(frame.headers):
             self._naming.forget(session, frame.headers["id"])
-            self._publisher.close_overfull(now)
+            self._publisher.settle(now)
 
     # Records
 

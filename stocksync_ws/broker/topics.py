@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 from stocksync_ws.broker.channel import Channel, Group
 from stocksync_ws.broker.ledger import Delivery, Ledger
+from stocksync_ws.broker.log import Log
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.session import Session, Subscription
@@ -302,6 +303,9 @@ class Topics:
                 self._timers.sooner(channel, at + self._timers.slack)
         elif policy.kind == "transient":
             self._trim_transient(channel)
+        else:
+            while len(channel.log) > 1 and self._is_full(channel.log):
+                channel.trim()
         if channel.log.lost > channel.told:
             self._tell_lost(channel)
 
@@ -314,7 +318,7 @@ class Topics:
         most = max(limits.durable_messages, policy.history)
         size = max(limits.durable_bytes if channel.durables else 0, limits.history_bytes)
         while (oldest := log.oldest()) is not None:
-            over = len(log) > most or (log.size > size and len(log) > 1)
+            over = len(log) > most or (len(log) > 1 and (log.size > size or self._is_full(log)))
             old = len(log) > policy.history or oldest.at + policy.history_seconds <= now
             if not over:
                 if not old:
@@ -323,6 +327,10 @@ class Topics:
                 if oldest.offset >= wanted:
                     return
             channel.trim()
+
+    def _is_full(self, log: Log) -> bool:
+        """Everything that is stored is too much."""
+        return log.stored > self._limits.max_stored
 
     def bury_dead(self, channel: Channel) -> None:
         """What has reached the end of its life leaves the log. It is a dead letter if somebody was
@@ -367,7 +375,7 @@ class Topics:
 
         def is_over() -> bool:
             over = len(log) > most or (log.size > size and len(log) > 1)
-            return over or (len(log) > 0 and log.stored > limits.max_stored)
+            return over or (len(log) > 0 and self._is_full(log))
 
         if is_over():
             needed = [subscription.next for subscription in channel.behind]
