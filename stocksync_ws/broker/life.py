@@ -379,7 +379,11 @@ class Life:
         for publication in self._outbox.take_back(subscription.session, group):
             offset = publication.offset
             if subscription.ledger is not None:
-                subscription.ledger.unsend(publication.number)
+                unsent = subscription.ledger.remove(publication.number)
+                if unsent is not None:
+                    unsent = subscription.ledger.own(unsent)
+                    unsent.attempt -= 1
+                    durable.returned.append(unsent)
             elif offset < durable.next:  # it had come back to the name before
                 delivery = Delivery(channel, publication, offset, 1, 0.0, subscription)
                 durable.returned.append(delivery)
