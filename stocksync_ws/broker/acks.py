@@ -27,6 +27,9 @@ from stocksync_ws.timers import Timers
 __all__ = ["Acks"]
 
 
+_V12 = Version.V12
+
+
 class Settlement:
     """What one ACK or NACK settles: taken out of its ledger, not yet acted on."""
 
@@ -127,33 +130,36 @@ class Acks:
         Raises:
             RemoteProtocolError: A header is missing, or the id was never issued to this session.
         """
+        named = frame.headers.get("subscription")
+        if named is not None and self._is_auto(session, named):
+            # What is settled there was settled when it was handed over.
+            self._counters.acks_ignored += 1
+            return []
+        if session.version is _V12:
+            found = [self._by_id(session, frame)]
+        else:
+            found = self._by_message_id(session, frame, named)
         taken: list[Settlement] = []
-        for ledger, number in self._named(session, frame):
+        for ledger, number in found:
             deliveries = ledger.take(number)
             if deliveries:
                 taken.append(Settlement(ledger, deliveries, frame))
-        self._counters.acks_ignored += not taken
+        if not taken:
+            self._counters.acks_ignored += 1
         return taken
 
-    def _named(self, session: Session, frame: Frame) -> list[tuple[Ledger, int]]:
-        """The ledgers that a frame means, and the publication in each of them. None, where it names
-        an `auto` subscription: what is settled there was settled when it was handed over.
-        """
-        headers = frame.headers
-        named = headers.get("subscription")
-        if named is not None and self._is_auto(session, named):
-            return []
-        version = session.version
-        assert version is not None
-        required(frame, version)
-        if version is not Version.V12:
-            return self._named_by_message(session, frame, named)
-        key, dot, digits = headers["id"].rpartition(".")
+    def _by_id(self, session: Session, frame: Frame) -> tuple[Ledger, int]:
+        """1.2 names the `ack` of a MESSAGE: `<subscription id>.<publication number>`."""
+        text = frame.headers.get("id")
+        if text is None:
+            raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
+        key, _, digits = text.rpartition(".")
         ledger = (session.ledgers or {}).get(key, session.past)
-        number = int(digits) if dot and _is_number(digits) else None
-        if ledger is None or number is None or number > ledger.highest:
-            raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, headers)
-        return [(ledger, number)]
+        if ledger is not None and digits.isdigit() and digits.isascii() and len(digits) <= 19:
+            number = int(digits)
+            if number <= ledger.highest and digits[0] != "0":
+                return ledger, number
+        raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
 
     def _is_auto(self, session: Session, key: str) -> bool:
         subscription = session.subscriptions.get(key)
@@ -161,10 +167,12 @@ class Acks:
             return subscription.ledger is None
         return key in (session.reply_queues or ()) or key in (session.ended_auto or ())
 
-    def _named_by_message(
+    def _by_message_id(
         self, session: Session, frame: Frame, named: str | None
     ) -> list[tuple[Ledger, int]]:
         """1.1 names its subscription; 1.0 may, else all that have the message outstanding."""
+        assert session.version is not None
+        required(frame, session.version)
         message_id = frame.headers["message-id"]
         ledgers = session.ledgers or {}
         chosen = [*ledgers.values()] if named is None else [ledgers.get(named)]
@@ -424,7 +432,3 @@ def _pause(deliveries: list[Delivery]) -> float:
 
 def _by_number(delivery: Delivery) -> int:
     return delivery.publication.number
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 19 and text[0] != "0"

@@ -24,7 +24,7 @@ from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.pipeline import Outcome, Task
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.broker.rooms import Rooms
-from stocksync_ws.broker.session import Outgoing, Session, State
+from stocksync_ws.broker.session import AWAITING, CONNECTED, Outgoing, Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
@@ -139,12 +139,12 @@ class Broker:
         own = self._own(now)
         session.last_seen = own
         session.pinged_at = None
-        if session.state is State.AWAITING:
+        if session.state is AWAITING:
             session.pre_auth += len(payload)
             if session.pre_auth > self._limits.pre_auth_bytes:
                 self._failures.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE), own)
                 return
-        elif session.state is not State.CONNECTED:
+        elif session.state is not CONNECTED:
             return
         self._intake.take(session, payload, own)
 
@@ -312,7 +312,7 @@ class Broker:
         taken = self.outbox.take(session, room)
         if session.has_consumed:
             self._queues.handed_over(session, taken)
-        if session.behind is None or session.state is not State.CONNECTED:
+        if session.behind is None or session.state is not CONNECTED:
             return taken
         size = sum(entry.size for entry in taken)
         self._topics.pull(session)

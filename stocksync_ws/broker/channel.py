@@ -29,6 +29,7 @@ Address: TypeAlias = str | tuple[str, str]
 
 ACK_TIMEOUT = 30.0
 """Seconds a delivery on a topic may stay unsettled, where the policy does not say."""
+_V12 = Version.V12
 HOLES = 64
 """Consumers that have left and stand in a turn, besides twice as many as there are."""
 
@@ -62,7 +63,7 @@ class Group:
             return self._head
         headers = self._own()
         if self.acked:
-            if self.version is Version.V12:
+            if self.version is _V12:
                 headers.append(("ack", f"{self.subscription_id}.{publication.number}"))
             if not any(name == "redelivered" for name, _ in extra):
                 headers.append(("redelivered", "false"))

@@ -14,7 +14,7 @@ from stocksync_ws.broker.commands import Commands
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.publisher import Publisher
-from stocksync_ws.broker.session import Session, State
+from stocksync_ws.broker.session import AWAITING, CONNECTED, ENDING, Session
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import RemoteProtocolError
@@ -29,7 +29,7 @@ UNHEARD = 64
 """Events of a session that may wait for their listeners before it is read no further."""
 _FREE = frozenset((ACK, NACK))
 """Frames that do not count against the frames of a turn."""
-_DECODING = frozenset((State.AWAITING, State.CONNECTED, State.ENDING))
+_DECODING = frozenset((AWAITING, CONNECTED, ENDING))
 
 
 class Intake:
@@ -160,12 +160,14 @@ class Intake:
     def _settle(self, session: Session, now: float) -> None:
         """After decoding: reading, the clocks of silence and of the unfinished frame."""
         life = self._life
-        if session.state is State.ENDING:
+        if session.state is not CONNECTED and session.state is not AWAITING:
             life.end_if_done(session, self.has_work(session), now)
-        if session.state not in (State.AWAITING, State.CONNECTED):
             return
-        unheard = session.events is not None and len(session.events) > UNHEARD
-        life.hold(session, unheard or session.inbox_bytes > self._limits.inbox)
+        held = session.inbox_bytes > self._limits.inbox
+        if session.events is not None and len(session.events) > UNHEARD:
+            held = True
+        if held is not session.held:
+            life.hold(session, held)
         waiting = session.inbox is not None
         if waiting and session.still_since is None:
             session.still_since = now

@@ -36,6 +36,9 @@ class AckMode(StrEnum):
     INDIVIDUAL = "client-individual"
 
 
+_CLIENT = AckMode.CLIENT
+
+
 class Delivery:
     """One message on its way to one subscription, until it is settled. The first one of a message
     to a group is one object for all its members, so that nothing is made per recipient.
@@ -305,7 +308,7 @@ class Ledger:
         # The id may have had another subscription before, in another mode.
         owner = delivery.subscription or self.subscription
         mode = self.mode if owner is None else owner.mode
-        if mode is not AckMode.CLIENT:
+        if mode is not _CLIENT:
             self.remove(number)
             return [delivery]
         taken: list[int] = []

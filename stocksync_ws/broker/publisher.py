@@ -256,17 +256,19 @@ class Publisher:
         """The end of a step: close what grew past the bound of one turn, and what holds most past
         the bound of all; tell what was lost.
         """
-        outbox = self._outbox
+        outbox, topics = self._outbox, self._topics
+        if not (outbox.overfull or topics.lost or topics.dropped or outbox.over_all):
+            return
         if outbox.overfull:
             overfull, outbox.overfull = outbox.overfull, []
             for session in overfull:
                 self.judge_slow(session, now)
-        if self._topics.lost:
-            lost, self._topics.lost = self._topics.lost, []
+        if topics.lost:
+            lost, topics.lost = topics.lost, []
             for session in lost:
                 self.close_lost(session, now)
-        if self._topics.dropped:
-            dropped, self._topics.dropped = self._topics.dropped, {}
+        if topics.dropped:
+            dropped, topics.dropped = topics.dropped, {}
             for (destination, reason), count in dropped.items():
                 event = MessageDropped(destination=destination, reason=reason, count=count)
                 self._listeners.tell(event, now)

@@ -18,7 +18,7 @@ from heapq import heappop, heappush
 from stocksync_ws.broker.channel import Channel, QueueState
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
-from stocksync_ws.broker.session import Outgoing, Session, State, Subscription
+from stocksync_ws.broker.session import CONNECTED, Outgoing, Session, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.topics import ROOM, Topics
 from stocksync_ws.config import DestinationPolicy, Limits
@@ -170,7 +170,7 @@ class Queues:
     def _is_open(self, consumer: Subscription) -> bool:
         """It can take something, if only something small."""
         session, ledger = consumer.session, consumer.ledger
-        if session.state is not State.CONNECTED or session.unsent or session.queued >= ROOM:
+        if session.state is not CONNECTED or session.unsent or session.queued >= ROOM:
             return False
         return ledger is None or ledger.has_room(0, self._limits.ack_window_bytes)
 

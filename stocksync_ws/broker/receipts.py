@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.replies import receipt
-from stocksync_ws.broker.session import Session, State
+from stocksync_ws.broker.session import CONNECTED, Session
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, LimitExceeded
 from stocksync_ws.stomp.frame import Frame
@@ -57,7 +57,7 @@ class Receipts:
             held_back: A transaction held it back: it does not count.
         """
         receipt_id = frame.headers.get("receipt")
-        if receipt_id is None or session.state is not State.CONNECTED:
+        if receipt_id is None or session.state is not CONNECTED:
             return
         assert session.version is not None
         self._outbox.frame(session, receipt(receipt_id, session.version, extra), True, now)

@@ -264,7 +264,9 @@ class Sending:
             self._transactions.settle(session, frame)
             return
         taken = self._acks.take(session, frame)
-        self._receipts.send(session, frame, now)  # settled; what a NACK brings again comes behind
+        # It is settled; what a NACK brings again comes behind its RECEIPT.
+        if "receipt" in frame.headers:
+            self._receipts.send(session, frame, now)
         for settlement in taken:
             self._acks.apply(session, settlement)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.transactions import Transaction
     from stocksync_ws.stomp.decoder import Decoder
 
-__all__ = ["Outgoing", "Session", "State", "Subscription"]
+__all__ = ["AWAITING", "CONNECTED", "ENDING", "Outgoing", "Session", "State", "Subscription"]
 
 
 class State(Enum):
@@ -44,6 +44,12 @@ class State(Enum):
 
     # By identity, in C: that of Enum hashes the name in Python, several times a frame.
     __hash__ = object.__hash__
+
+
+AWAITING, CONNECTED, ENDING = State.AWAITING, State.CONNECTED, State.ENDING
+"""Globals, for what is asked with every frame: to look up a member of an Enum is a call in Python
+before 3.12.
+"""
 
 
 class Subscription:
@@ -390,7 +396,7 @@ class Session:
     @property
     def plain(self) -> bool:
         """Its output is what lies in its mailbox and nothing else: it may have a lane."""
-        return self.state is State.CONNECTED and self.behind is None and self.consumers is None
+        return self.state is CONNECTED and self.behind is None and self.consumers is None
 
     @property
     def user_name(self) -> str | None:
