@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from stocksync_ws.broker.acks import Acks
 from stocksync_ws.broker.commands import Commands
+from stocksync_ws.broker.committing import Committing
 from stocksync_ws.broker.destinations import Space
 from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.durables import Durables
@@ -32,7 +33,7 @@ from stocksync_ws.broker.subscribing import Subscribing
 from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.broker.topics import Topics
 from stocksync_ws.broker.transactions import Transactions
-from stocksync_ws.config import BrokerConfig
+from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import Timers
 
@@ -82,7 +83,10 @@ class Rooms:
             self.listeners,
         )
         self._publish(config, space, counters, token, wall)
-        self._handle(config, dispatch, space, counters)
+        self.receipts = Receipts(limits, self.outbox)
+        self._put_in(limits, dispatch, space, counters)
+        self._take_out(limits, dispatch, space, counters)
+        self._introduce(config, dispatch, counters)
 
     def _publish(
         self,
@@ -119,31 +123,52 @@ class Rooms:
             lambda: token(64),
         )
 
-    def _handle(
-        self,
-        config: BrokerConfig,
-        dispatch: Dispatch,
-        space: Space,
-        counters: Counters,
-    ) -> None:
-        """What the frames of clients do."""
-        limits = config.limits
-        receipts = Receipts(limits, self.outbox)
-        sending = Sending(
+    def _put_in(self, limits: Limits, dispatch: Dispatch, space: Space, counters: Counters) -> None:
+        """What the frames do by which clients put something in."""
+        idempotency = Idempotency(limits, self._timers)
+        self.sending = Sending(
             limits,
             dispatch,
             space,
             counters,
             self.acks,
             self.transactions,
-            Idempotency(limits, self._timers),
+            idempotency,
             self.publisher,
             self.tasks,
             self.failures,
-            receipts,
+            self.receipts,
             self._pump,
         )
-        subscribing = Subscribing(
+        self.committing = Committing(
+            dispatch,
+            space,
+            counters,
+            self.acks,
+            self.transactions,
+            idempotency,
+            self.publisher,
+            self.tasks,
+            self.failures,
+            self.receipts,
+            self.sending,
+            self._pump,
+        )
+
+    def _take_out(
+        self, limits: Limits, dispatch: Dispatch, space: Space, counters: Counters
+    ) -> None:
+        """What the frames do by which clients get something."""
+        naming = Naming(
+            limits,
+            self.durables,
+            self.store,
+            self.topics,
+            self.acks,
+            self.life,
+            self.listeners,
+        )
+        self.subscribing = Subscribing(
             limits,
             dispatch,
             space,
@@ -152,53 +177,32 @@ class Rooms:
             self.topics,
             self.queues,
             self.acks,
-            Naming(
-                limits,
-                self.durables,
-                self.store,
-                self.topics,
-                self.acks,
-                self.life,
-                self.listeners,
-            ),
+            naming,
             self.life,
             self.listeners,
             self.publisher,
             self.tasks,
             self.failures,
-            receipts,
+            self.receipts,
             self._pump,
         )
-        self._introduce(config, dispatch, counters, receipts, sending, subscribing)
 
-    def _introduce(
-        self,
-        config: BrokerConfig,
-        dispatch: Dispatch,
-        counters: Counters,
-        receipts: Receipts,
-        sending: Sending,
-        subscribing: Subscribing,
-    ) -> None:
+    def _introduce(self, config: BrokerConfig, dispatch: Dispatch, counters: Counters) -> None:
         """The tables: frames to methods, clocks to actions."""
-        self.commands = Commands(
+        commands = Commands(
             config,
             dispatch,
             self.life,
             self.tasks,
             self.failures,
-            receipts,
-            sending,
-            subscribing,
+            self.receipts,
+            self.sending,
+            self.committing,
+            self.subscribing,
             self._pump,
         )
         self.intake = Intake(
-            config.limits,
-            counters,
-            self.life,
-            self.publisher,
-            self.failures,
-            self.commands,
+            config.limits, counters, self.life, self.publisher, self.failures, commands
         )
         self.overdue = Overdue(
             counters,
