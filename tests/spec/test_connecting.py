@@ -147,6 +147,8 @@ def test_connected_names_version_server_and_session(world: World, version: str) 
 
 
 @stomp("1.1 1.2", "Protocol Negotiation", "SHOULD", "comma separated list of incrementing")
+@stomp("1.1 1.2", "Protocol Negotiation", "WILL", "that will be used for the rest of the session")
+@stomp("1.1 1.2", "Protocol Negotiation", "WILL", "will respond back with the highest version")
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [
@@ -158,6 +160,8 @@ def test_connected_names_version_server_and_session(world: World, version: str) 
         ("1.2,1.1,1.0", "1.2"),
         ("1.1, 1.2", "1.2"),
         ("1.0,1.2,1.1,3.7", "1.2"),
+        ("0.6,0.7,0.8,0.9,1.0,1.1,1.2", "1.2"),
+        ("1.1,1.10,1.20,11.2,1.2.0", "1.1"),
     ],
 )
 def test_the_highest_common_version_is_chosen(world: World, offered: str, chosen: str) -> None:

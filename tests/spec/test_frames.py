@@ -149,10 +149,21 @@ def test_a_body_on_another_frame_is_refused(world: World, version: str, command:
     refused(peer, "body-not-allowed")
 
 
+@stomp("1.1", "Value Encoding", "MUST NOT", "All other frames MUST NOT have a body")
+@stomp("1.2", "Body", "MUST NOT", "All other frames MUST NOT have a body")
+@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
+@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
-def test_a_body_on_connect_is_refused(world: World, command: str) -> None:
+@pytest.mark.parametrize("length", [{}, {"content_length": "1"}])
+def test_a_body_on_connect_is_refused(
+    world: World, version: str, command: str, length: dict[str, str]
+) -> None:
     peer = world.upgrade()
-    peer.send(frame(command, b"x", accept_version="1.2", host="h"))
+    peer.send(frame(command, accept_version=version, host="h", content_length="0"))
+    assert peer.frame("CONNECTED").headers["version"] == version
+    peer = world.upgrade()
+    peer.send(frame(command, b"x", accept_version=version, host="h", **length))
     refused(peer, "body-not-allowed")
 
 

@@ -214,6 +214,24 @@ def test_a_message_names_destination_id_and_subscription(
     assert len({each.headers["message-id"] for each in got}) == len(got) == 50
 
 
+@stomp("1.0", "MESSAGE", "MUST", "*message-id* header with a unique identifier for that message")
+@stomp("1.1", "MESSAGE", "WILL", "`message-id` header with a unique identifier for that message")
+@stomp("1.2", "MESSAGE", "MUST", "`message-id` header with a unique identifier for that message")
+@pytest.mark.parametrize("version", EVERY)
+def test_message_ids_are_unique_across_destinations_of_every_kind(
+    broker: Callable[..., World], version: str
+) -> None:
+    world = broker(Shop().app)
+    peer = world.connect(version)
+    kinds = ["/topic/history/a", "/topic/history/b", "/topic/latest", "/topic/a", "/queue/a"]
+    for name, destination in enumerate(kinds):
+        peer.subscribe(destination, id=str(name))
+    for destination in kinds:
+        fill(world, destination, *"abc")
+    got = peer.frames()
+    assert len({each.headers["message-id"] for each in got}) == len(got) == 15
+
+
 @stomp("1.2", "MESSAGE", "MUST", "MUST also contain an `ack` header")
 @pytest.mark.parametrize("mode", ["auto", "client", "client-individual"])
 def test_a_message_has_an_ack_header_in_client_modes_of_1_2(world: World, mode: str) -> None:
