@@ -50,6 +50,7 @@ WHICH: list[Quote] = [
     ("1.1", "ABORT", "MUST", "MUST specify the id of the transaction to abort!"),
     ("1.2", "ABORT", "MUST", "MUST specify the identifier of the transaction to abort."),
 ]
+NACK_SCOPE: Quote = ("1.1 1.2", "NACK", "WILL", "`NACK` applies either to one single message")
 DIFFERENT: Quote = ("1.2", "BEGIN", "MUST", "MUST use different transaction identifiers")
 RECEIPTS: list[Quote] = [
     ("1.0", "Receipt", "MUST", "acknowledge receipt of the frame"),
@@ -110,6 +111,7 @@ def names(v: str) -> list[Check]:
 def effects(v: str) -> list[Check]:
     """T2: SENDs and ACKs, committed and aborted."""
     watched: Step = ("a", sub("s", "/topic/a"), {})
+    acked, sent = settle("ACK", v, 1, "q", transaction="t"), send("/topic/a", transaction="t")
     return [
         Check(
             "T2",
@@ -133,22 +135,41 @@ def effects(v: str) -> list[Check]:
             ],
             proves=said(v, *SENDS, *BINDS),
         ),
+        *[
+            Check(
+                "T2",
+                f"{v} in order: {how}",
+                {"a": v},
+                [
+                    ("a", sub("q", QUEUE, ack="client", prefetch_count="1"), {}),
+                    watched,
+                    deliver(1, "q", QUEUE, version=v),
+                    ("a", send(QUEUE), {}),
+                    ("a", [BEGIN, *frames], {}),
+                    (
+                        "a",
+                        COMMIT,
+                        {"a": [first(2, "q", QUEUE, version=v), got(3, "s", "/topic/a")][::order]},
+                    ),
+                ],
+                proves=said(v, *ATOMIC, *PART),
+            )
+            for how, order, frames in (
+                ("an ACK before a SEND", 1, [acked, sent]),
+                ("a SEND before an ACK", -1, [sent, acked]),
+            )
+        ],
         Check(
             "T2",
-            f"{v} in order: an ACK before a SEND",
+            f"{v} a cumulative ACK",
             {"a": v},
             [
-                ("a", sub("q", QUEUE, ack="client", prefetch_count="1"), {}),
-                watched,
+                ("a", sub("q", QUEUE, ack="client", prefetch_count="2"), {}),
                 deliver(1, "q", QUEUE, version=v),
-                ("a", send(QUEUE), {}),
-                ("a", BEGIN + settle("ACK", v, 1, "q", transaction="t"), {}),
-                ("a", send("/topic/a", transaction="t"), {}),
-                (
-                    "a",
-                    COMMIT,
-                    {"a": [first(2, "q", QUEUE, version=v), got(3, "s", "/topic/a")]},
-                ),
+                deliver(2, "q", QUEUE, version=v),
+                ("a", send(QUEUE) * 2, {}),
+                ("a", BEGIN + settle("ACK", v, 2, "q", transaction="t"), {}),
+                ("a", COMMIT, {"a": [first(n, "q", QUEUE, version=v) for n in (3, 4)]}),
             ],
             proves=said(v, *ATOMIC, *PART),
         ),
@@ -254,6 +275,18 @@ def nacked(v: str) -> list[Check]:
             {"a": v},
             [*watched, ("a", COMMIT, comes)],
             proves=said(v, *BINDS, *ATOMIC),
+        ),
+        Check(
+            "T2",
+            f"{v} NACK in a transaction: everything up to it, in order",
+            {"a": v},
+            [
+                watched[0],
+                *[deliver(n, "s", QUEUE, version=v) for n in (1, 2, 3)],
+                ("a", BEGIN + settle("NACK", v, 2, transaction="t"), {}),
+                ("a", COMMIT, {"a": [again(n, 2, "s", QUEUE, version=v) for n in (1, 2)]}),
+            ],
+            proves=said(v, *BINDS, NACK_SCOPE),
         ),
         Check(
             "T2",
