@@ -286,8 +286,12 @@ def test_any_octet_is_a_sign_of_life(world: World, version: str, sign: bytes) ->
     alive(peer)
 
 
-def test_what_is_no_data_for_the_client_does_not_delay_the_heart_beat(world: World) -> None:
-    peer, sender = world.connect("1.2", heart_beat="0,1000"), world.connect("1.2")
+@stomp("1.1 1.2", "Heart-beating", "MUST", "MUST send new data over the network connection")
+@pytest.mark.parametrize("version", MODERN)
+def test_what_is_no_data_for_the_client_does_not_delay_the_heart_beat(
+    world: World, version: str
+) -> None:
+    peer, sender = world.connect(version, heart_beat="0,1000"), world.connect("1.2")
     peer.subscribe("/topic/a", id="s", ack="client-individual", prefetch_count="1")
     sender.send_to("/topic/a", "fills the window")
     peer.message()

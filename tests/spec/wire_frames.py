@@ -114,7 +114,10 @@ def whole(v: str) -> list[Check]:
             ),
             CASE,
         ),
-        sent("G3", "CRLF between frames", v, b"\r\n\r\n" + UNTIL_NUL + b"\r\n", x),
+        proves(
+            sent("G3", "CRLF between frames", v, b"\r\n\r\n" + UNTIL_NUL + b"\r\n", x),
+            *(GRAMMAR if v == "1.2" else []),
+        ),
         sent("G3", "a CRLF in two messages", v, [b"\r", b"\n" + UNTIL_NUL], x),
         fatal("G3", f"{v} a bare CR between frames", v, b"\rSEND\n", "bad-header"),
         sent("G4", "NULs between frames", v, b"\0\n\0" + UNTIL_NUL + b"\0", x),
