@@ -61,6 +61,28 @@ def test_an_ack_in_client_mode_is_cumulative_within_its_subscription(
         assert bodies(again) == expected
 
 
+@stomp("1.1 1.2", "SUBSCRIBE ack Header", "WILL", "all messages sent to the subscription before")
+@pytest.mark.parametrize(
+    ("version", "command"), [*[(v, "ACK") for v in EVERY], *[(v, "NACK") for v in MODERN]]
+)
+def test_what_an_ended_subscription_of_the_same_id_had_out_is_no_part_of_it(
+    world: World, version: str, command: str
+) -> None:
+    peer = world.connect(version)
+    peer.subscribe("/queue/a", id="s", ack="client")
+    fill(world, "/queue/a", "job")
+    peer.message()
+    peer.send(frame("UNSUBSCRIBE", id="s"))
+    peer.subscribe("/topic/b", id="s", ack="client")
+    fill(world, "/topic/b", "news")
+    answer(peer, command, peer.message(), requeue="false")
+    peer.eof()
+    other = world.connect(version)
+    other.subscribe("/queue/a", id="q", ack="client")
+    (again,) = other.frames()
+    assert again.body == b"job"
+
+
 @stomp("1.2", "SUBSCRIBE ack Header", "SHOULD", "it SHOULD send `NACK` frames")
 @stomp("1.1 1.2", "NACK", "WILL", "`NACK` applies either to one single message")
 @pytest.mark.parametrize("version", MODERN)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from stocksync_ws import Limits, StompApp
+from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
-from tests.spec.talk import BROKER, EVERY, MODERN, alive, bodies, frame, refused
+from tests.spec.talk import BROKER, EVERY, MODERN, alive, answer, bodies, fill, frame, refused
 
 stomp = pytest.mark.stomp
 
@@ -297,13 +298,7 @@ def test_acks_and_nacks_get_their_receipts(world: World, version: str) -> None:
 def test_what_was_received_is_processed_although_the_client_is_gone(
     broker: Callable[..., World], version: str
 ) -> None:
-    app = StompApp("/ws", allowed_origins=["*"], **BROKER)
-
-    @app.message_mapping("/slow")
-    def slow() -> None:
-        return None
-
-    world = broker(app)
+    world = broker(slow())
     peer, listener = world.connect(version), world.connect(version)
     listener.subscribe("/topic/a", id="s")
     world.hold_pool()
@@ -315,6 +310,90 @@ def test_what_was_received_is_processed_although_the_client_is_gone(
     assert bodies(listener) == []
     world.release_pool()
     assert bodies(listener) == [b"waited"]
+
+
+@stomp("1.1 1.2", "DISCONNECT", "SHOULD", "To do a graceful shutdown")
+@stomp("1.2", "RECEIPT", "SHOULD", "previously received frames SHOULD continue to get processed")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize("end", ["eof", "close", "DISCONNECT"])
+def test_whatever_was_received_is_processed_although_the_client_is_gone(
+    broker: Callable[..., World], version: str, end: str
+) -> None:
+    world = broker(slow())
+    peer, listener = world.connect(version), world.connect("1.2")
+    listener.subscribe("/topic/a", id="s")
+    peer.subscribe("/queue/a", id="q", ack="client-individual")
+    fill(world, "/queue/a", "m1", "m2", "m3")
+    one, two, _ = peer.frames()
+    world.hold_pool()
+    peer.send(frame("SEND", b"", destination="/app/slow"))
+    answer(peer, "ACK", one)
+    peer.send(frame("BEGIN", transaction="t") + frame("BEGIN", transaction="open"))
+    for name, body in (("t", b"committed"), ("open", b"lost")):
+        peer.send(frame("SEND", body, destination="/topic/a", transaction=name))
+    answer(peer, "ACK", two, transaction="t")
+    peer.send(frame("COMMIT", transaction="t"))
+    peer.send(frame("SEND", b"plain", destination="/topic/a"))
+    leave(peer, end)
+    world.release_pool()
+    assert bodies(listener) == [b"committed", b"plain"]
+    other = world.connect("1.2")
+    other.subscribe("/queue/a", id="q")
+    assert bodies(other) == [b"m3"]
+
+
+@stomp("1.2", "RECEIPT", "SHOULD", "previously received frames SHOULD continue to get processed")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize("end", ["eof", "close", "DISCONNECT"])
+def test_what_came_in_the_same_turn_as_the_end_is_processed(
+    world: World, version: str, end: str
+) -> None:
+    peer, listener = world.connect(version), world.connect("1.2")
+    listener.subscribe("/topic/a", id="s")
+    peer.subscribe("/queue/a", id="q", ack="client")
+    fill(world, "/queue/a", "m1")
+    got = peer.message()
+    ack = {"id": got.headers.get("ack", ""), "message_id": got.headers["message-id"]}
+    frames = [
+        *[frame("SEND", b"x", destination="/topic/a")] * 100,  # more than one turn reads
+        frame("BEGIN", transaction="t"),
+        frame("SEND", b"committed", destination="/topic/a", transaction="t"),
+        frame("COMMIT", transaction="t"),
+        frame("ACK", subscription="q", **ack),
+        frame("DISCONNECT") if end == "DISCONNECT" else b"",
+    ]
+    data = client_frame(1, b"".join(frames))
+    if end == "close":
+        data += client_frame(8, b"\x03\xe8")
+    world.runtime.driver.feed(peer.stream.link, data)
+    if end == "eof":
+        world.runtime.driver.ended(peer.stream.link)
+    world.settle()
+    assert bodies(listener) == [b"x"] * 100 + [b"committed"]
+    other = world.connect("1.2")
+    other.subscribe("/queue/a", id="q")
+    other.nothing()
+
+
+def slow() -> StompApp:
+    """The example broker, and a handler that the pool can hold back."""
+    app = StompApp("/ws", allowed_origins=["*"], **BROKER)
+
+    @app.message_mapping("/slow")
+    def handle() -> None:
+        return None
+
+    return app
+
+
+def leave(peer: Peer, how: str) -> None:
+    """The end of a session, in three ways."""
+    if how == "DISCONNECT":
+        peer.send(frame("DISCONNECT"))
+    elif how == "close":
+        peer.close()
+    else:
+        peer.eof()
 
 
 # ERROR

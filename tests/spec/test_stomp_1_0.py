@@ -189,6 +189,22 @@ def test_unsubscribe_by_id_or_by_destination(world: World, name: str) -> None:
     refused(peer, "unknown-subscription")
 
 
+@stomp("UNSUBSCRIBE", "MUST", "remove an existing subscription")
+@stomp("UNSUBSCRIBE", "MUST", "It requires either a destination header or an id header")
+def test_unsubscribe_by_destination_ends_one_with_an_id_too(world: World) -> None:
+    peer = world.connect("1.0")
+    for name, destination in (("s", "/topic/a"), ("u", "/topic/b")):
+        peer.subscribe(destination, id=name)
+    peer.send(frame("UNSUBSCRIBE", destination="/topic/a", receipt="r"))
+    assert peer.frame("RECEIPT").headers["receipt-id"] == "r"
+    for destination in ("/topic/a", "/topic/b"):
+        peer.send_to(destination)
+    assert [each.headers["subscription"] for each in peer.frames()] == ["u"]
+    peer.subscribe("/topic/a", id="s")  # the id is free
+    peer.send(frame("UNSUBSCRIBE", destination="/topic/c"))
+    refused(peer, "unknown-subscription")
+
+
 @stomp("BEGIN", "MUST", "the transaction identifier will be used for SEND, COMMIT, ABORT, and ACK")
 @stomp("SEND", "MUST", "SEND supports a transaction header")
 @stomp("BEGIN", "MUST", "will be handled atomically based on the transaction")

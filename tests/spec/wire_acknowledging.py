@@ -38,6 +38,10 @@ NACK_SCOPE: Quote = ("1.1 1.2", "NACK", "WILL", "`NACK` applies either to one si
 CONSUMED: Quote = ("1.0", "ACK", "MUST", "will not be considered to have been consumed")
 CONSUMED_NOW: Quote = ("1.1 1.2", "ACK", "WILL", "will not be considered to have been consumed")
 NACKED: Quote = ("1.2", "SUBSCRIBE ack Header", "SHOULD", "it SHOULD send `NACK` frames")
+ANSWERS: list[Quote] = [
+    ("1.1", "Header receipt", "WILL", "acknowledge receipt of the frame"),
+    ("1.2", "Header receipt", "WILL", "acknowledge the processing of the client frame"),
+]
 FAILED: Quote = ("1.1 1.2", "SUBSCRIBE ack Header", "WILL", "If the connection fails before")
 MATCHING: list[Quote] = [
     ("1.0", "ACK", "MUST", "which must contain a value matching the *message-id*"),
@@ -164,6 +168,24 @@ def come_again(v: str) -> list[Check]:
                     ),
                 ],
                 proves=said(v, NACK_SCOPE),
+            )
+            for destination in (QUEUE, topic)
+        ],
+        *[
+            Check(
+                "R2",
+                f"{v} NACK on {destination}: before the redelivery",
+                {"a": v},
+                [
+                    take(CLIENT, "s", destination),
+                    ahead(v, 1, "s", destination),
+                    (
+                        "a",
+                        settle("NACK", v, 1, receipt="r"),
+                        {"a": [receipt("r"), back(v, 1, 2, destination)]},
+                    ),
+                ],
+                proves=said(v, *ANSWERS),
             )
             for destination in (QUEUE, topic)
         ],
