@@ -28,7 +28,7 @@ from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.broker.topics import Topics
-from stocksync_ws.broker.wanted import Wanted, ended_key, read_subscribe, wants_durable
+from stocksync_ws.broker.wanted import Wanted, ended_keys, read_subscribe, wants_durable
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
@@ -326,13 +326,17 @@ class Subscribing:
         Raises:
             RemoteProtocolError: There is none of this id.
         """
-        key = ended_key(session, frame)
+        for key in ended_keys(session, frame):
+            self._end(session, frame, key, now)
+        self._publisher.settle(now)
+        self._receipts.send(session, frame, now)
+
+    def _end(self, session: Session, frame: Frame, key: str, now: float) -> None:
         subscription = session.subscriptions.pop(key, None)
         if subscription is not None:
             if subscription.durable is not None and wants_durable(frame.headers):
                 self._naming.delete(subscription.durable)
             self._life.end_subscription(subscription)
-            self._publisher.settle(now)
             if subscription.ledger is None:
                 session.remember_auto(key, self._limits.max_subscriptions)
             self._listeners.emit(session, unsubscribed(subscription), now)
@@ -341,7 +345,6 @@ class Subscribing:
             self._counters.unsubscribes_ignored += 1
         else:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_SUBSCRIPTION, frame.command, frame.headers)
-        self._receipts.send(session, frame, now)
 
     def forget_name(self, session: Session, frame: Frame, now: float) -> None:
         """The stream has ended, and with it every subscription; what is left of an UNSUBSCRIBE is

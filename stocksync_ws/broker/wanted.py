@@ -16,7 +16,7 @@ from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 
-__all__ = ["Wanted", "ended_key", "read_subscribe", "wants_durable"]
+__all__ = ["Wanted", "ended_keys", "read_subscribe", "wants_durable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +77,18 @@ def _key(frame: Frame) -> str:
     return subscription_id
 
 
-def ended_key(session: Session, frame: Frame) -> str:
-    """The key of the subscription that an UNSUBSCRIBE means. In 1.0 it may name one that has an id
-    by its destination (STOMP 1.0, "UNSUBSCRIBE"): the oldest there is.
+def ended_keys(session: Session, frame: Frame) -> list[str]:
+    """The keys that an UNSUBSCRIBE means. In 1.0 it may name by its destination what has an id: "to
+    no longer receive messages from that destination" (STOMP 1.0, "UNSUBSCRIBE") means all of it.
 
     Raises:
         RemoteProtocolError: The id holds a control character.
     """
-    key = _key(frame)
-    if "id" not in frame.headers and key not in session.subscriptions:
-        for known, subscription in session.subscriptions.items():
-            if subscription.destination == frame.headers["destination"]:
-                return known
-    return key
+    if "id" in frame.headers:
+        return [_key(frame)]
+    destination = frame.headers["destination"]
+    subscriptions = session.subscriptions.items()
+    return [key for key, each in subscriptions if each.destination == destination] or [_key(frame)]
 
 
 def wants_durable(headers: Mapping[str, str]) -> bool:

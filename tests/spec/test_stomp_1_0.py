@@ -191,9 +191,9 @@ def test_unsubscribe_by_id_or_by_destination(world: World, name: str) -> None:
 
 @stomp("UNSUBSCRIBE", "MUST", "remove an existing subscription")
 @stomp("UNSUBSCRIBE", "MUST", "It requires either a destination header or an id header")
-def test_unsubscribe_by_destination_ends_one_with_an_id_too(world: World) -> None:
+def test_unsubscribe_by_destination_ends_those_with_an_id_too(world: World) -> None:
     peer = world.connect("1.0")
-    for name, destination in (("s", "/topic/a"), ("u", "/topic/b")):
+    for name, destination in (("s", "/topic/a"), ("u", "/topic/b"), ("t", "/topic/a")):
         peer.subscribe(destination, id=name)
     peer.send(frame("UNSUBSCRIBE", destination="/topic/a", receipt="r"))
     assert peer.frame("RECEIPT").headers["receipt-id"] == "r"
