@@ -116,6 +116,7 @@ class Flusher:
         session.lane = None
         session.dirty = False
         session.queued = 0
+        session.last_write = now - self._timers.slack
         session.handed += entry.size - sent
         unsent = link.stream.write([entry.chunk[sent:]])
         self._broker.writable(session, unsent, now)

@@ -60,6 +60,19 @@ class TestOurBeat:
         world.advance(9.0)
         assert peer.beats == 2
 
+    def test_a_frame_of_which_a_part_was_written_counts_as_written(self, start: Start) -> None:
+        world = start(heart_beat=(10.0, 0.0), client_send=["/topic/**"])
+        peer = world.connect(heart_beat="0,10000")
+        world.advance(5.0)
+        peer.stream.open_window(1)
+        peer.send_to("/topic/a", "x", receipt="r")
+        peer.stream.open_window(None)
+        world.advance(8.9)
+        assert peer.frame("RECEIPT").headers["receipt-id"] == "r"
+        assert peer.beats == 0
+        world.advance(0.2)
+        assert peer.beats == 1
+
     def test_anything_we_write_moves_it(self, start: Start) -> None:
         limits = Limits(**QUIET)
         app = StompApp("/ws", allowed_origins=["*"], heart_beat=(10.0, 0.0), limits=limits)
