@@ -34,7 +34,6 @@ from stocksync_ws.errors import (
     DisconnectReason,
     ErrorCode,
     LimitExceeded,
-    RemoteProtocolError,
 )
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.timers import Timed, Timers
@@ -209,17 +208,7 @@ class Broker:
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call of user code has ended."""
-        own = self._own(now)
-        try:
-            self.tasks.resume(task, outcome, own)
-        except RemoteProtocolError as problem:
-            self._refuse_late(task, problem, own)
-
-    def _refuse_late(self, task: Task, problem: RemoteProtocolError, now: float) -> None:
-        """What follows the end of a handler is beyond a limit of its session."""
-        if task.session is None:
-            raise problem
-        self._failures.protocol(task.session, problem, now)
+        self.tasks.resume(task, outcome, self._own(now))
 
     def wake(self, thing: Timed, now: float) -> None:
         """The deadline of a session, a task or the journal came. After it, it is later or None."""
@@ -231,10 +220,7 @@ class Broker:
             self.life.rearm(thing)
             self._publisher.settle(own)
         elif isinstance(thing, Task):
-            try:
-                self.tasks.wake(thing, own)
-            except RemoteProtocolError as problem:
-                self._refuse_late(thing, problem, own)
+            self.tasks.wake(thing, own)
         elif isinstance(thing, Channel):
             self._overdue.wake_channel(thing, own)
         else:

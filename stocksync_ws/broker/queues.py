@@ -255,6 +255,9 @@ class Queues:
             return
         state.bring_back(publication)
         channel.log.put_back(offset, publication)
+        if publication.expires_at is not None:
+            at = max(publication.expires_at, self._outbox.now)  # no late wake: it was out meanwhile
+            self._timers.sooner(channel, at + self._timers.slack)
         self._returned[channel] = None
 
     def unsent(self, entries: list[Outgoing]) -> None:

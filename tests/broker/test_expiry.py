@@ -77,6 +77,17 @@ def test_what_comes_back_dead_is_not_delivered_again() -> None:
         assert reasons(world) == [("/topic/a", "expired"), ("/queue/a", "expired")]
 
 
+def test_what_comes_back_to_a_queue_when_its_time_is_over_is_dead_at_once() -> None:
+    with Broker() as world:
+        peer = world.reader("/queue/a", ack="client")
+        world.publish("/queue/a", "1", expiration="1000")
+        world.advance(20)
+        peer.eof()
+        assert reasons(world) == [("/queue/a", "expired")]
+        assert world.counters.stalls == 0
+        assert "/queue/a" not in world.broker.store.channels
+
+
 def test_in_a_history_only_what_somebody_still_was_to_get_is_a_dead_letter() -> None:
     with Broker(HISTORY, ack_window=1) as world:
         ready = world.reader("/topic/s")
