@@ -17,6 +17,7 @@ from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.idempotency import Idempotency, Key, Remembered
 from stocksync_ws.broker.pipeline import Pipeline, Task
+from stocksync_ws.broker.publication import Draft
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.receipts import Receipts
 from stocksync_ws.broker.sending import Sending, duplicate
@@ -79,7 +80,10 @@ class Committing:
             RemoteProtocolError: The transaction is not open, or a queue has no room for it.
         """
         transaction = self._transactions.close(session, frame)
-        refusal = self._refusal_of_commit(session, transaction, now)
+        drafts = self._drafts(session, transaction, now)
+        refusal = None if self._publisher.has_room([*drafts.values()]) else ErrorCode.QUEUE_FULL
+        if not self._keys_agree(session, transaction, now):
+            refusal = ErrorCode.IDEMPOTENCY_MISMATCH
         if refusal is not None:
             self._transactions.undo(session, transaction, now)
             raise RemoteProtocolError(refusal, frame.command, frame.headers)
@@ -89,23 +93,21 @@ class Committing:
                     settlement.unhold()
                     self._acks.apply(session, settlement)
             elif not self._is_for_application(each):
-                transaction.extra[place] = self._commit_send(session, each, now)
+                draft = drafts.get(place)
+                transaction.extra[place] = self._commit_send(session, each, draft, now)
         self._run_handlers(session, transaction, frame, [], now)
 
-    def _refusal_of_commit(
-        self, session: Session, transaction: Transaction, now: float
-    ) -> ErrorCode | None:
-        """Everything is possible, or nothing is done."""
-        if not self._keys_agree(session, transaction, now):
-            return ErrorCode.IDEMPOTENCY_MISMATCH
-        new = [
-            self._sending.draft(each)
-            for each in transaction.frames
+    def _drafts(self, session: Session, transaction: Transaction, now: float) -> dict[int, Draft]:
+        """What the SENDs to the broker publish, by their place; nothing for one that repeats what
+        was done before.
+        """
+        return {
+            place: self._sending.draft(each)
+            for place, each in enumerate(transaction.frames)
             if each.command == SEND
             and not self._is_for_application(each)
             and self._sending.find(session, each, now)[0] is None
-        ]
-        return None if self._publisher.has_room(new) else ErrorCode.QUEUE_FULL
+        }
 
     def _keys_agree(self, session: Session, transaction: Transaction, now: float) -> bool:
         """No idempotency key stands for two bodies."""
@@ -118,15 +120,16 @@ class Committing:
                 return False
         return True
 
-    def _commit_send(self, session: Session, frame: Frame, now: float) -> Mapping[str, str] | None:
+    def _commit_send(
+        self, session: Session, frame: Frame, draft: Draft | None, now: float
+    ) -> Mapping[str, str] | None:
         """Publish a SEND of a transaction, unless it repeats one; what its RECEIPT says."""
         known, _, key = self._sending.find(session, frame, now)
-        if known is not None:
+        if known is not None or draft is None:
+            assert known is not None
             self._counters.messages_duplicate += 1
             return duplicate(known.message_id)
-        published = self._publisher.publish_for_client(
-            self._sending.draft(frame), now, reserved=True
-        )
+        published = self._publisher.publish_for_client(draft, now, reserved=True)
         if key is None:
             return None
         self._idempotency.begin(key, frame.body)
@@ -181,7 +184,7 @@ class Committing:
                     self._idempotency.succeed(key, None, self._publisher.now)
             except BaseException as error:
                 if key is not None:
-                    self._idempotency.fail(key, self._publisher.now)
+                    self._sending.conclude(key, session.task, error, self._publisher.now)
                 if not isinstance(error, Exception):
                     raise
                 failed.append(frame)

@@ -150,20 +150,22 @@ class Sending:
     ) -> None:
         session = self._tasks.frame_done(task)
         if key is not None:
-            self._conclude(key, task, error, now)
+            self.conclude(key, task, error, now)
         if error is None:
             self._receipts.send(session, frame, now)
         else:
             self._failures.handler(session, frame, error, task.label, now)
         self._proceed(session, now)
 
-    def _conclude(self, key: Key, task: Task, error: BaseException | None, now: float) -> None:
+    def conclude(
+        self, key: Key, task: Task | None, error: BaseException | None, now: float
+    ) -> None:
         """What became of a SEND with a key. A function that was left behind in its thread still
         works: only its end tells.
         """
         if error is None:
             self._idempotency.succeed(key, None, now)
-        elif task.left is None:
+        elif task is None or task.left is None:
             self._idempotency.fail(key, now)
         else:
             task.when_left_ends = partial(self._left_behind, key)
