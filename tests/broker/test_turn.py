@@ -72,11 +72,10 @@ def test_what_is_too_large_for_all_waits_for_the_first_ack() -> None:
 
 def test_consumers_that_leave_leave_the_turn() -> None:
     with Broker() as world:
-        peer = world.connect()
+        stays, peer = world.reader("/queue/a"), world.connect()
         for number in range(300):
             peer.subscribe("/queue/a", f"{number}")
             peer.command("UNSUBSCRIBE", {"id": f"{number}"})
-        stays = world.reader("/queue/a")
         channel = world.broker.store.find("/queue/a")
         assert channel is not None
         assert channel.queue is not None
