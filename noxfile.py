@@ -63,14 +63,15 @@ for version in nox.project.python_versions(PYPROJECT):
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Clients of others: stomp.py, stompman, and stompjs in a browser.
+    """Clients of others: stomp.py, stompman, rx-stomp in Node, and stompjs in a browser.
 
     What is not there is skipped and says so; STOCKSYNC_INTEROP=required makes that a failure.
     """
     session.install("-e", ".", *group("test"), *group("interop"))
     if shutil.which("npm"):
-        with session.chdir("tests/interop/browser"):
-            session.run("npm", "ci", "--no-audit", "--no-fund", external=True)
+        for folder in ("browser", "node"):
+            with session.chdir(f"tests/interop/{folder}"):
+                session.run("npm", "ci", "--no-audit", "--no-fund", external=True)
     else:
         session.log("skipped: no Chromium/Node (npm is not there)")
     session.run("python", "-m", "pytest", "-rs", "tests/interop", *session.posargs)

@@ -13,7 +13,8 @@ ws://127.0.0.1:8000/ws with login `guest`, passcode `guest`. Everybody may SEND 
   `/queue/dead`.
 
 Subscriptions may acknowledge (`ack:client`, `ack:client-individual`) and be durable
-(`durable:true`); a `reply-to` of `/temp-queue/...` becomes a private queue for the answer.
+(`durable:true`); a `reply-to` of `/temp-queue/...` becomes a private queue for the answer. Whoever
+asks `/app/echo` like this gets what it asked.
 """
 
 import argparse
@@ -22,8 +23,17 @@ import hmac
 import logging
 import sys
 from dataclasses import dataclass
+from typing import Annotated
 
-from stocksync_ws import BadCredentials, ConnectRequest, DestinationPolicy, Limits, StompApp
+from stocksync_ws import (
+    BadCredentials,
+    ConnectRequest,
+    DestinationPolicy,
+    Header,
+    Limits,
+    MessagingTemplate,
+    StompApp,
+)
 
 log = logging.getLogger("broker")
 MiB = 1024 * 1024
@@ -68,6 +78,16 @@ ws = StompApp(
         max_stored=256 * MiB,
     ),
 )
+
+
+@ws.message_mapping("/echo")
+async def echo(
+    body: bytes,
+    template: MessagingTemplate,
+    reply_to: Annotated[str, Header()],
+    correlation_id: Annotated[str, Header()] = "",
+) -> None:
+    template.send(reply_to, body, {"correlation-id": correlation_id})
 
 
 def main() -> None:

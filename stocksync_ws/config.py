@@ -60,6 +60,8 @@ class Limits:
     """Segments of a destination."""
     max_subscriptions: int = 100
     """Subscriptions of one session."""
+    max_reply_queues: int = 100
+    """Reply queues of one session; beyond it the one that was used longest ago goes."""
     max_receipts: int = 256
     """Receipts owed to one session at a time; those held back by a transaction do not count."""
     max_transactions: int = 8

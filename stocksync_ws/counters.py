@@ -33,13 +33,13 @@ class Counters:
     messages_queued: int = 0
     """Deliveries put into a mailbox."""
     messages_unrouted: int = 0
-    """Publications that nobody was subscribed to."""
+    """Publications that reached nobody and were not kept, and replies whose requester was gone."""
     messages_settled: int = 0
     """Deliveries that were acknowledged."""
     messages_unsettled: int = 0
     """Deliveries on topics whose session or subscription ended before they were acknowledged."""
     messages_dropped: int = 0
-    """Messages a subscriber lost because it did not keep up, or that were not taken."""
+    """Messages that subscribers lost, or that were not taken; `MessageDropped` says why."""
     messages_dead: int = 0
     """Dead letters."""
     messages_duplicate: int = 0
@@ -70,6 +70,8 @@ class Counters:
     """Sessions closed because nothing came from the peer."""
     aborts: int = 0
     """Connections reset because their close took too long."""
+    events_dropped: int = 0
+    """Events about no session that were not told, because 1,000 waited for their listeners."""
     listeners_failed: int = 0
     """Event listeners that raised or timed out."""
     handlers_timed_out: int = 0

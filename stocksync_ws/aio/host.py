@@ -46,6 +46,8 @@ class AioHost:
         self.driver: Driver
         """Set by whoever makes both."""
         self._loop = loop
+        self.now = loop.time
+        """The loop's clock: seconds, monotonic."""
         self._inbox = inbox
         self._counters = counters
         self._pool = ThreadPoolExecutor(threads, "stocksync-handler")
@@ -53,10 +55,6 @@ class AioHost:
         self._tasks: set[asyncio.Task[Any]] = set()
         """The loop holds tasks weakly; these would be lost."""
         self._slow_said = float("-inf")
-
-    def now(self) -> float:
-        """The loop's clock."""
-        return self._loop.time()
 
     def soon(self, callback: Callable[[], None]) -> None:
         """In the next turn."""

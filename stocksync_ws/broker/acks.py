@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.durables import Durable, Durables
 from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.outbox import Outbox
@@ -19,12 +18,16 @@ from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.session import Session, Subscription
 from stocksync_ws.broker.topics import Topics
+from stocksync_ws.config import DestinationPolicy, Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import NACK, Frame, Version, required
 from stocksync_ws.timers import Timers
 
 __all__ = ["Acks"]
+
+
+_V12 = Version.V12
 
 
 class Settlement:
@@ -38,7 +41,10 @@ class Settlement:
         self.frame = frame
 
     def hold(self) -> None:
-        """It waits for COMMIT: its deliveries keep their places in the window."""
+        """It waits for COMMIT: its deliveries keep their places in the window, and are known to be
+        of their subscription whatever becomes of that.
+        """
+        self.deliveries = [self.ledger.own(delivery) for delivery in self.deliveries]
         for delivery in self.deliveries:
             self.ledger.hold(delivery)
 
@@ -54,6 +60,7 @@ class Acks:
     __slots__ = (
         "_counters",
         "_durables",
+        "_limits",
         "_outbox",
         "_queues",
         "_returns",
@@ -64,6 +71,7 @@ class Acks:
 
     def __init__(
         self,
+        limits: Limits,
         counters: Counters,
         outbox: Outbox,
         topics: Topics,
@@ -71,6 +79,7 @@ class Acks:
         durables: Durables,
         timers: Timers,
     ) -> None:
+        self._limits = limits
         self._timers = timers
         self._durables = durables
         self._returns = 0
@@ -78,74 +87,96 @@ class Acks:
         self._outbox = outbox
         self._topics = topics
         self._queues = queues
-        self.bury: Callable[[Channel, Publication, int, str], None]
+        self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
         """Makes a dead letter; set once."""
+
+    # Ledgers
+
+    def open(self, session: Session, frame: Frame, key: str, mode: AckMode, window: int) -> Ledger:
+        """The ledger of a subscription id; it outlives its subscriptions.
+
+        Raises:
+            LimitExceeded: Too many ids that have ended are still owed acknowledgements.
+        """
+        if session.ledgers is None:
+            session.ledgers = {}
+        ledger = session.ledgers.get(key)
+        if ledger is not None:
+            ledger.reopen(mode, window)
+            return ledger
+        most = 2 * self._limits.max_subscriptions
+        if len(session.ledgers) >= most:
+            self._forget_settled(session, session.ledgers)
+        if len(session.ledgers) >= most:
+            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+        by_message_id = session.version is not Version.V12
+        ledger = session.ledgers[key] = Ledger(mode, window, by_message_id=by_message_id)
+        return ledger
+
+    def _forget_settled(self, session: Session, ledgers: dict[str, Ledger]) -> None:
+        """Of ids that have ended with everything settled, only what was issued is remembered."""
+        for key in [key for key in ledgers if key not in session.subscriptions]:
+            if not len(ledgers[key]) and not ledgers[key].returning:
+                if session.past is None:
+                    session.past = Ledger(AckMode.INDIVIDUAL, 0, by_message_id=True)
+                session.past.absorb(ledgers.pop(key))
 
     # Frames
 
-    def acknowledge(self, session: Session, frame: Frame) -> None:
-        """ACK or NACK: settle what it names.
+    def take(self, session: Session, frame: Frame) -> list[Settlement]:
+        """Take what an ACK or NACK settles out of the ledgers, to `apply` it, or to `restore` it
+        when its transaction is aborted.
 
         Raises:
             RemoteProtocolError: A header is missing, or the id was never issued to this session.
         """
-        ignored = True
-        for ledger, number in self._named(session, frame):
+        named = frame.headers.get("subscription")
+        if named is not None and self._is_auto(session, named):
+            # What is settled there was settled when it was handed over.
+            self._counters.acks_ignored += 1
+            return []
+        if session.version is _V12:
+            found = [self._by_id(session, frame)]
+        else:
+            found = self._by_message_id(session, frame, named)
+        taken: list[Settlement] = []
+        for ledger, number in found:
             deliveries = ledger.take(number)
             if deliveries:
-                ignored = False
-                self._conclude(session, ledger, deliveries, frame)
-        self._counters.acks_ignored += ignored
-
-    def take(self, session: Session, frame: Frame) -> list[Settlement]:
-        """Take what the frame settles out of the ledgers, to `apply` or `restore` it later.
-
-        Raises:
-            RemoteProtocolError: As for `acknowledge`.
-        """
-        taken: list[Settlement] = []
-        for ledger, number in self._named(session, frame):
-            deliveries = [ledger.own(each) for each in ledger.take(number)]
-            if deliveries:
                 taken.append(Settlement(ledger, deliveries, frame))
-        self._counters.acks_ignored += not taken
+        if not taken:
+            self._counters.acks_ignored += 1
         return taken
 
-    def apply(self, session: Session, settlement: Settlement) -> None:
-        """Let a settlement take effect."""
-        self._conclude(session, settlement.ledger, settlement.deliveries, settlement.frame)
-
-    def _named(self, session: Session, frame: Frame) -> list[tuple[Ledger, int]]:
-        """The ledgers that a frame means, and the publication in each of them. None, where it names
-        an `auto` subscription: what is settled there was settled when it was handed over.
-        """
-        headers = frame.headers
-        named = headers.get("subscription")
-        if named is not None and self._is_auto(session, named):
-            return []
-        version = session.version
-        assert version is not None
-        required(frame, version)
-        if version is not Version.V12:
-            return self._named_by_message(session, frame, named)
-        key, dot, digits = headers["id"].rpartition(".")
-        ledger = session.ledgers.get(key) if session.ledgers is not None else None
-        number = int(digits) if dot and _is_number(digits) else None
-        if ledger is None or number is None or number > ledger.highest:
-            raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, headers)
-        return [(ledger, number)]
+    def _by_id(self, session: Session, frame: Frame) -> tuple[Ledger, int]:
+        """1.2 names the `ack` of a MESSAGE: `<subscription id>.<publication number>`."""
+        text = frame.headers.get("id")
+        if text is None:
+            raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
+        key, _, digits = text.rpartition(".")
+        ledger = (session.ledgers or {}).get(key, session.past)
+        if ledger is not None and digits.isdigit() and digits.isascii() and len(digits) <= 19:
+            number = int(digits)
+            if number <= ledger.highest and digits[0] != "0":
+                return ledger, number
+        raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
 
     def _is_auto(self, session: Session, key: str) -> bool:
         subscription = session.subscriptions.get(key)
-        return subscription is not None and subscription.ledger is None
+        if subscription is not None:
+            return subscription.ledger is None
+        return key in (session.reply_queues or ()) or key in (session.ended_auto or ())
 
-    def _named_by_message(
+    def _by_message_id(
         self, session: Session, frame: Frame, named: str | None
     ) -> list[tuple[Ledger, int]]:
         """1.1 names its subscription; 1.0 may, else all that have the message outstanding."""
+        assert session.version is not None
+        required(frame, session.version)
         message_id = frame.headers["message-id"]
         ledgers = session.ledgers or {}
-        chosen = list(ledgers.values()) if named is None else [ledgers.get(named)]
+        chosen = [*ledgers.values()] if named is None else [ledgers.get(named)]
+        chosen = [*chosen, session.past]
         known = False
         found: list[tuple[Ledger, int]] = []
         for ledger in chosen:
@@ -159,24 +190,24 @@ class Acks:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
         return found
 
-    def _conclude(
-        self, session: Session, ledger: Ledger, deliveries: list[Delivery], frame: Frame
-    ) -> None:
-        """What was taken out of a ledger is accepted, or goes back."""
+    def apply(self, session: Session, settlement: Settlement) -> None:
+        """Let a settlement take effect: what was taken out is accepted, or goes back."""
+        ledger, deliveries, frame = settlement.ledger, settlement.deliveries, settlement.frame
         if frame.command != NACK:
             self._counters.messages_settled += len(deliveries)
             for delivery in deliveries:
                 if delivery.channel.queue is not None:
-                    self._queues.settle(delivery.channel, delivery.offset)
+                    self._queues.settle(delivery.channel, delivery.offset, delivery.publication)
         else:
             dead = frame.headers.get("requeue") == "false"
+            pause = _pause(deliveries)
             for delivery in deliveries:
                 if dead:
                     self._reject(delivery)
                 else:
-                    self._give_back(session, ledger, ledger.own(delivery))
+                    self._give_back(session, ledger, ledger.own(delivery), pause)
             self._queues.dispatch_returned()
-        self._opened(session)
+        self._opened(session, ledger)
 
     def restore(self, session: Session, settlement: Settlement, now: float) -> None:
         """The transaction was aborted: what it settled is unsettled again, its clock afresh."""
@@ -185,14 +216,15 @@ class Acks:
             if delivery.timeout is not None:
                 self._timers.sooner(session, now + delivery.timeout + self._timers.slack)
         settlement.ledger.restore(settlement.deliveries)
-        self._opened(session)
+        self._opened(session, settlement.ledger)
 
-    def _opened(self, session: Session) -> None:
-        """A window may have room again: readers and queues go on."""
+    def _opened(self, session: Session, ledger: Ledger) -> None:
+        """A window may have room again: its reader or its queue goes on."""
         if session.behind is not None:
             self._outbox.mark(session)
-        if session.consumers is not None:
-            self._queues.dispatch_to(session)
+        if session.consumers is not None and ledger.subscription in session.consumers:
+            assert ledger.subscription is not None
+            self._queues.opened(ledger.subscription)
 
     # What becomes of a delivery
 
@@ -201,29 +233,30 @@ class Acks:
         if channel.queue is not None:
             self._queues.reject(channel, delivery.offset, delivery.publication)
         else:
-            self.bury(channel, delivery.publication, delivery.attempt, "rejected")
+            self.bury(channel.policy, delivery.publication, delivery.attempt, "rejected")
 
-    def _give_back(self, session: Session, ledger: Ledger, delivery: Delivery) -> None:
+    def _give_back(
+        self, session: Session, ledger: Ledger, delivery: Delivery, pause: float
+    ) -> None:
         """NACK or timeout: once more, unless it was the last time."""
         subscription, publication = delivery.subscription, delivery.publication
         channel = delivery.channel
         if channel.queue is not None:
-            self._queues.give_back(
-                channel, delivery.offset, publication, delivery.attempt, lost=False
-            )
+            self._queues.give_back(channel, delivery.offset, publication, delivery.attempt, pause)
             return
         ended = subscription is None or subscription.group is None
         if ended and _name(delivery) is None:
             self._counters.messages_unsettled += 1
         elif delivery.attempt >= channel.policy.max_deliveries:
-            self.bury(channel, publication, delivery.attempt, "attempts")
+            self.bury(channel.policy, publication, delivery.attempt, "attempts")
         elif ended:
             self._counters.messages_unsettled += self._return_to_name(delivery)
         else:
-            self._again_after_a_pause(session, ledger, delivery)
+            self._again_after(pause, session, ledger, delivery)
 
-    def _again_after_a_pause(self, session: Session, ledger: Ledger, delivery: Delivery) -> None:
-        pause = 0.0 if delivery.attempt < 2 else 2.0 ** (delivery.attempt - 2)
+    def _again_after(
+        self, pause: float, session: Session, ledger: Ledger, delivery: Delivery
+    ) -> None:
         if session.retries is None:
             session.retries = []
         ledger.hold(delivery)
@@ -247,31 +280,47 @@ class Acks:
             assert subscription.ledger is not None
             subscription.ledger.unhold(delivery)
             if subscription.group is not None:
-                self._topics.deliver(
-                    subscription,
-                    delivery.publication,
-                    delivery.offset,
-                    attempt=delivery.attempt + 1,
-                )
+                if not self._deliver_again(subscription, delivery):
+                    self._opened(session, subscription.ledger)
             else:
                 self._counters.messages_unsettled += self._return_to_name(delivery)
-                self._opened(session)
+                self._opened(session, subscription.ledger)
         if not retries:
             session.retries = None
 
+    def _deliver_again(self, subscription: Subscription, delivery: Delivery) -> bool:
+        """Once more, unless meanwhile it has died, or a newer value took its place."""
+        channel, publication = delivery.channel, delivery.publication
+        if publication.is_dead(self._outbox.now):
+            self.bury(channel.policy, publication, delivery.attempt, "expired")
+            return False
+        if channel.keys is not None and delivery.offset and not channel.log.holds(delivery.offset):
+            self._topics.note_loss(subscription.destination, 1, "superseded")
+            return False
+        self._topics.deliver(
+            subscription, publication, delivery.offset, attempt=delivery.attempt + 1
+        )
+        return True
+
     def expire(self, session: Session) -> None:
-        """Give back what was out for too long."""
+        """Give back what was out for too long. What lies in the mailbox was not out at all."""
         listened = session.listened(self._outbox.now)
+        unsent = {each.publication for each in session.mailbox if each.publication is not None}
         for ledger in list((session.ledgers or {}).values()):
-            while (delivery := ledger.oldest()) is not None:
-                timeout = delivery.timeout
-                if timeout is None or delivery.at + timeout > listened:
-                    break
-                ledger.remove(delivery.publication.number)
+            late = ledger.due(listened)
+            pause = _pause(late) if ledger.mode is AckMode.CLIENT else None
+            for delivery in late:
+                if delivery.publication in unsent:
+                    ledger.renew(delivery, listened)
+                    continue
+                if ledger.remove(delivery.publication.number) is None:
+                    continue  # what the last one did has ended the session
                 self._counters.ack_timeouts += 1
-                self._give_back(session, ledger, ledger.own(delivery))
+                own = _pause([delivery]) if pause is None else pause
+                self._give_back(session, ledger, ledger.own(delivery), own)
+            if late:
+                self._opened(session, ledger)
         self._queues.dispatch_returned()
-        self._opened(session)
 
     def expire_at(self, session: Session) -> float | None:
         """When `expire` has something to do, in the broker's own time."""
@@ -287,9 +336,21 @@ class Acks:
 
     # The end of a session
 
+    def unsent(self, session: Session) -> None:
+        """What lies in the mailbox of a session is thrown away: it was not delivered."""
+        ledgers = session.ledgers or {}
+        for entry in session.mailbox:
+            group, publication = entry.reader, entry.publication
+            if group is None or publication is None or not group.acked:
+                continue
+            key = group.subscription_id
+            ledger = ledgers.get("\0" + publication.destination if key is None else key)
+            if ledger is not None:
+                ledger.unsend(publication.number)
+
     def end(self, session: Session) -> int:
         """Queues get back what was unsettled; elsewhere the obligation ends: the number of
-        those.
+        those. Call `Queues.dispatch_returned` when all that a session leaves is back.
         """
         unsettled = 0
         for ledger in (session.ledgers or {}).values():
@@ -297,22 +358,19 @@ class Acks:
                 unsettled += self._lost(delivery)
         for _, _, _, delivery in session.retries or ():
             unsettled += self._lost(delivery)
-        session.ledgers = session.retries = None
-        self._queues.dispatch_returned()
+        session.ledgers = session.retries = session.past = None
         self._counters.messages_unsettled += unsettled
         return unsettled
 
     def _lost(self, delivery: Delivery) -> int:
         channel = delivery.channel
         if channel.queue is not None:
-            self._queues.give_back(
-                channel, delivery.offset, delivery.publication, delivery.attempt, lost=True
-            )
+            self._queues.give_back(channel, delivery.offset, delivery.publication, delivery.attempt)
             return 0
         if _name(delivery) is None:
             return 1
         if delivery.attempt >= channel.policy.max_deliveries:
-            self.bury(channel, delivery.publication, delivery.attempt, "attempts")
+            self.bury(channel.policy, delivery.publication, delivery.attempt, "attempts")
             return 0
         return self._return_to_name(delivery)
 
@@ -331,8 +389,7 @@ class Acks:
     def give_again(self, subscription: Subscription, returned: list[Delivery]) -> None:
         """Who holds a durable name now gets what came back to it."""
         for each in sorted(returned, key=_by_number):
-            attempt = each.attempt + 1
-            self._topics.deliver(subscription, each.publication, each.offset, attempt=attempt)
+            self._deliver_again(subscription, each)
 
     def take_back(self, subscription: Subscription) -> list[Delivery]:
         """Another session takes a durable name over: what its first holder has not settled."""
@@ -355,7 +412,7 @@ class Acks:
         most = channel.policy.max_deliveries
         for each in taken:
             if each.attempt >= most:
-                self.bury(channel, each.publication, each.attempt, "attempts")
+                self.bury(channel.policy, each.publication, each.attempt, "attempts")
         return [each for each in taken if each.attempt < most]
 
 
@@ -365,9 +422,13 @@ def _name(delivery: Delivery) -> Durable | None:
     return None if durable is None or durable.gone else durable
 
 
+def _pause(deliveries: list[Delivery]) -> float:
+    """Seconds before what goes back together is delivered again: none for the second delivery,
+    then 1, 2 and 4.
+    """
+    attempt = max((delivery.attempt for delivery in deliveries), default=0)
+    return 0.0 if attempt < 2 else 2.0 ** (attempt - 2)
+
+
 def _by_number(delivery: Delivery) -> int:
     return delivery.publication.number
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 19 and text[0] != "0"

@@ -13,17 +13,18 @@ time: the caller's less the slack of our own stalls, so that a stall of ours is 
 from __future__ import annotations
 
 import contextvars
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.events import BrokerAvailability
+from stocksync_ws.broker.idempotency import Idempotency
+from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.pipeline import Outcome, Task
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.broker.rooms import Rooms
-from stocksync_ws.broker.session import Outgoing, Session, State
+from stocksync_ws.broker.session import AWAITING, CONNECTED, Outgoing, Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
@@ -33,25 +34,18 @@ from stocksync_ws.errors import (
     DisconnectReason,
     ErrorCode,
     LimitExceeded,
-    RemoteProtocolError,
 )
 from stocksync_ws.stomp.decoder import Decoder
-from stocksync_ws.stomp.frame import ACK, NACK
 from stocksync_ws.timers import Timed, Timers
 from stocksync_ws.types import Handshake, Refusal, Wire
 
 __all__ = ["Broker"]
 
-OVERHEAD = 64
-"""Bytes a waiting message counts for besides its own."""
 STOP_WINDOW = 20.0
 """Seconds over which a stop spreads its closes, at most; 200 sessions take one second."""
 
 TICK = 1e-6
 """Seconds, far above what rounding can lose and far below what a deadline can mean."""
-
-_FREE = frozenset((ACK, NACK))
-"""Frames that do not count against the frames of a turn."""
 
 
 class Broker:
@@ -80,22 +74,20 @@ class Broker:
         self._dispatch = dispatch
         self._timers = timers
         self._token = token
-        self._pumping: Session | None = None
-        self._backlog: list[Session] = []
-        self._turn = 0
         self.stopping = False
         """No new session is taken, those that there are get closed."""
-        rooms = Rooms(config, dispatch, timers, self.counters, token, wall, self._pump)
+        rooms = Rooms(config, dispatch, timers, self.counters, token, wall)
         self.journal = rooms.journal
         self.outbox = rooms.outbox
         self.tasks = rooms.tasks
         self.store = rooms.store
         self.life = rooms.life
+        self._listeners = rooms.listeners
         self._topics = rooms.topics
         self._queues = rooms.queues
         self._publisher = rooms.publisher
         self._failures = rooms.failures
-        self._commands = rooms.commands
+        self._intake = rooms.intake
         self._overdue = rooms.overdue
 
     def _own(self, now: float) -> float:
@@ -146,22 +138,14 @@ class Broker:
         own = self._own(now)
         session.last_seen = own
         session.pinged_at = None
-        if session.state is State.AWAITING:
+        if session.state is AWAITING:
             session.pre_auth += len(payload)
             if session.pre_auth > self._limits.pre_auth_bytes:
                 self._failures.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE), own)
                 return
-        elif session.state is not State.CONNECTED:
+        elif session.state is not CONNECTED:
             return
-        if session.inbox is None and session.hungry and self._may_decode(session):
-            session.decoder.feed(payload)
-            session.hungry = False
-        else:
-            if session.inbox is None:
-                session.inbox = deque()
-            session.inbox.append(payload)
-            session.inbox_bytes += len(payload) + OVERHEAD
-        self._pump(session, own)
+        self._intake.take(session, payload, own)
 
     def alive(self, session: Session, now: float) -> None:
         """Something came that is no message: PONG, part of a message, a carrier attached."""
@@ -172,16 +156,15 @@ class Broker:
 
     def proceed(self, session: Session, now: float) -> None:
         """A new turn: decode what the frames of the last one left over."""
-        session.backlogged = False
-        self._pump(session, self._own(now))
+        self._intake.proceed(session, self._own(now))
 
     def lost(
         self, session: Session, reason: DisconnectReason, now: float, code: int = 1006
     ) -> None:
         """The stream ended, with the peer's close code or without one."""
         own = self._own(now)
-        self.life.lost(session, reason, code, self._has_work(session), own)
-        self._pump(session, own)
+        self.life.lost(session, reason, code, self._intake.has_work(session), own)
+        self._intake.pump(session, own)
 
     def violate(self, session: Session, code: int, now: float) -> None:
         """The peer broke the WebSocket framing or its limits: close with this code.
@@ -200,7 +183,7 @@ class Broker:
 
     def fail(self, session: Session, problem: BaseException, now: float) -> None:
         """The fence: an input of this session raised by our own bug."""
-        self._pumping = None
+        self._intake.give_up()
         self._failures.internal("session", session, problem, self._own(now))
 
     # Inputs: the transport, user code, time
@@ -214,6 +197,8 @@ class Broker:
         else:
             session.progress_at = session.over_since = None
             session.taken = session.handed
+        if session.in_transport is not None:
+            self._queues.written(session)
         if session.consumers is not None and not unsent:
             self._queues.dispatch_to(session)
 
@@ -223,17 +208,7 @@ class Broker:
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call of user code has ended."""
-        own = self._own(now)
-        try:
-            self.tasks.resume(task, outcome, own)
-        except RemoteProtocolError as problem:
-            self._refuse_late(task, problem, own)
-
-    def _refuse_late(self, task: Task, problem: RemoteProtocolError, now: float) -> None:
-        """What follows the end of a handler is beyond a limit of its session."""
-        if task.session is None:
-            raise problem
-        self._failures.protocol(task.session, problem, now)
+        self.tasks.resume(task, outcome, self._own(now))
 
     def wake(self, thing: Timed, now: float) -> None:
         """The deadline of a session, a task or the journal came. After it, it is later or None."""
@@ -243,15 +218,14 @@ class Broker:
             for due in self.life.liveness.due(thing, own):
                 self._overdue.act(due, thing, own)
             self.life.rearm(thing)
+            self._publisher.settle(own)
         elif isinstance(thing, Task):
-            try:
-                self.tasks.wake(thing, own)
-            except RemoteProtocolError as problem:
-                self._refuse_late(thing, problem, own)
+            self.tasks.wake(thing, own)
         elif isinstance(thing, Channel):
             self._overdue.wake_channel(thing, own)
         else:
-            self.journal.wake()
+            assert isinstance(thing, Journal | Idempotency)
+            thing.wake(own)
 
     def publish(self, draft: Draft, now: float) -> Published:
         """Publish from the server's side.
@@ -265,7 +239,7 @@ class Broker:
 
     def start(self, now: float) -> None:
         """The broker takes messages from now on."""
-        self.life.tell(BrokerAvailability(available=True), self._own(now))
+        self._listeners.tell(BrokerAvailability(available=True), self._own(now))
 
     def stop(self, now: float) -> None:
         """Take no new session and close those that there are, spread over time, with 1012."""
@@ -288,14 +262,15 @@ class Broker:
             self.life.close(session, CloseCode.GOING_AWAY, reason, own, drop=True)
         if not self.life.halted:
             self.life.halted = True
-            self.life.tell(BrokerAvailability(available=False), own)
+            self._listeners.tell(BrokerAvailability(available=False), own)
 
     # Outputs
 
     @property
     def pending(self) -> bool:
         """There is something to flush, to decode or to call in the next turn."""
-        return bool(self.outbox.dirty or self._backlog or self.tasks.calls or self.tasks.cancels)
+        tasks = self.tasks
+        return bool(self.outbox.dirty or self._intake.backlog or tasks.calls or tasks.cancels)
 
     @property
     def asks(self) -> bool:
@@ -321,8 +296,9 @@ class Broker:
         if now is not None:
             self._own(now)
         taken = self.outbox.take(session, room)
-        self._queues.handed_over(taken)
-        if session.behind is None or session.state is not State.CONNECTED:
+        if session.has_consumed:
+            self._queues.handed_over(session, taken)
+        if session.behind is None or session.state is not CONNECTED:
             return taken
         size = sum(entry.size for entry in taken)
         self._topics.pull(session)
@@ -332,11 +308,12 @@ class Broker:
             and (not taken or session.mailbox[0].size <= room - size)
         ):
             more = self.outbox.take(session, room - size)
-            self._queues.handed_over(more)
+            if session.has_consumed:
+                self._queues.handed_over(session, more)
             taken += more
             size += sum(entry.size for entry in more)
             self._topics.pull(session)
-        self._publisher.close_overfull(self.outbox.now)
+        self._publisher.settle(self.outbox.now)
         return taken
 
     def take_answers(self) -> list[tuple[Handshake, Refusal | None]]:
@@ -349,11 +326,7 @@ class Broker:
 
     def take_backlog(self) -> list[Session]:
         """Sessions with frames left over from this turn: `proceed` with each in the next one."""
-        backlog = self._backlog
-        if backlog:
-            self._backlog = []
-            self._turn += 1
-        return backlog
+        return self._intake.take_backlog()
 
     def take_calls(self) -> list[Task]:
         """User code to run."""
@@ -366,91 +339,3 @@ class Broker:
     def take_aborts(self) -> list[Session]:
         """Sessions whose connection must be reset: their close took too long."""
         return self.life.take_aborts()
-
-    # Decoding
-
-    def _may_decode(self, session: Session) -> bool:
-        return session.task is None and session.stuck is None and not session.joined
-
-    def _has_work(self, session: Session) -> bool:
-        return not (self._may_decode(session) and session.hungry and session.inbox is None)
-
-    def _pump(self, session: Session, now: float) -> None:
-        """Decode and handle frames until one waits for user code, or the turn's share is used
-        up.
-        """
-        if self._pumping is session:
-            return
-        outer, self._pumping = self._pumping, session
-        try:
-            self._decode(session, now)
-        except RemoteProtocolError as problem:
-            self._failures.protocol(session, problem, now)
-        self._pumping = outer
-        self._settle(session, now)
-        if self.outbox.overfull:
-            self._publisher.close_overfull(now)
-
-    def _decode(self, session: Session, now: float) -> None:
-        if session.turn != self._turn:
-            session.turn = self._turn
-            session.frames_left = self._limits.read_frames
-        decoder = session.decoder
-        # `_may_decode`, written out: it is asked twice a frame.
-        while (
-            session.state in _DECODING
-            and session.task is None
-            and session.stuck is None
-            and not session.joined
-        ):
-            if session.frames_left <= 0:
-                self._put_back(session)
-                return
-            frame = decoder.next()
-            if frame is None:
-                if session.inbox is None:
-                    session.hungry = True
-                    return
-                self._feed_next(session)
-                continue
-            session.frame_since = None
-            if frame.command not in _FREE:
-                session.frames_left -= 1
-            self.counters.frames_in += 1
-            self._commands.handle(session, frame, now)
-
-    def _feed_next(self, session: Session) -> None:
-        inbox = session.inbox
-        assert inbox is not None
-        payload = inbox.popleft()
-        session.inbox_bytes -= len(payload) + OVERHEAD
-        if not inbox:
-            session.inbox = None
-        session.decoder.feed(payload)
-
-    def _put_back(self, session: Session) -> None:
-        if not session.backlogged:
-            session.backlogged = True
-            self._backlog.append(session)
-
-    def _settle(self, session: Session, now: float) -> None:
-        """After decoding: reading, the clocks of silence and of the unfinished frame."""
-        life = self.life
-        if session.state is State.ENDING:
-            life.end_if_done(session, self._has_work(session), now)
-        if session.state not in (State.AWAITING, State.CONNECTED):
-            return
-        life.hold(session, session.inbox_bytes > self._limits.inbox)
-        waiting = session.inbox is not None
-        if waiting and session.still_since is None:
-            session.still_since = now
-        elif not waiting and session.still_since is not None:
-            life.stand(session, now)
-        if not session.decoder.mid_frame:
-            session.frame_since = None
-        elif session.frame_since is None:
-            session.frame_since = now
-            life.rearm(session)
-
-
-_DECODING = frozenset((State.AWAITING, State.CONNECTED, State.ENDING))

@@ -8,7 +8,7 @@ in the step in which it reaches the top: no gap, no duplicate, whatever the back
 
 from __future__ import annotations
 
-from collections import deque
+from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
 
 from stocksync_ws.broker.log import Log, Tally
@@ -29,6 +29,9 @@ Address: TypeAlias = str | tuple[str, str]
 
 ACK_TIMEOUT = 30.0
 """Seconds a delivery on a topic may stay unsettled, where the policy does not say."""
+_V12 = Version.V12
+HOLES = 64
+"""Consumers that have left and stand in a turn, besides twice as many as there are."""
 
 
 class Group:
@@ -60,7 +63,7 @@ class Group:
             return self._head
         headers = self._own()
         if self.acked:
-            if self.version is Version.V12:
+            if self.version is _V12:
                 headers.append(("ack", f"{self.subscription_id}.{publication.number}"))
             if not any(name == "redelivered" for name, _ in extra):
                 headers.append(("redelivered", "false"))
@@ -69,19 +72,84 @@ class Group:
 
 
 class QueueState:
-    """What a queue knows besides its log."""
+    """What a queue knows besides its log: who consumes, and what is out.
 
-    __slots__ = ("attempts", "consumers", "delayed", "delayed_size")
+    A consumer stands in the turn (`Subscription.in_turn`) or waits until somebody lines it up
+    again; either way it keeps its place, the number it got when it was served last.
+    """
 
-    def __init__(self) -> None:
-        self.consumers: deque[Subscription] = deque()
-        """In the order of their turn."""
+    __slots__ = ("_number", "_tally", "attempts", "consumers", "delayed", "out", "out_size", "turn")
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._number = 0
+        self.consumers: dict[Subscription, None] = {}
+        self.turn: list[tuple[int, Subscription]] = []
+        """A heap of those that may be ready; who has left since stands in it for a while."""
         self.attempts: dict[int, int] = {}
-        """Deliveries so far of messages that came back, by offset."""
-        self.delayed_size = 0
-        """Bytes of those that come back later: they are kept, too."""
+        """Deliveries so far of messages that were out, by offset."""
+        self.out = 0
+        """Messages that were handed out and not settled, or come back after a pause."""
+        self.out_size = 0
+        """Bytes of them."""
         self.delayed: list[tuple[float, int, Publication]] = []
         """A heap of those that come back later: (when, offset, publication)."""
+
+    def join(self, consumer: Subscription) -> None:
+        """It came, and is the last in turn."""
+        self.consumers[consumer] = None
+        self.served(consumer)
+
+    def leave(self, consumer: Subscription) -> None:
+        """It went."""
+        del self.consumers[consumer]
+        consumer.in_turn = False
+        if len(self.turn) > 2 * len(self.consumers) + HOLES:
+            self.turn = [each for each in self.turn if _stands(each)]
+            heapify(self.turn)
+
+    def served(self, consumer: Subscription) -> None:
+        """All others come first."""
+        self._number += 1
+        consumer.place = self._number
+        self.line_up(consumer)
+
+    def line_up(self, consumer: Subscription) -> None:
+        """It may be ready."""
+        if not consumer.in_turn:
+            consumer.in_turn = True
+            heappush(self.turn, (consumer.place, consumer))
+
+    def next_in_turn(self) -> Subscription | None:
+        """Take the first out of the turn; None when nobody is in it."""
+        while self.turn:
+            each = heappop(self.turn)
+            if _stands(each):
+                each[1].in_turn = False
+                return each[1]
+        return None
+
+    def take_out(self, publication: Publication) -> None:
+        """A message was handed out."""
+        self.out += 1
+        self.out_size += publication.size
+        self._tally.add(publication.size)
+
+    def bring_back(self, publication: Publication) -> None:
+        """It was settled, or is in the log again."""
+        if self.out:
+            self.out -= 1
+            self.out_size -= publication.size
+            self._tally.add(-publication.size)
+
+    def forget(self) -> None:
+        """The queue is gone with everything in it."""
+        self._tally.add(-self.out_size)
+        self.out = self.out_size = 0
+
+
+def _stands(each: tuple[int, Subscription]) -> bool:
+    return each[1].in_turn and each[1].place == each[0]
 
 
 class Channel:
@@ -92,6 +160,7 @@ class Channel:
         "address",
         "armed",
         "armed_at",
+        "away",
         "behind",
         "deadline",
         "durables",
@@ -100,8 +169,9 @@ class Channel:
         "keys",
         "log",
         "policy",
+        "private",
         "queue",
-        "used_at",
+        "told",
     )
 
     def __init__(
@@ -112,6 +182,7 @@ class Channel:
         tally: Tally,
         *,
         queue: bool,
+        private: bool = False,
     ) -> None:
         self.address = address
         self.policy = policy
@@ -124,9 +195,14 @@ class Channel:
         """Subscriptions that acknowledge, whose window may be full."""
         self.keys: dict[str, int] | None = {} if policy.kind == "latest" else None
         """The offset of the newest message of each key."""
-        self.queue = QueueState() if queue else None
+        self.queue = QueueState(tally) if queue else None
+        self.private = private
+        """The reply queue of one session."""
         self.durables: dict[tuple[str, str], Durable] = {}
-        self.used_at = 0.0
+        self.away = 0
+        """Durable names that nobody holds."""
+        self.told = 0
+        """Up to this offset, readers behind were told what was trimmed under them."""
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
@@ -146,7 +222,7 @@ class Channel:
     @property
     def keeps(self) -> bool:
         """What is published may have to be read from the log."""
-        return bool(self.epoch is not None or self.behind or self.acking or self.durables)
+        return bool(self.epoch is not None or self.behind or self.acking or self.away)
 
     @property
     def idle(self) -> bool:
@@ -159,6 +235,25 @@ class Channel:
     def _busy_queue(self) -> bool:
         queue = self.queue
         return queue is not None and bool(queue.consumers or queue.delayed or queue.attempts)
+
+    def key(self, publication: Publication) -> str:
+        """What a `latest` destination knows a message by."""
+        return publication.header(self.policy.key) or publication.destination
+
+    def trim(self) -> Publication | None:
+        """Drop the oldest entry of the log; None when that is empty."""
+        publication = self.log.trim()
+        if publication is not None and self.keys is not None:
+            self.keys.pop(self.key(publication), None)
+        return publication
+
+    def take_expired(self, now: float) -> list[tuple[int, Publication]]:
+        """Take out of the log what has reached the end of its life."""
+        dead = self.log.take_expired(now)
+        if self.keys is not None:
+            for _, publication in dead:
+                self.keys.pop(self.key(publication), None)
+        return dead
 
     def message_id(self, offset: int) -> str:
         """The message-id of an offset in the history."""

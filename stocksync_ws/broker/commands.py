@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
+from stocksync_ws.broker.committing import Committing
 from stocksync_ws.broker.destinations import is_destination
 from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.failures import Failures
@@ -63,6 +64,7 @@ class Commands:
         failures: Failures,
         receipts: Receipts,
         sending: Sending,
+        committing: Committing,
         subscribing: Subscribing,
         proceed: Callable[[Session, float], None],
     ) -> None:
@@ -86,11 +88,17 @@ class Commands:
             (State.CONNECTED, UNSUBSCRIBE): subscribing.unsubscribe,
             (State.CONNECTED, ACK): sending.acknowledge,
             (State.CONNECTED, NACK): sending.acknowledge,
-            (State.CONNECTED, BEGIN): sending.begin,
-            (State.CONNECTED, COMMIT): sending.commit,
-            (State.CONNECTED, ABORT): sending.abort,
+            (State.CONNECTED, BEGIN): committing.begin,
+            (State.CONNECTED, COMMIT): committing.commit,
+            (State.CONNECTED, ABORT): committing.abort,
             (State.CONNECTED, DISCONNECT): self._disconnect,
-            (State.ENDING, SEND): self._send_last,
+            (State.ENDING, SEND): self._send,
+            (State.ENDING, UNSUBSCRIBE): subscribing.forget_name,
+            (State.ENDING, ACK): sending.acknowledge,
+            (State.ENDING, NACK): sending.acknowledge,
+            (State.ENDING, BEGIN): committing.begin,
+            (State.ENDING, COMMIT): committing.commit,
+            (State.ENDING, ABORT): committing.abort,
             (State.ENDING, DISCONNECT): self._disconnect,
         }
 
@@ -108,6 +116,8 @@ class Commands:
             raise RemoteProtocolError(refusal, frame.command, frame.headers)
         if session.version is not None and frame.command not in _SETTLING:
             required(frame, session.version)
+        if "receipt" in frame.headers:
+            self._receipts.check(session, frame)
         method(session, frame, now)
 
     # CONNECT
@@ -168,11 +178,6 @@ class Commands:
 
     def _send(self, session: Session, frame: Frame, now: float) -> None:
         self._sending.send(session, frame, self._destination(frame), now)
-
-    def _send_last(self, session: Session, frame: Frame, now: float) -> None:
-        """The stream has ended, and with it every transaction."""
-        if "transaction" not in frame.headers:
-            self._send(session, frame, now)
 
     def _subscribe(self, session: Session, frame: Frame, now: float) -> None:
         self._subscribing.subscribe(session, frame, self._destination(frame), now)

@@ -13,7 +13,19 @@ from enum import Enum, auto
 
 from stocksync_ws.config import BrokerConfig, Limits
 
-__all__ = ["Kind", "Patterns", "Space", "has_wildcard", "is_destination", "printable"]
+__all__ = [
+    "REPLY_QUEUE",
+    "Kind",
+    "Patterns",
+    "Space",
+    "has_wildcard",
+    "is_destination",
+    "printable",
+]
+
+
+REPLY_QUEUE = "/reply-queue/"
+"""What the address of a private queue begins with; who knows it may send there."""
 
 
 def printable(text: str) -> bool:
@@ -90,6 +102,7 @@ class Space:
         "_own_roots",
         "_user_prefix",
         "error_destination",
+        "error_path",
         "may_send",
         "may_subscribe",
     )
@@ -104,8 +117,9 @@ class Space:
         self._own_roots = tuple(
             f"{root}/" for root in {"/queue", "/topic", *config.broker_prefixes}
         )
+        self.error_path = config.error_destination
+        """Where a session listens for errors of the application, behind the user prefix."""
         self.error_destination = config.user_prefix + config.error_destination
-        """Where a session listens for errors of the application, with the user prefix."""
         self.may_send = Patterns(config.client_send)
         self.may_subscribe = Patterns(config.client_subscribe)
 

@@ -8,7 +8,7 @@ name over: there are never two live owners.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.channel import Channel
@@ -20,12 +20,7 @@ from stocksync_ws.timers import Timers
 if TYPE_CHECKING:
     from stocksync_ws.broker.outbox import Outbox
 
-__all__ = ["Durable", "Durables", "wants_durable"]
-
-
-def wants_durable(headers: Mapping[str, str]) -> bool:
-    """The frame asks for a durable subscription."""
-    return headers.get("durable") == "true" or headers.get("persistent") == "true"
+__all__ = ["Durable", "Durables"]
 
 
 class Durable:
@@ -35,6 +30,7 @@ class Durable:
         "channel",
         "dropped",
         "expires_at",
+        "fresh",
         "gone",
         "key",
         "next",
@@ -53,21 +49,32 @@ class Durable:
         self.returned: list[Delivery] = []
         """Away: what was delivered and not settled."""
         self.dropped = 0
+        """Messages it lost and was not told of."""
         self.expires_at: float | None = None
+        self.fresh = True
+        """The SUBSCRIBE that made it has not succeeded yet."""
         self.gone = False
         """It was deleted."""
+
+    @property
+    def destination(self) -> str:
+        """What it is subscribed to."""
+        assert isinstance(self.channel.address, str)
+        return self.channel.address
 
 
 class Durables:
     """All durable names."""
 
-    __slots__ = ("_limits", "_names", "_outbox", "_timers")
+    __slots__ = ("_limits", "_names", "_of_user", "_outbox", "_timers")
 
     def __init__(self, limits: Limits, outbox: Outbox, timers: Timers) -> None:
         self._limits = limits
         self._outbox = outbox
         self._timers = timers
         self._names: dict[tuple[str, str], Durable] = {}
+        self._of_user: Counter[str] = Counter()
+        """How many each user has."""
 
     def find(self, key: tuple[str, str]) -> Durable | None:
         """A name that exists."""
@@ -75,10 +82,12 @@ class Durables:
 
     def full(self, user: str) -> bool:
         """A user has as many names as there may be."""
-        return sum(key[0] == user for key in self._names) >= self._limits.max_durables
+        return self._of_user[user] >= self._limits.max_durables
 
     def hold(self, durable: Durable, subscription: Subscription) -> None:
         """A subscription holds the name now."""
+        if durable.subscription is None:
+            durable.channel.away -= 1
         durable.subscription = subscription
         durable.expires_at = None
         subscription.durable = durable
@@ -87,19 +96,18 @@ class Durables:
         """A new name; it has missed nothing."""
         durable = Durable(channel, key, channel.log.top + 1)
         self._names[key] = channel.durables[key] = durable
+        self._of_user[key[0]] += 1
+        channel.away += 1
         return durable
 
-    def resume(self, durable: Durable, subscription: Subscription) -> tuple[int, list[Delivery]]:
-        """A subscription takes the name: where it goes on, and what came back meanwhile. What was
-        trimmed while it was away is told by its next message.
+    def resume(self, durable: Durable, subscription: Subscription) -> int:
+        """A subscription holds the name again, and goes on at `next`; how many messages were
+        trimmed before that while it was away.
         """
-        returned, durable.returned = durable.returned, []
         subscription.dropped, durable.dropped = durable.dropped, 0
-        lost = durable.channel.log.lost
-        if durable.next <= lost:
-            subscription.dropped += lost + 1 - durable.next
-            durable.next = lost + 1
-        return durable.next, returned
+        trimmed = max(0, durable.channel.log.lost + 1 - durable.next)
+        durable.next += trimmed
+        return trimmed
 
     def away(self, subscription: Subscription, next_offset: int) -> None:
         """Its session ended, or it unsubscribed without deleting the name."""
@@ -107,6 +115,7 @@ class Durables:
         if durable is None or durable.subscription is not subscription:
             return
         durable.subscription = None
+        durable.channel.away += 1
         durable.next = next_offset
         durable.dropped = subscription.dropped
         durable.expires_at = self._outbox.now + self._limits.durable_seconds
@@ -116,16 +125,27 @@ class Durables:
         """The name is gone; what the log kept for it can be trimmed."""
         durable.gone = True
         del self._names[durable.key]
+        user = durable.key[0]
+        self._of_user[user] -= 1
+        if not self._of_user[user]:
+            del self._of_user[user]
         del durable.channel.durables[durable.key]
         if durable.subscription is not None:
             durable.subscription.durable = None
+        else:
+            durable.channel.away -= 1
 
-    def expire(self, channel: Channel) -> None:
-        """Delete the names that were away for too long."""
+    def expire(self, channel: Channel) -> list[Durable]:
+        """Delete the names that were away for too long; which those were."""
         now = self._outbox.now
-        for durable in list(channel.durables.values()):
-            if durable.expires_at is not None and durable.expires_at <= now:
-                self.delete(durable)
+        gone = [
+            durable
+            for durable in channel.durables.values()
+            if durable.expires_at is not None and durable.expires_at <= now
+        ]
+        for durable in gone:
+            self.delete(durable)
+        return gone
 
     def expire_at(self, channel: Channel) -> float | None:
         """When the next name expires."""

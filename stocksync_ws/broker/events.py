@@ -118,12 +118,16 @@ class DeadLetter:
 
 @dataclass(frozen=True, kw_only=True)
 class MessageDropped:
-    """A message was not taken, or was taken away from a subscriber that did not keep up."""
+    """Messages were not taken, or were taken away from subscribers that did not keep up."""
 
     destination: str
     reason: str
-    """`queue-full` or `slow-consumer`."""
+    """`queue-full`: not taken. What subscribers lost: `slow-consumer`; `superseded`, by a newer
+    value of its key; `away`, kept no longer for a durable name; `away-too-long`, with that name;
+    `connection-lost`: a queue had handed it to the transport of a consumer in auto mode.
+    """
     count: int = 1
+    """Messages; with several subscribers each counts its own."""
 
 
 Event: TypeAlias = (

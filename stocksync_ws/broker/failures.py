@@ -13,10 +13,12 @@ from stocksync_ws.broker.destinations import Space
 from stocksync_ws.broker.events import ConnectRejected
 from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.outbox import Outbox
+from stocksync_ws.broker.publication import Draft
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.replies import error, error_message
-from stocksync_ws.broker.session import Session, State, Subscription
+from stocksync_ws.broker.session import Session, State
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
@@ -44,6 +46,7 @@ class Failures:
         "_journal",
         "_life",
         "_limits",
+        "_listeners",
         "_outbox",
         "_publisher",
         "_space",
@@ -55,8 +58,9 @@ class Failures:
         space: Space,
         counters: Counters,
         life: Life,
-        outbox: Outbox,
+        listeners: Listeners,
         publisher: Publisher,
+        outbox: Outbox,
         journal: Journal,
         correlation: Callable[[], str],
     ) -> None:
@@ -64,6 +68,7 @@ class Failures:
         self._space = space
         self._counters = counters
         self._life = life
+        self._listeners = listeners
         self._outbox = outbox
         self._publisher = publisher
         self._journal = journal
@@ -100,7 +105,7 @@ class Failures:
         )
         refusal = RemoteProtocolError(code, frame.command, frame.headers)
         self._error(session, code, frame.command, refusal, now)
-        self._life.emit(session, event, now)
+        self._listeners.emit(session, event, now)
 
     def _error(
         self,
@@ -146,15 +151,15 @@ class Failures:
         correlation_id = self._failed(session, label, code, problem)
         if session.state is not State.CONNECTED:
             return
-        listening = self._listening(session)
-        if listening is None:
+        if not self._is_listening(session):
             refusal = RemoteProtocolError(code, frame.command, frame.headers)
             self._error(session, code, frame.command, refusal, now)
             return
         headers, body = error_message(
             code, frame.command, frame.headers, correlation_id, self._limits
         )
-        self._publisher.tell(listening, tuple(headers), body, now)
+        path = self._space.error_path
+        self._publisher.publish(Draft(path, tuple(headers), body, session=session.id), now)
 
     def in_transaction(self, session: Session, frame: Frame, problem: Exception | None) -> None:
         """A SEND of a committed transaction failed, or has no handler; the others are not
@@ -172,12 +177,9 @@ class Failures:
         self._journal.failed(session, label, code, correlation_id, problem)
         return correlation_id
 
-    def _listening(self, session: Session) -> Subscription | None:
+    def _is_listening(self, session: Session) -> bool:
         destination = self._space.error_destination
-        for subscription in session.subscriptions.values():
-            if subscription.destination == destination:
-                return subscription
-        return None
+        return any(each.destination == destination for each in session.subscriptions.values())
 
     # Errors of our own
 

@@ -13,6 +13,7 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 from stocksync_ws.config import Limits
+from stocksync_ws.timers import Timers
 
 __all__ = ["Idempotency", "Key", "Remembered"]
 
@@ -23,10 +24,9 @@ Key: TypeAlias = tuple[str, str, str]
 class Remembered:
     """What became of a SEND with a key."""
 
-    __slots__ = ("digest", "expires_at", "message_id", "scope", "waiting")
+    __slots__ = ("digest", "expires_at", "message_id", "waiting")
 
-    def __init__(self, scope: str, digest: bytes) -> None:
-        self.scope = scope
+    def __init__(self, digest: bytes) -> None:
         self.digest = digest
         self.expires_at: float | None = None
         """None while the first still runs."""
@@ -38,74 +38,94 @@ class Remembered:
 class Idempotency:
     """The keys of all users."""
 
-    __slots__ = ("_keys", "_limits", "_shares")
+    __slots__ = (
+        "_keys",
+        "_limits",
+        "_running",
+        "_shares",
+        "_timers",
+        "armed",
+        "armed_at",
+        "deadline",
+    )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, timers: Timers) -> None:
         self._limits = limits
+        self._timers = timers
+        self.deadline: float | None = None
+        self.armed = 0
+        self.armed_at = 0.0
+        self._running: dict[Key, Remembered] = {}
+        """Those whose first run is not over."""
         self._keys: OrderedDict[Key, Remembered] = OrderedDict()
-        self._shares: dict[str, int] = {}
+        """Those whose effect has happened, the oldest first."""
+        self._shares: dict[str, OrderedDict[Key, None]] = {}
+        """The same by scope."""
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._keys) + len(self._running)
 
     def find(self, key: Key, body: bytes, now: float) -> tuple[Remembered | None, bool]:
         """What is known of a key, and whether the body is the same."""
-        found = self._keys.get(key)
-        if found is None or (found.expires_at is not None and found.expires_at <= now):
-            if found is not None:
-                self._remove(key)
-            return None, True
-        return found, found.digest == _digest(body)
+        found = self._running.get(key)
+        if found is None:
+            self._expire(now)
+            found = self._keys.get(key)
+        return found, found is None or found.digest == _digest(body)
 
-    def begin(self, key: Key, body: bytes) -> Remembered:
+    def begin(self, key: Key, body: bytes) -> None:
         """A SEND with a new key runs."""
-        found = self._keys[key] = Remembered(key[0], _digest(body))
-        self._shares[key[0]] = self._shares.get(key[0], 0) + 1
-        self._evict(key[0])
-        return found
+        self._running[key] = Remembered(_digest(body))
 
     def succeed(self, key: Key, message_id: str | None, now: float) -> None:
         """Its effect has happened."""
-        found = self._keys.get(key)
-        if found is not None:
-            found.message_id = message_id
-            found.expires_at = now + self._limits.idempotency_seconds
-            self._tell(found, True, now)
+        found = self._running.pop(key)
+        found.message_id = message_id
+        found.expires_at = now + self._limits.idempotency_seconds
+        self._keys[key] = found
+        share = self._shares.setdefault(key[0], OrderedDict())
+        share[key] = None
+        if len(share) > max(1, self._limits.idempotency_keys // 10):
+            self._forget(next(iter(share)))
+        if len(self._keys) > self._limits.idempotency_keys:
+            self._forget(next(iter(self._keys)))
+        self._timers.sooner(self, found.expires_at + self._timers.slack)
+        self._tell(found, True, now)
 
     def fail(self, key: Key, now: float) -> None:
         """It failed, and is not remembered."""
-        found = self._keys.get(key)
-        if found is not None:
-            self._remove(key)
-            self._tell(found, False, now)
+        self._tell(self._running.pop(key), False, now)
 
     def _tell(self, found: Remembered, succeeded: bool, now: float) -> None:
         waiting, found.waiting = found.waiting, []
         for tell in waiting:
             tell(succeeded, now)
 
-    def _evict(self, scope: str) -> None:
-        """The oldest go first: of this user over its share, of all over the whole."""
-        share = max(1, self._limits.idempotency_keys // 10)
-        while self._shares.get(scope, 0) > share and self._drop_oldest(scope):
-            pass
-        while len(self._keys) > self._limits.idempotency_keys and self._drop_oldest(None):
-            pass
+    def wake(self, now: float) -> None:
+        """Keys have grown old."""
+        self._expire(now)
+        self.deadline = None
+        if self._keys:
+            oldest = next(iter(self._keys.values())).expires_at
+            assert oldest is not None
+            self.deadline = oldest + self._timers.slack
+            self._timers.arm(self)
 
-    def _drop_oldest(self, scope: str | None) -> bool:
-        for key, found in self._keys.items():
-            if scope in (None, found.scope) and found.expires_at is not None:
-                self._remove(key)
-                return True
-        return False
+    def _expire(self, now: float) -> None:
+        """All live equally long, so the oldest are the first to go."""
+        while self._keys:
+            key, found = next(iter(self._keys.items()))
+            assert found.expires_at is not None
+            if found.expires_at > now:
+                return
+            self._forget(key)
 
-    def _remove(self, key: Key) -> None:
-        found = self._keys.pop(key)
-        left = self._shares[found.scope] - 1
-        if left:
-            self._shares[found.scope] = left
-        else:
-            del self._shares[found.scope]
+    def _forget(self, key: Key) -> None:
+        del self._keys[key]
+        share = self._shares[key[0]]
+        del share[key]
+        if not share:
+            del self._shares[key[0]]
 
 
 def _digest(body: bytes) -> bytes:

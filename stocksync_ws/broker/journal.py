@@ -105,7 +105,7 @@ class Journal:
             seconds,
         )
 
-    def wake(self) -> None:
+    def wake(self, now: float) -> None:
         """A second of a storm is over: say what was held back."""
         self.deadline = None
         if self._connects or self._disconnects or self._refusals:

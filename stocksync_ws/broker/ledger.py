@@ -24,6 +24,8 @@ __all__ = ["AckMode", "Delivery", "Ledger"]
 
 _PLACES = count(1)
 """The order of all deliveries."""
+EPOCHS = 256
+"""Epochs of destinations with history that one subscription id remembers."""
 
 
 class AckMode(StrEnum):
@@ -32,6 +34,9 @@ class AckMode(StrEnum):
     AUTO = "auto"
     CLIENT = "client"
     INDIVIDUAL = "client-individual"
+
+
+_CLIENT = AckMode.CLIENT
 
 
 class Delivery:
@@ -108,7 +113,7 @@ class Ledger:
         self._by_message_id: dict[str, int] | None = {} if by_message_id else None
         """STOMP 1.0 and 1.1 acknowledge by message-id."""
         self._issued: dict[str, int] = {}
-        """The highest offset delivered of each epoch."""
+        """The highest offset delivered of each epoch, the newest epoch last."""
         self.highest = 0
         """The highest publication number ever delivered: what is above was never issued."""
         self.size = 0
@@ -190,7 +195,12 @@ class Ledger:
             self.highest = publication.number
         if self._by_message_id is not None:
             epoch, _, offset = publication.message_id.rpartition("-")
-            self._issued[epoch] = max(self._issued.get(epoch, 0), int(offset))
+            self._note(epoch, int(offset))
+
+    def _note(self, epoch: str, offset: int) -> None:
+        self._issued[epoch] = max(self._issued.pop(epoch, 0), offset)
+        if len(self._issued) > EPOCHS:
+            del self._issued[next(iter(self._issued))]
 
     def hold(self, delivery: Delivery) -> None:
         """It was taken out, and keeps its place in the window."""
@@ -248,6 +258,37 @@ class Ledger:
             return min(self._unsettled.values(), key=_due_at, default=None)
         return next(iter(self._unsettled.values()), None)
 
+    def due(self, listened: float) -> list[Delivery]:
+        """Those that were out for too long, the one that was due first before the others."""
+        late: list[Delivery] = []
+        for delivery in self._unsettled.values():
+            if _due_at(delivery) <= listened:
+                late.append(delivery)
+            elif not self._mixed:
+                break
+        return sorted(late, key=_due_at) if self._mixed else late
+
+    def absorb(self, other: Ledger) -> None:
+        """Remember of a ledger that is forgotten what was issued in it."""
+        self.highest = max(self.highest, other.highest)
+        for epoch, offset in other._issued.items():
+            self._note(epoch, offset)
+
+    def unsend(self, number: int) -> None:
+        """A delivery that is out was not sent after all."""
+        delivery = self._unsettled.get(number)
+        if delivery is not None:
+            unsent = self._unsettled[number] = delivery.copy(
+                delivery.subscription or self.subscription, delivery.at
+            )
+            unsent.attempt -= 1
+
+    def renew(self, delivery: Delivery, listened: float) -> None:
+        """Set the clock of an unsettled delivery afresh; its place stays."""
+        number = delivery.publication.number
+        self._unsettled[number] = delivery.copy(delivery.subscription, listened)
+        self._mixed = True
+
     def remove(self, number: int) -> Delivery | None:
         """Take out one delivery."""
         delivery = self._unsettled.pop(number, None)
@@ -259,16 +300,21 @@ class Ledger:
 
     def take(self, number: int) -> list[Delivery]:
         """Take out what an ACK or NACK of this number settles: that delivery, and in `client` mode
-        all that went out before it, in the order in which they did.
+        all that went out before it to the same subscription, in the order in which they did.
         """
-        if self.mode is not AckMode.CLIENT:
-            one = self.remove(number)
-            return [] if one is None else [one]
-        if number not in self._unsettled:
+        delivery = self._unsettled.get(number)
+        if delivery is None:
             return []
+        # The id may have had another subscription before, in another mode.
+        owner = delivery.subscription or self.subscription
+        mode = self.mode if owner is None else owner.mode
+        if mode is not _CLIENT:
+            self.remove(number)
+            return [delivery]
         taken: list[int] = []
-        for each in self._unsettled:
-            taken.append(each)
+        for each, earlier in self._unsettled.items():
+            if (earlier.subscription or self.subscription) is owner:
+                taken.append(each)
             if each == number:
                 break
         return [found for each in taken if (found := self.remove(each)) is not None]

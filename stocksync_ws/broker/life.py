@@ -1,29 +1,22 @@
-"""The life of a session: welcomed, closed by us, lost by the world, ended; and what listeners are
-told.
+"""The life of a session: welcomed, closed by us, lost by the world, ended.
 
 Rule: a session ends here and nowhere else. Whatever happens, it leaves the index at once, its
 `SessionDisconnected` is emitted exactly once and only if it was connected, and its close is backed
-by a deadline. Listeners see the events of one session in order and one at a time.
+by a deadline.
 """
 
 from __future__ import annotations
 
-import contextvars
-from collections import deque
-from collections.abc import Sequence
-
 from stocksync_ws.broker.acks import Acks
-from stocksync_ws.broker.dispatch import Dispatch
+from stocksync_ws.broker.channel import Channel
 from stocksync_ws.broker.durables import Durables
-from stocksync_ws.broker.events import (
-    Event,
-    SessionConnected,
-    SessionDisconnected,
-)
+from stocksync_ws.broker.events import SessionConnected, SessionDisconnected
 from stocksync_ws.broker.journal import Journal
+from stocksync_ws.broker.ledger import Delivery
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.liveness import Liveness
 from stocksync_ws.broker.outbox import Outbox
-from stocksync_ws.broker.pipeline import GIVE_UP, Call, Pipeline, Task
+from stocksync_ws.broker.pipeline import GIVE_UP
 from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.replies import connected, withholds_name
 from stocksync_ws.broker.session import Session, State, Subscription
@@ -69,9 +62,9 @@ class Life:
         "_acks",
         "_config",
         "_counters",
-        "_dispatch",
         "_durables",
         "_journal",
+        "_listeners",
         "_liveness",
         "_outbox",
         "_queues",
@@ -90,7 +83,6 @@ class Life:
     def __init__(
         self,
         config: BrokerConfig,
-        dispatch: Dispatch,
         counters: Counters,
         timers: Timers,
         outbox: Outbox,
@@ -102,9 +94,9 @@ class Life:
         transactions: Transactions,
         tasks: Tasks,
         journal: Journal,
+        listeners: Listeners,
     ) -> None:
         self._config = config
-        self._dispatch = dispatch
         self._counters = counters
         self._timers = timers
         self._outbox = outbox
@@ -116,11 +108,14 @@ class Life:
         self._transactions = transactions
         self._tasks = tasks
         self._journal = journal
+        self._listeners = listeners
         self._liveness = Liveness(config, outbox.judge_at, acks.expire_at, transactions.expire_at)
         self.answers: list[tuple[Handshake, Refusal | None]] = []
-        """Handshakes decided; `reads`, sessions whose `held` has changed; `aborts`, those to reset."""
+        """Handshakes decided."""
         self.reads: list[Session] = []
+        """Sessions whose `held` has changed."""
         self.aborts: list[Session] = []
+        """Sessions whose connection must be reset."""
         self.halted = False
         """Stopped for good: nothing is accepted any more."""
         self.sessions: dict[str, Session] = {}
@@ -208,7 +203,7 @@ class Life:
             transport=session.transport,
             peer=session.peer,
         )
-        self.emit(session, event, now)
+        self._listeners.emit(session, event, now)
         self.rearm(session)
 
     # End
@@ -244,7 +239,9 @@ class Life:
         session.close_code = code
         session.close_by = now + self._config.limits.close_timeout
         if drop:
-            self.drop_mailbox(session, keep_own=True)
+            self._acks.unsent(session)
+            self._drop_mailbox(session, keep_own=True)
+        self._settle_up(session, now)
         self._outbox.control(session, session.wire.close(code, CLOSE_REASONS[code]), now)
         self.hold(session, False)
         self.rearm(session)
@@ -265,10 +262,13 @@ class Life:
         if session.state is not State.CLOSING:
             session.close_code = code
         session.ending = reason
+        self._queues.lost(session)
         session.unsent = 0
         if session.state is State.CONNECTED and has_work:
             self._leave(session, now)
-            self.drop_mailbox(session)
+            self._acks.unsent(session)
+            self._drop_mailbox(session)
+            self._queues.dispatch_returned()
             session.state = State.ENDING
             session.end_by = now + GIVE_UP
             self.rearm(session)
@@ -309,13 +309,14 @@ class Life:
         was, session.state = session.state, State.CLOSED
         if was in (State.CONNECTED, State.AWAITING, State.OPENING):
             self._leave(session, now)
-        self._drop_private_queues(session)
+            self._acks.unsent(session)
         session.inbox = None
         session.inbox_bytes = 0
         session.handshake = None
         self._timers.disarm(session)
         session.lane = None
-        self.drop_mailbox(session)
+        self._drop_mailbox(session)
+        self._settle_up(session, now)
         self.sessions.pop(session.id, None)
         if session.task is not None:
             self._tasks.end_by(session.task, now)
@@ -323,12 +324,10 @@ class Life:
             self._disconnected(session, session.ending or DisconnectReason.CONNECTION_LOST, now)
 
     def _leave(self, session: Session, now: float) -> None:
-        """Nothing reaches it any more, nothing it had sent is still to be decoded."""
+        """Nothing reaches it any more."""
         for subscription in session.subscriptions.values():
-            self.end_subscription(subscription, with_session=True)
+            self.end_subscription(subscription)
         session.subscriptions.clear()
-        self._transactions.end(session, now)
-        session.unacknowledged = self._acks.end(session)
         self._drop_private_queues(session)
         session.lane = None
         session.connect_by = None
@@ -337,52 +336,79 @@ class Life:
         if session.task is not None:
             self._tasks.end_by(session.task, now + GIVE_UP)
 
-    def end_subscription(self, subscription: Subscription, *, with_session: bool = False) -> None:
+    def _settle_up(self, session: Session, now: float) -> None:
+        """Nothing comes from it any more: what it left open is undone, what it left unsettled goes
+        back.
+        """
+        self._transactions.end(session, now)
+        session.unacknowledged += self._acks.end(session)
+        self._queues.dispatch_returned()
+
+    def end_subscription(self, subscription: Subscription) -> None:
         """A subscription ends; a durable name of it stays."""
         channel, session = subscription.channel, subscription.session
-        if channel is None or subscription.group is None:
+        if channel is None:
             return
-        if subscription.ledger is not None:
-            subscription.ledger.leave()
-        if channel.queue is not None:
-            self._queues.leave(subscription)
-        else:
-            if subscription.durable is not None:
-                first = self._first_unsent(subscription, with_session)
-                self._durables.away(subscription, first)
-            channel.leave(subscription)
-            if session.behind is not None:
-                session.behind.pop(subscription, None)
-                session.behind = session.behind or None
-            self._topics.trim(channel)
+        if subscription.group is not None:
+            if subscription.ledger is not None:
+                subscription.ledger.leave()
+            if channel.queue is not None:
+                self._queues.leave(subscription)
+            else:
+                self._leave_topic(subscription, channel, session)
         self._store.release(channel)
 
-    def _first_unsent(self, subscription: Subscription, with_session: bool) -> int:
-        """Where a durable name goes on: behind what was handed to the transport, or will be."""
-        channel, session = subscription.channel, subscription.session
-        assert channel is not None
+    def _leave_topic(self, subscription: Subscription, channel: Channel, session: Session) -> None:
+        if subscription.durable is not None:
+            self._durables.away(subscription, self._first_unsent(subscription, channel))
+        channel.leave(subscription)
+        if session.behind is not None:
+            session.behind.pop(subscription, None)
+            session.behind = session.behind or None
+        self._topics.trim(channel)
+
+    def _first_unsent(self, subscription: Subscription, channel: Channel) -> int:
+        """Where a durable name goes on: at the first message that was not handed to the transport.
+        Those are taken out of the mailbox, and come when the name does.
+        """
         behind = subscription in channel.behind
-        first = subscription.next if behind else channel.log.top + 1
-        if subscription.ledger is not None or not with_session:
-            return first
-        log = channel.log
-        waiting = [
-            entry.publication
-            for entry in session.mailbox
-            if entry.publication is not None and subscription.group in (entry.group, entry.reader)
-        ]
-        for publication in waiting:
-            found = log.read(publication.offset)
-            if publication.offset > log.lost and (found is None or found[1] is not publication):
-                log.put_back(publication.offset, publication)
-        return min([first, *(publication.offset for publication in waiting)])
+        durable, group, log = subscription.durable, subscription.group, channel.log
+        assert durable is not None
+        assert group is not None
+        first = subscription.next if behind else log.top + 1
+        for publication in self._outbox.take_back(subscription.session, group):
+            offset = publication.offset
+            if subscription.ledger is not None:
+                unsent = subscription.ledger.remove(publication.number)
+                if unsent is not None:
+                    unsent = subscription.ledger.own(unsent)
+                    unsent.attempt -= 1
+                    durable.returned.append(unsent)
+            elif offset < durable.next:  # it had come back to the name before
+                delivery = Delivery(channel, publication, offset, 1, 0.0, subscription)
+                durable.returned.append(delivery)
+            else:
+                if offset > log.lost and not log.holds(offset):
+                    log.put_back(offset, publication)
+                first = min(first, offset)
+        return first
 
     def _drop_private_queues(self, session: Session) -> None:
         for address in (session.reply_queues or {}).values():
-            self._store.drop(address)
+            self.drop_reply_queue(session, address)
         session.reply_queues = None
 
-    def drop_mailbox(self, session: Session, *, keep_own: bool = False) -> None:
+    def drop_reply_queue(self, session: Session, address: str) -> None:
+        """Forget a private queue of a session; what is in it reaches nobody."""
+        channel = self._store.find(address)
+        assert channel is not None
+        assert channel.queue is not None
+        self._counters.messages_unrouted += len(channel.log)
+        for consumer in list(channel.queue.consumers):
+            self._queues.leave(consumer)
+        self._store.forget(channel)
+
+    def _drop_mailbox(self, session: Session, *, keep_own: bool = False) -> None:
         """Empty a mailbox; what a queue had handed out and was not written goes back to it."""
         self._queues.unsent(self._outbox.drop(session, keep_own=keep_own))
 
@@ -397,47 +423,4 @@ class Life:
             duration=duration,
             unacknowledged=session.unacknowledged,
         )
-        self.emit(session, event, now)
-
-    # Events
-
-    def emit(self, session: Session, event: Event, now: float) -> None:
-        """Tell the listeners, after everything this session has told them before."""
-        if session.event_task is not None:
-            if session.events is None:
-                session.events = deque()
-            session.events.append(event)
-            return
-        calls = self._dispatch.event(event)
-        if calls:
-            pipeline = self._tell(calls, session.id)
-            task = self._tasks.start(None, pipeline, session.context.copy(), self._told, now)
-            task.owner = session
-            session.event_task = task
-
-    def _tell(self, calls: Sequence[Call], session_id: str | None) -> Pipeline[None]:
-        """One listener after the other; one that fails does not keep the next from hearing."""
-        for call in calls:
-            try:
-                yield call
-            except Exception as error:
-                self._counters.listeners_failed += 1
-                self._journal.listener_failed(call.label, session_id, error)
-
-    def _told(self, task: Task, value: object, error: BaseException | None, now: float) -> None:
-        """The listeners of one event are done; go on with the session's next."""
-        session = task.owner
-        if session is None:
-            return
-        session.event_task = None
-        while session.events and session.event_task is None:
-            self.emit(session, session.events.popleft(), now)
-        if not session.events:
-            session.events = None
-
-    def tell(self, event: Event, now: float) -> None:
-        """Tell the listeners of something that is about no session."""
-        calls = self._dispatch.event(event)
-        if calls:
-            pipeline = self._tell(calls, None)
-            self._tasks.start(None, pipeline, contextvars.copy_context(), self._told, now)
+        self._listeners.emit(session, event, now)

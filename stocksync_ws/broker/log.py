@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from heapq import heapify, heappop, heappush
 
 from stocksync_ws.broker.publication import Publication
 
@@ -20,12 +21,24 @@ HOLES = 64
 
 
 class Tally:
-    """Bytes of several logs together."""
+    """Bytes of several logs together, which may be a part of a larger sum."""
 
-    __slots__ = ("size",)
+    __slots__ = ("_whole", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, whole: Tally | None = None) -> None:
+        self._whole = whole
         self.size = 0
+
+    @property
+    def whole(self) -> int:
+        """The larger sum, where this is a part of one."""
+        return self.size if self._whole is None else self._whole.size
+
+    def add(self, change: int) -> None:
+        """Bytes came, or went."""
+        self.size += change
+        if self._whole is not None:
+            self._whole.size += change
 
 
 class Log:
@@ -37,7 +50,17 @@ class Log:
         size: Bytes of the publications in it, and `len()` their number.
     """
 
-    __slots__ = ("_count", "_items", "_offsets", "_start", "_tally", "lost", "size", "top")
+    __slots__ = (
+        "_count",
+        "_expiring",
+        "_items",
+        "_offsets",
+        "_start",
+        "_tally",
+        "lost",
+        "size",
+        "top",
+    )
 
     def __init__(self, tally: Tally) -> None:
         self._tally = tally
@@ -45,6 +68,8 @@ class Log:
         self._items: list[Publication | None] = []
         self._start = 0
         self._count = 0
+        self._expiring: list[tuple[float, int]] = []
+        """A heap of those with an end of life: (when, offset); what has left stays for a while."""
         self.top = 0
         self.lost = 0
         self.size = 0
@@ -62,7 +87,7 @@ class Log:
     @property
     def stored(self) -> int:
         """Bytes of all logs together."""
-        return self._tally.size
+        return self._tally.whole
 
     def skip(self, publication: Publication) -> int:
         """Count a publication that nobody will read here; its offset."""
@@ -78,6 +103,8 @@ class Log:
         self._items.append(publication)
         self._count += 1
         self._weigh(publication.size)
+        if publication.expires_at is not None:
+            self._watch(self.top, publication.expires_at)
         return self.top
 
     def read(self, offset: int) -> tuple[int, Publication] | None:
@@ -118,6 +145,8 @@ class Log:
             self._items.insert(at, publication)
         self._count += 1
         self._weigh(publication.size)
+        if publication.expires_at is not None:
+            self._watch(offset, publication.expires_at)
 
     def trim(self) -> Publication | None:
         """Drop the oldest entry and remember that it is lost; None when the log is empty."""
@@ -157,9 +186,42 @@ class Log:
         at = self._find(offset)
         return sum(item is not None for item in self._items[at:])
 
+    def next_expiry(self) -> float | None:
+        """When the next entry is dead, in the broker's own time; None when none will be."""
+        expiring = self._expiring
+        while expiring and not self.holds(expiring[0][1]):
+            heappop(expiring)
+        return expiring[0][0] if expiring else None
+
+    def take_expired(self, now: float) -> list[tuple[int, Publication]]:
+        """Take out everything that is dead now."""
+        dead: list[tuple[int, Publication]] = []
+        while self._expiring and self._expiring[0][0] < now:
+            _, offset = heappop(self._expiring)
+            publication = self.take(offset)
+            if publication is not None:
+                dead.append((offset, publication))
+        return dead
+
+    def _watch(self, offset: int, expires_at: float) -> None:
+        if len(self._expiring) > 2 * self._count + HOLES:
+            self._expiring = [
+                (item.expires_at, at) for at, item in self if item.expires_at is not None
+            ]
+            heapify(self._expiring)
+        else:
+            heappush(self._expiring, (expires_at, offset))
+
+    def holds(self, offset: int) -> bool:
+        """Whether this entry is in it."""
+        at = self._find(offset)
+        return (
+            at < len(self._offsets) and self._offsets[at] == offset and self._items[at] is not None
+        )
+
     def _weigh(self, change: int) -> None:
         self.size += change
-        self._tally.size += change
+        self._tally.add(change)
 
     def _find(self, offset: int) -> int:
         return bisect_left(self._offsets, offset, self._start)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from enum import Enum, auto
 
-from stocksync_ws.broker.channel import Channel, Group
+from stocksync_ws.broker.channel import Group
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.session import Outgoing, Session, State, Subscription
 from stocksync_ws.config import Limits
@@ -83,7 +83,6 @@ class Outbox:
         publication: Publication,
         receiver: Session,
         head: bytes,
-        origin: Channel | None = None,
     ) -> Outgoing:
         """The entry of a kind of receivers, dressed with the wire of any of them; in no mailbox."""
         version, wire = receiver.version, receiver.wire
@@ -95,7 +94,6 @@ class Outbox:
             self.now,
             0,
             publication=publication,
-            origin=origin,
             droppable=True,
         )
 
@@ -144,6 +142,11 @@ class Outbox:
         if not session.dirty:
             session.dirty = True
             self.dirty.append(session)
+
+    @property
+    def over_all(self) -> bool:
+        """All mailboxes together hold more than they may."""
+        return self.total > self._limits.max_total_queued
 
     def take_dirty(self) -> list[Session]:
         """The sessions to flush, first come first served; whoever takes them clears `dirty`."""
@@ -194,6 +197,36 @@ class Outbox:
         session.queued = sum(entry.size for entry in kept)
         return dropped
 
+    def first(self, session: Session, group: Group) -> Outgoing | None:
+        """The first entry of a subscription's group in a mailbox."""
+        for entry in session.mailbox:
+            if entry.group is group:
+                return entry
+        return None
+
+    def replace(self, session: Session, old: Outgoing, new: Outgoing) -> None:
+        """Put another entry in the place of one."""
+        session.mailbox[session.mailbox.index(old)] = new
+        session.queued += new.size - old.size
+        self.release(old)
+        new.waiting = 1
+        self.total += new.size
+
+    def take_back(self, session: Session, group: Group) -> list[Publication]:
+        """Take everything of one subscription's group out of a mailbox."""
+        kept: list[Outgoing] = []
+        taken: list[Publication] = []
+        for entry in session.mailbox:
+            if entry.publication is None or group not in (entry.group, entry.reader):
+                kept.append(entry)
+                continue
+            taken.append(entry.publication)
+            session.queued -= entry.size
+            self.release(entry)
+        session.mailbox.clear()
+        session.mailbox.extend(kept)
+        return taken
+
     def shed(self, session: Session) -> dict[Subscription, int]:
         """Take the oldest messages away where the policy of their destination says so, until the
         mailbox is within its bound. How many of which subscription.
@@ -208,6 +241,7 @@ class Outbox:
                 kept.append(entry)
                 continue
             lost[subscription] = lost.get(subscription, 0) + 1
+            subscription.dropped += entry.tells
             session.queued -= entry.size
             self.release(entry)
         session.mailbox.clear()

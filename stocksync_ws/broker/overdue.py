@@ -9,10 +9,11 @@ from collections.abc import Callable, Mapping
 
 from stocksync_ws.broker.acks import Acks
 from stocksync_ws.broker.channel import Channel
-from stocksync_ws.broker.durables import Durables
+from stocksync_ws.broker.durables import Durable, Durables
 from stocksync_ws.broker.events import TransactionAborted
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.liveness import Due
 from stocksync_ws.broker.outbox import Outbox, Verdict
 from stocksync_ws.broker.publisher import Publisher
@@ -38,6 +39,7 @@ class Overdue:
         "_durables",
         "_failures",
         "_life",
+        "_listeners",
         "_outbox",
         "_publisher",
         "_queues",
@@ -52,6 +54,7 @@ class Overdue:
         counters: Counters,
         outbox: Outbox,
         life: Life,
+        listeners: Listeners,
         publisher: Publisher,
         failures: Failures,
         acks: Acks,
@@ -65,6 +68,7 @@ class Overdue:
         self._counters = counters
         self._outbox = outbox
         self._life = life
+        self._listeners = listeners
         self._publisher = publisher
         self._failures = failures
         self._acks = acks
@@ -99,20 +103,37 @@ class Overdue:
             self._publisher.judge_slow(session, now)
         else:
             self._life.rearm(session)
+        if self._outbox.over_all:
+            self._publisher.settle(now)
 
     def wake_channel(self, channel: Channel, now: float) -> None:
         """What a destination keeps has aged."""
         if channel.queue is not None:
             self._queues.wake(channel)
             return
-        self._durables.expire(channel)
+        for durable in self._durables.expire(channel):
+            self._forget_name(durable)
+        self._topics.bury_dead(channel)
         self._topics.trim(channel)
-        times = [self._topics.expire_at(channel), self._durables.expire_at(channel)]
+        times = [
+            self._topics.expire_at(channel),
+            self._durables.expire_at(channel),
+            channel.log.next_expiry(),
+        ]
         due = [at for at in times if at is not None]
         channel.deadline = min(due) + self._timers.slack if due else None
         self._timers.arm(channel)
         self._store.release(channel)
-        self._publisher.close_overfull(now)
+        self._publisher.settle(now)
+
+    def _forget_name(self, durable: Durable) -> None:
+        """A name was away for too long: what was kept for it is lost."""
+        log = durable.channel.log
+        trimmed = max(0, log.lost + 1 - durable.next)
+        lost = durable.dropped + trimmed + log.count_from(durable.next)
+        if lost:
+            self._topics.note_loss(durable.destination, lost, "away-too-long")
+        self._counters.messages_unsettled += len(durable.returned)
 
     def _abort(self, session: Session, now: float) -> None:
         self._counters.aborts += 1
@@ -161,4 +182,4 @@ class Overdue:
         for name in self._transactions.expire(session, now):
             self._counters.transactions_aborted += 1
             event = TransactionAborted(session_id=session.id, user=session.user, transaction=name)
-            self._life.emit(session, event, now)
+            self._listeners.emit(session, event, now)

@@ -94,10 +94,12 @@ class Task:
         "end_by",
         "handle",
         "label",
+        "left",
         "owner",
         "pipeline",
         "session",
         "stopping",
+        "when_left_ends",
     )
 
     def __init__(
@@ -121,6 +123,10 @@ class Task:
         """What is thrown into the pipeline when the running call has ended."""
         self.owner = session
         """The session it is about, also where that does not wait for it (its events)."""
+        self.left: Call | None = None
+        """A pool function that was left behind and has not returned."""
+        self.when_left_ends: Callable[[Outcome, float], None] | None = None
+        """Told how that ended after all."""
         self.end_by: float | None = None
         """When it is cancelled because its session is over, in the broker's own time."""
         self.handle: Any = None

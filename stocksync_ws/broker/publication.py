@@ -67,6 +67,7 @@ class Publication:
         "message_id",
         "number",
         "offset",
+        "only",
         "size",
     )
 
@@ -95,6 +96,8 @@ class Publication:
         """Its place in the log of its destination."""
         self.expires_at: float | None = None
         """When it is dead unless it was delivered, in the broker's own time."""
+        self.only: str | None = None
+        """The id of the one session it is for; None: everybody's."""
         self.dead = False
         """It is a dead letter, and will not be one a second time."""
         self._tails: dict[Version, bytes] = {}
@@ -106,6 +109,12 @@ class Publication:
         if self._text is None:
             self._text = _is_utf8(self.body)
         return self._text
+
+    def is_dead(self, now: float) -> bool:
+        """Its life has ended. At its very last moment it can still be delivered, so that an
+        `expiration` of 0 reaches who waits for it.
+        """
+        return self.expires_at is not None and self.expires_at < now
 
     def header(self, name: str) -> str | None:
         """One of its headers."""

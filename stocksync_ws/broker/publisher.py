@@ -10,23 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from stocksync_ws.broker.channel import Address, Channel
+from stocksync_ws.broker.channel import Address
+from stocksync_ws.broker.destinations import REPLY_QUEUE
 from stocksync_ws.broker.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Draft, Publication, Published
 from stocksync_ws.broker.queues import QueueFull, Queues
-from stocksync_ws.broker.replies import message
 from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.topics import Topics
-from stocksync_ws.config import BrokerConfig
+from stocksync_ws.config import BrokerConfig, DestinationPolicy
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 
-__all__ = ["REPLY_QUEUE", "Publisher"]
-
-REPLY_QUEUE = "/reply-queue/"
+__all__ = ["Publisher"]
 
 
 class Publisher:
@@ -43,6 +42,7 @@ class Publisher:
         topics: Topics,
         queues: Queues,
         life: Life,
+        listeners: Listeners,
     ) -> None:
         self._limits = config.limits
         self._user = config.user_prefix
@@ -55,6 +55,7 @@ class Publisher:
         self._topics = topics
         self._queues = queues
         self._life = life
+        self._listeners = listeners
         self._number = 0
 
     @property
@@ -69,7 +70,7 @@ class Publisher:
         except QueueFull:
             self._counters.messages_dropped += 1
             event = MessageDropped(destination=draft.destination, reason="queue-full")
-            self._life.tell(event, now)
+            self._listeners.tell(event, now)
             return Published("", 0)
 
     def publish_for_client(self, draft: Draft, now: float, *, reserved: bool = False) -> Published:
@@ -95,18 +96,33 @@ class Publisher:
         self, draft: Draft, publication: Publication, now: float, *, reserved: bool = False
     ) -> Published:
         """The atomic step: every subscription that is active now has it queued."""
-        self._counters.messages_published += 1
+        address: Address | None = draft.destination
         if draft.session is not None:
-            receivers = self._to_session(draft.session, publication)
-        else:
-            address: Address = draft.destination
-            if draft.user is not None:
-                address = (draft.user, draft.destination)
+            address = self._own_address(draft, publication)
+        elif draft.user is not None:
+            address = (draft.user, draft.destination)
+        receivers = 0
+        if address is not None and publication.is_dead(now):
+            self._counters.messages_published += 1
+            self.bury(self._store.policy(address), publication, 0, "expired")
+            return Published(publication.message_id, 0)
+        if address is not None:
             receivers = self._to_channel(address, publication, reserved)
+        self._counters.messages_published += 1
         if not receivers:
-            self._counters.messages_unrouted += 1
-        self.close_overfull(now)
+            channel = None if address is None else self._store.find(address)
+            self._counters.messages_unrouted += channel is None or not len(channel.log)
+        self.settle(now)
         return Published(publication.message_id, receivers)
+
+    def _own_address(self, draft: Draft, publication: Publication) -> Address | None:
+        """Where a message to one session goes; None when that has ended."""
+        assert draft.session is not None
+        session = self._life.sessions.get(draft.session)
+        if session is None or session.state is not State.CONNECTED:
+            return None
+        publication.only = session.id
+        return session.owner, draft.destination
 
     def _to_channel(self, address: Address, publication: Publication, reserved: bool) -> int:
         channel = self._store.find(address)
@@ -144,18 +160,14 @@ class Publisher:
         now: float,
         message_id: str | None = None,
     ) -> None:
-        """A MESSAGE to one subscription only, in no log and in no window.
+        """The first MESSAGE of a subscription, in no log: an answer, or a snapshot.
 
         Args:
             message_id: A place in the history of the destination that it stands for.
         """
         publication = self._publication(subscription.destination, headers, body, now)
         publication.message_id = message_id or publication.message_id
-        session, version = subscription.session, subscription.session.version
-        assert version is not None
-        entry = self._outbox.entry(publication, session, message(subscription.id, version))
-        self._outbox.append_shared(session, entry)
-        self._counters.messages_queued += 1
+        self._topics.deliver(subscription, publication, 0)
 
     def _publication(
         self, destination: str, headers: tuple[tuple[str, str], ...], body: bytes, now: float
@@ -163,17 +175,6 @@ class Publisher:
         self._number += 1
         message_id = f"{self._epoch}-{self._number}"
         return Publication(self._number, message_id, destination, headers, body, now)
-
-    def _to_session(self, session_id: str, publication: Publication) -> int:
-        session = self._life.sessions.get(session_id)
-        if session is None or session.state is not State.CONNECTED:
-            return 0
-        receivers = 0
-        for subscription in session.subscriptions.values():
-            if subscription.destination == publication.destination:
-                self._topics.deliver(subscription, publication, 0)
-                receivers += 1
-        return receivers
 
     # Queues
 
@@ -199,21 +200,25 @@ class Publisher:
         return destination.startswith(REPLY_QUEUE)
 
     def reply_queue(self, session: Session, name: str) -> str:
-        """The address of a session's private queue; made, and consumed, at its first use."""
-        if session.reply_queues is None:
-            session.reply_queues = {}
-        address = session.reply_queues.get(name)
+        """The address of a session's private queue; made, and consumed, at its first use. Beyond
+        the bound the one that was used longest ago goes: what still comes for it is unrouted.
+        """
+        owned = session.reply_queues = session.reply_queues or {}
+        address = owned.pop(name, None)
         if address is None:
-            address = session.reply_queues[name] = REPLY_QUEUE + self._token(128)
+            address = REPLY_QUEUE + self._token(128)
             subscription = Subscription(session, name, address)
             subscription.channel = self._store.private_queue(address)
             self._queues.join(subscription)
+        owned[name] = address
+        if len(owned) > self._limits.max_reply_queues:
+            self._life.drop_reply_queue(session, owned.pop(next(iter(owned))))
         return address
 
     # Dead letters
 
     def bury(
-        self, channel: Channel, publication: Publication, deliveries: int, reason: str
+        self, policy: DestinationPolicy, publication: Publication, deliveries: int, reason: str
     ) -> None:
         """A message is dead: tell the listeners, and send it where the policy says."""
         self._counters.messages_dead += 1
@@ -226,8 +231,8 @@ class Publisher:
             headers=dict(publication.headers),
             body=publication.body,
         )
-        self._life.tell(event, now)
-        target = channel.policy.dead_letter
+        self._listeners.tell(event, now)
+        target = policy.dead_letter
         if target is None or publication.dead:
             return
         headers = (
@@ -243,41 +248,54 @@ class Publisher:
             self.publish_local(draft, dead, now)
         except QueueFull:
             self._counters.messages_dropped += 1
-            self._life.tell(MessageDropped(destination=target, reason="queue-full"), now)
+            self._listeners.tell(MessageDropped(destination=target, reason="queue-full"), now)
 
     # Bounds
 
-    def close_overfull(self, now: float) -> None:
-        """Close what grew past the bound of one turn, and the largest queues past the bound of
-        all.
+    def settle(self, now: float) -> None:
+        """The end of a step: close what grew past the bound of one turn, and what holds most past
+        the bound of all; tell what was lost.
         """
-        outbox = self._outbox
+        outbox, topics = self._outbox, self._topics
+        if not (outbox.overfull or topics.lost or topics.dropped or outbox.over_all):
+            return
         if outbox.overfull:
             overfull, outbox.overfull = outbox.overfull, []
             for session in overfull:
                 self.judge_slow(session, now)
-        if self._topics.lost:
-            lost, self._topics.lost = self._topics.lost, []
+        if topics.lost:
+            lost, topics.lost = topics.lost, []
             for session in lost:
                 self.close_lost(session, now)
-        if self._topics.dropped:
-            dropped, self._topics.dropped = self._topics.dropped, []
-            for destination, count in dropped:
-                event = MessageDropped(destination=destination, reason="slow-consumer", count=count)
-                self._life.tell(event, now)
-        while outbox.total > self._limits.max_total_queued:
-            waiting = [each for each in self._life.sessions.values() if each.queued]
-            open_ones = [each for each in waiting if each.state is State.CONNECTED]
-            if not open_ones:
+        if topics.dropped:
+            dropped, topics.dropped = topics.dropped, {}
+            for (destination, reason), count in dropped.items():
+                event = MessageDropped(destination=destination, reason=reason, count=count)
+                self._listeners.tell(event, now)
+        while outbox.over_all:
+            hog = self._hog()
+            if hog is None:
                 return
-            self.close_slow(max(open_ones, key=_queued), now)
+            self.close_slow(hog, now)
+
+    def _hog(self) -> Session | None:
+        """Who is closed when all mailboxes together hold too much: the largest of those whose
+        transport takes nothing. Where all of them take what they get, the next flush is waited
+        for, up to twice the bound.
+        """
+        sessions = self._life.sessions.values()
+        waiting = [each for each in sessions if each.queued and each.state is State.CONNECTED]
+        blocked = [each for each in waiting if each.unsent]
+        if not blocked and self._outbox.total <= 2 * self._limits.max_total_queued:
+            return None
+        return max(blocked or waiting, key=_queued, default=None)
 
     def judge_slow(self, session: Session, now: float) -> None:
         """A session is over a bound: it loses messages where it may, else it is closed."""
         over = session.queued + session.unsent > self._limits.send_queue
         if over and session.state is State.CONNECTED and self._topics.shed(session):
             session.over_since = None
-            self.close_overfull(now)
+            self.settle(now)
         else:
             self.close_slow(session, now)
 

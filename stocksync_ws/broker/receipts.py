@@ -5,11 +5,12 @@ Rule: they travel in the mailbox like everything else and are never dropped by a
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.replies import receipt
-from stocksync_ws.broker.session import Session, State
+from stocksync_ws.broker.session import CONNECTED, Session
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, LimitExceeded
 from stocksync_ws.stomp.frame import Frame
@@ -26,6 +27,21 @@ class Receipts:
         self._limits = limits
         self._outbox = outbox
 
+    def check(self, session: Session, frame: Frame) -> None:
+        """Whether one more may be owed; asked before a frame has its effect. Those of the frames of
+        a transaction are held back, and do not count.
+
+        Raises:
+            LimitExceeded: As many receipts wait for the client as may.
+        """
+        if "receipt" not in frame.headers or "transaction" in frame.headers:
+            return
+        owed = session.receipts
+        while owed and not owed[0].waiting:
+            owed.popleft()
+        if owed and len(owed) >= self._limits.max_receipts:
+            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+
     def send(
         self,
         session: Session,
@@ -39,17 +55,13 @@ class Receipts:
 
         Args:
             held_back: A transaction held it back: it does not count.
-
-        Raises:
-            LimitExceeded: As many receipts wait for the client as may.
         """
         receipt_id = frame.headers.get("receipt")
-        if receipt_id is None or session.state is not State.CONNECTED:
+        if receipt_id is None or session.state is not CONNECTED:
             return
-        if not held_back and len(session.mailbox) >= self._limits.max_receipts:
-            owed = sum(entry.receipt for entry in session.mailbox)
-            if owed >= self._limits.max_receipts:
-                raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
         assert session.version is not None
         self._outbox.frame(session, receipt(receipt_id, session.version, extra), True, now)
-        session.mailbox[-1].receipt = not held_back
+        if not held_back:
+            if session.receipts is None:
+                session.receipts = deque()
+            session.receipts.append(session.mailbox[-1])

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from stocksync_ws.broker.destinations import is_destination, printable
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode
-from stocksync_ws.stomp.encoder import encode, encode_head
+from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import CLIENT_COMMANDS, Version
 
-__all__ = ["connected", "error", "error_message", "message", "receipt", "withholds_name"]
+__all__ = ["connected", "error", "error_message", "receipt", "withholds_name"]
 
 SERVER = "stocksync-ws"
 
@@ -45,12 +45,6 @@ def receipt(receipt_id: str, version: Version, extra: Mapping[str, str] | None =
     """RECEIPT, which follows the effect of the frame that asked for it."""
     headers = [("receipt-id", receipt_id), *(extra or {}).items()]
     return encode("RECEIPT", headers, b"", version)
-
-
-def message(subscription_id: str | None, version: Version) -> bytes:
-    """The head of a MESSAGE to one subscription."""
-    headers = [] if subscription_id is None else [("subscription", subscription_id)]
-    return encode_head("MESSAGE", headers, version)
 
 
 def error(

@@ -10,13 +10,17 @@ from collections.abc import Callable
 
 from stocksync_ws.broker.acks import Acks
 from stocksync_ws.broker.commands import Commands
+from stocksync_ws.broker.committing import Committing
 from stocksync_ws.broker.destinations import Space
 from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.durables import Durables
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.idempotency import Idempotency
+from stocksync_ws.broker.intake import Intake
 from stocksync_ws.broker.journal import Journal
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
+from stocksync_ws.broker.naming import Naming
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.overdue import Overdue
 from stocksync_ws.broker.publisher import Publisher
@@ -29,7 +33,7 @@ from stocksync_ws.broker.subscribing import Subscribing
 from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.broker.topics import Topics
 from stocksync_ws.broker.transactions import Transactions
-from stocksync_ws.config import BrokerConfig
+from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import Timers
 
@@ -47,23 +51,24 @@ class Rooms:
         counters: Counters,
         token: Callable[[int], str],
         wall: Callable[[], float],
-        pump: Callable[[Session, float], None],
     ) -> None:
         limits = config.limits
         space = Space(config)
         self._timers = timers
         self.journal = Journal(timers)
         self.outbox = Outbox(limits, counters)
-        self.tasks = Tasks(limits, counters, timers, self.journal, pump)
-        self.store = Store(config, space, token)
+        self.tasks = Tasks(limits, counters, timers, self.journal, self._pump)
+        self.store = Store(config, space, token, timers)
         self.topics = Topics(limits, counters, self.outbox, timers)
         self.queues = Queues(limits, self.outbox, self.store, self.topics, timers)
         self.durables = Durables(limits, self.outbox, timers)
-        self.acks = Acks(counters, self.outbox, self.topics, self.queues, self.durables, timers)
+        self.acks = Acks(
+            limits, counters, self.outbox, self.topics, self.queues, self.durables, timers
+        )
         self.transactions = Transactions(limits, self.acks, timers)
+        self.listeners = Listeners(dispatch, counters, self.tasks, self.journal, self._pump)
         self.life = Life(
             config,
-            dispatch,
             counters,
             timers,
             self.outbox,
@@ -75,9 +80,13 @@ class Rooms:
             self.transactions,
             self.tasks,
             self.journal,
+            self.listeners,
         )
         self._publish(config, space, counters, token, wall)
-        self._handle(config, dispatch, space, counters, pump)
+        self.receipts = Receipts(limits, self.outbox)
+        self._put_in(limits, dispatch, space, counters)
+        self._take_out(limits, dispatch, space, counters)
+        self._introduce(config, dispatch, counters)
 
     def _publish(
         self,
@@ -98,6 +107,7 @@ class Rooms:
             self.topics,
             self.queues,
             self.life,
+            self.listeners,
         )
         self.topics.bury = self.queues.bury = self.acks.bury = self.publisher.bury
         self.tasks.publish = self.publisher.publish
@@ -106,38 +116,59 @@ class Rooms:
             space,
             counters,
             self.life,
-            self.outbox,
+            self.listeners,
             self.publisher,
+            self.outbox,
             self.journal,
             lambda: token(64),
         )
 
-    def _handle(
-        self,
-        config: BrokerConfig,
-        dispatch: Dispatch,
-        space: Space,
-        counters: Counters,
-        pump: Callable[[Session, float], None],
-    ) -> None:
-        """What the frames of clients do."""
-        limits = config.limits
-        receipts = Receipts(limits, self.outbox)
-        sending = Sending(
+    def _put_in(self, limits: Limits, dispatch: Dispatch, space: Space, counters: Counters) -> None:
+        """What the frames do by which clients put something in."""
+        idempotency = Idempotency(limits, self._timers)
+        self.sending = Sending(
             limits,
             dispatch,
             space,
             counters,
             self.acks,
             self.transactions,
-            Idempotency(limits),
+            idempotency,
             self.publisher,
             self.tasks,
             self.failures,
-            receipts,
-            pump,
+            self.receipts,
+            self._pump,
         )
-        subscribing = Subscribing(
+        self.committing = Committing(
+            dispatch,
+            space,
+            counters,
+            self.acks,
+            self.transactions,
+            idempotency,
+            self.publisher,
+            self.tasks,
+            self.failures,
+            self.receipts,
+            self.sending,
+            self._pump,
+        )
+
+    def _take_out(
+        self, limits: Limits, dispatch: Dispatch, space: Space, counters: Counters
+    ) -> None:
+        """What the frames do by which clients get something."""
+        naming = Naming(
+            limits,
+            self.durables,
+            self.store,
+            self.topics,
+            self.acks,
+            self.life,
+            self.listeners,
+        )
+        self.subscribing = Subscribing(
             limits,
             dispatch,
             space,
@@ -145,43 +176,39 @@ class Rooms:
             self.store,
             self.topics,
             self.queues,
-            self.durables,
             self.acks,
+            naming,
             self.life,
+            self.listeners,
             self.publisher,
             self.tasks,
             self.failures,
-            receipts,
-            pump,
+            self.receipts,
+            self._pump,
         )
-        self._introduce(config, dispatch, counters, receipts, sending, subscribing, pump)
 
-    def _introduce(
-        self,
-        config: BrokerConfig,
-        dispatch: Dispatch,
-        counters: Counters,
-        receipts: Receipts,
-        sending: Sending,
-        subscribing: Subscribing,
-        pump: Callable[[Session, float], None],
-    ) -> None:
+    def _introduce(self, config: BrokerConfig, dispatch: Dispatch, counters: Counters) -> None:
         """The tables: frames to methods, clocks to actions."""
-        self.commands = Commands(
+        commands = Commands(
             config,
             dispatch,
             self.life,
             self.tasks,
             self.failures,
-            receipts,
-            sending,
-            subscribing,
-            pump,
+            self.receipts,
+            self.sending,
+            self.committing,
+            self.subscribing,
+            self._pump,
+        )
+        self.intake = Intake(
+            config.limits, counters, self.life, self.publisher, self.failures, commands
         )
         self.overdue = Overdue(
             counters,
             self.outbox,
             self.life,
+            self.listeners,
             self.publisher,
             self.failures,
             self.acks,
@@ -192,3 +219,7 @@ class Rooms:
             self.store,
             self._timers,
         )
+
+    def _pump(self, session: Session, now: float) -> None:
+        """Decode on: what the session's next frame had waited for is over."""
+        self.intake.pump(session, now)

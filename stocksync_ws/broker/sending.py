@@ -1,14 +1,12 @@
-"""SEND, ACK, NACK and transactions: what a client puts in.
+"""SEND, ACK and NACK: what a client puts in.
 
 Rule: permission is asked when the frame arrives. A SEND to the broker has its effect in one step;
-one to the application when its handler has returned. Frames of a transaction wait for COMMIT; then
-everything that concerns the broker happens in one step, and the SENDs to the application run after
-it, in order.
+one to the application when its handler has returned. Frames of a transaction wait for COMMIT.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,26 +16,26 @@ from stocksync_ws.broker.dispatch import Dispatch
 from stocksync_ws.broker.failures import Failures
 from stocksync_ws.broker.headers import strip_reserved
 from stocksync_ws.broker.idempotency import Idempotency, Key, Remembered
-from stocksync_ws.broker.pipeline import Pipeline, Task
+from stocksync_ws.broker.pipeline import Outcome, Task
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.queues import QueueFull
 from stocksync_ws.broker.receipts import Receipts
 from stocksync_ws.broker.session import Session, State
 from stocksync_ws.broker.tasks import Tasks
-from stocksync_ws.broker.transactions import Transaction, Transactions
+from stocksync_ws.broker.transactions import Transactions
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
-__all__ = ["Sending"]
+__all__ = ["Sending", "duplicate"]
 
 TEMP_QUEUE = "/temp-queue/"
 
 
 class Sending:
-    """The frames SEND, ACK, NACK, BEGIN, COMMIT and ABORT."""
+    """The frames SEND, ACK and NACK."""
 
     def __init__(
         self,
@@ -79,10 +77,12 @@ class Sending:
             raise RemoteProtocolError(ErrorCode.BAD_DESTINATION, frame.command, frame.headers)
         kind, path = self._space.classify(destination)
         refusal = self._refusal(kind, destination)
+        if refusal is None:
+            self._rewrite_reply_to(session, frame)
         if "transaction" in frame.headers:
             if refusal is not None:
                 raise RemoteProtocolError(refusal, frame.command, frame.headers)
-            if not self._find(session, frame, now)[1]:
+            if not self.find(session, frame, now)[1]:
                 raise _mismatch(frame)
             self._transactions.add(session, frame)
         elif refusal is not None:
@@ -109,31 +109,34 @@ class Sending:
             else:
                 self._tasks.run_frame(session, pipeline, partial(self._handled, frame, None), now)
         else:
-            self._publish(session, frame, now)
+            self._publish(frame, now)
             self._receipts.send(session, frame, now)
 
-    def _publish(self, session: Session, frame: Frame, now: float) -> Published:
-        """Publish a SEND to the broker.
+    def _publish(self, frame: Frame, now: float) -> Published:
+        """Publish a SEND to the broker. What a requester does not fetch is no fault of the service
+        that answers it.
 
         Raises:
             RemoteProtocolError: The queue is full.
         """
+        draft = self.draft(frame)
+        if self._publisher.is_reply_queue(draft.destination):
+            return self._publisher.publish(draft, now)
         try:
-            return self._publisher.publish_for_client(self.draft(session, frame), now)
+            return self._publisher.publish_for_client(draft, now)
         except QueueFull:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
 
-    def draft(self, session: Session, frame: Frame) -> Draft:
-        """What a SEND publishes: without the server's own headers, its reply-to made an address."""
-        headers, stripped = strip_reserved(frame.headers)
-        self._counters.headers_stripped += stripped
+    def _rewrite_reply_to(self, session: Session, frame: Frame) -> None:
+        """Whoever gets a SEND, a handler too, is given an address that it can answer to."""
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
-            made = session.reply_queues or {}
-            if reply_to not in made and len(made) >= self._limits.max_subscriptions:
-                raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
-            address = self._publisher.reply_queue(session, reply_to)
-            headers = tuple((n, address if n == "reply-to" else v) for n, v in headers)
+            frame.headers["reply-to"] = self._publisher.reply_queue(session, reply_to)
+
+    def draft(self, frame: Frame) -> Draft:
+        """What a SEND publishes: without the server's own headers."""
+        headers, stripped = strip_reserved(frame.headers)
+        self._counters.headers_stripped += stripped
         return Draft(frame.headers["destination"], headers, frame.body)
 
     def _handled(
@@ -146,15 +149,32 @@ class Sending:
         now: float,
     ) -> None:
         session = self._tasks.frame_done(task)
+        if key is not None:
+            self.conclude(key, task, error, now)
         if error is None:
-            if key is not None:
-                self._idempotency.succeed(key, None, now)
             self._receipts.send(session, frame, now)
         else:
-            if key is not None:
-                self._idempotency.fail(key, now)
             self._failures.handler(session, frame, error, task.label, now)
         self._proceed(session, now)
+
+    def conclude(
+        self, key: Key, task: Task | None, error: BaseException | None, now: float
+    ) -> None:
+        """What became of a SEND with a key. A function that was left behind in its thread still
+        works: only its end tells.
+        """
+        if error is None:
+            self._idempotency.succeed(key, None, now)
+        elif task is None or task.left is None:
+            self._idempotency.fail(key, now)
+        else:
+            task.when_left_ends = partial(self._left_behind, key)
+
+    def _left_behind(self, key: Key, outcome: Outcome, now: float) -> None:
+        if outcome.error is None:
+            self._idempotency.succeed(key, None, now)
+        else:
+            self._idempotency.fail(key, now)
 
     # SEND with an idempotency key
 
@@ -169,10 +189,9 @@ class Sending:
             return None
         if not text or len(text.encode()) > self._limits.max_id:
             raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
-        scope = "\0" + session.id if session.user is None else session.user.name
-        return scope, frame.headers["destination"], text
+        return session.owner, frame.headers["destination"], text
 
-    def _find(
+    def find(
         self, session: Session, frame: Frame, now: float
     ) -> tuple[Remembered | None, bool, Key | None]:
         """What is known of its key, whether the body is the same, and the key."""
@@ -182,7 +201,7 @@ class Sending:
         return *self._idempotency.find(key, frame.body, now), key
 
     def _send_once(self, session: Session, frame: Frame, kind: Kind, path: str, now: float) -> None:
-        known, same, key = self._find(session, frame, now)
+        known, same, key = self.find(session, frame, now)
         assert key is not None
         if not same:
             code = ErrorCode.IDEMPOTENCY_MISMATCH
@@ -195,7 +214,7 @@ class Sending:
             known.waiting.append(partial(self._joined, session, frame, kind, path))
         else:
             self._counters.messages_duplicate += 1
-            self._receipts.send(session, frame, now, _duplicate(known.message_id))
+            self._receipts.send(session, frame, now, duplicate(known.message_id))
 
     def _perform_once(
         self, session: Session, frame: Frame, kind: Kind, path: str, key: Key, now: float
@@ -209,7 +228,7 @@ class Sending:
                 self._tasks.run_frame(session, pipeline, partial(self._handled, frame, key), now)
             return
         try:
-            published = self._publish(session, frame, now)
+            published = self._publish(frame, now)
         except RemoteProtocolError:
             self._idempotency.fail(key, now)
             raise
@@ -226,7 +245,7 @@ class Sending:
         try:
             if succeeded:
                 self._counters.messages_duplicate += 1
-                self._receipts.send(session, frame, now, _duplicate(None))
+                self._receipts.send(session, frame, now, duplicate(None))
             else:
                 self._send_once(session, frame, kind, path, now)
         except RemoteProtocolError as problem:
@@ -244,185 +263,19 @@ class Sending:
         if "transaction" in frame.headers:
             self._transactions.settle(session, frame)
             return
-        self._acks.acknowledge(session, frame)
-        self._receipts.send(session, frame, now)
-
-    # Transactions
-
-    def begin(self, session: Session, frame: Frame, now: float) -> None:
-        """BEGIN: its RECEIPT leaves at once."""
-        self._transactions.begin(session, frame, now)
-        self._receipts.send(session, frame, now)
-
-    def abort(self, session: Session, frame: Frame, now: float) -> None:
-        """ABORT: everything is undone; the frames of the transaction get no RECEIPT."""
-        transaction = self._transactions.close(session, frame)
-        self._transactions.undo(session, transaction, now)
-        self._receipts.send(session, frame, now)
-
-    def commit(self, session: Session, frame: Frame, now: float) -> None:
-        """COMMIT: what concerns the broker in one step, then the SENDs to the application.
-
-        Raises:
-            RemoteProtocolError: The transaction is not open, or a queue has no room for it.
-        """
-        transaction = self._transactions.close(session, frame)
-        try:
-            drafts = [
-                self.draft(session, each)
-                for each in transaction.frames
-                if each.command == SEND and not self._is_for_application(each)
-            ]
-        except RemoteProtocolError:
-            self._transactions.undo(session, transaction, now)
-            raise
-        refusal = None if self._publisher.has_room(drafts) else ErrorCode.QUEUE_FULL
-        if not self._keys_agree(session, transaction, now):
-            refusal = ErrorCode.IDEMPOTENCY_MISMATCH
-        if refusal is not None:
-            self._transactions.undo(session, transaction, now)
-            raise RemoteProtocolError(refusal, frame.command, frame.headers)
-        waiting = iter(drafts)
-        for place, each in enumerate(transaction.frames):
-            if each.command != SEND:
-                for settlement in transaction.settlements.get(place, ()):
-                    settlement.unhold()
-                    self._acks.apply(session, settlement)
-            elif not self._is_for_application(each):
-                extra = self._commit_send(session, each, next(waiting), now)
-                transaction.extra[place] = extra
-        self._run_handlers(session, transaction, frame, [], now)
-
-    def _keys_agree(self, session: Session, transaction: Transaction, now: float) -> bool:
-        """No idempotency key stands for two bodies."""
-        seen: dict[Key, bytes] = {}
-        for each in transaction.frames:
-            _, same, key = self._find(session, each, now)
-            if key is None:
-                continue
-            if not same or seen.setdefault(key, each.body) != each.body:
-                return False
-        return True
-
-    def _commit_send(
-        self, session: Session, frame: Frame, draft: Draft, now: float
-    ) -> Mapping[str, str] | None:
-        """Publish a SEND of a transaction, unless it repeats one; what its RECEIPT says."""
-        known, _, key = self._find(session, frame, now)
-        if known is not None:
-            self._counters.messages_duplicate += 1
-            return _duplicate(known.message_id)
-        published = self._publisher.publish_for_client(draft, now, reserved=True)
-        if key is None:
-            return None
-        self._idempotency.begin(key, frame.body)
-        self._idempotency.succeed(key, published.message_id, now)
-        return {"message-id": published.message_id}
-
-    def _is_for_application(self, frame: Frame) -> bool:
-        return self._space.classify(frame.headers["destination"])[0] is Kind.APPLICATION
-
-    def _run_handlers(
-        self,
-        session: Session,
-        transaction: Transaction,
-        commit: Frame,
-        failed: list[Frame],
-        now: float,
-    ) -> None:
-        pipeline = self._handlers(session, transaction, failed)
-        done = partial(self._committed, transaction, commit, failed)
-        self._tasks.run_frame(session, pipeline, done, now)
-
-    def _handlers(
-        self, session: Session, transaction: Transaction, failed: list[Frame]
-    ) -> Pipeline[Remembered | None]:
-        """One after the other; a failure of one does not undo the others. What has to be waited
-        for first: the same SEND runs for another session.
-        """
-        for place, frame in enumerate(transaction.frames):
-            if place < transaction.place:
-                continue
-            transaction.place = place
-            if frame.command != SEND or not self._is_for_application(frame):
-                continue
-            known, _, key = self._find(session, frame, self._publisher.now)
-            if known is not None and known.expires_at is None:
-                return known
-            if known is not None:
-                self._counters.messages_duplicate += 1
-                transaction.extra[place] = _duplicate(known.message_id)
-                continue
-            path = self._space.classify(frame.headers["destination"])[1]
-            pipeline = self._dispatch.send(session, frame, path)
-            if pipeline is None:
-                failed.append(frame)
-                self._failures.in_transaction(session, frame, None)
-                continue
-            if key is not None:
-                self._idempotency.begin(key, frame.body)
-            try:
-                yield from pipeline
-                if key is not None:
-                    self._idempotency.succeed(key, None, self._publisher.now)
-            except BaseException as error:
-                if key is not None:
-                    self._idempotency.fail(key, self._publisher.now)
-                if not isinstance(error, Exception):
-                    raise
-                failed.append(frame)
-                self._failures.in_transaction(session, frame, error)
-        return None
-
-    def _committed(
-        self,
-        transaction: Transaction,
-        commit: Frame,
-        failed: list[Frame],
-        task: Task,
-        value: Any,
-        error: BaseException | None,
-        now: float,
-    ) -> None:
-        session = self._tasks.frame_done(task)
-        if value is not None:
-            session.joined = True
-            value.waiting.append(partial(self._go_on, session, transaction, commit, failed))
-        elif error is not None:
-            self._failures.handler(session, commit, error, task.label, now)
-        else:
-            for place, frame in enumerate(transaction.frames):
-                if not any(frame is each for each in failed):
-                    extra = transaction.extra.get(place)
-                    self._receipts.send(session, frame, now, extra, held_back=True)
-            self._receipts.send(session, commit, now)
-        self._proceed(session, now)
-
-    def _go_on(
-        self,
-        session: Session,
-        transaction: Transaction,
-        commit: Frame,
-        failed: list[Frame],
-        succeeded: bool,
-        now: float,
-    ) -> None:
-        """What a committed transaction had to wait for has ended."""
-        session.joined = False
-        if session.state not in (State.CONNECTED, State.ENDING):
-            return
-        try:
-            self._run_handlers(session, transaction, commit, failed, now)
-        except RemoteProtocolError as problem:
-            self._failures.protocol(session, problem, now)
-        self._proceed(session, now)
+        taken = self._acks.take(session, frame)
+        # It is settled; what a NACK brings again comes behind its RECEIPT.
+        if "receipt" in frame.headers:
+            self._receipts.send(session, frame, now)
+        for settlement in taken:
+            self._acks.apply(session, settlement)
 
 
 def _mismatch(frame: Frame) -> RemoteProtocolError:
     return RemoteProtocolError(ErrorCode.IDEMPOTENCY_MISMATCH, frame.command, frame.headers)
 
 
-def _duplicate(message_id: str | None) -> dict[str, str]:
+def duplicate(message_id: str | None) -> dict[str, str]:
     extra = {"duplicate": "true"}
     if message_id is not None:
         extra["message-id"] = message_id

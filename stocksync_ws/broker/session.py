@@ -7,7 +7,7 @@ here are in the broker's own time (`now` less the slack of our stalls), in secon
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,12 @@ from stocksync_ws.types import Chunk, Handshake, Principal, Wire
 if TYPE_CHECKING:
     from stocksync_ws.broker.channel import Channel, Group
     from stocksync_ws.broker.durables import Durable
-    from stocksync_ws.broker.events import Event
     from stocksync_ws.broker.pipeline import Call, Task
     from stocksync_ws.broker.publication import Publication
     from stocksync_ws.broker.transactions import Transaction
     from stocksync_ws.stomp.decoder import Decoder
 
-__all__ = ["Outgoing", "Session", "State", "Subscription"]
+__all__ = ["AWAITING", "CONNECTED", "ENDING", "Outgoing", "Session", "State", "Subscription"]
 
 
 class State(Enum):
@@ -47,6 +46,12 @@ class State(Enum):
     __hash__ = object.__hash__
 
 
+AWAITING, CONNECTED, ENDING = State.AWAITING, State.CONNECTED, State.ENDING
+"""Globals, for what is asked with every frame: to look up a member of an Enum is a call in Python
+before 3.12.
+"""
+
+
 class Subscription:
     """One SUBSCRIBE of one session."""
 
@@ -59,9 +64,12 @@ class Subscription:
         "group",
         "held_to",
         "id",
+        "in_turn",
         "ledger",
         "mode",
         "next",
+        "place",
+        "replay_left",
         "replay_to",
         "session",
         "unrecovered",
@@ -83,15 +91,15 @@ class Subscription:
         self.ledger = ledger
         """Where its deliveries wait for their acknowledgement; None in auto mode."""
         self.channel: Channel | None = None
-        """What it reads; None for subscriptions to the application and anonymous user
-        destinations.
-        """
+        """What it reads; of one to the application, nothing but the answer is in there."""
         self.group: Group | None = None
         """Its kind of receiver; None when it has ended."""
         self.next = 0
         """Behind: the offset it reads next."""
         self.replay_to = 0
         """Up to this offset what it reads was published before it subscribed."""
+        self.replay_left = 0
+        """Of a `latest` destination: so many of what it reads next are marked as replayed."""
         self.held_to = 0
         """Up to this offset what it reads was published while its snapshot ran."""
         self.blocked = False
@@ -101,6 +109,10 @@ class Subscription:
         self.unrecovered = False
         """Its next MESSAGE says that the recovery it asked for failed."""
         self.durable: Durable | None = None
+        self.place = 0
+        """Of a consumer: where it stands in the turn of its queue."""
+        self.in_turn = False
+        """It stands there; else it was not ready when it was asked."""
 
 
 class Outgoing:
@@ -117,8 +129,8 @@ class Outgoing:
         "origin",
         "publication",
         "reader",
-        "receipt",
         "size",
+        "tells",
         "waiting",
     )
 
@@ -130,7 +142,6 @@ class Outgoing:
         waiting: int,
         *,
         publication: Publication | None = None,
-        origin: Channel | None = None,
         droppable: bool = False,
     ) -> None:
         self.chunk = chunk
@@ -142,7 +153,7 @@ class Outgoing:
         """Mailboxes it still lies in; at 0 its bytes leave the total."""
         self.publication = publication
         """None for receipts, ERROR, replies, beats and the close handshake."""
-        self.origin = origin
+        self.origin: Channel | None = None
         """The queue it goes back to when its session ends before it was written."""
         self.offset = 0
         """Its place there."""
@@ -150,7 +161,8 @@ class Outgoing:
         """The group it was made for, where it may be taken away from a slow consumer."""
         self.reader: Group | None = None
         """The group of the one reader it was made for, where it was not published to all."""
-        self.receipt = False
+        self.tells = 0
+        """Messages whose loss it tells."""
         self.droppable = droppable
 
 
@@ -179,6 +191,7 @@ class Session:
         "dirty",
         "drain_at",
         "end_by",
+        "ended_auto",
         "ending",
         "event_task",
         "events",
@@ -186,10 +199,12 @@ class Session:
         "frames_left",
         "handed",
         "handshake",
+        "has_consumed",
         "held",
         "hungry",
         "hurried",
         "id",
+        "in_transport",
         "inbox",
         "inbox_bytes",
         "joined",
@@ -199,12 +214,14 @@ class Session:
         "ledgers",
         "mailbox",
         "over_since",
+        "past",
         "peer",
         "pinged_at",
         "pre_auth",
         "progress_at",
         "queued",
         "read_every",
+        "receipts",
         "refused_ids",
         "reply_queues",
         "retries",
@@ -257,8 +274,16 @@ class Session:
         """Its subscriptions that read their log themselves."""
         self.consumers: dict[Subscription, None] | None = None
         """Its subscriptions to queues."""
+        self.has_consumed = False
+        """It had one, ever."""
         self.ledgers: dict[str, Ledger] | None = None
         """Of its acknowledging subscriptions, ended ones too, by their key."""
+        self.past: Ledger | None = None
+        """What was issued in ledgers that are forgotten."""
+        self.ended_auto: dict[str, None] | None = None
+        """Keys of ended subscriptions in auto mode, the newest last: to acknowledge there what has
+        no acknowledgement is no error afterwards either.
+        """
         self.retries: list[tuple[float, int, int, Delivery]] | None = None
         """A heap of deliveries that go out again: (when, number, turn, delivery)."""
         self.transactions: dict[str, Transaction] | None = None
@@ -292,7 +317,8 @@ class Session:
         """
         self.joined = False
         """A frame waits for the same one of another session; the next frame waits for it."""
-        self.events: deque[Event] | None = None
+        self.events: deque[Sequence[Call]] | None = None
+        """Calls of listeners that wait for those before them."""
         self.event_task: Task | None = None
 
     def _init_out(self) -> None:
@@ -312,6 +338,12 @@ class Session:
         look.
         """
         self.taken = 0
+        self.in_transport: list[tuple[int, str]] | None = None
+        """What queues handed to the transport and is not written: where it ends among the bytes
+        handed over, and its destination.
+        """
+        self.receipts: deque[Outgoing] | None = None
+        """Those that may still be in the mailbox, oldest first."""
 
     def _init_clocks(self, at: float) -> None:
         self.deadline: float | None = None
@@ -364,12 +396,35 @@ class Session:
     @property
     def plain(self) -> bool:
         """Its output is what lies in its mailbox and nothing else: it may have a lane."""
-        return self.state is State.CONNECTED and self.behind is None and self.consumers is None
+        return self.state is CONNECTED and self.behind is None and self.consumers is None
 
     @property
     def user_name(self) -> str | None:
         """The name of its user, or None when anonymous."""
         return None if self.user is None else self.user.name
 
+    def remember_refused(self, key: str, most: int) -> None:
+        """So that the UNSUBSCRIBE of a client that did not see the refusal is no error."""
+        self.refused_ids = _remember(self.refused_ids, key, most)
+
+    def remember_auto(self, key: str, most: int) -> None:
+        """So that an ACK behind UNSUBSCRIBE is no error where none was needed."""
+        self.ended_auto = _remember(self.ended_auto, key, most)
+
+    @property
+    def owner(self) -> str:
+        """Whose user destinations it reads: its user's, or its own when anonymous."""
+        return "\0" + self.id if self.user is None else self.user.name
+
     def __repr__(self) -> str:
         return f"<Session {self.id} {self.state.name.lower()} user={self.user_name!r}>"
+
+
+def _remember(keys: dict[str, None] | None, key: str, most: int) -> dict[str, None]:
+    """The newest last, and a bounded number of them."""
+    keys = {} if keys is None else keys
+    keys.pop(key, None)
+    keys[key] = None
+    if len(keys) > most:
+        del keys[next(iter(keys))]
+    return keys

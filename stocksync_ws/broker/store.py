@@ -14,6 +14,7 @@ from stocksync_ws.broker.channel import Address, Channel
 from stocksync_ws.broker.destinations import Kind, Patterns, Space
 from stocksync_ws.broker.log import Tally
 from stocksync_ws.config import BrokerConfig, DestinationPolicy
+from stocksync_ws.timers import Timers
 
 __all__ = ["Store"]
 
@@ -24,28 +25,38 @@ class Store:
     """Channels by address."""
 
     __slots__ = (
+        "_full",
         "_limits",
         "_policies",
         "_space",
+        "_timers",
         "_token",
         "channels",
         "epochs",
+        "histories",
         "queues",
         "tally",
     )
 
-    def __init__(self, config: BrokerConfig, space: Space, token: Callable[[int], str]) -> None:
+    def __init__(
+        self, config: BrokerConfig, space: Space, token: Callable[[int], str], timers: Timers
+    ) -> None:
+        self._timers = timers
         self._limits = config.limits
         self._space = space
         self._token = token
         self._policies = [(Patterns([p]), policy) for p, policy in config.destinations.items()]
         self.tally = Tally()
         """Bytes that are stored in all."""
+        self.histories = Tally(self.tally)
+        """Bytes of the histories among them, which can give way."""
         self.channels: dict[Address, Channel] = {}
         self.queues = 0
-        """Queues there are."""
+        """Queues there are, without the private ones."""
         self.epochs: dict[str, Channel] = {}
         """Destinations with history, the least recently used first."""
+        self._full: dict[Channel, None] = {}
+        """The same, without those that were emptied since."""
 
     def find(self, address: Address) -> Channel | None:
         """What is kept of a destination, if anything is."""
@@ -83,7 +94,8 @@ class Store:
             raise OverflowError("too many queues")
         policy = self.policy(address)
         epoch = None if queue or policy.kind == "transient" else self._token(72)
-        channel = self.channels[address] = Channel(address, policy, epoch, self.tally, queue=queue)
+        tally = self.tally if epoch is None else self.histories
+        channel = self.channels[address] = Channel(address, policy, epoch, tally, queue=queue)
         self.queues += queue
         if epoch is not None:
             self.touch(channel)
@@ -91,39 +103,42 @@ class Store:
         return channel
 
     def private_queue(self, address: str) -> Channel:
-        """The reply queue of one session."""
-        channel = self.channels[address] = Channel(address, _PLAIN, None, self.tally, queue=True)
-        self.queues += 1
+        """The reply queue of one session; its number is bounded there, and not counted here."""
+        channel = self.channels[address] = Channel(
+            address, _PLAIN, None, self.tally, queue=True, private=True
+        )
         return channel
-
-    def drop(self, address: Address) -> None:
-        """Forget a private queue with everything in it."""
-        channel = self.channels.get(address)
-        if channel is not None:
-            self._forget(channel)
-
-    def _forget(self, channel: Channel) -> None:
-        del self.channels[channel.address]
-        self.queues -= channel.queue is not None
-        channel.deadline = None
-        channel.log.forget(channel.log.top + 1)
 
     def has(self, channel: Channel) -> bool:
         """It is still kept."""
         return self.channels.get(channel.address) is channel
 
     def release(self, channel: Channel) -> None:
-        """Forget a destination that nobody needs."""
-        if channel.idle and self.has(channel):
-            self._forget(channel)
+        """Forget a destination that nobody needs. A reply queue is needed by its session."""
+        if channel.idle and not channel.private and self.has(channel):
+            self.forget(channel)
+
+    def forget(self, channel: Channel) -> None:
+        """Forget a destination with everything that it keeps."""
+        del self.channels[channel.address]
+        self._timers.disarm(channel)
+        channel.log.forget(channel.log.top + 1)
+        if channel.queue is not None:
+            channel.queue.forget()
+            self.queues -= not channel.private
+        if channel.has_history:
+            assert isinstance(channel.address, str)
+            self.epochs.pop(channel.address, None)
+            self._full.pop(channel, None)
 
     def make_room(self, size: int) -> bool:
-        """Whether so many bytes more may be stored; histories give way."""
+        """Whether so many bytes more may be stored; histories give way, if that is enough."""
         most = self._limits.max_stored - size
-        if self.tally.size > most:
-            for channel in list(self.epochs.values()):
-                while self.tally.size > most and channel.log.trim() is not None:
-                    pass
+        if self.tally.size > most and self.tally.size - self.histories.size <= most:
+            while self.tally.size > most and self._full:
+                oldest = next(iter(self._full))
+                if oldest.trim() is None:
+                    del self._full[oldest]
         return self.tally.size <= most
 
     def touch(self, channel: Channel) -> None:
@@ -131,14 +146,15 @@ class Store:
         assert isinstance(channel.address, str)
         self.epochs.pop(channel.address, None)
         self.epochs[channel.address] = channel
+        self._full.pop(channel, None)
+        self._full[channel] = None
 
     def _evict(self, newest: Channel) -> None:
         """Too many histories: the one that was used longest ago, and that nobody reads, goes."""
         while len(self.epochs) > self._limits.max_streams:
-            for address, channel in self.epochs.items():
+            for channel in self.epochs.values():
                 if channel is not newest and not (channel.groups or channel.durables):
-                    del self.epochs[address]
-                    self._forget(channel)
+                    self.forget(channel)
                     break
             else:
                 return

@@ -7,18 +7,18 @@ missed (`replayed:true`) or the snapshot, then what is live.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from stocksync_ws.broker.acks import Acks
 from stocksync_ws.broker.channel import Channel
-from stocksync_ws.broker.destinations import Kind, Space, has_wildcard, printable
+from stocksync_ws.broker.destinations import Kind, Space, has_wildcard
 from stocksync_ws.broker.dispatch import Dispatch, Reply
-from stocksync_ws.broker.durables import Durable, Durables, wants_durable
 from stocksync_ws.broker.failures import Failures
-from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
+from stocksync_ws.broker.ledger import AckMode
 from stocksync_ws.broker.life import Life
+from stocksync_ws.broker.listeners import Listeners
+from stocksync_ws.broker.naming import Naming
 from stocksync_ws.broker.notices import subscribed, unsubscribed
 from stocksync_ws.broker.pipeline import Task
 from stocksync_ws.broker.publisher import Publisher
@@ -28,10 +28,11 @@ from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.tasks import Tasks
 from stocksync_ws.broker.topics import Topics
+from stocksync_ws.broker.wanted import Wanted, ended_keys, read_subscribe, wants_durable
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
-from stocksync_ws.stomp.frame import Frame, Version
+from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Subscribing"]
 
@@ -48,9 +49,10 @@ class Subscribing:
         store: Store,
         topics: Topics,
         queues: Queues,
-        durables: Durables,
         acks: Acks,
+        naming: Naming,
         life: Life,
+        listeners: Listeners,
         publisher: Publisher,
         tasks: Tasks,
         failures: Failures,
@@ -64,9 +66,10 @@ class Subscribing:
         self._store = store
         self._topics = topics
         self._queues = queues
-        self._durables = durables
         self._acks = acks
+        self._naming = naming
         self._life = life
+        self._listeners = listeners
         self._publisher = publisher
         self._tasks = tasks
         self._failures = failures
@@ -81,25 +84,20 @@ class Subscribing:
         Raises:
             RemoteProtocolError: The frame is malformed, or there is one too many.
         """
-        mode = self._mode(frame)
-        key = self._new_key(session, frame)
-        prefetch = self._prefetch(frame)
+        wanted = read_subscribe(session, frame, self._limits)
         kind, path = self._space.classify(destination)
-        refusal = self._refusal(session, frame, kind, destination)
+        refusal = self._refusal(session, wanted, kind, destination)
         if refusal is not None:
-            self._refuse(session, frame, key, refusal, now)
+            self._refuse(session, frame, wanted.key, refusal, now)
         elif kind is Kind.APPLICATION:
-            self._to_handler(session, frame, key, path, now)
+            self._to_handler(session, frame, wanted, path, now)
         else:
-            ledger = None if mode is AckMode.AUTO else self._ledger(session, key, mode, prefetch)
-            subscription = Subscription(session, frame.headers.get("id"), destination, mode, ledger)
-            if ledger is not None:
-                ledger.subscription = subscription
-            self._attach(subscription, frame, key, kind, path, now)
-            self._publisher.close_overfull(now)
+            subscription = self._record(session, frame, wanted)
+            self._attach(subscription, frame, wanted, kind, path, now)
+            self._publisher.settle(now)
 
     def _refusal(
-        self, session: Session, frame: Frame, kind: Kind, destination: str
+        self, session: Session, wanted: Wanted, kind: Kind, destination: str
     ) -> ErrorCode | None:
         if has_wildcard(destination):
             return ErrorCode.SUBSCRIBE_DENIED
@@ -111,92 +109,99 @@ class Subscribing:
             allowed = self._space.is_own(destination)
         else:
             allowed = self._space.may_subscribe.match(destination)
-        if kind is Kind.TOPIC and wants_durable(frame.headers) and session.user is None:
+        if wanted.durable and session.user is None and self._keeps_names(kind, destination):
             allowed = False
         return None if allowed else ErrorCode.SUBSCRIBE_DENIED
+
+    def _keeps_names(self, kind: Kind, destination: str) -> bool:
+        """A queue keeps everything anyway, and a `latest` destination all that is worth keeping."""
+        return kind is Kind.TOPIC and self._store.policy(destination).kind != "latest"
 
     def _attach(
         self,
         subscription: Subscription,
         frame: Frame,
-        key: str,
+        wanted: Wanted,
         kind: Kind,
         path: str,
         now: float,
     ) -> None:
         session = subscription.session
-        address: Any = subscription.destination
-        if kind is Kind.USER:
-            owner = "\0" + session.id if session.user is None else session.user.name
-            address = (owner, path)
-        durable_key = self._durable_key(subscription, frame, kind, now)
+        name = None
+        if self._keeps_names(kind, subscription.destination):
+            name = self._naming.claim(session, frame, wanted, now)
         try:
-            channel = self._store.open(address)
+            own = kind is Kind.USER
+            channel = self._store.open((session.owner, path) if own else subscription.destination)
         except OverflowError:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
         subscription.channel = channel
-        session.subscriptions[key] = subscription
-        (session.refused_ids or {}).pop(key, None)
+        session.subscriptions[wanted.key] = subscription
+        (session.refused_ids or {}).pop(wanted.key, None)
         if channel.queue is not None:
-            self._receipts.send(session, frame, now)
-            self._queues.join(subscription)
-            self._queues.dispatch(channel)
-            self._life.emit(session, subscribed(subscription), now)
+            self._join_queue(subscription, channel, frame, wanted, now)
             return
         channel.join(subscription)
-        extra, returned = self._position(subscription, frame, durable_key, now)
-        durable = subscription.durable
-        if durable is not None:
-            durable.returned = returned
-        if not self._start_snapshot(subscription, frame, key, extra, now):
+        extra = self._position(subscription, wanted, name, now)
+        if not self._start_snapshot(subscription, frame, wanted.key, extra, now):
             self._receipts.send(session, frame, now, extra)
-            self._life.emit(session, subscribed(subscription), now)
-            self._give_returned(subscription)
+            self._listeners.emit(session, subscribed(subscription), now)
+            self._naming.give_returned(subscription)
 
-    def _give_returned(self, subscription: Subscription) -> None:
-        """What came back to its durable name follows the RECEIPT, and the snapshot."""
-        durable = subscription.durable
-        if durable is not None and subscription.group is not None:
-            returned, durable.returned = durable.returned, []
-            self._acks.give_again(subscription, returned)
-
-    def _position(
+    def _join_queue(
         self,
         subscription: Subscription,
+        channel: Channel,
         frame: Frame,
-        durable_key: tuple[str, str] | None,
+        wanted: Wanted,
         now: float,
-    ) -> tuple[dict[str, str], list[Delivery]]:
-        """Where it begins to read; what the RECEIPT says of it, and what came back to its name."""
+    ) -> None:
+        """A queue has no history to recover from: what is in it comes to whoever consumes."""
+        extra: dict[str, str] = {}
+        if wanted.last_message_id is not None:
+            self._counters.recoveries_failed += 1
+            extra = {"recovered": "false", "replayed": "0"}
+            subscription.unrecovered = not wanted.receipt
+        self._receipts.send(subscription.session, frame, now, extra)
+        self._queues.join(subscription)
+        self._queues.dispatch(channel)
+        self._listeners.emit(subscription.session, subscribed(subscription), now)
+
+    def _position(
+        self, subscription: Subscription, wanted: Wanted, name: tuple[str, str] | None, now: float
+    ) -> dict[str, str]:
+        """Where it begins to read; what the RECEIPT says of it."""
         channel = subscription.channel
         assert channel is not None
         self._topics.expire(channel, now)
+        self._topics.bury_dead(channel)
         extra: dict[str, str] = {}
         top = channel.log.top
         start = top + 1
-        returned: list[Delivery] = []
-        wanted = frame.headers.get("last-message-id")
-        if durable_key is not None:
-            start, returned = self._take_name(subscription, channel, durable_key, now)
-        if wanted is not None:
-            recovered, start = self._recover(channel, wanted, start)
+        if name is not None:
+            start = self._naming.take(subscription, channel, name, now)
+        if wanted.last_message_id is not None:
+            recovered, start = self._recover(channel, wanted.last_message_id, start)
+            if recovered:
+                self._naming.recovered(subscription, start)
             extra["recovered"] = "true" if recovered else "false"
-            extra["replayed"] = str(channel.log.count_from(start) if recovered else 0)
-            subscription.unrecovered = not recovered and "receipt" not in frame.headers
+            extra["replayed"] = str(channel.log.count_from(start))
+            subscription.unrecovered = not recovered and not wanted.receipt
         elif channel.keys is not None:
             start = 1
-            extra["replayed"] = str(channel.log.count_from(start))
+            extra["replayed"] = str(len(channel.log))
         if channel.has_history:
             extra["last-message-id"] = channel.message_id(top)
         subscription.replay_to = top
+        subscription.replay_left = channel.log.count_from(start)
         self._topics.fall_behind(subscription, start)
         if start > top and not subscription.unrecovered and not subscription.dropped:
             self._topics.go_live(subscription)
-        return extra, returned
+        return extra
 
-    def _recover(self, channel: Channel, wanted: str, start: int) -> tuple[bool, int]:
+    def _recover(self, channel: Channel, message_id: str, start: int) -> tuple[bool, int]:
         """All or nothing: everything behind that message is still there, or nothing is replayed."""
-        epoch, _, digits = wanted.rpartition("-")
+        epoch, _, digits = message_id.rpartition("-")
         known = channel.has_history and epoch == channel.epoch
         valid = known and digits.isascii() and digits.isdigit() and len(digits) < 20
         offset = int(digits) if valid else -1
@@ -209,66 +214,20 @@ class Subscribing:
         self._counters.recoveries_failed += 1
         return False, start
 
-    # Durable names
-
-    def _durable_key(
-        self, subscription: Subscription, frame: Frame, kind: Kind, now: float
-    ) -> tuple[str, str] | None:
-        user = subscription.session.user
-        if kind is not Kind.TOPIC or user is None or not wants_durable(frame.headers):
-            return None
-        if subscription.id is None:
-            raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
-        key = (user.name, subscription.id)
-        found = self._durables.find(key)
-        if found is None and self._durables.full(user.name):
-            raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
-        if found is not None and found.channel.address != subscription.destination:
-            self._evict_owner(found.subscription, now)
-            self._delete_name(found)
-        return key
-
-    def _take_name(
-        self, subscription: Subscription, channel: Channel, key: tuple[str, str], now: float
-    ) -> tuple[int, list[Delivery]]:
-        """Hold a durable name; where it was left, and what came back to it."""
-        durable = self._durables.find(key)
-        if durable is None:
-            durable = self._durables.create(channel, key)
-        holder = durable.subscription
-        self._evict_owner(holder, now)
-        if holder is not None:
-            durable.returned += self._acks.take_back(holder)
-        self._durables.hold(durable, subscription)
-        return self._durables.resume(durable, subscription)
-
-    def _evict_owner(self, subscription: Subscription | None, now: float) -> None:
-        """Another session takes the name over: its first owner hears that it is unsubscribed."""
-        if subscription is None:
-            return
-        session = subscription.session
-        key = subscription.id
-        assert key is not None
-        session.subscriptions.pop(key, None)
-        self._life.end_subscription(subscription)
-        self._remember_refused(session, key)
-        self._life.emit(session, unsubscribed(subscription), now)
-
-    def _delete_name(self, durable: Durable) -> None:
-        self._durables.delete(durable)
-        self._topics.trim(durable.channel)
-        self._store.release(durable.channel)
-
     # The application
 
-    def _to_handler(self, session: Session, frame: Frame, key: str, path: str, now: float) -> None:
+    def _to_handler(
+        self, session: Session, frame: Frame, wanted: Wanted, path: str, now: float
+    ) -> None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
-            self._refuse(session, frame, key, ErrorCode.NO_HANDLER, now)
+            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, now)
             return
-        subscription = Subscription(session, frame.headers.get("id"), frame.headers["destination"])
-        session.subscriptions[key] = subscription
-        done = partial(self._handler_done, frame, key, subscription)
+        subscription = self._record(session, frame, wanted)
+        subscription.channel = self._store.open(subscription.destination)
+        subscription.channel.join(subscription)
+        session.subscriptions[wanted.key] = subscription
+        done = partial(self._handler_done, frame, wanted.key, subscription)
         self._tasks.run_frame(session, pipeline, done, now)
 
     def _handler_done(
@@ -283,13 +242,12 @@ class Subscribing:
     ) -> None:
         session = self._tasks.frame_done(task)
         if error is not None:
-            session.subscriptions.pop(key, None)
-            self._remember_refused(session, key)
+            self._take_off(subscription, key)
             self._failures.handler(session, frame, error, task.label, now)
         else:
             self._receipts.send(session, frame, now)
             if session.state is State.CONNECTED:
-                self._life.emit(session, subscribed(subscription), now)
+                self._listeners.emit(session, subscribed(subscription), now)
                 if reply is not None:
                     self._publisher.tell(subscription, reply.headers, reply.body, now)
         self._proceed(session, now)
@@ -331,23 +289,34 @@ class Subscribing:
     ) -> None:
         session = self._tasks.frame_done(task)
         if error is not None or reply is None:
-            if session.subscriptions.pop(key, None) is not None:
-                self._life.end_subscription(subscription)
-            self._remember_refused(session, key)
+            self._take_off(subscription, key)
             if error is not None:
                 self._failures.handler(session, frame, error, task.label, now)
-        elif session.state is State.CONNECTED and subscription.group is not None:
+        elif session.state is State.CONNECTED:
             self._receipts.send(session, frame, now, extra)
-            self._life.emit(session, subscribed(subscription), now)
+            self._listeners.emit(session, subscribed(subscription), now)
+            if subscription.group is None:  # another session has taken its name meanwhile
+                self._listeners.emit(session, unsubscribed(subscription), now)
+                self._proceed(session, now)
+                return
             headers = (("snapshot", "true"), *reply.headers)
             place = extra.get("last-message-id")
             self._publisher.tell(subscription, headers, reply.body, now, place)
             subscription.blocked = False
             assert subscription.channel is not None
             subscription.held_to = subscription.channel.log.top
-            self._give_returned(subscription)
+            self._naming.give_returned(subscription)
             self._topics.pull(session)
+            self._publisher.settle(now)
         self._proceed(session, now)
+
+    def _take_off(self, subscription: Subscription, key: str) -> None:
+        """User code failed: the subscription does not exist after all."""
+        session = subscription.session
+        if session.subscriptions.pop(key, None) is not None:
+            self._naming.failed(subscription)
+            self._life.end_subscription(subscription)
+        session.remember_refused(key, self._limits.max_subscriptions)
 
     # UNSUBSCRIBE
 
@@ -357,93 +326,49 @@ class Subscribing:
         Raises:
             RemoteProtocolError: There is none of this id.
         """
-        key = self.key(frame)
+        for key in ended_keys(session, frame):
+            self._end(session, frame, key, now)
+        self._publisher.settle(now)
+        self._receipts.send(session, frame, now)
+
+    def _end(self, session: Session, frame: Frame, key: str, now: float) -> None:
         subscription = session.subscriptions.pop(key, None)
         if subscription is not None:
-            durable = subscription.durable
+            if subscription.durable is not None and wants_durable(frame.headers):
+                self._naming.delete(subscription.durable)
             self._life.end_subscription(subscription)
-            if durable is not None and wants_durable(frame.headers):
-                self._delete_name(durable)
-                self._publisher.close_overfull(now)
-            self._life.emit(session, unsubscribed(subscription), now)
+            if subscription.ledger is None:
+                session.remember_auto(key, self._limits.max_subscriptions)
+            self._listeners.emit(session, unsubscribed(subscription), now)
         elif session.refused_ids is not None and key in session.refused_ids:
             del session.refused_ids[key]
             self._counters.unsubscribes_ignored += 1
         else:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_SUBSCRIPTION, frame.command, frame.headers)
-        self._receipts.send(session, frame, now)
 
-    # Headers
+    def forget_name(self, session: Session, frame: Frame, now: float) -> None:
+        """The stream has ended, and with it every subscription; what is left of an UNSUBSCRIBE is
+        that it may delete a name.
+        """
+        if "id" in frame.headers and wants_durable(frame.headers):
+            self._naming.forget(session, frame.headers["id"])
+            self._publisher.settle(now)
 
-    def key(self, frame: Frame) -> str:
-        """The key of a subscription: its id, or in 1.0 without one its destination."""
-        subscription_id = frame.headers.get("id")
-        if subscription_id is None:
-            return "\0" + frame.headers["destination"]
-        if not printable(subscription_id):
-            raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers)
-        return subscription_id
+    # Records
 
-    def _new_key(self, session: Session, frame: Frame) -> str:
-        key = self.key(frame)
-        if key in session.subscriptions:
-            raise RemoteProtocolError(
-                ErrorCode.DUPLICATE_SUBSCRIPTION, frame.command, frame.headers
-            )
-        if len(session.subscriptions) >= self._limits.max_subscriptions:
-            raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
-        return key
-
-    def _mode(self, frame: Frame) -> AckMode:
-        if "selector" in frame.headers:
-            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, frame.command, frame.headers)
-        try:
-            return AckMode(frame.headers.get("ack", "auto"))
-        except ValueError:
-            raise RemoteProtocolError(
-                ErrorCode.BAD_ACK_MODE, frame.command, frame.headers
-            ) from None
-
-    def _prefetch(self, frame: Frame) -> int:
-        """`prefetch-count` narrows the window; 0 and what is more than it mean the window."""
-        text = frame.headers.get("prefetch-count", "0")
-        if not (text.isascii() and text.isdigit() and len(text) <= 10):
-            raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers)
-        return min(int(text) or self._limits.ack_window, self._limits.ack_window)
-
-    def _ledger(self, session: Session, key: str, mode: AckMode, window: int) -> Ledger:
-        """The ledger of a subscription id; it outlives the subscription."""
-        if session.ledgers is None:
-            session.ledgers = {}
-        ledger = session.ledgers.get(key)
-        if ledger is None and len(session.ledgers) >= 2 * self._limits.max_subscriptions:
-            self._forget_ledgers(session.ledgers, session.subscriptions)
-        if ledger is None:
-            by_message_id = session.version is not Version.V12
-            ledger = session.ledgers[key] = Ledger(mode, window, by_message_id=by_message_id)
-        else:
-            ledger.reopen(mode, window)
-        return ledger
-
-    def _forget_ledgers(
-        self, ledgers: dict[str, Ledger], subscriptions: Mapping[str, Subscription]
-    ) -> None:
-        """Ids that ended long ago and have nothing unsettled are as if never used."""
-        for key in [key for key in ledgers if key not in subscriptions]:
-            if not len(ledgers[key]) and not ledgers[key].returning:
-                del ledgers[key]
+    def _record(self, session: Session, frame: Frame, wanted: Wanted) -> Subscription:
+        """The record of a new subscription."""
+        destination, mode = frame.headers["destination"], wanted.mode
+        if mode is AckMode.AUTO:
+            return Subscription(session, wanted.id, destination)
+        ledger = self._acks.open(session, frame, wanted.key, mode, wanted.prefetch)
+        subscription = ledger.subscription = Subscription(
+            session, wanted.id, destination, mode, ledger
+        )
+        return subscription
 
     def _refuse(
         self, session: Session, frame: Frame, key: str, code: ErrorCode, now: float
     ) -> None:
-        self._remember_refused(session, key)
+        session.remember_refused(key, self._limits.max_subscriptions)
         self._failures.application(session, frame, code, now)
-
-    def _remember_refused(self, session: Session, key: str) -> None:
-        """So that the UNSUBSCRIBE of a client that did not see the refusal is no error."""
-        if session.refused_ids is None:
-            session.refused_ids = {}
-        session.refused_ids.pop(key, None)
-        session.refused_ids[key] = None
-        if len(session.refused_ids) > self._limits.max_subscriptions:
-            del session.refused_ids[next(iter(session.refused_ids))]

@@ -121,6 +121,10 @@ class Tasks:
         self._counters.results_dropped += 1
         if outcome.call.mode is Mode.POOL:
             self._counters.pool_slots_stuck -= 1
+        if task.left is outcome.call:
+            task.left = None
+            if task.when_left_ends is not None:
+                task.when_left_ends(outcome, now)
         session = task.session
         if session is not None and session.stuck is outcome.call:
             session.stuck = None
@@ -207,6 +211,7 @@ class Tasks:
         if call is not None and call.mode is Mode.POOL:
             self._counters.pool_slots_stuck += 1
             self._journal.note("a thread of the pool is stuck in mapping=%s", call.label)
+            task.left = call
             if session is not None:
                 session.stuck = call
         error, task.stopping = task.stopping, None

@@ -3,8 +3,12 @@
 Rule: a publication is one atomic step. Live subscriptions get a shared entry; a live one that
 cannot take it (its window is full) falls behind and finds it in the log. Readers behind are moved
 by `pull`, from `take_output`, while the mailbox has room. What a transient destination keeps for
-them is dropped as soon as all of them have read it. A log that was trimmed under a reader ends its
-session, or is told by `dropped`, as the destination's policy says; it is never skipped silently.
+them is dropped when the last of them is live again, and before any of it counts against a bound. A
+log that was trimmed under a reader ends its session, or is told by `dropped`, as the destination's
+policy says; it is never skipped silently.
+
+What costs as much as there are readers behind is done when something is published or lost, never
+for a message that one of them reads: a crowd that comes back would pay the square of its number.
 """
 
 from __future__ import annotations
@@ -13,10 +17,11 @@ from collections.abc import Callable
 
 from stocksync_ws.broker.channel import Channel, Group
 from stocksync_ws.broker.ledger import Delivery, Ledger
+from stocksync_ws.broker.log import Log
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.session import Session, Subscription
-from stocksync_ws.config import Limits
+from stocksync_ws.config import DestinationPolicy, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import Timers
 
@@ -34,14 +39,14 @@ class Topics:
     __slots__ = ("_counters", "_limits", "_outbox", "_timers", "bury", "dropped", "lost")
 
     def __init__(self, limits: Limits, counters: Counters, outbox: Outbox, timers: Timers) -> None:
-        self.bury: Callable[[Channel, Publication, int, str], None]
+        self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
         """Makes a dead letter; set once."""
         self._timers = timers
         self._limits = limits
         self._counters = counters
         self._outbox = outbox
-        self.dropped: list[tuple[str, int]] = []
-        """Destinations and numbers of messages that slow consumers lost; told after the step."""
+        self.dropped: dict[tuple[str, str], int] = {}
+        """Messages that subscribers lost, by destination and reason; told after the step."""
         self.lost: list[Session] = []
         """Sessions whose log was trimmed under them; the broker closes them after the step."""
 
@@ -49,6 +54,8 @@ class Topics:
 
     def publish(self, channel: Channel, publication: Publication) -> int:
         """Hand a publication to everybody; the subscriptions it will reach."""
+        if publication.only is not None:
+            return self._to_one_session(channel, publication)
         if not channel.keeps:
             channel.log.skip(publication)
             receivers = 0
@@ -72,11 +79,35 @@ class Topics:
         self.trim(channel)
         return receivers
 
+    def _to_one_session(self, channel: Channel, publication: Publication) -> int:
+        """The others skip it; in the one session it has its place among what is for all."""
+        offset = channel.log.append(publication)
+        most = self._limits.ack_window_bytes
+        behind = [each for each in channel.behind if each.session.id == publication.only]
+        live = [
+            subscription
+            for group in channel.groups.values()
+            for session, subscription in group.members.items()
+            if session.id == publication.only
+        ]
+        for subscription in behind:
+            self._outbox.mark(subscription.session)
+        for subscription in live:
+            ledger = subscription.ledger
+            if ledger is None or ledger.has_room(publication.size, most):
+                self.deliver(subscription, publication, offset)
+            else:
+                self.fall_behind(subscription, offset)
+        self.trim(channel)
+        return len(behind) + len(live)
+
     def _keep(self, channel: Channel, publication: Publication) -> int:
         """Append it, if anybody may need it later; its offset."""
         if channel.keys is not None:
             self._supersede(channel, publication)
         offset = channel.log.append(publication)
+        if publication.expires_at is not None:
+            self._timers.sooner(channel, publication.expires_at + self._timers.slack)
         if channel.has_history:
             publication.message_id = channel.message_id(offset)
         return offset
@@ -85,7 +116,7 @@ class Topics:
         """Of each key only the newest is kept."""
         keys = channel.keys
         assert keys is not None
-        key = publication.header(channel.policy.key) or publication.destination
+        key = channel.key(publication)
         old = keys.pop(key, None)
         if old is not None:
             channel.log.take(old)
@@ -148,6 +179,8 @@ class Topics:
             if not session.behind:
                 session.behind = None
         group.members[session] = subscription
+        if not channel.behind:
+            self.trim(channel)
 
     def pull(self, session: Session, room: int = ROOM) -> None:
         """Move the session's readers while its mailbox has room, in turn."""
@@ -177,9 +210,11 @@ class Topics:
                 self.go_live(subscription)
             return False
         offset, publication = found
-        if publication.expires_at is not None and publication.expires_at <= self._outbox.now:
-            channel.log.take(offset)
-            self.bury(channel, publication, 0, "expired")
+        if publication.only is not None and publication.only != subscription.session.id:
+            subscription.next = offset + 1
+            return True
+        if publication.is_dead(self._outbox.now):
+            self.bury_dead(channel)
             return True
         ledger = subscription.ledger
         if ledger is not None and not ledger.has_room(
@@ -187,10 +222,14 @@ class Topics:
         ):
             return False
         if channel.keys is not None and offset > subscription.replay_to:
-            subscription.dropped += offset - max(subscription.next, subscription.replay_to + 1)
+            newer = max(subscription.next, subscription.replay_to + 1)
+            self.lose(subscription, offset - newer, "superseded")
         subscription.next = offset + 1
-        self.deliver(subscription, publication, offset, replayed=offset <= subscription.replay_to)
-        self.trim(channel)
+        replayed = offset <= subscription.replay_to
+        if channel.keys is not None:
+            replayed = subscription.replay_left > 0
+            subscription.replay_left -= replayed
+        self.deliver(subscription, publication, offset, replayed=replayed)
         return True
 
     def deliver(
@@ -201,11 +240,16 @@ class Topics:
         *,
         attempt: int = 1,
         replayed: bool = False,
+        settles: bool = False,
     ) -> None:
-        """Queue one message for one subscription, with the marks it needs."""
+        """Queue one message for one subscription, with the marks it needs.
+
+        Args:
+            settles: It leaves a queue when it is handed to the transport.
+        """
         session, group = subscription.session, subscription.group
         assert group is not None
-        extra = self._marks(subscription, attempt, replayed)
+        extra = self._marks(subscription, attempt, replayed=replayed)
         if subscription.ledger is not None:
             at = session.listened(self._outbox.now)
             assert subscription.channel is not None
@@ -216,21 +260,23 @@ class Topics:
             if delivery.timeout is not None:
                 by = self._outbox.now + self._timers.slack + delivery.timeout
                 self._timers.sooner(session, by)
+        self._counters.messages_queued += 1
         cached = group.cached
         if cached is not None and self._outbox.now - cached.at > FRESH:
             cached = group.cached = None  # its age would be taken for slowness of this session
         if not extra and cached is not None and cached.publication is publication:
             self._outbox.append_shared(session, cached)
-        else:
-            entry = self._outbox.entry(publication, session, group.head(publication, extra))
-            entry.reader = group
-            if not extra:
-                group.cached = entry
-            self._outbox.append_shared(session, entry)
-        self._counters.messages_queued += 1
+            return
+        entry = self._outbox.entry(publication, session, group.head(publication, extra))
+        entry.reader = group
+        if settles:
+            entry.origin, entry.offset = subscription.channel, offset
+        elif not extra:
+            group.cached = entry
+        self._outbox.append_shared(session, entry)
 
     def _marks(
-        self, subscription: Subscription, attempt: int, replayed: bool
+        self, subscription: Subscription, attempt: int, *, replayed: bool
     ) -> tuple[tuple[str, str], ...]:
         marks: list[tuple[str, str]] = []
         if attempt > 1:
@@ -257,7 +303,10 @@ class Topics:
                 self._timers.sooner(channel, at + self._timers.slack)
         elif policy.kind == "transient":
             self._trim_transient(channel)
-        if channel.behind:
+        else:
+            while len(channel.log) > 1 and self._is_full(channel.log):
+                channel.trim()
+        if channel.log.lost > channel.told:
             self._tell_lost(channel)
 
     def expire(self, channel: Channel, now: float) -> None:
@@ -265,15 +314,35 @@ class Topics:
         log, policy, limits = channel.log, channel.policy, self._limits
         if policy.kind != "stream":
             return
-        wanted = self._wanted(channel)
+        wanted: int | None = None
         most = max(limits.durable_messages, policy.history)
         size = max(limits.durable_bytes if channel.durables else 0, limits.history_bytes)
         while (oldest := log.oldest()) is not None:
-            over = len(log) > most or (log.size > size and len(log) > 1)
+            over = len(log) > most or (len(log) > 1 and (log.size > size or self._is_full(log)))
             old = len(log) > policy.history or oldest.at + policy.history_seconds <= now
-            if not over and (not old or oldest.offset >= wanted):
-                return
-            log.trim()
+            if not over:
+                if not old:
+                    return
+                wanted = self._wanted(channel) if wanted is None else wanted
+                if oldest.offset >= wanted:
+                    return
+            channel.trim()
+
+    def _is_full(self, log: Log) -> bool:
+        """Everything that is stored is too much."""
+        return log.stored > self._limits.max_stored
+
+    def bury_dead(self, channel: Channel) -> None:
+        """What has reached the end of its life leaves the log. It is a dead letter if somebody was
+        still to get it.
+        """
+        for offset, publication in channel.take_expired(self._outbox.now):
+            if any(each.next <= offset for each in channel.behind) or any(
+                each.next <= offset
+                for each in channel.durables.values()
+                if each.subscription is None
+            ):
+                self.bury(channel.policy, publication, 0, "expired")
 
     def expire_at(self, channel: Channel) -> float | None:
         """When the oldest message is too old; None while a durable name keeps it."""
@@ -298,14 +367,21 @@ class Topics:
 
     def _trim_transient(self, channel: Channel) -> None:
         log, limits = channel.log, self._limits
-        needed = [subscription.next for subscription in channel.behind]
-        needed += [each.next for each in channel.durables.values() if each.subscription is None]
-        log.forget(min(needed, default=log.top + 1))
+        if not channel.behind and not channel.away:
+            log.forget(log.top + 1)
+            return
         most = limits.durable_messages if channel.durables else limits.pending_messages
         size = limits.durable_bytes if channel.durables else limits.pending_bytes
-        while len(log) > most or (log.size > size and len(log) > 1):
-            log.trim()
-        while len(log) and log.stored > limits.max_stored:
+
+        def is_over() -> bool:
+            over = len(log) > most or (log.size > size and len(log) > 1)
+            return over or (len(log) > 0 and self._is_full(log))
+
+        if is_over():
+            needed = [subscription.next for subscription in channel.behind]
+            needed += [each.next for each in channel.durables.values() if each.subscription is None]
+            log.forget(min(needed, default=log.top + 1))
+        while is_over():
             log.trim()
 
     def shed(self, session: Session) -> bool:
@@ -314,26 +390,50 @@ class Topics:
         """
         lost = self._outbox.shed(session)
         for subscription, count in lost.items():
-            channel = subscription.channel
-            assert channel is not None
-            subscription.dropped += count
-            self._counters.messages_dropped += count
-            # The next message says so: it is made for this subscription alone.
-            self.fall_behind(subscription, channel.log.top + 1)
-            self.dropped.append((subscription.destination, count))
+            self.lose(subscription, count, "slow-consumer")
+            self._tell_next(subscription)
         return session.queued + session.unsent <= self._limits.send_queue
+
+    def _tell_next(self, subscription: Subscription) -> None:
+        """Its next message says what it lost, and so is made for this subscription alone."""
+        session, group, channel = subscription.session, subscription.group, subscription.channel
+        assert group is not None
+        assert channel is not None
+        shared = self._outbox.first(session, group)
+        if shared is None:
+            self.fall_behind(subscription, channel.log.top + 1)
+            return
+        publication = shared.publication
+        assert publication is not None
+        tells = subscription.dropped + shared.tells
+        subscription.dropped = tells
+        head = group.head(publication, self._marks(subscription, 1, replayed=False))
+        entry = self._outbox.entry(publication, session, head)
+        entry.group, entry.tells = group, tells
+        entry.at = shared.at
+        self._outbox.replace(session, shared, entry)
+
+    def lose(self, subscription: Subscription, count: int, reason: str) -> None:
+        """A subscription lost messages: its next one tells how many, and so does an event."""
+        if count:
+            subscription.dropped += count
+            self.note_loss(subscription.destination, count, reason)
+
+    def note_loss(self, destination: str, count: int, reason: str) -> None:
+        """Messages were lost for somebody; counted, and told by an event after the step."""
+        self._counters.messages_dropped += count
+        key = destination, reason
+        self.dropped[key] = self.dropped.get(key, 0) + count
 
     def _tell_lost(self, channel: Channel) -> None:
         """Readers whose log was trimmed under them."""
-        lost = channel.log.lost
+        lost = channel.told = channel.log.lost
         for subscription in channel.behind:
             if subscription.next > lost or channel.keys is not None:
                 continue
             missed = lost + 1 - subscription.next
             subscription.next = lost + 1
             if channel.policy.overflow == "drop_oldest" or subscription.durable is not None:
-                subscription.dropped += missed
-                self._counters.messages_dropped += missed
-                self.dropped.append((subscription.destination, missed))
+                self.lose(subscription, missed, "slow-consumer")
             else:
                 self.lost.append(subscription.session)

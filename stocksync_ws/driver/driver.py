@@ -242,8 +242,9 @@ class Driver:
         """Ask the host for the next wake, if it is earlier than what was asked for."""
         first = self._timers.next()
         if first is not None and (self._wake_at is None or first < self._wake_at):
-            self._wake_at = first
-            self._host.wake_at(first)
+            # What was due before it was asked for is not late, however old it is.
+            self._wake_at = max(first, self._host.now())
+            self._host.wake_at(self._wake_at)
 
     def _wake_one(self, thing: Timed, now: float) -> None:
         if isinstance(thing, Link):

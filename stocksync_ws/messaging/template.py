@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from stocksync_ws.broker.destinations import Kind, Space, has_wildcard, is_destination
+from stocksync_ws.broker.destinations import REPLY_QUEUE, Kind, Space, has_wildcard, is_destination
 from stocksync_ws.broker.headers import check_own
 from stocksync_ws.broker.publication import Draft, Published
 from stocksync_ws.config import BrokerConfig
@@ -138,7 +138,7 @@ class MessagingTemplate:
         kind, _ = self._space.classify(destination)
         if kind is Kind.USER:
             raise ValueError(f"{destination!r}: use convert_and_send_to_user")
-        if kind not in (Kind.TOPIC, Kind.QUEUE):
+        if kind not in (Kind.TOPIC, Kind.QUEUE) and not destination.startswith(REPLY_QUEUE):
             raise ValueError(f"{destination!r} is under none of the broker prefixes")
 
     def _check_own(self, destination: str) -> None:

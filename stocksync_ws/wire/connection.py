@@ -264,7 +264,7 @@ class HttpConnection:
             self._out = []
             self._unsent = 0
             self._weigh()
-        if reader is not None:
+        if reader is not None and (reader.pong is not None or reader.reply is not None):
             if reader.pong is not None:
                 out = [*out, reader.pong]
             if reader.reply is not None:

@@ -169,3 +169,56 @@ def test_one_key_twice_in_a_transaction_has_one_effect_or_none() -> None:
         peer.command("COMMIT", {"transaction": "t"})
         assert peer.error().headers["code"] == "idempotency-mismatch"
         reader.nothing()
+
+
+def test_a_function_that_was_left_behind_is_still_the_first_run() -> None:
+    ran: list[str] = []
+
+    def prepare(app: StompApp) -> None:
+        @app.message_mapping("/pay")
+        def pay(text: str) -> None:
+            ran.append(text)
+            if text == "bad":
+                raise ValueError
+
+    for text, again in (("good", 1), ("bad", 2)):
+        ran.clear()
+        with Broker(prepare=prepare) as world:
+            peer, retry = world.connect(login="ann"), world.connect(login="ann")
+            retry.subscribe("/user/queue/errors")
+            world.hold_pool()
+            peer.send_to("/app/pay", text, idempotency_key="k")
+            peer.eof()
+            world.advance(11)
+            retry.send_to("/app/pay", text, idempotency_key="k", receipt="r")
+            retry.nothing()
+            world.release_pool()
+            answer = retry.frame()
+            assert ran == [text] * again
+            assert answer.headers.get("duplicate") == ("true" if again == 1 else None)
+            assert world.counters.results_dropped == 1
+
+
+def test_repeats_in_a_transaction_need_no_room() -> None:
+    with Broker(queue_messages=1) as world:
+        peer = world.connect(login="ann")
+        for receipt in ("first", "again"):
+            peer.command("BEGIN", {"transaction": "t"})
+            peer.send_to("/queue/a", "1", transaction="t", idempotency_key="k")
+            peer.command("COMMIT", {"transaction": "t", "receipt": receipt})
+            assert peer.frame("RECEIPT").headers["receipt-id"] == receipt
+        assert world.counters.messages_duplicate == 1
+
+
+def test_keys_go_when_their_time_has_come_though_nobody_asks() -> None:
+    with Broker() as world:
+        peer = world.connect(login="ann")
+        idempotency = world.broker._intake._commands._sending._idempotency
+        for number in range(3):
+            peer.send_to("/topic/a", "1", idempotency_key=f"{number}")
+            world.advance(10)
+        peer.eof()
+        for left in (3, 2, 1, 0):
+            assert len(idempotency) == left
+            world.advance(270.001 if left == 3 else 10)
+        assert world.broker._timers.next() is None

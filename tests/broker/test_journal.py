@@ -148,7 +148,7 @@ class TestStorm:
     ) -> None:
         journal = Journal(Timers())
         journal.deadline = 1.0
-        journal.wake()
+        journal.wake(1.0)
         assert journal.deadline is None
         assert lines() == []
 

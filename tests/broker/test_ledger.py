@@ -115,7 +115,7 @@ def test_what_was_issued_is_known_by_epoch_and_offset() -> None:
 
 def test_what_a_group_shares_is_each_ledgers_own_when_it_is_taken_out() -> None:
     shared, one, other = delivery(1), ledger(9), ledger(9)
-    first, second = SimpleNamespace(), SimpleNamespace()
+    first, second = SimpleNamespace(mode=AckMode.CLIENT), SimpleNamespace(mode=AckMode.CLIENT)
     for made, subscription in ((one, first), (other, second)):
         made.subscription = subscription  # type: ignore[assignment]
         made.add(shared)

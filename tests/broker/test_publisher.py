@@ -215,12 +215,13 @@ class TestUsers:
         peer.command("UNSUBSCRIBE", {"id": "u"})
         assert post(world, "/queue/a", user="joe") == 0
 
-    def test_a_queue_fans_out_where_the_configuration_opens_it(self, start: Start) -> None:
+    def test_a_queue_is_consumed_where_the_configuration_opens_it(self, start: Start) -> None:
         world = start(client_subscribe=["/queue/jobs"])
         one, two = world.connect(), world.connect()
         one.subscribe("/queue/jobs")
         two.subscribe("/queue/jobs")
-        assert post(world, "/queue/jobs") == 2
+        assert [post(world, "/queue/jobs") for _ in range(2)] == [1, 1]
+        assert len(one.frames()) == len(two.frames()) == 1
         one.command("SUBSCRIBE", {"id": "x", "destination": "/topic/a"})
         assert one.closed == 1008
 
@@ -263,28 +264,63 @@ class TestBounds:
             assert bodies == list(range(5_000))
         assert world.counters.slow_consumers == 0
 
-    def test_over_the_cap_of_all_the_largest_goes(self, start: Start) -> None:
+    def test_over_the_cap_of_all_the_largest_that_is_blocked_goes(self, start: Start) -> None:
         limits = Limits(send_queue=100_000, max_total_queued=150_000)
         world = start(limits=limits)
-        large, small = world.connect(), world.connect()
-        large.subscribe("/topic/a", "a")
-        small.subscribe("/topic/b", "b")
+        large, small, healthy = (world.connect() for _ in range(3))
+        for peer, topic in ((large, "a"), (small, "b"), (healthy, "c")):
+            peer.subscribe(f"/topic/{topic}", topic)
         for peer in (large, small):
             peer.stream.window = 0
-        for _ in range(9):
+        for topic in ("/topic/a", "/topic/b"):
+            post(world, topic, b"x" * 60_000)  # lies in the transports, which take nothing
+        world.settle()
+        for _ in range(6):
             post(world, "/topic/a", b"x" * 10_000)
-        for _ in range(5):
+        for _ in range(3):
             post(world, "/topic/b", b"x" * 10_000)
+        for _ in range(5):
+            post(world, "/topic/c", b"x" * 10_000)
         assert world.counters.slow_consumers == 0
-        post(world, "/topic/b", b"x" * 10_000)
+        post(world, "/topic/c", b"x" * 10_000)
         assert world.counters.slow_consumers == 1
         assert world.broker.outbox.total < 150_000
         large.stream.open_window(None)
         small.stream.open_window(None)
         world.settle()
         assert large.closed == 4008
-        assert small.closed is None
-        assert len(small.frames()) == 6
+        assert small.closed is healthy.closed is None
+        assert len(small.frames()) == 4
+        assert len(healthy.frames()) == 6
+
+    def test_over_the_cap_of_all_who_takes_what_he_gets_is_flushed_first(
+        self, start: Start
+    ) -> None:
+        world = start(limits=Limits(send_queue=40_000, max_total_queued=40_000))
+        peers = [world.connect() for _ in range(3)]
+        for at, peer in enumerate(peers):
+            peer.subscribe(f"/topic/{at}")
+        for at in (0, 1):
+            post(world, f"/topic/{at}", b"x" * 38_000)
+        world.settle()
+        assert [len(peer.frames()) for peer in peers] == [1, 1, 0]
+        for at in (0, 1, 2):
+            post(world, f"/topic/{at}", b"x" * (27_000 + at))
+        assert world.counters.slow_consumers == 1
+        world.settle()
+        assert [peer.closed for peer in peers] == [None, None, 4008]
+
+    def test_who_blocks_over_the_cap_of_all_is_found_at_the_flush(self, start: Start) -> None:
+        world = start(limits=Limits(send_queue=200_000, max_total_queued=200_000))
+        peer = world.connect()
+        peer.subscribe("/topic/a")
+        peer.stream.window = 0
+        for _ in range(30):
+            post(world, "/topic/a", b"x" * 10_000)
+        assert world.counters.slow_consumers == 0
+        world.settle()
+        assert world.counters.slow_consumers == 1
+        assert world.broker.outbox.total < 200_000
 
     def test_when_only_closing_ones_are_left_the_cap_waits_for_them(self, start: Start) -> None:
         world = start(limits=Limits(send_queue=2_000, max_total_queued=2_000))

@@ -6,6 +6,7 @@ from stocksync_ws.broker.destinations import Space
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.store import Store
 from stocksync_ws.config import BrokerConfig, Limits
+from stocksync_ws.timers import Timers
 from tests.broker.kit import Broker, policy
 
 STREAMS = {
@@ -18,7 +19,7 @@ def store(**limits: int) -> Store:
     settings = {"max_total_queued": 10**9, "send_queue": 1} | limits
     config = BrokerConfig(destinations=STREAMS, limits=Limits(**settings))
     tokens = iter(f"token{n}" for n in range(100))
-    return Store(config, Space(config), lambda bits: f"{next(tokens)}-{bits}")
+    return Store(config, Space(config), lambda bits: f"{next(tokens)}-{bits}", Timers())
 
 
 def test_the_first_policy_that_matches_counts() -> None:

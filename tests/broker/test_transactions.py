@@ -167,7 +167,7 @@ def test_a_full_queue_undoes_the_whole_transaction() -> None:
 
 
 def test_a_nack_inside_cannot_take_the_room_that_commit_was_promised() -> None:
-    with Broker(queue_messages=1) as world:
+    with Broker(queue_messages=2) as world:
         peer = world.reader("/queue/a", ack="client", prefetch_count="1")
         world.publish("/queue/a", "1")
         message = peer.message()
@@ -178,6 +178,19 @@ def test_a_nack_inside_cannot_take_the_room_that_commit_was_promised() -> None:
         peer.command("COMMIT", {"transaction": "t", "receipt": "c"})
         assert receipts(peer.frames()) == ["c"]
         assert bodies(world.reader("/queue/a")) == ["1", "2"]
+
+
+def test_what_is_out_counts_against_the_bound_of_its_queue_until_it_is_settled() -> None:
+    with Broker(queue_messages=1) as world:
+        peer = world.reader("/queue/a", ack="client")
+        world.publish("/queue/a", "1")
+        message = peer.message()
+        other = world.connect()
+        other.send_to("/queue/a", "2")
+        assert other.error().headers["code"] == "queue-full"
+        ack(peer, message)
+        world.connect().send_to("/queue/a", "3")
+        assert bodies(peer) == ["3"]
 
 
 def test_sends_to_handlers_run_after_the_broker_in_order_and_fail_alone() -> None:

@@ -6,16 +6,25 @@ epoch of every world is `id1-72`, so message ids are known.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from stocksync_ws.errors import ErrorCode
 
-Sent: TypeAlias = bytes | list[bytes] | float
-"""One WebSocket message, several, or seconds that pass."""
+Sent: TypeAlias = bytes | Sequence[bytes] | float | None
+"""One WebSocket message, several, seconds that pass, or LOST."""
+LOST = None
+"""The stream ends."""
 Expected: TypeAlias = dict[str, list[bytes]]
 Step: TypeAlias = tuple[str, Sent, Expected]
 """Who sends, what, and what each peer gets; who is not named gets nothing."""
+Quote: TypeAlias = tuple[str, str, str, str]
+"""Versions, section, grade and words of a sentence, as in `@pytest.mark.stomp`."""
+
+
+class Binary(bytes):
+    """Sent as a binary WebSocket message; everything else is text."""
 
 
 @dataclass
@@ -29,6 +38,12 @@ class Check:
     steps: list[Step]
     closed: dict[str, int] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    proves: Sequence[Quote] = ()
+
+
+def said(version: str, *quotes: Quote) -> list[Quote]:
+    """Those of the quotations that this version says."""
+    return [(version, *rest) for versions, *rest in quotes if version in versions.split()]
 
 
 def lines(headers: dict[str, str]) -> bytes:
@@ -48,11 +63,21 @@ def sub(name: str, destination: str, **headers: str) -> bytes:
     return f("SUBSCRIBE", id=name, destination=destination, **headers)
 
 
-def connected(version: str, session: int = 2) -> bytes:
+def settle(command: str, version: str, number: int, name: str = "s", **headers: str) -> bytes:
+    """ACK or NACK of a publication, in the form of the version."""
+    if version == "1.2":
+        return f(command, id=f"{name}.{number}", **headers)
+    if version == "1.1":
+        headers = {"subscription": name, **headers}
+    return f(command, message_id=f"id1-72-{number}", **headers)
+
+
+def connected(version: str, *, beats: str = "1000,1000", user: str | None = None) -> bytes:
     """CONNECTED of the first session."""
+    name = "" if user is None else f"user-name:{user}\n"
     return (
-        f"CONNECTED\nversion:{version}\nheart-beat:1000,1000\nsession:id{session}-128\n"
-        "server:stocksync-ws\n\n\0"
+        f"CONNECTED\nversion:{version}\nheart-beat:{beats}\nsession:id2-128\n"
+        f"server:stocksync-ws\n{name}\n\0"
     ).encode()
 
 
@@ -110,11 +135,18 @@ UNTIL_NUL = send("/topic/a", b"x")
 
 
 def fatal(
-    row: str, about: str, version: str, sent: bytes, code: str, /, **about_frame: str
+    row: str,
+    about: str,
+    version: str,
+    sent: bytes | list[bytes],
+    code: str,
+    /,
+    proves: Sequence[Quote] = (),
+    **about_frame: str,
 ) -> Check:
     """What is sent gets this ERROR and the close."""
-    steps = [("a", sent, {"a": [error(code, **about_frame)]})]
-    return Check(row, about, {"a": version}, steps, {"a": 1002})
+    steps: list[Step] = [("a", sent, {"a": [error(code, **about_frame)]})]
+    return Check(row, about, {"a": version}, steps, {"a": 1002}, proves=proves)
 
 
 BOTH = {"a": "1.2", "b": "1.2"}
@@ -122,15 +154,29 @@ ACKED: Step = ("a", sub("s", "/topic/a", ack="client-individual"), {})
 CUMULATIVE: Step = ("a", sub("s", "/topic/a", ack="client"), {})
 
 
-def first(number: int, name: str = "s", destination: str = "/topic/a") -> bytes:
-    """The first delivery of an empty message to an acknowledging subscription of 1.2."""
-    return got(number, name, destination, ack=f"{name}.{number}", marks="first")
+def first(
+    number: int, name: str = "s", destination: str = "/topic/a", *, version: str = "1.2"
+) -> bytes:
+    """The first delivery of an empty message to an acknowledging subscription."""
+    ack = f"{name}.{number}" if version == "1.2" else ""
+    return got(number, name, destination, ack=ack, marks="first")
 
 
-def again(number: int, attempt: int, name: str = "s", destination: str = "/topic/a") -> bytes:
-    ack = f"{name}.{number}"
+def again(
+    number: int,
+    attempt: int,
+    name: str = "s",
+    destination: str = "/topic/a",
+    *,
+    version: str = "1.2",
+) -> bytes:
+    """A later delivery of it."""
+    ack = f"{name}.{number}" if version == "1.2" else ""
     return got(number, name, destination, ack=ack, marks=f"attempt {attempt}")
 
 
-def deliver(number: int, name: str = "s", destination: str = "/topic/a") -> Step:
-    return ("a", send(destination), {"a": [first(number, name, destination)]})
+def deliver(
+    number: int, name: str = "s", destination: str = "/topic/a", *, version: str = "1.2"
+) -> Step:
+    """An empty message is sent and comes."""
+    return ("a", send(destination), {"a": [first(number, name, destination, version=version)]})

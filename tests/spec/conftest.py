@@ -1,4 +1,7 @@
-"""Worlds of a broker that is configured as examples/broker.py is, but lets in anonymous clients."""
+"""Worlds of a broker that is configured as examples/broker.py is, but lets in anonymous clients;
+and the watch over `@pytest.mark.stomp`: what a mark says of a version is worth nothing when the
+test never speaks it.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from stocksync_ws import StompApp
+from stocksync_ws.broker import commands
+from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing.world import World
+from tests.spec.spoken import Spoken
 from tests.spec.talk import BROKER
+
+SPOKEN = Spoken()
 
 
 @pytest.fixture
@@ -39,3 +47,19 @@ def broker() -> Iterator[Callable[..., World]]:
 def world(broker: Callable[..., World]) -> World:
     """A world of the example broker."""
     return broker()
+
+
+@pytest.fixture(autouse=True)
+def spoken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Notes every version that a CONNECT of this test asks for and could get."""
+    heard: set[str] = set()
+    choose = commands.choose_version
+
+    def listen(accept_version: str | None) -> Version | None:
+        version = choose(accept_version)
+        heard.update([] if version is None else [version.value])
+        return version
+
+    monkeypatch.setattr(commands, "choose_version", listen)
+    yield
+    SPOKEN.note(request.node, heard)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from stocksync_ws.errors import ErrorCode
+from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
+from stocksync_ws.testing.world import World
 
 MODERN = ("1.1", "1.2")
 EVERY = ("1.0", *MODERN)
@@ -37,3 +39,24 @@ def alive(peer: Peer) -> None:
     peer.send(frame("SEND", b"", destination="/topic/nobody", receipt="alive"))
     assert peer.frame("RECEIPT").headers == {"receipt-id": "alive"}
     peer.nothing()
+
+
+def answer(peer: Peer, command: str, message: Frame, **headers: str) -> None:
+    """ACK or NACK a MESSAGE, in the form of the version."""
+    if peer.version == "1.2":
+        headers["id"] = message.headers["ack"]
+    else:
+        headers["message_id"] = message.headers["message-id"]
+    if peer.version == "1.1":
+        headers["subscription"] = message.headers["subscription"]
+    peer.send(frame(command, **headers))
+
+
+def fill(world: World, destination: str, *bodies: str) -> None:
+    sender = world.connect("1.2")
+    for body in bodies:
+        sender.send_to(destination, body)
+
+
+def bodies(peer: Peer) -> list[bytes]:
+    return [each.body for each in peer.frames()]

@@ -12,36 +12,48 @@ import pytest
 
 from stocksync_ws import AccessDenied, BadCredentials, ConnectRequest
 from stocksync_ws.testing.world import World
-from tests.spec.talk import MODERN, alive, frame, refused
+from tests.spec.delivering import User
+from tests.spec.talk import EVERY, MODERN, alive, frame, refused
 
 stomp = pytest.mark.stomp
 
 
+@stomp("1.0", "Introduction", "MUST", "the server will always acknowledge the connection")
 @stomp("1.1 1.2", "Connecting", "SHOULD", "SHOULD respond back with an `ERROR` frame")
-@pytest.mark.parametrize("version", MODERN)
+@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
+@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
 @pytest.mark.parametrize(
     ("problem", "code", "close"),
     [(AccessDenied, "connect-refused", 4500), (BadCredentials, "bad-credentials", 4501)],
 )
 def test_a_rejected_connection_gets_error_and_close(
-    broker: Callable[..., World], version: str, problem: type[Exception], code: str, close: int
+    broker: Callable[..., World],
+    version: str,
+    command: str,
+    problem: type[Exception],
+    code: str,
+    close: int,
 ) -> None:
     def authenticate(request: ConnectRequest) -> None:
         raise problem
 
     peer = broker(authenticator=authenticate).upgrade()
-    peer.send(frame("CONNECT", accept_version=version, host="h", receipt="r"))
+    peer.send(frame(command, accept_version=version, host="h", receipt="r"))
     headers = refused(peer, code, close)
-    assert headers["command"] == "CONNECT"
+    assert headers["command"] == command
     assert headers["receipt-id"] == "r"
 
 
 @stomp("1.1", "Connecting", "MUST", "MUST support clients which rapidly connect and disconnect")
-def test_clients_may_come_and_go_rapidly(world: World) -> None:
+@stomp("1.2", "Connection Lingering", "WILL", "must be able to support clients which rapidly")
+@pytest.mark.parametrize("version", EVERY)
+def test_clients_may_come_and_go_rapidly(world: World, version: str) -> None:
     for turn in range(200):
         peer = world.upgrade()
         peer.send(
-            frame("CONNECT", accept_version="1.1", host="h")
+            frame("CONNECT", accept_version=version, host="h")
             + frame("SEND", b"x", destination="/topic/a", receipt="r")
             + frame("DISCONNECT", receipt="bye")
         )
@@ -64,14 +76,54 @@ def test_stomp_and_connect_get_the_same_answer(broker: Callable[..., World], ver
     assert answers[0].startswith(b"CONNECTED\nversion:" + version.encode())
 
 
+@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
+@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
+def test_the_application_decides_about_connect_and_stomp_alike(
+    broker: Callable[..., World], version: str, command: str
+) -> None:
+    asked: list[tuple[str | None, str | None]] = []
+
+    def authenticate(request: ConnectRequest) -> User:
+        asked.append((request.login, request.passcode))
+        return User("ann")
+
+    peer = broker(authenticator=authenticate).upgrade()
+    login = {"login": "u", "passcode": "a\\tb:c\\c"}
+    peer.send(frame(command, accept_version=version, host="h", receipt="r", **login))
+    assert peer.frame("CONNECTED").headers["user-name"] == "ann"
+    peer.nothing()  # no RECEIPT
+    assert asked == [("u", "a\\tb:c\\c")]
+
+
+@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
+@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
+@pytest.mark.parametrize("name", ["login", "passcode", "receipt"])
+def test_connect_and_stomp_must_not_say_two_things(
+    world: World, version: str, command: str, name: str
+) -> None:
+    head = f"{command}\naccept-version:{version}\nhost:h\n"
+    peer = world.upgrade()
+    peer.send(f"{head}{name}:x\n{name}:x\nk:1\nk:2\n\n\0")
+    assert peer.frame("CONNECTED").headers["version"] == version
+    peer = world.upgrade()
+    peer.send(f"{head}{name}:x\n{name}:y\n\n\0")
+    refused(peer, "repeated-header")
+
+
 @stomp("1.1 1.2", "CONNECT or STOMP Frame", "MUST", "clients MUST set the following headers")
+@stomp("1.1 1.2", "CONNECT or STOMP Frame", "WILL", "It is recommended clients set this to the")
 @stomp("1.2", "Frames and Headers", "MUST", "`CONNECT` or `STOMP` REQUIRED: accept-version")
 @stomp("1.1 1.2", "Protocol Negotiation", "MUST", "the `CONNECT` frame MUST include the")
 @pytest.mark.parametrize("version", MODERN)
 def test_accept_version_decides_and_host_may_be_missing(world: World, version: str) -> None:
-    peer = world.upgrade()
-    peer.send(frame("CONNECT", accept_version=version))
-    assert peer.frame("CONNECTED").headers["version"] == version
+    for host in ({}, {"host": ""}, {"host": "elsewhere"}):
+        peer = world.upgrade()
+        peer.send(frame("CONNECT", accept_version=version, **host))
+        assert peer.frame("CONNECTED").headers["version"] == version
     other = world.upgrade()
     other.send(frame("CONNECT", host="h"))
     assert other.frame("CONNECTED").headers["version"] == "1.0"
@@ -95,6 +147,8 @@ def test_connected_names_version_server_and_session(world: World, version: str) 
 
 
 @stomp("1.1 1.2", "Protocol Negotiation", "SHOULD", "comma separated list of incrementing")
+@stomp("1.1 1.2", "Protocol Negotiation", "WILL", "that will be used for the rest of the session")
+@stomp("1.1 1.2", "Protocol Negotiation", "WILL", "will respond back with the highest version")
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [
@@ -106,6 +160,8 @@ def test_connected_names_version_server_and_session(world: World, version: str) 
         ("1.2,1.1,1.0", "1.2"),
         ("1.1, 1.2", "1.2"),
         ("1.0,1.2,1.1,3.7", "1.2"),
+        ("0.6,0.7,0.8,0.9,1.0,1.1,1.2", "1.2"),
+        ("1.1,1.10,1.20,11.2,1.2.0", "1.1"),
     ],
 )
 def test_the_highest_common_version_is_chosen(world: World, offered: str, chosen: str) -> None:
@@ -142,11 +198,12 @@ def test_a_malformed_heart_beat_is_refused(world: World, version: str, value: st
 
 
 @stomp("1.1 1.2", "Heart-beating", "MUST", "A missing `heart-beat` header MUST be treated")
+@pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("headers", [{}, {"heart_beat": "0,0"}])
 def test_without_heart_beat_nothing_is_sent_and_nothing_expected(
-    world: World, headers: dict[str, Any]
+    world: World, version: str, headers: dict[str, Any]
 ) -> None:
-    peer = world.connect("1.2", **headers)
+    peer = world.connect(version, **headers)
     world.advance(20)
     assert peer.beats == 0
     alive(peer)
@@ -175,9 +232,11 @@ def test_every_window_of_the_agreed_length_holds_data(
         assert [each for each in peer.raw() if each != b"\n"]
 
 
+@stomp("1.1 1.2", "Heart-beating", "WILL", "In the other direction, `<sx>` and `<cy>` are used")
+@pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("asked", ["0,0", "1000,0", "5000,0"])
-def test_who_wants_no_heart_beat_gets_none(world: World, asked: str) -> None:
-    peer = world.connect("1.2", heart_beat=asked)
+def test_who_wants_no_heart_beat_gets_none(world: World, version: str, asked: str) -> None:
+    peer = world.connect(version, heart_beat=asked)
     for _ in range(10):
         world.advance(1)
         peer.beat()
@@ -197,9 +256,28 @@ def test_a_late_heart_beat_is_tolerated_and_silence_is_not(world: World, version
     peer.nothing()
 
 
+@stomp("1.1 1.2", "Heart-beating", "WILL", "every MAX(`<cx>`,`<sy>`) milliseconds")
+@pytest.mark.parametrize("version", MODERN)
+@pytest.mark.parametrize(
+    ("asked", "every"), [("1,0", 1.0), ("100,0", 1.0), ("1000,0", 1.0), ("4000,0", 4.0)]
+)
+def test_the_slower_of_two_rates_is_expected(
+    world: World, version: str, asked: str, every: float
+) -> None:
+    peer = world.connect(version, heart_beat=asked)
+    for _ in range(3):
+        world.advance(2 * every - 0.1)  # `grace` is 2
+        assert peer.closed is None
+        peer.beat()
+    world.advance(2 * every + 0.1)
+    assert peer.closed == 4000
+
+
+@stomp("1.1 1.2", "Heart-beating", "WILL", "new data received over the network connection is an")
+@pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("sign", [b"\n", b"\r\n", b"\0"])
-def test_any_octet_is_a_sign_of_life(world: World, sign: bytes) -> None:
-    peer = world.connect("1.2", heart_beat="1000,0")
+def test_any_octet_is_a_sign_of_life(world: World, version: str, sign: bytes) -> None:
+    peer = world.connect(version, heart_beat="1000,0")
     for _ in range(10):
         world.advance(1.5)
         peer.send(sign)
@@ -208,8 +286,12 @@ def test_any_octet_is_a_sign_of_life(world: World, sign: bytes) -> None:
     alive(peer)
 
 
-def test_what_is_no_data_for_the_client_does_not_delay_the_heart_beat(world: World) -> None:
-    peer, sender = world.connect("1.2", heart_beat="0,1000"), world.connect("1.2")
+@stomp("1.1 1.2", "Heart-beating", "MUST", "MUST send new data over the network connection")
+@pytest.mark.parametrize("version", MODERN)
+def test_what_is_no_data_for_the_client_does_not_delay_the_heart_beat(
+    world: World, version: str
+) -> None:
+    peer, sender = world.connect(version, heart_beat="0,1000"), world.connect("1.2")
     peer.subscribe("/topic/a", id="s", ack="client-individual", prefetch_count="1")
     sender.send_to("/topic/a", "fills the window")
     peer.message()

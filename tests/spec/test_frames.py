@@ -11,6 +11,7 @@ import pytest
 from stocksync_ws import Limits
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.testing.world import World
+from tests.spec.delivering import User
 from tests.spec.talk import EVERY, MODERN, alive, frame, refused
 
 stomp = pytest.mark.stomp
@@ -56,13 +57,41 @@ def test_headers_are_unescaped_and_escaped_again(world: World, version: str) -> 
 
 
 @stomp("1.2", "Value Encoding", "MUST", "the following transformations MUST be applied")
+@stomp("1.2", "Value Encoding", "MUST", "the reverse transformation MUST be applied")
+@stomp("1.2", "Value Encoding", "WILL", "will also escape any carriage return, line feed or colon")
 def test_cr_is_escaped_in_1_2_only(world: World) -> None:
     peer, old = world.connect("1.2"), world.connect("1.1")
     peer.subscribe("/topic/a", id="s")
     old.subscribe("/topic/a", id="s")
-    peer.send(b"SEND\ndestination:/topic/a\nk:x\\ry\n\n\0")
-    assert b"\nk:x\\ry\n" in peer.raw()[0]
-    assert b"\nk:xy\n" in old.raw()[0]
+    peer.send(b"SEND\ndestination:/topic/a\nk:x\\ry\n\\r:v\nreceipt:\\r\n\n\0")
+    message, receipt = peer.raw()
+    assert b"\nk:x\\ry\n\\r:v\n" in message
+    assert receipt == b"RECEIPT\nreceipt-id:\\r\n\n\0"
+    (told,) = old.raw()
+    assert b"\nk:xy\n" in told
+    assert b":v\n" not in told
+
+
+@stomp("1.1 1.2", "Value Encoding", "MUST", "the reverse transformation MUST be applied")
+@stomp("1.1 1.2", "Value Encoding", "WILL", "will also escape any")
+@pytest.mark.parametrize("version", MODERN)
+def test_error_and_receipt_are_escaped_too(world: World, version: str) -> None:
+    peer = world.connect(version)
+    peer.send(frame("SEND", destination="/topic/a", receipt="a\\c\\n\\\\b"))
+    assert peer.raw() == [b"RECEIPT\nreceipt-id:a\\c\\n\\\\b\n\n\0"]
+    peer.send(frame("BEGIN", receipt="a\\c\\n\\\\b"))
+    (error,) = peer.raw()
+    assert error.startswith(b"ERROR\n")
+    assert b"\nreceipt-id:a\\c\\n\\\\b\n" in error
+
+
+@stomp("1.1 1.2", "Value Encoding", "WILL", "`CONNECTED` frames do not escape")
+@pytest.mark.parametrize("version", MODERN)
+def test_connected_is_not_escaped(broker: Callable[..., World], version: str) -> None:
+    peer = broker(authenticator=lambda request: User(f"{request.login}")).upgrade()
+    peer.send(frame("CONNECT", accept_version=version, host="h", login="a:b\\c\\n"))
+    (connected,) = peer.raw()
+    assert b"\nuser-name:a:b\\c\\n\n" in connected
 
 
 @stomp("1.1 1.2", "Value Encoding", "MUST", "MUST be treated as a fatal protocol error")
@@ -73,9 +102,11 @@ def test_cr_is_escaped_in_1_2_only(world: World) -> None:
         ("1.1", r"a\rb"),
     ],
 )
-def test_an_undefined_escape_is_fatal(world: World, version: str, value: str) -> None:
+@pytest.mark.parametrize("place", ["value", "name"])
+def test_an_undefined_escape_is_fatal(world: World, version: str, value: str, place: str) -> None:
     peer = world.connect(version)
-    peer.send(frame("SEND", destination="/topic/a", k=value))
+    line = f"k:{value}" if place == "value" else f"{value}:v"
+    peer.send(f"SEND\ndestination:/topic/a\n{line}\n\n\0")
     refused(peer, "bad-escape")
 
 
@@ -89,6 +120,14 @@ def test_blanks_around_names_and_values_are_kept(world: World, version: str) -> 
     assert b"\n k :  v\t \n" in raw
     assert b"\nempty:\n" in raw
     assert b"\nsubscription: s \n" in raw
+    peer.command("SEND", {"destination": "/topic/a ", "receipt": " r "})
+    assert peer.raw() == [b"RECEIPT\nreceipt-id: r \n\n\0"]  # to nobody: another destination
+    peer.subscribe("/topic/a ", id="t")
+    peer.command("SEND", {"destination": "/topic/a "})
+    got = peer.message()
+    assert (got.headers["subscription"], got.headers["destination"]) == ("t", "/topic/a ")
+    peer.command("SEND", {"destination": " /topic/a"})
+    refused(peer, "bad-destination")
 
 
 @stomp("1.1", "Value Encoding", "MUST NOT", "All other frames MUST NOT have a body")
@@ -110,10 +149,21 @@ def test_a_body_on_another_frame_is_refused(world: World, version: str, command:
     refused(peer, "body-not-allowed")
 
 
+@stomp("1.1", "Value Encoding", "MUST NOT", "All other frames MUST NOT have a body")
+@stomp("1.2", "Body", "MUST NOT", "All other frames MUST NOT have a body")
+@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
+@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
-def test_a_body_on_connect_is_refused(world: World, command: str) -> None:
+@pytest.mark.parametrize("length", [{}, {"content_length": "1"}])
+def test_a_body_on_connect_is_refused(
+    world: World, version: str, command: str, length: dict[str, str]
+) -> None:
     peer = world.upgrade()
-    peer.send(frame(command, b"x", accept_version="1.2", host="h"))
+    peer.send(frame(command, accept_version=version, host="h", content_length="0"))
+    assert peer.frame("CONNECTED").headers["version"] == version
+    peer = world.upgrade()
+    peer.send(frame(command, b"x", accept_version=version, host="h", **length))
     refused(peer, "body-not-allowed")
 
 
@@ -129,12 +179,29 @@ def test_our_own_frames_but_message_and_error_have_no_body(world: World) -> None
 @stomp("1.1 1.2", "Header content-length", "MUST", "MUST be read, regardless of whether")
 @stomp("1.1 1.2", "Header content-length", "MUST", "the frame MUST include a `content-length`")
 @pytest.mark.parametrize("version", MODERN)
-def test_nul_octets_in_a_body_are_counted_in_and_out(world: World, version: str) -> None:
+@pytest.mark.parametrize("name", ["k", "é"])
+def test_nul_octets_in_a_body_are_counted_in_and_out(world: World, version: str, name: str) -> None:
     peer = world.connect(version)
     peer.subscribe("/topic/a", id="s")
-    peer.send(frame("SEND", b"a\0b\0", destination="/topic/a", content_length="4"))
-    (raw,) = peer.raw()
-    assert raw.endswith(b"\ncontent-length:4\n\na\0b\0\0")
+    sent = frame("SEND", b"a\0b\0", destination="/topic/a", content_length="4", **{name: "v"})
+    for cut in (0, *range(1, len(sent))):  # whole, then in two messages
+        peer.send(sent[:cut], binary=True)
+        peer.send(sent[cut:], binary=True)
+        (raw,) = peer.raw()
+        assert raw.endswith(b"\ncontent-length:4\n\na\0b\0\0"), cut
+
+
+@stomp("1.1 1.2", "Header content-length", "WILL", "The frame still needs to be terminated with a")
+@stomp("1.1 1.2", "STOMP Frames", "WILL", "The body is then followed by the")
+@pytest.mark.parametrize("version", MODERN)
+@pytest.mark.parametrize("name", ["k", "é"])
+def test_behind_a_counted_body_there_must_be_a_nul(world: World, version: str, name: str) -> None:
+    sent = frame("SEND", b"abc", destination="/topic/a", content_length="2", **{name: "v"})
+    for cut in (0, *range(len(sent) - 6, len(sent) - 1)):
+        peer = world.connect(version)
+        peer.send(sent[:cut], binary=True)
+        peer.send(sent[cut:], binary=True)
+        refused(peer, "missing-nul")
 
 
 @stomp("1.1", "Header content-length", "SHOULD", "frames SHOULD include a `content-length`")
@@ -189,6 +256,7 @@ def test_a_body_without_content_type_is_octets_to_us(world: World, version: str)
     got = peer.message()
     assert "content-type" not in got.headers
     assert got.body == body
+    assert got.headers["content-length"] == "255"
     assert peer.texts[-1] is False
 
 
@@ -263,12 +331,20 @@ def test_a_frame_over_a_limit_gets_error_and_close(
 
 @stomp("1.2", "Frames and Headers", "SHOULD", "user defined headers that SHOULD be considered")
 @stomp("1.1 1.2", "SEND", "MUST", "user defined headers MUST be passed through")
+@stomp("1.1 1.2", "MESSAGE", "WILL", "will also include all user defined headers")
 @pytest.mark.parametrize("version", MODERN)
-def test_user_defined_headers_are_passed_through(world: World, version: str) -> None:
+@pytest.mark.parametrize("transaction", [{}, {"transaction": "t"}])
+def test_user_defined_headers_are_passed_through(
+    world: World, version: str, transaction: dict[str, str]
+) -> None:
     peer = world.connect(version)
     peer.subscribe("/topic/a", id="s")
     own = {"foo": "bar", "Foo": "BAR", "x-y": "", "priority": "4", "correlation-id": "7"}
-    peer.command("SEND", {"destination": "/topic/a", **own})
+    if transaction:
+        peer.command("BEGIN", transaction)
+    peer.command("SEND", {"destination": "/topic/a", **transaction, **own})
+    if transaction:
+        peer.command("COMMIT", transaction)
     got = peer.message()
     assert {name: got.headers[name] for name in own} == own
     alive(peer)

@@ -7,15 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from stocksync_ws import Limits, StompApp
-from stocksync_ws.testing.peer import Peer
+from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
-from tests.spec.talk import BROKER, EVERY, MODERN, alive, frame, refused
+from tests.spec.talk import BROKER, EVERY, MODERN, alive, answer, bodies, fill, frame, refused
 
 stomp = pytest.mark.stomp
-
-
-def bodies(peer: Peer) -> list[bytes]:
-    return [each.body for each in peer.frames() if each.command == "MESSAGE"]
 
 
 @stomp("1.1 1.2", "SEND", "MUST", "It has one REQUIRED header, `destination`")
@@ -53,6 +49,32 @@ def test_a_send_that_fails_gets_error_and_close(
         peer.nothing()
     peer.send(frame("SEND", b"x", destination=destination, receipt="r"))
     assert refused(peer, code, close)["receipt-id"] == "r"
+
+
+@stomp("1.1 1.2", "SEND", "MUST", "successfully process the `SEND` frame for any reason")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize(
+    ("destination", "code", "close"),
+    [
+        ("/topic/secret", "send-denied", 1008),
+        ("/user/bob/queue/a", "send-denied", 1008),
+        ("/nowhere/a", "no-destination", 1008),
+        ("/topic//a", "bad-destination", 1002),
+        ("/topic/*", "bad-destination", 1002),
+    ],
+)
+def test_a_send_that_fails_in_a_transaction_does_not_wait_for_commit(
+    broker: Callable[..., World], version: str, destination: str, code: str, close: int
+) -> None:
+    world = broker(client_send=["/topic/open/**"])
+    peer, listener = world.connect(version), world.connect(version)
+    listener.subscribe("/topic/secret", id="s")
+    listener.subscribe("/topic/open/a", id="o")
+    peer.send(frame("BEGIN", transaction="t"))
+    peer.send(frame("SEND", b"x", destination="/topic/open/a", transaction="t"))
+    peer.send(frame("SEND", b"x", destination=destination, transaction="t", receipt="r"))
+    assert refused(peer, code, close)["receipt-id"] == "r"
+    listener.nothing()
 
 
 @stomp("1.1 1.2", "SEND", "MUST", "successfully process the `SEND` frame for any reason")
@@ -111,6 +133,49 @@ def test_frames_of_a_transaction_wait_for_commit_and_keep_their_order(
     assert bodies(peer) == [b"one", b"three"]
 
 
+@stomp("1.0", "BEGIN", "MUST", "the transaction identifier will be used for SEND, COMMIT, ABORT")
+@stomp("1.1 1.2", "BEGIN", "MUST", "will be used for `SEND`, `COMMIT`, `ABORT`, `ACK`, and `NACK`")
+@stomp("1.0", "COMMIT", "MUST", "you must specify which transaction to commit!")
+@stomp("1.0", "ABORT", "MUST", "you must specify which transaction to abort!")
+@stomp("1.1 1.2", "COMMIT", "MUST", "MUST specify the id")
+@stomp("1.1 1.2", "ABORT", "MUST", "MUST specify the id")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])
+def test_open_transactions_are_told_apart_by_their_identifiers(
+    world: World, version: str, order: str
+) -> None:
+    peer = world.connect(version)
+    peer.subscribe("/topic/a", id="s")
+    for name in "abc":
+        peer.send(frame("BEGIN", transaction=name))
+    for turn in "12":
+        for name in "abc":
+            body = f"{name}{turn}".encode()
+            peer.send(frame("SEND", body, destination="/topic/a", transaction=name))
+    for name in order:
+        peer.send(frame("ABORT" if name == "b" else "COMMIT", transaction=name))
+        assert bodies(peer) == ([] if name == "b" else [f"{name}{n}".encode() for n in "12"])
+
+
+@stomp("1.0", "BEGIN", "MUST", "will be handled atomically based on the transaction")
+@stomp("1.1", "BEGIN", "WILL", "will be handled atomically based on the transaction")
+@stomp("1.2", "BEGIN", "WILL", "will be processed atomically based on the transaction")
+@pytest.mark.parametrize("version", EVERY)
+def test_what_a_handler_could_not_do_undoes_nothing_of_its_transaction(
+    broker: Callable[..., World], version: str
+) -> None:
+    world = failing(broker)
+    peer, listener = world.connect(version), world.connect(version)
+    listener.subscribe("/topic/a", id="s")
+    peer.send(frame("BEGIN", transaction="t"))
+    for destination in ("/topic/a", "/app/fails", "/topic/a"):
+        peer.send(frame("SEND", b"x", destination=destination, transaction="t"))
+    listener.nothing()
+    peer.send(frame("COMMIT", transaction="t"))
+    refused(peer, "handler-failed", 1011)
+    assert bodies(listener) == [b"x", b"x"]
+
+
 @stomp("1.1 1.2", "ABORT", "MUST", "MUST specify the id")
 @pytest.mark.parametrize("version", MODERN)
 def test_abort_drops_what_was_sent(world: World, version: str) -> None:
@@ -127,7 +192,8 @@ def test_abort_drops_what_was_sent(world: World, version: str) -> None:
 
 @stomp("1.1 1.2", "COMMIT", "MUST", "MUST specify the id")
 @stomp("1.1 1.2", "ABORT", "MUST", "MUST specify the id")
-@pytest.mark.parametrize("version", MODERN)
+@stomp("1.1 1.2", "BEGIN", "MUST", "The `transaction` header is REQUIRED")
+@pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["COMMIT", "ABORT", "SEND"])
 def test_a_transaction_that_is_not_open_is_an_error(
     world: World, version: str, command: str
@@ -172,9 +238,20 @@ def test_disconnect_answers_last_and_what_follows_is_not_processed(
 
 @stomp("1.2", "RECEIPT", "MUST", "A `RECEIPT` frame MUST include the header `receipt-id`")
 @stomp("1.2", "Frames and Headers", "MUST", "`RECEIPT` REQUIRED: receipt-id")
+@stomp("1.1", "RECEIPT", "WILL", "A `RECEIPT` frame will include the header `receipt-id`")
+@stomp("1.1", "RECEIPT", "WILL", "The receipt body will be empty")
+@stomp("1.1", "Header receipt", "WILL", "This will cause the server to acknowledge receipt")
+@stomp("1.2", "Header receipt", "WILL", "This will cause the server to acknowledge the processing")
 @pytest.mark.parametrize("version", MODERN)
 def test_every_frame_gets_the_receipt_it_asked_for(world: World, version: str) -> None:
     peer = world.connect(version)
+    peer.subscribe("/topic/b", id="own", ack="client")
+    peer.send(frame("SEND", b"x", destination="/topic/b", receipt="0"))
+    got = peer.message()  # the effect, then the RECEIPT
+    assert peer.frame("RECEIPT").headers["receipt-id"] == "0"
+    acks = {"message_id": got.headers["message-id"], "subscription": "own"}
+    if version == "1.2":
+        acks = {"id": got.headers["ack"]}
     frames = [
         frame("BEGIN", transaction="t", receipt=""),
         frame("COMMIT", transaction="t", receipt="a\\cb"),
@@ -183,13 +260,18 @@ def test_every_frame_gets_the_receipt_it_asked_for(world: World, version: str) -
         frame("SUBSCRIBE", id="s", destination="/topic/a", receipt="5"),
         frame("UNSUBSCRIBE", id="s", receipt="6"),
         frame("SEND", b"x", destination="/topic/a", receipt="7"),
-        frame("DISCONNECT", receipt="8"),
+        frame("ACK", receipt="8", **acks),
+        frame("NACK", receipt="9", **acks),
+        frame("DISCONNECT", receipt="10"),
     ]
     peer.send(b"".join(frames))
-    ids = [b"", b"a\\cb", b"3", b"4", b"5", b"6", b"7", b"8"]
+    ids = [b"", b"a\\cb", *(str(n).encode() for n in range(3, 11))]
     assert peer.raw() == [b"RECEIPT\nreceipt-id:" + each + b"\n\n\0" for each in ids]
 
 
+@stomp("1.2", "RECEIPT", "WILL", "once a server has successfully processed a client frame")
+@stomp("1.2", "RECEIPT", "MUST", "A `RECEIPT` frame MUST include the header `receipt-id`")
+@stomp("1.1", "Header receipt", "WILL", "This will cause the server to acknowledge receipt")
 @pytest.mark.parametrize("version", MODERN)
 def test_acks_and_nacks_get_their_receipts(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -216,13 +298,7 @@ def test_acks_and_nacks_get_their_receipts(world: World, version: str) -> None:
 def test_what_was_received_is_processed_although_the_client_is_gone(
     broker: Callable[..., World], version: str
 ) -> None:
-    app = StompApp("/ws", allowed_origins=["*"], **BROKER)
-
-    @app.message_mapping("/slow")
-    def slow() -> None:
-        return None
-
-    world = broker(app)
+    world = broker(slow())
     peer, listener = world.connect(version), world.connect(version)
     listener.subscribe("/topic/a", id="s")
     world.hold_pool()
@@ -236,6 +312,90 @@ def test_what_was_received_is_processed_although_the_client_is_gone(
     assert bodies(listener) == [b"waited"]
 
 
+@stomp("1.1 1.2", "DISCONNECT", "SHOULD", "To do a graceful shutdown")
+@stomp("1.2", "RECEIPT", "SHOULD", "previously received frames SHOULD continue to get processed")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize("end", ["eof", "close", "DISCONNECT"])
+def test_whatever_was_received_is_processed_although_the_client_is_gone(
+    broker: Callable[..., World], version: str, end: str
+) -> None:
+    world = broker(slow())
+    peer, listener = world.connect(version), world.connect("1.2")
+    listener.subscribe("/topic/a", id="s")
+    peer.subscribe("/queue/a", id="q", ack="client-individual")
+    fill(world, "/queue/a", "m1", "m2", "m3")
+    one, two, _ = peer.frames()
+    world.hold_pool()
+    peer.send(frame("SEND", b"", destination="/app/slow"))
+    answer(peer, "ACK", one)
+    peer.send(frame("BEGIN", transaction="t") + frame("BEGIN", transaction="open"))
+    for name, body in (("t", b"committed"), ("open", b"lost")):
+        peer.send(frame("SEND", body, destination="/topic/a", transaction=name))
+    answer(peer, "ACK", two, transaction="t")
+    peer.send(frame("COMMIT", transaction="t"))
+    peer.send(frame("SEND", b"plain", destination="/topic/a"))
+    leave(peer, end)
+    world.release_pool()
+    assert bodies(listener) == [b"committed", b"plain"]
+    other = world.connect("1.2")
+    other.subscribe("/queue/a", id="q")
+    assert bodies(other) == [b"m3"]
+
+
+@stomp("1.2", "RECEIPT", "SHOULD", "previously received frames SHOULD continue to get processed")
+@pytest.mark.parametrize("version", EVERY)
+@pytest.mark.parametrize("end", ["eof", "close", "DISCONNECT"])
+def test_what_came_in_the_same_turn_as_the_end_is_processed(
+    world: World, version: str, end: str
+) -> None:
+    peer, listener = world.connect(version), world.connect("1.2")
+    listener.subscribe("/topic/a", id="s")
+    peer.subscribe("/queue/a", id="q", ack="client")
+    fill(world, "/queue/a", "m1")
+    got = peer.message()
+    ack = {"id": got.headers.get("ack", ""), "message_id": got.headers["message-id"]}
+    frames = [
+        *[frame("SEND", b"x", destination="/topic/a")] * 100,  # more than one turn reads
+        frame("BEGIN", transaction="t"),
+        frame("SEND", b"committed", destination="/topic/a", transaction="t"),
+        frame("COMMIT", transaction="t"),
+        frame("ACK", subscription="q", **ack),
+        frame("DISCONNECT") if end == "DISCONNECT" else b"",
+    ]
+    data = client_frame(1, b"".join(frames))
+    if end == "close":
+        data += client_frame(8, b"\x03\xe8")
+    world.runtime.driver.feed(peer.stream.link, data)
+    if end == "eof":
+        world.runtime.driver.ended(peer.stream.link)
+    world.settle()
+    assert bodies(listener) == [b"x"] * 100 + [b"committed"]
+    other = world.connect("1.2")
+    other.subscribe("/queue/a", id="q")
+    other.nothing()
+
+
+def slow() -> StompApp:
+    """The example broker, and a handler that the pool can hold back."""
+    app = StompApp("/ws", allowed_origins=["*"], **BROKER)
+
+    @app.message_mapping("/slow")
+    def handle() -> None:
+        return None
+
+    return app
+
+
+def leave(peer: Peer, how: str) -> None:
+    """The end of a session, in three ways."""
+    if how == "DISCONNECT":
+        peer.send(frame("DISCONNECT"))
+    elif how == "close":
+        peer.close()
+    else:
+        peer.eof()
+
+
 # ERROR
 
 
@@ -247,6 +407,7 @@ def test_what_was_received_is_processed_although_the_client_is_gone(
 @stomp("1.1", "Header content-length", "SHOULD", "frames SHOULD include a `content-length`")
 @stomp("1.2", "Header content-length", "SHOULD", "frames SHOULD include a `content-length`")
 @stomp("1.2", "Frames and Headers", "SHOULD", "the `ERROR` frame SHOULD include additional")
+@stomp("1.1 1.2", "Value Encoding", "MUST", "the reverse transformation MUST be applied")
 @pytest.mark.parametrize("version", MODERN)
 def test_an_error_tells_what_and_which_frame_and_is_the_last(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -263,6 +424,7 @@ def test_an_error_tells_what_and_which_frame_and_is_the_last(world: World, versi
     assert peer.closed == 1002
 
 
+@stomp("1.1 1.2", "STOMP Frames", "WILL", "All commands and header names")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["FOO", "send", "Send", "CONNECTED", "MESSAGE", "RECEIPT"])
 def test_an_unknown_command_gets_error_and_close(world: World, version: str, command: str) -> None:

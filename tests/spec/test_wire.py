@@ -7,15 +7,28 @@ from collections.abc import Callable
 import pytest
 
 from stocksync_ws.testing.world import World
-from tests.spec import wire_acknowledging, wire_connecting, wire_frames, wire_subscribing
-from tests.spec.checks import Check
+from tests.spec import (
+    wire_acknowledging,
+    wire_connecting,
+    wire_frames,
+    wire_headers,
+    wire_limits,
+    wire_sending,
+    wire_subscribing,
+    wire_transactions,
+)
+from tests.spec.checks import LOST, Binary, Check
 from tests.spec.talk import frame
 
 CHECKS = [
     *wire_frames.CHECKS,
+    *wire_headers.CHECKS,
     *wire_connecting.CHECKS,
+    *wire_sending.CHECKS,
     *wire_subscribing.CHECKS,
     *wire_acknowledging.CHECKS,
+    *wire_transactions.CHECKS,
+    *wire_limits.CHECKS,
 ]
 ELSEWHERE = {"V6", "V10", "B6"}
 """Rows that are no bytes in, bytes out: a refused login, the sub-protocol, the PING of a tab that
@@ -27,15 +40,23 @@ ROWS = {
     for number in range(1, last + 1)
 }
 ROWS |= {"S1", "R1", "R2", "X1", "X2", "D1", "D2", "L1", "U1", "U2", "U3", "M1"}
-ROWS |= {"K1", "K2", "K3", "K4", "K5", "K6", "T1", "T2", "T3", "A8"}
+ROWS |= {"K1", "K2", "K3", "K4", "K5", "K6", "T1", "T2", "T3"}
+ROWS |= {"A8", "A9", "A10"}
 
 
 def test_every_row_has_a_check() -> None:
     assert {each.row for each in CHECKS} | ELSEWHERE == ROWS
-    assert len(CHECKS) >= 79
+    assert len(CHECKS) >= 250
+    names = [f"{each.row} {each.about}" for each in CHECKS]
+    assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: f"{check.row} {check.about}")
+def _marked(check: Check) -> object:
+    marks = [pytest.mark.stomp(*quote) for quote in check.proves]
+    return pytest.param(check, marks=marks, id=f"{check.row} {check.about}")
+
+
+@pytest.mark.parametrize("check", [_marked(check) for check in CHECKS])
 def test_on_the_wire(broker: Callable[..., World], check: Check) -> None:
     world = broker(**check.settings)
     peers = {
@@ -45,9 +66,11 @@ def test_on_the_wire(broker: Callable[..., World], check: Check) -> None:
     for who, sent, expected in check.steps:
         if isinstance(sent, float):
             world.advance(sent)
+        elif sent is LOST:
+            peers[who].eof()
         else:
-            for message in sent if isinstance(sent, list) else [sent]:
-                peers[who].send(message)
+            for message in [sent] if isinstance(sent, bytes) else sent:
+                peers[who].send(message, binary=isinstance(message, Binary))
         for name, peer in peers.items():
             assert peer.raw() == expected.get(name, []), (name, sent)
     assert {n: p.closed for n, p in peers.items() if p.closed is not None} == check.closed

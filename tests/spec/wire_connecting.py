@@ -1,21 +1,70 @@
-"""Wire checks of connecting and heart-beats: rows V and B."""
+"""Wire checks of connecting and heart-beats: rows V and B, and E3."""
 
 from __future__ import annotations
 
-from stocksync_ws import Limits
+from dataclasses import dataclass
+
+from stocksync_ws import ConnectRequest, Limits
 from tests.spec.checks import (
     CONNECT,
     HELLO,
     NEW,
-    UNTIL_NUL,
     Check,
+    Quote,
+    Step,
     connected,
     error,
     f,
     fatal,
     receipt,
+    said,
     send,
 )
+from tests.spec.talk import EVERY, MODERN
+
+ACCEPTED: Quote = ("1.1 1.2", "Connecting", "WILL", "it will respond with a `CONNECTED` frame")
+ACCEPTED_10: Quote = ("1.0", "Introduction", "MUST", "will always acknowledge the connection")
+MISSING: Quote = ("1.1 1.2", "Protocol Negotiation", "WILL", "header is missing")
+HIGHEST: list[Quote] = [
+    ("1.1 1.2", "Protocol Negotiation", "WILL", "that will be used for the rest of the session"),
+    ("1.1 1.2", "Protocol Negotiation", "WILL", "will respond back with the highest version"),
+]
+REQUIRED: Quote = ("1.2", "Frames and Headers", "MUST", "`CONNECTED` REQUIRED")
+LIST: Quote = ("1.1 1.2", "Protocol Negotiation", "SHOULD", "comma separated list")
+ALIKE: list[Quote] = [
+    ("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame"),
+    ("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame"),
+]
+UNESCAPED: Quote = ("1.1 1.2", "Value Encoding", "WILL", "do not escape the")
+NO_BODY: list[Quote] = [
+    ("1.1", "Value Encoding", "MUST NOT", "All other frames MUST NOT have a body"),
+    ("1.2", "Body", "MUST NOT", "All other frames MUST NOT have a body"),
+]
+NONE: Quote = ("1.1 1.2", "Heart-beating", "WILL", "then there will be none")
+SLOWER: Quote = ("1.1 1.2", "Heart-beating", "WILL", "there will be heart-beats every MAX")
+SAME_WAY: Quote = ("1.1 1.2", "Heart-beating", "WILL", "In the other direction")
+SIGN: Quote = ("1.1 1.2", "Heart-beating", "WILL", "indication that the remote end is alive")
+UNSENT: Quote = ("1.1 1.2", "Heart-beating", "MUST", "A missing `heart-beat` header")
+AT_LEAST: Quote = ("1.1 1.2", "Heart-beating", "MUST", "MUST send new data over the network")
+TOLERANT: Quote = ("1.1 1.2", "Heart-beating", "SHOULD", "SHOULD be tolerant")
+MALFORMED: Quote = ("1.1 1.2", "Heart-beating", "MUST", "MUST contain two positive integers")
+
+
+@dataclass(frozen=True)
+class User:
+    name: str
+
+
+def login(request: ConnectRequest) -> User:
+    """The name shows in CONNECTED what the application was given."""
+    return User(f"{request.login}|{request.passcode}")
+
+
+def hello(v: str, **headers: str) -> bytes:
+    """CONNECT of a version."""
+    fields = {} if v == "1.0" else {"accept_version": v, "host": "h"}
+    return f("CONNECT", **fields, **headers)
+
 
 CONNECTING = [
     Check(
@@ -23,6 +72,7 @@ CONNECTING = [
         "no accept-version is 1.0",
         NEW,
         [("a", b"CONNECT\nlogin:u\n\n\0", {"a": [connected("1.0")]})],
+        proves=[MISSING, ACCEPTED_10],
     ),
     *[
         Check(
@@ -30,12 +80,15 @@ CONNECTING = [
             f"accept-version {offered}",
             NEW,
             [("a", f("CONNECT", accept_version=offered, host="h"), {"a": [connected(chosen)]})],
+            proves=said(chosen, *HIGHEST, LIST, ACCEPTED),
         )
         for offered, chosen in (
             ("1.0,1.1,2.0", "1.1"),
             ("1.2,1.1,1.0", "1.2"),
+            ("1.0,1.1,1.2", "1.2"),
             ("1.1, 1.2", "1.2"),
             ("1.0", "1.0"),
+            ("2.0,1.3,1.2,0.9,1.1", "1.2"),
         )
     ],
     fatal(
@@ -44,40 +97,73 @@ CONNECTING = [
         "",
         f("CONNECT", accept_version="2.0", host="h"),
         "unsupported-version",
+        proves=[
+            ("1.1", "Protocol Negotiation", "SHOULD", "then the server SHOULD respond with"),
+            ("1.2", "Protocol Negotiation", "MUST", "then the server MUST respond with"),
+        ],
         command="CONNECT",
         version="1.0,1.1,1.2",
     ),
-    Check(
-        "V4",
-        "STOMP",
-        NEW,
-        [("a", f("STOMP", accept_version="1.1", host="h"), {"a": [connected("1.1")]})],
-    ),
-    Check(
-        "V5", "no host", NEW, [("a", f("CONNECT", accept_version="1.2"), {"a": [connected("1.2")]})]
-    ),
-    fatal(
-        "V7",
-        "a frame before CONNECT",
-        "",
-        UNTIL_NUL,
-        "not-connected",
-        command="SEND",
-        destination="/topic/a",
-    ),
-    Check(
-        "V7",
-        "a second CONNECT",
-        NEW,
-        [HELLO, ("a", CONNECT, {"a": [error("already-connected", command="CONNECT")]})],
-        {"a": 1002},
-    ),
-    Check(
-        "V7",
-        "receipt on CONNECT is ignored",
-        NEW,
-        [("a", f("CONNECT", accept_version="1.2", receipt="r"), {"a": [connected("1.2")]})],
-    ),
+    *[
+        Check(
+            "V4",
+            f"STOMP {v}",
+            NEW,
+            [("a", f("STOMP", accept_version=v, host="h"), {"a": [connected(v)]})],
+            proves=said(v, *ALIKE, ACCEPTED),
+        )
+        for v in EVERY
+    ],
+    *[
+        Check(
+            "V5",
+            f"{v} no host",
+            NEW,
+            [("a", f("CONNECT", accept_version=v), {"a": [connected(v)]})],
+            proves=said(v, ACCEPTED),
+        )
+        for v in EVERY
+    ],
+    *[
+        fatal(
+            "V7",
+            f"{command} before CONNECT",
+            "",
+            f(command, destination="/topic/a"),
+            "not-connected",
+            command=command,
+            destination="/topic/a",
+        )
+        for command in ("SEND", "SUBSCRIBE", "BEGIN", "DISCONNECT")
+    ],
+    *[
+        Check(
+            "V7",
+            f"a second {command}",
+            NEW,
+            [
+                HELLO,
+                (
+                    "a",
+                    CONNECT.replace(b"CONNECT", command.encode()),
+                    {"a": [error("already-connected", command=command)]},
+                ),
+            ],
+            {"a": 1002},
+            proves=said("1.2", *ALIKE),
+        )
+        for command in ("CONNECT", "STOMP")
+    ],
+    *[
+        Check(
+            "V7",
+            f"receipt on {command} is ignored",
+            NEW,
+            [("a", f(command, accept_version="1.2", receipt="r"), {"a": [connected("1.2")]})],
+            proves=said("1.2", *ALIKE),
+        )
+        for command in ("CONNECT", "STOMP")
+    ],
     Check(
         "V8",
         "no CONNECT in time",
@@ -93,99 +179,254 @@ CONNECTING = [
         {"a": 1009},
         {"limits": Limits(pre_auth_bytes=16_384)},
     ),
-    Check("V9", "CONNECTED always carries heart-beat", NEW, [HELLO]),
+    Check(
+        "V8",
+        "too much before CONNECT, in two messages",
+        NEW,
+        [("a", b"\n" * 10_000, {}), ("a", b"\n" * 10_000, {"a": [error("limit", 1009)]})],
+        {"a": 1009},
+        {"limits": Limits(pre_auth_bytes=16_384)},
+    ),
+    *[
+        Check(
+            "V9",
+            f"{v} CONNECTED always carries heart-beat",
+            NEW,
+            [("a", hello(v), {"a": [connected(v)]})],
+            proves=said(v, ACCEPTED, ACCEPTED_10, REQUIRED),
+        )
+        for v in EVERY
+    ],
+    *[
+        Check(
+            "E3",
+            f"{v} {command} is not unescaped",
+            NEW,
+            [
+                (
+                    "a",
+                    f"{command}\naccept-version:{v}\nhost:h\npasscode:a\\tb\\c\nlogin:p\\n:s\n\n\0".encode(),
+                    {"a": [connected(v, user="p\\n:s|a\\tb\\c")]},
+                )
+            ],
+            {},
+            {"authenticator": login},
+            said(v, UNESCAPED, *ALIKE),
+        )
+        for v in EVERY
+        for command in ("CONNECT", "STOMP")
+    ],
+    *[
+        Check(
+            "E3",
+            f"{v} blanks of a login: {means!r}",
+            NEW,
+            [
+                (
+                    "a",
+                    hello(v, login=" u", passcode="\tp "),
+                    {"a": [connected(v, user=means)]},
+                )
+            ],
+            {},
+            {"authenticator": login},
+            said(v, ("1.1 1.2", "Value Encoding", "MUST NOT", "MUST never trim or pad headers")),
+        )
+        for v in EVERY
+        for means in ("u|p " if v == "1.0" else " u|\tp ",)
+    ],
+    *[
+        fatal(
+            "V4",
+            f"{command}: {what}",
+            "",
+            f"{command}\naccept-version:1.2\nlogin:u\n{more}\0".encode(),
+            code,
+            proves=quotes,
+            command=command,
+        )
+        for command in ("CONNECT", "STOMP")
+        for what, more, code, quotes in (
+            ("a body", "\nx", "body-not-allowed", ()),
+            ("two logins", "login:v\n\n", "repeated-header", ()),
+            ("a bare CR", "k:a\rb\n\n", "bad-header", ()),
+        )
+    ],
 ]
 
+
+def agreed(row: str, v: str, asked: str, about: str, steps: list[Step], *quotes: Quote) -> Check:
+    """A client that sent this `heart-beat`, and what then happens."""
+    start = ("a", hello(v, heart_beat=asked), {"a": [connected(v)]})
+    return Check(row, f"{v} {asked}: {about}", NEW, [start, *steps], proves=said(v, *quotes))
+
+
+def lost(row: str, v: str, asked: str, about: str, steps: list[Step], *quotes: Quote) -> Check:
+    """The same, and it ends with a close."""
+    check = agreed(row, v, asked, about, steps, *quotes)
+    check.closed = {"a": 4000}
+    return check
+
+
+def from_server(v: str) -> list[Check]:
+    """What the server sends: at the slower of the two rates, or never."""
+    one_lf: Quote = ("1.1", "Heart-beating", "MUST", "it MUST send a single newline byte (0x0A)")
+    eol: Quote = ("1.2", "Heart-beating", "MUST", "it MUST send an end-of-line (EOL)")
+    beat = {"a": [b"\n"]}
+    return [
+        agreed(
+            "B1",
+            v,
+            "0,1000",
+            "one LF a window",
+            [("a", 1.0, beat), ("a", 1.0, beat)],
+            AT_LEAST,
+            one_lf,
+            eol,
+        ),
+        agreed(
+            "B1",
+            v,
+            "0,1000",
+            "a frame is as good",
+            [
+                ("a", 0.6, {}),
+                ("a", send("/topic/x", receipt="r"), {"a": [receipt("r")]}),
+                ("a", 0.8, {}),
+                ("a", 0.2, beat),
+            ],
+            AT_LEAST,
+        ),
+        *[
+            agreed(
+                "B5",
+                v,
+                asked,
+                "the slower of the two",
+                [("a", early, {}), ("a", late, beat)],
+                SAME_WAY,
+            )
+            for asked, early, late in (("0,500", 0.85, 0.1), ("0,4000", 3.5, 0.2))
+        ],
+        *[agreed("B5", v, asked, "never", [("a", 24.0, {})], SAME_WAY, NONE) for asked in ("0,0",)],
+        agreed(
+            "B5",
+            v,
+            "1000,0",
+            "never to a client that wants none",
+            [step for _ in range(9) for step in (("a", 1.0, {}), ("a", b"\n", {}))],
+            SAME_WAY,
+        ),
+        Check(
+            "B5",
+            f"{v} no heart-beat: never",
+            NEW,
+            [("a", hello(v), {"a": [connected(v)]}), ("a", 24.0, {})],
+            proves=said(v, UNSENT),
+        ),
+        Check(
+            "B5",
+            f"{v} a server of 0,0 sends none and wants none",
+            NEW,
+            [
+                ("a", hello(v, heart_beat="1000,1000"), {"a": [connected(v, beats="0,0")]}),
+                ("a", 24.0, {}),
+                ("a", send("/topic/a", receipt="r"), {"a": [receipt("r")]}),
+            ],
+            {},
+            {"heart_beat": (0.0, 0.0)},
+            said(v, NONE, SAME_WAY),
+        ),
+        *[
+            Check(
+                "B5",
+                f"{v} a server of {ours[0]:g},{ours[1]:g} s: {what}",
+                NEW,
+                [
+                    ("a", hello(v, heart_beat="1000,1000"), {"a": [connected(v, beats=shown)]}),
+                    *steps,
+                ],
+                closed,
+                {"heart_beat": ours},
+                said(v, NONE, SLOWER, SAME_WAY),
+            )
+            for ours, shown, what, steps, closed in (
+                ((2.0, 0.0), "2000,0", "beats, wants none", [("a", 2.0, beat)] * 5, {}),
+                (
+                    (0.0, 2.0),
+                    "0,2000",
+                    "wants, beats none",
+                    [("a", 3.9, {}), ("a", 0.2, {})],
+                    {"a": 4000},
+                ),
+            )
+        ],
+    ]
+
+
+def from_client(v: str) -> list[Check]:
+    """What the server expects: at the slower of the two rates, twice as long at the most."""
+    beats: list[Step] = [("a", b"\n", {}), ("a", 1.9, {})]
+    signs = (b"\n", b"\0", send("/topic/a")[:9])
+    return [
+        lost(
+            "B2",
+            v,
+            "1000,0",
+            "silence ends it without an ERROR",
+            [("a", 1.9, {}), *beats, *beats, ("a", 0.2, {})],
+            TOLERANT,
+            SLOWER,
+        ),
+        *[
+            lost(
+                "B5",
+                v,
+                asked,
+                "the slower of the two, expected",
+                [("a", early, {}), ("a", b"\n", {}), ("a", early, {}), ("a", 0.2, {})],
+                SLOWER,
+            )
+            for asked, early in (("4000,0", 7.9), ("100,0", 1.9), ("1,0", 1.9), ("1500,0", 2.9))
+        ],
+        agreed(
+            "B2",
+            v,
+            "1000,0",
+            "any octet is life, of half a frame too",
+            [step for each in signs for step in (("a", 1.9, {}), ("a", each, {}))],
+            SIGN,
+        ),
+        agreed("B5", v, "0,1000", "nothing is expected", [("a", 0.5, {})], NONE),
+    ]
+
+
 BEATS = [
-    Check(
-        "B1",
-        "one LF a window",
-        NEW,
-        [
-            (
-                "a",
-                f("CONNECT", accept_version="1.2", heart_beat="0,1000"),
-                {"a": [connected("1.2")]},
-            ),
-            ("a", 1.0, {"a": [b"\n"]}),
-            ("a", 1.0, {"a": [b"\n"]}),
-        ],
-    ),
-    Check(
-        "B1",
-        "a frame is as good",
-        NEW,
-        [
-            (
-                "a",
-                f("CONNECT", accept_version="1.2", heart_beat="0,1000"),
-                {"a": [connected("1.2")]},
-            ),
-            ("a", 0.6, {}),
-            ("a", send("/topic/x", receipt="r"), {"a": [receipt("r")]}),
-            ("a", 0.8, {}),
-            ("a", 0.2, {"a": [b"\n"]}),
-        ],
-    ),
-    Check(
-        "B2",
-        "silence ends it without an ERROR",
-        NEW,
-        [
-            (
-                "a",
-                f("CONNECT", accept_version="1.2", heart_beat="1000,0"),
-                {"a": [connected("1.2")]},
-            ),
-            ("a", 1.9, {}),
-            ("a", b"\n", {}),
-            ("a", 1.9, {}),
-            ("a", 0.2, {}),
-        ],
-        {"a": 4000},
-    ),
+    *[each for v in MODERN for each in (*from_server(v), *from_client(v))],
     *[
         fatal(
             "B3",
-            f"heart-beat {value!r}",
+            f"{v} heart-beat {value!r}",
             "",
-            f("CONNECT", accept_version="1.1", heart_beat=value),
+            f("CONNECT", accept_version=v, heart_beat=value),
             "bad-heart-beat",
+            proves=said(v, MALFORMED),
             command="CONNECT",
         )
-        for value in ("abc", "1000", "-1,0", "1,2,3", "1.5,2")
+        for v in MODERN
+        for value in ("", "abc", "1000", "-1,0", "1,2,3", "1.5,2", " 1,1", "1,1 ", "1234567890,0")
     ],
     Check(
         "B4",
         "ignored in 1.0",
         NEW,
-        [("a", f("CONNECT", heart_beat="abc"), {"a": [connected("1.0")]}), ("a", 20.0, {})],
+        [("a", f("CONNECT", heart_beat="abc"), {"a": [connected("1.0")]}), ("a", 24.0, {})],
     ),
-    *[
-        Check(
-            "B5",
-            f"{asked}: the slower of the two",
-            NEW,
-            [
-                (
-                    "a",
-                    f("CONNECT", accept_version="1.2", heart_beat=asked),
-                    {"a": [connected("1.2")]},
-                ),
-                ("a", early, {}),
-                ("a", late, {"a": [b"\n"]}),
-            ],
-        )
-        for asked, early, late in (("0,500", 0.85, 0.1), ("0,4000", 3.5, 0.2))
-    ],
     Check(
-        "B5",
-        "0,0: never",
+        "B4",
+        "1.0: none is sent and none expected",
         NEW,
-        [
-            ("a", f("CONNECT", accept_version="1.2", heart_beat="0,0"), {"a": [connected("1.2")]}),
-            ("a", 20.0, {}),
-        ],
+        [("a", f("CONNECT", heart_beat="1000,1000"), {"a": [connected("1.0")]}), ("a", 24.0, {})],
     ),
 ]
 

@@ -1,4 +1,4 @@
-"""Wire checks of frames, escapes and headers: rows G, E and H."""
+"""Wire checks of frames and bodies: rows G, in every version."""
 
 from __future__ import annotations
 
@@ -10,418 +10,388 @@ from tests.spec.checks import (
     SUB,
     UNTIL_NUL,
     Check,
+    Quote,
+    Step,
     connected,
-    error,
     f,
     fatal,
     got,
     receipt,
+    said,
     send,
+    settle,
     sub,
 )
+from tests.spec.talk import EVERY, MODERN
 
-FRAMES = [
-    Check(
-        "G1",
-        "a frame and two line ends behind it",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                b"SEND\ndestination:/topic/a\n\nhi\0\n\n",
-                {"a": [got(1, "s", "/topic/a", b"hi")]},
+STARTS: list[Quote] = [
+    ("1.0", "Introduction", "MUST", "The frame starts with a command"),
+    ("1.2", "STOMP Frames", "MUST", "The frame starts with a command string"),
+]
+GRAMMAR: list[Quote] = [
+    ("1.0", "Augmented BNF", "MUST", "frame = command LF"),
+    ("1.1 1.2", "Augmented BNF", "WILL", "frame = command"),
+]
+EOLS: Quote = ("1.2", "STOMP Frames", "WILL", "Each header entry is terminated by an EOL")
+CASE: Quote = ("1.1 1.2", "STOMP Frames", "WILL", "are case sensitive")
+NAME: list[Quote] = [
+    ("1.0", "Augmented BNF", "MUST", "header-name ="),
+    ("1.1 1.2", "Augmented BNF", "WILL", "header-name ="),
+]
+VALUE: list[Quote] = [
+    ("1.0", "Augmented BNF", "MUST", "header-value ="),
+    ("1.1 1.2", "Augmented BNF", "WILL", "header-value ="),
+]
+READ: list[Quote] = [
+    ("1.0", "SEND", "SHOULD", "this number of bytes should be read"),
+    ("1.0", "MESSAGE", "SHOULD", "this number of bytes should be read"),
+    ("1.1", "Header content-length", "MUST", "this number of bytes MUST be read"),
+    ("1.2", "Header content-length", "MUST", "this number of octets MUST be read"),
+]
+NUL: list[Quote] = [
+    ("1.0", "SEND", "MUST", "still needs to be terminated with a null byte"),
+    ("1.0", "MESSAGE", "MUST", "still needs to be terminated with a null byte"),
+    ("1.1 1.2", "Header content-length", "WILL", "still needs to be terminated with a"),
+    ("1.1 1.2", "STOMP Frames", "WILL", "The body is then followed by the"),
+]
+COUNTED: list[Quote] = [
+    ("1.0", "MESSAGE", "SHOULD", "MESSAGE frames include a *content-length* header"),
+    ("1.1 1.2", "Header content-length", "SHOULD", "frames SHOULD include a `content-length`"),
+    ("1.1 1.2", "Header content-length", "MUST", "MUST include a `content-length` header"),
+    ("1.1 1.2", "MESSAGE", "SHOULD", "SHOULD include a `content-length` header"),
+]
+NO_BODY: list[Quote] = [
+    ("1.1", "Value Encoding", "MUST NOT", "All other frames MUST NOT have a body"),
+    ("1.2", "Body", "MUST NOT", "All other frames MUST NOT have a body"),
+]
+UTF_8: Quote = ("1.1 1.2", "Header content-type", "MUST", "MUST support UTF-8 encoding")
+
+
+def sent(row: str, about: str, v: str, frames: bytes | list[bytes], *back: bytes) -> Check:
+    """A subscriber to its own topic sends this and gets that."""
+    return Check(row, f"{v} {about}", {"a": v}, [SUB, ("a", frames, {"a": [*back]})])
+
+
+def proves(check: Check, *quotes: Quote) -> Check:
+    check.proves = said(check.peers["a"], *quotes)
+    return check
+
+
+def whole(v: str) -> list[Check]:
+    """G1, G2, G3 and G5: frames, and what stands between them."""
+    hi = got(1, "s", "/topic/a", b"hi")
+    x, y = got(1, "s", "/topic/a", b"x"), got(2, "s", "/topic/a", b"x")
+    frame = b"SEND\ndestination:/topic/a\n\nhi\0"
+    pieces = [b"SE", b"ND\ndestin", b"ation:/topic/a\n", b"\nh", b"i\0"]
+    return [
+        proves(
+            sent("G1", "a frame and two line ends behind it", v, frame + b"\n\n", hi),
+            *STARTS,
+            *GRAMMAR,
+            *NUL[-1:],
+        ),
+        proves(
+            fatal("G2", f"{v} a command in small letters", v, b"send\n", "unknown-command"), CASE
+        ),
+        proves(
+            fatal(
+                "G2",
+                f"{v} a header name in capitals is another header",
+                v,
+                f("SEND", Destination="/topic/a"),
+                "missing-header",
+                command="SEND",
             ),
+            CASE,
+        ),
+        proves(
+            sent(
+                "G2",
+                "two headers that differ in capitals",
+                v,
+                send("/topic/a", k="1", K="2"),
+                got(1, "s", "/topic/a", k="1", K="2"),
+            ),
+            CASE,
+        ),
+        proves(
+            sent("G3", "CRLF between frames", v, b"\r\n\r\n" + UNTIL_NUL + b"\r\n", x),
+            *(GRAMMAR if v == "1.2" else []),
+        ),
+        sent("G3", "a CRLF in two messages", v, [b"\r", b"\n" + UNTIL_NUL], x),
+        fatal("G3", f"{v} a bare CR between frames", v, b"\rSEND\n", "bad-header"),
+        sent("G4", "NULs between frames", v, b"\0\n\0" + UNTIL_NUL + b"\0", x),
+        proves(sent("G5", "two frames in one message", v, UNTIL_NUL * 2, x, y), *GRAMMAR),
+        proves(sent("G5", "one frame in five messages", v, pieces, hi), *GRAMMAR),
+        proves(sent("G5", "octet by octet", v, [bytes([each]) for each in frame], hi), *GRAMMAR),
+    ]
+
+
+def headers(v: str) -> list[Check]:
+    """G6 to G9: what a header may be."""
+    modern = v != "1.0"
+    colon = "a\\cb" if modern else "a:b"
+    about = {"command": "SEND"}
+    return [
+        proves(
+            fatal("G6", f"{v} a line without colon", v, b"SEND\nx\n\n\0", "bad-header", **about),
+            *NAME,
+        ),
+        proves(
+            fatal("G6", f"{v} an empty name", v, b"SEND\n:v\n\n\0", "bad-header", **about), *NAME
+        ),
+        fatal("G6", f"{v} a NUL in a header", v, b"SEND\nk:a\0b\n\n\0", "bad-header", **about),
+        fatal("G6", f"{v} a NUL in the command", v, b"SE\0ND\n\n\0", "unknown-command"),
+        proves(
+            sent("G7", "an empty value", v, send("/topic/a", x=""), got(1, "s", "/topic/a", x="")),
+            *VALUE,
+        ),
+        proves(
+            sent(
+                "G8",
+                "UTF-8 in names and values",
+                v,
+                send("/topic/a", clé="é€🚚"),
+                got(1, "s", "/topic/a", clé="é€🚚"),
+            ),
+            UTF_8,
+            *NAME,
+            *VALUE,
+        ),
+        proves(
+            sent(
+                "G9",
+                "a colon in a value that was not escaped",
+                v,
+                send("/topic/a", k="a:b"),
+                got(1, "s", "/topic/a", k=colon),
+            ),
+            *VALUE,
+        ),
+    ]
+
+
+def bodies(v: str) -> list[Check]:
+    """G10, G11 and G13: where a body ends."""
+    head = b"SEND\ndestination:/topic/a\n"
+    about = {"command": "SEND", "destination": "/topic/a"}
+    counted = head + b"content-length:3\n\na\0b\0"
+    message = got(1, "s", "/topic/a", b"a\0b")
+    slow = head + "é:è\ncontent-length:3\n\na\0b\0".encode()
+    without = head + b"content-length:1\n\nabc\0"
+    bad = ("", "-1", "+5", "0x5", "5 ", "5.0", "99999999999", "five", "\u0665")
+    return [
+        proves(sent("G10", "NUL inside a counted body", v, counted, message), *READ, *COUNTED),
+        *[
+            proves(
+                sent("G10", f"the same cut at {at}", v, [counted[:at], counted[at:]], message),
+                *READ,
+                *COUNTED,
+            )
+            for at in (10, len(head), len(counted) - 4, len(counted) - 2, len(counted) - 1)
         ],
-    ),
-    fatal(
-        "G2", "a command in small letters", "1.2", b"send\ndestination:/q\n\nx\0", "unknown-command"
-    ),
-    Check(
-        "G2",
-        "a header name in capitals is another header",
-        A12,
-        [
-            (
-                "a",
-                b"SEND\nDestination:/topic/a\n\n\0",
-                {"a": [error("missing-header", command="SEND")]},
+        proves(
+            sent(
+                "G10",
+                "the same behind a header that is not ASCII",
+                v,
+                slow,
+                got(1, "s", "/topic/a", b"a\0b", é="è"),
+            ),
+            *READ,
+            *COUNTED,
+        ),
+        *[
+            proves(
+                fatal(
+                    "G10", f"{v} no NUL behind a counted body{how}", v, each, "missing-nul", **about
+                ),
+                *NUL,
+            )
+            for how, each in (("", without), (", cut", [without[:-3], without[-3:]]))
+        ],
+        sent(
+            "G10",
+            "a NUL ends a body without number",
+            v,
+            head + b"\na\0\n",
+            got(1, "s", "/topic/a", b"a"),
+        ),
+        Check(
+            "G10",
+            f"{v} too large a number waits",
+            {"a": v},
+            [
+                SUB,
+                ("a", [head + b"content-length:4\n\na\0", b"\n"], {}),
+                ("a", b"b\0", {"a": [got(1, "s", "/topic/a", b"a\0\nb")]}),
+            ],
+            proves=said(v, *READ),
+        ),
+        *[
+            fatal(
+                "G11",
+                f"{v} content-length {value!a}",
+                v,
+                head + f"content-length:{value}\n\nabcde\0".encode(),
+                "bad-content-length",
+                **about,
+            )
+            for value in (*bad, *([" 5"] if v != "1.0" else []))
+        ],
+        proves(
+            sent(
+                "G13",
+                "content-length counts octets",
+                v,
+                send("/topic/a", "é€".encode()),
+                b"MESSAGE\nsubscription:s\ndestination:/topic/a\nmessage-id:id1-72-1\n"
+                b"content-length:5\n\n\xc3\xa9\xe2\x82\xac\0",
+            ),
+            *COUNTED,
+        ),
+        proves(
+            sent(
+                "G13",
+                "a body of one octet is counted too",
+                v,
+                UNTIL_NUL,
+                got(1, "s", "/topic/a", b"x"),
+            ),
+            *COUNTED,
+        ),
+    ]
+
+
+def others(v: str) -> list[Check]:
+    """G12: a body, or the number of one, on a frame that has none."""
+    watched: list[Step] = [
+        ("a", sub("s", "/topic/a", ack="client"), {}),
+    ]
+    message = got(1, "s", "/topic/a", b"x", ack="s.1" if v == "1.2" else "", marks="first")
+    echoed = {"content_length": "1", "requeue": "false", "receipt": "r"}
+    return [
+        *[
+            Check(
+                "G12",
+                f"{v} {command} that echoes the content-length of its MESSAGE",
+                {"a": v},
+                [
+                    *watched,
+                    ("a", UNTIL_NUL, {"a": [message]}),
+                    ("a", settle(command, v, 1, **echoed) + b"\n", {"a": [receipt("r")]}),
+                ],
+                proves=said(v, *READ),
+            )
+            for command in ("ACK", "NACK")
+        ],
+        *[
+            proves(
+                fatal(
+                    "G12",
+                    f"{v} a body on {command}",
+                    v,
+                    f(command, b"x", id="s"),
+                    "body-not-allowed",
+                    command=command,
+                    **({"subscription": "s"} if "SUB" in command else {}),
+                ),
+                *NO_BODY,
+            )
+            for command in (
+                "SUBSCRIBE",
+                "UNSUBSCRIBE",
+                "ACK",
+                "NACK",
+                "BEGIN",
+                "COMMIT",
+                "ABORT",
+                "DISCONNECT",
             )
         ],
-        {"a": 1002},
-    ),
+        *[
+            Check(
+                "G12",
+                f"{v} content-length:0 on {command}",
+                {"a": v},
+                [
+                    (
+                        "a",
+                        f(command, content_length="0", receipt="r", **headers),
+                        {"a": [receipt("r")]},
+                    )
+                ],
+                {"a": 1000} if command == "DISCONNECT" else {},
+                proves=said(v, *READ),
+            )
+            for command, headers in (
+                ("SUBSCRIBE", {"id": "s", "destination": "/topic/a"}),
+                ("BEGIN", {"transaction": "t"}),
+                ("DISCONNECT", {}),
+            )
+        ],
+    ]
+
+
+LINES = [
     Check(
         "G3",
         "line ends before CONNECT",
         NEW,
         [("a", b"\n\n\r\n" + CONNECT, {"a": [connected("1.2")]})],
     ),
-    Check(
-        "G3",
-        "CRLF between frames",
-        A12,
-        [SUB, ("a", b"\r\n\r\n" + UNTIL_NUL + b"\r\n", {"a": [got(1, "s", "/topic/a", b"x")]})],
-    ),
     Check("G4", "NULs before CONNECT", NEW, [("a", b"\0\0" + CONNECT, {"a": [connected("1.2")]})]),
     Check(
         "G5",
-        "byte by byte",
+        "CONNECT octet by octet",
         NEW,
         [("a", [bytes([each]) for each in CONNECT], {"a": [connected("1.2")]})],
     ),
+    fatal("G6", "1.2 a bare CR", "1.2", b"SEND\nk:a\rb\n\n\0", "bad-header", command="SEND"),
     Check(
-        "G5",
-        "two frames in one message",
+        "G6",
+        "1.2 CRLF, LF, or each in turn",
         A12,
         [
             SUB,
             (
                 "a",
-                UNTIL_NUL * 2,
-                {"a": [got(1, "s", "/topic/a", b"x"), got(2, "s", "/topic/a", b"x")]},
+                [
+                    UNTIL_NUL.replace(b"\n", b"\r\n"),
+                    b"SEND\r\ndestination:/topic/a\nk:v\r\n\nx\0",
+                    *[bytes([each]) for each in UNTIL_NUL.replace(b"\n", b"\r\n")],
+                ],
+                {
+                    "a": [
+                        got(1, "s", "/topic/a", b"x"),
+                        got(2, "s", "/topic/a", b"x", k="v"),
+                        got(3, "s", "/topic/a", b"x"),
+                    ]
+                },
             ),
         ],
+        proves=said("1.2", *STARTS, EOLS, *GRAMMAR),
     ),
     Check(
-        "G5",
-        "one frame in five messages",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                [b"SE", b"ND\ndestin", b"ation:/topic/a\n", b"\nx", b"y\0"],
-                {"a": [got(1, "s", "/topic/a", b"xy")]},
-            ),
-        ],
+        "G6",
+        "1.1 a CR is an octet of the value, and cannot be told",
+        A11,
+        [SUB, ("a", send("/topic/a", k="v\r"), {"a": [got(1, "s", "/topic/a", k="v")]})],
     ),
     fatal(
         "G6",
-        "a line without colon",
-        "1.2",
-        b"SEND\ndestination\n\n\0",
+        "1.1 a blank line is LF",
+        "1.1",
+        b"SEND\ndestination:/topic/a\n\r\n\0",
         "bad-header",
         command="SEND",
-    ),
-    fatal("G6", "an empty name", "1.2", b"SEND\n:v\n\n\0", "bad-header", command="SEND"),
-    fatal("G6", "a bare CR", "1.2", b"SEND\nk:a\rb\n\n\0", "bad-header", command="SEND"),
-    fatal("G6", "a NUL in a header", "1.2", b"SEND\nk:a\0b\n\n\0", "bad-header", command="SEND"),
-    Check(
-        "G7",
-        "an empty value",
-        A12,
-        [SUB, ("a", send("/topic/a", x=""), {"a": [got(1, "s", "/topic/a", x="")]})],
-    ),
-    Check(
-        "G7",
-        "an empty value in 1.1",
-        A11,
-        [SUB, ("a", send("/topic/a", x=""), {"a": [got(1, "s", "/topic/a", x="")]})],
-    ),
-    Check(
-        "G8",
-        "UTF-8 in names and values",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                send("/topic/a", clé="é"),
-                {"a": [got(1, "s", "/topic/a", clé="é")]},
-            ),
-        ],
-    ),
-    Check(
-        "G9",
-        "a colon in a value that was not escaped",
-        A12,
-        [SUB, ("a", send("/topic/a", k="a:b"), {"a": [got(1, "s", "/topic/a", k="a\\cb")]})],
-    ),
-    Check(
-        "G10",
-        "NUL inside a counted body",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                b"SEND\ndestination:/topic/a\ncontent-length:3\n\na\0b\0",
-                {"a": [got(1, "s", "/topic/a", b"a\0b")]},
-            ),
-        ],
-    ),
-    fatal(
-        "G10",
-        "no NUL behind a counted body",
-        "1.2",
-        b"SEND\ndestination:/topic/a\ncontent-length:1\n\nabc\0",
-        "missing-nul",
-        command="SEND",
         destination="/topic/a",
     ),
-    Check(
-        "G10",
-        "too large a number waits",
-        A12,
-        [
-            SUB,
-            ("a", [b"SEND\ndestination:/topic/a\ncontent-length:4\n\na\0", b"\n"], {}),
-            ("a", b"b\0", {"a": [got(1, "s", "/topic/a", b"a\0\nb")]}),
-        ],
-    ),
-    *[
-        fatal(
-            "G11",
-            f"content-length {value!r}",
-            version,
-            f"SEND\ndestination:/topic/a\ncontent-length:{value}\n\nabcde\0".encode(),
-            "bad-content-length",
-            command="SEND",
-            destination="/topic/a",
-        )
-        for version in ("1.1", "1.2")
-        for value in ("", "-1", "+5", "0x5", "5 ", " 5", "5.0", "99999999999", "five")
-    ],
-    Check(
-        "G12",
-        "an ACK that echoes the content-length of its MESSAGE",
-        A12,
-        [
-            ("a", sub("s", "/topic/a", ack="client"), {}),
-            ("a", UNTIL_NUL, {"a": [got(1, "s", "/topic/a", b"x", ack="s.1", marks="first")]}),
-            ("a", f("ACK", id="s.1", content_length="1", receipt="r"), {"a": [receipt("r")]}),
-        ],
-    ),
-    fatal(
-        "G12",
-        "a body on UNSUBSCRIBE",
-        "1.2",
-        f("UNSUBSCRIBE", b"x", id="s"),
-        "body-not-allowed",
-        command="UNSUBSCRIBE",
-        subscription="s",
-    ),
-    Check(
-        "G13",
-        "content-length counts octets",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                send("/topic/a", "é€".encode()),
-                {
-                    "a": [
-                        b"MESSAGE\nsubscription:s\ndestination:/topic/a\nmessage-id:id1-72-1\ncontent-length:5\n\n\xc3\xa9\xe2\x82\xac\0"
-                    ]
-                },
-            ),
-        ],
-    ),
+    fatal("G6", "1.1 a command ends with LF", "1.1", b"SEND\r\n\r\n\0", "unknown-command"),
 ]
 
-ESCAPES = [
-    Check(
-        "E1",
-        "one pass, from the left",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                b"SEND\ndestination:/topic/a\nk:a\\\\c\n\n\0",
-                {"a": [got(1, "s", "/topic/a", k="a\\\\c")]},
-            ),
-        ],
-    ),
-    Check(
-        "E1",
-        "one pass: what it means",
-        {"a": "1.2", "b": "1.0"},
-        [
-            ("b", sub("s", "/topic/a"), {}),
-            (
-                "a",
-                b"SEND\ndestination:/topic/a\nk:a\\\\c\n\n\0",
-                {"b": [got(1, "s", "/topic/a", k="a\\c")]},
-            ),
-        ],
-    ),
-    Check(
-        "E2",
-        "names and values are escaped on the way out",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                b"SEND\ndestination:/topic/a\nf\\co:a\\nb\\\\\\r\n\n\0",
-                {
-                    "a": [
-                        b"MESSAGE\nsubscription:s\ndestination:/topic/a\nmessage-id:id1-72-1\nf\\co:a\\nb\\\\\\r\n\n\0"
-                    ]
-                },
-            ),
-        ],
-    ),
-    Check(
-        "E2",
-        "in RECEIPT too",
-        A12,
-        [("a", send("/topic/a", receipt="a\\\\\\cb"), {"a": [receipt("a\\\\\\cb")]})],
-    ),
-    Check(
-        "E3",
-        "CONNECT is not unescaped",
-        NEW,
-        [
-            (
-                "a",
-                b"CONNECT\naccept-version:1.2\nhost:h\npasscode:a\\tb\nlogin:pa:ss\n\n\0",
-                {"a": [connected("1.2")]},
-            )
-        ],
-    ),
-    Check(
-        "E3",
-        "STOMP is not unescaped",
-        NEW,
-        [("a", b"STOMP\naccept-version:1.2\nhost:h\npasscode:\\\n\n\0", {"a": [connected("1.2")]})],
-    ),
-    Check(
-        "E4",
-        "CRLF in CONNECT of a 1.1 session, LF after it",
-        NEW,
-        [
-            (
-                "a",
-                CONNECT.replace(b"1.2", b"1.1").replace(b"\n", b"\r\n"),
-                {"a": [connected("1.1")]},
-            ),
-            ("a", b"SEND\r\n\r\n\0", {"a": [error("unknown-command")]}),
-        ],
-        {"a": 1002},
-    ),
-    fatal("E5", "\\t in 1.2", "1.2", b"SEND\nk:a\\tb\n\n\0", "bad-escape", command="SEND"),
-    fatal("E5", "\\r in 1.1", "1.1", b"SEND\nk:a\\rb\n\n\0", "bad-escape", command="SEND"),
-    fatal(
-        "E5", "a backslash at the end", "1.2", b"SEND\nk:a\\\n\n\0", "bad-escape", command="SEND"
-    ),
-    fatal("E5", "in a name", "1.1", b"SEND\na\\b:v\n\n\0", "bad-escape", command="SEND"),
-    Check(
-        "E6",
-        "1.0 escapes nothing",
-        {"a": "1.0", "b": "1.2", "c": "1.0"},
-        [
-            ("b", sub("s", "/topic/a"), {}),
-            ("c", sub("s", "/topic/a"), {}),
-            (
-                "a",
-                send("/topic/a", k="a\\cb"),
-                {
-                    "b": [got(1, "s", "/topic/a", k="a\\\\cb")],
-                    "c": [got(1, "s", "/topic/a", k="a\\cb")],
-                },
-            ),
-        ],
-    ),
-    Check(
-        "E6",
-        "line ends cannot be told to 1.0",
-        {"a": "1.2", "b": "1.0"},
-        [
-            ("b", sub("s", "/topic/a"), {}),
-            (
-                "a",
-                send("/topic/a", k="a\\nmessage-id\\cb\\r"),
-                {"b": [got(1, "s", "/topic/a", k="amessage-id:b")]},
-            ),
-        ],
-    ),
-    fatal(
-        "E7",
-        "ERROR is escaped",
-        "1.2",
-        f("SEND", receipt="a\\cb"),
-        "missing-header",
-        receipt_id="a\\cb",
-        command="SEND",
-    ),
+CHECKS = [
+    *[each for v in EVERY for each in (*whole(v), *headers(v), *bodies(v))],
+    *[each for v in MODERN for each in others(v)],
+    *LINES,
 ]
-
-HEADERS = [
-    Check(
-        "H1",
-        "the first of a repeated header",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                b"SEND\ndestination:/topic/a\nfoo:World\nfoo:Hello\n\n\0",
-                {"a": [got(1, "s", "/topic/a", foo="World")]},
-            ),
-        ],
-    ),
-    fatal(
-        "H1",
-        "a repeated header that decides",
-        "1.2",
-        b"SEND\ndestination:/topic/a\ndestination:/topic/b\n\n\0",
-        "repeated-header",
-        command="SEND",
-        destination="/topic/a",
-    ),
-    Check(
-        "H2",
-        "headers of the sender are passed through",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                send("/topic/a", persistent="true", correlation_id="7"),
-                {"a": [got(1, "s", "/topic/a", persistent="true", correlation_id="7")]},
-            ),
-        ],
-    ),
-    Check(
-        "H3",
-        "the server's headers are not",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                send(
-                    "/topic/a",
-                    receipt="r",
-                    subscription="x",
-                    message_id="x",
-                    ack="x",
-                    redelivered="x",
-                    session="x",
-                    login="x",
-                    passcode="x",
-                    heart_beat="x",
-                ),
-                {"a": [got(1, "s", "/topic/a"), receipt("r")]},
-            ),
-        ],
-    ),
-    Check(
-        "H4",
-        "the server's headers stand first",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                b"SEND\na:b\ndestination:/topic/a\n\n\0",
-                {"a": [got(1, "s", "/topic/a", a="b")]},
-            ),
-        ],
-    ),
-]
-
-CHECKS = [*FRAMES, *ESCAPES, *HEADERS]

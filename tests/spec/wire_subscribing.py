@@ -1,18 +1,14 @@
-"""Wire checks of sending and subscribing: rows S, R, X, D, L, U and M."""
+"""Wire checks of subscribing and its messages: rows U and M."""
 
 from __future__ import annotations
 
-from stocksync_ws import Limits
 from tests.spec.checks import (
     A10,
-    A11,
     A12,
-    ACKED,
-    BOTH,
-    CUMULATIVE,
     SUB,
     Check,
-    again,
+    Quote,
+    Step,
     deliver,
     error,
     f,
@@ -20,260 +16,131 @@ from tests.spec.checks import (
     first,
     got,
     receipt,
+    said,
     send,
+    settle,
     sub,
 )
+from tests.spec.talk import EVERY
 
-SENDING = [
-    fatal(
-        "S1", "SEND without destination", "1.2", f("SEND", b"x"), "missing-header", command="SEND"
-    ),
-    Check(
-        "S1",
-        "SEND to nowhere",
-        A12,
-        [
-            (
-                "a",
-                send("/x/y", receipt="r"),
-                {
-                    "a": [
-                        error(
-                            "no-destination",
-                            1008,
-                            receipt_id="r",
-                            command="SEND",
-                            destination="/x/y",
-                        )
-                    ]
-                },
-            )
-        ],
-        {"a": 1008},
-    ),
-    Check(
-        "R1",
-        "receipts are escaped again",
-        A12,
-        [("a", send("/topic/a", receipt="a\\cb"), {"a": [receipt("a\\cb")]})],
-    ),
-    Check(
-        "R1", "an empty receipt", A12, [("a", send("/topic/a", receipt=""), {"a": [receipt("")]})]
-    ),
-    Check(
-        "R1",
-        "receipts keep the order of the frames",
-        A12,
-        [
-            (
-                "a",
-                b"".join(send("/topic/a", receipt=str(n)) for n in range(9)),
-                {"a": [receipt(str(n)) for n in range(9)]},
-            )
-        ],
-    ),
-    Check(
-        "R2",
-        "SUBSCRIBE: before its first MESSAGE",
-        A12,
-        [
-            (
-                "a",
-                sub("s", "/topic/a", receipt="r") + send("/topic/a"),
-                {"a": [receipt("r"), got(1, "s", "/topic/a")]},
-            )
-        ],
-    ),
-    Check(
-        "R2",
-        "SUBSCRIBE to a queue: before what waits there",
-        A12,
-        [
-            ("a", send("/queue/a"), {}),
-            (
-                "a",
-                sub("s", "/queue/a", receipt="r"),
-                {"a": [receipt("r"), got(1, "s", "/queue/a")]},
-            ),
-        ],
-    ),
-    Check(
-        "R2",
-        "UNSUBSCRIBE: behind its last MESSAGE",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                send("/topic/a") + f("UNSUBSCRIBE", id="s", receipt="r") + send("/topic/a"),
-                {"a": [got(1, "s", "/topic/a"), receipt("r")]},
-            ),
-        ],
-    ),
-    Check(
-        "R2",
-        "SEND: behind its own MESSAGE",
-        A12,
-        [SUB, ("a", send("/topic/a", receipt="r"), {"a": [got(1, "s", "/topic/a"), receipt("r")]})],
-    ),
-    Check(
-        "R2",
-        "a transaction: at COMMIT, in the order of its frames",
-        A12,
-        [
-            ("a", f("BEGIN", transaction="t", receipt="1"), {"a": [receipt("1")]}),
-            ("a", send("/topic/a", transaction="t", receipt="2"), {}),
-            ("a", send("/topic/a", transaction="t", receipt="3"), {}),
-            (
-                "a",
-                f("COMMIT", transaction="t", receipt="4"),
-                {"a": [receipt("2"), receipt("3"), receipt("4")]},
-            ),
-        ],
-    ),
-    fatal(
-        "X1",
-        "ERROR and nothing behind it",
-        "1.2",
-        f("SEND", receipt="77") + send("/topic/a", receipt="78"),
-        "missing-header",
-        receipt_id="77",
-        command="SEND",
-    ),
-    Check(
-        "X2",
-        "size: 1009",
-        A12,
-        [
-            (
-                "a",
-                b"SEND\nk:" + b"v" * 9_000 + b"\n\n\0",
-                {"a": [error("limit", 1009, command="SEND")]},
-            )
-        ],
-        {"a": 1009},
-    ),
-    Check(
-        "X2",
-        "count: 1008",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                sub("t", "/topic/a"),
-                {
-                    "a": [
-                        error(
-                            "limit",
-                            1008,
-                            command="SUBSCRIBE",
-                            destination="/topic/a",
-                            subscription="t",
-                        )
-                    ]
-                },
-            ),
-        ],
-        {"a": 1008},
-        {"limits": Limits(max_subscriptions=1)},
-    ),
-    Check(
-        "D1",
-        "RECEIPT, then 1000; what follows is ignored",
-        BOTH,
-        [
-            ("b", sub("s", "/topic/a"), {}),
-            ("a", f("DISCONNECT", receipt="77") + send("/topic/a"), {"a": [receipt("77")]}),
-        ],
-        {"a": 1000},
-    ),
-    Check("D1", "without receipt", A12, [("a", f("DISCONNECT"), {})], {"a": 1000}),
-    Check(
-        "D2",
-        "an open transaction is aborted",
-        BOTH,
-        [
-            ("b", sub("s", "/topic/a"), {}),
-            (
-                "a",
-                f("BEGIN", transaction="t") + send("/topic/a", transaction="t") + f("DISCONNECT"),
-                {},
-            ),
-        ],
-        {"a": 1000},
-    ),
-    Check(
-        "D2",
-        "frames before it are processed",
-        BOTH,
-        [
-            ("b", sub("s", "/topic/a"), {}),
-            ("a", send("/topic/a") + f("DISCONNECT"), {"b": [got(1, "s", "/topic/a")]}),
-        ],
-        {"a": 1000},
-    ),
-    Check(
-        "D2",
-        "unacknowledged messages go to another consumer",
-        BOTH,
-        [
-            ("a", sub("s", "/queue/a", ack="client"), {}),
-            ("b", send("/queue/a"), {"a": [first(1, "s", "/queue/a")]}),
-            ("b", sub("u", "/queue/a", ack="client"), {}),
-            ("a", f("DISCONNECT"), {"b": [again(1, 2, "u", "/queue/a")]}),
-        ],
-        {"a": 1000},
-    ),
-    Check(
-        "L1",
-        "everything that waits is flushed before the close",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                send("/topic/a") * 50 + f("DISCONNECT", receipt="r"),
-                {"a": [*[got(n, "s", "/topic/a") for n in range(1, 51)], receipt("r")]},
-            ),
-        ],
-        {"a": 1000},
-    ),
+REQUIRES: list[Quote] = [
+    ("1.1", "SUBSCRIBE id Header", "MUST", "An `id` header MUST be included"),
+    ("1.2", "SUBSCRIBE id Header", "MUST", "an `id` header MUST be included"),
 ]
+UNIQUE: Quote = ("1.2", "SUBSCRIBE id Header", "MUST", "MUST use different subscription identif")
+COMES: list[Quote] = [
+    ("1.0", "SUBSCRIBE", "MUST", "will henceforth be delivered as MESSAGE frames"),
+    ("1.1 1.2", "SUBSCRIBE", "WILL", "will henceforth be delivered as `MESSAGE` frames"),
+]
+MODES: list[Quote] = [
+    ("1.0", "SUBSCRIBE", "MUST", "The valid values for *ack*"),
+    ("1.1 1.2", "SUBSCRIBE ack Header", "WILL", "The valid values for the `ack` header"),
+]
+DEFAULT: list[Quote] = [
+    ("1.0", "SUBSCRIBE", "MUST", "optional, and defaults to *auto*"),
+    ("1.1 1.2", "SUBSCRIBE ack Header", "WILL", "it defaults to `auto`"),
+    ("1.1 1.2", "SUBSCRIBE ack Header", "WILL", "as soon as it sends it to the client"),
+]
+GONE: list[Quote] = [
+    ("1.0", "UNSUBSCRIBE", "MUST", "to no longer receive messages"),
+    ("1.1 1.2", "UNSUBSCRIBE", "WILL", "will no longer receive messages"),
+]
+EXISTS: list[Quote] = [
+    ("1.1", "UNSUBSCRIBE", "WILL", "It requires that the `id` header matches"),
+    ("1.2", "UNSUBSCRIBE", "MUST", "MUST match the subscription identifier of an existing"),
+]
+CREATED: Quote = ("1.1 1.2", "SUBSCRIBE", "MUST", "successfully create the subscription")
+NAMES: list[Quote] = [
+    ("1.0", "MESSAGE", "MUST", "will include a header, *destination*"),
+    ("1.1", "MESSAGE", "WILL", "will include a `destination` header"),
+    ("1.2", "MESSAGE", "MUST", "MUST include a `destination` header"),
+    ("1.2", "MESSAGE", "SHOULD", "SHOULD be identical to the one used"),
+    ("1.0", "MESSAGE", "MUST", "message-id* header with a unique identifier"),
+    ("1.1", "MESSAGE", "WILL", "`message-id` header with a unique identifier"),
+    ("1.2", "MESSAGE", "MUST", "`message-id` header with a unique identifier"),
+    ("1.1", "MESSAGE", "WILL", "The `subscription` header will be set to match"),
+    ("1.2", "Frames and Headers", "MUST", "`MESSAGE` REQUIRED"),
+]
+NAMED: Quote = ("1.0", "SUBSCRIBE", "SHOULD", "should append a *subscription* header")
+WITH_ACK: Quote = ("1.2", "MESSAGE", "MUST", "MUST also contain an `ack` header")
 
-SUBSCRIBING = [
-    fatal(
-        "U1",
-        "no id",
-        "1.1",
-        f("SUBSCRIBE", destination="/topic/a"),
-        "missing-header",
-        command="SUBSCRIBE",
-        destination="/topic/a",
-    ),
-    Check(
-        "U1",
-        "an id in use",
-        A12,
-        [
-            SUB,
-            (
-                "a",
-                sub("s", "/topic/b"),
-                {
-                    "a": [
-                        error(
-                            "duplicate-subscription",
-                            command="SUBSCRIBE",
-                            destination="/topic/b",
-                            subscription="s",
-                        )
-                    ]
-                },
-            ),
+
+def ids(v: str) -> list[Check]:
+    """U1: what a subscription is called."""
+    return [
+        Check(
+            "U1",
+            f"{v} two subscriptions to one destination",
+            {"a": v},
+            [
+                SUB,
+                ("a", sub("t", "/topic/a"), {}),
+                ("a", send("/topic/a"), {"a": [got(1, "s", "/topic/a"), got(1, "t", "/topic/a")]}),
+            ],
+            proves=said(v, *COMES, *NAMES, NAMED),
+        ),
+        *[
+            Check(
+                "U1",
+                f"{v} an id in use, now for {destination}",
+                {"a": v},
+                [
+                    SUB,
+                    (
+                        "a",
+                        sub("s", destination),
+                        {
+                            "a": [
+                                error(
+                                    "duplicate-subscription",
+                                    command="SUBSCRIBE",
+                                    destination=destination,
+                                    subscription="s",
+                                )
+                            ]
+                        },
+                    ),
+                ],
+                {"a": 1002},
+                proves=said(v, UNIQUE, CREATED),
+            )
+            for destination in ("/topic/a", "/topic/b", "/queue/a", "/app/a", "/user/queue/a")
         ],
-        {"a": 1002},
-    ),
+        Check(
+            "U1",
+            f"{v} the id is free after UNSUBSCRIBE",
+            {"a": v},
+            [
+                SUB,
+                (
+                    "a",
+                    f("UNSUBSCRIBE", id="s") + sub("s", "/topic/b", receipt="r"),
+                    {"a": [receipt("r")]},
+                ),
+                ("a", send("/topic/a") + send("/topic/b"), {"a": [got(2, "s", "/topic/b")]}),
+            ],
+            proves=said(v, *GONE),
+        ),
+        *(
+            []
+            if v == "1.0"
+            else [
+                fatal(
+                    "U1",
+                    f"{v} no id",
+                    v,
+                    f("SUBSCRIBE", destination="/topic/a"),
+                    "missing-header",
+                    proves=said(v, *REQUIRES),
+                    command="SUBSCRIBE",
+                    destination="/topic/a",
+                )
+            ]
+        ),
+    ]
+
+
+OLD = [
     Check(
         "U1",
         "1.0 without id",
@@ -282,6 +149,7 @@ SUBSCRIBING = [
             ("a", f("SUBSCRIBE", destination="/topic/a"), {}),
             ("a", send("/topic/a"), {"a": [got(1, None, "/topic/a")]}),
         ],
+        proves=said("1.0", *COMES, *NAMES),
     ),
     Check(
         "U1",
@@ -301,98 +169,180 @@ SUBSCRIBING = [
         ],
         {"a": 1002},
     ),
-    Check(
-        "U1",
-        "two subscriptions to one destination",
-        A12,
-        [
-            SUB,
-            ("a", sub("t", "/topic/a"), {}),
-            ("a", send("/topic/a"), {"a": [got(1, "s", "/topic/a"), got(1, "t", "/topic/a")]}),
+]
+
+
+def modes(v: str) -> list[Check]:
+    """U2: the ack header of SUBSCRIBE."""
+    return [
+        *[
+            fatal(
+                "U2",
+                f"{v} ack:{mode!r} is none",
+                v,
+                sub("s", "/topic/a", ack=mode),
+                "bad-ack-mode",
+                proves=said(v, *MODES, CREATED),
+                command="SUBSCRIBE",
+                destination="/topic/a",
+                subscription="s",
+            )
+            for mode in ("", "sometimes", "AUTO", "client_individual", "client ")
         ],
-    ),
-    fatal(
-        "U2",
-        "an unknown ack mode",
-        "1.2",
-        sub("s", "/topic/a", ack="sometimes"),
-        "bad-ack-mode",
-        command="SUBSCRIBE",
-        destination="/topic/a",
-        subscription="s",
-    ),
-    *[
+        *[
+            Check(
+                "U2",
+                f"{v} ack:{mode}",
+                {"a": v},
+                [
+                    ("a", sub("s", "/topic/a", ack=mode, receipt="r"), {"a": [receipt("r")]}),
+                    deliver(1, version=v)
+                    if mode != "auto"
+                    else ("a", send("/topic/a"), {"a": [got(1, "s", "/topic/a")]}),
+                ],
+                proves=said(v, *MODES),
+            )
+            for mode in ("auto", "client", "client-individual")
+        ],
+        *[
+            Check(
+                "U2",
+                f"{v} ack {said_so}: settled when it is sent",
+                {"a": v, "b": v},
+                [
+                    ("a", sub("s", "/queue/a", **headers), {}),
+                    ("a", send("/queue/a"), {"a": [got(1, "s", "/queue/a")]}),
+                    ("a", f("DISCONNECT"), {}),
+                    ("b", sub("s", "/queue/a"), {}),
+                ],
+                {"a": 1000},
+                proves=said(v, *DEFAULT),
+            )
+            for said_so, headers in (("left out", {}), ("auto", {"ack": "auto"}))
+        ],
+    ]
+
+
+def leaving(v: str) -> list[Check]:
+    """U3: UNSUBSCRIBE."""
+    return [
+        fatal(
+            "U3",
+            f"{v} UNSUBSCRIBE of an unknown id",
+            v,
+            f("UNSUBSCRIBE", id="s"),
+            "unknown-subscription",
+            proves=said(v, *EXISTS),
+            command="UNSUBSCRIBE",
+            subscription="s",
+        ),
+        *[
+            Check(
+                "U3",
+                f"{v} nothing of {destination} comes after UNSUBSCRIBE",
+                {"a": v, "b": v},
+                [
+                    ("a", sub("s", destination), {}),
+                    ("b", sub("t", destination), {}),
+                    ("a", f("UNSUBSCRIBE", id="s"), {}),
+                    ("a", send(destination) * 2, {"b": [got(n, "t", destination) for n in (1, 2)]}),
+                ],
+                proves=said(v, *GONE),
+            )
+            for destination in ("/topic/a", "/queue/a")
+        ],
         Check(
-            "U2",
-            f"ack:{mode}",
-            A12,
-            [("a", sub("s", "/topic/a", ack=mode, receipt="r"), {"a": [receipt("r")]})],
-        )
-        for mode in ("auto", "client", "client-individual")
-    ],
-    fatal(
-        "U3",
-        "UNSUBSCRIBE of an unknown id",
-        "1.2",
-        f("UNSUBSCRIBE", id="s"),
-        "unknown-subscription",
-        command="UNSUBSCRIBE",
-        subscription="s",
-    ),
-    Check(
-        "U3",
-        "an ACK after UNSUBSCRIBE",
-        A12,
-        [
-            ACKED,
-            deliver(1),
-            ("a", f("UNSUBSCRIBE", id="s"), {}),
-            ("a", f("ACK", id="s.1", receipt="r"), {"a": [receipt("r")]}),
-        ],
-    ),
+            "U3",
+            f"{v} an ACK after UNSUBSCRIBE",
+            {"a": v},
+            [
+                ("a", sub("s", "/topic/a", ack="client-individual"), {}),
+                deliver(1, version=v),
+                ("a", f("UNSUBSCRIBE", id="s"), {}),
+                ("a", settle("ACK", v, 1, receipt="r"), {"a": [receipt("r")]}),
+            ],
+        ),
+    ]
+
+
+def messages(v: str) -> list[Check]:
+    """M1: what a MESSAGE carries."""
+    ack = "s.1" if v == "1.2" else ""
+    typed = send("/topic/a", b"x", content_type="text/plain")
+    client: Step = ("a", sub("s", "/topic/a", ack="client"), {})
+    return [
+        Check(
+            "M1",
+            f"{v} auto: no ack header",
+            {"a": v},
+            [SUB, ("a", send("/topic/a", b"x"), {"a": [got(1, "s", "/topic/a", b"x")]})],
+            proves=said(v, *NAMES),
+        ),
+        Check(
+            "M1",
+            f"{v} client mode: an ack header in 1.2",
+            {"a": v},
+            [
+                client,
+                (
+                    "a",
+                    typed,
+                    {
+                        "a": [
+                            got(
+                                1,
+                                "s",
+                                "/topic/a",
+                                b"x",
+                                ack=ack,
+                                marks="first",
+                                content_type="text/plain",
+                            )
+                        ]
+                    },
+                ),
+            ],
+            proves=said(v, *NAMES, WITH_ACK),
+        ),
+        Check(
+            "M1",
+            f"{v} no content-length without a body",
+            {"a": v},
+            [SUB, ("a", send("/topic/a", content_length="0"), {"a": [got(1, "s", "/topic/a")]})],
+        ),
+    ]
+
+
+ACROSS = [
     Check(
         "M1",
-        "auto: no ack header",
-        A12,
-        [SUB, ("a", send("/topic/a", b"x"), {"a": [got(1, "s", "/topic/a", b"x")]})],
-    ),
-    Check(
-        "M1",
-        "client mode: with ack header",
-        A12,
+        "one publication, three versions",
+        {"a": "1.0", "b": "1.1", "c": "1.2"},
         [
-            CUMULATIVE,
+            *[(who, sub("s", "/topic/a", ack="client"), {}) for who in "abc"],
             (
                 "a",
-                send("/topic/a", b"x", content_type="text/plain"),
-                {
-                    "a": [
-                        got(
-                            1,
-                            "s",
-                            "/topic/a",
-                            b"x",
-                            ack="s.1",
-                            marks="first",
-                            content_type="text/plain",
-                        )
-                    ]
-                },
+                send("/topic/a"),
+                {w: [first(1, version=v)] for w, v in zip("abc", EVERY, strict=True)},
             ),
         ],
+        proves=[WITH_ACK],
     ),
     Check(
         "M1",
-        "1.1: no ack header in client mode",
-        A11,
-        [CUMULATIVE, ("a", send("/topic/a"), {"a": [got(1, "s", "/topic/a", marks="first")]})],
-    ),
-    Check(
-        "M1",
-        "no content-length without a body",
+        "an id with a dot in it",
         A12,
-        [SUB, ("a", send("/topic/a", content_length="0"), {"a": [got(1, "s", "/topic/a")]})],
+        [
+            ("a", sub("a.b.1", "/topic/a", ack="client"), {}),
+            deliver(1, "a.b.1"),
+            ("a", settle("ACK", "1.2", 1, "a.b.1", receipt="r"), {"a": [receipt("r")]}),
+        ],
+        proves=[WITH_ACK],
     ),
 ]
 
-CHECKS = [*SENDING, *SUBSCRIBING]
+CHECKS = [
+    *[each for v in EVERY for each in (*ids(v), *modes(v), *leaving(v), *messages(v))],
+    *OLD,
+    *ACROSS,
+]

@@ -14,6 +14,7 @@ import pytest
 
 HERE = Path(__file__).parents[1]
 PAGES = HERE / "browser"
+NODE = HERE / "node"
 STOMPJS = PAGES / "node_modules" / "@stomp" / "stompjs" / "bundles" / "stomp.umd.min.js"
 
 
@@ -38,6 +39,20 @@ def chromium() -> str:
         missing("no Chromium/Node: none of the commands " + ", ".join(names))
     assert found is not None
     return found
+
+
+def node() -> str:
+    found = shutil.which("node")
+    if found is None:
+        missing("no Node: there is no command node")
+    assert found is not None
+    return found
+
+
+def rx_stomp() -> Path:
+    if not (NODE / "node_modules" / "@stomp" / "rx-stomp").exists():
+        missing("no Node: @stomp/rx-stomp is not there; `npm ci` in tests/interop/node")
+    return NODE / "rpc.mjs"
 
 
 def stompjs() -> Path:
