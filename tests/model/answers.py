@@ -42,14 +42,14 @@ class Answers(Ends):
         """An error of the application."""
         if not session.alive:
             return
-        listening = next((s for s in session.subs.values() if s.said == rules.ERRORS), None)
-        if listening is None:
+        if not any(sub.said == rules.ERRORS for sub in session.subs.values()):
             self.refuse(session, code, frame)
             return
         about = told(frame)
         text = "|".join(str(about[name]) for name in ("destination", "subscription"))
         receipt = frame.get("receipt")
-        self.tell(listening, f"{code}|{text}", {"receipt-id": receipt} if receipt else {})
+        marks = {"receipt-id": receipt} if receipt else {}
+        self.publish_to(session, "/queue/errors", f"{code}|{text}", marks)
 
     def receipt(self, session: Session, frame: Frame, more: dict[str, str] | None = None) -> None:
         if frame.get("receipt") and session.alive:

@@ -6,9 +6,8 @@ one moment is looked at in the order in which the real one looks at it, which it
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from tests.model import rules
+from tests.model.ends import pause
 from tests.model.records import Delivery, Job, Session
 from tests.model.running import Running
 
@@ -27,7 +26,7 @@ class Model(Running):
     def next_time(self) -> float | None:
         """When something is due next."""
         times = [self.session_due(s) for s in self.sessions]
-        times += [self.place_due(address) for address in self.places]
+        times += [place.due for place in self.places.values()]
         times += [job.due for job in self.jobs]
         return min([t for t in times if t is not None], default=None)
 
@@ -37,6 +36,7 @@ class Model(Running):
         times = [s.drain_at, s.end_by if s.state == "ending" else None]
         if s.state == "open":
             times += [self.silent_at(s), self.beat_at(s), self.frame_at(s), self.stalled_at(s)]
+        if s.state in ("open", "ending"):
             times += [due for due, _ in s.retries]
             times += [tx.began + rules.TX_SECONDS for tx in s.txs.values()]
             if s.still_since is None:
@@ -59,19 +59,6 @@ class Model(Running):
     def stalled_at(self, s: Session) -> float | None:
         return None if s.progress_at is None else s.progress_at + rules.STALL_SECONDS
 
-    def place_due(self, address: str) -> float | None:
-        place = self.places[address]
-        if not (place.log or place.delayed or self.names):
-            return None
-        times = [due for due, _ in place.delayed]
-        first = place.log[0] if place.log and address in rules.STREAMS else None
-        if first is not None and first.offset < self.wanted(address):
-            times.append(first.at + rules.AGE)
-        if rules.is_queue(address):
-            times += [m.expires for m in place.log if m.expires is not None]
-        times += [n.until for n in self.names if n.address == address and n.holder is None]
-        return min(times, default=None)
-
     def due(self) -> list[Thing]:
         """What is due now."""
         things: list[Thing] = [*self.sessions, *self.places, *self.jobs]
@@ -83,7 +70,7 @@ class Model(Running):
         elif isinstance(thing, Job):
             at = thing.due
         else:
-            at = self.place_due(thing)
+            at = self.places[thing].due
         return at is not None and at <= self.now
 
     def wake(self, due: list[Thing]) -> None:
@@ -114,8 +101,11 @@ class Model(Running):
             self.refuse(s, "frame-timeout", {"command": "GARBAGE"})
         if s.alive and (at := self.silent_at(s)) is not None and at <= self.now:
             self.close(s, "4000", drop=True)
-        if s.alive:
-            self.wake_open(s)
+        if s.alive and self.is_stalled(s):
+            return
+        if s.state in ("open", "ending"):
+            self.wake_deliveries(s)
+        self.close_lost()
 
     def hurry(self, s: Session) -> None:
         """The time for what had come is over: its handler is cancelled, and has a moment."""
@@ -128,40 +118,41 @@ class Model(Running):
         s.frames.clear()
         self.end_by(s.job, self.now)
 
-    def wake_open(self, s: Session) -> None:
+    def is_stalled(self, s: Session) -> bool:
+        """A beat is due, or the transport took nothing for too long."""
         if (at := self.beat_at(s)) is not None and at <= self.now:
             s.last_write = self.now
             if not s.mailbox and not s.stuck:
                 s.say("BEAT", "")
         if (at := self.stalled_at(s)) is not None and at <= self.now:
             self.close(s, "4008", drop=True)
-            return
-        had = any(d_due <= self.now for d_due in self.dues(s))
-        self.give_back(self.late(s))
-        if had and s.alive:
-            self.dispatch_to(s)
+            return True
+        return False
+
+    def wake_deliveries(self, s: Session) -> None:
+        self.expire(s)
         self.retry(s)
         for name, tx in list(s.txs.items()):
             if tx.began + rules.TX_SECONDS <= self.now:
                 del s.txs[name]
                 self.undo(tx)
 
-    def dues(self, s: Session) -> list[float]:
-        if s.still_since is not None:
-            return []
-        times = [due_at(d) for ledger in s.ledgers.values() for d in ledger]
-        return [at for at in times if at is not None]
-
-    def late(self, s: Session) -> Iterator[Delivery]:
-        """Out for too long: taken one by one, since each may bring another."""
-        for ledger in list(s.ledgers.values()):
-            while s.still_since is None:
-                overdue = [d for d in ledger if (at := due_at(d)) is not None and at <= self.now]
-                if not overdue:
-                    break
-                first = min(overdue, key=lambda d: round(due_at(d) or 0.0, 4))  # a tick is none
-                ledger.remove(first)
-                yield first
+    def expire(self, s: Session) -> None:
+        """Give back what was out for too long. What lies in the mailbox was not out at all."""
+        unsent = [each[4] for each in s.mailbox if each[0] == "MESSAGE"]
+        for sub_id, ledger in list(s.ledgers.items()):
+            late = [d for d in ledger if s.still_since is None and is_late(d, self.now)]
+            late.sort(key=lambda d: round(due_at(d) or 0.0, 4))  # a tick is none
+            together = pause(late) if s.modes[sub_id] == "client" else None
+            for d in late:
+                if d.message in unsent:
+                    d.at = s.listened(self.now)
+                elif d in ledger:
+                    ledger.remove(d)
+                    self.give_back(d, pause([d]) if together is None else together)
+            if late and s.alive:
+                self.dispatch_to(s)
+        self.dispatch_returned()
 
     # A handler, a destination
 
@@ -186,18 +177,32 @@ class Model(Running):
                 self.put_back(each[1])
         away = [n for n in self.names if n.address == address and not n.holder]
         self.names = [n for n in self.names if n not in away or n.until > self.now]
+        times = []
         if rules.is_queue(address):
-            for m in list(place.log):
-                if m.expires is not None and m.expires <= self.now:
-                    place.log.remove(m)
-                    self.bury(m, "expired", place.attempts.pop(m.offset, 0))
+            dead = [m for m in place.log if m.dead(self.now)]
+            for m in sorted(dead, key=lambda m: (m.expires, m.offset)):
+                place.log.remove(m)
+                self.bury(m, "expired", place.attempts.pop(m.offset, 0))
             self.dispatch(address)
         else:
+            self.bury_dead(address)
             self.trim(address)
             self.close_lost()
+            if address in rules.STREAMS:
+                times.append(self.age_at(address))
+        times += [due for due, _ in place.delayed]
+        times += [m.expires for m in place.log]
+        times += [n.until for n in self.names if n.address == address and n.holder is None]
+        place.due = min([at for at in times if at is not None], default=None)
 
 
 def due_at(d: Delivery) -> float | None:
     """When its time for an ACK is over."""
     timeout = rules.ack_timeout(d.message.address)
     return None if timeout is None else d.at + timeout + d.sub.session.still_total
+
+
+def is_late(d: Delivery, now: float) -> bool:
+    """It was unsettled for too long."""
+    at = due_at(d)
+    return at is not None and at <= now

@@ -7,44 +7,55 @@ its subscription, or it is a dead letter. A session is `open`, then `closing` (w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import Any
 
 from tests.model import rules
 from tests.model.naive import Naive
 from tests.model.records import Delivery, Job, Message, Session, Subscription, Transaction
 
-__all__ = ["Ends"]
+__all__ = ["Ends", "pause"]
 
 
 class Ends(Naive):
     """Coming back, and ends."""
 
-    def give_back(self, deliveries: Iterable[Delivery], *, lost: bool = False) -> None:
-        """NACK, timeout, or (`lost`) the end of the session."""
-        touched: list[str] = []
-        for d in deliveries:
-            sub, m = d.sub, d.message
-            queue = rules.is_queue(m.address)
-            name = sub.name if sub.name in self.names else None
-            if not queue and name is None and (sub.ended or lost):
-                sub.session.unacknowledged += lost
-            elif d.attempt >= rules.attempts(m.address):
-                self.bury(m, "attempts", d.attempt)
-            elif not queue and (lost or sub.ended):
-                self.to_name(d)
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
+        self.returned_to: list[str] = []
+        """Queues that got something back in this step."""
+
+    def give_back(self, d: Delivery, pause: float, *, lost: bool = False) -> None:
+        """NACK, timeout, or (`lost`) the end of the session. Then `dispatch_returned`."""
+        sub, m = d.sub, d.message
+        queue = rules.is_queue(m.address)
+        if queue and m.address not in self.places:
+            return
+        name = sub.name if sub.name in self.names else None
+        if not queue and name is None and (sub.ended or lost):
+            sub.session.unacknowledged += lost
+        elif d.attempt >= rules.attempts(m.address):
+            self.bury(m, "attempts", d.attempt)
+        elif not queue and (lost or sub.ended):
+            self.to_name(d)
+        elif queue:
+            self.places[m.address].attempts[m.offset] = d.attempt
+            if pause:
+                self.places[m.address].delayed.append((self.now + pause, m))
+                self.places[m.address].sooner(self.now + pause)
             else:
-                due = self.now + (0.0 if lost or d.attempt < 2 else 2.0 ** (d.attempt - 2))
-                if queue and due > self.now:
-                    self.places[m.address].delayed.append((due, m))
-                elif queue:
-                    self.put_back(m)
-                    touched += [m.address] * (m.address not in touched)
-                else:
-                    sub.session.retries.append((due, d))
-                    if due <= self.now:
-                        self.retry(sub.session)
-        for address in touched:
-            self.dispatch(address)
+                self.put_back(m)
+                self.returned_to.append(m.address)
+        else:
+            sub.session.retries.append((self.now + pause, d))
+            if not pause:
+                self.retry(sub.session)
+
+    def dispatch_returned(self) -> None:
+        """All that comes back in this step has its old place."""
+        while self.returned_to:
+            address = self.returned_to.pop(0)
+            if address in self.places:
+                self.dispatch(address)
 
     def to_name(self, d: Delivery) -> None:
         """It was for a durable name: who holds that now gets it, or will."""
@@ -53,7 +64,18 @@ class Ends(Naive):
         if name.holder is None or name.holder.blocked:
             name.returned.append(d)
         else:
-            self.deliver(name.holder, d.message, d.attempt + 1)
+            self.deliver_again(name.holder, d)
+
+    def deliver_again(self, sub: Subscription, d: Delivery) -> bool:
+        """Once more, unless meanwhile it has died, or a newer value took its place."""
+        m = d.message
+        if m.dead(self.now):
+            self.bury(m, "expired", d.attempt)
+            return False
+        if m.offset and m.address == rules.LATEST and m not in self.places[m.address].log:
+            return False
+        self.deliver(sub, m, d.attempt + 1)
+        return True
 
     def retry(self, s: Session) -> None:
         for each in sorted(s.retries, key=lambda r: (r[0], r[1].message.number)):
@@ -62,10 +84,9 @@ class Ends(Naive):
                 self.again(each[1])
 
     def again(self, d: Delivery) -> None:
-        if not d.sub.ended:
-            self.deliver(d.sub, d.message, d.attempt + 1)
+        if not d.sub.ended and self.deliver_again(d.sub, d):
             return
-        if d.sub.name in self.names:
+        if d.sub.ended and d.sub.name in self.names:
             self.to_name(d)
         self.dispatch_to(d.sub.session)  # the id may be a consumer's now, whose window it left
 
@@ -95,7 +116,8 @@ class Ends(Naive):
         if drop:
             dropped = [each for each in session.mailbox if each[0] == "MESSAGE"]
             session.mailbox = [each for each in session.mailbox if each[0] != "MESSAGE"]
-            self.unsent(dropped)
+            self.unsent(session, dropped)
+        self.settle_up(session)
         session.say("CLOSE", code)
 
     def lost(self, session: Session) -> None:
@@ -104,6 +126,7 @@ class Ends(Naive):
             session.state = "ending"
             self.leave_all(session)
             self.empty(session)
+            self.dispatch_returned()
             session.end_by = self.now + rules.GIVE_UP
         elif session.state != "ending":
             self.gone(session)
@@ -117,14 +140,24 @@ class Ends(Naive):
         session.inbox.clear()
         session.frames.clear()
         self.empty(session)
+        self.settle_up(session)
         if session.job is not None:
             self.end_by(session.job, self.now)
         self.sessions.remove(session)
 
     def leave_all(self, session: Session) -> None:
-        """Nothing reaches it any more, and what it had not settled goes back."""
+        """Nothing reaches it any more."""
         for sub in list(session.subs.values()):
             self.leave(sub)
+        self.drop_replies(session)
+        session.drain_at = session.still_since = None
+        if session.job is not None:
+            self.end_by(session.job, self.now + rules.GIVE_UP)
+
+    def settle_up(self, session: Session) -> None:
+        """Nothing comes from it any more: what it left open is undone, what it had not settled goes
+        back.
+        """
         for name, tx in session.txs.items():
             if name != "\0":  # the one in the middle of its COMMIT goes on
                 self.undo(tx)
@@ -133,11 +166,9 @@ class Ends(Naive):
         left += [d for _, d in sorted(session.retries, key=lambda r: (r[0], r[1].message.number))]
         session.ledgers.clear()
         session.retries.clear()
-        self.give_back(left, lost=True)
-        self.drop_replies(session)
-        session.drain_at = session.still_since = None
-        if session.job is not None:
-            self.end_by(session.job, self.now + rules.GIVE_UP)
+        for d in left:
+            self.give_back(d, 0.0, lost=True)
+        self.dispatch_returned()
 
     def end_by(self, job: Job, at: float) -> None:
         """Its session is over: cancel it at that time."""
@@ -147,24 +178,20 @@ class Ends(Naive):
 
     def empty(self, session: Session) -> None:
         left, session.mailbox = session.mailbox, []
-        self.unsent(left)
+        self.unsent(session, left)
 
-    def unsent(self, entries: list[tuple[object, ...]]) -> None:
-        """What a queue had handed out without asking for an ACK, and was not written, goes back."""
-        touched: list[str] = []
-        for entry in entries:
-            if entry[0] != "MESSAGE":
-                continue
-            sub, m = entry[3], entry[4]
-            assert isinstance(sub, Subscription)
-            if not isinstance(m, Message) or not rules.is_queue(m.address) or sub.mode != "auto":
-                continue
-            if m.address in self.places:
+    def unsent(self, session: Session, entries: list[tuple[Any, ...]]) -> None:
+        """What was not written was not delivered; what a queue had handed out in auto mode goes
+        back to it.
+        """
+        for _, _, _, sub, m in [each for each in entries if each[0] == "MESSAGE"]:
+            for d in session.ledgers.get(sub.id, []):
+                if d.message is m and sub.mode != "auto":
+                    d.attempt -= 1
+            if rules.is_queue(m.address) and sub.mode == "auto" and m.address in self.places:
                 self.places[m.address].attempts[m.offset] -= 1
                 self.put_back(m)
-                touched += [m.address] * (m.address not in touched)
-        for address in touched:
-            self.dispatch(address)
+                self.returned_to.append(m.address)
 
     def drop_replies(self, session: Session) -> None:
         for address in session.replies.values():
@@ -176,9 +203,9 @@ class Ends(Naive):
         """A subscription ends; a durable name of it stays."""
         session = sub.session
         session.subs.pop(sub.id, None)
-        if sub.ended or not sub.address:
+        was, sub.ended = sub.ended, True
+        if was or not sub.address:
             return
-        sub.ended = True
         place = self.places[sub.address]
         if sub in place.turn:
             place.turn.remove(sub)
@@ -198,13 +225,23 @@ class Ends(Naive):
         """It goes on behind what was handed to the transport, or will be."""
         session, place, name = sub.session, self.places[sub.address], sub.name
         assert name is not None
-        gone = sub.mode == "auto" and not session.alive
-        unsent = [e[4] for e in session.mailbox if len(e) > 3 and e[3] is sub and e[4] and gone]
+        unsent = [each[4] for each in session.mailbox if len(each) > 3 and each[3] is sub]
+        session.mailbox = [e for e in session.mailbox if not (len(e) > 3 and e[3] is sub)]
         for m in unsent:
-            if m not in place.log and m.offset > place.lost:
-                self.put_back(m)
+            if sub.mode != "auto":
+                for d in [d for d in sub.ledger if d.message is m]:
+                    sub.ledger.remove(d)
+                    d.attempt -= 1
+                    name.returned.append(d)
+            elif m.offset < name.next:  # it had come back to the name before
+                name.returned.append(Delivery(sub, m, 1, 0.0, 0))
+            else:
+                if m not in place.log and m.offset > place.lost:
+                    self.put_back(m)
+                first = min(first, m.offset)
         name.holder, name.dropped, name.until = None, sub.dropped, self.now + rules.AWAY
-        name.next = min([first, *(m.offset for m in unsent)])
+        name.next = first
+        place.sooner(name.until)
 
     def undo(self, tx: Transaction) -> None:
         """What it settled is unsettled again, at its old place, its clock afresh."""
@@ -217,3 +254,11 @@ class Ends(Naive):
         for taken in tx.taken:
             if taken and taken[0].sub.session.alive:
                 self.dispatch_to(taken[0].sub.session)
+
+
+def pause(deliveries: list[Delivery]) -> float:
+    """Seconds before what goes back together comes again: none for the second delivery, then 1, 2
+    and 4.
+    """
+    attempt = max((d.attempt for d in deliveries), default=0)
+    return 0.0 if attempt < 2 else 2.0 ** (attempt - 2)

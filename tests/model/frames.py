@@ -7,6 +7,7 @@ ERROR, then close.
 from __future__ import annotations
 
 from tests.model import rules
+from tests.model.ends import pause
 from tests.model.records import (
     Delivery,
     Frame,
@@ -49,6 +50,8 @@ class Frames(Subscribing):
     def send(self, session: Session, frame: Frame) -> None:
         destination = frame["destination"]
         refusal = rules.refusal("SEND", destination)
+        if refusal is None and "reply" in frame:
+            self.reply_queue(session, frame["reply"])
         if "transaction" in frame:
             if refusal is not None:
                 raise Refused(refusal)
@@ -97,9 +100,12 @@ class Frames(Subscribing):
     def publish_frame(self, session: Session, frame: Frame, *, reserved: bool = False) -> None:
         marks = {}
         if "reply" in frame:
-            marks["reply-to"] = self.reply_queue(session, frame["reply"])
+            marks["reply-to"] = f"reply:{session.number}:{frame['reply']}"
+        address = frame["destination"]
+        if address.startswith("reply:") and not self.fits(address, 1):
+            return  # a requester that does not fetch its answers loses them
         self.publish(
-            frame["destination"],
+            address,
             frame["body"],
             frame.get("key", ""),
             reserved=reserved,
@@ -148,10 +154,8 @@ class Frames(Subscribing):
         del session.txs[frame["transaction"]]
         sends = [f for f in tx.frames if f["command"] == "SEND"]
         broker = [f for f in sends if not f["destination"].startswith("/app")]
-        for each in broker:
-            if "reply" in each:
-                self.reply_queue(session, each["reply"])
-        dests = [f["destination"] for f in broker]
+        new = [f for f in broker if self.key(session, f)[1] is None]
+        dests = [f["destination"] for f in new]
         refusal = None
         if not all(self.fits(dest, dests.count(dest)) for dest in dests):
             refusal = "queue-full"
@@ -199,15 +203,20 @@ class Frames(Subscribing):
             for taken in self.take(session, frame):
                 self.find(session, frame).taken[-1] += taken
             return
-        for taken in self.take(session, frame):
-            self.settle(session, frame, taken)
+        found = self.take(session, frame)
         self.receipt(session, frame)
+        for taken in found:
+            self.settle(session, frame, taken)
 
     nack = ack
 
     def take(self, session: Session, frame: Frame) -> list[list[Delivery]]:
         named, message = frame.get("subscription"), frame["message"]
-        if named in session.subs and session.subs[named].mode == "auto":
+        if named in session.subs:
+            auto = session.subs[named].mode == "auto"
+        else:
+            auto = named in session.replies or named in session.ended_auto
+        if auto:
             return []
         if message is None:
             raise Refused("unknown-ack")
@@ -215,10 +224,13 @@ class Frames(Subscribing):
         only = frame["sub"] if session.version == "1.2" else named
         for sub_id, ledger in session.ledgers.items():
             at = next((n for n, d in enumerate(ledger) if d.message is message), None)
-            if at is not None and only in (None, sub_id):
-                first = 0 if session.modes[sub_id] == "client" else at
-                found.append(ledger[first : at + 1])
-                del ledger[first : at + 1]
+            if at is None or only not in (None, sub_id):
+                continue
+            taken = [ledger[at]]
+            if ledger[at].sub.mode == "client":
+                taken = [d for d in ledger[: at + 1] if d.sub is ledger[at].sub]
+            found.append(taken)
+            ledger[:] = [d for d in ledger if d not in taken]
         return found
 
     def settle(self, session: Session, frame: Frame, taken: list[Delivery]) -> None:
@@ -228,7 +240,9 @@ class Frames(Subscribing):
             for d in taken:
                 self.bury(d.message, "rejected", d.attempt)
         elif frame["command"] == "NACK":
-            self.give_back(taken)
+            for d in taken:
+                self.give_back(d, pause(taken))
+            self.dispatch_returned()
         if session.alive:
             self.dispatch_to(session)
 
@@ -245,4 +259,4 @@ def counts(frame: Frame) -> bool:
     """It is still done when the stream has ended."""
     if frame["command"] == "GARBAGE":
         return bool(frame["counts"])
-    return frame["command"] in ("SEND", "DISCONNECT") and "transaction" not in frame
+    return frame["command"] not in ("SUBSCRIBE", "CONNECT")

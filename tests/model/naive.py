@@ -47,11 +47,13 @@ class Naive:
         place = self.place(address)
         if not reserved and not self.fits(address, 1):
             raise Refused("queue-full")
-        place.top += 1
         message = self.message(address, body, marks)
-        message.key, message.offset = key or address, place.top
+        message.key = key or address
+        place.top += 1
+        message.offset = place.top
         if expiration is not None:
             message.expires = self.now + expiration / 1000
+            place.sooner(message.expires)
         if address == rules.LATEST:
             place.log = [m for m in place.log if m.key != message.key]
         place.log.append(message)
@@ -76,17 +78,40 @@ class Naive:
         return Message(body, address, self.now, marks=dict(marks or {}), number=self.published)
 
     def publish_to(self, session: Session, path: str, body: str, marks: dict[str, str]) -> None:
-        """To one session only, in no log: its subscriptions to `/user` and this path."""
-        m = self.message(rules.own(session.owner, path), body, marks)
-        for sub in list(session.subs.values()):
-            if session.alive and sub.said == "/user" + path:
+        """To one session only: its subscriptions to `/user` and this path. All others skip it."""
+        if not session.alive:
+            return
+        address = rules.own(session.owner, path)
+        place = self.place(address)
+        m = self.message(address, body, marks)
+        place.top += 1
+        m.offset, m.only = place.top, session
+        place.log.append(m)
+        live = [sub for kind in place.kinds for sub in self.live(address, kind)]
+        for sub in [each for each in live if each.session is session]:
+            if sub.room():
                 self.deliver(sub, m)
+            else:
+                sub.next = m.offset
+                session.behind.append(sub)
+        self.trim(address)
+        self.close_lost()
 
     def fits(self, address: str, count: int) -> bool:
+        """A queue has room for so many more; what is out counts until it is settled."""
         if address not in self.places or not rules.is_queue(address):
             return True
-        place = self.places[address]
-        return len(place.log) + len(place.delayed) + count <= rules.QUEUE
+        return len(self.places[address].log) + self.out(address) + count <= rules.QUEUE
+
+    def out(self, address: str) -> int:
+        """Messages of a queue that were handed out and not settled, or come back later."""
+        count = len(self.places[address].delayed)
+        for s in self.sessions:
+            unsettled = [d for ledger in s.ledgers.values() for d in ledger] + s.held
+            count += sum(d.message.address == address for d in unsettled)
+            waiting = [e for e in s.mailbox if e[0] == "MESSAGE" and e[3].mode == "auto"]
+            count += sum(e[4].address == address for e in waiting)
+        return count
 
     def live(self, address: str, kind: tuple[str, str, str]) -> list[Subscription]:
         found = [s for s in self.all_subs(address) if (s.session.version, s.id, s.mode) == kind]
@@ -99,7 +124,7 @@ class Naive:
 
     def deliver(self, sub: Subscription, m: Message, attempt: int = 1, **more: str) -> None:
         marks = dict(m.marks)
-        if m.address in rules.WITH_HISTORY:
+        if m.offset and m.address in rules.WITH_HISTORY:
             marks["offset"] = str(m.offset)
         if sub.mode != "auto":
             marks["redelivered"] = "false" if attempt == 1 else "true"
@@ -109,17 +134,16 @@ class Naive:
             sub.ledger.append(Delivery(sub, m, attempt, at, self.placed))
         if attempt > 1:
             marks |= {"redelivered": "true", "delivery-attempt": str(attempt)}
-        if not rules.is_queue(m.address):
-            if sub.unrecovered:
-                marks["recovered"] = "false"
-            if sub.dropped:
-                marks["dropped"] = str(sub.dropped)
-            sub.unrecovered, sub.dropped = False, 0
+        if sub.unrecovered:
+            marks["recovered"] = "false"
+        if sub.dropped:
+            marks["dropped"] = str(sub.dropped)
+        sub.unrecovered, sub.dropped = False, 0
         sub.session.mailbox.append(("MESSAGE", m.body, marks | more, sub, m))
 
     def tell(self, sub: Subscription, text: str, marks: dict[str, str]) -> None:
-        """A MESSAGE to one subscription, in no log and in no window."""
-        sub.session.mailbox.append(("MESSAGE", text, marks, sub, None))
+        """The first MESSAGE of a subscription: an answer, or a snapshot. It is in no log."""
+        self.deliver(sub, self.message(sub.address, text, marks))
 
     def flush(self) -> None:
         """The end of a turn: whose transport is not stuck gets everything."""
@@ -156,18 +180,24 @@ class Naive:
         if m is None:
             if not sub.dropped and not sub.unrecovered:
                 sub.session.behind.remove(sub)
+                self.trim(sub.address)
             return False
-        if m.expires is not None and m.expires <= self.now:
-            place.log.remove(m)
-            self.bury(m, "expired", 0)
+        if m.only not in (None, sub.session):
+            sub.next = m.offset + 1
+            return True
+        if m.dead(self.now):
+            self.bury_dead(sub.address)
             return True
         if not sub.room():
             return False
-        if sub.address == rules.LATEST and m.offset > sub.replay_to:
-            sub.dropped += m.offset - max(sub.next, sub.replay_to + 1)
+        replayed = m.offset <= sub.replay_to
+        if sub.address == rules.LATEST:
+            if not replayed:
+                sub.dropped += m.offset - max(sub.next, sub.replay_to + 1)
+            replayed = sub.replays > 0
+            sub.replays -= replayed
         sub.next = m.offset + 1
-        self.deliver(sub, m, **({"replayed": "true"} if m.offset <= sub.replay_to else {}))
-        self.trim(sub.address)
+        self.deliver(sub, m, **({"replayed": "true"} if replayed else {}))
         return True
 
     # What a topic keeps
@@ -177,16 +207,13 @@ class Naive:
         behind = [s for s in self.all_subs(address) if s in s.session.behind]
         away = [n for n in self.names if n.address == address and not n.holder]
         if address in rules.STREAMS:
-            wanted = self.wanted(address)
-            most = max(rules.PENDING, rules.HISTORY)
-            for m in list(place.log):
-                old = len(place.log) > rules.HISTORY or m.at + rules.AGE <= self.now
-                if old and (m.offset < wanted or len(place.log) > most):
-                    place.log.remove(m)
-                    place.lost = m.offset
+            self.age(address)
+            place.sooner(self.age_at(address))
         elif address != rules.LATEST:
             needed = min([each.next for each in behind + away], default=place.top + 1)
-            place.log = [m for m in place.log if m.offset >= needed]
+            # While somebody reads it, it is only looked at when it is over its bound.
+            if len(place.log) > rules.PENDING or not (behind or away):
+                place.log = [m for m in place.log if m.offset >= needed]
             while len(place.log) > rules.PENDING:
                 place.lost = place.log.pop(0).offset
         for sub in behind:
@@ -197,11 +224,40 @@ class Naive:
                 else:
                     self.overtaken.append(sub.session)
 
+    def bury_dead(self, address: str) -> None:
+        """What has reached the end of its life; a dead letter if somebody was still to get it."""
+        place = self.places[address]
+        dead = [m for m in place.log if m.dead(self.now)]
+        for m in sorted(dead, key=lambda m: (m.expires, m.offset)):
+            place.log.remove(m)
+            behind = [s for s in self.all_subs(address) if s in s.session.behind]
+            away = [n for n in self.names if n.address == address and not n.holder]
+            if any(each.next <= m.offset for each in behind + away):
+                self.bury(m, "expired", 0)
+
     def close_lost(self) -> None:
         """Who cannot be brought up to date is closed, and what waits for it is dropped."""
         overtaken, self.overtaken = self.overtaken, []
         for session in overtaken:
             self.close(session, "4010", drop=True)
+
+    def age(self, address: str) -> None:
+        """Drop what is beyond the history of a stream. It is looked for when something comes or
+        goes, not when somebody has read a message.
+        """
+        place = self.places[address]
+        wanted = self.wanted(address)
+        most = max(rules.PENDING, rules.HISTORY)
+        for m in list(place.log):
+            old = len(place.log) > rules.HISTORY or m.at + rules.AGE <= self.now
+            if len(place.log) <= most and not (old and m.offset < wanted):
+                return
+            place.log.remove(m)
+            place.lost = m.offset
+
+    def age_at(self, address: str) -> float | None:
+        log = self.places[address].log
+        return log[0].at + rules.AGE if log and log[0].offset < self.wanted(address) else None
 
     def wanted(self, address: str) -> int:
         """The first offset of a stream that must not age: a durable name has not seen it, or it was
@@ -219,7 +275,7 @@ class Naive:
         place = self.places[address]
         while place.log and place.turn:
             m = place.log[0]
-            if m.expires is not None and m.expires <= self.now:
+            if m.dead(self.now):
                 place.log.remove(m)
                 self.bury(m, "expired", place.attempts.pop(m.offset, 0))
                 continue
@@ -243,6 +299,8 @@ class Naive:
     def put_back(self, m: Message) -> None:
         place = self.places[m.address]
         place.log = sorted([*place.log, m], key=lambda each: each.offset)
+        if m.expires is not None:
+            place.sooner(max(m.expires, self.now))
 
     # In the files above this one
 

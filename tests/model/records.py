@@ -40,6 +40,12 @@ class Message:
     offset: int = 0
     number: int = 0
     expires: float | None = None
+    only: Session | None = None
+    """It is for this session; the others skip it."""
+
+    def dead(self, now: float) -> bool:
+        """At its very last moment it can still be delivered."""
+        return self.expires is not None and self.expires < now
 
 
 @dataclass(eq=False)
@@ -63,6 +69,8 @@ class Subscription:
     mode: str = "auto"
     next: int = 0
     replay_to: int = 0
+    replays: int = 0
+    """Of newest values: so many are still from before it came."""
     held_to: int = 0
     """Up to here was published while its snapshot was made."""
     blocked: bool = False
@@ -101,6 +109,8 @@ class Session:
     modes: dict[str, str] = field(default_factory=dict)
     windows: dict[str, int] = field(default_factory=dict)
     refused: set[str] = field(default_factory=set)
+    ended_auto: set[str] = field(default_factory=set)
+    """Ids whose last subscription did not acknowledge."""
     txs: dict[str, Transaction] = field(default_factory=dict)
     retries: list[tuple[float, Delivery]] = field(default_factory=list)
     behind: list[Subscription] = field(default_factory=list)
@@ -185,6 +195,8 @@ class Name:
     returned: list[Delivery] = field(default_factory=list)
     dropped: int = 0
     until: float = 0.0
+    fresh: bool = True
+    """The SUBSCRIBE that made it has not succeeded yet."""
 
 
 @dataclass(eq=False)
@@ -197,7 +209,14 @@ class Place:
     kinds: list[tuple[str, str, str]] = field(default_factory=list)
     turn: list[Subscription] = field(default_factory=list)
     delayed: list[tuple[float, Message]] = field(default_factory=list)
+    due: float | None = None
+    """When it is looked at again."""
     attempts: dict[int, int] = field(default_factory=dict)
+
+    def sooner(self, at: float | None) -> None:
+        """Look at it no later than that."""
+        if at is not None and (self.due is None or at < self.due):
+            self.due = at
 
 
 @dataclass(eq=False)

@@ -55,6 +55,7 @@ class Running(Frames):
 
     def look_at_clocks(self, session: Session) -> None:
         """While messages wait its silence is not its own; an unfinished frame has its time."""
+        self.close_lost()
         if session.state == "ending" and not session.busy:
             self.gone(session)
         if not session.alive:
@@ -169,8 +170,7 @@ class Running(Frames):
         session.job = None
         code = self.code(job, how)
         if code or how == "cancelled":
-            session.subs.pop(sub.id, None)
-            session.refused.add(sub.id)
+            self.failed(sub)
             if code:
                 self.fail(session, code, job.frame)
             return
@@ -191,21 +191,21 @@ class Running(Frames):
         session.job = None
         code = self.code(job, how)
         if code or how in ("cancelled", "mapped"):
-            self.leave(sub)
-            session.refused.add(sub.id)
+            self.failed(sub)
             if code:
                 self.fail(session, code, job.frame)
             return
-        if not session.alive or sub.ended:
+        if not session.alive:
             return
         self.receipt(session, job.frame, job.more)
+        if sub.ended:
+            return  # another session has taken its name meanwhile
         place = {"offset": job.more["offset"]} if "offset" in job.more else {}
         self.tell(sub, "snapshot", {"snapshot": "true", **place})
         sub.blocked, sub.held_to = False, self.places[sub.address].top
-        if sub.name is not None:
-            returned, sub.name.returned = sub.name.returned, []
-            self.give_returned(sub, returned)
+        self.give_returned(sub)
         self.pull(session)
+        self.close_lost()
 
     # The handlers of a transaction, one after the other
 

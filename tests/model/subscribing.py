@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.model import rules
 from tests.model.answers import Answers
-from tests.model.records import Delivery, Frame, Name, Refused, Session, Subscription
+from tests.model.records import Frame, Name, Refused, Session, Subscription
 
 __all__ = ["Subscribing"]
 
@@ -18,9 +18,9 @@ class Subscribing(Answers):
 
     def subscribe(self, session: Session, frame: Frame) -> None:
         sub_id, said, mode = frame["id"], frame["destination"], frame.get("ack", "auto")
-        topic = said.startswith("/topic")
+        topic = said.startswith("/topic") and said != rules.LATEST
         durable = frame.get("durable") and topic
-        if sub_id in session.subs:
+        if sub_id in session.subs or sub_id in session.replies:
             raise Refused("duplicate-subscription")
         refusal = rules.refusal("SUBSCRIBE", said)
         if refusal is None and durable and session.user is None:
@@ -49,16 +49,16 @@ class Subscribing(Answers):
             self.dispatch(address)
             return
         if said in rules.STREAMS:
-            self.trim(said)
-        returned = self.take_name(sub, name) if name else []
+            self.age(said)
+        self.bury_dead(address)
+        if name is not None:
+            self.take_name(sub, name)
         more = self.position(sub, frame)
         if said in rules.SNAPSHOTS and more.get("recovered") != "true":
-            if name is not None:
-                name.returned = returned
             self.block(sub, frame, more)
         else:
             self.receipt(session, frame, more)
-            self.give_returned(sub, returned)
+            self.give_returned(sub)
         self.close_lost()
 
     def join(self, sub: Subscription) -> None:
@@ -66,9 +66,13 @@ class Subscribing(Answers):
         place = self.place(sub.address)
         place.kinds += [kind] * (kind not in place.kinds)
 
-    def give_returned(self, sub: Subscription, returned: list[Delivery]) -> None:
-        for d in sorted(returned, key=lambda each: each.message.number):
-            self.deliver(sub, d.message, d.attempt + 1)
+    def give_returned(self, sub: Subscription) -> None:
+        """What came back to its name follows the RECEIPT, and the snapshot."""
+        if sub.name is not None:
+            sub.name.fresh = False
+            returned, sub.name.returned = sub.name.returned, []
+            for d in sorted(returned, key=lambda each: each.message.number):
+                self.deliver_again(sub, d)
 
     def position(self, sub: Subscription, frame: Frame) -> dict[str, str]:
         """Where it begins to read; what the RECEIPT says of it."""
@@ -86,7 +90,9 @@ class Subscribing(Answers):
                 recovered = True
             elif recovered:
                 start = wanted + 1
-            count = sum(m.offset >= start for m in place.log) if recovered else 0
+            if recovered:
+                self.recovered(sub, start)
+            count = sum(m.offset >= start for m in place.log)
             more = {"recovered": "true" if recovered else "false", "replayed": str(count)}
             sub.unrecovered = not recovered and not frame.get("receipt")
         elif said == rules.LATEST:
@@ -94,9 +100,17 @@ class Subscribing(Answers):
         if said in rules.WITH_HISTORY:
             more["offset"] = str(place.top)
         sub.replay_to, sub.next = place.top, start
+        sub.replays = sum(m.offset >= start for m in place.log)
         if start <= place.top or sub.unrecovered or sub.dropped:
             sub.session.behind.append(sub)
         return more
+
+    def recovered(self, sub: Subscription, start: int) -> None:
+        """All from there on is replayed: it need not come back, and is not missed."""
+        sub.dropped = 0
+        if sub.name is not None:
+            returned = sub.name.returned
+            sub.name.returned = [d for d in returned if d.message.offset < start]
 
     # Durable names
 
@@ -116,8 +130,8 @@ class Subscribing(Answers):
             self.names.append(name)
         return name
 
-    def take_name(self, sub: Subscription, name: Name) -> list[Delivery]:
-        """It holds the name now; what came back to that meanwhile."""
+    def take_name(self, sub: Subscription, name: Name) -> None:
+        """It holds the name now, and what its last holder had not settled is the name's."""
         holder = name.holder
         self.evict(name)
         if holder is not None:
@@ -131,9 +145,7 @@ class Subscribing(Answers):
             for d in [d for d in name.returned if d.attempt >= most]:
                 self.bury(d.message, "attempts", d.attempt)
             name.returned = [d for d in name.returned if d.attempt < most]
-        returned, name.returned = name.returned, []
         sub.name, name.holder, sub.dropped, name.dropped = name, sub, name.dropped, 0
-        return returned
 
     def evict(self, name: Name) -> None:
         if name.holder is not None:
@@ -142,23 +154,46 @@ class Subscribing(Answers):
 
     def delete(self, name: Name) -> None:
         self.names.remove(name)
+        if name.holder is not None:
+            name.holder.name = None
         self.trim(name.address)
         self.close_lost()
+
+    def failed(self, sub: Subscription) -> None:
+        """User code failed: the subscription does not exist after all, nor a name that it made."""
+        if sub.id in sub.session.subs:
+            if sub.name is not None and sub.name.fresh:
+                self.delete(sub.name)
+            self.leave(sub)
+        sub.session.refused.add(sub.id)
 
     # UNSUBSCRIBE
 
     def unsubscribe(self, session: Session, frame: Frame) -> None:
+        if session.state == "ending":
+            self.forget_name(session, frame)
+            return
         sub = session.subs.get(frame["id"])
         if sub is None:
             if frame["id"] not in session.refused:
                 raise Refused("unknown-subscription")
             session.refused.discard(frame["id"])
         else:
-            self.leave(sub)
             if sub.name in self.names and frame.get("durable"):
                 assert sub.name is not None
                 self.delete(sub.name)
+            self.leave(sub)
+            if sub.mode == "auto":
+                session.ended_auto.add(sub.id)
+            self.close_lost()
         self.receipt(session, frame)
+
+    def forget_name(self, session: Session, frame: Frame) -> None:
+        """Its subscriptions have ended; what is left is that a name may be deleted."""
+        found = [n for n in self.names if (n.user, n.id) == (session.user, frame["id"])]
+        for name in found:
+            if frame.get("durable") and name.holder is None:
+                self.delete(name)
 
     # In the file above this one
 

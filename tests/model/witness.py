@@ -144,7 +144,7 @@ class Witness:
         """A queue that takes a message has had room for it; what comes back may fill it further."""
         channel = self.world.broker.store.find(address)
         if channel is not None and channel.queue is not None:
-            self.fullest = max(self.fullest, len(channel.log) + len(channel.queue.delayed))
+            self.fullest = max(self.fullest, len(channel.log) + channel.queue.out)
 
     # Clients
 
