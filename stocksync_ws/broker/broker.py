@@ -287,14 +287,10 @@ class Broker:
         """Mailboxes to flush, first come first served; a flushed one's `dirty` is the driver's."""
         return self.outbox.take_dirty()
 
-    def take_output(self, session: Session, room: int, now: float | None = None) -> list[Outgoing]:
-        """At most `room` bytes for the transport, but at least one entry when there is one.
-
-        Args:
-            now: The time, where the transport comes by itself and not behind an input.
+    def take_output(self, session: Session, room: int) -> list[Outgoing]:
+        """At most `room` bytes for the transport, but at least one entry when there is one. Where
+        the transport comes by itself, and not behind an input, `tick` tells the time.
         """
-        if now is not None:
-            self._own(now)
         taken = self.outbox.take(session, room)
         if session.has_consumed:
             self._queues.handed_over(session, taken)

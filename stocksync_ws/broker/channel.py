@@ -277,8 +277,7 @@ class Channel:
     def leave(self, subscription: Subscription) -> None:
         """Take a subscription out, live or behind."""
         group = subscription.group
-        if group is None:
-            return
+        assert group is not None
         subscription.group = None
         group.members.pop(subscription.session, None)
         self.behind.pop(subscription, None)

@@ -228,8 +228,5 @@ class Committing:
         session.joined = False
         if session.state not in (State.CONNECTED, State.ENDING):
             return
-        try:
-            self._run_handlers(session, transaction, commit, failed, now)
-        except RemoteProtocolError as problem:
-            self._failures.protocol(session, problem, now)
+        self._run_handlers(session, transaction, commit, failed, now)
         self._proceed(session, now)

@@ -112,8 +112,7 @@ class Durables:
     def away(self, subscription: Subscription, next_offset: int) -> None:
         """Its session ended, or it unsubscribed without deleting the name."""
         durable = subscription.durable
-        if durable is None or durable.subscription is not subscription:
-            return
+        assert durable is not None
         durable.subscription = None
         durable.channel.away += 1
         durable.next = next_offset

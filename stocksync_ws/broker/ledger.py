@@ -247,10 +247,6 @@ class Ledger:
         """The number behind an unsettled message-id."""
         return None if self._by_message_id is None else self._by_message_id.get(message_id)
 
-    def get(self, number: int) -> Delivery | None:
-        """An unsettled delivery."""
-        return self._unsettled.get(number)
-
     def oldest(self) -> Delivery | None:
         """The one that is due first."""
         if self._mixed:

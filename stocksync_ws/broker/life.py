@@ -347,8 +347,7 @@ class Life:
     def end_subscription(self, subscription: Subscription) -> None:
         """A subscription ends; a durable name of it stays."""
         channel, session = subscription.channel, subscription.session
-        if channel is None:
-            return
+        assert channel is not None
         if subscription.group is not None:
             if subscription.ledger is not None:
                 subscription.ledger.leave()

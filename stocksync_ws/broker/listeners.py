@@ -76,8 +76,6 @@ class Listeners:
         pipeline = self._tell(calls, None if session is None else session.id)
         context = contextvars.copy_context() if session is None else session.context.copy()
         task = self._tasks.start(None, pipeline, context, self._told, now)
-        if task not in self._tasks.running:
-            return
         task.owner = session
         if session is None:
             self._task = task

@@ -242,14 +242,11 @@ class Sending:
         session.joined = False
         if session.state not in (State.CONNECTED, State.ENDING):
             return
-        try:
-            if succeeded:
-                self._counters.messages_duplicate += 1
-                self._receipts.send(session, frame, now, duplicate(None))
-            else:
-                self._send_once(session, frame, kind, path, now)
-        except RemoteProtocolError as problem:
-            self._failures.protocol(session, problem, now)
+        if succeeded:
+            self._counters.messages_duplicate += 1
+            self._receipts.send(session, frame, now, duplicate(None))
+        else:
+            self._send_once(session, frame, kind, path, now)
         self._proceed(session, now)
 
     # ACK, NACK

@@ -73,6 +73,19 @@ def test_in_auto_mode_what_a_dying_consumer_was_handed_is_lost(world: World) -> 
     other.nothing()
 
 
+def test_what_is_out_at_unsubscribe_stays_with_its_session(world: World) -> None:
+    peer, other = world.connect(), world.connect()
+    peer.subscribe("/queue/a", id="s", ack="client")
+    fill(world, "/queue/a", "x")
+    peer.message()
+    peer.send(frame("UNSUBSCRIBE", id="s"))
+    other.subscribe("/queue/a")
+    world.advance(40)
+    other.nothing()
+    peer.eof()
+    assert bodies(other) == [b"x"]
+
+
 def test_a_message_may_come_twice_when_its_acknowledgement_is_late(world: World) -> None:
     peer = world.connect()
     peer.subscribe("/topic/a", id="s", ack="client-individual")

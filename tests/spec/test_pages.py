@@ -11,11 +11,16 @@ from tests.spec.spoken import missing
 
 DELIVERY = catalogue.ROOT / "docs" / "delivery.md"
 DECISIONS = catalogue.ROOT / "docs" / "decisions.md"
-TEST_ID = re.compile(r"`(test_\w+\.py::test_\w+)`")
+TEST_ID = re.compile(r"`((?:broker/)?test_\w+\.py::test_\w+)`")
 
 
 def names() -> set[str]:
-    return {test.removeprefix("tests/spec/") for test, _ in catalogue.tests()}
+    """Tests of this folder, and under `broker/` those of the broker."""
+    found = {test.removeprefix("tests/spec/") for test, _ in catalogue.tests()}
+    for file in (catalogue.ROOT / "tests" / "broker").glob("test_*.py"):
+        for name in re.findall(r"^ *def (test_\w+)\(", file.read_text(), re.MULTILINE):
+            found.add(f"broker/{file.name}::{name}")
+    return found
 
 
 def test_every_demand_has_a_test_or_a_departure() -> None:
