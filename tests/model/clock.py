@@ -84,6 +84,7 @@ class Model(Running):
             else:
                 self.wake_place(thing)
         self.now = now  # only a wake looks a tick ahead, the turn behind it does not
+        self.run_calls()
         self.settle_turns()
 
     # A session

@@ -277,7 +277,7 @@ class FrameSteps(Twin):
             self.violate(client, *VIOLATIONS[draw(4)])
             return
         code, data = GARBAGE[draw(len(GARBAGE))]
-        counts = not data.startswith((b"BEGIN", b"SUBSCRIBE"))
+        counts = not data.startswith(b"SUBSCRIBE")
         self.give(client, {"command": "GARBAGE", "code": code, "counts": counts}, data)
 
     def violate(self, client: Client, code: str, data: bytes) -> None:

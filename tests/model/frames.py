@@ -223,9 +223,12 @@ class Frames(Subscribing):
         found: list[list[Delivery]] = []
         only = frame["sub"] if session.version == "1.2" else named
         for sub_id, ledger in session.ledgers.items():
-            at = next((n for n, d in enumerate(ledger) if d.message is message), None)
-            if at is None or only not in (None, sub_id):
+            known = [n for n, d in enumerate(ledger) if d.message is message]
+            if session.version != "1.2":
+                known = [n for n, d in enumerate(ledger) if d.message.id == message.id]
+            if not known or only not in (None, sub_id):
                 continue
+            at = known[-1]
             taken = [ledger[at]]
             if ledger[at].sub.mode == "client":
                 taken = [d for d in ledger[: at + 1] if d.sub is ledger[at].sub]

@@ -180,7 +180,8 @@ class Naive:
         if m is None:
             if not sub.dropped and not sub.unrecovered:
                 sub.session.behind.remove(sub)
-                self.trim(sub.address)
+                if not any(s in s.session.behind for s in self.all_subs(sub.address)):
+                    self.trim(sub.address)
             return False
         if m.only not in (None, sub.session):
             sub.next = m.offset + 1

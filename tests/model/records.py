@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.model.rules import WITH_HISTORY
+
 __all__ = [
     "Delivery",
     "Job",
@@ -42,6 +44,13 @@ class Message:
     expires: float | None = None
     only: Session | None = None
     """It is for this session; the others skip it."""
+
+    @property
+    def id(self) -> str:
+        """Its message-id; a snapshot has that of its place in the history."""
+        place = self.offset or self.marks.get("offset")
+        history = place and self.address in WITH_HISTORY
+        return f"{self.address}-{place}" if history else f"#{self.number}"
 
     def dead(self, now: float) -> bool:
         """At its very last moment it can still be delivered."""

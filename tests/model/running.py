@@ -29,6 +29,8 @@ class Running(Frames):
     def __init__(self, now: float) -> None:
         super().__init__(now)
         self.jobs: list[Job] = []
+        self.calls: list[Job] = []
+        """Those that end with this step."""
         self.soon: list[Job] = []
         """Those that end in the next turn."""
 
@@ -38,6 +40,7 @@ class Running(Frames):
             session.last_seen = self.now
             session.inbox.append((frames, half))
             self.pump(session)
+            self.run_calls()
 
     def pump(self, session: Session) -> None:
         while session.state in ("open", "ending") and not session.job and not session.joined:
@@ -89,8 +92,7 @@ class Running(Frames):
         if job.end_by is not None:
             job.due = min(job.due, job.end_by)
         if job.colour == "inline":
-            self.body(job)
-            self.returned(job)
+            self.calls.append(job)
         elif job.colour == "pool":
             self.soon.append(job)
 
@@ -103,8 +105,16 @@ class Running(Frames):
             self.flush()
             for job in jobs:
                 self.returned(job)
+                self.run_calls()
         self.close_lost()
         self.flush()
+
+    def run_calls(self) -> None:
+        """The end of a step: what takes no time is done."""
+        while self.calls:
+            job = self.calls.pop(0)
+            self.body(job)
+            self.returned(job)
 
     def body(self, job: Job) -> None:
         """What a handler does before it returns."""
