@@ -74,7 +74,17 @@ class Model(Running):
         return at is not None and at <= self.now
 
     def wake(self, due: list[Thing]) -> None:
-        """What is due now, in this order, then the turn behind it."""
+        """What is due now, in this order, then the turns behind it."""
+        self.wake_things(due)
+        self.settle_turns()
+
+    def wake_now(self) -> bool:
+        """What has become due by what was just done; whether there was anything."""
+        due = [thing for thing in self.due() if not isinstance(thing, Session)]
+        self.wake_things(due)
+        return bool(due)
+
+    def wake_things(self, due: list[Thing]) -> None:
         now, self.now = self.now, self.now + TICK
         for thing in due:
             if isinstance(thing, Session):
@@ -85,7 +95,6 @@ class Model(Running):
                 self.wake_place(thing)
         self.now = now  # only a wake looks a tick ahead, the turn behind it does not
         self.run_calls()
-        self.settle_turns()
 
     # A session
 
@@ -151,8 +160,8 @@ class Model(Running):
                 elif d in ledger:
                     ledger.remove(d)
                     self.give_back(d, pause([d]) if together is None else together)
-            if late and s.alive:
-                self.dispatch_to(s)
+            if late:
+                self.opened(s, sub_id)
         self.dispatch_returned()
 
     # A handler, a destination

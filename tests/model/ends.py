@@ -88,7 +88,7 @@ class Ends(Naive):
             return
         if d.sub.ended and d.sub.name in self.names:
             self.to_name(d)
-        self.dispatch_to(d.sub.session)  # the id may be a consumer's now, whose window it left
+        self.opened(d.sub.session, d.sub.id)
 
     def bury(self, m: Message, reason: str, attempt: int) -> None:
         """A dead letter."""
@@ -252,8 +252,8 @@ class Ends(Naive):
                 ledger += [d] * all(each.message is not d.message for each in ledger)
                 ledger.sort(key=lambda each: each.place)
         for taken in tx.taken:
-            if taken and taken[0].sub.session.alive:
-                self.dispatch_to(taken[0].sub.session)
+            for d in taken[:1]:
+                self.opened(d.sub.session, d.sub.id)
 
 
 def pause(deliveries: list[Delivery]) -> float:

@@ -134,7 +134,7 @@ class FrameSteps(Twin):
             fields["key"] = "xyz"[draw(3)]
         if draw(10) == 1:
             fields["reply"] = f"/temp-queue/{'xy'[draw(2)]}"
-        if rules.is_queue(fields["destination"]) and draw(4) == 1:
+        if draw(6) == 1:
             fields["expiration"] = (0, 500, 2_000, 40_000)[draw(4)]
         self.put(client, fields, draw)
 
@@ -163,8 +163,6 @@ class FrameSteps(Twin):
         if draw(6) == 1:
             fields["once"], fields["destination"] = "k", ONCE[draw(len(ONCE))]
             fields["body"] = "same" if draw(20) else "other"
-        if not rules.is_queue(fields["destination"]):
-            fields.pop("expiration", None)
         self.frame(client, "SEND", **fields)
 
     def answer(self, draw: Draw) -> None:

@@ -151,16 +151,17 @@ class Frames(Subscribing):
     def commit(self, session: Session, frame: Frame) -> None:
         """What concerns the broker in one step, then the handlers."""
         tx = self.find(session, frame)
-        del session.txs[frame["transaction"]]
         sends = [f for f in tx.frames if f["command"] == "SEND"]
         broker = [f for f in sends if not f["destination"].startswith("/app")]
         new = [f for f in broker if self.key(session, f)[1] is None]
-        dests = [f["destination"] for f in new]
+        dests = [f["destination"] for f in new if not f["destination"].startswith("reply:")]
         refusal = None
+        # What it acknowledges is out until the step is done.
         if not all(self.fits(dest, dests.count(dest)) for dest in dests):
             refusal = "queue-full"
         if not self.keys_agree(session, sends):
             refusal = "idempotency-mismatch"
+        del session.txs[frame["transaction"]]
         if refusal is not None:
             self.undo(tx)
             raise Refused(refusal)
@@ -245,9 +246,8 @@ class Frames(Subscribing):
         elif frame["command"] == "NACK":
             for d in taken:
                 self.give_back(d, pause(taken))
-            self.dispatch_returned()
-        if session.alive:
-            self.dispatch_to(session)
+        self.opened(session, taken[0].sub.id)
+        self.dispatch_returned()
 
     # In the file above this one
 

@@ -98,18 +98,26 @@ def _i1_message(run: Twin, record: Record, headers: dict[str, str], one: Accepte
     told = reading.dropped
     if reading.loose:
         return
+    order = run.witness.order[one.address]
     if last is None:
-        missed = one.index - reading.upper
+        missed = one.index - reading.upper - _dead(run, order[reading.upper : one.index])
         _check(missed <= told, "I1", "{} begins with {}, {} were told", reading, one, told)
         reading.dropped = 0 if reading.real.durable is None else told - max(0, missed)
     else:
         if one.address == rules.LATEST:  # of what was there before only the newest values come
             last = max(last, min(reading.real.replay_to, one.index) - 1)
         missed = one.index - last - 1
+        dead = _dead(run, order[last + 1 : one.index])
         # What came back to a durable name may tell of what was lost behind it.
-        fine = missed == told or (missed < told and reading.real.durable is not None)
+        more = reading.real.durable is not None
+        fine = missed - dead <= told and (told <= missed or more)
         _check(fine, "I1", "{} messages before {} are gone, {} were told", missed, one, told)
-        reading.dropped -= missed
+        reading.dropped = max(0, told - missed)
+
+
+def _dead(run: Twin, messages: list[Accepted]) -> int:
+    """How many of these have died."""
+    return sum(run.witness.is_dead(one) for one in messages)
 
 
 def _i1_up_to_date(run: Twin, record: Record, reading: Reading) -> None:
@@ -123,9 +131,11 @@ def _i1_up_to_date(run: Twin, record: Record, reading: Reading) -> None:
     if ledger is not None and len(ledger) + ledger.returning >= ledger.window:
         return
     order = run.witness.order.get(reading.address, [])
-    if rules.is_queue(str(reading.address)) or len(order) <= reading.upper:
+    order = order[max(reading.upper, len(order) - 1 if reading.address == rules.LATEST else 0) :]
+    order = [one for one in order if not run.witness.is_dead(one)]
+    if rules.is_queue(str(reading.address)) or not order:
         return
-    has_all = reading.last == order[-1].index
+    has_all = reading.last is not None and reading.last >= order[-1].index
     _check(has_all, "I1", "{} has not got {}", reading, order[-1])
 
 

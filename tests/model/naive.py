@@ -178,6 +178,8 @@ class Naive:
         place = self.places[sub.address]
         m = next((m for m in place.log if m.offset >= sub.next), None)
         if m is None:
+            if sub.address == rules.LATEST:
+                self.lose_newer(sub, place.top + 1)
             if not sub.dropped and not sub.unrecovered:
                 sub.session.behind.remove(sub)
                 if not any(s in s.session.behind for s in self.all_subs(sub.address)):
@@ -193,13 +195,17 @@ class Naive:
             return False
         replayed = m.offset <= sub.replay_to
         if sub.address == rules.LATEST:
-            if not replayed:
-                sub.dropped += m.offset - max(sub.next, sub.replay_to + 1)
+            self.lose_newer(sub, m.offset)
             replayed = sub.replays > 0
             sub.replays -= replayed
         sub.next = m.offset + 1
         self.deliver(sub, m, **({"replayed": "true"} if replayed else {}))
         return True
+
+    def lose_newer(self, sub: Subscription, offset: int) -> None:
+        """Newest values only: what came since it subscribed and is gone before this offset."""
+        sub.dropped += max(0, offset - max(sub.next, sub.replay_to + 1))
+        sub.next = max(sub.next, offset)
 
     # What a topic keeps
 
@@ -238,9 +244,8 @@ class Naive:
 
     def close_lost(self) -> None:
         """Who cannot be brought up to date is closed, and what waits for it is dropped."""
-        overtaken, self.overtaken = self.overtaken, []
-        for session in overtaken:
-            self.close(session, "4010", drop=True)
+        while self.overtaken:
+            self.close(self.overtaken.pop(0), "4010", drop=True)
 
     def age(self, address: str) -> None:
         """Drop what is beyond the history of a stream. It is looked for when something comes or
@@ -295,6 +300,12 @@ class Naive:
 
     def dispatch_to(self, session: Session) -> None:
         for sub in list(session.consumers):
+            self.dispatch(sub.address)
+
+    def opened(self, session: Session, sub_id: str) -> None:
+        """The window of this id has room again; who consumes under it now goes on."""
+        sub = session.subs.get(sub_id)
+        if session.alive and sub in session.consumers and sub is not None:
             self.dispatch(sub.address)
 
     def put_back(self, m: Message) -> None:

@@ -97,17 +97,18 @@ class Running(Frames):
             self.soon.append(job)
 
     def settle_turns(self) -> None:
-        """Turn after turn, until nothing is left to do."""
-        while self.soon:
+        """Turn after turn, until nothing is left to do at this moment."""
+        moved = True
+        while moved:
             jobs, self.soon = self.soon, []
             for job in jobs:
                 self.body(job)
+            self.close_lost()
             self.flush()
+            moved = self.wake_now() or bool(jobs)
             for job in jobs:
                 self.returned(job)
                 self.run_calls()
-        self.close_lost()
-        self.flush()
 
     def run_calls(self) -> None:
         """The end of a step: what takes no time is done."""
@@ -283,3 +284,8 @@ class Running(Frames):
             else:
                 self.send_once(other, what)
             self.pump(other)
+
+    # In the file above this one
+
+    def wake_now(self) -> bool:
+        raise NotImplementedError

@@ -34,6 +34,7 @@ class Subscribing(Answers):
             return
         address = rules.own(session.owner, said[5:]) if said.startswith("/user") else said
         if mode != "auto":
+            session.ended_auto.discard(sub_id)
             session.ledgers.setdefault(sub_id, [])
             session.modes[sub_id] = mode
             session.windows[sub_id] = min(frame.get("prefetch") or rules.WINDOW, rules.WINDOW)
@@ -47,6 +48,7 @@ class Subscribing(Answers):
             session.consumers.append(sub)
             self.place(address).turn.append(sub)
             self.dispatch(address)
+            self.close_lost()
             return
         if said in rules.STREAMS:
             self.age(said)

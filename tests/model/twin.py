@@ -113,8 +113,6 @@ class Twin(Checks):
     def turn(self) -> None:
         """The naive broker does what is left to do at this moment."""
         self.model.settle_turns()
-        while at_once := [thing for thing in self.model.due() if not isinstance(thing, Session)]:
-            self.model.wake(at_once)
 
     def headers(self, frame: Frame) -> dict[str, str]:
         """The headers of a frame as they stand on the wire."""

@@ -33,6 +33,7 @@ class Accepted:
     """Its place among those of its address."""
     message_id: str
     body: str
+    expires: float | None
 
 
 @dataclass(eq=False)
@@ -134,7 +135,8 @@ class Witness:
             address = (draft.session, draft.destination, "alone")
         order = self.order.setdefault(address, [])
         body = publication.body.decode()
-        one = Accepted(publication.number, address, len(order), publication.message_id, body)
+        message_id, expires = publication.message_id, publication.expires_at
+        one = Accepted(publication.number, address, len(order), message_id, body, expires)
         order.append(one)
         self.accepted[one.message_id] = one
         if address in rules.PLACES and rules.is_queue(address):
@@ -145,6 +147,11 @@ class Witness:
         channel = self.world.broker.store.find(address)
         if channel is not None and channel.queue is not None:
             self.fullest = max(self.fullest, len(channel.log) + channel.queue.out)
+
+    def is_dead(self, one: Accepted) -> bool:
+        """It was told of as a dead letter, or its time is over, and nobody was to get it."""
+        over = one.expires is not None and one.expires <= self.world.now
+        return over or one.message_id in self.dead
 
     # Clients
 
