@@ -310,6 +310,8 @@ class Life:
         if was in (State.CONNECTED, State.AWAITING, State.OPENING):
             self._leave(session, now)
             self._acks.unsent(session)
+        elif was is State.ENDING:
+            self._drop_private_queues(session)  # a SEND that was still processed may have made one
         session.inbox = None
         session.inbox_bytes = 0
         session.handshake = None
@@ -389,6 +391,9 @@ class Life:
             else:
                 if offset > log.lost and not log.holds(offset):
                     log.put_back(offset, publication)
+                    if publication.expires_at is not None:
+                        at = max(publication.expires_at, self._outbox.now)
+                        self._timers.sooner(channel, at + self._timers.slack)
                 first = min(first, offset)
         return first
 

@@ -263,7 +263,7 @@ class Publisher:
             overfull, outbox.overfull = outbox.overfull, []
             for session in overfull:
                 self.judge_slow(session, now)
-        if topics.lost:
+        while topics.lost:  # the end of one may trim what another was to read
             lost, topics.lost = topics.lost, []
             for session in lost:
                 self.close_lost(session, now)

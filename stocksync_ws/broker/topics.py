@@ -205,6 +205,8 @@ class Topics:
             return False
         found = channel.log.read(subscription.next)
         if found is None:
+            if channel.keys is not None:
+                self._lose_newer(subscription, channel.log.top + 1)
             # What the next message must tell is told by one that is made for it alone.
             if not subscription.dropped and not subscription.unrecovered:
                 self.go_live(subscription)
@@ -221,9 +223,8 @@ class Topics:
             publication.size, self._limits.ack_window_bytes
         ):
             return False
-        if channel.keys is not None and offset > subscription.replay_to:
-            newer = max(subscription.next, subscription.replay_to + 1)
-            self.lose(subscription, offset - newer, "superseded")
+        if channel.keys is not None:
+            self._lose_newer(subscription, offset)
         subscription.next = offset + 1
         replayed = offset <= subscription.replay_to
         if channel.keys is not None:
@@ -231,6 +232,12 @@ class Topics:
             subscription.replay_left -= replayed
         self.deliver(subscription, publication, offset, replayed=replayed)
         return True
+
+    def _lose_newer(self, subscription: Subscription, offset: int) -> None:
+        """Newest values only: what came since it subscribed and is gone before this offset."""
+        first = max(subscription.next, subscription.replay_to + 1)
+        self.lose(subscription, max(0, offset - first), "superseded")
+        subscription.next = max(subscription.next, offset)
 
     def deliver(
         self,
@@ -337,7 +344,10 @@ class Topics:
         still to get it.
         """
         for offset, publication in channel.take_expired(self._outbox.now):
-            if any(each.next <= offset for each in channel.behind) or any(
+            waiting = [each for each in channel.behind if each.next <= offset]
+            for subscription in waiting:
+                self._outbox.mark(subscription.session)  # it may have been the last it waited for
+            if waiting or any(
                 each.next <= offset
                 for each in channel.durables.values()
                 if each.subscription is None
