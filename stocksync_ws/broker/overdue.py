@@ -129,8 +129,7 @@ class Overdue:
     def _forget_name(self, durable: Durable) -> None:
         """A name was away for too long: what was kept for it is lost."""
         log = durable.channel.log
-        trimmed = max(0, log.lost + 1 - durable.next)
-        lost = durable.dropped + trimmed + log.count_from(durable.next)
+        lost = max(0, log.lost + 1 - durable.next) + log.count_from(durable.next)
         if lost:
             self._topics.note_loss(durable.destination, lost, "away-too-long")
         self._counters.messages_unsettled += len(durable.returned)

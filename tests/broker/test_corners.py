@@ -77,8 +77,8 @@ def test_the_fifth_delivery_was_the_last_also_when_the_name_is_taken() -> None:
 
 def slow(app: StompApp) -> None:
     @app.message_mapping("/slow")
-    async def slow_one() -> None:
-        await asyncio.sleep(10)
+    async def slow_one(seconds: str) -> None:
+        await asyncio.sleep(float(seconds))
 
 
 def test_what_is_delivered_while_we_do_not_read_has_a_clock_of_its_own() -> None:
@@ -86,12 +86,12 @@ def test_what_is_delivered_while_we_do_not_read_has_a_clock_of_its_own() -> None
         waiting = world.reader("/topic/a", ack="client-individual")
         ready = world.reader("/topic/a", ack="client-individual")
         for _ in range(2):
-            waiting.send_to("/app/slow")
+            waiting.send_to("/app/slow", "4")
         world.publish("/topic/a", "1")
         world.advance(31)
         assert world.counters.ack_timeouts == 1  # of the one that could acknowledge
         assert [len(bodies(peer)) for peer in (waiting, ready)] == [1, 2]
-        world.advance(9.5)
+        world.advance(4)
         assert world.counters.ack_timeouts == 2
 
 
@@ -250,8 +250,8 @@ def test_a_key_is_not_remembered_where_there_is_no_handler() -> None:
 def test_whoever_joined_a_run_and_is_gone_gets_nothing() -> None:
     with Broker(prepare=slow) as world:
         first, second = world.connect(login="ann"), world.connect(login="ann")
-        first.send_to("/app/slow", idempotency_key="k", receipt="r")
-        second.send_to("/app/slow", idempotency_key="k", receipt="r")
+        first.send_to("/app/slow", "10", idempotency_key="k", receipt="r")
+        second.send_to("/app/slow", "10", idempotency_key="k", receipt="r")
         second.eof()
         world.advance(10.5)
         first.frame("RECEIPT")
@@ -270,7 +270,7 @@ def test_keys_of_all_users_together_are_bounded() -> None:
 def test_an_anonymous_session_that_has_ended_has_no_name_to_delete() -> None:
     with Broker(prepare=slow) as world:
         peer = world.connect()
-        peer.send_to("/app/slow")
+        peer.send_to("/app/slow", "1")
         peer.command("UNSUBSCRIBE", {"id": "s", "durable": "true"})
         peer.eof()
         world.advance(11)
