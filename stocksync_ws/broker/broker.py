@@ -197,6 +197,7 @@ class Broker:
         session.unsent = unsent
         if unsent or session.queued:
             self._overdue.judge(session, own)
+            self._publisher.settle(own)
         else:
             session.progress_at = session.over_since = None
             session.taken = session.handed

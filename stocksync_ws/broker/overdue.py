@@ -103,8 +103,6 @@ class Overdue:
             self._publisher.judge_slow(session, now)
         else:
             self._life.rearm(session)
-        if self._outbox.over_all:
-            self._publisher.settle(now)
 
     def wake_channel(self, channel: Channel, now: float) -> None:
         """What a destination keeps has aged."""

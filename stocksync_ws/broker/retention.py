@@ -47,9 +47,8 @@ class Retention:
         policy = channel.policy
         if policy.kind == "stream":
             self.expire(channel, self._outbox.now)
-            oldest = channel.log.oldest()
-            at = 0.0 if oldest is None else oldest.at + policy.history_seconds
-            if at > self._outbox.now:
+            at = self.expire_at(channel)
+            if at is not None:
                 self._timers.sooner(channel, at + self._timers.slack)
         elif policy.kind == "transient":
             self._trim_transient(channel)
@@ -104,11 +103,15 @@ class Retention:
                 self.bury(channel.policy, publication, 0, "expired")
 
     def expire_at(self, channel: Channel) -> float | None:
-        """When the oldest message is too old; None while a durable name keeps it."""
+        """When the oldest message is too old; if it is and somebody still wants it, when to look
+        again.
+        """
         oldest = channel.log.oldest() if channel.policy.kind == "stream" else None
-        if oldest is None or oldest.offset >= self._wanted(channel):
+        if oldest is None:
             return None
-        return oldest.at + channel.policy.history_seconds
+        now, seconds = self._outbox.now, channel.policy.history_seconds
+        at = oldest.at + seconds
+        return at if at > now else now + seconds
 
     def _wanted(self, channel: Channel) -> int:
         """The first offset that a durable name has not seen."""
