@@ -8,6 +8,9 @@ ws://127.0.0.1:8000/ws with login `guest`, passcode `guest`. Everybody may SEND 
   `last-message-id` of a lost connection gets what was missed.
 - `/topic/latest/...`: keeps the newest message for each value of the header `key`, and begins with
   them.
+- `/topic/lossy/...`: a subscriber that does not keep up is not disconnected, but loses the oldest
+  messages, and the next one says how many (`dropped`).
+- `/topic/status`: how many clients there are; begins with a snapshot.
 - `/queue/...`: each message goes to one consumer and is kept until one has taken it. What five
   deliveries did not settle, what a NACK with `requeue:false` refused and what expired is found in
   `/queue/dead`.
@@ -28,10 +31,14 @@ from typing import Annotated
 from stocksync_ws import (
     BadCredentials,
     ConnectRequest,
+    DeadLetter,
     DestinationPolicy,
     Header,
     Limits,
+    MessageDropped,
     MessagingTemplate,
+    SessionConnected,
+    SessionDisconnected,
     StompApp,
 )
 
@@ -60,6 +67,7 @@ ws = StompApp(
     destinations={
         "/topic/stream/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=3_600),
         "/topic/latest/**": DestinationPolicy(kind="latest"),
+        "/topic/lossy/**": DestinationPolicy(overflow="drop_oldest"),
         "/queue/**": DestinationPolicy(dead_letter="/queue/dead"),
     },
     heart_beat=(1.0, 1.0),
@@ -88,6 +96,31 @@ async def echo(
     correlation_id: Annotated[str, Header()] = "",
 ) -> None:
     template.send(reply_to, body, {"correlation-id": correlation_id})
+
+
+clients: set[str] = set()
+
+
+@ws.snapshot("/topic/status")
+async def status() -> dict[str, int]:
+    return {"clients": len(clients)}
+
+
+@ws.event_listener(SessionConnected)
+async def connected(event: SessionConnected) -> None:
+    clients.add(event.session_id)
+    ws.template.convert_and_send("/topic/status", {"clients": len(clients)})
+
+
+@ws.event_listener(SessionDisconnected)
+async def disconnected(event: SessionDisconnected) -> None:
+    clients.discard(event.session_id)
+    ws.template.convert_and_send("/topic/status", {"clients": len(clients)})
+
+
+@ws.event_listener(DeadLetter, MessageDropped)
+def lost(event: DeadLetter | MessageDropped) -> None:
+    log.info("%s at %s: %s", type(event).__name__, event.destination, event.reason)
 
 
 def main() -> None:

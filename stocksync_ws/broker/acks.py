@@ -16,6 +16,7 @@ from stocksync_ws.broker.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
 from stocksync_ws.broker.queues import Queues
+from stocksync_ws.broker.retention import Retention
 from stocksync_ws.broker.session import Session, Subscription
 from stocksync_ws.broker.topics import Topics
 from stocksync_ws.config import DestinationPolicy, Limits
@@ -63,6 +64,7 @@ class Acks:
         "_limits",
         "_outbox",
         "_queues",
+        "_retention",
         "_returns",
         "_timers",
         "_topics",
@@ -75,6 +77,7 @@ class Acks:
         counters: Counters,
         outbox: Outbox,
         topics: Topics,
+        retention: Retention,
         queues: Queues,
         durables: Durables,
         timers: Timers,
@@ -86,6 +89,7 @@ class Acks:
         self._counters = counters
         self._outbox = outbox
         self._topics = topics
+        self._retention = retention
         self._queues = queues
         self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
         """Makes a dead letter; set once."""
@@ -141,7 +145,7 @@ class Acks:
             found = self._by_message_id(session, frame, named)
         taken: list[Settlement] = []
         for ledger, number in found:
-            deliveries = ledger.take(number)
+            deliveries = ledger.take(number, session.mailbox)
             if deliveries:
                 taken.append(Settlement(ledger, deliveries, frame))
         if not taken:
@@ -295,7 +299,7 @@ class Acks:
             self.bury(channel.policy, publication, delivery.attempt, "expired")
             return False
         if channel.keys is not None and delivery.offset and not channel.log.holds(delivery.offset):
-            self._topics.note_loss(subscription.destination, 1, "superseded")
+            self._retention.note_loss(subscription.destination, 1, "superseded")
             return False
         self._topics.deliver(
             subscription, publication, delivery.offset, attempt=delivery.attempt + 1

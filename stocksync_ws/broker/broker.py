@@ -180,11 +180,14 @@ class Broker:
         else:
             self.counters.protocol_errors += 1
             self.life.close(session, close, DisconnectReason.PROTOCOL_ERROR, own)
+        self._publisher.settle(own)
 
     def fail(self, session: Session, problem: BaseException, now: float) -> None:
         """The fence: an input of this session raised by our own bug."""
         self._intake.give_up()
-        self._failures.internal("session", session, problem, self._own(now))
+        own = self._own(now)
+        self._failures.internal("session", session, problem, own)
+        self._publisher.settle(own)
 
     # Inputs: the transport, user code, time
 
@@ -194,6 +197,7 @@ class Broker:
         session.unsent = unsent
         if unsent or session.queued:
             self._overdue.judge(session, own)
+            self._publisher.settle(own)
         else:
             session.progress_at = session.over_since = None
             session.taken = session.handed
@@ -201,6 +205,7 @@ class Broker:
             self._queues.written(session)
         if session.consumers is not None and not unsent:
             self._queues.dispatch_to(session)
+            self._publisher.settle(own)
 
     def tick(self, now: float) -> None:
         """A step begins that brings nothing but the time: what is taken in it is taken now."""
@@ -208,7 +213,9 @@ class Broker:
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call of user code has ended."""
-        self.tasks.resume(task, outcome, self._own(now))
+        own = self._own(now)
+        self.tasks.resume(task, outcome, own)
+        self._publisher.settle(own)
 
     def wake(self, thing: Timed, now: float) -> None:
         """The deadline of a session, a task or the journal came. After it, it is later or None."""
@@ -218,7 +225,6 @@ class Broker:
             for due in self.life.liveness.due(thing, own):
                 self._overdue.act(due, thing, own)
             self.life.rearm(thing)
-            self._publisher.settle(own)
         elif isinstance(thing, Task):
             self.tasks.wake(thing, own)
         elif isinstance(thing, Channel):
@@ -226,6 +232,7 @@ class Broker:
         else:
             assert isinstance(thing, Journal | Idempotency)
             thing.wake(own)
+        self._publisher.settle(own)
 
     def publish(self, draft: Draft, now: float) -> Published:
         """Publish from the server's side.
@@ -235,7 +242,10 @@ class Broker:
         """
         if self.life.halted:
             raise BrokerClosed("the broker was stopped")
-        return self._publisher.publish(draft, self._own(now))
+        own = self._own(now)
+        published = self._publisher.publish(draft, own)
+        self._publisher.settle(own)
+        return published
 
     def start(self, now: float) -> None:
         """The broker takes messages from now on."""
@@ -260,6 +270,7 @@ class Broker:
         for session in list(self.life.sessions.values()):
             reason = DisconnectReason.SERVER_SHUTDOWN
             self.life.close(session, CloseCode.GOING_AWAY, reason, own, drop=True)
+        self._publisher.settle(own)
         if not self.life.halted:
             self.life.halted = True
             self._listeners.tell(BrokerAvailability(available=False), own)
@@ -291,6 +302,8 @@ class Broker:
         """At most `room` bytes for the transport, but at least one entry when there is one. Where
         the transport comes by itself, and not behind an input, `tick` tells the time.
         """
+        # A transport is not handed so much that it alone would make its session slow.
+        room = min(room, self._limits.send_queue // 2)
         taken = self.outbox.take(session, room)
         if session.has_consumed:
             self._queues.handed_over(session, taken)

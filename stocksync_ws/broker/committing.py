@@ -129,12 +129,14 @@ class Committing:
             assert known is not None
             self._counters.messages_duplicate += 1
             return duplicate(known.message_id)
-        published = self._publisher.publish_for_client(draft, now, reserved=True)
+        if self._publisher.is_reply_queue(draft.destination):
+            published = self._publisher.publish(draft, now)
+        else:
+            published = self._publisher.publish_for_client(draft, now, reserved=True)
         if key is None:
             return None
         self._idempotency.begin(key, frame.body)
-        self._idempotency.succeed(key, published.message_id, now)
-        return {"message-id": published.message_id}
+        return self._sending.remember(key, published, now)
 
     def _is_for_application(self, frame: Frame) -> bool:
         return self._space.classify(frame.headers["destination"])[0] is Kind.APPLICATION

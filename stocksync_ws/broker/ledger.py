@@ -7,7 +7,7 @@ belongs to a session and a subscription id and lives as long as the session.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
 from itertools import count
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from stocksync_ws.timers import Timers
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.channel import Channel
-    from stocksync_ws.broker.session import Session, Subscription
+    from stocksync_ws.broker.session import Outgoing, Session, Subscription
 
 __all__ = ["AckMode", "Delivery", "Ledger"]
 
@@ -110,8 +110,10 @@ class Ledger:
         """The first is not the one that is due first: some had their clock set afresh, or their
         destinations differ.
         """
-        self._by_message_id: dict[str, int] | None = {} if by_message_id else None
-        """STOMP 1.0 and 1.1 acknowledge by message-id."""
+        self._by_message_id: dict[str, list[int]] | None = {} if by_message_id else None
+        """STOMP 1.0 and 1.1 acknowledge by message-id, which a snapshot shares with the message it
+        stands behind.
+        """
         self._issued: dict[str, int] = {}
         """The highest offset delivered of each epoch, the newest epoch last."""
         self.highest = 0
@@ -190,7 +192,7 @@ class Ledger:
         self._unsettled[publication.number] = delivery
         self.size += publication.size
         if self._by_message_id is not None:
-            self._by_message_id[publication.message_id] = publication.number
+            self._by_message_id.setdefault(publication.message_id, []).append(publication.number)
         if publication.number > self.highest:
             self.highest = publication.number
         if self._by_message_id is not None:
@@ -244,8 +246,9 @@ class Ledger:
         return offset.isascii() and offset.isdigit() and len(offset) < 20 and int(offset) <= highest
 
     def number_of(self, message_id: str) -> int | None:
-        """The number behind an unsettled message-id."""
-        return None if self._by_message_id is None else self._by_message_id.get(message_id)
+        """The number behind an unsettled message-id; of two the one that went out first."""
+        numbers = (self._by_message_id or {}).get(message_id)
+        return numbers[0] if numbers else None
 
     def oldest(self) -> Delivery | None:
         """The one that is due first."""
@@ -291,12 +294,19 @@ class Ledger:
         if delivery is not None:
             self.size -= delivery.publication.size
             if self._by_message_id is not None:
-                self._by_message_id.pop(delivery.publication.message_id, None)
+                numbers = self._by_message_id[delivery.publication.message_id]
+                numbers.remove(number)
+                if not numbers:
+                    del self._by_message_id[delivery.publication.message_id]
         return delivery
 
-    def take(self, number: int) -> list[Delivery]:
+    def take(self, number: int, mailbox: Collection[Outgoing] = ()) -> list[Delivery]:
         """Take out what an ACK or NACK of this number settles: that delivery, and in `client` mode
         all that went out before it to the same subscription, in the order in which they did.
+
+        Args:
+            mailbox: What has not left yet. Of a redelivery that is still in there the client has
+                seen an earlier copy, and nothing of what stands before it in there.
         """
         delivery = self._unsettled.get(number)
         if delivery is None:
@@ -307,9 +317,11 @@ class Ledger:
         if mode is not _CLIENT:
             self.remove(number)
             return [delivery]
+        unseen = {each.publication for each in mailbox} if delivery.attempt > 1 else ()
         taken: list[int] = []
         for each, earlier in self._unsettled.items():
-            if (earlier.subscription or self.subscription) is owner:
+            mine = (earlier.subscription or self.subscription) is owner
+            if each == number or (mine and earlier.publication not in unseen):
                 taken.append(each)
             if each == number:
                 break

@@ -19,10 +19,10 @@ from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.pipeline import GIVE_UP
 from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.replies import connected, withholds_name
+from stocksync_ws.broker.retention import Retention
 from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.tasks import Tasks
-from stocksync_ws.broker.topics import Topics
 from stocksync_ws.broker.transactions import Transactions
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
@@ -68,10 +68,10 @@ class Life:
         "_liveness",
         "_outbox",
         "_queues",
+        "_retention",
         "_store",
         "_tasks",
         "_timers",
-        "_topics",
         "_transactions",
         "aborts",
         "answers",
@@ -87,7 +87,7 @@ class Life:
         timers: Timers,
         outbox: Outbox,
         store: Store,
-        topics: Topics,
+        retention: Retention,
         queues: Queues,
         durables: Durables,
         acks: Acks,
@@ -101,7 +101,7 @@ class Life:
         self._timers = timers
         self._outbox = outbox
         self._store = store
-        self._topics = topics
+        self._retention = retention
         self._queues = queues
         self._durables = durables
         self._acks = acks
@@ -310,15 +310,13 @@ class Life:
         if was in (State.CONNECTED, State.AWAITING, State.OPENING):
             self._leave(session, now)
             self._acks.unsent(session)
-        elif was is State.ENDING:
-            self._drop_private_queues(session)  # a SEND that was still processed may have made one
         session.inbox = None
         session.inbox_bytes = 0
         session.handshake = None
-        self._timers.disarm(session)
         session.lane = None
         self._drop_mailbox(session)
         self._settle_up(session, now)
+        self._timers.disarm(session)
         self.sessions.pop(session.id, None)
         if session.task is not None:
             self._tasks.end_by(session.task, now)
@@ -327,8 +325,11 @@ class Life:
 
     def _leave(self, session: Session, now: float) -> None:
         """Nothing reaches it any more."""
-        for subscription in session.subscriptions.values():
+        most = self._config.limits.max_subscriptions
+        for key, subscription in session.subscriptions.items():
             self.end_subscription(subscription)
+            if subscription.ledger is None:
+                session.remember_auto(key, most)
         session.subscriptions.clear()
         self._drop_private_queues(session)
         session.lane = None
@@ -366,7 +367,7 @@ class Life:
         if session.behind is not None:
             session.behind.pop(subscription, None)
             session.behind = session.behind or None
-        self._topics.trim(channel)
+        self._retention.trim(channel)
 
     def _first_unsent(self, subscription: Subscription, channel: Channel) -> int:
         """Where a durable name goes on: at the first message that was not handed to the transport.
@@ -377,33 +378,29 @@ class Life:
         assert durable is not None
         assert group is not None
         first = subscription.next if behind else log.top + 1
-        for publication in self._outbox.take_back(subscription.session, group):
+        for entry in self._outbox.take_back(subscription, group):
+            publication = entry.publication
+            assert publication is not None
             offset = publication.offset
             if subscription.ledger is not None:
-                unsent = subscription.ledger.remove(publication.number)
-                if unsent is not None:
-                    unsent = subscription.ledger.own(unsent)
-                    unsent.attempt -= 1
-                    durable.returned.append(unsent)
-            elif offset < durable.next:  # it had come back to the name before
-                delivery = Delivery(channel, publication, offset, 1, 0.0, subscription)
-                durable.returned.append(delivery)
-            else:
-                if offset > log.lost and not log.holds(offset):
-                    log.put_back(offset, publication)
-                    if publication.expires_at is not None:
-                        at = max(publication.expires_at, self._outbox.now)
-                        self._timers.sooner(channel, at + self._timers.slack)
+                subscription.ledger.remove(publication.number)
+            if subscription.ledger is None and offset >= max(durable.next, log.lost + 1):
+                if not log.holds(offset):
+                    self._retention.put_back(channel, offset, publication)
                 first = min(first, offset)
+            else:  # it had come back to the name before, or the log has no place for it any more
+                before = entry.attempt - 1
+                unsent = Delivery(channel, publication, offset, before, 0.0, subscription)
+                durable.returned.append(unsent)
         return first
 
     def _drop_private_queues(self, session: Session) -> None:
         for address in (session.reply_queues or {}).values():
-            self.drop_reply_queue(session, address)
+            self.drop_reply_queue(address)
         session.reply_queues = None
 
-    def drop_reply_queue(self, session: Session, address: str) -> None:
-        """Forget a private queue of a session; what is in it reaches nobody."""
+    def drop_reply_queue(self, address: str) -> None:
+        """Forget a private queue; what is in it reaches nobody."""
         channel = self._store.find(address)
         assert channel is not None
         assert channel.queue is not None

@@ -12,9 +12,10 @@ from stocksync_ws.broker.durables import Durable, Durables
 from stocksync_ws.broker.life import Life
 from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.notices import unsubscribed
+from stocksync_ws.broker.outbox import Outbox
+from stocksync_ws.broker.retention import Retention
 from stocksync_ws.broker.session import Session, Subscription
 from stocksync_ws.broker.store import Store
-from stocksync_ws.broker.topics import Topics
 from stocksync_ws.broker.wanted import Wanted
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
@@ -26,22 +27,33 @@ __all__ = ["Naming"]
 class Naming:
     """What frames do to durable names."""
 
-    __slots__ = ("_acks", "_durables", "_life", "_limits", "_listeners", "_store", "_topics")
+    __slots__ = (
+        "_acks",
+        "_durables",
+        "_life",
+        "_limits",
+        "_listeners",
+        "_outbox",
+        "_retention",
+        "_store",
+    )
 
     def __init__(
         self,
         limits: Limits,
+        outbox: Outbox,
         durables: Durables,
         store: Store,
-        topics: Topics,
+        retention: Retention,
         acks: Acks,
         life: Life,
         listeners: Listeners,
     ) -> None:
         self._limits = limits
+        self._outbox = outbox
         self._durables = durables
         self._store = store
-        self._topics = topics
+        self._retention = retention
         self._acks = acks
         self._life = life
         self._listeners = listeners
@@ -81,7 +93,9 @@ class Naming:
             self._evict(holder, now)
             durable.returned += self._acks.take_back(holder)
         self._durables.hold(durable, subscription)
-        self._topics.lose(subscription, self._durables.resume(durable, subscription), "away")
+        assert subscription.group is not None
+        subscription.ghosts = self._outbox.of_group(subscription.session, subscription.group)
+        self._retention.lose(subscription, self._durables.resume(durable, subscription), "away")
         return durable.next
 
     def give_returned(self, subscription: Subscription) -> None:
@@ -118,7 +132,7 @@ class Naming:
     def delete(self, durable: Durable) -> None:
         """The name is gone, and what was kept for it."""
         self._durables.delete(durable)
-        self._topics.trim(durable.channel)
+        self._retention.trim(durable.channel)
         self._store.release(durable.channel)
 
     def _evict(self, subscription: Subscription | None, now: float) -> None:

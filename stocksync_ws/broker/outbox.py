@@ -212,29 +212,42 @@ class Outbox:
         new.waiting = 1
         self.total += new.size
 
-    def take_back(self, session: Session, group: Group) -> list[Publication]:
-        """Take everything of one subscription's group out of a mailbox."""
-        kept: list[Outgoing] = []
-        taken: list[Publication] = []
-        for entry in session.mailbox:
-            if entry.publication is None or group not in (entry.group, entry.reader):
-                kept.append(entry)
-                continue
-            taken.append(entry.publication)
+    def of_group(self, session: Session, group: Group) -> list[Outgoing]:
+        """The messages for one group in a mailbox."""
+        return [
+            entry
+            for entry in session.mailbox
+            if entry.publication is not None and group in (entry.group, entry.reader)
+        ]
+
+    def take_back(self, subscription: Subscription, group: Group) -> list[Outgoing]:
+        """Take everything of one subscription out of its mailbox; what it was to tell is to be told
+        again.
+        """
+        session = subscription.session
+        ghosts = {id(entry) for entry in subscription.ghosts}
+        taken = [each for each in self.of_group(session, group) if id(each) not in ghosts]
+        if taken:
+            gone = {id(entry) for entry in taken}
+            kept = [entry for entry in session.mailbox if id(entry) not in gone]
+            session.mailbox.clear()
+            session.mailbox.extend(kept)
+        for entry in taken:
+            subscription.dropped += entry.tells
             session.queued -= entry.size
             self.release(entry)
-        session.mailbox.clear()
-        session.mailbox.extend(kept)
         return taken
 
     def shed(self, session: Session) -> dict[Subscription, int]:
-        """Take the oldest messages away where the policy of their destination says so, until the
-        mailbox is within its bound. How many of which subscription.
+        """Take the oldest messages away where the policy of their destination says so, until half
+        of the bound is free, so that it is not done again for every message. How many of which
+        subscription.
         """
         lost: dict[Subscription, int] = {}
         kept: list[Outgoing] = []
+        most = self._limits.send_queue // 2
         for entry in session.mailbox:
-            over = session.queued + session.unsent > self._limits.send_queue
+            over = session.queued + session.unsent > most
             subscription = entry.group.members.get(session) if over and entry.group else None
             channel = subscription.channel if subscription is not None else None
             if subscription is None or channel is None or channel.policy.overflow == "disconnect":

@@ -18,9 +18,9 @@ from stocksync_ws.broker.liveness import Due
 from stocksync_ws.broker.outbox import Outbox, Verdict
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.queues import Queues
+from stocksync_ws.broker.retention import Retention
 from stocksync_ws.broker.session import Session
 from stocksync_ws.broker.store import Store
-from stocksync_ws.broker.topics import Topics
 from stocksync_ws.broker.transactions import Transactions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode
@@ -43,9 +43,9 @@ class Overdue:
         "_outbox",
         "_publisher",
         "_queues",
+        "_retention",
         "_store",
         "_timers",
-        "_topics",
         "_transactions",
     )
 
@@ -59,7 +59,7 @@ class Overdue:
         failures: Failures,
         acks: Acks,
         transactions: Transactions,
-        topics: Topics,
+        retention: Retention,
         queues: Queues,
         durables: Durables,
         store: Store,
@@ -73,7 +73,7 @@ class Overdue:
         self._failures = failures
         self._acks = acks
         self._transactions = transactions
-        self._topics = topics
+        self._retention = retention
         self._queues = queues
         self._durables = durables
         self._store = store
@@ -103,8 +103,6 @@ class Overdue:
             self._publisher.judge_slow(session, now)
         else:
             self._life.rearm(session)
-        if self._outbox.over_all:
-            self._publisher.settle(now)
 
     def wake_channel(self, channel: Channel, now: float) -> None:
         """What a destination keeps has aged."""
@@ -113,10 +111,10 @@ class Overdue:
             return
         for durable in self._durables.expire(channel):
             self._forget_name(durable)
-        self._topics.bury_dead(channel)
-        self._topics.trim(channel)
+        self._retention.bury_dead(channel)
+        self._retention.trim(channel)
         times = [
-            self._topics.expire_at(channel),
+            self._retention.expire_at(channel),
             self._durables.expire_at(channel),
             channel.log.next_expiry(),
         ]
@@ -129,10 +127,9 @@ class Overdue:
     def _forget_name(self, durable: Durable) -> None:
         """A name was away for too long: what was kept for it is lost."""
         log = durable.channel.log
-        trimmed = max(0, log.lost + 1 - durable.next)
-        lost = durable.dropped + trimmed + log.count_from(durable.next)
+        lost = max(0, log.lost + 1 - durable.next) + log.count_from(durable.next)
         if lost:
-            self._topics.note_loss(durable.destination, lost, "away-too-long")
+            self._retention.note_loss(durable.destination, lost, "away-too-long")
         self._counters.messages_unsettled += len(durable.returned)
 
     def _abort(self, session: Session, now: float) -> None:

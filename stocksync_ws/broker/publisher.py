@@ -18,6 +18,7 @@ from stocksync_ws.broker.listeners import Listeners
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Draft, Publication, Published
 from stocksync_ws.broker.queues import QueueFull, Queues
+from stocksync_ws.broker.retention import Retention
 from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.topics import Topics
@@ -40,6 +41,7 @@ class Publisher:
         outbox: Outbox,
         store: Store,
         topics: Topics,
+        retention: Retention,
         queues: Queues,
         life: Life,
         listeners: Listeners,
@@ -53,10 +55,13 @@ class Publisher:
         self._outbox = outbox
         self._store = store
         self._topics = topics
+        self._retention = retention
         self._queues = queues
         self._life = life
         self._listeners = listeners
         self._number = 0
+        self._dead: list[tuple[str | None, Publication, int, str]] = []
+        """Dead letters of this step: where to, what, deliveries, reason."""
 
     @property
     def now(self) -> float:
@@ -96,33 +101,31 @@ class Publisher:
         self, draft: Draft, publication: Publication, now: float, *, reserved: bool = False
     ) -> Published:
         """The atomic step: every subscription that is active now has it queued."""
-        address: Address | None = draft.destination
-        if draft.session is not None:
-            address = self._own_address(draft, publication)
-        elif draft.user is not None:
+        address: Address = draft.destination
+        if draft.user is not None:
             address = (draft.user, draft.destination)
-        receivers = 0
-        if address is not None and publication.is_dead(now):
-            self._counters.messages_published += 1
+        kept = False
+        if draft.session is not None:
+            receivers = self._to_session(draft.session, draft.destination, publication)
+        elif publication.is_dead(now):
+            receivers, kept = 0, True
             self.bury(self._store.policy(address), publication, 0, "expired")
-            return Published(publication.message_id, 0)
-        if address is not None:
+        else:
             receivers = self._to_channel(address, publication, reserved)
+            channel = None if receivers else self._store.find(address)
+            kept = channel is not None and len(channel.log) > 0
         self._counters.messages_published += 1
-        if not receivers:
-            channel = None if address is None else self._store.find(address)
-            self._counters.messages_unrouted += channel is None or not len(channel.log)
-        self.settle(now)
+        self._counters.messages_unrouted += not receivers and not kept
         return Published(publication.message_id, receivers)
 
-    def _own_address(self, draft: Draft, publication: Publication) -> Address | None:
-        """Where a message to one session goes; None when that has ended."""
-        assert draft.session is not None
-        session = self._life.sessions.get(draft.session)
+    def _to_session(self, session_id: str, path: str, publication: Publication) -> int:
+        """To one session, if it is there."""
+        session = self._life.sessions.get(session_id)
         if session is None or session.state is not State.CONNECTED:
-            return None
+            return 0
+        channel = self._store.find((session.owner, path))
         publication.only = session.id
-        return session.owner, draft.destination
+        return 0 if channel is None else self._topics.publish_to(channel, session, publication)
 
     def _to_channel(self, address: Address, publication: Publication, reserved: bool) -> int:
         channel = self._store.find(address)
@@ -134,7 +137,11 @@ class Publisher:
             except OverflowError:
                 raise QueueFull from None
         if channel.queue is not None:
-            return self._queues.publish(channel, publication, reserved=reserved)
+            try:
+                return self._queues.publish(channel, publication, reserved=reserved)
+            except QueueFull:
+                self._store.release(channel)
+                raise
         if channel.has_history:
             self._store.touch(channel)
             self._store.make_room(publication.size)
@@ -183,6 +190,8 @@ class Publisher:
         waiting: dict[str, list[int]] = {}
         for draft in drafts:
             channel = self._store.find(draft.destination)
+            if self.is_reply_queue(draft.destination):
+                continue  # what its requester does not fetch is dropped, and refuses nobody
             if channel.queue is not None if channel else self._store.is_queue(draft.destination):
                 waiting.setdefault(draft.destination, []).append(draft.size)
         new = sum(self._store.find(destination) is None for destination in waiting)
@@ -199,10 +208,13 @@ class Publisher:
         """It is a reply queue, or was one; who knows its name may send to it."""
         return destination.startswith(REPLY_QUEUE)
 
-    def reply_queue(self, session: Session, name: str) -> str:
+    def reply_address(self, session: Session, name: str) -> str:
         """The address of a session's private queue; made, and consumed, at its first use. Beyond
-        the bound the one that was used longest ago goes: what still comes for it is unrouted.
+        the bound the one that was used longest ago goes: what still comes for it is unrouted, as is
+        what comes for a session that has ended.
         """
+        if session.state is not State.CONNECTED:
+            return REPLY_QUEUE + self._token(128)
         owned = session.reply_queues = session.reply_queues or {}
         address = owned.pop(name, None)
         if address is None:
@@ -212,7 +224,9 @@ class Publisher:
             self._queues.join(subscription)
         owned[name] = address
         if len(owned) > self._limits.max_reply_queues:
-            self._life.drop_reply_queue(session, owned.pop(next(iter(owned))))
+            name = next(iter(owned))
+            self._life.drop_reply_queue(owned.pop(name))
+            session.remember_auto(name, self._limits.max_subscriptions)
         return address
 
     # Dead letters
@@ -220,63 +234,67 @@ class Publisher:
     def bury(
         self, policy: DestinationPolicy, publication: Publication, deliveries: int, reason: str
     ) -> None:
-        """A message is dead: tell the listeners, and send it where the policy says."""
+        """A message is dead. What follows from that, `settle` does: a dead letter is a publication
+        of its own, which may end sessions, and must not do so in the middle of something.
+        """
         self._counters.messages_dead += 1
-        now = self._outbox.now
-        event = DeadLetter(
-            destination=publication.destination,
-            message_id=publication.message_id,
-            reason=reason,
-            deliveries=deliveries,
-            headers=dict(publication.headers),
-            body=publication.body,
-        )
-        self._listeners.tell(event, now)
-        target = policy.dead_letter
-        if target is None or publication.dead:
-            return
-        headers = (
-            ("original-destination", publication.destination),
-            ("x-death-reason", reason),
-            ("delivery-attempt", str(deliveries)),
-            *publication.headers,
-        )
-        draft = Draft(target, headers, publication.body)
-        dead = self._publication(target, draft.headers, draft.body, now)
-        dead.dead = True
-        try:
-            self.publish_local(draft, dead, now)
-        except QueueFull:
-            self._counters.messages_dropped += 1
-            self._listeners.tell(MessageDropped(destination=target, reason="queue-full"), now)
+        self._dead.append((policy.dead_letter, publication, deliveries, reason))
+
+    def _publish_dead(self, now: float) -> None:
+        """Tell the listeners of dead letters, and send them where their policies say."""
+        dead, self._dead = self._dead, []
+        for target, publication, deliveries, reason in dead:
+            event = DeadLetter(
+                destination=publication.destination,
+                message_id=publication.message_id,
+                reason=reason,
+                deliveries=deliveries,
+                headers=dict(publication.headers),
+                body=publication.body,
+            )
+            self._listeners.tell(event, now)
+            if target is None or publication.dead:
+                continue
+            headers = (
+                ("original-destination", publication.destination),
+                ("x-death-reason", reason),
+                ("delivery-attempt", str(deliveries)),
+                *publication.headers,
+            )
+            letter = self._publication(target, headers, publication.body, now)
+            letter.dead = True
+            try:
+                self.publish_local(Draft(target, headers, publication.body), letter, now)
+            except QueueFull:
+                self._counters.messages_dropped += 1
+                dropped = MessageDropped(destination=target, reason="queue-full")
+                self._listeners.tell(dropped, now)
 
     # Bounds
 
     def settle(self, now: float) -> None:
-        """The end of a step: close what grew past the bound of one turn, and what holds most past
-        the bound of all; tell what was lost.
+        """The end of a step: send dead letters on their way, close what grew past the bound of one
+        turn and what holds most past the bound of all, tell what was lost.
         """
-        outbox, topics = self._outbox, self._topics
-        if not (outbox.overfull or topics.lost or topics.dropped or outbox.over_all):
-            return
-        if outbox.overfull:
+        self._carry_out(now)
+        while self._outbox.over_all and (hog := self._hog()) is not None:
+            self.close_slow(hog, now)
+            self._carry_out(now)
+
+    def _carry_out(self, now: float) -> None:
+        outbox, retention = self._outbox, self._retention
+        while outbox.overfull or retention.lost or retention.dropped or self._dead:
+            self._publish_dead(now)
             overfull, outbox.overfull = outbox.overfull, []
             for session in overfull:
                 self.judge_slow(session, now)
-        while topics.lost:  # the end of one may trim what another was to read
-            lost, topics.lost = topics.lost, []
+            lost, retention.lost = retention.lost, []
             for session in lost:
-                self.close_lost(session, now)
-        if topics.dropped:
-            dropped, topics.dropped = topics.dropped, {}
+                self._close_lost(session, now)
+            dropped, retention.dropped = retention.dropped, {}
             for (destination, reason), count in dropped.items():
                 event = MessageDropped(destination=destination, reason=reason, count=count)
                 self._listeners.tell(event, now)
-        while outbox.over_all:
-            hog = self._hog()
-            if hog is None:
-                return
-            self.close_slow(hog, now)
 
     def _hog(self) -> Session | None:
         """Who is closed when all mailboxes together hold too much: the largest of those whose
@@ -295,7 +313,6 @@ class Publisher:
         over = session.queued + session.unsent > self._limits.send_queue
         if over and session.state is State.CONNECTED and self._topics.shed(session):
             session.over_since = None
-            self.settle(now)
         else:
             self.close_slow(session, now)
 
@@ -307,7 +324,7 @@ class Publisher:
                 session, CloseCode.SLOW_CONSUMER, DisconnectReason.SLOW_CONSUMER, now, drop=True
             )
 
-    def close_lost(self, session: Session, now: float) -> None:
+    def _close_lost(self, session: Session, now: float) -> None:
         """End a session whose log was trimmed under it: it cannot be brought up to date."""
         if session.state is State.CONNECTED:
             self._life.close(

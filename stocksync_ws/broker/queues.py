@@ -18,9 +18,10 @@ from heapq import heappop, heappush
 from stocksync_ws.broker.channel import Channel, QueueState
 from stocksync_ws.broker.outbox import Outbox
 from stocksync_ws.broker.publication import Publication
+from stocksync_ws.broker.retention import Retention
 from stocksync_ws.broker.session import CONNECTED, Outgoing, Session, Subscription
 from stocksync_ws.broker.store import Store
-from stocksync_ws.broker.topics import ROOM, Topics
+from stocksync_ws.broker.topics import Topics
 from stocksync_ws.config import DestinationPolicy, Limits
 from stocksync_ws.timers import Timers
 
@@ -34,15 +35,31 @@ class QueueFull(Exception):
 class Queues:
     """Everything about destinations with competing consumers."""
 
-    __slots__ = ("_limits", "_outbox", "_returned", "_store", "_timers", "_topics", "bury")
+    __slots__ = (
+        "_limits",
+        "_outbox",
+        "_retention",
+        "_returned",
+        "_store",
+        "_timers",
+        "_topics",
+        "bury",
+    )
 
     def __init__(
-        self, limits: Limits, outbox: Outbox, store: Store, topics: Topics, timers: Timers
+        self,
+        limits: Limits,
+        outbox: Outbox,
+        store: Store,
+        topics: Topics,
+        retention: Retention,
+        timers: Timers,
     ) -> None:
         self._limits = limits
         self._outbox = outbox
         self._store = store
         self._topics = topics
+        self._retention = retention
         self._timers = timers
         self._returned: dict[Channel, None] = {}
         """Queues that got something back in this step."""
@@ -170,7 +187,7 @@ class Queues:
     def _is_open(self, consumer: Subscription) -> bool:
         """It can take something, if only something small."""
         session, ledger = consumer.session, consumer.ledger
-        if session.state is not CONNECTED or session.unsent or session.queued >= ROOM:
+        if session.state is not CONNECTED or session.unsent or session.queued >= self._topics.room:
             return False
         return ledger is None or ledger.has_room(0, self._limits.ack_window_bytes)
 
@@ -211,7 +228,7 @@ class Queues:
         """A session ends: what its transport still held is lost with it, and told."""
         self.written(session)
         for _, destination in session.in_transport or ():
-            self._topics.note_loss(destination, 1, "connection-lost")
+            self._retention.note_loss(destination, 1, "connection-lost")
         session.in_transport = None
 
     def settle(self, channel: Channel, offset: int, publication: Publication) -> None:

@@ -26,6 +26,7 @@ from stocksync_ws.broker.overdue import Overdue
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.receipts import Receipts
+from stocksync_ws.broker.retention import Retention
 from stocksync_ws.broker.sending import Sending
 from stocksync_ws.broker.session import Session
 from stocksync_ws.broker.store import Store
@@ -59,11 +60,19 @@ class Rooms:
         self.outbox = Outbox(limits, counters)
         self.tasks = Tasks(limits, counters, timers, self.journal, self._pump)
         self.store = Store(config, space, token, timers)
-        self.topics = Topics(limits, counters, self.outbox, timers)
-        self.queues = Queues(limits, self.outbox, self.store, self.topics, timers)
+        self.retention = Retention(limits, counters, self.outbox, timers)
+        self.topics = Topics(limits, counters, self.outbox, self.retention, timers)
+        self.queues = Queues(limits, self.outbox, self.store, self.topics, self.retention, timers)
         self.durables = Durables(limits, self.outbox, timers)
         self.acks = Acks(
-            limits, counters, self.outbox, self.topics, self.queues, self.durables, timers
+            limits,
+            counters,
+            self.outbox,
+            self.topics,
+            self.retention,
+            self.queues,
+            self.durables,
+            timers,
         )
         self.transactions = Transactions(limits, self.acks, timers)
         self.listeners = Listeners(dispatch, counters, self.tasks, self.journal, self._pump)
@@ -73,7 +82,7 @@ class Rooms:
             timers,
             self.outbox,
             self.store,
-            self.topics,
+            self.retention,
             self.queues,
             self.durables,
             self.acks,
@@ -105,11 +114,12 @@ class Rooms:
             self.outbox,
             self.store,
             self.topics,
+            self.retention,
             self.queues,
             self.life,
             self.listeners,
         )
-        self.topics.bury = self.queues.bury = self.acks.bury = self.publisher.bury
+        self.retention.bury = self.queues.bury = self.acks.bury = self.publisher.bury
         self.tasks.publish = self.publisher.publish
         self.failures = Failures(
             config.limits,
@@ -161,9 +171,10 @@ class Rooms:
         """What the frames do by which clients get something."""
         naming = Naming(
             limits,
+            self.outbox,
             self.durables,
             self.store,
-            self.topics,
+            self.retention,
             self.acks,
             self.life,
             self.listeners,
@@ -175,6 +186,7 @@ class Rooms:
             counters,
             self.store,
             self.topics,
+            self.retention,
             self.queues,
             self.acks,
             naming,
@@ -213,7 +225,7 @@ class Rooms:
             self.failures,
             self.acks,
             self.transactions,
-            self.topics,
+            self.retention,
             self.queues,
             self.durables,
             self.store,

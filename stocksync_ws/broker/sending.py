@@ -6,7 +6,7 @@ one to the application when its handler has returned. Frames of a transaction wa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -131,7 +131,7 @@ class Sending:
         """Whoever gets a SEND, a handler too, is given an address that it can answer to."""
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
-            frame.headers["reply-to"] = self._publisher.reply_queue(session, reply_to)
+            frame.headers["reply-to"] = self._publisher.reply_address(session, reply_to)
 
     def draft(self, frame: Frame) -> Draft:
         """What a SEND publishes: without the server's own headers."""
@@ -232,8 +232,15 @@ class Sending:
         except RemoteProtocolError:
             self._idempotency.fail(key, now)
             raise
+        self._receipts.send(session, frame, now, self.remember(key, published, now))
+
+    def remember(self, key: Key, published: Published, now: float) -> Mapping[str, str] | None:
+        """A SEND with a key was published; what its RECEIPT says. A dropped reply is none."""
+        if not published.message_id:
+            self._idempotency.fail(key, now)
+            return None
         self._idempotency.succeed(key, published.message_id, now)
-        self._receipts.send(session, frame, now, {"message-id": published.message_id})
+        return {"message-id": published.message_id}
 
     def _joined(
         self, session: Session, frame: Frame, kind: Kind, path: str, succeeded: bool, now: float

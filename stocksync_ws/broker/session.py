@@ -61,6 +61,7 @@ class Subscription:
         "destination",
         "dropped",
         "durable",
+        "ghosts",
         "group",
         "held_to",
         "id",
@@ -109,6 +110,8 @@ class Subscription:
         self.unrecovered = False
         """Its next MESSAGE says that the recovery it asked for failed."""
         self.durable: Durable | None = None
+        self.ghosts: list[Outgoing] = []
+        """Of a durable name: what an earlier subscription of its id had left in the mailbox."""
         self.place = 0
         """Of a consumer: where it stands in the turn of its queue."""
         self.in_turn = False
@@ -122,6 +125,7 @@ class Outgoing:
 
     __slots__ = (
         "at",
+        "attempt",
         "chunk",
         "droppable",
         "group",
@@ -161,6 +165,8 @@ class Outgoing:
         """The group it was made for, where it may be taken away from a slow consumer."""
         self.reader: Group | None = None
         """The group of the one reader it was made for, where it was not published to all."""
+        self.attempt = 1
+        """Which delivery of its message it is."""
         self.tells = 0
         """Messages whose loss it tells."""
         self.droppable = droppable

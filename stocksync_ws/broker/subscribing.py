@@ -24,6 +24,7 @@ from stocksync_ws.broker.pipeline import Task
 from stocksync_ws.broker.publisher import Publisher
 from stocksync_ws.broker.queues import Queues
 from stocksync_ws.broker.receipts import Receipts
+from stocksync_ws.broker.retention import Retention
 from stocksync_ws.broker.session import Session, State, Subscription
 from stocksync_ws.broker.store import Store
 from stocksync_ws.broker.tasks import Tasks
@@ -48,6 +49,7 @@ class Subscribing:
         counters: Counters,
         store: Store,
         topics: Topics,
+        retention: Retention,
         queues: Queues,
         acks: Acks,
         naming: Naming,
@@ -65,6 +67,7 @@ class Subscribing:
         self._counters = counters
         self._store = store
         self._topics = topics
+        self._retention = retention
         self._queues = queues
         self._acks = acks
         self._naming = naming
@@ -173,8 +176,8 @@ class Subscribing:
         """Where it begins to read; what the RECEIPT says of it."""
         channel = subscription.channel
         assert channel is not None
-        self._topics.expire(channel, now)
-        self._topics.bury_dead(channel)
+        self._retention.expire(channel, now)
+        self._retention.bury_dead(channel)
         extra: dict[str, str] = {}
         top = channel.log.top
         start = top + 1

@@ -175,14 +175,15 @@ class WebSocketReader:
                 if header is None:
                     break
                 first, start, end = header
-                self._check(first, end - start)
+                if first < frames.CLOSE:
+                    self._check(first, end - start)
                 if end > len(data):
                     self._need = end - at
                     break
                 begin, at = at, end
                 if 0 < end - start <= _QUICK and (first == frames.TEXT or first == frames.BINARY):
                     payload = frames.unmask(data, start, end)
-                    if first == frames.TEXT and not _is_utf8(payload):
+                    if first == frames.TEXT and not (payload.isascii() or _is_utf8(payload)):
                         raise FrameError(CloseCode.INVALID_DATA, "text is not UTF-8")
                     events.append(Message(self._wire, payload))
                 elif first < frames.CLOSE:
@@ -201,10 +202,7 @@ class WebSocketReader:
 
     def _check(self, first: int, length: int) -> None:
         """Judge a data frame by its header and the message it is part of (RFC 6455 §5.4)."""
-        opcode = first & 0x0F
-        if opcode >= 0x08:
-            return
-        if (opcode == 0) != (self._count > 0):
+        if (first & 0x0F == 0) != (self._count > 0):
             raise FrameError(CloseCode.PROTOCOL_ERROR, "fragments out of order")
         if self._size + length > self._limits.max_message_size:
             raise FrameError(CloseCode.TOO_BIG, "message too big")
@@ -308,8 +306,6 @@ class WebSocketReader:
 
 
 def _is_utf8(payload: bytes) -> bool:
-    if payload.isascii():
-        return True
     try:
         payload.decode()
     except UnicodeDecodeError:

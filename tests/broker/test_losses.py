@@ -52,6 +52,20 @@ def test_what_a_name_had_missed_when_it_expired_is_counted_and_told() -> None:
         assert not world.broker.store.channels
 
 
+def test_what_was_counted_once_is_not_counted_again_when_its_name_expires() -> None:
+    with Broker(durable_messages=2) as world:
+        for _ in range(2):
+            peer = world.connect(login="ann")
+            peer.stream.open_window(0)
+            peer.command("BEGIN", {"transaction": "t", "receipt": "in the way"})
+            fields = {"id": "s", "destination": "/topic/a", "durable": "true"}
+            peer.command("SUBSCRIBE", fields)
+            peer.eof()
+            world.publish("/topic/a", *"12345")
+        world.advance(301)
+        assert losses(world) == {("/topic/a", "away"): 3, ("/topic/a", "away-too-long"): 7}
+
+
 def test_dropped_stands_on_the_first_message_behind_the_gap() -> None:
     with Broker({"/topic/a": policy(overflow="drop_oldest")}, send_queue=1_000) as world:
         peer = world.reader("/topic/a")

@@ -1,5 +1,6 @@
 """examples/broker.py and stomp.py: acknowledgements, queues, transactions, requests and answers."""
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -85,6 +86,18 @@ def test_acknowledged_one_by_one_in_any_order(join: Join, queue: str) -> None:
     bob.subscribe(queue)
     assert bob.bodies(1) == ["b"]
     assert bob.messages[0].headers["redelivered"] == "true"
+
+
+def test_a_snapshot_comes_before_what_is_live(join: Join) -> None:
+    ann = join()
+    ann.subscribe("/topic/status")
+    first = json.loads(ann.bodies(1)[0])
+    bob = join()
+    assert json.loads(ann.bodies(2)[1])["clients"] == first["clients"] + 1
+    bob.disconnect()
+    assert json.loads(ann.bodies(3)[2]) == first
+    assert ann.messages[0].headers["snapshot"] == "true"
+    assert "snapshot" not in ann.messages[1].headers
 
 
 def test_an_acknowledgement_in_client_mode_is_cumulative(join: Join, queue: str) -> None:
