@@ -93,6 +93,7 @@ class Model(Running):
                 self.wake_job(thing)
             else:
                 self.wake_place(thing)
+            self.settle_step()
         self.now = now  # only a wake looks a tick ahead, the turn behind it does not
         self.run_calls()
 
@@ -115,7 +116,6 @@ class Model(Running):
             return
         if s.state in ("open", "ending"):
             self.wake_deliveries(s)
-        self.close_lost()
 
     def hurry(self, s: Session) -> None:
         """The time for what had come is over: its handler is cancelled, and has a moment."""
@@ -197,7 +197,6 @@ class Model(Running):
         else:
             self.bury_dead(address)
             self.trim(address)
-            self.close_lost()
             if address in rules.STREAMS:
                 times.append(self.age_at(address))
         times += [due for due, _ in place.delayed]

@@ -94,13 +94,13 @@ class Ends(Naive):
         """A dead letter."""
         self.dead += 1
         address = rules.DEAD_LETTER.get(m.address)
-        if address and "x-death-reason" not in m.marks and self.fits(address, 1):
+        if address and "x-death-reason" not in m.marks:
             marks = {
                 "original-destination": m.address,
                 "x-death-reason": reason,
                 "delivery-attempt": str(attempt),
             }
-            self.publish(address, m.body, marks=m.marks | marks)
+            self.buried.append((address, Message(m.body, address, self.now, marks=m.marks | marks)))
 
     # The end of a session
 
@@ -149,6 +149,8 @@ class Ends(Naive):
         """Nothing reaches it any more."""
         for sub in list(session.subs.values()):
             self.leave(sub)
+            if sub.mode == "auto":
+                session.ended_auto.add(sub.id)
         self.drop_replies(session)
         session.drain_at = session.still_since = None
         if session.job is not None:
@@ -184,7 +186,7 @@ class Ends(Naive):
         """What was not written was not delivered; what a queue had handed out in auto mode goes
         back to it.
         """
-        for _, _, _, sub, m in [each for each in entries if each[0] == "MESSAGE"]:
+        for _, _, _, sub, m, *_ in [each for each in entries if each[0] == "MESSAGE"]:
             for d in session.ledgers.get(sub.id, []):
                 if d.message is m and sub.mode != "auto":
                     d.attempt -= 1
@@ -225,20 +227,20 @@ class Ends(Naive):
         """It goes on behind what was handed to the transport, or will be."""
         session, place, name = sub.session, self.places[sub.address], sub.name
         assert name is not None
-        unsent = [each[4] for each in session.mailbox if len(each) > 3 and each[3] is sub]
-        session.mailbox = [e for e in session.mailbox if not (len(e) > 3 and e[3] is sub)]
-        for m in unsent:
+        unsent = [each for each in session.mailbox if len(each) > 3 and each[3] is sub]
+        session.mailbox = [each for each in session.mailbox if each not in unsent]
+        for _, _, _, _, m, attempt, tells in unsent:
+            sub.dropped += tells
             if sub.mode != "auto":
-                for d in [d for d in sub.ledger if d.message is m]:
-                    sub.ledger.remove(d)
-                    d.attempt -= 1
-                    name.returned.append(d)
-            elif m.offset < name.next:  # it had come back to the name before
-                name.returned.append(Delivery(sub, m, 1, 0.0, 0))
-            else:
-                if m not in place.log and m.offset > place.lost:
+                sub.ledger[:] = [d for d in sub.ledger if d.message is not m]
+            if sub.mode == "auto" and m.offset >= max(name.next, place.lost + 1):
+                if m.dead(self.now):
+                    self.bury(m, "expired", 0)
+                elif m not in place.log:
                     self.put_back(m)
                 first = min(first, m.offset)
+            else:  # it had come back before, or the log has no place for it any more
+                name.returned.append(Delivery(sub, m, attempt - 1, 0.0, 0))
         name.holder, name.dropped, name.until = None, sub.dropped, self.now + rules.AWAY
         name.next = first
         place.sooner(name.until)

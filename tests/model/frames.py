@@ -26,6 +26,10 @@ __all__ = ["Frames"]
 class Frames(Subscribing):
     """The frame table."""
 
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
+        self.nowhere = 0
+
     def frame(self, session: Session, frame: Frame) -> None:
         """One frame, when its turn has come."""
         if session.state == "ending" and not counts(frame):
@@ -51,7 +55,7 @@ class Frames(Subscribing):
         destination = frame["destination"]
         refusal = rules.refusal("SEND", destination)
         if refusal is None and "reply" in frame:
-            self.reply_queue(session, frame["reply"])
+            frame["address"] = self.reply_address(session, frame["reply"])
         if "transaction" in frame:
             if refusal is not None:
                 raise Refused(refusal)
@@ -80,8 +84,7 @@ class Frames(Subscribing):
                 self.keys[key] = Key(frame["body"])
             self.run(Job(session, "send", frame, call=frame))
         else:
-            self.publish_frame(session, frame)
-            if key[2]:
+            if self.publish_frame(frame) and key[2]:
                 self.keys[key] = Key(frame["body"], self.now + rules.KEY_SECONDS)
             self.receipt(session, frame)
 
@@ -97,13 +100,12 @@ class Frames(Subscribing):
         known = self.key(session, frame)[1]
         return known is None or known.body == frame["body"]
 
-    def publish_frame(self, session: Session, frame: Frame, *, reserved: bool = False) -> None:
-        marks = {}
-        if "reply" in frame:
-            marks["reply-to"] = f"reply:{session.number}:{frame['reply']}"
+    def publish_frame(self, frame: Frame, *, reserved: bool = False) -> bool:
+        """Whether it was taken: a requester that does not fetch its answers loses them."""
+        marks = {"reply-to": frame["address"]} if "reply" in frame else {}
         address = frame["destination"]
         if address.startswith("reply:") and not self.fits(address, 1):
-            return  # a requester that does not fetch its answers loses them
+            return False
         self.publish(
             address,
             frame["body"],
@@ -112,9 +114,15 @@ class Frames(Subscribing):
             expiration=frame.get("expiration"),
             marks=marks,
         )
+        return True
 
-    def reply_queue(self, session: Session, name: str) -> str:
-        """The address of a private queue; made at its first use."""
+    def reply_address(self, session: Session, name: str) -> str:
+        """The address of a private queue; made at its first use. Of a session that has ended it
+        leads nowhere.
+        """
+        if not session.alive:
+            self.nowhere += 1
+            return f"reply:nowhere:{self.nowhere}"
         if name not in session.replies:
             address = session.replies[name] = f"reply:{session.number}:{name}"
             sub = Subscription(session, name, address, address)
@@ -192,8 +200,7 @@ class Frames(Subscribing):
         if key[2] and known is not None:
             job.extras[id(frame)] = {"duplicate": "true"}
             return
-        self.publish_frame(session, frame, reserved=True)
-        if key[2]:
+        if self.publish_frame(frame, reserved=True) and key[2]:
             self.keys[key] = Key(frame["body"], self.now + rules.KEY_SECONDS)
 
     # ACK, NACK
@@ -229,10 +236,14 @@ class Frames(Subscribing):
                 known = [n for n, d in enumerate(ledger) if d.message.id == message.id]
             if not known or only not in (None, sub_id):
                 continue
-            at = known[-1]
+            at = known[0]
             taken = [ledger[at]]
             if ledger[at].sub.mode == "client":
+                # Of a redelivery that has not left yet the client has seen an earlier copy.
+                unseen = [e[4] for e in session.mailbox if e[0] == "MESSAGE"]
+                unseen = unseen if ledger[at].attempt > 1 else []
                 taken = [d for d in ledger[: at + 1] if d.sub is ledger[at].sub]
+                taken = [d for d in taken if d is ledger[at] or d.message not in unseen]
             found.append(taken)
             ledger[:] = [d for d in ledger if d not in taken]
         return found

@@ -24,7 +24,9 @@ class Naive:
         self.places = {address: Place() for address in rules.PLACES}
         self.dead = self.published = self.placed = 0
         self.overtaken: list[Session] = []
-        """Sessions whose log was trimmed under them; closed at the end of what is being done."""
+        """Sessions whose log was trimmed under them; closed at the end of the step."""
+        self.buried: list[tuple[str, Message]] = []
+        """Dead letters, and where to; sent on their way at the end of the step."""
 
     def place(self, address: str) -> Place:
         return self.places.setdefault(address, Place())
@@ -71,7 +73,6 @@ class Naive:
             sub.next = message.offset
             sub.session.behind.append(sub)
         self.trim(address)
-        self.close_lost()
 
     def message(self, address: str, body: str, marks: dict[str, str] | None = None) -> Message:
         self.published += 1
@@ -86,16 +87,19 @@ class Naive:
         m = self.message(address, body, marks)
         place.top += 1
         m.offset, m.only = place.top, session
-        place.log.append(m)
         live = [sub for kind in place.kinds for sub in self.live(address, kind)]
-        for sub in [each for each in live if each.session is session]:
-            if sub.room():
+        live = [sub for sub in live if sub.session is session]
+        full = [sub for sub in live if not sub.room()]
+        behind = [sub for sub in self.all_subs(address) if sub in session.behind]
+        if behind or full:
+            place.log.append(m)
+        for sub in live:
+            if sub not in full:
                 self.deliver(sub, m)
             else:
                 sub.next = m.offset
                 session.behind.append(sub)
         self.trim(address)
-        self.close_lost()
 
     def fits(self, address: str, count: int) -> bool:
         """A queue has room for so many more; what is out counts until it is settled."""
@@ -134,12 +138,13 @@ class Naive:
             sub.ledger.append(Delivery(sub, m, attempt, at, self.placed))
         if attempt > 1:
             marks |= {"redelivered": "true", "delivery-attempt": str(attempt)}
+        tells = sub.dropped
         if sub.unrecovered:
             marks["recovered"] = "false"
         if sub.dropped:
             marks["dropped"] = str(sub.dropped)
         sub.unrecovered, sub.dropped = False, 0
-        sub.session.mailbox.append(("MESSAGE", m.body, marks | more, sub, m))
+        sub.session.mailbox.append(("MESSAGE", m.body, marks | more, sub, m, attempt, tells))
 
     def tell(self, sub: Subscription, text: str, marks: dict[str, str]) -> None:
         """The first MESSAGE of a subscription: an answer, or a snapshot. It is in no log."""
@@ -152,9 +157,11 @@ class Naive:
             moved = False
             for session in list(self.sessions):
                 if not session.stuck:
+                    reads = bool(session.behind)
                     self.pull(session)
                     moved = self.write(session) or moved
-                    self.close_lost()
+                    if reads:
+                        self.settle_step()
 
     def write(self, session: Session) -> bool:
         written, session.mailbox = session.mailbox, []
@@ -242,10 +249,18 @@ class Naive:
             if any(each.next <= m.offset for each in behind + away):
                 self.bury(m, "expired", 0)
 
-    def close_lost(self) -> None:
-        """Who cannot be brought up to date is closed, and what waits for it is dropped."""
-        while self.overtaken:
-            self.close(self.overtaken.pop(0), "4010", drop=True)
+    def settle_step(self) -> None:
+        """The end of a step. Dead letters go where they have to; who cannot be brought up to date
+        is closed, and what waits for it is dropped.
+        """
+        while self.overtaken or self.buried:
+            buried, self.buried = self.buried, []
+            for address, m in buried:
+                if self.fits(address, 1):
+                    self.publish(address, m.body, marks=m.marks)
+            overtaken, self.overtaken = self.overtaken, []
+            for session in overtaken:
+                self.close(session, "4010", drop=True)
 
     def age(self, address: str) -> None:
         """Drop what is beyond the history of a stream. It is looked for when something comes or
@@ -262,8 +277,12 @@ class Naive:
             place.lost = m.offset
 
     def age_at(self, address: str) -> float | None:
+        """When the oldest message is too old; if it is already, when to look again."""
         log = self.places[address].log
-        return log[0].at + rules.AGE if log and log[0].offset < self.wanted(address) else None
+        if not log:
+            return None
+        at = log[0].at + rules.AGE
+        return at if at > self.now else self.now + rules.AGE
 
     def wanted(self, address: str) -> int:
         """The first offset of a stream that must not age: a durable name has not seen it, or it was

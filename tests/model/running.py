@@ -58,7 +58,7 @@ class Running(Frames):
 
     def look_at_clocks(self, session: Session) -> None:
         """While messages wait its silence is not its own; an unfinished frame has its time."""
-        self.close_lost()
+        self.settle_step()
         if session.state == "ending" and not session.busy:
             self.gone(session)
         if not session.alive:
@@ -103,7 +103,7 @@ class Running(Frames):
             jobs, self.soon = self.soon, []
             for job in jobs:
                 self.body(job)
-            self.close_lost()
+            self.settle_step()
             self.flush()
             moved = self.wake_now() or bool(jobs)
             for job in jobs:
@@ -121,6 +121,7 @@ class Running(Frames):
         """What a handler does before it returns."""
         if job.how == "publish" and job.call is not None:
             self.publish(rules.STREAM, "by-" + job.call.get("body", ""))
+            self.settle_step()
 
     def returned(self, job: Job) -> None:
         """The handler has ended: its reply, then its RECEIPT or error, then the next frame."""
@@ -134,6 +135,7 @@ class Running(Frames):
             self.publish_to(session, "/queue/errors", "mapped", marks)
         getattr(self, job.kind + "_done")(job, how)
         self.pump(session)
+        self.settle_step()
 
     def code(self, job: Job, how: str) -> str | None:
         """What went wrong."""
@@ -216,7 +218,7 @@ class Running(Frames):
         sub.blocked, sub.held_to = False, self.places[sub.address].top
         self.give_returned(sub)
         self.pull(session)
-        self.close_lost()
+        self.settle_step()
 
     # The handlers of a transaction, one after the other
 

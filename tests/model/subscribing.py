@@ -48,7 +48,7 @@ class Subscribing(Answers):
             session.consumers.append(sub)
             self.place(address).turn.append(sub)
             self.dispatch(address)
-            self.close_lost()
+            self.settle_step()
             return
         if said in rules.STREAMS:
             self.age(said)
@@ -61,7 +61,7 @@ class Subscribing(Answers):
         else:
             self.receipt(session, frame, more)
             self.give_returned(sub)
-        self.close_lost()
+        self.settle_step()
 
     def join(self, sub: Subscription) -> None:
         kind = (sub.session.version, sub.id, sub.mode)
@@ -159,7 +159,6 @@ class Subscribing(Answers):
         if name.holder is not None:
             name.holder.name = None
         self.trim(name.address)
-        self.close_lost()
 
     def failed(self, sub: Subscription) -> None:
         """User code failed: the subscription does not exist after all, nor a name that it made."""
@@ -187,7 +186,7 @@ class Subscribing(Answers):
             self.leave(sub)
             if sub.mode == "auto":
                 session.ended_auto.add(sub.id)
-            self.close_lost()
+            self.settle_step()
         self.receipt(session, frame)
 
     def forget_name(self, session: Session, frame: Frame) -> None:
@@ -196,6 +195,7 @@ class Subscribing(Answers):
         for name in found:
             if frame.get("durable") and name.holder is None:
                 self.delete(name)
+        self.settle_step()
 
     # In the file above this one
 

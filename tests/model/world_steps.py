@@ -177,6 +177,7 @@ class Round(FrameSteps):
         for body in bodies:
             if self.model.fits(address, 1):
                 self.model.publish(address, body, key)
+                self.model.settle_step()
         self.turn()
 
     def to_user(self, draw: Draw) -> None:
