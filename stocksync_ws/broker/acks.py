@@ -210,8 +210,8 @@ class Acks:
                     self._reject(delivery)
                 else:
                     self._give_back(session, ledger, ledger.own(delivery), pause)
-            self._queues.dispatch_returned()
         self._opened(session, ledger)
+        self._queues.dispatch_returned()
 
     def restore(self, session: Session, settlement: Settlement, now: float) -> None:
         """The transaction was aborted: what it settled is unsettled again, its clock afresh."""

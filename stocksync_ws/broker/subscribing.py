@@ -365,6 +365,8 @@ class Subscribing:
         if mode is AckMode.AUTO:
             return Subscription(session, wanted.id, destination)
         ledger = self._acks.open(session, frame, wanted.key, mode, wanted.prefetch)
+        if session.ended_auto is not None:
+            session.ended_auto.pop(wanted.key, None)
         subscription = ledger.subscription = Subscription(
             session, wanted.id, destination, mode, ledger
         )
