@@ -379,12 +379,12 @@ class Life:
         assert group is not None
         first = subscription.next if behind else log.top + 1
         for entry in self._outbox.take_back(subscription, group):
-            publication = entry.publication
+            publication, ledger = entry.publication, subscription.ledger
             assert publication is not None
             offset = publication.offset
-            if subscription.ledger is not None:
-                subscription.ledger.remove(publication.number)
-            if subscription.ledger is None and offset >= max(durable.next, log.lost + 1):
+            if ledger is not None and ledger.remove(publication.number) is None:
+                continue  # the ACK of an earlier delivery has settled it
+            if ledger is None and offset >= max(durable.next, log.lost + 1):
                 if not log.holds(offset):
                     self._retention.put_back(channel, offset, publication)
                 first = min(first, offset)

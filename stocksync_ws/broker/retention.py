@@ -95,7 +95,10 @@ class Retention:
         still to get it.
         """
         for offset, publication in channel.take_expired(self._outbox.now):
-            if any(each.next <= offset for each in channel.behind) or any(
+            waiting = [each for each in channel.behind if each.next <= offset]
+            for subscription in waiting:
+                self._outbox.mark(subscription.session)  # it may have been the last it waited for
+            if waiting or any(
                 each.next <= offset
                 for each in channel.durables.values()
                 if each.subscription is None

@@ -208,6 +208,8 @@ class Topics:
             return False
         found = channel.log.read(subscription.next)
         if found is None:
+            if channel.keys is not None:
+                self._lose_newer(subscription, channel.log.top + 1)
             # What the next message must tell is told by one that is made for it alone.
             if not subscription.dropped and not subscription.unrecovered:
                 self.go_live(subscription)
@@ -224,9 +226,8 @@ class Topics:
             publication.size, self._limits.ack_window_bytes
         ):
             return False
-        if channel.keys is not None and offset > subscription.replay_to:
-            newer = max(subscription.next, subscription.replay_to + 1)
-            self._retention.lose(subscription, offset - newer, "superseded")
+        if channel.keys is not None:
+            self._lose_newer(subscription, offset)
         subscription.next = offset + 1
         replayed = offset <= subscription.replay_to
         if channel.keys is not None:
@@ -234,6 +235,12 @@ class Topics:
             subscription.replay_left -= replayed
         self.deliver(subscription, publication, offset, replayed=replayed)
         return True
+
+    def _lose_newer(self, subscription: Subscription, offset: int) -> None:
+        """Newest values only: what came since it subscribed and is gone before this offset."""
+        first = max(subscription.next, subscription.replay_to + 1)
+        self._retention.lose(subscription, max(0, offset - first), "superseded")
+        subscription.next = max(subscription.next, offset)
 
     def deliver(
         self,
