@@ -273,15 +273,14 @@ def i5_nothing_is_left(run: Twin) -> None:
 
 
 def i6_everything_is_bounded(run: Twin) -> None:
-    broker, total = run.world.broker, 0
+    broker = run.world.broker
     entries: dict[int, int] = {}
     for client in run.clients:
         real = client.real
         size = sum(entry.size for entry in real.mailbox)
         _check(real.queued == size, "I6", "{} counts {} octets, not {}", real, real.queued, size)
-        _check(
-            size + client.stream.unsent <= 8 * LIMITS.send_queue, "I6", "{} queues {}", real, size
-        )
+        few = size + client.stream.unsent <= 8 * LIMITS.send_queue
+        _check(few, "I6", "{} queues {}", real, size)
         entries.update((id(entry), entry.size) for entry in real.mailbox if entry.waiting)
         _i6_session(real)
     total = sum(entries.values())
@@ -313,31 +312,22 @@ def _i6_session(real: Any) -> None:
     _check(fine, "I6", "{} is read: {}, with {} octets", real, not real.held, inbox)
     opened = (real.transactions or {}).values()
     frames = max((len(each.frames) for each in opened), default=0)
-    _check(
-        len(opened) <= LIMITS.max_transactions, "I6", "{} has {} transactions", real, len(opened)
-    )
-    _check(
-        frames <= LIMITS.max_transaction_frames, "I6", "{} has a transaction of {}", real, frames
-    )
+    few = len(opened) <= LIMITS.max_transactions and frames <= LIMITS.max_transaction_frames
+    _check(few, "I6", "{} has {} transactions, one of {} frames", real, len(opened), frames)
     for sub_id, ledger in (real.ledgers or {}).items():
         sizes = [delivery.publication.size for delivery in ledger]
         few = ledger.size <= LIMITS.ack_window_bytes or len(sizes) == 1
-        _check(
-            few and ledger.size >= sum(sizes), "I6", "{} has {} in {}", real, ledger.size, sub_id
-        )
+        fine = few and ledger.size >= sum(sizes)
+        _check(fine, "I6", "{} has {} octets in {}", real, ledger.size, sub_id)
 
 
 def _i6_channel(address: object, channel: Any) -> None:
-    count = len(channel.log)
     if channel.queue is not None:
         return
-    if address == rules.LATEST:
-        most = 4
-    elif address in rules.STREAMS:
-        most = max(LIMITS.durable_messages, rules.HISTORY)
-    else:
-        most = max(LIMITS.durable_messages, LIMITS.pending_messages)
-    _check(count <= most, "I6", "{} keeps {} messages", address, count)
+    kept, most = len(channel.log), max(LIMITS.durable_messages, LIMITS.pending_messages)
+    if address in rules.WITH_HISTORY:
+        most = 4 if address == rules.LATEST else max(LIMITS.durable_messages, rules.HISTORY)
+    _check(kept <= most, "I6", "{} keeps {} messages", address, kept)
 
 
 # I7
@@ -347,9 +337,7 @@ def i7_nobody_holds_others_up(run: Twin) -> None:
     _check(not run.witness.raised, "I7", "a publisher saw {}", run.witness.raised)
     for client in run.clients:
         waits = bool(client.real.mailbox) and not (client.stuck or client.cut)
-        _check(
-            not waits, "I7", "{} could have had {} entries", client.real, len(client.real.mailbox)
-        )
+        _check(not waits, "I7", "{} could have had {}", client.real, client.real.mailbox)
     counters = run.world.counters
     problems = counters.internal_errors, counters.stuck_deadlines, counters.stalls
     _check(problems == (0, 0, 0), "I7", "internal errors, stuck deadlines, stalls: {}", problems)
@@ -370,10 +358,8 @@ def i8_the_silent_are_found_out(run: Twin) -> None:
                 early = client.silence < grace
                 _check(not early, "I8", "{} was silent for {} only", client.real, client.silence)
         if client.beats and client.real.state is State.CONNECTED and client.real.inbox is None:
-            unread = client.real.still_total
-            _check(
-                silent <= grace + unread + TICK, "I8", "{} is silent since {}", client.real, silent
-            )
+            known = silent <= grace + client.real.still_total + TICK
+            _check(known, "I8", "{} is silent since {}", client.real, silent)
 
 
 # I9
