@@ -15,6 +15,8 @@ __all__ = ["Model", "Thing"]
 
 TICK = 2.0**-20
 """Seconds that what is woken looks ahead; exact, so that no rounding decides what is first."""
+SLIGHTLY = 1e-4
+"""Seconds that count for nothing: ticks."""
 
 Thing = Session | str | Job
 """What has a deadline: a session, a destination, a handler."""
@@ -40,7 +42,7 @@ class Model(Running):
             times += [due for due, _ in s.retries]
             times += [tx.began + rules.TX_SECONDS for tx in s.txs.values()]
             if s.still_since is None:
-                times += [due_at(d) for ledger in s.ledgers.values() for d in ledger]
+                times += [soonest(ledger) for ledger in s.ledgers.values() if ledger]
         return min([t for t in times if t is not None], default=None)
 
     def silent_at(self, s: Session) -> float | None:
@@ -209,6 +211,14 @@ def due_at(d: Delivery) -> float | None:
     """When its time for an ACK is over."""
     timeout = rules.ack_timeout(d.message.address)
     return None if timeout is None else d.at + timeout + d.sub.session.still_total
+
+
+def soonest(ledger: list[Delivery]) -> float | None:
+    """When the first is late: a few ticks do not make another one the first."""
+    times = [at for at in map(due_at, ledger) if at is not None]
+    if times and times[0] - min(times) < SLIGHTLY:
+        return times[0]
+    return min(times, default=None)
 
 
 def is_late(d: Delivery, now: float) -> bool:

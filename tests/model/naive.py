@@ -326,7 +326,7 @@ class Naive:
     def opened(self, session: Session, sub_id: str) -> None:
         """The window of this id has room again; who consumes under it now goes on."""
         sub = session.subs.get(sub_id)
-        if session.alive and sub in session.consumers and sub is not None:
+        if sub is not None and sub in session.consumers and self.ready(sub):
             self.dispatch(sub.address)
 
     def put_back(self, m: Message) -> None:
