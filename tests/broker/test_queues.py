@@ -186,6 +186,16 @@ def test_an_expired_message_is_a_dead_letter() -> None:
         assert (event.reason, event.deliveries) == ("expired", 0)
 
 
+def test_a_message_that_comes_back_when_its_time_is_over_is_dead_at_once() -> None:
+    with Broker() as world:
+        peer = world.reader("/queue/a", ack="client")
+        world.publish("/queue/a", "1", expiration="1000")
+        world.advance(20)
+        peer.eof()
+        assert [event.body for event in world.heard(DeadLetter)] == [b"1"]
+        assert world.counters.stalls == 0  # its time was over long ago, which is no stall of ours
+
+
 def test_expires_is_turned_into_a_remaining_time_by_the_wall_clock() -> None:
     with Broker() as world:
         wall = world.broker._publisher._wall()

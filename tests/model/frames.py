@@ -1,336 +1,276 @@
-"""What each client frame, and time, does to the naive broker."""
+"""What each client frame does to the naive broker.
+
+Rule: one method a command, named like it; a frame is `command` and what it says. `Refused` is
+ERROR, then close.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from tests.model import rules
+from tests.model.ends import pause
+from tests.model.records import (
+    Delivery,
+    Frame,
+    Job,
+    Key,
+    Refused,
+    Session,
+    Subscription,
+    Transaction,
+)
+from tests.model.subscribing import Subscribing
 
-from tests.model import naive
-from tests.model.naive import Delivery, Naive, Name, Refused, Session, Subscription, Transaction
-
-__all__ = ["Model"]
-
-TICK = 1e-6
-"""What is woken looks so far ahead."""
+__all__ = ["Frames"]
 
 
-class Model(Naive):
-    """The frame table and the clock of the naive broker."""
+class Frames(Subscribing):
+    """The frame table."""
 
-    def frame(self, session: Session, frame: dict[str, Any]) -> None:
-        """One client frame: `command` and what it says."""
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
+        self.nowhere = 0
+
+    def frame(self, session: Session, frame: Frame) -> None:
+        """One frame, when its turn has come."""
+        if session.state == "ending" and not counts(frame):
+            return
         try:
             getattr(self, frame["command"].lower())(session, frame)
         except Refused as refusal:
-            session.say("ERROR", str(refusal))
-            self.end(session, CLOSES.get(str(refusal), "1002"))
+            self.refuse(session, str(refusal), frame)
 
-    def receipt(self, session: Session, frame: dict[str, Any], **more: str) -> None:
-        if frame.get("receipt") and session.alive:
-            session.say("RECEIPT", frame["receipt"], **more)
+    def garbage(self, session: Session, frame: Frame) -> None:
+        raise Refused(frame["code"])
 
-    # SUBSCRIBE
+    def connect(self, session: Session, frame: Frame) -> None:
+        raise Refused("already-connected")
 
-    def subscribe(self, session: Session, frame: dict[str, Any]) -> None:
-        sub_id, dest, mode = frame["id"], frame["destination"], frame["ack"]
-        queue = dest.startswith("/queue")
-        durable = frame["durable"] and not queue
-        if sub_id in session.subs:
-            raise Refused("duplicate-subscription")
-        if durable and session.user is None:
-            raise Refused("subscribe-denied")
-        name = next((n for n in self.names if (n.user, n.id) == (session.user, sub_id)), None)
-        if durable and name is None and sum(n.user == session.user for n in self.names) >= 2:
-            raise Refused("limit")
-        if durable and name is not None and name.dest != dest:
-            self.end_holder(name)
-            self.names.remove(name)
-            self.trim(name.dest)
-            name = None
-        sub = Subscription(session, sub_id, dest, mode)
-        if mode != "auto":
-            session.ledgers.setdefault(sub_id, [])
-            session.modes[sub_id] = mode
-            session.windows[sub_id] = min(frame["prefetch"] or naive.WINDOW, naive.WINDOW)
-        session.subs[sub_id] = sub
-        place = self.places[dest]
-        kind = (session.version, sub_id, mode)
-        place.kinds += [kind] * (kind not in place.kinds)
-        if queue:
-            self.receipt(session, frame)
-            place.turn.append(sub)
-            self.dispatch(dest)
-            return
-        more, returned = self.position(sub, frame, name if durable else None, durable)
-        self.receipt(session, frame, **more)
-        for d in sorted(returned, key=lambda each: each.message.number):
-            self.deliver(sub, d.message, d.attempt + 1)
-
-    def position(
-        self, sub: Subscription, frame: dict[str, Any], name: Name | None, durable: bool
-    ) -> tuple[dict[str, str], list[Delivery]]:
-        place, wanted, dest = self.places[sub.dest], frame.get("last"), sub.dest
-        if dest == naive.STREAM:
-            self.trim(dest)
-        start, more = place.top + 1, {}
-        returned: list[Delivery] = []
-        if durable:
-            assert sub.session.user is not None
-            if name is None:
-                name = Name(sub.session.user, sub.id, dest, place.top + 1)
-                self.names.append(name)
-            returned = self.evict(name)
-            sub.name, name.holder, sub.dropped, name.dropped = name, sub, name.dropped, 0
-            if name.next <= place.lost:
-                sub.dropped += place.lost + 1 - name.next
-            start = max(name.next, place.lost + 1)
-        if wanted is not None:
-            known = dest in (naive.STREAM, naive.LATEST) and wanted >= 0
-            recovered = known and place.lost <= wanted <= place.top
-            if dest == naive.LATEST:
-                start = wanted + 1 if 0 <= wanted <= place.top else 1
-                recovered = True
-            elif recovered:
-                start = wanted + 1
-            count = sum(m.offset >= start for m in place.log) if recovered else 0
-            more = {"recovered": "true" if recovered else "false", "replayed": str(count)}
-            sub.unrecovered = not recovered and not frame.get("receipt")
-        elif dest == naive.LATEST:
-            start, more = 1, {"replayed": str(len(place.log))}
-        if dest in (naive.STREAM, naive.LATEST):
-            more["offset"] = str(place.top)
-        sub.replay_to, sub.next = place.top, start
-        if start <= place.top or sub.unrecovered or sub.dropped:
-            sub.session.behind.append(sub)
-        return more, returned
-
-    def evict(self, name: Name) -> list[Delivery]:
-        """Nobody holds the name any more; what came back to it."""
-        holder = name.holder
-        if holder is not None:
-            self.end_holder(name)
-            session = holder.session
-            for ledger in session.ledgers.values():
-                name.returned += [d for d in ledger if d.sub is holder]
-                ledger[:] = [d for d in ledger if d.sub is not holder]
-            name.returned += [d for _, d in session.retries if d.sub is holder]
-            session.retries = [each for each in session.retries if each[1].sub is not holder]
-        returned, name.returned = name.returned, []
-        return returned
-
-    def end_holder(self, name: Name) -> None:
-        if name.holder is not None:
-            name.holder.session.refused.add(name.holder.id)
-            self.leave(name.holder)
-
-    def unsubscribe(self, session: Session, frame: dict[str, Any]) -> None:
-        sub = session.subs.get(frame["id"])
-        if sub is None:
-            if frame["id"] not in session.refused:
-                raise Refused("unknown-subscription")
-            session.refused.discard(frame["id"])
-        else:
-            self.leave(sub)
-            if sub.name is not None and frame["durable"]:
-                self.names.remove(sub.name)
-                self.trim(sub.dest)
+    def disconnect(self, session: Session, frame: Frame) -> None:
         self.receipt(session, frame)
+        self.close(session, "1000")
 
     # SEND and transactions
 
-    def send(self, session: Session, frame: dict[str, Any]) -> None:
+    def send(self, session: Session, frame: Frame) -> None:
+        destination = frame["destination"]
+        refusal = rules.refusal("SEND", destination)
+        if refusal is None and "reply" in frame:
+            frame["address"] = self.reply_address(session, frame["reply"])
         if "transaction" in frame:
-            self.keep(session, frame)
-            return
-        key = (session.user or f"\0{session.number}", frame["destination"], frame.get("once", ""))
-        known = self.keys.get(key)
-        if key[2] and known is not None and known[1] > self.now:
-            if known[0] != frame["body"]:
+            if refusal is not None:
+                raise Refused(refusal)
+            if not self.same_body(session, frame):
                 raise Refused("idempotency-mismatch")
-            self.receipt(session, frame, duplicate="true")
-            return
-        self.publish(frame["destination"], frame["body"], frame.get("key", ""))
-        if key[2]:
-            self.keys[key] = (frame["body"], self.now + naive.KEY_SECONDS)
-        self.receipt(session, frame)
+            self.keep(session, frame)
+        elif refusal is not None:
+            self.fail(session, refusal, frame)
+        else:
+            self.send_once(session, frame)
 
-    def find(self, session: Session, frame: dict[str, Any]) -> Transaction:
+    def send_once(self, session: Session, frame: Frame) -> None:
+        """With a key: unless it was done already, or is being done."""
+        key, known = self.key(session, frame)
+        if known is not None and known.body != frame["body"]:
+            self.fail(session, "idempotency-mismatch", frame)
+        elif known is not None and known.until is None:
+            session.joined = True
+            known.waiting.append((session, frame))
+        elif known is not None:
+            self.receipt(session, frame, {"duplicate": "true"})
+        elif frame["destination"].endswith("/nobody"):
+            self.fail(session, "no-handler", frame)
+        elif frame["destination"].startswith("/app"):
+            if key[2]:
+                self.keys[key] = Key(frame["body"])
+            self.run(Job(session, "send", frame, call=frame))
+        else:
+            if self.publish_frame(frame) and key[2]:
+                self.keys[key] = Key(frame["body"], self.now + rules.KEY_SECONDS)
+            self.receipt(session, frame)
+
+    def key(self, session: Session, frame: Frame) -> tuple[tuple[str, str, str], Key | None]:
+        """Whose key it is and for what, and what is known of it."""
+        key = (session.owner, frame.get("destination", ""), frame.get("once", ""))
+        known = self.keys.get(key)
+        if known is not None and known.until is not None and known.until <= self.now:
+            known = self.keys.pop(key) and None
+        return key, known
+
+    def same_body(self, session: Session, frame: Frame) -> bool:
+        known = self.key(session, frame)[1]
+        return known is None or known.body == frame["body"]
+
+    def publish_frame(self, frame: Frame, *, reserved: bool = False) -> bool:
+        """Whether it was taken: a requester that does not fetch its answers loses them."""
+        marks = {"reply-to": frame["address"]} if "reply" in frame else {}
+        address = frame["destination"]
+        if address.startswith("reply:") and not self.fits(address, 1):
+            return False
+        self.publish(
+            address,
+            frame["body"],
+            frame.get("key", ""),
+            reserved=reserved,
+            expiration=frame.get("expiration"),
+            marks=marks,
+        )
+        return True
+
+    def reply_address(self, session: Session, name: str) -> str:
+        """The address of a private queue; made at its first use. Of a session that has ended it
+        leads nowhere.
+        """
+        if not session.alive:
+            self.nowhere += 1
+            return f"reply:nowhere:{self.nowhere}"
+        if name not in session.replies:
+            address = session.replies[name] = f"reply:{session.number}:{name}"
+            sub = Subscription(session, name, address, address)
+            self.place(address).turn.append(sub)
+            session.consumers.append(sub)
+        return session.replies[name]
+
+    def find(self, session: Session, frame: Frame) -> Transaction:
         if frame["transaction"] not in session.txs:
             raise Refused("unknown-transaction")
         return session.txs[frame["transaction"]]
 
-    def keep(self, session: Session, frame: dict[str, Any]) -> None:
+    def keep(self, session: Session, frame: Frame) -> None:
         tx = self.find(session, frame)
-        if len(tx.frames) >= naive.TX_FRAMES:
+        if len(tx.frames) >= rules.TX_FRAMES:
             raise Refused("limit")
         tx.frames.append(frame)
         tx.taken.append([])
 
-    def begin(self, session: Session, frame: dict[str, Any]) -> None:
+    def begin(self, session: Session, frame: Frame) -> None:
         if frame["transaction"] in session.txs:
             raise Refused("duplicate-transaction")
-        if len(session.txs) >= naive.TX_OPEN:
+        if len(session.txs) >= rules.TX_OPEN:
             raise Refused("limit")
         session.txs[frame["transaction"]] = Transaction(self.now)
         self.receipt(session, frame)
 
-    def abort(self, session: Session, frame: dict[str, Any]) -> None:
+    def abort(self, session: Session, frame: Frame) -> None:
         tx = self.find(session, frame)
         del session.txs[frame["transaction"]]
         self.undo(tx)
         self.receipt(session, frame)
 
-    def commit(self, session: Session, frame: dict[str, Any]) -> None:
+    def commit(self, session: Session, frame: Frame) -> None:
+        """What concerns the broker in one step, then the handlers."""
         tx = self.find(session, frame)
-        dests = [each["destination"] for each in tx.frames if each["command"] == "SEND"]
-        del session.txs[frame["transaction"]]
+        sends = [f for f in tx.frames if f["command"] == "SEND"]
+        broker = [f for f in sends if not f["destination"].startswith("/app")]
+        new = [f for f in broker if self.key(session, f)[1] is None]
+        dests = [f["destination"] for f in new if not f["destination"].startswith("reply:")]
+        refusal = None
+        # What it acknowledges is out until the step is done.
         if not all(self.fits(dest, dests.count(dest)) for dest in dests):
+            refusal = "queue-full"
+        if not self.keys_agree(session, sends):
+            refusal = "idempotency-mismatch"
+        del session.txs[frame["transaction"]]
+        if refusal is not None:
             self.undo(tx)
-            raise Refused("queue-full")
+            raise Refused(refusal)
+        job = Job(session, "commit", frame, kept=tx.frames)
         waiting = dict(enumerate(tx.taken))
         session.txs["\0"] = Transaction(0.0, [], tx.taken)  # what is not applied yet is held
         for place, each in enumerate(tx.frames):
             taken = waiting[place]
             tx.taken[place] = []
-            if each["command"] == "SEND":
-                dest, body = each["destination"], each["body"]
-                self.publish(dest, body, each.get("key", ""), reserved=True)
-            else:
+            if each["command"] != "SEND":
                 self.settle(session, each, taken)
+            elif each in broker:
+                self.commit_send(session, each, job)
+            else:
+                job.todo.append(each)
         session.txs.pop("\0", None)
-        for each in [*tx.frames, frame]:
-            self.receipt(session, each)
+        self.go_on(job)
+
+    def keys_agree(self, session: Session, sends: list[Frame]) -> bool:
+        """No key stands for two bodies."""
+        once = [each for each in sends if "once" in each]
+        seen = [(self.key(session, each)[0], each["body"]) for each in once]
+        bodies_agree = all(b == c for k, b in seen for other, c in seen if k == other)
+        return bodies_agree and all(self.same_body(session, each) for each in sends)
+
+    def commit_send(self, session: Session, frame: Frame, job: Job) -> None:
+        key, known = self.key(session, frame)
+        if key[2] and known is not None:
+            job.extras[id(frame)] = {"duplicate": "true"}
+            return
+        if self.publish_frame(frame, reserved=True) and key[2]:
+            self.keys[key] = Key(frame["body"], self.now + rules.KEY_SECONDS)
 
     # ACK, NACK
 
-    def ack(self, session: Session, frame: dict[str, Any]) -> None:
+    def ack(self, session: Session, frame: Frame) -> None:
         if "transaction" in frame:
             self.keep(session, frame)
             for taken in self.take(session, frame):
                 self.find(session, frame).taken[-1] += taken
             return
-        for taken in self.take(session, frame):
-            self.settle(session, frame, taken)
+        found = self.take(session, frame)
         self.receipt(session, frame)
+        for taken in found:
+            self.settle(session, frame, taken)
 
     nack = ack
 
-    def take(self, session: Session, frame: dict[str, Any]) -> list[list[Delivery]]:
+    def take(self, session: Session, frame: Frame) -> list[list[Delivery]]:
         named, message = frame.get("subscription"), frame["message"]
-        if named in session.subs and session.subs[named].mode == "auto":
+        if named in session.subs:
+            auto = session.subs[named].mode == "auto"
+        else:
+            auto = named in session.replies or named in session.ended_auto
+        if auto:
             return []
         if message is None:
             raise Refused("unknown-ack")
         found: list[list[Delivery]] = []
         only = frame["sub"] if session.version == "1.2" else named
         for sub_id, ledger in session.ledgers.items():
-            at = next((n for n, d in enumerate(ledger) if d.message is message), None)
-            if at is not None and only in (None, sub_id):
-                first = 0 if session.modes[sub_id] == "client" else at
-                found.append(ledger[first : at + 1])
-                del ledger[first : at + 1]
+            known = [n for n, d in enumerate(ledger) if d.message is message]
+            if session.version != "1.2":
+                known = [n for n, d in enumerate(ledger) if d.message.id == message.id]
+            if not known or only not in (None, sub_id):
+                continue
+            at = known[0]
+            taken = [ledger[at]]
+            if ledger[at].sub.mode == "client":
+                # Of a redelivery that has not left yet the client has seen an earlier copy.
+                unseen = [e[4] for e in session.mailbox if e[0] == "MESSAGE"]
+                unseen = unseen if ledger[at].attempt > 1 else []
+                taken = [d for d in ledger[: at + 1] if d.sub is ledger[at].sub]
+                taken = [d for d in taken if d is ledger[at] or d.message not in unseen]
+            found.append(taken)
+            ledger[:] = [d for d in ledger if d not in taken]
         return found
 
-    def settle(self, session: Session, frame: dict[str, Any], taken: list[Delivery]) -> None:
+    def settle(self, session: Session, frame: Frame, taken: list[Delivery]) -> None:
         if not taken:
             return
         if frame["command"] == "NACK" and frame.get("requeue") == "false":
             for d in taken:
                 self.bury(d.message, "rejected", d.attempt)
         elif frame["command"] == "NACK":
-            self.give_back(taken)
-        if session.alive:
-            self.dispatch_to(session)
+            for d in taken:
+                self.give_back(d, pause(taken))
+        self.opened(session, taken[0].sub.id)
+        self.dispatch_returned()
 
-    # Ends
+    # In the file above this one
 
-    def disconnect(self, session: Session, frame: dict[str, Any]) -> None:
-        self.receipt(session, frame)
-        self.end(session, "1000")
+    def run(self, job: Job) -> None:
+        raise NotImplementedError
 
-    # Time
-
-    def next_time(self) -> float | None:
-        times = [self.session_due(s) for s in self.sessions if s.alive]
-        times += [self.place_due(dest) for dest in self.places]
-        return min([t for t in times if t is not None], default=None)
-
-    def session_due(self, s: Session) -> float | None:
-        times = [d.at + t for ds in s.ledgers.values() for d in ds if (t := timeout(d)) is not None]
-        times += [due for due, _ in s.retries]
-        times += [tx.began + naive.TX_SECONDS for tx in s.txs.values()]
-        return min(times, default=None)
-
-    def place_due(self, dest: str) -> float | None:
-        place = self.places[dest]
-        times = [due for due, _ in place.delayed]
-        if dest == naive.STREAM and place.log and place.log[0].offset < self.wanted(dest):
-            times.append(place.log[0].at + naive.AGE)
-        times += [n.until for n in self.names if n.dest == dest and n.holder is None]
-        return min(times, default=None)
-
-    def wake(self, order: Callable[[Session | str], Any]) -> None:
-        """Everything that is due now, in the order in which the real one looks at it."""
-        things: list[Session | str] = [s for s in self.sessions if s.alive and self.is_due(s)]
-        things += [dest for dest in self.places if self.is_due(dest)]
-        self.now += TICK
-        for thing in sorted(things, key=order):
-            if isinstance(thing, Session):
-                self.wake_session(thing)
-            else:
-                self.wake_place(thing)
-
-    def is_due(self, thing: Session | str) -> bool:
-        due = self.session_due(thing) if isinstance(thing, Session) else self.place_due(thing)
-        return due is not None and due <= self.now
-
-    def wake_session(self, s: Session) -> None:
-        had = any((t := timeout(d)) and d.at + t <= self.now for x in s.ledgers.values() for d in x)
-        self.give_back(self.late(s))
-        if had and s.alive:
-            self.dispatch_to(s)
-        self.retry(s)
-        for name, tx in list(s.txs.items()):
-            if tx.began + naive.TX_SECONDS <= self.now:
-                del s.txs[name]
-                self.undo(tx)
-
-    def late(self, s: Session) -> Iterator[Delivery]:
-        """What was out for too long, ledger by ledger, the first that was due first."""
-        unsent = [each[4] for each in s.mailbox if each[0] == "MESSAGE"]
-        for ledger in list(s.ledgers.values()):
-            due = [d for d in ledger if (t := timeout(d)) and d.at + t <= self.now]
-            for d in sorted(due, key=lambda d: d.at + (timeout(d) or 0.0)):
-                if d.message in unsent:
-                    d.at = self.now  # it has not left yet
-                elif d in ledger:
-                    ledger.remove(d)
-                    yield d
-
-    def wake_place(self, dest: str) -> None:
-        place = self.places[dest]
-        for each in sorted(place.delayed, key=lambda d: (d[0], d[1].offset)):
-            if each[0] <= self.now:
-                place.delayed.remove(each)
-                self.put_back(each[1])
-        self.names = [n for n in self.names if n.dest != dest or n.holder or n.until > self.now]
-        if dest.startswith("/queue"):
-            self.dispatch(dest)
-        else:
-            self.trim(dest)
+    def go_on(self, job: Job) -> None:
+        raise NotImplementedError
 
 
-CLOSES = {
-    "subscribe-denied": "1008",
-    "limit": "1008",
-    "idempotency-mismatch": "1008",
-    "queue-full": "1013",
-}
-
-
-def timeout(delivery: Delivery) -> float | None:
-    """Seconds it may stay unsettled."""
-    dest = delivery.message.dest
-    if dest == naive.QUEUE_B:
-        return naive.QUEUE_TIMEOUT
-    return None if dest.startswith("/queue") else naive.ACK_TIMEOUT
+def counts(frame: Frame) -> bool:
+    """It is still done when the stream has ended."""
+    if frame["command"] == "GARBAGE":
+        return bool(frame["counts"])
+    return frame["command"] not in ("SUBSCRIBE", "CONNECT")

@@ -1,341 +1,251 @@
 """The real broker and the naive one, side by side: the same steps, the same answers.
 
 Rule: every step is a name and a few small numbers, asked for one by one, so that a run can come
-from hypothesis, from a seed or from a list. After every step all clients must have got exactly what
-the naive broker says, and the accounts of the real one must add up.
+from hypothesis, from a seed or from a list. After every step the invariants hold, all clients have
+got exactly what the naive broker says, and the accounts of the real one add up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from stocksync_ws import DestinationPolicy, StompApp
-from stocksync_ws.config import Limits
-from stocksync_ws.messaging.connect import ConnectRequest
+from stocksync_ws.broker import broker
 from stocksync_ws.testing.world import World
-from tests.model import naive
-from tests.model.checks import Checks, Client, Diverged
-from tests.model.frames import Model
-from tests.model.naive import Session
+from tests.model import rules
+from tests.model.application import Application
+from tests.model.checks import Checks, Diverged
+from tests.model.client import CLOSE, Client, websocket
+from tests.model.clock import TICK, Model
+from tests.model.invariants import AFTER_EVERY_STEP, i5_nothing_is_left
+from tests.model.records import Frame, Session
+from tests.model.witness import Witness
 
-__all__ = ["STEPS", "Diverged", "Twin"]
+__all__ = ["Draw", "Twin"]
 
 Draw = Callable[[int], int]
+"""A number from 0 up to, and without, this one."""
 
-TOPICS = (naive.PLAIN, naive.STREAM, naive.LATEST, naive.LOSSY)
-PLACES = (*TOPICS, naive.QUEUE_A, naive.QUEUE_B)
-SPANS = (1 / 1024, 0.5, 1.0, 2.0, 8.0, 31.0, 61.0, 301.0, 3600.0)
-
-
-@dataclass(frozen=True)
-class User:
-    name: str
-
-
-def make_app() -> StompApp:
-    """The application both agree on."""
-    forever = 1e9
-    limits = Limits(
-        ack_window=naive.WINDOW,
-        pending_messages=naive.PENDING,
-        durable_messages=naive.PENDING,
-        queue_messages=naive.QUEUE,
-        max_durables=naive.NAMES,
-        max_transactions=naive.TX_OPEN,
-        max_transaction_frames=naive.TX_FRAMES,
-        ping_after=forever,
-        send_queue_seconds=forever,
-        send_stall_seconds=forever,
-    )
-
-    def authenticate(request: ConnectRequest) -> User | None:
-        return User(request.login) if request.login else None
-
-    history: dict[str, Any] = {"history": naive.HISTORY, "history_seconds": naive.AGE}
-    tries = naive.ATTEMPTS
-    return StompApp(
-        "/ws",
-        authenticator=authenticate,
-        heart_beat=(0, 0),
-        client_send=("/topic/**", "/queue/**"),
-        client_subscribe=("/topic/**", "/queue/**"),
-        limits=limits,
-        destinations={
-            naive.STREAM: DestinationPolicy(kind="stream", max_deliveries=tries, **history),
-            naive.LATEST: DestinationPolicy(kind="latest", max_deliveries=tries),
-            naive.LOSSY: DestinationPolicy(overflow="drop_oldest", max_deliveries=tries),
-            naive.PLAIN: DestinationPolicy(dead_letter=naive.DEAD, max_deliveries=tries),
-            naive.QUEUE_B: DestinationPolicy(
-                dead_letter=naive.PLAIN, ack_timeout=naive.QUEUE_TIMEOUT, max_deliveries=tries
-            ),
-            "/queue/**": DestinationPolicy(max_deliveries=tries),
-        },
-    )
+MOST_CLIENTS = 5
+JUST_BEFORE = 1 / 65536
+"""Seconds before something is due, at which it is looked at who will be first."""
+assert 0 < broker.TICK < 1e-5
+broker.TICK = TICK
 
 
 class Twin(Checks):
-    """Both brokers."""
+    """Both brokers, and what all steps share. Time, frames, and clients that read."""
 
     def __init__(self) -> None:
-        self.app = make_app()
+        self.application = Application()
+        self.app = self.application.app
         self.world = World(self.app)
         self.model = Model(self.world.now)
+        self.witness = Witness(self.world, self.application.events)
         self.clients: list[Client] = []
-        self.steps = 0
-        self.bodies = self.connected = 0
+        self.all: list[Client] = []
+        self.addresses: dict[str, str] = {}
+        self.batch: list[tuple[Frame, bytes]] | None = None
+        self.draining = False
+        self.steps = self.bodies = 0
         self.log: list[str] = []
-
-    # Steps
 
     def do(self, name: str, draw: Draw) -> None:
         """One step, then the comparison."""
-        self.advance(1 / 1024)
         self.steps += 1
-        live = [c for c in self.clients if c.twin.alive]
-        if name == "connect" or not live:
-            if len(live) < 5:
-                self.connect(draw)
-        elif name in ("publish", "advance"):
-            getattr(self, name + "_by")(draw)
-        else:
-            getattr(self, name)(live[draw(len(live))], draw)
+        self.pass_time(1 / 1024)
+        getattr(self, name if self.live else "connect")(draw)
+        self.exchange()
         self.check()
 
-    def connect(self, draw: Draw) -> None:
-        version, user = ("1.0", "1.1", "1.2", "1.2")[draw(4)], (None, "ann")[draw(2)]
-        before = set(self.world.broker.life.sessions)
-        peer = self.world.connect(version, **({"login": user} if user else {}))
-        (new,) = set(self.world.broker.life.sessions) - before
-        self.connected += 1
-        twin = Session(self.connected, version, user)
-        self.model.sessions.append(twin)
-        self.clients.append(Client(peer, self.world.broker.life.sessions[new], twin))
-        self.log.append(f"{self.connected}: connect {version} {user}")
+    def check(self) -> None:
+        self.hold_invariants()
+        self.compare()
+        for client in [c for c in self.clients if c.twin.state == "gone"]:
+            if client.twin.job is None and client.stream.link.gone:
+                self.clients.remove(client)
+                self.witness.records.remove(self.witness.of(client))
+
+    def hold_invariants(self) -> None:
+        self.witness.look()
+        for invariant in AFTER_EVERY_STEP:
+            invariant(self)
+        self.witness.step_is_over()
+
+    @property
+    def live(self) -> list[Client]:
+        """Those that can send something: they are there, and somebody reads from them."""
+        return [c for c in self.clients if c.twin.alive and not c.stream.paused]
+
+    def one(self, draw: Draw) -> Client | None:
+        live = self.live
+        return live[draw(len(live))] if live else None
+
+    def note(self, client: Client | None, text: object) -> None:
+        self.log.append(f"{client.twin.number}: {text}" if client else str(text))
+
+    # Frames
 
     def frame(self, client: Client, command: str, **fields: Any) -> None:
         """Send one frame on both sides."""
-        fields["command"] = command
-        client.twin.stuck = bool(client.peer.stream.unsent)
-        self.log.append(f"{client.twin.number}: {fields}")
-        self.look()
-        headers = {k: v for k, v in fields.items() if isinstance(v, str) and k not in NOT_SENT}
-        if fields.get("durable"):
-            headers["durable"] = "true"
-        if fields.get("prefetch"):
-            headers["prefetch-count"] = str(fields["prefetch"])
-        if fields.get("last") is not None:
-            headers["last-message-id"] = self.message_id(fields["destination"], fields["last"])
-        if "once" in fields:
-            headers["idempotency-key"] = fields["once"]
-        headers |= fields.get("raw", {})
-        client.peer.command(command, headers, fields.get("body", "").encode())
-        self.model.frame(client.twin, fields)
-        self.model.flush()
+        frame: Frame = {"command": command} | fields
+        data = client.encode(command, self.headers(frame), frame.get("body", ""))
+        self.give(client, frame, data)
 
-    def message_id(self, dest: str, offset: int) -> str:
-        channel = self.world.broker.store.find(dest)
+    def give(self, client: Client, frame: Frame, data: bytes) -> None:
+        """A frame and its octets; alone, or with others in one message."""
+        if self.batch is not None:
+            self.batch.append((frame, data))
+        else:
+            self.message(client, [(frame, data)])
+
+    def message(self, client: Client, frames: list[tuple[Frame, bytes]]) -> None:
+        """One message; what had been begun is finished first."""
+        if client.begun is not None:
+            frames, client.begun = [client.begun, *frames], None
+        for frame, _ in frames:
+            self.note(client, frame)
+            self.witness.sent(client, frame)
+        client.send(b"".join(data for _, data in frames) or b"\n")
+        self.model.receive(client.twin, [frame for frame, _ in frames])
+        self.turn()
+
+    def turn(self) -> None:
+        """The naive broker does what is left to do at this moment."""
+        self.model.settle_turns()
+
+    def headers(self, frame: Frame) -> dict[str, str]:
+        """The headers of a frame as they stand on the wire."""
+        names = ("id", "receipt", "ack", "transaction", "key", "subscription", "requeue")
+        headers = {name: frame[name] for name in names if name in frame}
+        if "destination" in frame:
+            address = frame["destination"]
+            known = [real for real, alias in self.addresses.items() if alias == address]
+            headers["destination"] = known[0] if known else address
+        if frame.get("durable"):
+            headers["durable"] = "true"
+        if frame.get("prefetch"):
+            headers["prefetch-count"] = str(frame["prefetch"])
+        if frame.get("last") is not None:
+            headers["last-message-id"] = self.message_id(frame["destination"], frame["last"])
+        if "once" in frame:
+            headers["idempotency-key"] = frame["once"]
+        if "reply" in frame:
+            headers["reply-to"] = frame["reply"]
+        if "expiration" in frame:
+            headers["expiration"] = str(frame["expiration"])
+        return headers | frame.get("raw", {})
+
+    def message_id(self, destination: str, offset: int) -> str:
+        channel = self.world.broker.store.find(destination)
         if offset < 0 or channel is None or channel.epoch is None:
             return f"nowhere-{abs(offset)}"
         return channel.message_id(offset)
 
     def maybe(self, draw: Draw) -> dict[str, str]:
         self.bodies += 1
-        return {"receipt": f"r{self.bodies}"} if draw(2) else {}
+        return {"receipt": f"r{self.bodies}"} if draw(3) else {}
 
-    def subscribe(self, client: Client, draw: Draw) -> None:
-        dest = PLACES[draw(len(PLACES))]
-        last: int | None = None
-        durable = bool(client.twin.user and draw(3) == 1)
-        if dest.startswith("/topic") and not durable and draw(3) == 1:
-            last = self.model.places[dest].top + 1 - draw(7)
-        if last is not None and self.world.broker.store.find(dest) is None:
-            last = -1
-        self.frame(
-            client,
-            "SUBSCRIBE",
-            id="ab"[draw(2)] if draw(4) else "c",
-            destination=dest,
-            ack=("auto", "client", "client-individual")[draw(3)],
-            prefetch=draw(5),
-            durable=durable,
-            last=last,
-            **self.maybe(draw),
-        )
+    def somewhere(self, draw: Draw) -> str:
+        """A destination, mostly one that somebody reads."""
+        subs = [sub.said for c in self.clients for sub in c.twin.subs.values()]
+        read = [said for said in subs if said in rules.PLACES]
+        return read[draw(len(read))] if read and draw(4) else rules.PLACES[draw(9)]
 
-    def unsubscribe(self, client: Client, draw: Draw) -> None:
-        ids = [*client.twin.subs]
-        if not ids and draw(10):
-            return
-        chosen = ids[draw(len(ids))] if ids and draw(20) else "zz"
-        self.frame(client, "UNSUBSCRIBE", id=chosen, durable=not draw(2), **self.maybe(draw))
+    # Clients
 
-    def send(self, client: Client, draw: Draw) -> None:
-        fields: dict[str, Any] = {"destination": PLACES[draw(len(PLACES))], **self.maybe(draw)}
-        fields["body"] = f"m{self.bodies}"
-        if fields["destination"] == naive.LATEST:
-            fields["key"] = "xyz"[draw(3)]
-        if client.twin.txs and draw(2):
-            names = [*client.twin.txs]
-            fields["transaction"] = names[draw(len(names))] if draw(30) else "none"
-        elif draw(8) == 1:
-            fields["once"] = "kl"[draw(2)]
-            fields["body"] = "same" if draw(30) else "other"
-        self.frame(client, "SEND", **fields)
+    def open_client(self, version: str, headers: dict[str, str]) -> Client:
+        """A connection that has sent CONNECT."""
+        client = Client(self.world, version)
+        client.read()
+        if client.reader.upgraded:
+            fields = {"host": "localhost"} | headers
+            if version != "1.0":
+                fields["accept-version"] = version
+            client.send(client.encode("CONNECT", fields))
+        return client
 
-    def ack(self, client: Client, draw: Draw, command: str = "ACK") -> None:
-        acked = [n for n, each in enumerate(client.got) if "redelivered" in each[2]]
-        acked = [n for n in acked if client.twin.out[n][3].mode != "auto"]
-        if not acked and draw(10):
-            return
-        fields: dict[str, Any] = {"message": None, "sub": "", **self.maybe(draw)}
-        raw: dict[str, str] = {}
-        version = client.twin.version
-        if not acked or not draw(40):
-            raw = {"id": "a.99999999"} if version == "1.2" else {"message-id": "nowhere-1"}
-            if version == "1.1":
-                fields["subscription"] = "a"
-        else:
-            n = acked[-1 - draw(min(len(acked), 6))]
-            sub, fields["message"] = client.twin.out[n][3], client.twin.out[n][4]
-            fields["sub"] = sub.id
-            headers = client.headers[n]
-            if version == "1.2":
-                raw = {"id": headers["ack"]}
-            else:
-                raw = {"message-id": headers["message-id"]}
-            if version == "1.1" or (version == "1.0" and draw(2)):
-                fields["subscription"] = sub.id
-        if command == "NACK" and draw(5) == 1:
-            fields["requeue"] = "false"
-        if client.twin.txs and draw(2):
-            fields["transaction"] = next(iter(client.twin.txs))
-        self.frame(client, command, raw=raw, **fields)
+    def join(self, client: Client, session: Session) -> None:
+        """It is CONNECTED."""
+        sessions = self.world.broker.life.sessions
+        client.real = sessions[next(reversed(sessions))]
+        client.twin = session
+        client.beats = session.beats
+        session.last_seen = session.last_write = self.model.now
+        self.model.sessions.append(session)
+        self.clients.append(client)
+        self.all.append(client)
+        self.witness.joined(client)
 
-    def nack(self, client: Client, draw: Draw) -> None:
-        if client.twin.version != "1.0":
-            self.ack(client, draw, "NACK")
-
-    def begin(self, client: Client, draw: Draw) -> None:
-        name = "t" if "t" not in client.twin.txs else "u"
-        if len(client.twin.txs) < naive.TX_OPEN or not draw(10):
-            self.frame(client, "BEGIN", transaction=name, **self.maybe(draw))
-
-    def commit(self, client: Client, draw: Draw, command: str = "COMMIT") -> None:
-        names = [*client.twin.txs]
-        if names or not draw(30):
-            name = names[draw(len(names))] if names else "none"
-            self.frame(client, command, transaction=name, **self.maybe(draw))
-
-    def abort(self, client: Client, draw: Draw) -> None:
-        self.commit(client, draw, "ABORT")
-
-    def disconnect(self, client: Client, draw: Draw) -> None:
-        if draw(3) == 0:
-            self.frame(client, "DISCONNECT", **self.maybe(draw))
-
-    def eof(self, client: Client, draw: Draw) -> None:
-        if draw(3) == 0:
-            self.log.append(f"{client.twin.number}: eof")
-            self.look()
-            client.cut = True
-            client.peer.eof()
-            self.model.end(client.twin)
-            self.model.flush()
-
-    def block(self, client: Client, draw: Draw) -> None:
-        if client.peer.stream.unsent:
-            return
-        self.log.append(f"{client.twin.number}: block")
-        client.peer.stream.open_window((0, 10, 300)[draw(3)])
-        self.world.settle()
-
-    def unblock(self, client: Client, draw: Draw) -> None:
-        """The transport takes all again, or a part of what waits."""
-        self.log.append(f"{client.twin.number}: unblock")
-        self.look()
-        unsent = client.peer.stream.unsent
-        if unsent > 1 and draw(3) == 0:
-            client.peer.stream.open_window(1 + draw(min(unsent - 1, 50)))
-            self.world.settle()
-            return
-        client.peer.stream.open_window(None)
-        # Until the driver hands `now` to `take_output`, an input must tell the broker the time.
-        self.world.broker.alive(client.real, self.world.now)
-        self.world.settle()
-        was, client.twin.stuck = client.twin.stuck, False
-        self.model.flush()
-        if was and client.twin.alive:
-            self.model.dispatch_to(client.twin)
-            self.model.flush()
-
-    def publish_by(self, draw: Draw) -> None:
-        dest = PLACES[draw(len(PLACES))]
-        key = "xyz"[draw(3)] if dest == naive.LATEST else ""
-        self.bodies += 1
-        body = f"p{self.bodies}"
-        self.log.append(f"publish {dest} {body} {key}")
-        self.look()
-        headers = {"key": key} if key else None
-        self.app.template.send(dest, body.encode(), headers)
-        self.world.settle()
-        if self.model.fits(dest, 1):
-            self.model.publish(dest, body, key)
-        self.model.flush()
-
-    def advance_by(self, draw: Draw) -> None:
-        span = SPANS[draw(len(SPANS))]
-        self.log.append(f"advance {span}")
-        self.advance(span)
-
-    def advance(self, span: float) -> None:
-        """Both clocks go on, from one moment at which something is due to the next."""
-        end = self.model.now + span
-        while True:
-            due = self.model.next_time()
-            at = end if due is None or due > end else due
-            just_before = at - 1 / 65536
-            if just_before > self.world.now:
-                self.world.advance(just_before - self.world.now)
-            self.look()
-            order = {}
+    def exchange(self) -> None:
+        """The clients read, and answer a Close; until nothing is left to read."""
+        moved = True
+        while moved:
+            moved = False
             for client in self.clients:
-                order[client.twin] = (client.real.armed_at, client.real.armed)
-            for dest in self.model.places:
-                channel = self.world.broker.store.find(dest)
-                armed = (0.0, 0) if channel is None else (channel.armed_at, channel.armed)
-                order[dest] = armed
-            self.world.loop._until = at  # exactly
-            self.world.loop.run_forever()
-            self.model.now = at
-            self.model.wake(order.__getitem__)
-            self.model.now = at  # only a wake looks a tick ahead, the flush behind it does not
-            self.model.flush()
+                new = client.read()
+                moved = moved or bool(new)
+                self.witness.read(client, new)
+                if new and new[-1][0] == "CLOSE" and not client.cut and client.twin.polite:
+                    self.answer_close(client)
+
+    def answer_close(self, client: Client) -> None:
+        client.feed(websocket(CLOSE, b"\x03\xe8"))
+        client.eof()
+        if client.twin.state == "closing":
+            self.model.lost(client.twin)
+            self.turn()
+
+    # Time
+
+    def pass_time(self, span: float) -> None:
+        """Both clocks go on, from one moment at which something is due to the next."""
+        model, loop = self.model, self.world.loop
+        end = model.now + span
+        for _ in range(10_000):
+            due = model.next_time()
             if due is None or due > end:
+                self.world.advance(end - self.world.now)
+                model.now = end
                 return
-            if (again := self.model.next_time()) is not None and again <= at:
-                raise Diverged(f"the model stands still at {at}")
+            if due - JUST_BEFORE > self.world.now:
+                self.world.advance(due - JUST_BEFORE - self.world.now)
+            model.now = due
+            things = sorted(model.due(), key=self.order)
+            loop._until = due  # exactly
+            loop.run_forever()
+            model.wake(things)
+            self.turn()
+            self.exchange()
+        raise Diverged(f"the model stands still at {model.now}")
 
+    # The end
 
-NOT_SENT = ("command", "body", "sub", "once")
+    def finish(self) -> None:
+        """Everybody leaves, time passes: nothing is left."""
+        self.application.over = True
+        for future in list(self.application.waiting.values()):
+            future.set_result("quiet")
+        self.world.settle()
+        if len(self.all) % 2:
+            self.halt()
+        for client in self.clients:
+            client.eof()
+        self.world.advance(4000.0)
+        i5_nothing_is_left(self)
+        self.world.close()
 
+    def halt(self) -> None:
+        """The server ends; everybody who reads is told."""
+        self.world.runtime.driver.halt()
+        self.world.settle()
+        self.exchange()
+        told = {client: client.raw[-1] for client in self.clients if client.raw}
+        for client, (kind, _, _) in told.items():
+            if not (client.stuck or client.cut or client.stream.aborted):
+                assert kind == "CLOSE", f"{client.real} was not told of the end"
+        self.hold_invariants()
 
-STEPS = {
-    "connect": 3,
-    "subscribe": 12,
-    "unsubscribe": 4,
-    "send": 20,
-    "ack": 16,
-    "nack": 8,
-    "begin": 4,
-    "commit": 3,
-    "abort": 2,
-    "disconnect": 2,
-    "eof": 2,
-    "block": 3,
-    "unblock": 6,
-    "publish": 8,
-    "advance": 6,
-}
-"""How often each step is taken, in a run from a seed."""
+    def drop(self) -> None:
+        """After a failure: nothing runs on."""
+        self.world.loop.close()
