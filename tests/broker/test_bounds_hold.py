@@ -190,3 +190,43 @@ def test_what_a_history_kept_for_a_blocked_reader_goes_although_nobody_publishes
         assert not len(channel.log)
         assert behind.closed == 4010
         assert channel.deadline is None
+
+
+def test_newest_values_too_leave_a_store_that_is_full() -> None:
+    with Broker({"/topic/s": policy(kind="latest")}, max_stored=1_000) as world:
+        for key in "abcdef":
+            world.publish("/topic/s", key * 300, key=key)
+        channel = world.broker.store.find("/topic/s")
+        assert channel is not None
+        assert channel.log.stored <= 1_000
+        values = bodies(world.reader("/topic/s"))
+        assert values[-1] == "f" * 300
+        assert 0 < len(values) < 6
+
+
+def test_where_queues_fill_the_store_only_the_newest_value_of_all_is_kept() -> None:
+    with Broker({"/topic/s": policy(kind="latest")}, max_stored=1_000) as world:
+        world.publish("/queue/full", "x" * 900)
+        for key in "abc":
+            world.publish("/topic/s", key * 300, key=key)
+        assert bodies(world.reader("/topic/s")) == ["c" * 300]
+
+
+def test_an_answer_to_another_session_of_the_user_is_skipped_where_it_is_kept() -> None:
+    with Broker(prepare=asking) as world:
+        peers = [world.connect(login="ann") for _ in range(2)]
+        for peer in peers:
+            peer.subscribe("/user/queue/r", "s", ack="client", prefetch_count="1")
+        world.app.template.convert_and_send_to_user("ann", "/queue/r", "for both")
+        asks, waits = peers
+        world.app.template.convert_and_send_to_user("ann", "/queue/r", "this, too")
+        first = waits.message()
+        asked = asks.message()
+        asks.send_to("/app/ask", "mine")
+        world.app.template.convert_and_send_to_user("ann", "/queue/r", "and this")
+        ack(waits, first)
+        ack(waits, waits.message())
+        assert bodies(waits) == ["and this"]
+        ack(asks, asked)
+        ack(asks, asks.message())
+        assert bodies(asks) == ["mine"]

@@ -9,6 +9,7 @@ import pytest
 
 from stocksync_ws import Header, MessagingTemplate, StompApp
 from stocksync_ws.broker.events import MessageDropped
+from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.testing.peer import Peer
 from tests.broker.kit import Broker, bodies
 
@@ -187,3 +188,31 @@ def test_an_answer_may_be_acknowledged_when_its_reply_queue_has_gone() -> None:
         peer.command("ACK", fields | {"receipt": "r"})
         peer.frame("RECEIPT")
         assert peer.closed is None
+
+
+def test_what_lies_in_the_mailbox_when_its_reply_queue_goes_still_comes() -> None:
+    with Broker(max_reply_queues=1) as world:
+        service, peer = world.reader("/topic/service"), world.connect()
+        ask(peer)
+        address = service.message().headers["reply-to"]
+        # In one message: its own answer, and a question for which that queue must go.
+        answer = encode("SEND", {"destination": address}, b"answer", peer.version)
+        question = {"destination": "/topic/service", "reply-to": "/temp-queue/y"}
+        peer.send(answer + encode("SEND", question, b"?", peer.version))
+        assert bodies(peer) == ["answer"]
+        assert world.broker.store.tally.size == 0
+
+
+def test_what_lies_in_the_transport_when_its_reply_queue_goes_still_comes() -> None:
+    with Broker(max_reply_queues=1) as world:
+        service, peer = world.reader("/topic/service"), world.connect()
+        ask(peer)
+        address = service.message().headers["reply-to"]
+        peer.stream.open_window(0)
+        service.send_to(address, "answer")
+        ask(peer, "y")
+        peer.stream.open_window(None)
+        world.settle()
+        assert bodies(peer) == ["answer"]
+        assert world.counters.internal_errors == 0
+        assert world.broker.store.tally.size == 0
