@@ -176,7 +176,7 @@ class Subscribing:
         """Where it begins to read; what the RECEIPT says of it."""
         channel = subscription.channel
         assert channel is not None
-        self._retention.expire(channel, now)
+        self._retention.trim(channel)
         self._retention.bury_dead(channel)
         extra: dict[str, str] = {}
         top = channel.log.top

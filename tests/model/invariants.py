@@ -188,7 +188,8 @@ def _is_always_live(reading: Reading) -> bool:
     """What comes is pushed to it, and never read from a log."""
     frame = reading.frame
     plain = reading.address == rules.PLAIN or reading.real.destination.startswith("/user/")
-    return plain and frame.get("ack", "auto") == "auto" and "last" not in frame
+    resumes = "last" in frame or frame.get("durable")
+    return plain and frame.get("ack", "auto") == "auto" and not resumes
 
 
 # I3

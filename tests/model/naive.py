@@ -218,25 +218,27 @@ class Naive:
 
     def trim(self, address: str) -> None:
         place = self.places[address]
-        behind = [s for s in self.all_subs(address) if s in s.session.behind]
-        away = [n for n in self.names if n.address == address and not n.holder]
         if address in rules.STREAMS:
             self.age(address)
             place.sooner(self.age_at(address))
         elif address != rules.LATEST:
-            needed = min([each.next for each in behind + away], default=place.top + 1)
-            # While somebody reads it, it is only looked at when it is over its bound.
-            if len(place.log) > rules.PENDING or not (behind or away):
-                place.log = [m for m in place.log if m.offset >= needed]
+            place.log = [m for m in place.log if m.offset >= self.needed(address)]
             while len(place.log) > rules.PENDING:
                 place.lost = place.log.pop(0).offset
-        for sub in behind:
-            if sub.next <= place.lost and address != rules.LATEST:
-                missed, sub.next = place.lost + 1 - sub.next, place.lost + 1
+        lost = 0 if address == rules.LATEST else place.lost
+        for sub in self.all_subs(address):
+            if sub in sub.session.behind and sub.next <= lost:
+                missed, sub.next = lost + 1 - sub.next, lost + 1
                 if address == rules.LOSSY or sub.name:
                     sub.dropped += missed
                 else:
                     self.overtaken.append(sub.session)
+
+    def needed(self, address: str) -> int:
+        """The first offset that somebody has still to read."""
+        behind = [s for s in self.all_subs(address) if s in s.session.behind]
+        away = [n for n in self.names if n.address == address and not n.holder]
+        return min([each.next for each in behind + away], default=self.places[address].top + 1)
 
     def bury_dead(self, address: str) -> None:
         """What has reached the end of its life; a dead letter if somebody was still to get it."""
@@ -318,7 +320,7 @@ class Naive:
         return session.alive and not session.stuck and consumer.room()
 
     def dispatch_to(self, session: Session) -> None:
-        for sub in list(session.consumers):
+        for sub in [each for each in session.consumers if self.ready(each)]:
             self.dispatch(sub.address)
 
     def opened(self, session: Session, sub_id: str) -> None:

@@ -50,8 +50,7 @@ class Subscribing(Answers):
             self.dispatch(address)
             self.settle_step()
             return
-        if said in rules.STREAMS:
-            self.age(said)
+        self.trim(address)
         self.bury_dead(address)
         if name is not None:
             self.take_name(sub, name)
@@ -186,7 +185,7 @@ class Subscribing(Answers):
             self.leave(sub)
             if sub.mode == "auto":
                 session.ended_auto.add(sub.id)
-            self.settle_step()
+        self.settle_step()
         self.receipt(session, frame)
 
     def forget_name(self, session: Session, frame: Frame) -> None:
