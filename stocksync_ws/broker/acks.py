@@ -317,8 +317,7 @@ class Acks:
                 if delivery.publication in unsent:
                     ledger.renew(delivery, listened)
                     continue
-                if ledger.remove(delivery.publication.number) is None:
-                    continue  # what the last one did has ended the session
+                ledger.remove(delivery.publication.number)
                 self._counters.ack_timeouts += 1
                 own = _pause([delivery]) if pause is None else pause
                 self._give_back(session, ledger, ledger.own(delivery), own)
@@ -404,13 +403,14 @@ class Acks:
         taken = [each for each in ledger if each.subscription is subscription]
         for delivery in taken:
             ledger.remove(delivery.publication.number)
-        for item in list(session.retries or ()):
-            if item[3].subscription is subscription and session.retries is not None:
-                session.retries.remove(item)
+        retries = session.retries or []
+        for item in list(retries):
+            if item[3].subscription is subscription:
+                retries.remove(item)
                 ledger.unhold(item[3])
                 taken.append(item[3])
-        heapify(session.retries or [])
-        session.retries = session.retries or None
+        heapify(retries)
+        session.retries = retries or None
         channel = subscription.channel
         assert channel is not None
         most = channel.policy.max_deliveries

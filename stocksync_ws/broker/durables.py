@@ -85,9 +85,8 @@ class Durables:
         return self._of_user[user] >= self._limits.max_durables
 
     def hold(self, durable: Durable, subscription: Subscription) -> None:
-        """A subscription holds the name now."""
-        if durable.subscription is None:
-            durable.channel.away -= 1
+        """A subscription holds the name, which nobody holds, from now on."""
+        durable.channel.away -= 1
         durable.subscription = subscription
         durable.expires_at = None
         subscription.durable = durable

@@ -183,8 +183,7 @@ class Ledger:
                 continue
             unsettled[number] = mine
             ledger.size = size
-            if number > ledger.highest:
-                ledger.highest = number
+            ledger.highest = number  # nothing that was published has a higher one
         return full
 
     def _put(self, delivery: Delivery) -> None:
@@ -318,13 +317,13 @@ class Ledger:
             self.remove(number)
             return [delivery]
         unseen = {each.publication for each in mailbox} if delivery.attempt > 1 else ()
+        order = list(self._unsettled)
         taken: list[int] = []
-        for each, earlier in self._unsettled.items():
+        for each in order[: order.index(number) + 1]:
+            earlier = self._unsettled[each]
             mine = (earlier.subscription or self.subscription) is owner
             if each == number or (mine and earlier.publication not in unseen):
                 taken.append(each)
-            if each == number:
-                break
         return [found for each in taken if (found := self.remove(each)) is not None]
 
     def clear(self) -> list[Delivery]:

@@ -351,13 +351,12 @@ class Life:
         """A subscription ends; a durable name of it stays."""
         channel, session = subscription.channel, subscription.session
         assert channel is not None
-        if subscription.group is not None:
-            if subscription.ledger is not None:
-                subscription.ledger.leave()
-            if channel.queue is not None:
-                self._queues.leave(subscription)
-            else:
-                self._leave_topic(subscription, channel, session)
+        if subscription.ledger is not None:
+            subscription.ledger.leave()
+        if channel.queue is not None:
+            self._queues.leave(subscription)
+        else:
+            self._leave_topic(subscription, channel, session)
         self._store.release(channel)
 
     def _leave_topic(self, subscription: Subscription, channel: Channel, session: Session) -> None:

@@ -118,9 +118,9 @@ class Queues:
         assert channel is not None
         channel.leave(subscription)
         _state(channel).leave(subscription)
-        if session.consumers is not None:
-            session.consumers.pop(subscription, None)
-            session.consumers = session.consumers or None
+        assert session.consumers is not None
+        session.consumers.pop(subscription)
+        session.consumers = session.consumers or None
 
     def dispatch(self, channel: Channel) -> None:
         """Hand out what can be handed out."""

@@ -46,7 +46,7 @@ class Retention:
         """Hold the log within its bounds, and drop what nobody will read."""
         policy = channel.policy
         if policy.kind == "stream":
-            self.expire(channel, self._outbox.now)
+            self._expire(channel, self._outbox.now)
             at = self.expire_at(channel)
             if at is not None:
                 self._timers.sooner(channel, at + self._timers.slack)
@@ -58,11 +58,9 @@ class Retention:
         if channel.log.lost > channel.told:
             self.tell_lost(channel)
 
-    def expire(self, channel: Channel, now: float) -> None:
+    def _expire(self, channel: Channel, now: float) -> None:
         """Drop what is beyond the history, and what durable names have not seen beyond theirs."""
         log, policy, limits = channel.log, channel.policy, self._limits
-        if policy.kind != "stream":
-            return
         wanted: int | None = None
         most = max(limits.durable_messages, policy.history)
         size = max(limits.durable_bytes if channel.durables else 0, limits.history_bytes)

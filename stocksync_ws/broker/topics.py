@@ -176,10 +176,9 @@ class Topics:
         assert group is not None
         assert channel is not None
         channel.behind.pop(subscription, None)
-        if session.behind is not None:
-            session.behind.pop(subscription, None)
-            if not session.behind:
-                session.behind = None
+        assert session.behind is not None
+        session.behind.pop(subscription)
+        session.behind = session.behind or None
         group.members[session] = subscription
         if not channel.behind:
             self._retention.trim(channel)

@@ -67,7 +67,7 @@ class Links:
         # That a session is held is told by `take_reads`.
         if link.connection.held or link.paused:
             self.watch(link)
-        if link.connection.deadline != link.deadline:
+        if link.connection.deadline != link.deadline and not link.gone:
             self._rearm(link)
 
     def _rare(
@@ -134,8 +134,6 @@ class Links:
 
     def write_own(self, link: Link, now: float) -> None:
         """The connection's own output, if the transport has nothing unsent."""
-        if link.gone:
-            return
         if not link.stream.unsent:
             chunks = link.connection.take()
             if chunks:
@@ -175,8 +173,6 @@ class Links:
             link.stream.shut()
 
     def _rearm(self, link: Link) -> None:
-        if link.gone:
-            return
         if link.close_by is not None:
             link.deadline = link.close_by
         else:

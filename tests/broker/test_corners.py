@@ -281,3 +281,86 @@ def test_an_anonymous_session_that_has_ended_has_no_name_to_delete() -> None:
 def test_a_header_with_a_lone_surrogate_cannot_be_sent() -> None:
     with Broker() as world, pytest.raises(ValueError, match="surrogate"):
         world.app.template.send("/topic/a", b"", {"name": "\udc80"})
+
+
+def test_a_session_that_has_ended_deletes_no_name_that_is_unknown_or_held() -> None:
+    with Broker(prepare=slow) as world:
+        holder, peer = world.connect(login="ann"), world.connect(login="ann")
+        resubscribe(holder, durable="true")
+        peer.send_to("/app/slow", "1")
+        for name in ("s", "unknown"):
+            peer.command("UNSUBSCRIBE", {"id": name, "durable": "true"})
+        peer.eof()
+        world.advance(11)
+        world.publish("/topic/s", "1")
+        assert bodies(holder) == ["1"]
+        assert world.counters.internal_errors == 0
+
+
+def test_a_name_that_is_taken_in_a_pause_brings_what_waited_at_once() -> None:
+    with Broker() as world:
+        first, second = world.connect(login="ann"), world.connect(login="ann")
+        resubscribe(first, durable="true", ack="client-individual")
+        first.subscribe("/topic/other", "other", ack="client-individual")
+        world.publish("/topic/s", "1")
+        world.publish("/topic/other", "2")
+        for message in first.frames():
+            ack(first, message, "NACK")
+            ack(first, first.message(), "NACK")
+        first.nothing()  # a second before the third deliveries
+        resubscribe(second, durable="true", ack="client-individual")
+        assert second.message().headers["delivery-attempt"] == "3"
+        world.advance(5)
+        assert bodies(first) == ["2"]
+        second.nothing()
+
+
+def test_what_was_replayed_meanwhile_is_unsettled_once_when_its_transaction_is_aborted() -> None:
+    with Broker({"/topic/s": policy(kind="stream")}) as world:
+        peer = world.connect()
+        before = resubscribe(peer, ack="client-individual").headers["last-message-id"]
+        world.publish("/topic/s", "1")
+        peer.command("BEGIN", {"transaction": "t"})
+        ack(peer, peer.message(), transaction="t")
+        peer.command("UNSUBSCRIBE", {"id": "s"})
+        resubscribe(peer, ack="client-individual", last_message_id=before)
+        message = peer.message()
+        peer.command("ABORT", {"transaction": "t"})
+        ack(peer, message)
+        assert world.counters.messages_settled == 1
+        peer.eof()
+        assert world.heard(SessionDisconnected)[0].unacknowledged == 0
+
+
+def test_of_an_id_that_is_forgotten_a_settled_redelivery_may_still_wait() -> None:
+    with Broker(max_subscriptions=2) as world:
+        peer = world.reader("/topic/a", ack="client-individual")
+        peer.subscribe("/topic/o", "o")
+        world.publish("/topic/a", "1")
+        message = peer.message()
+        peer.stream.open_window(0)
+        world.publish("/topic/o", "0" * 1_000)
+        ack(peer, message, "NACK")
+        ack(peer, message)
+        peer.command("UNSUBSCRIBE", {"id": "s"})
+        for name in "123456":
+            fields = {"destination": "/topic/b", "id": name, "ack": "client"}
+            peer.command("SUBSCRIBE", fields)
+            peer.command("UNSUBSCRIBE", {"id": name})
+        peer.eof()
+        assert world.counters.messages_settled == 1
+        assert world.heard(SessionDisconnected)[0].unacknowledged == 0
+        assert world.counters.internal_errors == 0
+
+
+def test_what_died_in_a_stall_is_not_handed_to_a_window_that_opens() -> None:
+    with Broker() as world:
+        peer = world.reader("/topic/a", ack="client", prefetch_count="1")
+        world.publish("/topic/a", "1")
+        world.publish("/topic/a", "2", expiration="500")
+        world.publish("/topic/a", "3")
+        message = peer.message()
+        world.loop.stall(0.8)  # the ACK is read before the timer runs
+        ack(peer, message)
+        assert bodies(peer) == ["3"]
+        assert [event.body for event in world.heard(DeadLetter)] == [b"2"]

@@ -118,6 +118,19 @@ def test_receipt_then_snapshot_then_what_came_meanwhile_then_live() -> None:
         assert "snapshot" not in frames[2].headers
 
 
+def test_two_whose_snapshots_end_in_one_turn_share_what_came_meanwhile() -> None:
+    snapshot = Snapshot()
+    with Broker(prepare=snapshot.prepare) as world:
+        peers = [world.connect() for _ in range(2)]
+        for peer in peers:
+            peer.command("SUBSCRIBE", {"destination": "/topic/a", "id": "s"})
+        world.publish("/topic/a", "1", "2")
+        snapshot.release.set()
+        world.settle()
+        assert [bodies(peer) for peer in peers] == [["a:now", "1", "2"]] * 2
+        assert world.broker.outbox.total == 0
+
+
 def test_a_snapshot_that_fails_leaves_no_subscription() -> None:
     snapshot = Snapshot(ValueError("no"))
     with Broker(prepare=snapshot.prepare) as world:

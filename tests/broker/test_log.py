@@ -185,3 +185,13 @@ def test_offsets_are_never_used_again_and_lost_never_falls() -> None:
     log.forget(100)
     assert log.top == 3
     assert log.append(publication()) == 4
+
+
+def test_what_is_dropped_next_is_behind_the_hole_at_which_reading_stands() -> None:
+    log = filled(3)
+    log.take(2)
+    log.forget(2)
+    third = log.read(3)
+    assert third is not None
+    assert log.trim() is third[1]
+    assert log.lost == 3

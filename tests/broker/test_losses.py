@@ -178,3 +178,20 @@ def test_keys_leave_with_their_values() -> None:
         world.advance(2)
         assert "k" not in channel.keys
         assert bodies(world.reader("/topic/s")) == ["x" * 50] * len(channel.log)
+
+
+def test_what_one_subscription_lost_is_told_by_its_own_next_message() -> None:
+    with Broker({"/topic/o": policy(overflow="drop_oldest")}, send_queue=4_000) as world:
+        peer = world.reader("/topic/o")
+        peer.subscribe("/topic/other", "other")
+        peer.stream.open_window(0)
+        world.publish("/topic/other", "in the way")
+        world.publish("/topic/other", "in front")
+        world.publish("/topic/o", *(f"{number}" + "x" * 500 for number in range(9)))
+        peer.stream.open_window(None)
+        world.settle()
+        told = [(frame.body[:8], frame.headers.get("dropped")) for frame in peer.frames()]
+        assert told[:2] == [(b"in the w", None), (b"in front", None)]
+        lost = losses(world)["/topic/o", "slow-consumer"]
+        assert told[2] == (f"{lost}xxxxxxx".encode(), f"{lost}")
+        assert len(told) == 2 + 9 - lost

@@ -65,6 +65,23 @@ def test_one_entry_for_all_receivers_of_a_kind() -> None:
     assert box.counters.messages_queued == 3
 
 
+def test_an_entry_that_waits_in_two_mailboxes_is_counted_once() -> None:
+    box = Box()
+    one, two = box.session(), box.session()
+    group = box.subscribe(one).group
+    box.subscribe(two)
+    assert group is not None
+    made = Publication(1, "e-1", "/topic/a", (), b"x", 0.0)
+    entry = box.outbox.entry(made, one, group.head(made))
+    for session in (one, two):
+        box.outbox.append_shared(session, entry)
+    assert box.outbox.total == entry.size == one.queued == two.queued
+    box.outbox.drop(one)
+    assert box.outbox.total == entry.size
+    box.outbox.drop(two)
+    assert box.outbox.total == 0
+
+
 def test_the_total_returns_to_zero_however_entries_leave() -> None:
     box = Box()
     one, two, three = box.session(), box.session(), box.session()

@@ -260,6 +260,20 @@ def test_a_bug_while_flushing_ends_its_session_and_the_batch_goes_on(
     assert len([each for each in caplog.records if each.exc_info]) == 1
 
 
+def test_a_bug_on_the_general_way_ends_its_session_and_the_batch_goes_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peers = subscribers(world, 3)
+    sessions = [session_of(peer) for peer in peers]
+    sessions[1].lane = None
+    monkeypatch.setattr(peers[1].stream, "write", lambda chunks: 1 // 0)
+    post(world, b"x")
+    world.settle()
+    assert [bodies(peers[0]), bodies(peers[2])] == [[b"x"]] * 2
+    assert sessions[1].state is not State.CONNECTED
+    assert world.counters.internal_errors >= 1
+
+
 def test_the_lane_never_overtakes_a_pong_that_is_still_unsent(world: World) -> None:
     (peer,) = subscribers(world, 1)
     peer.stream.window = 1

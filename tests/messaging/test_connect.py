@@ -12,6 +12,7 @@ import pytest
 from stocksync_ws import AccessDenied, ConnectRequest, Principal, StompApp
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.testing.world import World
+from stocksync_ws.types import HttpRequest
 
 Start = Callable[..., World]
 
@@ -150,3 +151,14 @@ def test_a_generator_is_refused() -> None:
 
     with pytest.raises(ConfigurationError, match="generator"):
         StompApp("/ws", authenticator=ask)  # type: ignore[arg-type]
+
+
+def test_the_first_of_a_repeated_parameter_counts_and_an_empty_one_is_there() -> None:
+    request = HttpRequest("GET", "/ws?token=a%20b&token=c&flag=")
+    assert request.path == "/ws"
+    assert request.query == {"token": "a b", "flag": ""}
+
+
+def test_a_cookie_without_a_value_is_none() -> None:
+    request = HttpRequest("GET", "/ws", (("cookie", "sid=1; odd; sid=2"), ("cookie", "theme=dark")))
+    assert request.cookies == {"sid": "1", "theme": "dark"}

@@ -26,6 +26,7 @@ from stocksync_ws.messaging.decorators import (
     message_mapping,
     send_to,
     send_to_user,
+    snapshot,
     subscribe_mapping,
 )
 
@@ -481,3 +482,11 @@ def test_module_declares_its_own_functions_once() -> None:
         MessageMapping("/b"),
     ]
     assert "declares nothing" in refusal(lambda: declarations(in_module(Shop=Shop)))
+
+
+def test_a_snapshot_has_no_other_place_to_go() -> None:
+    def stock() -> str:
+        return "stock"
+
+    marked = send_to("/topic/other")(snapshot("/topic/inventory")(stock))
+    assert "leave the reply decorator out" in refusal(lambda: declarations(marked))

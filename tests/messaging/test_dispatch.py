@@ -256,6 +256,25 @@ class TestSubscribe:
         assert message.headers["receipt-id"] == "r"
         assert receipt.headers == {"receipt-id": "r"}
 
+    def test_a_mapped_exception_of_a_snapshot_is_its_reply_and_ends_the_subscription(
+        self, app: StompApp, start: Start
+    ) -> None:
+        @app.snapshot("/topic/broken")
+        async def broken() -> None:
+            raise KeyError("x")
+
+        @app.message_exception_handler(KeyError)
+        def on_error() -> str:
+            return "mapped"
+
+        peer = start(app).connect()
+        peer.subscribe("/user/queue/errors", "e")
+        peer.command("SUBSCRIBE", {"id": "b", "destination": "/topic/broken"})
+        message = peer.message()
+        assert (message.headers["subscription"], message.body) == ("e", b"mapped")
+        app.template.send("/topic/broken", b"live")
+        peer.nothing()
+
     def test_variables_need_not_be_text(self, app: StompApp, start: Start) -> None:
         @app.subscribe_mapping("/number/{n}")
         def number(n: int) -> int:

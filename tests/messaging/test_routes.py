@@ -14,6 +14,7 @@ from stocksync_ws import (
     event_listener,
     message_exception_handler,
     message_mapping,
+    snapshot,
     subscribe_mapping,
 )
 from stocksync_ws.broker.destinations import Space
@@ -194,3 +195,11 @@ def test_one_that_is_for_nothing_is_refused(mark: Any) -> None:
 
     with pytest.raises(ConfigurationError, match="is for nothing"):
         routes(mark(function))
+
+
+def test_a_snapshot_stands_where_something_is_published() -> None:
+    def stock() -> str:
+        return "stock"
+
+    with pytest.raises(ConfigurationError, match="nobody can subscribe there"):
+        routes(snapshot("/elsewhere/inventory")(stock))
