@@ -102,14 +102,14 @@ def _i1_message(run: Twin, record: Record, headers: dict[str, str], one: Accepte
     if last is None:
         missed = one.index - reading.upper - _dead(run, order[reading.upper : one.index])
         _check(missed <= told, "I1", "{} begins with {}, {} were told", reading, one, told)
-        reading.dropped = 0 if reading.real.durable is None else told - max(0, missed)
+        reading.dropped = told - max(0, missed) if reading.frame.get("durable") else 0
     else:
         if one.address == rules.LATEST:  # of what was there before only the newest values come
             last = max(last, min(reading.real.replay_to, one.index) - 1)
         missed = one.index - last - 1
         dead = _dead(run, order[last + 1 : one.index])
         # What came back to a durable name may tell of what was lost behind it.
-        more = reading.real.durable is not None
+        more = reading.frame.get("durable")
         fine = missed - dead <= told and (told <= missed or more)
         _check(fine, "I1", "{} messages before {} are gone, {} were told", missed, one, told)
         reading.dropped = max(0, told - missed)

@@ -100,6 +100,7 @@ class Running(Frames):
         """Turn after turn, until nothing is left to do at this moment."""
         moved = True
         while moved:
+            self.flush()
             jobs, self.soon = self.soon, []
             for job in jobs:
                 self.body(job)
