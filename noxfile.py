@@ -6,6 +6,7 @@ python -m nox -s tests -- -k name what stands behind -- goes to pytest
 python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
+python -m nox -s model            two million steps of the model of delivery, a quarter of an hour
 """
 
 from __future__ import annotations
@@ -75,6 +76,15 @@ def interop(session: nox.Session) -> None:
     else:
         session.log("skipped: no Chromium/Node (npm is not there)")
     session.run("python", "-m", "pytest", "-rs", "tests/interop", *session.posargs)
+
+
+@nox.session
+def model(session: nox.Session) -> None:
+    """Delivery against its model, in random steps; `-- --seed N` begins with other rounds."""
+    session.install("-e", ".", *group("test"))
+    session.run(
+        "python", "-m", "tests.model", "--steps", "2000000", "--jobs", "2", *session.posargs
+    )
 
 
 @nox.session
