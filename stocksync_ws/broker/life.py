@@ -335,7 +335,6 @@ class Life:
         session.lane = None
         session.connect_by = None
         session.drain_at = None
-        session.still_since = None
         if session.task is not None:
             self._tasks.end_by(session.task, now + GIVE_UP)
 

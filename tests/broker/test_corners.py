@@ -364,3 +364,18 @@ def test_what_died_in_a_stall_is_not_handed_to_a_window_that_opens() -> None:
         ack(peer, message)
         assert bodies(peer) == ["3"]
         assert [event.body for event in world.heard(DeadLetter)] == [b"2"]
+
+
+def test_an_acknowledgement_that_waits_is_not_late_because_its_stream_ended() -> None:
+    with Broker({"/queue/a": policy(ack_timeout=5)}, prepare=slow) as world:
+        peer, other = world.reader("/queue/a", ack="client"), world.connect()
+        world.publish("/queue/a", "1")
+        message = peer.message()
+        peer.send_to("/app/slow", "8")
+        ack(peer, message)
+        world.advance(6)
+        peer.eof()
+        other.subscribe("/queue/a")
+        world.advance(3)
+        assert world.counters.messages_settled == 1
+        other.nothing()

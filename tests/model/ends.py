@@ -152,7 +152,7 @@ class Ends(Naive):
             if sub.mode == "auto":
                 session.ended_auto.add(sub.id)
         self.drop_replies(session)
-        session.drain_at = session.still_since = None
+        session.drain_at = None
         if session.job is not None:
             self.end_by(session.job, self.now + rules.GIVE_UP)
 
