@@ -232,7 +232,10 @@ class Ends(Naive):
         for _, _, _, _, m, attempt, tells in unsent:
             sub.dropped += tells
             if sub.mode != "auto":
-                sub.ledger[:] = [d for d in sub.ledger if d.message is not m]
+                owed = [d for d in sub.ledger if d.message is m]
+                if not owed:
+                    continue  # the ACK of an earlier delivery has settled it
+                sub.ledger.remove(owed[0])
             if sub.mode == "auto" and m.offset >= max(name.next, place.lost + 1):
                 if m.dead(self.now):
                     self.bury(m, "expired", 0)

@@ -100,16 +100,19 @@ class Running(Frames):
         """Turn after turn, until nothing is left to do at this moment."""
         moved = True
         while moved:
-            self.flush()
             jobs, self.soon = self.soon, []
             for job in jobs:
                 self.body(job)
             self.settle_step()
             self.flush()
             moved = self.wake_now() or bool(jobs)
+            between = len(jobs) > 1
             for job in jobs:
                 self.returned(job)
+                between = between or bool(self.calls)
                 self.run_calls()
+            if between:  # a turn, before what these have started
+                self.flush()
 
     def run_calls(self) -> None:
         """The end of a step: what takes no time is done."""
