@@ -168,7 +168,8 @@ class Intake:
             held = True
         if held is not session.held:
             life.hold(session, held)
-        waiting = session.inbox is not None
+        # A frame that came in one message with that in work waits, too.
+        waiting = session.inbox is not None or (not session.hungry and session.decoder.unread)
         if waiting and session.still_since is None:
             session.still_since = now
         elif not waiting and session.still_since is not None:

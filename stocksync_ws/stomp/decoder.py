@@ -34,7 +34,7 @@ __all__ = ["Decoder"]
 _CR = 13
 _MAX_COMMAND = 16
 _GAP = re.compile(rb"(?:[\0\n]++|\r\n)*+")
-_EOLS = re.compile(rb"(?:\n|\r\n)*+\r?")
+_EOLS = re.compile(rb"(?:\n|\r\n)*+\r?")  # a last CR counts, its LF may come
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,10}")
 _COMMANDS = CLIENT_COMMANDS | SERVER_COMMANDS
 
@@ -120,6 +120,12 @@ class Decoder:
     def mid_frame(self) -> bool:
         """A frame was begun and is not complete. What stands between frames begins none."""
         return self._state is not _BETWEEN
+
+    @property
+    def unread(self) -> bool:
+        """Octets of a frame have come that `next` has not looked at."""
+        match = _GAP.match(self._data, self._pos)
+        return match is not None and match.end() < len(self._data)
 
     def feed(self, payload: bytes) -> None:
         """Take one WebSocket message; its borders matter, so call it only when `next` gave None.
@@ -413,7 +419,7 @@ class Decoder:
             if data[end]:
                 has_body = rule.body is Body.KEPT or rule.body is Body.DROPPED
                 raise self._fail(ErrorCode.MISSING_NUL if has_body else ErrorCode.BODY_NOT_ALLOWED)
-        if self._echoed and _eols_end(data, end + 1) != len(data):
+        if self._echoed and not _EOLS.fullmatch(data, end + 1):
             raise self._fail(ErrorCode.BODY_NOT_ALLOWED)
         body = data[pos:end]
         self._pos = end + 1
@@ -438,10 +444,3 @@ class Decoder:
         self._headers = {}
         self._size = self._lines = 0
         return frame
-
-
-def _eols_end(data: bytes, pos: int) -> int:
-    """Where the line ends from `pos` on stop; a last CR counts, its LF may come."""
-    match = _EOLS.match(data, pos)
-    assert match is not None
-    return match.end()

@@ -9,6 +9,7 @@ import pytest
 from stocksync_ws import StompApp
 from stocksync_ws.broker.events import DeadLetter, SessionDisconnected
 from stocksync_ws.broker.ledger import EPOCHS
+from stocksync_ws.stomp.encoder import encode
 from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
 
 
@@ -364,6 +365,18 @@ def test_what_died_in_a_stall_is_not_handed_to_a_window_that_opens() -> None:
         ack(peer, message)
         assert bodies(peer) == ["3"]
         assert [event.body for event in world.heard(DeadLetter)] == [b"2"]
+
+
+def test_an_acknowledgement_in_one_message_with_the_frame_in_work_is_not_late() -> None:
+    with Broker({"/queue/a": policy(ack_timeout=5)}, prepare=slow) as world:
+        peer = world.reader("/queue/a", ack="client")
+        world.publish("/queue/a", "1")
+        slowly = encode("SEND", {"destination": "/app/slow"}, b"8", peer.version)
+        acked = encode("ACK", {"id": peer.message().headers["ack"]}, b"", peer.version)
+        peer.send(slowly + acked)
+        world.advance(9)
+        peer.nothing()
+        assert world.counters.messages_settled == 1
 
 
 def test_an_acknowledgement_that_waits_is_not_late_because_its_stream_ended() -> None:

@@ -289,6 +289,21 @@ class TestStandStill:
         world.advance(0.2)
         assert peer.closed == 4000
 
+    @pytest.mark.parametrize("end", ["\0", "\0\n", "\0SEN"])
+    def test_what_came_in_one_message_with_the_frame_in_work_waits_too(
+        self, start: Start, end: str
+    ) -> None:
+        limits = Limits(handler_timeout=1_000.0, **QUIET)
+        world = start(self.app(heart_beat=(0.0, 1.0), limits=limits))
+        peer = world.connect(heart_beat="1000,0")
+        world.hold_pool()
+        peer.send("SEND\ndestination:/app/slow\n\n" + end)
+        world.advance(3.1)
+        assert peer.closed == (None if "S" in end else 4000)
+        world.release_pool()
+        world.advance(3.1)
+        assert peer.closed == 4000
+
     def test_it_runs_while_nothing_waits(self, start: Start) -> None:
         limits = Limits(handler_timeout=1_000.0, **QUIET)
         world = start(self.app(heart_beat=(0.0, 1.0), limits=limits))

@@ -358,7 +358,8 @@ def i8_the_silent_are_found_out(run: Twin) -> None:
                 _check(client.beats, "I8", "{} owes no heart-beat", client.real)
                 early = client.silence < grace
                 _check(not early, "I8", "{} was silent for {} only", client.real, client.silence)
-        if client.beats and client.real.state is State.CONNECTED and client.real.inbox is None:
+        reads = client.real.state is State.CONNECTED and client.real.still_since is None
+        if client.beats and reads:
             known = silent <= grace + client.real.still_total + TICK
             _check(known, "I8", "{} is silent since {}", client.real, silent)
 

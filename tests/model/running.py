@@ -63,9 +63,10 @@ class Running(Frames):
             self.gone(session)
         if not session.alive:
             return
-        if session.inbox and session.still_since is None:
+        waits = session.inbox or session.frames
+        if waits and session.still_since is None:
             session.still_since = self.now
-        elif not session.inbox and session.still_since is not None:
+        elif not waits and session.still_since is not None:
             away = self.now - session.still_since
             session.still_since = None
             session.still_total += away
