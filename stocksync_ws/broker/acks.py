@@ -417,13 +417,15 @@ class Acks:
         for each in taken:
             if each.attempt >= most:
                 self.bury(channel.policy, each.publication, each.attempt, "attempts")
-        return [each for each in taken if each.attempt < most]
+        return [each for each in taken if each.attempt < most and each.offset]
 
 
 def _name(delivery: Delivery) -> Durable | None:
-    """The durable name it was delivered for, if that is still there."""
+    """The durable name it was delivered for, if that is still there; None for a snapshot, which is
+    for its own subscription only.
+    """
     durable = delivery.subscription.durable if delivery.subscription is not None else None
-    return None if durable is None or durable.gone else durable
+    return None if durable is None or durable.gone or not delivery.offset else durable
 
 
 def _pause(deliveries: list[Delivery]) -> float:

@@ -318,7 +318,7 @@ class Life:
         self._settle_up(session, now)
         self._timers.disarm(session)
         self.sessions.pop(session.id, None)
-        if session.task is not None:
+        if session.task is not None and was is not State.CLOSING:  # there it has its time already
             self._tasks.end_by(session.task, now)
         if was in (State.CONNECTED, State.ENDING):
             self._disconnected(session, session.ending or DisconnectReason.CONNECTION_LOST, now)
@@ -382,6 +382,8 @@ class Life:
             offset = publication.offset
             if ledger is not None and ledger.remove(publication.number) is None:
                 continue  # the ACK of an earlier delivery has settled it
+            if not offset:
+                continue  # a snapshot: the next holder gets one of its own
             if ledger is None and offset >= max(durable.next, log.lost + 1):
                 if not log.holds(offset):
                     self._retention.put_back(channel, offset, publication)

@@ -30,7 +30,7 @@ class Ends(Naive):
         queue = rules.is_queue(m.address)
         if queue and m.address not in self.places:
             return
-        name = sub.name if sub.name in self.names else None
+        name = sub.name if sub.name in self.names and m.offset else None
         if not queue and name is None and (sub.ended or lost):
             sub.session.unacknowledged += lost
         elif d.attempt >= rules.attempts(m.address):
@@ -86,7 +86,7 @@ class Ends(Naive):
     def again(self, d: Delivery) -> None:
         if not d.sub.ended and self.deliver_again(d.sub, d):
             return
-        if d.sub.ended and d.sub.name in self.names:
+        if d.sub.ended and d.sub.name in self.names and d.message.offset:
             self.to_name(d)
         self.opened(d.sub.session, d.sub.id)
 
@@ -141,7 +141,7 @@ class Ends(Naive):
         session.frames.clear()
         self.empty(session)
         self.settle_up(session)
-        if session.job is not None:
+        if session.job is not None and was != "closing":  # there it has its time already
             self.end_by(session.job, self.now)
         self.sessions.remove(session)
 
@@ -236,6 +236,8 @@ class Ends(Naive):
                 if not owed:
                     continue  # the ACK of an earlier delivery has settled it
                 sub.ledger.remove(owed[0])
+            if not m.offset:
+                continue  # a snapshot: the next holder gets one of its own
             if sub.mode == "auto" and m.offset >= max(name.next, place.lost + 1):
                 if m.dead(self.now):
                     self.bury(m, "expired", 0)

@@ -145,7 +145,7 @@ class Subscribing(Answers):
             most = rules.attempts(name.address)
             for d in [d for d in name.returned if d.attempt >= most]:
                 self.bury(d.message, "attempts", d.attempt)
-            name.returned = [d for d in name.returned if d.attempt < most]
+            name.returned = [d for d in name.returned if d.attempt < most and d.message.offset]
         sub.name, name.holder, sub.dropped, name.dropped = name, sub, name.dropped, 0
 
     def evict(self, name: Name) -> None:
