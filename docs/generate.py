@@ -67,8 +67,9 @@ def cell(text: str) -> str:
 
 def sources() -> str:
     """All of the package but the module that declares the codes."""
-    files = sorted((ROOT / "stocksync_ws").rglob("*.py"))
-    return "\n".join(file.read_text() for file in files if file.name != "errors.py")
+    package = ROOT / "stocksync_ws"
+    files = [file for file in sorted(package.rglob("*.py")) if file != package / "errors.py"]
+    return "\n".join(file.read_text() for file in files)
 
 
 ERRORS = """\

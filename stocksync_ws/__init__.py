@@ -16,7 +16,7 @@ This file only re-exports; the names of `__all__` are the public ones.
 """
 
 from stocksync_ws.app import StompApp
-from stocksync_ws.broker.events import (
+from stocksync_ws.broker.calls.events import (
     BrokerAvailability,
     ConnectRejected,
     DeadLetter,
@@ -27,8 +27,8 @@ from stocksync_ws.broker.events import (
     SessionUnsubscribed,
     TransactionAborted,
 )
-from stocksync_ws.broker.publication import Published
-from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.model.publication import Published
+from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import DestinationPolicy, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError
 
 _log = logging.getLogger("stocksync_ws.broker")

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from stocksync_ws import BrokerBusy, BrokerClosed, Published
-from stocksync_ws.broker.publication import Draft
+from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, Inbox
 
 PATIENCE = 10.0
@@ -334,7 +334,7 @@ def test_twenty_threads_lose_nothing_and_keep_their_order(owner: Owner) -> None:
 FORK = """
 import os, sys, threading
 from stocksync_ws import ForkedBrokerError, Published
-from stocksync_ws.broker.publication import Draft
+from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.inbox import Inbox
 
 inbox = Inbox()

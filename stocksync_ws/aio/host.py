@@ -17,7 +17,7 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
-from stocksync_ws.broker.pipeline import Call, Mode, Outcome, Task
+from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome, Task
 from stocksync_ws.counters import Counters
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.errors import StockSyncError

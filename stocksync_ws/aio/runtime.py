@@ -14,7 +14,7 @@ from typing import Protocol
 
 from stocksync_ws.aio.host import AioHost
 from stocksync_ws.broker.broker import Broker
-from stocksync_ws.broker.dispatch import Dispatch
+from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.inbox import Inbox

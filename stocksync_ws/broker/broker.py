@@ -16,15 +16,15 @@ import contextvars
 from collections.abc import Callable
 from typing import Any
 
-from stocksync_ws.broker.channel import Channel
-from stocksync_ws.broker.dispatch import Dispatch
-from stocksync_ws.broker.events import BrokerAvailability
-from stocksync_ws.broker.idempotency import Idempotency
-from stocksync_ws.broker.journal import Journal
-from stocksync_ws.broker.pipeline import Outcome, Task
-from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.broker.calls.dispatch import Dispatch
+from stocksync_ws.broker.calls.events import BrokerAvailability
+from stocksync_ws.broker.calls.session_log import SessionLog
+from stocksync_ws.broker.frames.idempotency import Idempotency
+from stocksync_ws.broker.model.channel import Channel
+from stocksync_ws.broker.model.pipeline import Outcome, Task
+from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.session import AWAITING, CONNECTED, Outgoing, Session
 from stocksync_ws.broker.rooms import Rooms
-from stocksync_ws.broker.session import AWAITING, CONNECTED, Outgoing, Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
@@ -230,7 +230,7 @@ class Broker:
         elif isinstance(thing, Channel):
             self._overdue.wake_channel(thing, own)
         else:
-            assert isinstance(thing, Journal | Idempotency)
+            assert isinstance(thing, SessionLog | Idempotency)
             thing.wake(own)
         self._publisher.settle(own)
 

@@ -8,32 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stocksync_ws.broker.acks import Acks
-from stocksync_ws.broker.commands import Commands
-from stocksync_ws.broker.committing import Committing
-from stocksync_ws.broker.destinations import Space
-from stocksync_ws.broker.dispatch import Dispatch
-from stocksync_ws.broker.durables import Durables
-from stocksync_ws.broker.failures import Failures
-from stocksync_ws.broker.idempotency import Idempotency
-from stocksync_ws.broker.intake import Intake
-from stocksync_ws.broker.journal import Journal
-from stocksync_ws.broker.life import Life
-from stocksync_ws.broker.listeners import Listeners
-from stocksync_ws.broker.naming import Naming
-from stocksync_ws.broker.outbox import Outbox
-from stocksync_ws.broker.overdue import Overdue
-from stocksync_ws.broker.publisher import Publisher
-from stocksync_ws.broker.queues import Queues
-from stocksync_ws.broker.receipts import Receipts
-from stocksync_ws.broker.retention import Retention
-from stocksync_ws.broker.sending import Sending
-from stocksync_ws.broker.session import Session
-from stocksync_ws.broker.store import Store
-from stocksync_ws.broker.subscribing import Subscribing
-from stocksync_ws.broker.tasks import Tasks
-from stocksync_ws.broker.topics import Topics
-from stocksync_ws.broker.transactions import Transactions
+from stocksync_ws.broker.calls.dispatch import Dispatch
+from stocksync_ws.broker.calls.listeners import Listeners
+from stocksync_ws.broker.calls.session_log import SessionLog
+from stocksync_ws.broker.calls.tasks import Tasks
+from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
+from stocksync_ws.broker.delivery.destinations import Destinations
+from stocksync_ws.broker.delivery.durables import Durables
+from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.delivery.queues import Queues
+from stocksync_ws.broker.delivery.retention import Retention
+from stocksync_ws.broker.delivery.topics import Topics
+from stocksync_ws.broker.delivery.transactions import Transactions
+from stocksync_ws.broker.frames.commands import Commands
+from stocksync_ws.broker.frames.decoding import Decoding
+from stocksync_ws.broker.frames.durable_names import DurableNames
+from stocksync_ws.broker.frames.idempotency import Idempotency
+from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.frames.sending import Sending
+from stocksync_ws.broker.frames.subscribing import Subscribing
+from stocksync_ws.broker.frames.transactions import TransactionFrames
+from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.sessions.errors import ErrorReporter
+from stocksync_ws.broker.sessions.lifecycle import Lifecycle
+from stocksync_ws.broker.sessions.liveness import Liveness
+from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import Timers
@@ -54,17 +54,17 @@ class Rooms:
         wall: Callable[[], float],
     ) -> None:
         limits = config.limits
-        space = Space(config)
+        space = Namespace(config)
         self._timers = timers
-        self.journal = Journal(timers)
-        self.outbox = Outbox(limits, counters)
+        self.journal = SessionLog(timers)
+        self.outbox = Mailboxes(limits, counters)
         self.tasks = Tasks(limits, counters, timers, self.journal, self._pump)
-        self.store = Store(config, space, token, timers)
+        self.store = Destinations(config, space, token, timers)
         self.retention = Retention(limits, counters, self.outbox, timers)
         self.topics = Topics(limits, counters, self.outbox, self.retention, timers)
         self.queues = Queues(limits, self.outbox, self.store, self.topics, self.retention, timers)
         self.durables = Durables(limits, self.outbox, timers)
-        self.acks = Acks(
+        self.acks = Acknowledgements(
             limits,
             counters,
             self.outbox,
@@ -76,7 +76,7 @@ class Rooms:
         )
         self.transactions = Transactions(limits, self.acks, timers)
         self.listeners = Listeners(dispatch, counters, self.tasks, self.journal, self._pump)
-        self.life = Life(
+        self.life = Lifecycle(
             config,
             counters,
             timers,
@@ -100,7 +100,7 @@ class Rooms:
     def _publish(
         self,
         config: BrokerConfig,
-        space: Space,
+        space: Namespace,
         counters: Counters,
         token: Callable[[int], str],
         wall: Callable[[], float],
@@ -121,7 +121,7 @@ class Rooms:
         )
         self.retention.bury = self.queues.bury = self.acks.bury = self.publisher.bury
         self.tasks.publish = self.publisher.publish
-        self.failures = Failures(
+        self.failures = ErrorReporter(
             config.limits,
             space,
             counters,
@@ -133,7 +133,9 @@ class Rooms:
             lambda: token(64),
         )
 
-    def _put_in(self, limits: Limits, dispatch: Dispatch, space: Space, counters: Counters) -> None:
+    def _put_in(
+        self, limits: Limits, dispatch: Dispatch, space: Namespace, counters: Counters
+    ) -> None:
         """What the frames do by which clients put something in."""
         idempotency = Idempotency(limits, self._timers)
         self.sending = Sending(
@@ -150,7 +152,7 @@ class Rooms:
             self.receipts,
             self._pump,
         )
-        self.committing = Committing(
+        self.committing = TransactionFrames(
             dispatch,
             space,
             counters,
@@ -166,10 +168,10 @@ class Rooms:
         )
 
     def _take_out(
-        self, limits: Limits, dispatch: Dispatch, space: Space, counters: Counters
+        self, limits: Limits, dispatch: Dispatch, space: Namespace, counters: Counters
     ) -> None:
         """What the frames do by which clients get something."""
-        naming = Naming(
+        naming = DurableNames(
             limits,
             self.outbox,
             self.durables,
@@ -213,10 +215,10 @@ class Rooms:
             self.subscribing,
             self._pump,
         )
-        self.intake = Intake(
+        self.intake = Decoding(
             config.limits, counters, self.life, self.publisher, self.failures, commands
         )
-        self.overdue = Overdue(
+        self.overdue = Liveness(
             counters,
             self.outbox,
             self.life,

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import cast
 
 from stocksync_ws.broker.broker import Broker
-from stocksync_ws.broker.pipeline import Outcome, Task
-from stocksync_ws.broker.publication import Draft, Published
-from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.model.pipeline import Outcome, Task
+from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.session import Session
 from stocksync_ws.driver.flush import Flusher
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Host, Link, Stream

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import cast
 
 from stocksync_ws.broker.broker import Broker
-from stocksync_ws.broker.session import Outgoing, Session, State
+from stocksync_ws.broker.model.session import Outgoing, Session, State
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Link
 from stocksync_ws.timers import Timers

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from stocksync_ws.broker.broker import Broker
-from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.model.session import Session
 from stocksync_ws.driver.ports import Link, Stream
 from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.timers import Timers

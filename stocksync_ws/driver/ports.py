@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from stocksync_ws.broker.pipeline import Task
+from stocksync_ws.broker.model.pipeline import Task
 from stocksync_ws.types import Chunk, Connection, Wire
 
 __all__ = ["Host", "Link", "Stream"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from stocksync_ws.broker.destinations import Space
-from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
@@ -56,7 +56,7 @@ class Application:
         self.config = config
         self.template = MessagingTemplate(gate, config)
         """Sends messages from anywhere, in any thread."""
-        self._space = Space(config)
+        self._space = Namespace(config)
         self._targets: list[tuple[object, Mark | None]] = []
         """With the mark that was made here; None: all of them."""
         self._routes: Routes | None = None

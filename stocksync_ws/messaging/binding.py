@@ -24,7 +24,7 @@ from functools import partial
 from types import MappingProxyType, NoneType
 from typing import Annotated, Any, cast, get_args, get_origin
 
-from stocksync_ws.broker.pipeline import Mode
+from stocksync_ws.broker.model.pipeline import Mode
 from stocksync_ws.errors import AccessDenied, ConfigurationError, ConversionError
 from stocksync_ws.messaging.convert import decoder_for
 from stocksync_ws.messaging.exchange import (

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from stocksync_ws.broker.pipeline import Call, Mode
-from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.model.pipeline import Call, Mode
+from stocksync_ws.broker.model.session import Session
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.binding import mode_of, plan
 from stocksync_ws.messaging.exchange import Role

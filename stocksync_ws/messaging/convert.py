@@ -25,7 +25,7 @@ from stocksync_ws.messaging.readers import step
 from stocksync_ws.messaging.scalars import Mismatch, to_decimal, to_float
 from stocksync_ws.messaging.shapes import compile_shape
 
-__all__ = ["CONTENT_TYPE", "JSON", "OCTETS", "TEXT", "Decode", "decoder_for", "encode_payload"]
+__all__ = ["CONTENT_TYPE", "JSON", "OCTETS", "TEXT", "Decode", "PayloadEncoder", "decoder_for"]
 
 TEXT = "text/plain;charset=utf-8"
 OCTETS = "application/octet-stream"
@@ -38,46 +38,8 @@ Decode: TypeAlias = Callable[[bytes, str | None], Any]
 
 # Out
 
-_NAMES: dict[type, tuple[str, ...]] = {}
-_NAMES_LIMIT = 1_024
-"""Dataclasses made in a loop must not be kept for ever."""
-
-
-def encode_payload(payload: Any) -> tuple[bytes, str]:
-    """The body and the content-type of a message.
-
-    `str` is text and `bytes` are octets; everything else is compact JSON: datetimes in ISO 8601,
-    Decimals and UUIDs as strings, enums by their value, dataclasses by their fields, sets as lists.
-
-    Raises:
-        ConversionError: Something in it has no JSON form (the path says where), is NaN or infinite,
-            or cannot be encoded in UTF-8. The sender's own fault.
-    """
-    if isinstance(payload, str) and not isinstance(payload, Enum):
-        try:
-            return payload.encode(), TEXT
-        except UnicodeEncodeError:
-            raise ConversionError("$", "a lone surrogate cannot be encoded") from None
-    octets: Any = payload
-    if isinstance(payload, (bytes, bytearray, memoryview)):
-        return bytes(octets), OCTETS
-    try:
-        return _ENCODER.encode(payload).encode(), JSON
-    except (TypeError, ValueError, AttributeError, RecursionError):
-        # The fast way does not know where it was, and takes no keys but strings.
-        try:
-            return _ENCODER.encode(_plain(payload, "$")).encode(), JSON
-        except RecursionError:
-            raise ConversionError("$", "nested too deeply, or contains itself") from None
-
-
-def _fields(kind: type, value: Any) -> dict[str, Any]:
-    names = _NAMES.get(kind)
-    if names is None:
-        if len(_NAMES) >= _NAMES_LIMIT:
-            _NAMES.clear()
-        names = _NAMES[kind] = tuple(field.name for field in dataclasses.fields(value))
-    return {name: getattr(value, name) for name in names}
+KNOWN_CLASSES = 1_024
+"""Dataclasses whose fields an encoder remembers; classes made in a loop are not kept for ever."""
 
 
 def _decimal(value: Decimal) -> str:
@@ -98,57 +60,98 @@ _SIMPLE: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _simple(value: Any) -> Any:
-    """One step towards JSON for what `json` does not know; TypeError when there is none."""
-    kind: type = value.__class__
-    if kind in _NAMES:
-        return _fields(kind, value)
-    convert = _SIMPLE.get(kind)
-    if convert is not None:
-        return convert(value)
-    if dataclasses.is_dataclass(kind):
-        return _fields(kind, value)
-    if isinstance(value, Enum):
-        return value.value
-    for base, convert in _SIMPLE.items():
-        if isinstance(value, base):
-            return convert(value)
-    raise TypeError(f"{type_name(value.__class__)} has no JSON form")
+class PayloadEncoder:
+    """Makes the body and the content-type of a message; remembers the fields of dataclasses."""
 
+    __slots__ = ("_json", "_names")
 
-_ENCODER = json.JSONEncoder(
-    ensure_ascii=False,
-    check_circular=False,  # costs time; a circle is found by its depth
-    allow_nan=False,
-    separators=(",", ":"),
-    default=_simple,
-)
+    def __init__(self) -> None:
+        self._names: dict[type, tuple[str, ...]] = {}
+        self._json = json.JSONEncoder(
+            ensure_ascii=False,
+            check_circular=False,  # costs time; a circle is found by its depth
+            allow_nan=False,
+            separators=(",", ":"),
+            default=self._simple,
+        )
 
+    def encode(self, payload: Any) -> tuple[bytes, str]:
+        """The body and the content-type of a message.
 
-def _plain(value: Any, path: str) -> Any:
-    """The slow way: what `json` knows by itself, or an error that says where it is not."""
-    several: Any = value
-    if value is None or isinstance(value, (bool, int, float, str)):
+        `str` is text and `bytes` are octets; everything else is compact JSON: datetimes in ISO
+        8601, Decimals and UUIDs as strings, enums by their value, dataclasses by their fields, sets
+        as lists.
+
+        Raises:
+            ConversionError: Something in it has no JSON form (the path says where), is NaN or
+                infinite, or cannot be encoded in UTF-8. The sender's own fault.
+        """
+        if isinstance(payload, str) and not isinstance(payload, Enum):
+            try:
+                return payload.encode(), TEXT
+            except UnicodeEncodeError:
+                raise ConversionError("$", "a lone surrogate cannot be encoded") from None
+        octets: Any = payload
+        if isinstance(payload, (bytes, bytearray, memoryview)):
+            return bytes(octets), OCTETS
         try:
-            _ENCODER.encode(value).encode()
-        except UnicodeEncodeError:
-            raise ConversionError(path, "a lone surrogate cannot be encoded") from None
-        except ValueError:
-            problem = "too many digits" if isinstance(value, int) else "NaN and Infinity"
-            raise ConversionError(path, f"{problem} are not JSON") from None
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_plain(item, f"{path}[{at}]") for at, item in enumerate(several)]
-    if isinstance(value, dict):
-        keys = [_key(key, path) for key in several]
-        return {
-            key: _plain(item, path + step(key))
-            for key, item in zip(keys, several.values(), strict=True)
-        }
-    try:
-        return _plain(_simple(value), path)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ConversionError(path, str(error)) from None
+            return self._json.encode(payload).encode(), JSON
+        except (TypeError, ValueError, AttributeError, RecursionError):
+            # The fast way does not know where it was, and takes no keys but strings.
+            try:
+                return self._json.encode(self._plain(payload, "$")).encode(), JSON
+            except RecursionError:
+                raise ConversionError("$", "nested too deeply, or contains itself") from None
+
+    def _fields(self, kind: type, value: Any) -> dict[str, Any]:
+        names = self._names.get(kind)
+        if names is None:
+            if len(self._names) >= KNOWN_CLASSES:
+                self._names.clear()
+            names = self._names[kind] = tuple(field.name for field in dataclasses.fields(value))
+        return {name: getattr(value, name) for name in names}
+
+    def _simple(self, value: Any) -> Any:
+        """One step towards JSON for what `json` does not know; TypeError when there is none."""
+        kind: type = value.__class__
+        if kind in self._names:
+            return self._fields(kind, value)
+        convert = _SIMPLE.get(kind)
+        if convert is not None:
+            return convert(value)
+        if dataclasses.is_dataclass(kind):
+            return self._fields(kind, value)
+        if isinstance(value, Enum):
+            return value.value
+        for base, convert in _SIMPLE.items():
+            if isinstance(value, base):
+                return convert(value)
+        raise TypeError(f"{type_name(value.__class__)} has no JSON form")
+
+    def _plain(self, value: Any, path: str) -> Any:
+        """The slow way: what `json` knows by itself, or an error that says where it is not."""
+        several: Any = value
+        if value is None or isinstance(value, (bool, int, float, str)):
+            try:
+                self._json.encode(value).encode()
+            except UnicodeEncodeError:
+                raise ConversionError(path, "a lone surrogate cannot be encoded") from None
+            except ValueError:
+                problem = "too many digits" if isinstance(value, int) else "NaN and Infinity"
+                raise ConversionError(path, f"{problem} are not JSON") from None
+            return value
+        if isinstance(value, (list, tuple)):
+            return [self._plain(item, f"{path}[{at}]") for at, item in enumerate(several)]
+        if isinstance(value, dict):
+            keys = [_key(key, path) for key in several]
+            return {
+                key: self._plain(item, path + step(key))
+                for key, item in zip(keys, several.values(), strict=True)
+            }
+        try:
+            return self._plain(self._simple(value), path)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ConversionError(path, str(error)) from None
 
 
 def _key(key: object, path: str) -> str:

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from stocksync_ws.broker.dispatch import Reply as Answer
-from stocksync_ws.broker.events import Event
-from stocksync_ws.broker.pipeline import Call, Pipeline
-from stocksync_ws.broker.publication import Draft
-from stocksync_ws.broker.session import Session
+from stocksync_ws.broker.calls.dispatch import Reply as Answer
+from stocksync_ws.broker.calls.events import Event
+from stocksync_ws.broker.model.pipeline import Call, Pipeline
+from stocksync_ws.broker.model.publication import Draft
+from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConversionError, StockSyncError
 from stocksync_ws.messaging.connect import Authenticator, ConnectRequest
-from stocksync_ws.messaging.convert import encode_payload
+from stocksync_ws.messaging.convert import PayloadEncoder
 from stocksync_ws.messaging.exchange import Exchange
 from stocksync_ws.messaging.marks import ReplyTo
 from stocksync_ws.messaging.routes import Handler, Reply, Routes
@@ -53,6 +53,7 @@ class Dispatcher:
         self._authenticator = authenticator
         self._template = template
         self._error_destination = config.error_destination
+        self._encoder = PayloadEncoder()
 
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
         """Nothing is asked before the upgrade."""
@@ -136,7 +137,7 @@ class Dispatcher:
         if route.replies:
             yield from self._reply(route, route.replies, exchange, path, result)
             return None
-        body, content_type = _encode(route, result)
+        body, content_type = self._encode(route, result)
         return Answer(body, (("content-type", content_type),))
 
     def _first(self, route: Handler, exchange: Exchange, path: str) -> Pipeline[Answer | None]:
@@ -146,7 +147,7 @@ class Dispatcher:
         except Exception as error:
             yield from self._map(route, exchange, path, error)
             return None
-        body, content_type = _encode(route, result)
+        body, content_type = self._encode(route, result)
         return Answer(body, (("content-type", content_type),))
 
     def _map(
@@ -165,7 +166,7 @@ class Dispatcher:
             yield from self._reply(handler, handler.replies, exchange, path, result)
             return
         # An error is the sender's affair: unlike in Spring it never goes to a topic by default.
-        body, content_type = _encode(handler, result)
+        body, content_type = self._encode(handler, result)
         session = exchange.session
         assert session is not None
         headers = _headers(exchange, content_type)
@@ -179,19 +180,20 @@ class Dispatcher:
         path: str,
         result: object,
     ) -> Pipeline[None]:
-        body, content_type = _encode(handler, result)
+        body, content_type = self._encode(handler, result)
         headers = _headers(exchange, content_type)
         for reply in replies:
             for destination in _destinations(handler, reply, exchange, path):
                 yield _draft(reply, destination, headers, body, exchange)
 
-
-def _encode(handler: Handler, result: object) -> tuple[bytes, str]:
-    """What a handler returned, as a message; a mistake there is ours, not the sender's."""
-    try:
-        return encode_payload(result)
-    except ConversionError as error:
-        raise StockSyncError(f"{handler.label} returned what cannot be sent: {error}") from error
+    def _encode(self, handler: Handler, result: object) -> tuple[bytes, str]:
+        """Encode what a handler returned; a mistake there is ours, not the sender's."""
+        try:
+            return self._encoder.encode(result)
+        except ConversionError as error:
+            raise StockSyncError(
+                f"{handler.label} returned what cannot be sent: {error}"
+            ) from error
 
 
 def _headers(exchange: Exchange, content_type: str) -> tuple[tuple[str, str], ...]:

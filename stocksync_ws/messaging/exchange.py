@@ -10,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from stocksync_ws.broker.session import Session
+    from stocksync_ws.broker.model.session import Session
     from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["DestinationVariable", "Exchange", "Header", "Resolver", "Role"]

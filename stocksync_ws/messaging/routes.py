@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from stocksync_ws.broker.destinations import Kind, Space
-from stocksync_ws.broker.pipeline import Call
+from stocksync_ws.broker.model.namespace import Kind, Namespace
+from stocksync_ws.broker.model.pipeline import Call
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.binding import Plan, mode_of, plan
 from stocksync_ws.messaging.exchange import Exchange, Role
@@ -120,7 +120,7 @@ class Routes:
     __slots__ = ("_advice", "_by_owner", "_listeners", "messages", "snapshots", "subscribes")
 
     def __init__(
-        self, declarations: Iterable[Declaration], framework: Framework, space: Space
+        self, declarations: Iterable[Declaration], framework: Framework, space: Namespace
     ) -> None:
         self.messages: Router[Handler] = Router()
         self.subscribes: Router[Handler] = Router()
@@ -211,7 +211,7 @@ def _all_names(declarations: list[Declaration]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_replies(declaration: Declaration, space: Space) -> None:
+def _check_replies(declaration: Declaration, space: Namespace) -> None:
     """Replies must lead somewhere, and snapshots stand where something is published."""
     mapping = declaration.mapping
     if isinstance(mapping, SnapshotMapping) and not space.is_topic(mapping.path):

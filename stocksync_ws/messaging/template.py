@@ -10,11 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from stocksync_ws.broker.destinations import REPLY_QUEUE, Kind, Space, has_wildcard, is_destination
-from stocksync_ws.broker.headers import check_own
-from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.broker.model.headers import check_own
+from stocksync_ws.broker.model.namespace import (
+    REPLY_QUEUE,
+    Kind,
+    Namespace,
+    has_wildcard,
+    is_destination,
+)
+from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.config import BrokerConfig
-from stocksync_ws.messaging.convert import encode_payload
+from stocksync_ws.messaging.convert import PayloadEncoder
 
 __all__ = ["Gate", "MessagingTemplate"]
 
@@ -42,11 +48,12 @@ class MessagingTemplate:
         BrokerClosed: The application was stopped.
     """
 
-    __slots__ = ("_gate", "_limits", "_space")
+    __slots__ = ("_encoder", "_gate", "_limits", "_space")
 
     def __init__(self, gate: Gate, config: BrokerConfig) -> None:
         self._gate = gate
-        self._space = Space(config)
+        self._encoder = PayloadEncoder()
+        self._space = Namespace(config)
         self._limits = config.limits
 
     def convert_and_send(
@@ -80,7 +87,7 @@ class MessagingTemplate:
         name = cast("object", user)
         if not isinstance(name, str) or not name:
             raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
-        body, content_type = encode_payload(payload)
+        body, content_type = self._encoder.encode(payload)
         self._check_own(destination)
         self._gate.post(self._draft(destination, body, content_type, headers, user=user))
 
@@ -103,7 +110,7 @@ class MessagingTemplate:
         self, destination: str, payload: object, headers: Mapping[str, str] | None
     ) -> Draft:
         self._check(destination)
-        body, content_type = encode_payload(payload)
+        body, content_type = self._encoder.encode(payload)
         return self._draft(destination, body, content_type, headers)
 
     def _draft(

@@ -15,7 +15,7 @@ from carriers.line import Line, run, serving
 
 from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
 from stocksync_ws.aio.runtime import Runtime
-from stocksync_ws.broker.pipeline import Call, Mode
+from stocksync_ws.broker.model.pipeline import Call, Mode
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import Refusal
 

@@ -39,7 +39,7 @@ answer()
 def answer() -> None:
     """Answer each line with the microseconds of a publication per subscriber."""
     from stocksync_ws import StompApp
-    from stocksync_ws.broker.publication import Draft
+    from stocksync_ws.broker.model.publication import Draft
     from stocksync_ws.testing.world import World
 
     with World(StompApp("/ws", allowed_origins=["*"])) as world:

@@ -10,8 +10,8 @@ import gc
 import tracemalloc
 
 from stocksync_ws import DestinationPolicy, Limits, StompApp
-from stocksync_ws.broker.log import HOLES
-from stocksync_ws.broker.publication import Draft
+from stocksync_ws.broker.model.log import HOLES
+from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.testing.world import World
 from tests.bench.harness import BODY, Row, at_most, options, show
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from stocksync_ws import DestinationPolicy, StompApp
-from stocksync_ws.broker.events import (
+from stocksync_ws.broker.calls.events import (
     DeadLetter,
     MessageDropped,
     SessionDisconnected,

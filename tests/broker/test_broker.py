@@ -10,7 +10,7 @@ import pytest
 
 from stocksync_ws import StompApp
 from stocksync_ws.broker.broker import Broker
-from stocksync_ws.broker.dispatch import Silence
+from stocksync_ws.broker.calls.dispatch import NullDispatch
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.testing.peer import client_frame
@@ -194,7 +194,7 @@ class TestOutputs:
     def make(self) -> Broker:
         numbers = iter(range(1, 1_000))
         return Broker(
-            BrokerConfig(), Silence(), Timers(), lambda bits: f"{bits}-{next(numbers)}", float
+            BrokerConfig(), NullDispatch(), Timers(), lambda bits: f"{bits}-{next(numbers)}", float
         )
 
     def test_a_fresh_one_has_nothing_to_do(self) -> None:
@@ -207,7 +207,7 @@ class TestOutputs:
 
     def test_it_counts_in_counters_of_its_own_or_in_given_ones(self) -> None:
         mine = Counters()
-        assert Broker(BrokerConfig(), Silence(), Timers(), str, float, mine).counters is mine
+        assert Broker(BrokerConfig(), NullDispatch(), Timers(), str, float, mine).counters is mine
         assert self.make().counters is not self.make().counters
 
     def test_a_stop_without_sessions_is_nothing(self) -> None:
@@ -241,7 +241,7 @@ class TestOutputs:
 
 class TestSilence:
     def test_it_has_nothing_to_say(self) -> None:
-        quiet: Any = Silence()
+        quiet: Any = NullDispatch()
         assert quiet.handshake(None) is quiet.connect(None, None) is None
         assert quiet.send(None, None, "/a") is quiet.subscribe(None, None, "/a") is None
         assert quiet.event(None) == ()

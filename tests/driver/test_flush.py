@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from stocksync_ws import StompApp
-from stocksync_ws.broker.publication import Draft
-from stocksync_ws.broker.session import Session, State
+from stocksync_ws.broker.model.publication import Draft
+from stocksync_ws.broker.model.session import Session, State
 from stocksync_ws.driver.flush import BATCH, ROOM
 from stocksync_ws.testing.peer import PING, Peer, client_frame
 from stocksync_ws.testing.world import World

@@ -16,8 +16,8 @@ from stocksync_ws import (
     SessionDisconnected,
     StompApp,
 )
-from stocksync_ws.broker.pipeline import Call, Mode, Outcome
-from stocksync_ws.broker.session import State
+from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome
+from stocksync_ws.broker.model.session import State
 from stocksync_ws.testing.peer import CLOSE, PING, Peer, client_frame
 from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.testing.world import World

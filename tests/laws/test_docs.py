@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stocksync_ws import StompApp
-from stocksync_ws.broker.headers import RESERVED
+from stocksync_ws.broker.model.headers import RESERVED
 from stocksync_ws.testing import World
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from stocksync_ws.broker.pipeline import Mode
+from stocksync_ws.broker.model.pipeline import Mode
 from stocksync_ws.errors import AccessDenied, ConfigurationError, ConversionError
 from stocksync_ws.messaging.binding import (
     DestinationVariable,

@@ -36,7 +36,7 @@ from hypothesis import strategies as st
 
 from stocksync_ws.errors import ConfigurationError, ConversionError
 from stocksync_ws.messaging import convert
-from stocksync_ws.messaging.convert import decoder_for, encode_payload
+from stocksync_ws.messaging.convert import PayloadEncoder, decoder_for
 
 U1 = UUID("12345678-1234-5678-1234-567812345678")
 Sku = NewType("Sku", str)
@@ -156,15 +156,15 @@ class Everything:
 
 
 def test_text_octets_and_json_have_their_content_types() -> None:
-    assert encode_payload("grün") == ("grün".encode(), "text/plain;charset=utf-8")
-    assert encode_payload(b"\x00") == (b"\x00", "application/octet-stream")
-    assert encode_payload(bytearray(b"a")) == (b"a", "application/octet-stream")
-    assert encode_payload(memoryview(b"a")) == (b"a", "application/octet-stream")
-    assert encode_payload({"a": [1, 2.5, True, None, "ü"]}) == (
+    assert PayloadEncoder().encode("grün") == ("grün".encode(), "text/plain;charset=utf-8")
+    assert PayloadEncoder().encode(b"\x00") == (b"\x00", "application/octet-stream")
+    assert PayloadEncoder().encode(bytearray(b"a")) == (b"a", "application/octet-stream")
+    assert PayloadEncoder().encode(memoryview(b"a")) == (b"a", "application/octet-stream")
+    assert PayloadEncoder().encode({"a": [1, 2.5, True, None, "ü"]}) == (
         '{"a":[1,2.5,true,null,"ü"]}'.encode(),
         "application/json",
     )
-    assert encode_payload(None) == (b"null", "application/json")
+    assert PayloadEncoder().encode(None) == (b"null", "application/json")
 
 
 def test_every_supported_type_goes_out() -> None:
@@ -177,7 +177,7 @@ def test_every_supported_type_goes_out() -> None:
         color=Color.BLUE,
         item=Item("a"),
     )
-    assert json.loads(encode_payload(payload)[0]) == {
+    assert json.loads(PayloadEncoder().encode(payload)[0]) == {
         "at": "2026-11-24T01:02:03+00:00",
         "day": "2026-11-24",
         "hour": "01:02:00",
@@ -207,7 +207,7 @@ def test_every_supported_type_goes_out() -> None:
     ],
 )
 def test_json_forms(payload: object, body: bytes) -> None:
-    assert encode_payload(payload) == (body, "application/json")
+    assert PayloadEncoder().encode(payload) == (body, "application/json")
 
 
 class Opaque:
@@ -246,17 +246,17 @@ def test_what_has_no_json_form_is_an_error_with_its_path(
     payload: object, path: str, problem: str
 ) -> None:
     with pytest.raises(ConversionError) as caught:
-        encode_payload(payload)
+        PayloadEncoder().encode(payload)
     assert caught.value.path == path
     assert any(part in caught.value.problem for part in problem.split("|"))
 
 
 def test_names_of_dataclasses_are_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert, "_NAMES_LIMIT", 1)
-    monkeypatch.setattr(convert, "_NAMES", {})
+    monkeypatch.setattr(convert, "KNOWN_CLASSES", 1)
+    encoder = PayloadEncoder()
     for payload in (Item("a"), Node("b"), Item("a")):
-        encode_payload(payload)
-        assert len(convert._NAMES) == 1
+        encoder.encode(payload)
+        assert len(encoder._names) == 1
 
 
 # In: types
@@ -713,5 +713,5 @@ _WHOLE_DECODER = decoder_for(Whole)
 
 @given(_WHOLE)
 def test_what_goes_out_comes_in_again(value: Whole) -> None:
-    body, content_type = encode_payload(value)
+    body, content_type = PayloadEncoder().encode(value)
     assert _WHOLE_DECODER(body, content_type) == value

@@ -17,9 +17,9 @@ from stocksync_ws import (
     snapshot,
     subscribe_mapping,
 )
-from stocksync_ws.broker.destinations import Space
-from stocksync_ws.broker.events import BrokerAvailability
-from stocksync_ws.broker.pipeline import Mode
+from stocksync_ws.broker.calls.events import BrokerAvailability
+from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.pipeline import Mode
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.decorators import declarations
@@ -29,7 +29,7 @@ from stocksync_ws.messaging.routes import Handler, Routes, compile_handler
 
 def routes(*targets: object) -> Routes:
     found = [each for target in targets for each in declarations(target)]
-    return Routes(found, {}, Space(BrokerConfig()))
+    return Routes(found, {}, Namespace(BrokerConfig()))
 
 
 def who(found: tuple[Handler, BaseException] | None) -> str:

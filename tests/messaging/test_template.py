@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stocksync_ws import ConversionError, StompApp
-from stocksync_ws.broker.publication import Draft, Published
+from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.errors import BrokerClosed
 from stocksync_ws.messaging.template import MessagingTemplate

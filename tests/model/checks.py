@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stocksync_ws.broker.session import State
+from stocksync_ws.broker.model.session import State
 from stocksync_ws.testing.world import World
 from tests.model import rules
 from tests.model.client import Client, Got

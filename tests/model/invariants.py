@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from stocksync_ws.broker.session import State
+from stocksync_ws.broker.model.session import State
 from stocksync_ws.errors import DisconnectReason
 from tests.model import rules
 from tests.model.application import LIMITS

@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from stocksync_ws import StompApp
-from stocksync_ws.broker import commands
+from stocksync_ws.broker.frames import commands
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing.world import World
 from tests.spec.spoken import Spoken

@@ -11,15 +11,16 @@ from tests.spec.spoken import missing
 
 DELIVERY = catalogue.ROOT / "docs" / "delivery.md"
 DECISIONS = catalogue.ROOT / "docs" / "decisions.md"
-TEST_ID = re.compile(r"`((?:broker/)?test_\w+\.py::test_\w+)`")
+TEST_ID = re.compile(r"`((?:broker/(?:\w+/)?)?test_\w+\.py::test_\w+)`")
 
 
 def names() -> set[str]:
     """Tests of this folder, and under `broker/` those of the broker."""
     found = {test.removeprefix("tests/spec/") for test, _ in catalogue.tests()}
-    for file in (catalogue.ROOT / "tests" / "broker").glob("test_*.py"):
+    tests = catalogue.ROOT / "tests"
+    for file in (tests / "broker").rglob("test_*.py"):
         for name in re.findall(r"^ *def (test_\w+)\(", file.read_text(), re.MULTILINE):
-            found.add(f"broker/{file.name}::{name}")
+            found.add(f"{file.relative_to(tests)}::{name}")
     return found
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocksync_ws import Limits
-from stocksync_ws.broker.headers import RESERVED
+from stocksync_ws.broker.model.headers import RESERVED
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing.world import World

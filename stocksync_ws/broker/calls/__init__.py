@@ -1,0 +1,1 @@
+"""User code, and who is told of what happened."""

@@ -1,0 +1,82 @@
+"""What the broker asks of the application: pipelines for the places where user code has a say.
+
+Rule: the broker knows no decorator and no handler. It asks for a pipeline and runs it; None means
+that there is nothing to run. A pipeline may publish through the broker, and may raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from stocksync_ws.broker.calls.events import Event
+from stocksync_ws.broker.model.pipeline import Call, Pipeline
+from stocksync_ws.broker.model.session import Session
+from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.types import Handshake, Principal, Refusal
+
+__all__ = ["Dispatch", "NullDispatch", "Reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The one answer to a SUBSCRIBE to the application."""
+
+    body: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+class Dispatch(Protocol):
+    """The application, as the broker sees it."""
+
+    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
+        """Before the upgrade is answered: a `Refusal` refuses it. None: accepted at once."""
+        ...
+
+    def connect(self, session: Session, frame: Frame) -> Pipeline[Principal | None] | None:
+        """Who a CONNECT is; raises `AccessDenied` or `BadCredentials`. None: anonymous."""
+        ...
+
+    def send(self, session: Session, frame: Frame, path: str) -> Pipeline[None] | None:
+        """Handle a SEND to the application; `path` is what follows its prefix. None: no handler."""
+        ...
+
+    def subscribe(self, session: Session, frame: Frame, path: str) -> Pipeline[Reply | None] | None:
+        """Answer a SUBSCRIBE to the application. None: no handler."""
+        ...
+
+    def snapshot(
+        self, session: Session, frame: Frame, destination: str
+    ) -> Pipeline[Reply | None] | None:
+        """What a subscriber of a broker destination gets first. None: there is no snapshot."""
+        ...
+
+    def event(self, event: Event) -> Sequence[Call]:
+        """The listeners to tell, in order."""
+        ...
+
+
+class NullDispatch:
+    """A `Dispatch` with nothing to say: every client is anonymous and nothing has a handler."""
+
+    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
+        """Accept."""
+
+    def connect(self, session: Session, frame: Frame) -> Pipeline[Principal | None] | None:
+        """Anonymous."""
+
+    def send(self, session: Session, frame: Frame, path: str) -> Pipeline[None] | None:
+        """No handler."""
+
+    def subscribe(self, session: Session, frame: Frame, path: str) -> Pipeline[Reply | None] | None:
+        """No handler."""
+
+    def snapshot(
+        self, session: Session, frame: Frame, destination: str
+    ) -> Pipeline[Reply | None] | None:
+        """No snapshot."""
+
+    def event(self, event: Event) -> Sequence[Call]:
+        """No listener."""
+        return ()

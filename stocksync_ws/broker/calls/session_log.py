@@ -1,0 +1,173 @@
+"""Log lines of sessions: one per connect and disconnect, and one per failed frame.
+
+Rule: text of a peer is escaped and cut at 200 characters, secrets never appear, and when the level
+is off no work is done. In a storm of more than 100 lines a second one summary line a second stands
+for the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from stocksync_ws.broker.model.session import Session
+from stocksync_ws.errors import ErrorCode
+from stocksync_ws.timers import Timers
+
+__all__ = ["SessionLog", "quote"]
+
+STORM = 100
+"""Lines a second before the rest is summed up."""
+
+_sessions = logging.getLogger("stocksync_ws.session")
+_handlers = logging.getLogger("stocksync_ws.handler")
+_broker = logging.getLogger("stocksync_ws.broker")
+
+
+def quote(text: object) -> str:
+    """Peer text for a log line: escaped, at most 200 characters."""
+    quoted = ascii(str(text)[:220])
+    return quoted if len(quoted) <= 200 else quoted[:197] + "..."
+
+
+def _user(session: Session) -> str:
+    return "-" if session.user_name is None else quote(session.user_name)
+
+
+class SessionLog:
+    """Writes the log lines of one broker; wakes once a second while it holds lines back."""
+
+    __slots__ = (
+        "_connects",
+        "_disconnects",
+        "_lines",
+        "_refusals",
+        "_second",
+        "_timers",
+        "armed",
+        "armed_at",
+        "deadline",
+    )
+
+    def __init__(self, timers: Timers) -> None:
+        self._timers = timers
+        self._refusals = 0
+        self._second = float("-inf")
+        self._lines = 0
+        self._connects = 0
+        self._disconnects = 0
+        self.deadline: float | None = None
+        self.armed = 0
+        self.armed_at = 0.0
+
+    def _admit(self, now: float) -> bool:
+        # After a stall of ours the broker's own time may stand a little before the last line's.
+        if not 0 <= now - self._second < 1.0:
+            self._second = now
+            self._lines = 0
+        self._lines += 1
+        if self._lines <= STORM:
+            return True
+        if self.deadline is None:
+            self.deadline = self._second + 1.0 + self._timers.slack
+            self._timers.arm(self)
+        return False
+
+    def connected(self, session: Session, now: float) -> None:
+        """A session reached CONNECTED."""
+        if not _sessions.isEnabledFor(logging.INFO):
+            return
+        if not self._admit(now):
+            self._connects += 1
+            return
+        _sessions.info(
+            "connected session=%s user=%s transport=%s version=%s peer=%s",
+            session.id,
+            _user(session),
+            session.transport,
+            session.version,
+            session.peer,
+        )
+
+    def disconnected(self, session: Session, reason: str, seconds: float, now: float) -> None:
+        """A session ended."""
+        if not _sessions.isEnabledFor(logging.INFO):
+            return
+        if not self._admit(now):
+            self._disconnects += 1
+            return
+        _sessions.info(
+            "disconnected session=%s user=%s transport=%s reason=%s code=%d duration=%.3fs",
+            session.id,
+            _user(session),
+            session.transport,
+            reason,
+            session.close_code,
+            seconds,
+        )
+
+    def wake(self, now: float) -> None:
+        """A second of a storm is over: say what was held back."""
+        self.deadline = None
+        if self._connects or self._disconnects or self._refusals:
+            _sessions.info(
+                "in the last second %d more connected, %d more disconnected, %d more were refused",
+                self._connects,
+                self._disconnects,
+                self._refusals,
+            )
+            self._connects = self._disconnects = self._refusals = 0
+
+    def refused(
+        self, session: Session, code: ErrorCode, error: BaseException | None, now: float
+    ) -> None:
+        """A CONNECT was refused, or a peer broke the protocol."""
+        if not _sessions.isEnabledFor(logging.INFO):
+            return
+        if not self._admit(now):
+            self._refusals += 1
+            return
+        _sessions.info(
+            "refused session=%s user=%s peer=%s code=%s%s",
+            session.id,
+            _user(session),
+            session.peer,
+            code.code,
+            "" if error is None else f" error={quote(error)}",
+        )
+
+    def failed(
+        self,
+        session: Session,
+        label: str,
+        code: ErrorCode,
+        correlation_id: str,
+        error: BaseException | None,
+    ) -> None:
+        """A frame failed in the application: once, with mapping, session and correlation id."""
+        ours = code in (ErrorCode.HANDLER_FAILED, ErrorCode.INTERNAL_ERROR)
+        _handlers.log(
+            logging.ERROR if ours else logging.WARNING,
+            "failed mapping=%s session=%s code=%s correlation=%s%s",
+            label or "-",
+            session.id,
+            code.code,
+            correlation_id,
+            "" if error is None or ours else f" error={quote(error)}",
+            exc_info=error if ours else None,
+        )
+
+    def listener_failed(self, label: str, session_id: str | None, error: BaseException) -> None:
+        """An event listener raised; the others go on."""
+        _handlers.error(
+            "listener failed mapping=%s session=%s", label, session_id or "-", exc_info=error
+        )
+
+    def internal(self, what: str, session: Session | None, error: BaseException) -> None:
+        """A bug of ours, caught by the fence."""
+        _broker.error(
+            "internal error in %s session=%s", what, session.id if session else "-", exc_info=error
+        )
+
+    def note(self, text: str, *args: object) -> None:
+        """Something an operator should know once."""
+        _broker.warning(text, *args)

@@ -1,0 +1,345 @@
+"""Topics: fan-out to the live, and the log for those behind.
+
+Rule: a publication is one atomic step. Live subscriptions get a shared entry; a live one that
+cannot take it (its window is full) falls behind and finds it in the log. Readers behind are moved
+by `pull`, from `take_output`, while the mailbox has room. `Retention` says what stays in the log.
+"""
+
+from __future__ import annotations
+
+from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.delivery.retention import Retention
+from stocksync_ws.broker.model.channel import Channel, Group
+from stocksync_ws.broker.model.ledger import Delivery, Ledger
+from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.broker.model.session import Session, Subscription
+from stocksync_ws.config import Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.timers import Timers
+
+__all__ = ["Topics"]
+
+FRESH = 1.0
+"""Seconds an entry made for one reader behind is used for others."""
+ROOM = 65_536
+"""Bytes a mailbox holds at the most before readers behind wait."""
+
+
+class Topics:
+    """Everything about destinations that fan out."""
+
+    __slots__ = ("_counters", "_deliveries", "_limits", "_outbox", "_retention", "_timers", "room")
+
+    def __init__(
+        self,
+        limits: Limits,
+        counters: Counters,
+        outbox: Mailboxes,
+        retention: Retention,
+        timers: Timers,
+    ) -> None:
+        self._limits = limits
+        self._counters = counters
+        self._outbox = outbox
+        self._retention = retention
+        self._timers = timers
+        self._deliveries = 0
+        """Deliveries made so far: the order in which an acknowledgement is cumulative."""
+        self.room = min(ROOM, limits.send_queue // 4)
+        """Bytes a mailbox holds before readers behind wait, and consumers are passed over. What is
+        pulled like this must not be what makes a session slow.
+        """
+
+    # Publishing
+
+    def publish(self, channel: Channel, publication: Publication) -> int:
+        """Hand a publication to everybody; the subscriptions it will reach."""
+        if not channel.keeps:
+            channel.log.skip(publication)
+            receivers = 0
+            for group in channel.groups.values():
+                receivers += self._outbox.publish(publication, group)
+            return receivers
+        offset = self._keep(channel, publication)
+        receivers = len(channel.behind)
+        if channel.keys is not None:
+            receivers += self._all_fall_behind(channel, offset)
+        else:
+            for group in channel.groups.values():
+                if not group.members:
+                    continue
+                if group.acked:
+                    receivers += self._to_acked(channel, group, publication, offset)
+                else:
+                    receivers += self._outbox.publish(publication, group)
+        for subscription in channel.behind:
+            self._outbox.mark(subscription.session)
+        self._retention.trim(channel)
+        return receivers
+
+    def publish_to(self, channel: Channel, session: Session, publication: Publication) -> int:
+        """To one session only, in its place among what is for all. It is in the log only while that
+        session has to read it from there; the others skip it.
+        """
+        most = self._limits.ack_window_bytes
+        live = [
+            subscription
+            for group in channel.groups.values()
+            if (subscription := group.members.get(session)) is not None
+        ]
+        behind = [each for each in session.behind or () if each.channel is channel]
+        full = [
+            each
+            for each in live
+            if each.ledger is not None and not each.ledger.has_room(publication.size, most)
+        ]
+        log = channel.log
+        offset = log.append(publication) if behind or full else log.skip(publication)
+        for subscription in live:
+            if subscription in full:
+                self.fall_behind(subscription, offset)
+            else:
+                self.deliver(subscription, publication, offset)
+        if behind:
+            self._outbox.mark(session)
+        self._retention.trim(channel)
+        return len(behind) + len(live)
+
+    def _keep(self, channel: Channel, publication: Publication) -> int:
+        """Append it, if anybody may need it later; its offset."""
+        if channel.keys is not None:
+            self._supersede(channel, publication)
+        offset = channel.log.append(publication)
+        if publication.expires_at is not None:
+            self._timers.sooner(channel, publication.expires_at + self._timers.slack)
+        if channel.has_history:
+            publication.message_id = channel.message_id(offset)
+        return offset
+
+    def _supersede(self, channel: Channel, publication: Publication) -> None:
+        """Of each key only the newest is kept."""
+        keys = channel.keys
+        assert keys is not None
+        key = channel.key(publication)
+        old = keys.pop(key, None)
+        if old is not None:
+            channel.log.take(old)
+        elif len(keys) >= self._limits.max_keys:
+            channel.log.take(keys.pop(next(iter(keys))))
+        keys[key] = channel.log.top + 1
+
+    def _to_acked(
+        self, channel: Channel, group: Group, publication: Publication, offset: int
+    ) -> int:
+        """Live acknowledging subscriptions: one shared entry, and one shared delivery in each
+        ledger.
+        """
+        reached = len(group.members)
+        timeout = channel.ack_timeout
+        by = None if timeout is None else self._outbox.now + self._timers.slack + timeout
+        self._deliveries += 1
+        delivery = Delivery(
+            channel, publication, offset, 1, self._outbox.now, place=self._deliveries
+        )
+        most = self._limits.ack_window_bytes
+        for subscription in Ledger.hand_out(group.members, delivery, most, self._timers, by):
+            self.fall_behind(subscription, offset)
+        if group.members:
+            entry = self._outbox.entry(
+                publication, next(iter(group.members)), group.head(publication)
+            )
+            entry.reader = group
+            self._outbox.spread(entry, group.members)
+        return reached
+
+    def _all_fall_behind(self, channel: Channel, offset: int) -> int:
+        """Newest values are always read from the log: what is superseded is never queued."""
+        live = [each for group in channel.groups.values() for each in group.members.values()]
+        for subscription in live:
+            self.fall_behind(subscription, offset)
+        return len(live)
+
+    # Behind
+
+    def fall_behind(self, subscription: Subscription, offset: int) -> None:
+        """From this offset on the subscription reads the log itself."""
+        group, channel, session = subscription.group, subscription.channel, subscription.session
+        assert group is not None
+        assert channel is not None
+        group.members.pop(session, None)
+        subscription.next = offset
+        channel.behind[subscription] = None
+        if session.behind is None:
+            session.behind = {}
+        session.behind[subscription] = None
+        session.lane = None
+        self._outbox.mark(session)
+
+    def go_live(self, subscription: Subscription) -> None:
+        """It has read everything: what comes next is handed to it."""
+        group, channel, session = subscription.group, subscription.channel, subscription.session
+        assert group is not None
+        assert channel is not None
+        channel.behind.pop(subscription, None)
+        assert session.behind is not None
+        session.behind.pop(subscription)
+        session.behind = session.behind or None
+        group.members[session] = subscription
+        if not channel.behind:
+            self._retention.trim(channel)
+
+    def pull(self, session: Session) -> None:
+        """Move the session's readers while its mailbox has room, in turn."""
+        room = self.room
+        moved = True
+        while moved and session.behind is not None and session.queued < room:
+            moved = False
+            for subscription in list(session.behind):
+                if session.queued >= room:
+                    return
+                moved = self._pull_one(subscription) or moved
+
+    def _pull_one(self, subscription: Subscription) -> bool:
+        """One message for one reader; whether there was one."""
+        channel = subscription.channel
+        assert channel is not None
+        if subscription.blocked or subscription.group is None:
+            return False
+        if subscription.next <= channel.log.lost and channel.keys is None:
+            # Trimmed since this reader was looked at: by a bound of all logs, or by a newcomer.
+            self._retention.tell_lost(channel)
+        if subscription.session in self._retention.lost:
+            return False
+        found = channel.log.read(subscription.next)
+        if found is None:
+            if channel.keys is not None:
+                self._lose_newer(subscription, channel.log.top + 1)
+            # What the next message must tell is told by one that is made for it alone.
+            if not subscription.dropped and not subscription.unrecovered:
+                self.go_live(subscription)
+            return False
+        offset, publication = found
+        if publication.only is not None and publication.only != subscription.session.id:
+            subscription.next = offset + 1
+            return True
+        if publication.is_dead(self._outbox.now):
+            self._retention.bury_dead(channel)
+            return True
+        ledger = subscription.ledger
+        if ledger is not None and not ledger.has_room(
+            publication.size, self._limits.ack_window_bytes
+        ):
+            return False
+        if channel.keys is not None:
+            self._lose_newer(subscription, offset)
+        subscription.next = offset + 1
+        replayed = offset <= subscription.replay_to
+        if channel.keys is not None:
+            replayed = subscription.replay_left > 0
+            subscription.replay_left -= replayed
+        self.deliver(subscription, publication, offset, replayed=replayed)
+        return True
+
+    def _lose_newer(self, subscription: Subscription, offset: int) -> None:
+        """Newest values only: what came since it subscribed and is gone before this offset."""
+        first = max(subscription.next, subscription.replay_to + 1)
+        self._retention.lose(subscription, max(0, offset - first), "superseded")
+        subscription.next = max(subscription.next, offset)
+
+    def deliver(
+        self,
+        subscription: Subscription,
+        publication: Publication,
+        offset: int,
+        *,
+        attempt: int = 1,
+        replayed: bool = False,
+        settles: bool = False,
+    ) -> None:
+        """Queue one message for one subscription, with the marks it needs.
+
+        Args:
+            settles: It leaves a queue when it is handed to the transport.
+        """
+        session, group = subscription.session, subscription.group
+        assert group is not None
+        tells = subscription.dropped
+        extra = self._marks(subscription, attempt, replayed=replayed)
+        if subscription.ledger is not None:
+            at = session.listened(self._outbox.now)
+            assert subscription.channel is not None
+            self._deliveries += 1
+            delivery = Delivery(
+                subscription.channel,
+                publication,
+                offset,
+                attempt,
+                at,
+                subscription,
+                self._deliveries,
+            )
+            subscription.ledger.add(delivery)
+            if delivery.timeout is not None:
+                by = self._outbox.now + self._timers.slack + delivery.timeout
+                self._timers.sooner(session, by)
+        self._counters.messages_queued += 1
+        cached = group.cached
+        if cached is not None and self._outbox.now - cached.at > FRESH:
+            cached = group.cached = None  # its age would be taken for slowness of this session
+        if not extra and cached is not None and cached.publication is publication:
+            self._outbox.append_shared(session, cached)
+            return
+        entry = self._outbox.entry(publication, session, group.head(publication, extra))
+        entry.reader, entry.attempt, entry.tells = group, attempt, tells
+        if settles:
+            entry.origin, entry.offset = subscription.channel, offset
+        elif not extra:
+            group.cached = entry
+        self._outbox.append_shared(session, entry)
+
+    def _marks(
+        self, subscription: Subscription, attempt: int, *, replayed: bool
+    ) -> tuple[tuple[str, str], ...]:
+        marks: list[tuple[str, str]] = []
+        if attempt > 1:
+            marks += [("redelivered", "true"), ("delivery-attempt", str(attempt))]
+        if replayed:
+            marks.append(("replayed", "true"))
+        if subscription.unrecovered:
+            subscription.unrecovered = False
+            marks.append(("recovered", "false"))
+        if subscription.dropped:
+            marks.append(("dropped", str(subscription.dropped)))
+            subscription.dropped = 0
+        return tuple(marks)
+
+    # Slow consumers
+
+    def shed(self, session: Session) -> bool:
+        """Let a slow consumer lose its oldest messages, where the policy says so; told by `dropped`
+        on the next one. Whether it is within its bound now.
+        """
+        lost = self._outbox.shed(session)
+        for subscription, count in lost.items():
+            self._retention.lose(subscription, count, "slow-consumer")
+            self._tell_next(subscription)
+        return session.queued + session.unsent <= self._limits.send_queue
+
+    def _tell_next(self, subscription: Subscription) -> None:
+        """Its next message says what it lost, and so is made for this subscription alone."""
+        session, group, channel = subscription.session, subscription.group, subscription.channel
+        assert group is not None
+        assert channel is not None
+        shared = self._outbox.first(session, group)
+        if shared is None:
+            self.fall_behind(subscription, channel.log.top + 1)
+            return
+        publication = shared.publication
+        assert publication is not None
+        tells = subscription.dropped + shared.tells
+        subscription.dropped = tells
+        head = group.head(publication, self._marks(subscription, 1, replayed=False))
+        entry = self._outbox.entry(publication, session, head)
+        entry.group, entry.tells = group, tells
+        entry.at = shared.at
+        self._outbox.replace(session, shared, entry)

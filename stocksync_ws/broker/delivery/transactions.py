@@ -1,0 +1,130 @@
+"""Transactions: frames kept until COMMIT, all of whose effects happen in one step or not at all.
+
+Rule: permission is asked when a frame arrives, so that nothing is found out at COMMIT. Then all
+SENDs to the broker, ACKs and NACKs take effect in order, in one step; the SENDs to the application
+run after it, one after the other. What was acknowledged inside an aborted transaction is unsettled
+again.
+"""
+
+from __future__ import annotations
+
+from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
+from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.transaction import Transaction
+from stocksync_ws.config import Limits
+from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.timers import Timers
+
+__all__ = ["Transactions"]
+
+
+class Transactions:
+    """The open transactions of all sessions."""
+
+    __slots__ = ("_acks", "_limits", "_timers")
+
+    def __init__(self, limits: Limits, acks: Acknowledgements, timers: Timers) -> None:
+        self._timers = timers
+        self._limits = limits
+        self._acks = acks
+
+    def begin(self, session: Session, frame: Frame, now: float) -> None:
+        """Open one.
+
+        Raises:
+            RemoteProtocolError: It is open already, or there are too many.
+        """
+        name = frame.headers["transaction"]
+        opened = session.transactions
+        if opened is None:
+            opened = session.transactions = {}
+        if name in opened:
+            raise RemoteProtocolError(ErrorCode.DUPLICATE_TRANSACTION, frame.command, frame.headers)
+        if len(opened) >= self._limits.max_transactions:
+            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+        opened[name] = Transaction(now)
+        by = now + self._limits.transaction_timeout
+        self._timers.sooner(session, by + self._timers.slack)
+
+    def add(self, session: Session, frame: Frame) -> None:
+        """Keep a frame that belongs to one.
+
+        Raises:
+            RemoteProtocolError: It is not open, or it has grown too large.
+        """
+        transaction = self._find(session, frame)
+        size = len(frame.body) + sum(len(n) + len(v) for n, v in frame.headers.items())
+        if len(transaction.frames) >= self._limits.max_transaction_frames:
+            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+        if transaction.size + size > self._limits.max_transaction_bytes:
+            raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
+        transaction.size += size
+        transaction.frames.append(frame)
+
+    def settle(self, session: Session, frame: Frame) -> None:
+        """Keep an ACK or NACK: what it settles is taken out now and takes effect at COMMIT.
+
+        Raises:
+            RemoteProtocolError: As for `add`, or the id was never issued.
+        """
+        self.add(session, frame)
+        transaction = self._find(session, frame)
+        place = len(transaction.frames) - 1
+        taken = transaction.settlements[place] = self._acks.take(session, frame)
+        for settlement in taken:
+            settlement.hold()
+
+    def close(self, session: Session, frame: Frame) -> Transaction:
+        """Take an open transaction out, to commit or abort it.
+
+        Raises:
+            RemoteProtocolError: It is not open.
+        """
+        transaction = self._find(session, frame)
+        self._remove(session, frame.headers["transaction"])
+        return transaction
+
+    def undo(self, session: Session, transaction: Transaction, now: float) -> None:
+        """Abort: what it settled is unsettled again, in the order of delivery."""
+        for place in sorted(transaction.settlements):
+            for settlement in transaction.settlements[place]:
+                settlement.unhold()
+                self._acks.restore(session, settlement, now)
+
+    def expire_at(self, session: Session) -> float | None:
+        """When the oldest one has been open for too long."""
+        if not session.transactions:
+            return None
+        oldest = next(iter(session.transactions.values()))
+        return oldest.began + self._limits.transaction_timeout
+
+    def expire(self, session: Session, now: float) -> list[str]:
+        """Abort what has been open for too long; the names."""
+        expired = [
+            name
+            for name, transaction in (session.transactions or {}).items()
+            if transaction.began + self._limits.transaction_timeout <= now
+        ]
+        for name in expired:
+            transaction = (session.transactions or {})[name]
+            self._remove(session, name)
+            self.undo(session, transaction, now)
+        return expired
+
+    def end(self, session: Session, now: float) -> None:
+        """The session ends: everything open is aborted."""
+        for transaction in (session.transactions or {}).values():
+            self.undo(session, transaction, now)
+        session.transactions = None
+
+    def _find(self, session: Session, frame: Frame) -> Transaction:
+        found = (session.transactions or {}).get(frame.headers["transaction"])
+        if found is None:
+            raise RemoteProtocolError(ErrorCode.UNKNOWN_TRANSACTION, frame.command, frame.headers)
+        return found
+
+    def _remove(self, session: Session, name: str) -> None:
+        assert session.transactions is not None
+        del session.transactions[name]
+        session.transactions = session.transactions or None

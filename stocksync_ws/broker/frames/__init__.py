@@ -1,0 +1,1 @@
+"""What each frame of a client does."""

@@ -1,0 +1,67 @@
+"""RECEIPTs: sent after the effect, in the order of the frames, and bounded in number.
+
+Rule: they travel in the mailbox like everything else and are never dropped by a policy.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.model.session import CONNECTED, Session
+from stocksync_ws.broker.sessions.replies import receipt
+from stocksync_ws.config import Limits
+from stocksync_ws.errors import ErrorCode, LimitExceeded
+from stocksync_ws.stomp.frame import Frame
+
+__all__ = ["Receipts"]
+
+
+class Receipts:
+    """What is owed to the clients."""
+
+    __slots__ = ("_limits", "_outbox")
+
+    def __init__(self, limits: Limits, outbox: Mailboxes) -> None:
+        self._limits = limits
+        self._outbox = outbox
+
+    def check(self, session: Session, frame: Frame) -> None:
+        """Whether one more may be owed; asked before a frame has its effect. Those of the frames of
+        a transaction are held back, and do not count.
+
+        Raises:
+            LimitExceeded: As many receipts wait for the client as may.
+        """
+        if "receipt" not in frame.headers or "transaction" in frame.headers:
+            return
+        owed = session.receipts
+        while owed and not owed[0].waiting:
+            owed.popleft()
+        if owed and len(owed) >= self._limits.max_receipts:
+            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+
+    def send(
+        self,
+        session: Session,
+        frame: Frame,
+        now: float,
+        extra: Mapping[str, str] | None = None,
+        *,
+        held_back: bool = False,
+    ) -> None:
+        """The effect of the frame has happened; say so if it asked.
+
+        Args:
+            held_back: A transaction held it back: it does not count.
+        """
+        receipt_id = frame.headers.get("receipt")
+        if receipt_id is None or session.state is not CONNECTED:
+            return
+        assert session.version is not None
+        self._outbox.frame(session, receipt(receipt_id, session.version, extra), True, now)
+        if not held_back:
+            if session.receipts is None:
+                session.receipts = deque()
+            session.receipts.append(session.mailbox[-1])

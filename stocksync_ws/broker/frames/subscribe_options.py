@@ -1,0 +1,108 @@
+"""What a SUBSCRIBE asks for, read off its headers.
+
+Rule: pure. The options of a client are `ack`, `prefetch-count`, `durable` and `last-message-id`;
+any other header means nothing, except a `selector`, which must not be taken for one that works.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stocksync_ws.broker.model.ledger import AckMode
+from stocksync_ws.broker.model.namespace import printable
+from stocksync_ws.broker.model.session import Session
+from stocksync_ws.config import Limits
+from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.stomp.frame import Frame
+
+__all__ = ["SubscribeOptions", "ended_keys", "read_subscribe", "wants_durable"]
+
+
+@dataclass(frozen=True, slots=True)
+class SubscribeOptions:
+    """The options of one SUBSCRIBE."""
+
+    key: str
+    """What its session knows it by."""
+    id: str | None
+    """None for STOMP 1.0 without one."""
+    mode: AckMode
+    prefetch: int
+    """Messages that may be unsettled."""
+    durable: bool
+    last_message_id: str | None
+    """The last message its client saw, or None."""
+    receipt: bool
+    """There will be a RECEIPT to tell it something."""
+
+
+def read_subscribe(session: Session, frame: Frame, limits: Limits) -> SubscribeOptions:
+    """Read the headers of a SUBSCRIBE.
+
+    Raises:
+        RemoteProtocolError: One of them is malformed, the id is in use, or there are too many
+            subscriptions; the peer's fault.
+    """
+    headers = frame.headers
+    if "selector" in headers:
+        raise _refused(ErrorCode.UNSUPPORTED, frame)
+    try:
+        mode = AckMode(headers.get("ack", "auto"))
+    except ValueError:
+        raise _refused(ErrorCode.BAD_ACK_MODE, frame) from None
+    key = _key(frame)
+    if key in session.subscriptions or key in (session.reply_queues or ()):
+        raise _refused(ErrorCode.DUPLICATE_SUBSCRIPTION, frame)
+    if len(session.subscriptions) >= limits.max_subscriptions:
+        raise _refused(ErrorCode.LIMIT_COUNT, frame)
+    return SubscribeOptions(
+        key,
+        headers.get("id"),
+        mode,
+        _prefetch(frame, limits.ack_window),
+        wants_durable(headers),
+        headers.get("last-message-id"),
+        "receipt" in headers,
+    )
+
+
+def _key(frame: Frame) -> str:
+    """The key of a subscription: its id, or in 1.0 without one its destination."""
+    subscription_id = frame.headers.get("id")
+    if subscription_id is None:
+        return "\0" + frame.headers["destination"]
+    if not printable(subscription_id):
+        raise _refused(ErrorCode.BAD_HEADER, frame)
+    return subscription_id
+
+
+def ended_keys(session: Session, frame: Frame) -> list[str]:
+    """The keys that an UNSUBSCRIBE means. In 1.0 it may name by its destination what has an id: "to
+    no longer receive messages from that destination" (STOMP 1.0, "UNSUBSCRIBE") means all of it.
+
+    Raises:
+        RemoteProtocolError: The id holds a control character.
+    """
+    if "id" in frame.headers:
+        return [_key(frame)]
+    destination = frame.headers["destination"]
+    subscriptions = session.subscriptions.items()
+    return [key for key, each in subscriptions if each.destination == destination] or [_key(frame)]
+
+
+def wants_durable(headers: Mapping[str, str]) -> bool:
+    """The frame is about a durable name."""
+    return headers.get("durable") == "true" or headers.get("persistent") == "true"
+
+
+def _prefetch(frame: Frame, window: int) -> int:
+    """`prefetch-count` narrows the window; 0 and what is more than it mean the window."""
+    text = frame.headers.get("prefetch-count", "0")
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise _refused(ErrorCode.BAD_HEADER, frame)
+    return min(int(text) or window, window)
+
+
+def _refused(code: ErrorCode, frame: Frame) -> RemoteProtocolError:
+    return RemoteProtocolError(code, frame.command, frame.headers)

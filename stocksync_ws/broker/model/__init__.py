@@ -1,0 +1,1 @@
+"""Plain records: what the broker keeps, and what it puts out."""

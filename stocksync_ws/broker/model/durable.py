@@ -1,0 +1,53 @@
+"""A durable name: what a named subscription of a user missed while nobody held it.
+
+Rule: a plain record; `delivery/durables.py` keeps and bounds it, `frames/durable_names.py` is what
+frames do to it.
+"""
+
+from __future__ import annotations
+
+from stocksync_ws.broker.model.channel import Channel
+from stocksync_ws.broker.model.ledger import Delivery
+from stocksync_ws.broker.model.session import Subscription
+
+__all__ = ["Durable"]
+
+
+class Durable:
+    """One name of one user on one destination."""
+
+    __slots__ = (
+        "channel",
+        "dropped",
+        "expires_at",
+        "fresh",
+        "gone",
+        "key",
+        "next",
+        "returned",
+        "subscription",
+    )
+
+    def __init__(self, channel: Channel, key: tuple[str, str], next_offset: int) -> None:
+        self.channel = channel
+        self.key = key
+        """User name and subscription id."""
+        self.subscription: Subscription | None = None
+        """Who holds it now."""
+        self.next = next_offset
+        """Away: the first offset that was not handed out."""
+        self.returned: list[Delivery] = []
+        """Away: what was delivered and not settled."""
+        self.dropped = 0
+        """Messages it lost and was not told of."""
+        self.expires_at: float | None = None
+        self.fresh = True
+        """The SUBSCRIBE that made it has not succeeded yet."""
+        self.gone = False
+        """It was deleted."""
+
+    @property
+    def destination(self) -> str:
+        """What it is subscribed to."""
+        assert isinstance(self.channel.address, str)
+        return self.channel.address

@@ -1,0 +1,147 @@
+"""What a destination is, what it means here, and whether it matches a pattern.
+
+Rule: destinations are compared byte for byte and never normalised. There is one grammar of
+patterns, for settings, for subscriptions and for authorization: `*` is one whole segment, `**` any
+number of segments and only last, everything else is literal. Matching is linear, without regular
+expressions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum, auto
+
+from stocksync_ws.config import BrokerConfig, Limits
+
+__all__ = [
+    "REPLY_QUEUE",
+    "Kind",
+    "Namespace",
+    "Patterns",
+    "has_wildcard",
+    "is_destination",
+    "printable",
+]
+
+
+REPLY_QUEUE = "/reply-queue/"
+"""What the address of a private queue begins with; who knows it may send there."""
+
+
+def printable(text: str) -> bool:
+    """No C0 control character and no DEL."""
+    if text.isascii():
+        return text.isprintable()
+    return not any(char < " " or char == "\x7f" for char in text)
+
+
+def is_destination(text: str, limits: Limits) -> bool:
+    """`(/segment)+` within the limits: no empty, `.` or `..` segment, no control character."""
+    octets = len(text.encode("utf-8", "surrogatepass"))
+    if not text.startswith("/") or octets > limits.max_destination:
+        return False
+    segments = text.split("/")[1:]
+    if len(segments) > limits.max_segments or not printable(text):
+        return False
+    return not any(segment in ("", ".", "..") for segment in segments)
+
+
+def has_wildcard(destination: str) -> bool:
+    """One of its segments is `*` or `**`."""
+    return "*" in destination and any(s in ("*", "**") for s in destination.split("/"))
+
+
+class Patterns:
+    """A set of patterns, asked whether one of them covers a literal destination."""
+
+    __slots__ = ("_patterns",)
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = tuple(tuple(pattern.split("/")) for pattern in patterns)
+
+    def match(self, destination: str) -> bool:
+        """Whether a pattern matches. Linear in the segments of the destination, per pattern."""
+        if not self._patterns:
+            return False
+        segments = destination.split("/")
+        return any(_covers(pattern, segments) for pattern in self._patterns)
+
+
+def _covers(pattern: tuple[str, ...], segments: list[str]) -> bool:
+    if pattern[-1] == "**":
+        pattern = pattern[:-1]
+        if len(segments) < len(pattern):
+            return False
+    elif len(segments) != len(pattern):
+        return False
+    return all(p in ("*", s) for p, s in zip(pattern, segments, strict=False))
+
+
+class Kind(Enum):
+    """Where a destination leads."""
+
+    APPLICATION = auto()
+    """A handler."""
+    TOPIC = auto()
+    """Fan-out to every subscription."""
+    QUEUE = auto()
+    """One of the queue prefixes."""
+    USER = auto()
+    """The receiver's own sessions."""
+    NOWHERE = auto()
+    """Under no prefix."""
+
+
+class Namespace:
+    """The prefixes of one configuration: which destination means what, and what clients may
+    name.
+    """
+
+    __slots__ = (
+        "_kinds",
+        "_own_roots",
+        "_user_prefix",
+        "error_destination",
+        "error_path",
+        "may_send",
+        "may_subscribe",
+    )
+
+    def __init__(self, config: BrokerConfig) -> None:
+        self._kinds = [(p + "/", Kind.APPLICATION) for p in config.application_prefixes]
+        self._kinds.append((config.user_prefix + "/", Kind.USER))
+        for prefix in config.broker_prefixes:
+            kind = Kind.QUEUE if prefix in config.queue_prefixes else Kind.TOPIC
+            self._kinds.append((prefix + "/", kind))
+        self._user_prefix = config.user_prefix
+        self._own_roots = tuple(
+            f"{root}/" for root in {"/queue", "/topic", *config.broker_prefixes}
+        )
+        self.error_path = config.error_destination
+        """Where a session listens for errors of the application, behind the user prefix."""
+        self.error_destination = config.user_prefix + config.error_destination
+        self.may_send = Patterns(config.client_send)
+        self.may_subscribe = Patterns(config.client_subscribe)
+
+    def classify(self, destination: str) -> tuple[Kind, str]:
+        """The kind, and the rest behind the prefix with its leading slash.
+
+        A prefix matches whole segments, and the bare prefix is no destination of its kind.
+        """
+        for prefix, kind in self._kinds:
+            if destination.startswith(prefix):
+                return kind, destination[len(prefix) - 1 :]
+        return Kind.NOWHERE, destination
+
+    def is_topic(self, destination: str) -> bool:
+        """It fans out."""
+        return self.classify(destination)[0] is Kind.TOPIC
+
+    def is_own(self, destination: str) -> bool:
+        """A user destination that a client may name: `/user/queue/...` or `/user/topic/...`."""
+        prefix = self._user_prefix
+        return destination.startswith(prefix) and self.is_own_path(destination[len(prefix) :])
+
+    def is_own_path(self, path: str) -> bool:
+        """What may follow the user prefix: `/queue/...`, `/topic/...` or a broker prefix."""
+        return path.startswith(self._own_roots)

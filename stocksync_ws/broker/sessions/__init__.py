@@ -1,0 +1,1 @@
+"""A session's life, its clocks, and what it is told."""

@@ -1,0 +1,260 @@
+"""Queues: kept, in order, in fair turn, given back, bounded; reply queues; expiry."""
+
+from __future__ import annotations
+
+import pytest
+
+from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
+from tests.broker.kit import Broker, ack, bodies, policy
+
+
+def test_what_nobody_consumes_is_kept_and_comes_in_order() -> None:
+    with Broker() as world:
+        world.publish("/queue/a", "1", "2", "3")
+        assert bodies(world.reader("/queue/a")) == ["1", "2", "3"]
+        world.reader("/queue/a").nothing()
+
+
+def test_consumers_are_served_in_turn() -> None:
+    with Broker() as world:
+        peers = [world.reader("/queue/a") for _ in range(3)]
+        world.publish("/queue/a", *"123456")
+        assert [bodies(peer) for peer in peers] == [["1", "4"], ["2", "5"], ["3", "6"]]
+
+
+def test_a_full_or_blocked_consumer_is_skipped_and_keeps_its_turn() -> None:
+    with Broker() as world:
+        full = world.reader("/queue/a", ack="client", prefetch_count="1")
+        blocked = world.reader("/queue/a")
+        free = world.reader("/queue/a")
+        blocked.stream.open_window(0)
+        world.publish("/queue/a", *"123")
+        world.publish("/queue/a", *"45")
+        assert bodies(free) == ["3", "4", "5"]
+        first = full.message()
+        assert first.body == b"1"
+        ack(full, first)
+        world.publish("/queue/a", "6")
+        assert bodies(full) == ["6"]
+        blocked.stream.open_window(None)
+        world.settle()
+        assert bodies(blocked) == ["2"]
+
+
+def test_a_session_that_ends_gives_back_at_once_to_another_in_order() -> None:
+    with Broker() as world:
+        first = world.reader("/queue/a", ack="client", prefetch_count="3")
+        world.publish("/queue/a", *"12345")
+        assert bodies(first) == ["1", "2", "3"]
+        second = world.reader("/queue/a", ack="client")
+        assert bodies(second) == ["4", "5"]
+        first.eof()
+        frames = second.frames()
+        assert [frame.body for frame in frames] == [b"1", b"2", b"3"]
+        assert all(frame.headers["redelivered"] == "true" for frame in frames)
+
+
+def test_what_comes_back_takes_its_old_place_before_what_waits() -> None:
+    with Broker() as world:
+        first = world.reader("/queue/a", ack="client", prefetch_count="2")
+        world.publish("/queue/a", *"1234")
+        assert bodies(first) == ["1", "2"]
+        first.eof()
+        assert bodies(world.reader("/queue/a")) == ["1", "2", "3", "4"]
+
+
+def test_a_lost_session_is_no_refusal_but_counts_as_a_delivery() -> None:
+    with Broker() as world:
+        world.publish("/queue/a", "1")
+        for attempt in range(1, 6):
+            peer = world.reader("/queue/a", ack="client")
+            headers = peer.message().headers
+            assert headers.get("delivery-attempt", "1") == str(attempt)
+            peer.eof()
+        world.reader("/queue/a").nothing()
+        assert [event.deliveries for event in world.heard(DeadLetter)] == [5]
+
+
+def test_auto_mode_is_settled_by_the_transport_and_not_before() -> None:
+    """A consumer that dies: what it was handed is lost, what lay in its mailbox goes back."""
+    with Broker() as world:
+        peer = world.reader("/queue/a")
+        peer.stream.open_window(0)
+        world.publish("/queue/a", "1")
+        assert peer.stream.unsent
+        peer.send("")  # nothing; the next two are queued in one step, before a flush
+        world.publish("/queue/a", "2")
+        peer.eof()
+        assert bodies(world.reader("/queue/a")) == ["2"]
+
+
+def test_what_lies_in_the_mailbox_of_a_session_that_ends_goes_back() -> None:
+    with Broker() as world:
+        peer = world.reader("/queue/a")
+        draft = world.app.template
+        draft.send("/queue/a", b"1")
+        world.runtime._inbox.drain()
+        assert len(next(iter(world.broker.life.sessions.values())).mailbox) == 1
+        world.runtime.driver.ended(peer.stream.link)
+        world.settle()
+        again = world.reader("/queue/a").message()
+        assert again.body == b"1"
+        assert "redelivered" not in again.headers
+
+
+def test_auto_mode_leaves_nothing_behind() -> None:
+    with Broker() as world:
+        peer = world.reader("/queue/a", ack="client")
+        world.publish("/queue/a", "1")
+        ack(peer, peer.message(), "NACK")
+        peer.message()
+        peer.eof()
+        last = world.reader("/queue/a")
+        assert last.message().headers["delivery-attempt"] == "3"
+        last.command("UNSUBSCRIBE", {"id": "s"})
+        assert not world.broker.store.channels
+        assert world.broker.store.queues == 0
+
+
+def test_a_queue_lives_while_it_has_messages_or_consumers() -> None:
+    with Broker() as world:
+        store = world.broker.store
+        peer = world.reader("/queue/a")
+        assert store.queues == 1
+        peer.command("UNSUBSCRIBE", {"id": "s"})
+        assert store.queues == 0
+        world.publish("/queue/a", "1")
+        assert store.queues == 1
+        peer.subscribe("/queue/a", "t", ack="client")
+        message = peer.message()
+        peer.command("UNSUBSCRIBE", {"id": "t"})
+        assert store.queues == 1
+        ack(peer, message)
+        assert store.queues == 0
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"queue_messages": 2}, {"queue_bytes": 25}, {"max_stored": 25}],
+    ids=["messages", "bytes", "stored"],
+)
+def test_a_full_queue_is_an_error_for_clients_and_an_event_for_the_server(
+    limits: dict[str, int],
+) -> None:
+    with Broker(**limits) as world:
+        world.publish("/queue/a", "12", "34")
+        world.publish("/queue/a", "5" * 20)
+        (event,) = world.heard(MessageDropped)
+        assert (event.destination, event.reason) == ("/queue/a", "queue-full")
+        assert world.counters.messages_dropped == 1
+        peer = world.connect()
+        peer.send_to("/queue/a", "6" * 20, receipt="r")
+        error = peer.error()
+        assert error.headers["code"] == "queue-full"
+        assert error.headers["receipt-id"] == "r"
+        assert peer.closed == 1013
+        assert bodies(world.reader("/queue/a")) == ["12", "34"]
+
+
+def test_too_many_queues_are_refused() -> None:
+    with Broker(max_queues=1) as world:
+        world.publish("/queue/a", "1")
+        world.publish("/queue/b", "1")
+        assert len(world.heard(MessageDropped)) == 1
+        peer = world.connect()
+        peer.command("SUBSCRIBE", {"destination": "/queue/b", "id": "s"})
+        assert peer.error().headers["code"] == "queue-full"
+
+
+def test_a_full_dead_letter_queue_drops_with_event_and_counter() -> None:
+    with Broker({"/queue/a": policy(dead_letter="/queue/dead")}, queue_messages=1) as world:
+        world.publish("/queue/dead", "x")
+        peer = world.reader("/queue/a", ack="client")
+        world.publish("/queue/a", "1")
+        ack(peer, peer.message(), "NACK", requeue="false")
+        assert world.counters.messages_dead == 1
+        assert [event.destination for event in world.heard(MessageDropped)] == ["/queue/dead"]
+
+
+def test_an_expired_message_is_a_dead_letter() -> None:
+    with Broker({"/queue/**": policy(dead_letter="/queue/dead")}) as world:
+        world.publish("/queue/a", "1", expiration="1000")
+        world.publish("/queue/a", "2")
+        world.advance(1.1)
+        assert bodies(world.reader("/queue/a")) == ["2"]
+        (event,) = world.heard(DeadLetter)
+        assert (event.reason, event.deliveries) == ("expired", 0)
+
+
+def test_a_message_that_comes_back_when_its_time_is_over_is_dead_at_once() -> None:
+    with Broker() as world:
+        peer = world.reader("/queue/a", ack="client")
+        world.publish("/queue/a", "1", expiration="1000")
+        world.advance(20)
+        peer.eof()
+        assert [event.body for event in world.heard(DeadLetter)] == [b"1"]
+        assert world.counters.stalls == 0  # its time was over long ago, which is no stall of ours
+
+
+def test_expires_is_turned_into_a_remaining_time_by_the_wall_clock() -> None:
+    with Broker() as world:
+        wall = world.broker._publisher._wall()
+        world.publish("/queue/a", "1", expires=str(int(wall * 1000) + 10_000))
+        world.publish("/queue/a", "2", expires=str(int(wall * 1000) - 10_000))
+        world.publish("/queue/a", "3", expires="0")
+        world.publish("/queue/a", "4", expires="soon")
+        world.advance(1)
+        assert [event.body for event in world.heard(DeadLetter)] == [b"2"]
+        world.advance(60)
+        assert bodies(world.reader("/queue/a")) == ["3", "4"]
+
+
+def test_the_durable_header_changes_nothing_on_a_queue() -> None:
+    with Broker() as world:
+        peer = world.reader("/queue/a", durable="true")
+        world.publish("/queue/a", "1")
+        assert bodies(peer) == ["1"]
+
+
+def test_a_reply_queue_is_private_and_dies_with_its_session() -> None:
+    with Broker() as world:
+        server = world.reader("/queue/rpc")
+        client = world.connect()
+        client.send_to("/queue/rpc", "q", reply_to="/temp-queue/x")
+        client.send_to("/queue/rpc", "q", reply_to="/temp-queue/x")
+        one, two = server.message(), server.message()
+        address = one.headers["reply-to"]
+        assert address == two.headers["reply-to"]
+        assert address.startswith("/reply-queue/")
+        server.send_to(address, "answer")
+        answer = client.message()
+        assert answer.body == b"answer"
+        assert answer.headers["subscription"] == "/temp-queue/x"
+        client.eof()
+        # Who answers cannot know that nobody waits any more: it is counted, and no error.
+        server.send_to(address, "late", receipt="late")
+        assert server.frame("RECEIPT").headers["receipt-id"] == "late"
+        assert world.counters.messages_unrouted == 1
+        assert not [a for a in world.broker.store.channels if "reply" in str(a)]
+
+
+@pytest.mark.parametrize("place", ["/temp-queue/x", "/reply-queue/x"])
+def test_reply_queues_cannot_be_subscribed_to(place: str) -> None:
+    with Broker() as world:
+        peer = world.connect()
+        peer.command("SUBSCRIBE", {"destination": place, "id": "s"})
+        assert peer.error().headers["code"] in ("no-destination", "subscribe-denied")
+
+
+def test_a_reply_in_the_mailbox_of_a_dead_session_is_gone_with_its_queue() -> None:
+    with Broker() as world:
+        server = world.reader("/queue/rpc")
+        client = world.connect()
+        client.send_to("/queue/rpc", "q", reply_to="/temp-queue/x")
+        address = server.message().headers["reply-to"]
+        client.stream.open_window(0)
+        server.send_to(address, "1")
+        server.send_to(address, "2")
+        client.eof()
+        assert world.broker.store.tally.size == 0
+        assert world.broker.store.queues == 1

@@ -1,0 +1,51 @@
+"""Reserved headers: a closed list, in both directions."""
+
+from __future__ import annotations
+
+import pytest
+
+from stocksync_ws.broker.model.headers import RESERVED, check_own, strip_reserved
+
+AT_WORK = ("destination", "content-length", "receipt", "transaction", "idempotency-key")
+
+
+def test_the_list_is_closed() -> None:
+    listed = """
+        ack authorization content-length cookie delivery-attempt destination dropped duplicate
+        heart-beat idempotency-key last-message-id login message-id original-destination
+        passcode receipt receipt-id recovered redelivered replayed server session snapshot
+        subscription transaction user-name x-death-reason
+    """
+    assert sorted(RESERVED) == listed.split()
+
+
+def test_what_a_client_forges_is_stripped_and_counted() -> None:
+    kept, stripped = strip_reserved({"ack": "1", "a": "2", "simpUser": "x", "user-name": "admin"})
+    assert kept == (("a", "2"),)
+    assert stripped == 3
+
+
+@pytest.mark.parametrize("name", AT_WORK)
+def test_what_does_its_work_is_not_passed_on_and_not_counted(name: str) -> None:
+    assert strip_reserved({name: "x", "a": "1", "ack": "2"}) == ((("a", "1"),), 1)
+
+
+def test_others_are_passed_on_in_order() -> None:
+    headers = {"b": "1", "content-type": "x", "reply-to": "y", "priority": "9", "Destination": "z"}
+    assert strip_reserved(headers) == (tuple(headers.items()), 0)
+
+
+@pytest.mark.parametrize("name", [*sorted(RESERVED), "simpSessionId", "simp"])
+def test_our_own_caller_may_give_none_of_them(name: str) -> None:
+    with pytest.raises(ValueError, match="set by the server"):
+        check_own({"a": "1", name: "x"})
+
+
+@pytest.mark.parametrize("headers", [{"": "x"}, {"a\0": "x"}, {"a": "x\0"}])
+def test_nul_and_an_empty_name_cannot_be_sent(headers: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="cannot be sent"):
+        check_own(headers)
+
+
+def test_other_headers_of_our_caller_are_taken() -> None:
+    assert check_own({"a": "1\n2", "content-type": "x"}) == (("a", "1\n2"), ("content-type", "x"))
