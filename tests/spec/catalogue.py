@@ -24,12 +24,13 @@ INTRODUCTION = """\
 
 What the three [specifications of STOMP](https://stomp.github.io) demand, each demand in our own
 words, the tests that prove it, and, where we depart from it on purpose, in whole or in part, the
-rows of [decisions](decisions.md) that say so. Sections are those of the specifications, which are
-what counts; the numbers are ours, and tests name a demand by them, as in `1.2 SEND 3`. MUST and
-SHOULD are the key words of 1.1 and 1.2; REQUIRED and RECOMMENDED count as these. *will* is what
-both demand without a key word: what will, must or should be, and what follows from that. 1.0 has no
-key words: "will", "required" and "must" count there as MUST, "should" and "recommended" as SHOULD.
-A demand on the client is proved by what the server does with a client that keeps it, and with one
+rows of [decisions](decisions.md) that say so. A row says what is so where its demand is kept, and
+its grade how strongly that is demanded. Sections are those of the specifications, which are what
+counts; the numbers are ours, and tests name a demand by them, as in `1.2 SEND 3`. MUST and SHOULD
+are the key words of 1.1 and 1.2; REQUIRED and RECOMMENDED count as these. *will* is what both
+demand without a key word: what will, must or should be, and what follows from that. 1.0 has no key
+words: "will", "required" and "must" count there as MUST, "should" and "recommended" as SHOULD. A
+demand on the client is proved by what the server does with a client that keeps it, and with one
 that does not. *wire* names a check of `tests/spec/wire_*.py`: octets in, exactly these octets out.
 Every test speaks every version that it proves something for.
 
