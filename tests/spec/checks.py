@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from stocksync_ws.errors import ErrorCode
+from tests.spec.demands import places
 
 Sent: TypeAlias = bytes | Sequence[bytes] | float | None
 """One WebSocket message, several, seconds that pass, or LOST."""
@@ -19,8 +20,8 @@ LOST = None
 Expected: TypeAlias = dict[str, list[bytes]]
 Step: TypeAlias = tuple[str, Sent, Expected]
 """Who sends, what, and what each peer gets; who is not named gets nothing."""
-Quote: TypeAlias = tuple[str, str, str, str]
-"""Versions, section, grade and words of a sentence, as in `@pytest.mark.stomp`."""
+Demands: TypeAlias = Sequence[str]
+"""References to demands, as in `@pytest.mark.stomp`."""
 
 
 class Binary(bytes):
@@ -38,12 +39,13 @@ class Check:
     steps: list[Step]
     closed: dict[str, int] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    proves: Sequence[Quote] = ()
+    proves: Demands = ()
 
 
-def said(version: str, *quotes: Quote) -> list[Quote]:
-    """Those of the quotations that this version says."""
-    return [(version, *rest) for versions, *rest in quotes if version in versions.split()]
+def said(version: str, *demands: Demands) -> list[str]:
+    """Those of the demands that this version makes."""
+    named = (place for each in demands for place in places(each))
+    return [str(place) for place in named if place.version == version]
 
 
 def lines(headers: dict[str, str]) -> bytes:
@@ -141,7 +143,7 @@ def fatal(
     sent: bytes | list[bytes],
     code: str,
     /,
-    proves: Sequence[Quote] = (),
+    proves: Demands = (),
     **about_frame: str,
 ) -> Check:
     """What is sent gets this ERROR and the close."""

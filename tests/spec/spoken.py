@@ -13,12 +13,15 @@ from math import prod
 
 import pytest
 
+from tests.spec.demands import places
+
 BEFORE = "Protocol Negotiation"
 
 
 def missing(marks: Iterable[pytest.Mark], heard: set[str]) -> list[str]:
     """Versions that a mark names and nobody spoke."""
-    wanted = {v for mark in marks if mark.args[1] != BEFORE for v in mark.args[0].split()}
+    named = (place for mark in marks for place in places(mark.args))
+    wanted = {place.version for place in named if place.section != BEFORE}
     return sorted(wanted - heard)
 
 

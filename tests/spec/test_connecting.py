@@ -18,10 +18,7 @@ from tests.spec.talk import EVERY, MODERN, alive, frame, refused
 stomp = pytest.mark.stomp
 
 
-@stomp("1.0", "Introduction", "MUST", "the server will always acknowledge the connection")
-@stomp("1.1 1.2", "Connecting", "SHOULD", "SHOULD respond back with an `ERROR` frame")
-@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
-@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@stomp("1.0 Introduction 3", "1.1 1.2 Connecting 2", "1.1 1.2 CONNECT or STOMP Frame 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
 @pytest.mark.parametrize(
@@ -46,8 +43,7 @@ def test_a_rejected_connection_gets_error_and_close(
     assert headers["receipt-id"] == "r"
 
 
-@stomp("1.1", "Connecting", "MUST", "MUST support clients which rapidly connect and disconnect")
-@stomp("1.2", "Connection Lingering", "WILL", "must be able to support clients which rapidly")
+@stomp("1.1 Connecting 3", "1.2 Connection Lingering 1")
 @pytest.mark.parametrize("version", EVERY)
 def test_clients_may_come_and_go_rapidly(world: World, version: str) -> None:
     for turn in range(200):
@@ -62,9 +58,7 @@ def test_clients_may_come_and_go_rapidly(world: World, version: str) -> None:
         assert len(world.broker.life.sessions) <= 1, turn
 
 
-@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
-@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
-@stomp("1.1 1.2", "CONNECT or STOMP Frame", "SHOULD", "clients SHOULD continue to use the `CONN")
+@stomp("1.1 1.2 CONNECT or STOMP Frame 1", "1.1 1.2 CONNECT or STOMP Frame 2")
 @pytest.mark.parametrize("version", MODERN)
 def test_stomp_and_connect_get_the_same_answer(broker: Callable[..., World], version: str) -> None:
     answers: list[bytes] = []
@@ -76,8 +70,7 @@ def test_stomp_and_connect_get_the_same_answer(broker: Callable[..., World], ver
     assert answers[0].startswith(b"CONNECTED\nversion:" + version.encode())
 
 
-@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
-@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@stomp("1.1 1.2 CONNECT or STOMP Frame 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
 def test_the_application_decides_about_connect_and_stomp_alike(
@@ -97,8 +90,7 @@ def test_the_application_decides_about_connect_and_stomp_alike(
     assert asked == [("u", "a\\tb:c\\c")]
 
 
-@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
-@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@stomp("1.1 1.2 CONNECT or STOMP Frame 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
 @pytest.mark.parametrize("name", ["login", "passcode", "receipt"])
@@ -114,10 +106,12 @@ def test_connect_and_stomp_must_not_say_two_things(
     refused(peer, "repeated-header")
 
 
-@stomp("1.1 1.2", "CONNECT or STOMP Frame", "MUST", "clients MUST set the following headers")
-@stomp("1.1 1.2", "CONNECT or STOMP Frame", "WILL", "It is recommended clients set this to the")
-@stomp("1.2", "Frames and Headers", "MUST", "`CONNECT` or `STOMP` REQUIRED: accept-version")
-@stomp("1.1 1.2", "Protocol Negotiation", "MUST", "the `CONNECT` frame MUST include the")
+@stomp(
+    "1.1 1.2 CONNECT or STOMP Frame 3",
+    "1.1 1.2 CONNECT or STOMP Frame 4",
+    "1.2 Frames and Headers 1",
+    "1.1 1.2 Protocol Negotiation 1",
+)
 @pytest.mark.parametrize("version", MODERN)
 def test_accept_version_decides_and_host_may_be_missing(world: World, version: str) -> None:
     for host in ({}, {"host": ""}, {"host": "elsewhere"}):
@@ -129,9 +123,7 @@ def test_accept_version_decides_and_host_may_be_missing(world: World, version: s
     assert other.frame("CONNECTED").headers["version"] == "1.0"
 
 
-@stomp("1.1 1.2", "CONNECTED Frame", "MUST", "servers MUST set the following headers: `version`")
-@stomp("1.1 1.2", "CONNECTED Frame", "MUST", "The field MUST contain a server-name field")
-@stomp("1.2", "Frames and Headers", "MUST", "`CONNECTED` REQUIRED: version")
+@stomp("1.1 1.2 CONNECTED Frame 1", "1.1 1.2 CONNECTED Frame 2", "1.2 Frames and Headers 2")
 @pytest.mark.parametrize("version", MODERN)
 def test_connected_names_version_server_and_session(world: World, version: str) -> None:
     peer, other = world.upgrade(), world.upgrade()
@@ -146,9 +138,11 @@ def test_connected_names_version_server_and_session(world: World, version: str) 
     assert len(sessions) == 2
 
 
-@stomp("1.1 1.2", "Protocol Negotiation", "SHOULD", "comma separated list of incrementing")
-@stomp("1.1 1.2", "Protocol Negotiation", "WILL", "that will be used for the rest of the session")
-@stomp("1.1 1.2", "Protocol Negotiation", "WILL", "will respond back with the highest version")
+@stomp(
+    "1.1 1.2 Protocol Negotiation 2",
+    "1.1 1.2 Protocol Negotiation 4",
+    "1.1 1.2 Protocol Negotiation 5",
+)
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [
@@ -170,8 +164,7 @@ def test_the_highest_common_version_is_chosen(world: World, offered: str, chosen
     assert peer.frame("CONNECTED").headers["version"] == chosen
 
 
-@stomp("1.1", "Protocol Negotiation", "SHOULD", "then the server SHOULD respond with an `ERROR`")
-@stomp("1.2", "Protocol Negotiation", "MUST", "then the server MUST respond with an `ERROR`")
+@stomp("1.1 1.2 Protocol Negotiation 6")
 @pytest.mark.parametrize("offered", ["2.0", "", "1.3,0.9", "one"])
 def test_no_common_version_is_told_and_closed(world: World, offered: str) -> None:
     peer = world.upgrade()
@@ -186,7 +179,7 @@ def test_no_common_version_is_told_and_closed(world: World, offered: str) -> Non
 # Heart-beating
 
 
-@stomp("1.1 1.2", "Heart-beating", "MUST", "MUST contain two positive integers")
+@stomp("1.1 1.2 Heart-beating 1")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize(
     "value", ["", "abc", "1000", "-1,0", "1,2,3", "1.5,2", "1, 2", "+1,1", "1e3,1", "1,2,"]
@@ -197,7 +190,7 @@ def test_a_malformed_heart_beat_is_refused(world: World, version: str, value: st
     refused(peer, "bad-heart-beat")
 
 
-@stomp("1.1 1.2", "Heart-beating", "MUST", "A missing `heart-beat` header MUST be treated")
+@stomp("1.1 1.2 Heart-beating 2")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("headers", [{}, {"heart_beat": "0,0"}])
 def test_without_heart_beat_nothing_is_sent_and_nothing_expected(
@@ -209,9 +202,7 @@ def test_without_heart_beat_nothing_is_sent_and_nothing_expected(
     alive(peer)
 
 
-@stomp("1.1 1.2", "Heart-beating", "MUST", "MUST send new data over the network connection")
-@stomp("1.1", "Heart-beating", "MUST", "it MUST send a single newline byte (0x0A)")
-@stomp("1.2", "Heart-beating", "MUST", "it MUST send an end-of-line (EOL)")
+@stomp("1.1 1.2 Heart-beating 7", "1.1 1.2 Heart-beating 8")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize(
     ("asked", "every"), [("0,1", 1.0), ("0,500", 1.0), ("0,1000", 1.0), ("0,2000", 2.0)]
@@ -232,7 +223,7 @@ def test_every_window_of_the_agreed_length_holds_data(
         assert [each for each in peer.raw() if each != b"\n"]
 
 
-@stomp("1.1 1.2", "Heart-beating", "WILL", "In the other direction, `<sx>` and `<cy>` are used")
+@stomp("1.1 1.2 Heart-beating 5")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("asked", ["0,0", "1000,0", "5000,0"])
 def test_who_wants_no_heart_beat_gets_none(world: World, version: str, asked: str) -> None:
@@ -243,7 +234,7 @@ def test_who_wants_no_heart_beat_gets_none(world: World, version: str, asked: st
     assert peer.raw() == []
 
 
-@stomp("1.1 1.2", "Heart-beating", "SHOULD", "SHOULD be tolerant and take into account an error")
+@stomp("1.1 1.2 Heart-beating 9")
 @pytest.mark.parametrize("version", MODERN)
 def test_a_late_heart_beat_is_tolerated_and_silence_is_not(world: World, version: str) -> None:
     peer = world.connect(version, heart_beat="1000,0")
@@ -256,7 +247,7 @@ def test_a_late_heart_beat_is_tolerated_and_silence_is_not(world: World, version
     peer.nothing()
 
 
-@stomp("1.1 1.2", "Heart-beating", "WILL", "every MAX(`<cx>`,`<sy>`) milliseconds")
+@stomp("1.1 1.2 Heart-beating 4")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize(
     ("asked", "every"), [("1,0", 1.0), ("100,0", 1.0), ("1000,0", 1.0), ("4000,0", 4.0)]
@@ -273,7 +264,7 @@ def test_the_slower_of_two_rates_is_expected(
     assert peer.closed == 4000
 
 
-@stomp("1.1 1.2", "Heart-beating", "WILL", "new data received over the network connection is an")
+@stomp("1.1 1.2 Heart-beating 6")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("sign", [b"\n", b"\r\n", b"\0"])
 def test_any_octet_is_a_sign_of_life(world: World, version: str, sign: bytes) -> None:
@@ -286,7 +277,7 @@ def test_any_octet_is_a_sign_of_life(world: World, version: str, sign: bytes) ->
     alive(peer)
 
 
-@stomp("1.1 1.2", "Heart-beating", "MUST", "MUST send new data over the network connection")
+@stomp("1.1 1.2 Heart-beating 7")
 @pytest.mark.parametrize("version", MODERN)
 def test_what_is_no_data_for_the_client_does_not_delay_the_heart_beat(
     world: World, version: str

@@ -17,7 +17,7 @@ from tests.spec.talk import EVERY, MODERN, alive, frame, refused
 stomp = pytest.mark.stomp
 
 
-@stomp("1.2", "STOMP Frames", "MUST", "an OPTIONAL carriage return (octet 13) followed by")
+@stomp("1.2 STOMP Frames 1")
 @pytest.mark.parametrize("eol", [b"\n", b"\r\n"])
 def test_lines_end_with_lf_or_crlf_in_1_2(world: World, eol: bytes) -> None:
     peer = world.connect("1.2")
@@ -37,8 +37,7 @@ def test_a_cr_is_an_octet_of_the_header_in_1_1(world: World) -> None:
     refused(peer, "unknown-command")
 
 
-@stomp("1.1 1.2", "Value Encoding", "MUST", "the following transformations MUST be applied")
-@stomp("1.1 1.2", "Value Encoding", "MUST", "the reverse transformation MUST be applied")
+@stomp("1.1 1.2 Value Encoding 3", "1.1 1.2 Value Encoding 5")
 @pytest.mark.parametrize("version", MODERN)
 def test_headers_are_unescaped_and_escaped_again(world: World, version: str) -> None:
     peer, listener = world.connect(version), world.connect("1.2")
@@ -56,9 +55,7 @@ def test_headers_are_unescaped_and_escaped_again(world: World, version: str) -> 
         assert message.headers["a:b"] == "1:2\n3\\c4"
 
 
-@stomp("1.2", "Value Encoding", "MUST", "the following transformations MUST be applied")
-@stomp("1.2", "Value Encoding", "MUST", "the reverse transformation MUST be applied")
-@stomp("1.2", "Value Encoding", "WILL", "will also escape any carriage return, line feed or colon")
+@stomp("1.2 Value Encoding 3", "1.2 Value Encoding 5", "1.2 Value Encoding 1")
 def test_cr_is_escaped_in_1_2_only(world: World) -> None:
     peer, old = world.connect("1.2"), world.connect("1.1")
     peer.subscribe("/topic/a", id="s")
@@ -72,8 +69,7 @@ def test_cr_is_escaped_in_1_2_only(world: World) -> None:
     assert b":v\n" not in told
 
 
-@stomp("1.1 1.2", "Value Encoding", "MUST", "the reverse transformation MUST be applied")
-@stomp("1.1 1.2", "Value Encoding", "WILL", "will also escape any")
+@stomp("1.1 1.2 Value Encoding 5", "1.1 1.2 Value Encoding 1")
 @pytest.mark.parametrize("version", MODERN)
 def test_error_and_receipt_are_escaped_too(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -85,7 +81,7 @@ def test_error_and_receipt_are_escaped_too(world: World, version: str) -> None:
     assert b"\nreceipt-id:a\\c\\n\\\\b\n" in error
 
 
-@stomp("1.1 1.2", "Value Encoding", "WILL", "`CONNECTED` frames do not escape")
+@stomp("1.1 1.2 Value Encoding 2")
 @pytest.mark.parametrize("version", MODERN)
 def test_connected_is_not_escaped(broker: Callable[..., World], version: str) -> None:
     peer = broker(authenticator=lambda request: User(f"{request.login}")).upgrade()
@@ -94,7 +90,7 @@ def test_connected_is_not_escaped(broker: Callable[..., World], version: str) ->
     assert b"\nuser-name:a:b\\c\\n\n" in connected
 
 
-@stomp("1.1 1.2", "Value Encoding", "MUST", "MUST be treated as a fatal protocol error")
+@stomp("1.1 1.2 Value Encoding 4")
 @pytest.mark.parametrize(
     ("version", "value"),
     [
@@ -110,7 +106,7 @@ def test_an_undefined_escape_is_fatal(world: World, version: str, value: str, pl
     refused(peer, "bad-escape")
 
 
-@stomp("1.1 1.2", "Value Encoding", "MUST NOT", "MUST never trim or pad headers with spaces")
+@stomp("1.1 Value Encoding 7", "1.2 Value Encoding 6")
 @pytest.mark.parametrize("version", MODERN)
 def test_blanks_around_names_and_values_are_kept(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -130,8 +126,7 @@ def test_blanks_around_names_and_values_are_kept(world: World, version: str) -> 
     refused(peer, "bad-destination")
 
 
-@stomp("1.1", "Value Encoding", "MUST NOT", "All other frames MUST NOT have a body")
-@stomp("1.2", "Body", "MUST NOT", "All other frames MUST NOT have a body")
+@stomp("1.1 Value Encoding 6", "1.2 Body 1")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize(
     "command",
@@ -149,10 +144,7 @@ def test_a_body_on_another_frame_is_refused(world: World, version: str, command:
     refused(peer, "body-not-allowed")
 
 
-@stomp("1.1", "Value Encoding", "MUST NOT", "All other frames MUST NOT have a body")
-@stomp("1.2", "Body", "MUST NOT", "All other frames MUST NOT have a body")
-@stomp("1.1", "CONNECT or STOMP Frame", "SHOULD", "SHOULD handle a `STOMP` frame in the same")
-@stomp("1.2", "CONNECT or STOMP Frame", "MUST", "MUST handle a `STOMP` frame in the same")
+@stomp("1.1 Value Encoding 6", "1.2 Body 1", "1.1 1.2 CONNECT or STOMP Frame 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP"])
 @pytest.mark.parametrize("length", [{}, {"content_length": "1"}])
@@ -176,8 +168,12 @@ def test_our_own_frames_but_message_and_error_have_no_body(world: World) -> None
         assert raw.startswith((b"CONNECTED\n", b"RECEIPT\n"))
 
 
-@stomp("1.1 1.2", "Header content-length", "MUST", "MUST be read, regardless of whether")
-@stomp("1.1 1.2", "Header content-length", "MUST", "the frame MUST include a `content-length`")
+@stomp(
+    "1.1 Header content-length 3",
+    "1.2 Header content-length 1",
+    "1.1 Header content-length 2",
+    "1.2 Header content-length 4",
+)
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("name", ["k", "é"])
 def test_nul_octets_in_a_body_are_counted_in_and_out(world: World, version: str, name: str) -> None:
@@ -191,8 +187,12 @@ def test_nul_octets_in_a_body_are_counted_in_and_out(world: World, version: str,
         assert raw.endswith(b"\ncontent-length:4\n\na\0b\0\0"), cut
 
 
-@stomp("1.1 1.2", "Header content-length", "WILL", "The frame still needs to be terminated with a")
-@stomp("1.1 1.2", "STOMP Frames", "WILL", "The body is then followed by the")
+@stomp(
+    "1.1 Header content-length 4",
+    "1.2 Header content-length 2",
+    "1.1 STOMP Frames 1",
+    "1.2 STOMP Frames 3",
+)
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("name", ["k", "é"])
 def test_behind_a_counted_body_there_must_be_a_nul(world: World, version: str, name: str) -> None:
@@ -204,9 +204,7 @@ def test_behind_a_counted_body_there_must_be_a_nul(world: World, version: str, n
         refused(peer, "missing-nul")
 
 
-@stomp("1.1", "Header content-length", "SHOULD", "frames SHOULD include a `content-length`")
-@stomp("1.2", "Header content-length", "SHOULD", "frames SHOULD include a `content-length`")
-@stomp("1.1 1.2", "SEND", "SHOULD", "`SEND` frames SHOULD include a `content-length`")
+@stomp("1.1 Header content-length 1", "1.2 Header content-length 3", "1.1 1.2 SEND 4")
 @pytest.mark.parametrize("version", MODERN)
 def test_a_send_without_content_length_ends_at_nul_and_its_message_counts(
     world: World, version: str
@@ -220,14 +218,16 @@ def test_a_send_without_content_length_ends_at_nul_and_its_message_counts(
     assert b"content-length" not in peer.raw()[0]
 
 
-@stomp("1.1 1.2", "MESSAGE", "SHOULD", "`MESSAGE` frames SHOULD include a `content-length`")
-@stomp("1.1 1.2", "Header content-type", "SHOULD", "frames SHOULD include a `content-type`")
-@stomp("1.1", "Header content-type", "SHOULD", "It SHOULD be set to a mime type")
-@stomp("1.2", "Header content-type", "MUST", "its value MUST be a MIME type")
-@stomp("1.1 1.2", "Header content-type", "SHOULD", "append `;charset=<encoding>` to the")
-@stomp("1.1 1.2", "Header content-type", "SHOULD", "`text/html;charset=utf-16` SHOULD be used")
-@stomp("1.1 1.2", "Header content-type", "SHOULD", "SHOULD also get appended to any non `text/`")
-@stomp("1.1 1.2", "Header content-type", "SHOULD", "`application/xml;charset=utf-8`")
+@stomp(
+    "1.1 MESSAGE 5",
+    "1.2 MESSAGE 7",
+    "1.1 1.2 Header content-type 1",
+    "1.1 1.2 Header content-type 2",
+    "1.1 1.2 Header content-type 4",
+    "1.1 1.2 Header content-type 5",
+    "1.1 1.2 Header content-type 6",
+    "1.1 1.2 Header content-type 7",
+)
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize(
     "kind",
@@ -246,7 +246,7 @@ def test_content_type_is_passed_on_as_it_was_given(world: World, version: str, k
     assert got.body == body
 
 
-@stomp("1.1 1.2", "Header content-type", "SHOULD", "consider the body to be a binary blob")
+@stomp("1.1 1.2 Header content-type 3")
 @pytest.mark.parametrize("version", MODERN)
 def test_a_body_without_content_type_is_octets_to_us(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -260,8 +260,7 @@ def test_a_body_without_content_type_is_octets_to_us(world: World, version: str)
     assert peer.texts[-1] is False
 
 
-@stomp("1.1 1.2", "Header content-type", "MUST", "MUST support UTF-8 encoding and decoding")
-@stomp("1.1 1.2", "Header content-type", "SHOULD", "text based content be encoded with UTF-8")
+@stomp("1.1 1.2 Header content-type 8", "1.1 1.2 Header content-type 9")
 @pytest.mark.parametrize("version", MODERN)
 def test_utf_8_goes_in_and_out_as_text(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -282,7 +281,7 @@ def test_a_header_that_is_not_utf_8_is_fatal(world: World, version: str) -> None
     refused(peer, "bad-utf8")
 
 
-@stomp("1.1 1.2", "Repeated Header Entries", "SHOULD", "only the first header entry SHOULD be")
+@stomp("1.1 1.2 Repeated Header Entries 1")
 @pytest.mark.parametrize("version", EVERY)
 def test_of_a_repeated_header_the_first_counts(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -293,7 +292,7 @@ def test_of_a_repeated_header_the_first_counts(world: World, version: str) -> No
     assert b"\nfoo:World\n" in raw
 
 
-@stomp("1.1 1.2", "Repeated Header Entries", "SHOULD", "only the first header entry SHOULD be")
+@stomp("1.1 1.2 Repeated Header Entries 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize(
     "name", ["destination", "id", "ack", "transaction", "receipt", "content-length"]
@@ -307,7 +306,7 @@ def test_a_repeated_header_that_decides_is_refused(world: World, version: str, n
     refused(peer, "bad-content-length" if length else "repeated-header")
 
 
-@stomp("1.1 1.2", "Size Limits", "SHOULD", "SHOULD send the client an `ERROR` frame")
+@stomp("1.1 1.2 Size Limits 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize(
     ("what", "payload"),
@@ -329,9 +328,7 @@ def test_a_frame_over_a_limit_gets_error_and_close(
     refused(peer, "limit", 1009)
 
 
-@stomp("1.2", "Frames and Headers", "SHOULD", "user defined headers that SHOULD be considered")
-@stomp("1.1 1.2", "SEND", "MUST", "user defined headers MUST be passed through")
-@stomp("1.1 1.2", "MESSAGE", "WILL", "will also include all user defined headers")
+@stomp("1.2 Frames and Headers 10", "1.1 1.2 SEND 5", "1.1 MESSAGE 6", "1.2 MESSAGE 8")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("transaction", [{}, {"transaction": "t"}])
 def test_user_defined_headers_are_passed_through(

@@ -14,8 +14,7 @@ from tests.spec.talk import BROKER, EVERY, MODERN, alive, answer, bodies, fill, 
 stomp = pytest.mark.stomp
 
 
-@stomp("1.1 1.2", "SEND", "MUST", "It has one REQUIRED header, `destination`")
-@stomp("1.2", "Frames and Headers", "MUST", "`SEND` REQUIRED: destination")
+@stomp("1.1 1.2 SEND 1", "1.2 Frames and Headers 3")
 @pytest.mark.parametrize("version", EVERY)
 def test_send_needs_a_destination(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -24,7 +23,7 @@ def test_send_needs_a_destination(world: World, version: str) -> None:
     assert headers["receipt-id"] == "r"
 
 
-@stomp("1.1 1.2", "SEND", "MUST", "successfully process the `SEND` frame for any reason")
+@stomp("1.1 1.2 SEND 6")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize(
     ("destination", "code", "close"),
@@ -51,7 +50,7 @@ def test_a_send_that_fails_gets_error_and_close(
     assert refused(peer, code, close)["receipt-id"] == "r"
 
 
-@stomp("1.1 1.2", "SEND", "MUST", "successfully process the `SEND` frame for any reason")
+@stomp("1.1 1.2 SEND 6")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize(
     ("destination", "code", "close"),
@@ -77,7 +76,7 @@ def test_a_send_that_fails_in_a_transaction_does_not_wait_for_commit(
     listener.nothing()
 
 
-@stomp("1.1 1.2", "SEND", "MUST", "successfully process the `SEND` frame for any reason")
+@stomp("1.1 1.2 SEND 6")
 @pytest.mark.parametrize("version", MODERN)
 def test_a_session_that_listens_for_errors_is_told_and_lives(
     broker: Callable[..., World], version: str
@@ -104,10 +103,7 @@ def failing(broker: Callable[..., World]) -> World:
 # Transactions
 
 
-@stomp("1.1 1.2", "BEGIN", "MUST", "The `transaction` header is REQUIRED")
-@stomp("1.1 1.2", "COMMIT", "MUST", "The `transaction` header is REQUIRED")
-@stomp("1.1 1.2", "ABORT", "MUST", "The `transaction` header is REQUIRED")
-@stomp("1.2", "Frames and Headers", "MUST", "`BEGIN` or `COMMIT` or `ABORT` REQUIRED: transaction")
+@stomp("1.1 1.2 BEGIN 2", "1.1 1.2 COMMIT 1", "1.1 1.2 ABORT 1", "1.2 Frames and Headers 7")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("command", ["BEGIN", "COMMIT", "ABORT"])
 def test_transaction_frames_need_their_header(world: World, version: str, command: str) -> None:
@@ -116,7 +112,7 @@ def test_transaction_frames_need_their_header(world: World, version: str, comman
     refused(peer, "missing-header")
 
 
-@stomp("1.1 1.2", "BEGIN", "MUST", "will be used for `SEND`, `COMMIT`, `ABORT`, `ACK`, and `NACK`")
+@stomp("1.1 1.2 BEGIN 2")
 @pytest.mark.parametrize("version", MODERN)
 def test_frames_of_a_transaction_wait_for_commit_and_keep_their_order(
     world: World, version: str
@@ -133,12 +129,7 @@ def test_frames_of_a_transaction_wait_for_commit_and_keep_their_order(
     assert bodies(peer) == [b"one", b"three"]
 
 
-@stomp("1.0", "BEGIN", "MUST", "the transaction identifier will be used for SEND, COMMIT, ABORT")
-@stomp("1.1 1.2", "BEGIN", "MUST", "will be used for `SEND`, `COMMIT`, `ABORT`, `ACK`, and `NACK`")
-@stomp("1.0", "COMMIT", "MUST", "you must specify which transaction to commit!")
-@stomp("1.0", "ABORT", "MUST", "you must specify which transaction to abort!")
-@stomp("1.1 1.2", "COMMIT", "MUST", "MUST specify the id")
-@stomp("1.1 1.2", "ABORT", "MUST", "MUST specify the id")
+@stomp("1.0 1.1 1.2 BEGIN 2", "1.0 1.1 1.2 COMMIT 1", "1.0 1.1 1.2 ABORT 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("order", ["abc", "acb", "bac", "bca", "cab", "cba"])
 def test_open_transactions_are_told_apart_by_their_identifiers(
@@ -157,9 +148,7 @@ def test_open_transactions_are_told_apart_by_their_identifiers(
         assert bodies(peer) == ([] if name == "b" else [f"{name}{n}".encode() for n in "12"])
 
 
-@stomp("1.0", "BEGIN", "MUST", "will be handled atomically based on the transaction")
-@stomp("1.1", "BEGIN", "WILL", "will be handled atomically based on the transaction")
-@stomp("1.2", "BEGIN", "WILL", "will be processed atomically based on the transaction")
+@stomp("1.0 1.1 1.2 BEGIN 1")
 @pytest.mark.parametrize("version", EVERY)
 def test_what_a_handler_could_not_do_undoes_nothing_of_its_transaction(
     broker: Callable[..., World], version: str
@@ -176,7 +165,7 @@ def test_what_a_handler_could_not_do_undoes_nothing_of_its_transaction(
     assert bodies(listener) == [b"x", b"x"]
 
 
-@stomp("1.1 1.2", "ABORT", "MUST", "MUST specify the id")
+@stomp("1.1 1.2 ABORT 1")
 @pytest.mark.parametrize("version", MODERN)
 def test_abort_drops_what_was_sent(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -190,9 +179,7 @@ def test_abort_drops_what_was_sent(world: World, version: str) -> None:
     alive(peer)
 
 
-@stomp("1.1 1.2", "COMMIT", "MUST", "MUST specify the id")
-@stomp("1.1 1.2", "ABORT", "MUST", "MUST specify the id")
-@stomp("1.1 1.2", "BEGIN", "MUST", "The `transaction` header is REQUIRED")
+@stomp("1.1 1.2 COMMIT 1", "1.1 1.2 ABORT 1", "1.1 1.2 BEGIN 2")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["COMMIT", "ABORT", "SEND"])
 def test_a_transaction_that_is_not_open_is_an_error(
@@ -204,7 +191,7 @@ def test_a_transaction_that_is_not_open_is_an_error(
     refused(peer, "unknown-transaction")
 
 
-@stomp("1.2", "BEGIN", "MUST", "different transactions MUST use different transaction identifiers")
+@stomp("1.2 BEGIN 3")
 @pytest.mark.parametrize("version", MODERN)
 def test_a_transaction_identifier_in_use_is_an_error(world: World, version: str) -> None:
     peer, other = world.connect(version), world.connect(version)
@@ -218,8 +205,7 @@ def test_a_transaction_identifier_in_use_is_an_error(world: World, version: str)
 # DISCONNECT and RECEIPT
 
 
-@stomp("1.1 1.2", "DISCONNECT", "SHOULD", "To do a graceful shutdown")
-@stomp("1.1 1.2", "DISCONNECT", "MUST NOT", "MUST NOT send any more frames after")
+@stomp("1.1 1.2 DISCONNECT 1", "1.1 1.2 DISCONNECT 2")
 @pytest.mark.parametrize("version", MODERN)
 def test_disconnect_answers_last_and_what_follows_is_not_processed(
     world: World, version: str
@@ -236,12 +222,7 @@ def test_disconnect_answers_last_and_what_follows_is_not_processed(
     assert bodies(listener) == [b"before"]
 
 
-@stomp("1.2", "RECEIPT", "MUST", "A `RECEIPT` frame MUST include the header `receipt-id`")
-@stomp("1.2", "Frames and Headers", "MUST", "`RECEIPT` REQUIRED: receipt-id")
-@stomp("1.1", "RECEIPT", "WILL", "A `RECEIPT` frame will include the header `receipt-id`")
-@stomp("1.1", "RECEIPT", "WILL", "The receipt body will be empty")
-@stomp("1.1", "Header receipt", "WILL", "This will cause the server to acknowledge receipt")
-@stomp("1.2", "Header receipt", "WILL", "This will cause the server to acknowledge the processing")
+@stomp("1.1 1.2 RECEIPT 2", "1.2 Frames and Headers 9", "1.1 RECEIPT 1", "1.1 1.2 Header receipt 1")
 @pytest.mark.parametrize("version", MODERN)
 def test_every_frame_gets_the_receipt_it_asked_for(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -269,9 +250,7 @@ def test_every_frame_gets_the_receipt_it_asked_for(world: World, version: str) -
     assert peer.raw() == [b"RECEIPT\nreceipt-id:" + each + b"\n\n\0" for each in ids]
 
 
-@stomp("1.2", "RECEIPT", "WILL", "once a server has successfully processed a client frame")
-@stomp("1.2", "RECEIPT", "MUST", "A `RECEIPT` frame MUST include the header `receipt-id`")
-@stomp("1.1", "Header receipt", "WILL", "This will cause the server to acknowledge receipt")
+@stomp("1.2 RECEIPT 1", "1.2 RECEIPT 2", "1.1 Header receipt 1")
 @pytest.mark.parametrize("version", MODERN)
 def test_acks_and_nacks_get_their_receipts(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -293,7 +272,7 @@ def test_acks_and_nacks_get_their_receipts(world: World, version: str) -> None:
         assert peer.frame("RECEIPT").headers["receipt-id"] == command
 
 
-@stomp("1.2", "RECEIPT", "SHOULD", "previously received frames SHOULD continue to get processed")
+@stomp("1.2 RECEIPT 4")
 @pytest.mark.parametrize("version", MODERN)
 def test_what_was_received_is_processed_although_the_client_is_gone(
     broker: Callable[..., World], version: str
@@ -312,8 +291,7 @@ def test_what_was_received_is_processed_although_the_client_is_gone(
     assert bodies(listener) == [b"waited"]
 
 
-@stomp("1.1 1.2", "DISCONNECT", "SHOULD", "To do a graceful shutdown")
-@stomp("1.2", "RECEIPT", "SHOULD", "previously received frames SHOULD continue to get processed")
+@stomp("1.1 1.2 DISCONNECT 1", "1.2 RECEIPT 4")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("end", ["eof", "close", "DISCONNECT"])
 def test_whatever_was_received_is_processed_although_the_client_is_gone(
@@ -342,7 +320,7 @@ def test_whatever_was_received_is_processed_although_the_client_is_gone(
     assert bodies(other) == [b"m3"]
 
 
-@stomp("1.2", "RECEIPT", "SHOULD", "previously received frames SHOULD continue to get processed")
+@stomp("1.2 RECEIPT 4")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("end", ["eof", "close", "DISCONNECT"])
 def test_what_came_in_the_same_turn_as_the_end_is_processed(
@@ -399,15 +377,17 @@ def leave(peer: Peer, how: str) -> None:
 # ERROR
 
 
-@stomp("1.2", "ERROR", "MUST", "it MUST then close the connection just after sending the `ERROR`")
-@stomp("1.1 1.2", "ERROR", "SHOULD", "SHOULD contain a `message` header with a short description")
-@stomp("1.1 1.2", "ERROR", "SHOULD", "SHOULD add additional headers to help identify")
-@stomp("1.1 1.2", "ERROR", "SHOULD", "the `ERROR` frame SHOULD set the `receipt-id` header")
-@stomp("1.1 1.2", "ERROR", "SHOULD", "`ERROR` frames SHOULD include a `content-length`")
-@stomp("1.1", "Header content-length", "SHOULD", "frames SHOULD include a `content-length`")
-@stomp("1.2", "Header content-length", "SHOULD", "frames SHOULD include a `content-length`")
-@stomp("1.2", "Frames and Headers", "SHOULD", "the `ERROR` frame SHOULD include additional")
-@stomp("1.1 1.2", "Value Encoding", "MUST", "the reverse transformation MUST be applied")
+@stomp(
+    "1.1 1.2 ERROR 1",
+    "1.1 1.2 ERROR 2",
+    "1.1 1.2 ERROR 3",
+    "1.1 1.2 ERROR 4",
+    "1.2 ERROR 5",
+    "1.1 Header content-length 1",
+    "1.2 Header content-length 3",
+    "1.2 Frames and Headers 11",
+    "1.1 1.2 Value Encoding 5",
+)
 @pytest.mark.parametrize("version", MODERN)
 def test_an_error_tells_what_and_which_frame_and_is_the_last(world: World, version: str) -> None:
     peer = world.connect(version)
@@ -424,7 +404,7 @@ def test_an_error_tells_what_and_which_frame_and_is_the_last(world: World, versi
     assert peer.closed == 1002
 
 
-@stomp("1.1 1.2", "STOMP Frames", "WILL", "All commands and header names")
+@stomp("1.1 STOMP Frames 2", "1.2 STOMP Frames 4")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("command", ["FOO", "send", "Send", "CONNECTED", "MESSAGE", "RECEIPT"])
 def test_an_unknown_command_gets_error_and_close(world: World, version: str, command: str) -> None:

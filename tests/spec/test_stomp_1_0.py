@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 
@@ -13,14 +12,16 @@ from tests.spec.checks import got
 from tests.spec.delivering import User
 from tests.spec.talk import alive, frame, refused
 
-stomp = partial(pytest.mark.stomp, "1.0")
+stomp = pytest.mark.stomp
 
 
-@stomp("Introduction", "MUST", "The frame starts with a command")
-@stomp("Introduction", "MUST", "A blank line indicates the end of the headers")
-@stomp("Introduction", "MUST", "the server will always acknowledge the connection")
-@stomp("Introduction", "MUST", "is a unique identifier for this session")
-@stomp("Augmented BNF", "MUST", "*( LF )")
+@stomp(
+    "1.0 Introduction 1",
+    "1.0 Introduction 2",
+    "1.0 Introduction 3",
+    "1.0 Introduction 4",
+    "1.0 Augmented BNF 1",
+)
 def test_connect_is_answered_by_connected_with_a_session(world: World) -> None:
     sessions: set[str] = set()
     for _ in range(2):
@@ -33,7 +34,7 @@ def test_connect_is_answered_by_connected_with_a_session(world: World) -> None:
     assert len(sessions) == 2
 
 
-@stomp("Introduction", "MUST", "The frame starts with a command")
+@stomp("1.0 Introduction 1")
 @pytest.mark.parametrize("accept", [b"", b"accept-version: 1.0\n"])
 def test_leading_blanks_of_connect_are_no_part_of_its_values(
     broker: Callable[..., World], accept: bytes
@@ -52,13 +53,15 @@ def test_leading_blanks_of_connect_are_no_part_of_its_values(
     assert asked == [login, {**login, "k": "v"}]
 
 
-@stomp("SEND", "MUST", "It has one required header, destination")
-@stomp("SUBSCRIBE", "MUST", "the SUBSCRIBE command requires a destination header")
-@stomp("UNSUBSCRIBE", "MUST", "It requires either a destination header or an id header")
-@stomp("BEGIN", "MUST", "The transaction header is required")
-@stomp("COMMIT", "MUST", "The transaction header is required")
-@stomp("ABORT", "MUST", "The transaction header is required")
-@stomp("ACK", "MUST", "ACK has one required header, message-id")
+@stomp(
+    "1.0 SEND 1",
+    "1.0 SUBSCRIBE 1",
+    "1.0 UNSUBSCRIBE 2",
+    "1.0 BEGIN 2",
+    "1.0 COMMIT 1",
+    "1.0 ABORT 1",
+    "1.0 ACK 2",
+)
 @pytest.mark.parametrize(
     "command", ["SEND", "SUBSCRIBE", "UNSUBSCRIBE", "BEGIN", "COMMIT", "ABORT", "ACK"]
 )
@@ -68,13 +71,15 @@ def test_required_headers_are_required(world: World, command: str) -> None:
     refused(peer, "missing-header")
 
 
-@stomp("SEND", "MUST", "The body of the SEND command is the message to be sent")
-@stomp("SUBSCRIBE", "MUST", "will henceforth be delivered as MESSAGE frames")
-@stomp("SUBSCRIBE", "MUST", "The ack header is optional, and defaults to auto")
-@stomp("MESSAGE", "MUST", "The MESSAGE frame will include a header, destination")
-@stomp("MESSAGE", "MUST", "message-id header with a unique identifier")
-@stomp("MESSAGE", "MUST", "The frame body contains the contents of the message")
-@stomp("MESSAGE", "SHOULD", "MESSAGE frames include a content-length header")
+@stomp(
+    "1.0 SEND 2",
+    "1.0 SUBSCRIBE 2",
+    "1.0 SUBSCRIBE 3",
+    "1.0 MESSAGE 1",
+    "1.0 MESSAGE 2",
+    "1.0 MESSAGE 3",
+    "1.0 MESSAGE 4",
+)
 def test_a_subscription_without_id_gets_messages_without_subscription(world: World) -> None:
     peer = world.connect("1.0")
     peer.send(b"SUBSCRIBE\ndestination: /queue/a\n\n\0")
@@ -88,9 +93,7 @@ def test_a_subscription_without_id_gets_messages_without_subscription(world: Wor
     ]
 
 
-@stomp("MESSAGE", "SHOULD", "this number of bytes should be read")
-@stomp("MESSAGE", "SHOULD", "MESSAGE frames include a content-length header")
-@stomp("MESSAGE", "MUST", "The frame still needs to be terminated with a null byte")
+@stomp("1.0 MESSAGE 5", "1.0 MESSAGE 4", "1.0 MESSAGE 6")
 @pytest.mark.parametrize("body", [b"\0", b"\0\0", b"a\0b", b"\xff", b"x", b"x" * 9])
 def test_the_body_of_a_message_is_counted_and_ends_with_nul(world: World, body: bytes) -> None:
     peer = world.connect("1.0")
@@ -101,8 +104,7 @@ def test_the_body_of_a_message_is_counted_and_ends_with_nul(world: World, body: 
     assert raw.endswith(b"\ncontent-length:%d\n\n%b\0" % (len(body), body))
 
 
-@stomp("Augmented BNF", "MUST", "header-name = 1*<any CHAR except LF or")
-@stomp("Augmented BNF", "MUST", "header-value = 1*<any CHAR except LF>")
+@stomp("1.0 Augmented BNF 2", "1.0 Augmented BNF 3")
 def test_headers_hold_what_the_grammar_allows_and_more(world: World) -> None:
     peer = world.connect("1.0")
     peer.subscribe("/topic/a", id="s")
@@ -120,7 +122,7 @@ def test_headers_hold_what_the_grammar_allows_and_more(world: World) -> None:
         assert other.error().headers["code"] == ("bad-header" if line else "missing-header")
 
 
-@stomp("SUBSCRIBE", "SHOULD", "Stomp brokers should append a subscription header")
+@stomp("1.0 SUBSCRIBE 7")
 def test_a_subscription_with_id_is_named(world: World) -> None:
     peer = world.connect("1.0")
     peer.subscribe("/topic/a", id="7")
@@ -128,9 +130,7 @@ def test_a_subscription_with_id_is_named(world: World) -> None:
     assert peer.message().headers["subscription"] == "7"
 
 
-@stomp("SEND", "SHOULD", "SEND frames include a content-length header")
-@stomp("SEND", "SHOULD", "this number of bytes should be read")
-@stomp("SEND", "MUST", "the first null byte encountered signals the end")
+@stomp("1.0 SEND 4", "1.0 SEND 5", "1.0 SEND 6")
 def test_content_length_or_the_first_nul_ends_a_body(world: World) -> None:
     peer = world.connect("1.0")
     peer.subscribe("/topic/a", id="s")
@@ -141,7 +141,7 @@ def test_content_length_or_the_first_nul_ends_a_body(world: World) -> None:
     refused(peer, "missing-nul")
 
 
-@stomp("SUBSCRIBE", "MUST", "The body of the SUBSCRIBE command is ignored")
+@stomp("1.0 SUBSCRIBE 6")
 @pytest.mark.parametrize("end", [b"\nany body\0", b"content-length:3\n\na\0b\0", b"\n\0"])
 def test_the_body_of_subscribe_is_ignored(world: World, end: bytes) -> None:
     peer = world.connect("1.0")
@@ -150,9 +150,7 @@ def test_the_body_of_subscribe_is_ignored(world: World, end: bytes) -> None:
     assert peer.message().body == b"x"
 
 
-@stomp("SUBSCRIBE", "MUST", "only be considered delivered after the client specifically")
-@stomp("SUBSCRIBE", "MUST", "The valid values for ack are auto")
-@stomp("ACK", "MUST", "will not be considered to have been consumed")
+@stomp("1.0 SUBSCRIBE 4", "1.0 SUBSCRIBE 5", "1.0 ACK 1")
 @pytest.mark.parametrize("mode", ["auto", "client"])
 @pytest.mark.parametrize("acked", [True, False])
 def test_what_was_not_acknowledged_is_not_consumed(world: World, mode: str, acked: bool) -> None:
@@ -167,7 +165,7 @@ def test_what_was_not_acknowledged_is_not_consumed(world: World, mode: str, acke
     assert len(other.frames()) == (mode == "client" and not acked)
 
 
-@stomp("ACK", "MUST", "must contain a value matching the message-id")
+@stomp("1.0 ACK 2")
 def test_an_ack_must_name_a_message_that_was_delivered(world: World) -> None:
     peer = world.connect("1.0")
     peer.subscribe("/queue/a", id="s", ack="client")
@@ -175,8 +173,7 @@ def test_an_ack_must_name_a_message_that_was_delivered(world: World) -> None:
     refused(peer, "unknown-ack")
 
 
-@stomp("UNSUBSCRIBE", "MUST", "remove an existing subscription")
-@stomp("UNSUBSCRIBE", "MUST", "It requires either a destination header or an id header")
+@stomp("1.0 UNSUBSCRIBE 1", "1.0 UNSUBSCRIBE 2")
 @pytest.mark.parametrize("name", ["id", "destination"])
 def test_unsubscribe_by_id_or_by_destination(world: World, name: str) -> None:
     peer = world.connect("1.0")
@@ -189,8 +186,7 @@ def test_unsubscribe_by_id_or_by_destination(world: World, name: str) -> None:
     refused(peer, "unknown-subscription")
 
 
-@stomp("UNSUBSCRIBE", "MUST", "remove an existing subscription")
-@stomp("UNSUBSCRIBE", "MUST", "It requires either a destination header or an id header")
+@stomp("1.0 UNSUBSCRIBE 1", "1.0 UNSUBSCRIBE 2")
 def test_unsubscribe_by_destination_ends_those_with_an_id_too(world: World) -> None:
     peer = world.connect("1.0")
     for name, destination in (("s", "/topic/a"), ("u", "/topic/b"), ("t", "/topic/a")):
@@ -205,10 +201,7 @@ def test_unsubscribe_by_destination_ends_those_with_an_id_too(world: World) -> N
     refused(peer, "unknown-subscription")
 
 
-@stomp("BEGIN", "MUST", "the transaction identifier will be used for SEND, COMMIT, ABORT, and ACK")
-@stomp("SEND", "MUST", "SEND supports a transaction header")
-@stomp("BEGIN", "MUST", "will be handled atomically based on the transaction")
-@stomp("ACK", "SHOULD", "acknowledgment should be part of the named transaction")
+@stomp("1.0 BEGIN 2", "1.0 SEND 3", "1.0 BEGIN 1", "1.0 ACK 3")
 @pytest.mark.parametrize("end", ["COMMIT", "ABORT"])
 def test_sends_and_acks_of_a_transaction_take_effect_together(world: World, end: str) -> None:
     peer = world.connect("1.0")
@@ -225,10 +218,7 @@ def test_sends_and_acks_of_a_transaction_take_effect_together(world: World, end:
     assert len(peer.frames()) == world.counters.messages_settled == (end == "COMMIT")
 
 
-@stomp("DISCONNECT", "MUST", "DISCONNECT does a graceful disconnect")
-@stomp("Receipt", "MUST", "This will cause the server to acknowledge receipt")
-@stomp("RECEIPT", "MUST", "A RECEIPT frame will include the header receipt-id")
-@stomp("RECEIPT", "MUST", "The receipt body will be empty")
+@stomp("1.0 DISCONNECT 1", "1.0 Receipt 1", "1.0 RECEIPT 1", "1.0 RECEIPT 2")
 def test_receipts_come_for_every_frame_and_disconnect_is_graceful(world: World) -> None:
     peer = world.connect("1.0")
     peer.subscribe("/queue/a", id="s", ack="client")
@@ -252,10 +242,7 @@ def test_receipts_come_for_every_frame_and_disconnect_is_graceful(world: World) 
     assert peer.closed == 1000
 
 
-@stomp("ERROR", "SHOULD", "should contain a message header")
-@stomp("ERROR", "SHOULD", "ERROR frames include a content-length header")
-@stomp("ERROR", "SHOULD", "this number of bytes should be read")
-@stomp("ERROR", "MUST", "The frame still needs to be terminated with a null byte")
+@stomp("1.0 ERROR 1", "1.0 ERROR 2", "1.0 ERROR 3", "1.0 ERROR 4")
 def test_an_error_has_message_and_content_length(world: World) -> None:
     peer = world.connect("1.0")
     peer.send(frame("SEND", b"x", receipt="a:b\\c"))

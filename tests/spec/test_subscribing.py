@@ -25,7 +25,7 @@ def clock() -> StompApp:
     return app
 
 
-@stomp("1.1 1.2", "SUBSCRIBE", "MUST", "successfully create the subscription")
+@stomp("1.1 1.2 SUBSCRIBE 3")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize(
     ("destination", "code", "close"),
@@ -46,7 +46,7 @@ def test_a_subscription_that_cannot_be_made_gets_error_and_close(
     assert refused(peer, code, close)["receipt-id"] == "r"
 
 
-@stomp("1.1 1.2", "SUBSCRIBE", "MUST", "successfully create the subscription")
+@stomp("1.1 1.2 SUBSCRIBE 3")
 @pytest.mark.parametrize("version", MODERN)
 def test_a_refused_subscription_is_told_to_a_session_that_listens(
     world: World, version: str
@@ -58,8 +58,7 @@ def test_a_refused_subscription_is_told_to_a_session_that_listens(
     alive(peer)
 
 
-@stomp("1.1 1.2", "SUBSCRIBE", "MUST", "successfully create the subscription")
-@stomp("1.1 1.2", "Size Limits", "SHOULD", "SHOULD send the client an `ERROR` frame")
+@stomp("1.1 1.2 SUBSCRIBE 3", "1.1 1.2 Size Limits 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("destination", ["/topic/b", "/queue/b", "/user/queue/b"])
 def test_a_subscription_too_many_gets_error_and_close(
@@ -74,10 +73,7 @@ def test_a_subscription_too_many_gets_error_and_close(
     assert refused(peer, "limit", 1008)["receipt-id"] == "r"
 
 
-@stomp("1.1 1.2", "SUBSCRIBE", "WILL", "the `SUBSCRIBE` frame requires a `destination` header")
-@stomp("1.1", "SUBSCRIBE id Header", "MUST", "An `id` header MUST be included")
-@stomp("1.2", "SUBSCRIBE id Header", "MUST", "an `id` header MUST be included")
-@stomp("1.2", "Frames and Headers", "MUST", "`SUBSCRIBE` REQUIRED: destination, id")
+@stomp("1.1 1.2 SUBSCRIBE 1", "1.1 1.2 SUBSCRIBE id Header 1", "1.2 Frames and Headers 4")
 @pytest.mark.parametrize("version", MODERN)
 def test_subscribe_needs_destination_and_id(world: World, version: str) -> None:
     for headers in ({"destination": "/topic/a"}, {"id": "s"}):
@@ -86,7 +82,7 @@ def test_subscribe_needs_destination_and_id(world: World, version: str) -> None:
         refused(peer, "missing-header")
 
 
-@stomp("1.2", "SUBSCRIBE id Header", "MUST", "MUST use different subscription identifiers")
+@stomp("1.2 SUBSCRIBE id Header 2")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("destination", ["/topic/c", "/queue/c", "/app/now", "/user/queue/c"])
 def test_a_subscription_id_in_use_is_an_error(
@@ -104,7 +100,7 @@ def test_a_subscription_id_in_use_is_an_error(
     refused(peer, "duplicate-subscription")
 
 
-@stomp("1.1 1.2", "SUBSCRIBE ack Header", "WILL", "The valid values for the `ack` header are")
+@stomp("1.1 1.2 SUBSCRIBE ack Header 1")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("mode", ["", "AUTO", "often", "client_individual"])
 def test_an_unknown_ack_mode_is_refused(world: World, version: str, mode: str) -> None:
@@ -113,10 +109,7 @@ def test_an_unknown_ack_mode_is_refused(world: World, version: str, mode: str) -
     refused(peer, "bad-ack-mode")
 
 
-@stomp("1.1", "UNSUBSCRIBE", "WILL", "It requires that the `id` header matches")
-@stomp("1.2", "UNSUBSCRIBE", "MUST", "an `id` header MUST be included")
-@stomp("1.2", "UNSUBSCRIBE", "MUST", "MUST match the subscription identifier of an existing")
-@stomp("1.2", "Frames and Headers", "MUST", "`UNSUBSCRIBE` REQUIRED: id")
+@stomp("1.1 1.2 UNSUBSCRIBE 2", "1.2 UNSUBSCRIBE 3", "1.2 Frames and Headers 5")
 @pytest.mark.parametrize("version", MODERN)
 def test_unsubscribe_needs_the_id_of_a_subscription(world: World, version: str) -> None:
     for headers, code in (
@@ -129,8 +122,7 @@ def test_unsubscribe_needs_the_id_of_a_subscription(world: World, version: str) 
         refused(peer, code)
 
 
-@stomp("1.1", "UNSUBSCRIBE", "WILL", "It requires that the `id` header matches")
-@stomp("1.2", "UNSUBSCRIBE", "MUST", "MUST match the subscription identifier of an existing")
+@stomp("1.1 UNSUBSCRIBE 2", "1.2 UNSUBSCRIBE 3")
 @pytest.mark.parametrize("version", MODERN)
 def test_the_id_of_a_subscription_that_was_refused_may_be_unsubscribed(
     world: World, version: str
@@ -145,9 +137,7 @@ def test_the_id_of_a_subscription_that_was_refused_may_be_unsubscribed(
     refused(peer, "unknown-subscription")
 
 
-@stomp("1.0", "UNSUBSCRIBE", "MUST", "to no longer receive messages from that destination")
-@stomp("1.1 1.2", "UNSUBSCRIBE", "WILL", "will no longer receive messages")
-@stomp("1.1 1.2", "SUBSCRIBE", "WILL", "will henceforth be delivered as `MESSAGE` frames")
+@stomp("1.0 1.1 1.2 UNSUBSCRIBE 1", "1.1 1.2 SUBSCRIBE 2")
 @pytest.mark.parametrize("version", EVERY)
 @pytest.mark.parametrize("destination", ["/topic/a", "/queue/a", "/user/queue/a"])
 @pytest.mark.parametrize("mode", ["auto", "client"])
@@ -168,9 +158,7 @@ def test_nothing_comes_after_unsubscribe(
     assert {each.headers["subscription"] for each in peer.frames()} == {"t"}
 
 
-@stomp("1.0", "MESSAGE", "MUST", "*message-id* header with a unique identifier for that message")
-@stomp("1.1", "MESSAGE", "WILL", "`message-id` header with a unique identifier for that message")
-@stomp("1.2", "MESSAGE", "MUST", "`message-id` header with a unique identifier for that message")
+@stomp("1.0 1.1 MESSAGE 2", "1.2 MESSAGE 3")
 @pytest.mark.parametrize("version", EVERY)
 def test_a_snapshot_has_the_message_id_of_the_newest_message_there(
     broker: Callable[..., World], version: str
@@ -193,12 +181,7 @@ def test_a_snapshot_has_the_message_id_of_the_newest_message_there(
     assert live.headers["message-id"] == f"{epoch}-{int(place) + 1}"
 
 
-@stomp("1.1", "MESSAGE", "WILL", "The `MESSAGE` frame will include a `destination` header")
-@stomp("1.1", "MESSAGE", "WILL", "The `subscription` header will be set to match the `id` header")
-@stomp("1.2", "MESSAGE", "MUST", "MUST include a `destination` header")
-@stomp("1.2", "MESSAGE", "SHOULD", "`destination` header SHOULD be identical to the one used")
-@stomp("1.2", "MESSAGE", "MUST", "MUST also contain a `message-id` header with a unique")
-@stomp("1.2", "Frames and Headers", "MUST", "`MESSAGE` REQUIRED: destination, message-id")
+@stomp("1.1 1.2 MESSAGE 1", "1.1 1.2 MESSAGE 3", "1.2 MESSAGE 2", "1.2 Frames and Headers 8")
 @pytest.mark.parametrize("version", MODERN)
 @pytest.mark.parametrize("destination", ["/topic/a", "/topic/ä/b%20c:d\\e", "/queue/a"])
 def test_a_message_names_destination_id_and_subscription(
@@ -214,9 +197,7 @@ def test_a_message_names_destination_id_and_subscription(
     assert len({each.headers["message-id"] for each in got}) == len(got) == 50
 
 
-@stomp("1.0", "MESSAGE", "MUST", "*message-id* header with a unique identifier for that message")
-@stomp("1.1", "MESSAGE", "WILL", "`message-id` header with a unique identifier for that message")
-@stomp("1.2", "MESSAGE", "MUST", "`message-id` header with a unique identifier for that message")
+@stomp("1.0 1.1 MESSAGE 2", "1.2 MESSAGE 3")
 @pytest.mark.parametrize("version", EVERY)
 def test_message_ids_are_unique_across_destinations_of_every_kind(
     broker: Callable[..., World], version: str
@@ -232,7 +213,7 @@ def test_message_ids_are_unique_across_destinations_of_every_kind(
     assert len({each.headers["message-id"] for each in got}) == len(got) == 15
 
 
-@stomp("1.2", "MESSAGE", "MUST", "MUST also contain an `ack` header")
+@stomp("1.2 MESSAGE 4")
 @pytest.mark.parametrize("mode", ["auto", "client", "client-individual"])
 def test_a_message_has_an_ack_header_in_client_modes_of_1_2(world: World, mode: str) -> None:
     for version in EVERY:

@@ -18,7 +18,7 @@ from tests.spec.checks import (
     SUB,
     Binary,
     Check,
-    Quote,
+    Demands,
     Step,
     connected,
     error,
@@ -33,7 +33,7 @@ from tests.spec.checks import (
 )
 from tests.spec.talk import EVERY
 
-SIZES: Quote = ("1.1 1.2", "Size Limits", "SHOULD", "SHOULD send the client an `ERROR` frame")
+SIZES: Demands = ["1.1 1.2 Size Limits 1"]
 SMALL = {"limits": Limits(max_message_size=8_192, max_header_block=4_096, max_header_line=1_024)}
 DEST = {"destination": "/topic/a"}
 HEAD = b"SEND\ndestination:/topic/a\n"
