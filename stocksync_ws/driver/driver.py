@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import cast
 
 from stocksync_ws.broker.broker import Broker
+from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.pipeline import Outcome, Task
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import Session
@@ -98,7 +99,6 @@ class Driver:
         if link.gone:
             return
         now = self._host.now()
-        self._broker.tick(now)
         self._links.progressed(link, now)
         self._flusher.flush_link(link, now)
         self._finish(now)
@@ -170,30 +170,30 @@ class Driver:
 
     def _finish(self, now: float) -> None:
         """Carry out what the broker put out in this step; mailboxes wait for the turn."""
-        broker = self._broker
-        while broker.asks:
-            for handshake, refusal in broker.take_answers():
+        broker, outputs = self._broker, self._broker.outputs
+        while outputs.urgent:
+            for handshake, refusal in drain(outputs.answers):
                 self._links.answer(handshake, refusal, now)
-            for session in broker.take_reads():
+            for session in drain(outputs.reads):
                 link = cast("Link | None", session.wire.link)
                 if link is not None:
                     self._links.watch(link)
-            for session in broker.take_aborts():
+            for session in drain(outputs.aborts):
                 link = cast("Link | None", session.wire.link)
                 if link is not None:
                     self._links.drop(link, now)
                 else:
                     broker.lost(session, DisconnectReason.CONNECTION_LOST, now)
             self._start_calls()
-        if broker.pending or (self._idle is not None and self._is_idle()):
+        if outputs.pending or (self._idle is not None and self._is_idle()):
             self._schedule()
         self._arm()
 
     def _start_calls(self) -> None:
         """Start and cancel user code."""
-        for task in self._broker.take_cancels():
+        for task in drain(self._broker.outputs.cancels):
             self._host.cancel(task)
-        calls = self._broker.take_calls()
+        calls = drain(self._broker.outputs.calls)
         if not calls:
             return
         self._starting = True
@@ -212,10 +212,12 @@ class Driver:
     def _run_turn(self) -> None:
         """One turn: what the last one left over, then one flush."""
         now = self._host.now()
-        self._broker.tick(now)
         try:
             # `_scheduled` still stands: what this step makes dirty is flushed in this turn.
-            for session in self._broker.take_backlog():
+            backlog = drain(self._broker.outputs.backlog)
+            if backlog:
+                self._broker.begin_turn()
+            for session in backlog:
                 try:
                     self._broker.proceed(session, now)
                 except Exception as error:
@@ -234,7 +236,9 @@ class Driver:
 
     def _is_idle(self) -> bool:
         """Somebody waits for there being nothing left to do, and there is nothing."""
-        return self._idle is not None and not self._links.open and not self._broker.tasks.running
+        return (
+            self._idle is not None and not self._links.open and not self._broker.calls.tasks.running
+        )
 
     # Time
 

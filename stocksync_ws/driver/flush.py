@@ -47,7 +47,9 @@ class Flusher:
     def flush(self, now: float) -> None:
         """Hand the mailboxes of at most `BATCH` sessions to their transports."""
         queue = self._queue
-        queue.extend(self._broker.take_dirty())
+        dirty = self._broker.outputs.dirty
+        queue.extend(dirty)
+        dirty.clear()
         if len(queue) <= BATCH:
             batch = iter(list(queue))
             queue.clear()
@@ -60,7 +62,7 @@ class Flusher:
         """Flush sessions until one fails; whether one did, so that the rest is to be gone on
         with.
         """
-        outbox = self._broker.outbox
+        outbox = self._broker.delivery.mailboxes
         own = now - self._timers.slack
         session: Session | None = None
         entry: Outgoing | None = None
@@ -112,7 +114,7 @@ class Flusher:
     def _partly_sent(self, session: Session, entry: Outgoing, sent: int, now: float) -> None:
         """The lane took less than the entry: the rest goes the general way."""
         link: Link = session.wire.link
-        self._broker.outbox.release(entry)
+        self._broker.delivery.mailboxes.release(entry)
         session.lane = None
         session.dirty = False
         session.queued = 0
@@ -144,7 +146,7 @@ class Flusher:
             self._broker.writable(session, stream.unsent, now)
             return
         chunks = link.connection.take()
-        entries = self._broker.take_output(session, ROOM)
+        entries = self._broker.take_output(session, ROOM, now)
         ends = False
         if entries:
             packed, ends = wire.pack([entry.chunk for entry in entries])
@@ -160,7 +162,7 @@ class Flusher:
         self._links.watch(link)
         if session.mailbox:
             if not unsent:
-                self._broker.outbox.mark(session)
+                self._broker.delivery.mailboxes.mark(session)
             return
         if link.connection.shut:
             self._links.shut(link, now)

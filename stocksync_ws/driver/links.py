@@ -34,10 +34,11 @@ _log = logging.getLogger("stocksync_ws.transport")
 class Links:
     """Every connection that is open."""
 
-    __slots__ = ("_broker", "_timers", "open")
+    __slots__ = ("_broker", "_close_timeout", "_timers", "open")
 
     def __init__(self, broker: Broker, timers: Timers) -> None:
         self._broker = broker
+        self._close_timeout = broker.limits.close_timeout
         self._timers = timers
         self.open: dict[Link, None] = {}
 
@@ -147,7 +148,7 @@ class Links:
     def progressed(self, link: Link, now: float) -> None:
         """A stream wrote bytes: who takes an answer slowly, but takes it, has time."""
         if link.close_by is not None and not link.shut:
-            link.close_by = now + self._broker.close_timeout
+            link.close_by = now + self._close_timeout
             self._rearm(link)
 
     def half_closed(self, link: Link, now: float) -> bool:
@@ -164,7 +165,7 @@ class Links:
         written, our direction ends, and the peer is waited for to end its own.
         """
         if link.close_by is None:
-            link.close_by = now + self._broker.close_timeout
+            link.close_by = now + self._close_timeout
             self._rearm(link)
         session = link.wire.session if link.wire is not None else None
         waits = link.stream.unsent or (session is not None and session.mailbox)

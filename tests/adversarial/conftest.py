@@ -123,6 +123,6 @@ def attack(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Outcome]]
     assert world.counters.internal_errors == 0
     assert world.counters.stuck_deadlines == 0
     world.advance(10)
-    assert not world.broker.life.sessions
-    assert not world.broker.outbox.total
+    assert not world.broker.sessions
+    assert not world.broker.delivery.mailboxes.total
     world.close()

@@ -198,7 +198,7 @@ def test_s17_a_half_close_while_messages_wait(
             app.template.convert_and_send("/topic/open/a", "x")
         peer.eof()
         world.advance(10)
-        assert not world.broker.life.sessions
+        assert not world.broker.sessions
         assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
@@ -230,7 +230,7 @@ def test_whatever_is_sent_ends_well(pieces: list[bytes], connected: bool, framed
             assert peer.closed is not None
         peer.eof()
         world.advance(10)
-        assert not world.broker.life.sessions
-        assert not world.broker.store.channels
-        assert not world.broker.outbox.total
+        assert not world.broker.sessions
+        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.mailboxes.total
         assert world.counters.internal_errors == 0

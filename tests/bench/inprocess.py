@@ -49,7 +49,7 @@ def answer() -> None:
         draft = Draft(TOPIC, (("content-type", "application/json"),), BODY)
         driver.publish(draft)
         world.settle()
-        for session in world.broker.life.sessions.values():
+        for session in world.broker.sessions.values():
             assert session.lane is not None
             session.lane = len
         for _ in sys.stdin:

@@ -47,7 +47,7 @@ def _history(messages: int) -> list[Row]:
     with World(app) as world:
         kept = _publish(world, messages)
         again = _publish(world, messages * 2)
-        size = world.broker.store.tally.size
+        size = world.broker.delivery.destinations.tally.size
     what = f"history of {messages}"
     detail = (
         f"{kept / 1024:.0f} KiB for {size / 1024:.0f} KiB; bound {Limits().history_bytes >> 10} KiB"
@@ -70,16 +70,16 @@ def _unacknowledged(subscribers: int) -> list[Row]:
     with World(StompApp("/ws", allowed_origins=["*"])) as world:
         for _ in range(subscribers):
             world.connect().subscribe(TOPIC, id="sub-0", ack="client-individual")
-        for session in world.broker.life.sessions.values():
+        for session in world.broker.sessions.values():
             session.lane = len  # The transport takes everything and keeps nothing.
         full = _publish(world, window)
         for stream in world.streams:
             assert not stream.received.count(BODY), "the memory of the clients would count"
-        sessions = world.broker.life.sessions.values()
+        sessions = world.broker.sessions.values()
         held = sum(len(each) for session in sessions for each in (session.ledgers or {}).values())
         assert held == subscribers * window
         beyond = _publish(world, limits.pending_messages)
-        open_still = len(world.broker.life.sessions)
+        open_still = len(world.broker.sessions)
     assert open_still == subscribers
     each = full / held
     detail = f"{full / 1_048_576:.1f} MiB for {subscribers} windows of {window}"

@@ -25,10 +25,10 @@ def start() -> Iterator[Callable[..., World]]:
     for world in worlds:
         world.close()
         broker = world.broker
-        assert not broker.life.sessions
-        channels = broker.store.channels.values()
+        assert not broker.sessions
+        channels = broker.delivery.destinations.channels.values()
         assert not [each for each in channels if each.groups or each.behind or each.durables]
-        assert not broker.outbox.total
-        assert not broker.tasks.running
+        assert not broker.delivery.mailboxes.total
+        assert not broker.calls.tasks.running
         assert not world.counters.internal_errors
         assert not world.counters.stuck_deadlines

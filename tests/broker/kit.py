@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, TypeVar
 
 from stocksync_ws import DestinationPolicy, StompApp
@@ -15,13 +16,27 @@ from stocksync_ws.broker.calls.events import (
     SessionUnsubscribed,
     TransactionAborted,
 )
-from stocksync_ws.config import Limits
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.step import Step
+from stocksync_ws.config import BrokerConfig, Limits
+from stocksync_ws.counters import Counters
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
+from stocksync_ws.timers import Timers
 
-__all__ = ["Broker", "User", "ack", "bodies", "epoch", "policy", "resubscribe"]
+__all__ = [
+    "Broker",
+    "User",
+    "ack",
+    "bodies",
+    "environment",
+    "epoch",
+    "policy",
+    "resubscribe",
+]
 
 E = TypeVar("E")
 EVENTS = (
@@ -46,6 +61,22 @@ def policy(**settings: Any) -> DestinationPolicy:
 
 def authenticate(request: ConnectRequest) -> User | None:
     return User(request.login) if request.login else None
+
+
+def environment(config: BrokerConfig | None = None, timers: Timers | None = None) -> Environment:
+    """What a room of a broker is given, without the broker: a step ends with nothing done."""
+    config = config or BrokerConfig()
+    numbers = count()
+    return Environment(
+        config,
+        config.limits,
+        Namespace(config),
+        Counters(),
+        Step(timers or Timers(), lambda: None),
+        {},
+        lambda bits: f"token{next(numbers)}-{bits}",
+        float,
+    )
 
 
 class Broker(World):
@@ -126,6 +157,6 @@ def resubscribe(peer: Peer, place: str = "/topic/s", **more: str) -> Frame:
 
 
 def epoch(world: Broker) -> str:
-    channel = world.broker.store.find("/topic/s")
+    channel = world.broker.delivery.destinations.find("/topic/s")
     assert channel is not None
     return str(channel.epoch)

@@ -81,7 +81,7 @@ class TestTurns:
         world.runtime.driver.ended(peer.stream.link)
         world.settle()
         assert world.counters.frames_in == 201  # what had arrived was processed
-        assert not world.broker.life.sessions
+        assert not world.broker.sessions
 
 
 class TestBehindAHandler:
@@ -158,7 +158,7 @@ class TestBehindAHandler:
         peer = world.connect()
         peer.send_to("/app/slow/1")
         peer.send_to("/app/slow/2")
-        [session] = world.broker.life.sessions.values()
+        [session] = world.broker.sessions.values()
         assert session.inbox_bytes > 64
         world.advance(3)
         assert session.inbox_bytes == 0
@@ -199,11 +199,8 @@ class TestOutputs:
 
     def test_a_fresh_one_has_nothing_to_do(self) -> None:
         broker = self.make()
-        assert not broker.pending
-        assert broker.take_dirty() == broker.take_backlog() == broker.take_calls() == []
-        assert broker.take_answers() == broker.take_reads() == broker.take_aborts() == []
-        assert broker.take_cancels() == []
-        assert broker.close_timeout == 5.0
+        assert not broker.outputs.pending
+        assert not broker.outputs.urgent
 
     def test_it_counts_in_counters_of_its_own_or_in_given_ones(self) -> None:
         mine = Counters()
@@ -215,7 +212,7 @@ class TestOutputs:
         broker.start(0.0)
         broker.stop(0.0)
         broker.halt(0.0)
-        assert not broker.pending
+        assert not broker.outputs.pending
 
     def test_parked_closes_end_without_a_link(self) -> None:
         """A session without a connection whose close takes too long is simply over."""
@@ -225,18 +222,18 @@ class TestOutputs:
         broker = self.make()
         wire = WebSocketWire()
         session = broker.open(wire, Handshake(HttpRequest("GET", "/"), wire, None), 0.0)
-        assert [refusal for _, refusal in broker.take_answers()] == [None]
+        assert [refusal for _, refusal in broker.outputs.answers] == [None]
         broker.halt(1.0)
         broker.wake(session, 6.0)
-        assert broker.take_aborts() == [session]
+        assert broker.outputs.aborts == [session]
         assert session.deadline is None
 
     def test_memory_of_an_idle_session_holds_no_empty_containers(self, start: Start) -> None:
         world = start()
         world.connect()
-        [session] = world.broker.life.sessions.values()
+        [session] = world.broker.sessions.values()
         assert session.inbox is session.events is session.refused_ids is session._attributes is None
-        assert session.task is session.event_task is session.handshake is None
+        assert session.task is session.handshake is None
 
 
 class TestSilence:
@@ -252,9 +249,9 @@ def test_attached_and_pong_flush_what_waits(start: Start) -> None:
     world = start(app)
     peer = world.connect()
     peer.subscribe("/topic/a")
-    [session] = world.broker.life.sessions.values()
+    [session] = world.broker.sessions.values()
     app.template.convert_and_send("/topic/a", "x")
-    world.broker.take_dirty()
+    world.broker.outputs.dirty.clear()
     session.dirty = False
     peer.pong()
     peer.message()

@@ -189,7 +189,7 @@ def test_the_lane_is_taken_for_one_message_and_costs_no_general_way(
     post(world, b"x")
     world.settle()
     assert [bodies(peer) for peer in peers] == [[b"x"]] * 3
-    assert world.broker.outbox.total == 0
+    assert world.broker.delivery.mailboxes.total == 0
     assert {session_of(peer).queued for peer in peers} == {0}
 
 
@@ -209,7 +209,7 @@ def test_a_lane_that_takes_less_than_the_whole_loses_nothing(world: World, windo
     world.settle()
     assert bodies(peers[1]) == [b"first", b"second"]
     assert session.lane is not None
-    assert world.broker.outbox.total == 0
+    assert world.broker.delivery.mailboxes.total == 0
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError()])
@@ -238,7 +238,7 @@ def test_an_error_in_the_lane_ends_its_session_and_the_batch_goes_on(world: Worl
     assert [session.state is State.CLOSED for session in sessions] == [0, 1, 0, 1, 0]
     assert [peer.stream.aborted for peer in peers] == [0, 1, 0, 1, 0]
     assert [bodies(peers[place]) for place in (0, 2, 4)] == [[b"x"]] * 3
-    assert world.broker.outbox.total == 0
+    assert world.broker.delivery.mailboxes.total == 0
 
 
 def test_a_bug_while_flushing_ends_its_session_and_the_batch_goes_on(

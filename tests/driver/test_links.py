@@ -211,7 +211,7 @@ def test_a_result_of_a_task_that_has_ended_is_dropped(app: StompApp, start: Star
     other.subscribe("/topic/x")
     world.hold_pool()
     peer.send_to("/app/x")
-    (task,) = world.broker.tasks.running
+    (task,) = world.broker.calls.tasks.running
     call = task.call
     assert call is not None
     peer.eof()

@@ -16,6 +16,7 @@ FILE_LINES = 450
 ADAPTER_LINES = 400
 ADAPTERS = ("aio", "threads", "asgi", "wsgi")
 FUNCTION_LINES = 60
+CONSTRUCTOR_ARGUMENTS = 6
 FUNCTION_LINES_P90 = 25
 
 _NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
@@ -52,6 +53,20 @@ def words(source: str) -> Iterator[str]:
             yield f"{token.start[0]}: {token.string}"
 
 
+def long_constructors(source: str) -> Iterator[str]:
+    """Classes whose objects are made of more than `CONSTRUCTOR_ARGUMENTS` others. The fields of a
+    dataclass do not count: it is a record.
+    """
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        for function in node.body:
+            if isinstance(function, ast.FunctionDef) and function.name == "__init__":
+                arguments = function.args.args[1:] + function.args.kwonlyargs
+                if len(arguments) > CONSTRUCTOR_ARGUMENTS:
+                    yield f"{node.name}: {len(arguments)}"
+
+
 def _name(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
@@ -72,6 +87,22 @@ def test_a_function_fits_a_screen(file: Path) -> None:
 def test_most_functions_are_much_shorter() -> None:
     sizes = sorted(size for file in FILES for _, _, size in code_lines(file.read_text()))
     assert sizes[len(sizes) * 9 // 10] <= FUNCTION_LINES_P90
+
+
+@pytest.mark.parametrize("file", FILES, ids=_name)
+def test_a_constructor_takes_few_arguments(file: Path) -> None:
+    if file.name != "app.py":  # the settings of StompApp
+        assert list(long_constructors(file.read_text())) == []
+
+
+def test_a_long_constructor_is_seen_and_a_record_is_let_pass() -> None:
+    arguments = ", ".join("abcdefg")
+    fields = "".join(f"    {name}: int\n" for name in "abcdefg")
+    assert list(long_constructors(f"class A:\n    def __init__(self, {arguments}): ...")) == [
+        "A: 7"
+    ]
+    assert list(long_constructors(f"class A:\n    def __init__(self, *, {arguments}): ...")) != []
+    assert list(long_constructors(f"@dataclass\nclass A:\n{fields}")) == []
 
 
 @pytest.mark.parametrize("file", FILES, ids=_name)

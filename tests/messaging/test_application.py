@@ -195,4 +195,4 @@ class TestFreezing:
                 peer.subscribe("/topic/a")
                 peer.send_to("/app/a")
                 assert peer.message().body == b"1"
-                assert peer.world.broker._publisher._number == 1
+                assert peer.world.broker._sessions.publisher._number == 1

@@ -64,8 +64,8 @@ def start() -> Iterator[Start]:
     yield begin
     for world in worlds:
         world.close()
-        assert not world.broker.tasks.running
-        assert not world.broker.outbox.total
+        assert not world.broker.calls.tasks.running
+        assert not world.broker.delivery.mailboxes.total
         assert not world.counters.internal_errors
 
 

@@ -90,8 +90,9 @@ class Checks:
             self.fail(f"client {twin.number} is {client.real.state}, not {twin.state}")
         if twin.state == "open" and client.stuck != twin.stuck:
             self.fail(f"client {twin.number} is stuck: {client.stuck}, not {twin.stuck}")
-        if bool(client.real.task) != bool(twin.job):
-            self.fail(f"client {twin.number} runs {client.real.task}, not {twin.job}")
+        task = client.real.task
+        if bool(task and task.call) != bool(twin.job):
+            self.fail(f"client {twin.number} runs {task}, not {twin.job}")
         if twin.state == "gone":
             self.compare_gone(client)
         else:
@@ -120,9 +121,13 @@ class Checks:
         broker, counters = self.world.broker, self.world.counters
         if counters.messages_dead != self.model.dead:
             self.fail(f"dead letters: {counters.messages_dead}, {self.model.dead}")
-        if len(broker.life.sessions) != len(self.model.sessions):
-            self.fail(f"{len(broker.life.sessions)} sessions, not {len(self.model.sessions)}")
-        groups = [group for c in broker.store.channels.values() for group in c.groups.values()]
+        if len(broker.sessions) != len(self.model.sessions):
+            self.fail(f"{len(broker.sessions)} sessions, not {len(self.model.sessions)}")
+        groups = [
+            group
+            for c in broker.delivery.destinations.channels.values()
+            for group in c.groups.values()
+        ]
         if sum(group.refs for group in groups) != self.readers():
             self.fail(f"{sum(group.refs for group in groups)} readers, not {self.readers()}")
         for address, place in self.model.places.items():
@@ -152,7 +157,7 @@ class Checks:
 
     def channel(self, address: str) -> Any:
         """What the real broker keeps of an address of the naive one."""
-        store = self.world.broker.store
+        store = self.world.broker.delivery.destinations
         if address in rules.PLACES:
             return store.find(address)
         if address.startswith("reply:"):

@@ -247,7 +247,7 @@ def i4_events_come_in_pairs(run: Twin) -> None:
 def i5_nothing_is_left(run: Twin) -> None:
     """At the end: everybody has left, and more time has passed than anything waits."""
     broker = run.world.broker
-    for address, channel in broker.store.channels.items():
+    for address, channel in broker.delivery.destinations.channels.items():
         _check(not (channel.groups or channel.behind), "I5", "subscriptions of {}", address)
         _check(not channel.durables, "I5", "durable names of {}", address)
         if channel.queue is not None:
@@ -260,13 +260,23 @@ def i5_nothing_is_left(run: Twin) -> None:
             _check(address in rules.WITH_HISTORY, "I5", "the topic {}", address)
             streams = address in rules.STREAMS and len(channel.log)
             _check(not streams, "I5", "aged messages of {}", address)
-    _check(not broker.life.sessions, "I5", "sessions {}", broker.life.sessions)
-    _check(not broker.outbox.total, "I5", "{} octets in mailboxes", broker.outbox.total)
-    _check(not broker.tasks.running, "I5", "tasks {}", broker.tasks.running)
-    stored = sum(_stored(channel) for channel in broker.store.channels.values())
-    _check(broker.store.tally.size == stored, "I5", "{} octets stored", broker.store.tally.size)
+    _check(not broker.sessions, "I5", "sessions {}", broker.sessions)
+    _check(
+        not broker.delivery.mailboxes.total,
+        "I5",
+        "{} octets in mailboxes",
+        broker.delivery.mailboxes.total,
+    )
+    _check(not broker.calls.tasks.running, "I5", "tasks {}", broker.calls.tasks.running)
+    stored = sum(_stored(channel) for channel in broker.delivery.destinations.channels.values())
+    _check(
+        broker.delivery.destinations.tally.size == stored,
+        "I5",
+        "{} octets stored",
+        broker.delivery.destinations.tally.size,
+    )
     _check(not run.world.runtime.driver.connections, "I5", "connections")
-    _check(broker._timers.next() is None, "I5", "a timer at {}", broker._timers.next())
+    _check(broker._step._timers.next() is None, "I5", "a timer at {}", broker._step._timers.next())
     _check(not run.application.waiting, "I5", "handlers {}", run.application.waiting)
 
 
@@ -285,17 +295,23 @@ def i6_everything_is_bounded(run: Twin) -> None:
         entries.update((id(entry), entry.size) for entry in real.mailbox if entry.waiting)
         _i6_session(real)
     total = sum(entries.values())
-    counted = broker.outbox.total
+    counted = broker.delivery.mailboxes.total
     _check(counted == total <= LIMITS.max_total_queued, "I6", "{} queued, not {}", counted, total)
-    stored = sum(_stored(channel) for channel in broker.store.channels.values())
-    counted = broker.store.tally.size
+    stored = sum(_stored(channel) for channel in broker.delivery.destinations.channels.values())
+    counted = broker.delivery.destinations.tally.size
     _check(counted == stored <= LIMITS.max_stored, "I6", "{} stored, not {}", counted, stored)
-    channels = broker.store.channels.values()
+    channels = broker.delivery.destinations.channels.values()
     queues = sum(each.queue is not None and not each.private for each in channels)
-    _check(broker.store.queues == queues, "I6", "{} queues, not {}", broker.store.queues, queues)
+    _check(
+        broker.delivery.destinations.queues == queues,
+        "I6",
+        "{} queues, not {}",
+        broker.delivery.destinations.queues,
+        queues,
+    )
     full = run.witness.fullest
     _check(full <= LIMITS.queue_messages, "I6", "a queue has taken one more than {}", full - 1)
-    for address, channel in broker.store.channels.items():
+    for address, channel in broker.delivery.destinations.channels.items():
         _i6_channel(address, channel)
 
 
@@ -370,7 +386,7 @@ def i8_the_silent_are_found_out(run: Twin) -> None:
 def i9_every_close_ends(run: Twin) -> None:
     now = run.world.now
     stopping = now - (run.witness.stopping_since or now)
-    left = list(run.world.broker.life.sessions) if stopping > LIMITS.shutdown_timeout else []
+    left = list(run.world.broker.sessions) if stopping > LIMITS.shutdown_timeout else []
     _check(not left, "I9", "{} are there {} seconds after the stop", left, stopping)
     for record in run.witness.records:
         real = record.client.real

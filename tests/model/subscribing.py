@@ -185,8 +185,8 @@ class Subscribing(Answers):
             self.leave(sub)
             if sub.mode == "auto":
                 session.ended_auto.add(sub.id)
-        self.settle_step()
         self.receipt(session, frame)
+        self.settle_step()
 
     def forget_name(self, session: Session, frame: Frame) -> None:
         """Its subscriptions have ended; what is left is that a name may be deleted."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from stocksync_ws.broker import broker
+from stocksync_ws.broker.model import step
 from stocksync_ws.testing.world import World
 from tests.model import rules
 from tests.model.application import Application
@@ -29,8 +29,8 @@ Draw = Callable[[int], int]
 MOST_CLIENTS = 5
 JUST_BEFORE = 1 / 65536
 """Seconds before something is due, at which it is looked at who will be first."""
-assert 0 < broker.TICK < 1e-5
-broker.TICK = TICK
+assert 0 < step.TICK < 1e-5
+step.TICK = TICK
 
 
 class Twin(Checks):
@@ -137,7 +137,7 @@ class Twin(Checks):
         return headers | frame.get("raw", {})
 
     def message_id(self, destination: str, offset: int) -> str:
-        channel = self.world.broker.store.find(destination)
+        channel = self.world.broker.delivery.destinations.find(destination)
         if offset < 0 or channel is None or channel.epoch is None:
             return f"nowhere-{abs(offset)}"
         return channel.message_id(offset)
@@ -167,7 +167,7 @@ class Twin(Checks):
 
     def join(self, client: Client, session: Session) -> None:
         """It is CONNECTED."""
-        sessions = self.world.broker.life.sessions
+        sessions = self.world.broker.sessions
         client.real = sessions[next(reversed(sessions))]
         client.twin = session
         client.beats = session.beats

@@ -8,6 +8,7 @@ place at which a message is accepted, and looks at which subscriptions there are
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from stocksync_ws import DeadLetter, SessionDisconnected
@@ -115,8 +116,8 @@ class Witness:
         self._tap()
 
     def _tap(self) -> None:
-        publisher = self.world.broker._publisher
-        publish_local = publisher.publish_local
+        publisher = self.world.broker._sessions.publisher
+        publish_local = publisher._publishing.publish_local
 
         def tapped(draft: Any, publication: Any, *args: Any, **kwargs: Any) -> Any:
             published = publish_local(draft, publication, *args, **kwargs)
@@ -125,7 +126,7 @@ class Witness:
                 self._weigh(draft.destination)
             return published
 
-        publisher.publish_local = tapped
+        publisher._publishing = SimpleNamespace(publish_local=tapped)
 
     def _accept(self, draft: Any, publication: Any) -> None:
         address: Address = draft.destination
@@ -144,7 +145,7 @@ class Witness:
 
     def _weigh(self, address: Address) -> None:
         """A queue that takes a message has had room for it; what comes back may fill it further."""
-        channel = self.world.broker.store.find(address)
+        channel = self.world.broker.delivery.destinations.find(address)
         if channel is not None and channel.queue is not None:
             self.fullest = max(self.fullest, len(channel.log) + channel.queue.out)
 
@@ -240,7 +241,7 @@ class Witness:
     def kept(self) -> set[str]:
         """Messages that are there: in a queue, pausing, or unsettled."""
         found = self.unsettled()
-        for channel in self.world.broker.store.channels.values():
+        for channel in self.world.broker.delivery.destinations.channels.values():
             if channel.queue is not None:
                 found.update(publication.message_id for _, publication in channel.log)
                 found.update(each[2].message_id for each in channel.queue.delayed)

@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from stocksync_ws import StompApp
-from stocksync_ws.broker.frames import commands
+from stocksync_ws.broker.frames import connecting
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing.world import World
 from tests.spec.spoken import Spoken
@@ -38,8 +38,8 @@ def broker() -> Iterator[Callable[..., World]]:
     yield begin
     for world in worlds:
         world.close()
-        assert not world.broker.life.sessions
-        assert not world.broker.outbox.total
+        assert not world.broker.sessions
+        assert not world.broker.delivery.mailboxes.total
         assert not world.counters.internal_errors
 
 
@@ -53,13 +53,13 @@ def world(broker: Callable[..., World]) -> World:
 def spoken(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Notes every version that a CONNECT of this test asks for and could get."""
     heard: set[str] = set()
-    choose = commands.choose_version
+    choose = connecting.choose_version
 
     def listen(accept_version: str | None) -> Version | None:
         version = choose(accept_version)
         heard.update([] if version is None else [version.value])
         return version
 
-    monkeypatch.setattr(commands, "choose_version", listen)
+    monkeypatch.setattr(connecting, "choose_version", listen)
     yield
     SPOKEN.note(request.node, heard)

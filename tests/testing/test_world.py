@@ -107,8 +107,8 @@ def test_close_leaves_no_session_and_no_task(app: StompApp) -> None:
     world.close()
     assert cancelled == [True]
     assert peer.stream.aborted
-    assert not world.broker.tasks.running
-    assert not world.broker.life.sessions
+    assert not world.broker.calls.tasks.running
+    assert not world.broker.sessions
 
 
 def test_an_application_may_have_one_world_after_another(app: StompApp) -> None:
@@ -287,9 +287,9 @@ def test_the_lane_of_a_full_stream_would_block(world: World) -> None:
 
 def test_the_end_of_a_stream_ends_its_session(world: World) -> None:
     peer = world.connect()
-    assert world.broker.life.sessions
+    assert world.broker.sessions
     peer.eof()
-    assert not world.broker.life.sessions
+    assert not world.broker.sessions
     assert peer.stream.aborted
 
 

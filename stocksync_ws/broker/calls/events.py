@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from stocksync_ws.broker.model.session import Subscription
 from stocksync_ws.errors import DisconnectReason, ErrorCode
 from stocksync_ws.types import Principal
 
@@ -24,6 +25,8 @@ __all__ = [
     "SessionSubscribed",
     "SessionUnsubscribed",
     "TransactionAborted",
+    "subscribed",
+    "unsubscribed",
 ]
 
 
@@ -141,3 +144,25 @@ Event: TypeAlias = (
     | DeadLetter
     | MessageDropped
 )
+
+
+def subscribed(subscription: Subscription) -> SessionSubscribed:
+    """It is active."""
+    session = subscription.session
+    return SessionSubscribed(
+        session_id=session.id,
+        user=session.user,
+        subscription_id=subscription.id,
+        destination=subscription.destination,
+    )
+
+
+def unsubscribed(subscription: Subscription) -> SessionUnsubscribed:
+    """The client ended it, or another session took its name over."""
+    session = subscription.session
+    return SessionUnsubscribed(
+        session_id=session.id,
+        user=session.user,
+        subscription_id=subscription.id,
+        destination=subscription.destination,
+    )

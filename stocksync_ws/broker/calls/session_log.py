@@ -10,8 +10,8 @@ from __future__ import annotations
 import logging
 
 from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.step import Step
 from stocksync_ws.errors import ErrorCode
-from stocksync_ws.timers import Timers
 
 __all__ = ["SessionLog", "quote"]
 
@@ -42,14 +42,14 @@ class SessionLog:
         "_lines",
         "_refusals",
         "_second",
-        "_timers",
+        "_step",
         "armed",
         "armed_at",
         "deadline",
     )
 
-    def __init__(self, timers: Timers) -> None:
-        self._timers = timers
+    def __init__(self, step: Step) -> None:
+        self._step = step
         self._refusals = 0
         self._second = float("-inf")
         self._lines = 0
@@ -59,7 +59,8 @@ class SessionLog:
         self.armed = 0
         self.armed_at = 0.0
 
-    def _admit(self, now: float) -> bool:
+    def _admit(self) -> bool:
+        now = self._step.now
         # After a stall of ours the broker's own time may stand a little before the last line's.
         if not 0 <= now - self._second < 1.0:
             self._second = now
@@ -68,15 +69,14 @@ class SessionLog:
         if self._lines <= STORM:
             return True
         if self.deadline is None:
-            self.deadline = self._second + 1.0 + self._timers.slack
-            self._timers.arm(self)
+            self._step.rearm(self, self._second + 1.0)
         return False
 
-    def connected(self, session: Session, now: float) -> None:
+    def connected(self, session: Session) -> None:
         """A session reached CONNECTED."""
         if not _sessions.isEnabledFor(logging.INFO):
             return
-        if not self._admit(now):
+        if not self._admit():
             self._connects += 1
             return
         _sessions.info(
@@ -88,11 +88,11 @@ class SessionLog:
             session.peer,
         )
 
-    def disconnected(self, session: Session, reason: str, seconds: float, now: float) -> None:
+    def disconnected(self, session: Session, reason: str, seconds: float) -> None:
         """A session ended."""
         if not _sessions.isEnabledFor(logging.INFO):
             return
-        if not self._admit(now):
+        if not self._admit():
             self._disconnects += 1
             return
         _sessions.info(
@@ -106,7 +106,11 @@ class SessionLog:
         )
 
     def wake(self, now: float) -> None:
-        """A second of a storm is over: say what was held back."""
+        """A second of a storm is over."""
+        self._step.wake(now, self._sum_up)
+
+    def _sum_up(self) -> None:
+        """Say what was held back."""
         self.deadline = None
         if self._connects or self._disconnects or self._refusals:
             _sessions.info(
@@ -117,13 +121,11 @@ class SessionLog:
             )
             self._connects = self._disconnects = self._refusals = 0
 
-    def refused(
-        self, session: Session, code: ErrorCode, error: BaseException | None, now: float
-    ) -> None:
+    def refused(self, session: Session, code: ErrorCode, error: BaseException | None) -> None:
         """A CONNECT was refused, or a peer broke the protocol."""
         if not _sessions.isEnabledFor(logging.INFO):
             return
-        if not self._admit(now):
+        if not self._admit():
             self._refusals += 1
             return
         _sessions.info(

@@ -8,24 +8,19 @@ the last a message is a dead letter.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
-from stocksync_ws.broker.delivery.durables import Durables
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.delivery.queues import Queues
 from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.durable import Durable
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
-from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import Session, Subscription
 from stocksync_ws.broker.model.transaction import Settlement
-from stocksync_ws.config import DestinationPolicy, Limits
-from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import NACK, Frame, Version, required
-from stocksync_ws.timers import Timers
 
 __all__ = ["Acknowledgements"]
 
@@ -38,39 +33,31 @@ class Acknowledgements:
 
     __slots__ = (
         "_counters",
-        "_durables",
         "_limits",
-        "_outbox",
+        "_mailboxes",
         "_queues",
         "_retention",
         "_returns",
-        "_timers",
+        "_step",
         "_topics",
-        "bury",
     )
 
     def __init__(
         self,
-        limits: Limits,
-        counters: Counters,
-        outbox: Mailboxes,
-        topics: Topics,
+        env: Environment,
+        mailboxes: Mailboxes,
         retention: Retention,
+        topics: Topics,
         queues: Queues,
-        durables: Durables,
-        timers: Timers,
     ) -> None:
-        self._limits = limits
-        self._timers = timers
-        self._durables = durables
-        self._returns = 0
-        self._counters = counters
-        self._outbox = outbox
-        self._topics = topics
+        self._limits = env.limits
+        self._counters = env.counters
+        self._step = env.step
+        self._mailboxes = mailboxes
         self._retention = retention
+        self._topics = topics
         self._queues = queues
-        self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
-        """Makes a dead letter; set once."""
+        self._returns = 0
 
     # Ledgers
 
@@ -191,19 +178,20 @@ class Acknowledgements:
         self._opened(session, ledger)
         self._queues.dispatch_returned()
 
-    def restore(self, session: Session, settlement: Settlement, now: float) -> None:
+    def restore(self, session: Session, settlement: Settlement) -> None:
         """The transaction was aborted: what it settled is unsettled again, its clock afresh."""
+        now = self._step.now
         for delivery in settlement.deliveries:
             delivery.at = session.listened(now)
             if delivery.timeout is not None:
-                self._timers.sooner(session, now + delivery.timeout + self._timers.slack)
+                self._step.sooner(session, now + delivery.timeout)
         settlement.ledger.restore(settlement.deliveries)
         self._opened(session, settlement.ledger)
 
     def _opened(self, session: Session, ledger: Ledger) -> None:
         """A window may have room again: its reader or its queue goes on."""
         if session.behind is not None:
-            self._outbox.mark(session)
+            self._mailboxes.mark(session)
         if session.consumers is not None and ledger.subscription in session.consumers:
             assert ledger.subscription is not None
             self._queues.opened(ledger.subscription)
@@ -215,7 +203,7 @@ class Acknowledgements:
         if channel.queue is not None:
             self._queues.reject(channel, delivery.offset, delivery.publication)
         else:
-            self.bury(channel.policy, delivery.publication, delivery.attempt, "rejected")
+            self._step.bury(channel.policy, delivery.publication, delivery.attempt, "rejected")
 
     def _give_back(
         self, session: Session, ledger: Ledger, delivery: Delivery, pause: float
@@ -230,7 +218,7 @@ class Acknowledgements:
         if ended and _name(delivery) is None:
             self._counters.messages_unsettled += 1
         elif delivery.attempt >= channel.policy.max_deliveries:
-            self.bury(channel.policy, publication, delivery.attempt, "attempts")
+            self._step.bury(channel.policy, publication, delivery.attempt, "attempts")
         elif ended:
             self._counters.messages_unsettled += self._return_to_name(delivery)
         else:
@@ -243,10 +231,10 @@ class Acknowledgements:
             session.retries = []
         ledger.hold(delivery)
         self._returns += 1
-        due = self._outbox.now + pause
+        due = self._step.now + pause
         heappush(session.retries, (due, delivery.publication.number, self._returns, delivery))
         if pause:
-            self._timers.sooner(session, due + self._timers.slack)
+            self._step.sooner(session, due)
         else:
             self.retry(session)
 
@@ -254,7 +242,7 @@ class Acknowledgements:
 
     def retry(self, session: Session) -> None:
         """Deliver again what is due."""
-        retries, now = session.retries, self._outbox.now
+        retries, now = session.retries, self._step.now
         while retries and retries[0][0] <= now:
             _, _, _, delivery = heappop(retries)
             subscription = delivery.subscription
@@ -273,8 +261,8 @@ class Acknowledgements:
     def _deliver_again(self, subscription: Subscription, delivery: Delivery) -> bool:
         """Once more, unless meanwhile it has died, or a newer value took its place."""
         channel, publication = delivery.channel, delivery.publication
-        if publication.is_dead(self._outbox.now):
-            self.bury(channel.policy, publication, delivery.attempt, "expired")
+        if publication.is_dead(self._step.now):
+            self._step.bury(channel.policy, publication, delivery.attempt, "expired")
             return False
         if channel.keys is not None and delivery.offset and not channel.log.holds(delivery.offset):
             self._retention.note_loss(subscription.destination, 1, "superseded")
@@ -286,7 +274,7 @@ class Acknowledgements:
 
     def expire(self, session: Session) -> None:
         """Give back what was out for too long. What lies in the mailbox was not out at all."""
-        listened = session.listened(self._outbox.now)
+        listened = session.listened(self._step.now)
         unsent = {each.publication for each in session.mailbox if each.publication is not None}
         for ledger in list((session.ledgers or {}).values()):
             late = ledger.due(listened)
@@ -351,7 +339,7 @@ class Acknowledgements:
         if _name(delivery) is None:
             return 1
         if delivery.attempt >= channel.policy.max_deliveries:
-            self.bury(channel.policy, delivery.publication, delivery.attempt, "attempts")
+            self._step.bury(channel.policy, delivery.publication, delivery.attempt, "attempts")
             return 0
         return self._return_to_name(delivery)
 
@@ -394,7 +382,7 @@ class Acknowledgements:
         most = channel.policy.max_deliveries
         for each in taken:
             if each.attempt >= most:
-                self.bury(channel.policy, each.publication, each.attempt, "attempts")
+                self._step.bury(channel.policy, each.publication, each.attempt, "attempts")
         return [each for each in taken if each.attempt < most and each.offset]
 
 

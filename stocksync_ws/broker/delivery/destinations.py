@@ -8,13 +8,11 @@ refuse instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stocksync_ws.broker.model.channel import Address, Channel
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.log import ByteCounter
-from stocksync_ws.broker.model.namespace import Kind, Namespace, Patterns
-from stocksync_ws.config import BrokerConfig, DestinationPolicy
-from stocksync_ws.timers import Timers
+from stocksync_ws.broker.model.namespace import Kind, Patterns
+from stocksync_ws.config import DestinationPolicy
 
 __all__ = ["Destinations"]
 
@@ -27,9 +25,9 @@ class Destinations:
     __slots__ = (
         "_full",
         "_limits",
+        "_namespace",
         "_policies",
-        "_space",
-        "_timers",
+        "_step",
         "_token",
         "channels",
         "epochs",
@@ -38,14 +36,13 @@ class Destinations:
         "tally",
     )
 
-    def __init__(
-        self, config: BrokerConfig, space: Namespace, token: Callable[[int], str], timers: Timers
-    ) -> None:
-        self._timers = timers
-        self._limits = config.limits
-        self._space = space
-        self._token = token
-        self._policies = [(Patterns([p]), policy) for p, policy in config.destinations.items()]
+    def __init__(self, env: Environment) -> None:
+        self._step = env.step
+        self._limits = env.limits
+        self._namespace = env.namespace
+        self._token = env.token
+        policies = env.config.destinations.items()
+        self._policies = [(Patterns([pattern]), policy) for pattern, policy in policies]
         self.tally = ByteCounter()
         """Bytes that are stored in all."""
         self.histories = ByteCounter(self.tally)
@@ -76,7 +73,7 @@ class Destinations:
 
     def is_queue(self, address: Address) -> bool:
         """It is under a queue prefix."""
-        return isinstance(address, str) and self._space.classify(address)[0] is Kind.QUEUE
+        return isinstance(address, str) and self._namespace.classify(address)[0] is Kind.QUEUE
 
     def open(self, address: Address) -> Channel:
         """What is kept of a destination; made if it is not there.
@@ -121,7 +118,7 @@ class Destinations:
     def forget(self, channel: Channel) -> None:
         """Forget a destination with everything that it keeps."""
         del self.channels[channel.address]
-        self._timers.disarm(channel)
+        self._step.disarm(channel)
         channel.log.forget(channel.log.top + 1)
         if channel.queue is not None:
             channel.queue.forget()

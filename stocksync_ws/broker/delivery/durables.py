@@ -9,16 +9,14 @@ name over: there are never two live owners.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
+from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.durable import Durable
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.ledger import Delivery
 from stocksync_ws.broker.model.session import Subscription
-from stocksync_ws.config import Limits
-from stocksync_ws.timers import Timers
-
-if TYPE_CHECKING:
-    from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 
 __all__ = ["Durables"]
 
@@ -26,12 +24,13 @@ __all__ = ["Durables"]
 class Durables:
     """All durable names."""
 
-    __slots__ = ("_limits", "_names", "_of_user", "_outbox", "_timers")
+    __slots__ = ("_limits", "_mailboxes", "_names", "_of_user", "_retention", "_step")
 
-    def __init__(self, limits: Limits, outbox: Mailboxes, timers: Timers) -> None:
-        self._limits = limits
-        self._outbox = outbox
-        self._timers = timers
+    def __init__(self, env: Environment, mailboxes: Mailboxes, retention: Retention) -> None:
+        self._limits = env.limits
+        self._step = env.step
+        self._mailboxes = mailboxes
+        self._retention = retention
         self._names: dict[tuple[str, str], Durable] = {}
         self._of_user: Counter[str] = Counter()
         """How many each user has."""
@@ -68,16 +67,43 @@ class Durables:
         durable.next += trimmed
         return trimmed
 
-    def away(self, subscription: Subscription, next_offset: int) -> None:
-        """Its session ended, or it unsubscribed without deleting the name."""
+    def leave(self, subscription: Subscription) -> None:
+        """The holder's session ended, or it unsubscribed without deleting the name."""
         durable = subscription.durable
         assert durable is not None
+        first = self._first_unsent(subscription, durable)
         durable.subscription = None
         durable.channel.away += 1
-        durable.next = next_offset
+        durable.next = first
         durable.dropped = subscription.dropped
-        durable.expires_at = self._outbox.now + self._limits.durable_seconds
-        self._timers.sooner(durable.channel, durable.expires_at + self._timers.slack)
+        durable.expires_at = self._step.now + self._limits.durable_seconds
+        self._step.sooner(durable.channel, durable.expires_at)
+
+    def _first_unsent(self, subscription: Subscription, durable: Durable) -> int:
+        """Where a name goes on: at the first message that was not handed to the transport. Those
+        are taken out of the mailbox, and come when the name does.
+        """
+        channel, group, ledger = durable.channel, subscription.group, subscription.ledger
+        log = channel.log
+        assert group is not None
+        first = subscription.next if subscription in channel.behind else log.top + 1
+        for entry in self._mailboxes.take_back(subscription, group):
+            publication = entry.publication
+            assert publication is not None
+            offset = publication.offset
+            if ledger is not None and ledger.remove(publication.number) is None:
+                continue  # the ACK of an earlier delivery has settled it
+            if not offset:
+                continue  # a snapshot: the next holder gets one of its own
+            if ledger is None and offset >= max(durable.next, log.lost + 1):
+                if not log.holds(offset):
+                    self._retention.put_back(channel, offset, publication)
+                first = min(first, offset)
+            else:  # it had come back to the name before, or the log has no place for it any more
+                before = entry.attempt - 1
+                unsent = Delivery(channel, publication, offset, before, 0.0, subscription)
+                durable.returned.append(unsent)
+        return first
 
     def delete(self, durable: Durable) -> None:
         """The name is gone; what the log kept for it can be trimmed."""
@@ -95,7 +121,7 @@ class Durables:
 
     def expire(self, channel: Channel) -> list[Durable]:
         """Delete the names that were away for too long; which those were."""
-        now = self._outbox.now
+        now = self._step.now
         gone = [
             durable
             for durable in channel.durables.values()

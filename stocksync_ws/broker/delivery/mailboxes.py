@@ -12,10 +12,9 @@ from collections.abc import Collection, Hashable, Iterable
 from enum import Enum, auto
 
 from stocksync_ws.broker.model.channel import Group
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import Outgoing, Session, State, Subscription
-from stocksync_ws.config import Limits
-from stocksync_ws.counters import Counters
 from stocksync_ws.stomp.encoder import HEART_BEAT
 
 __all__ = ["BURST", "RECOVER", "Mailboxes", "Verdict"]
@@ -38,21 +37,18 @@ class Verdict(Enum):
 class Mailboxes:
     """All mailboxes of a broker, the bytes in them, and the list of those to flush."""
 
-    __slots__ = ("_beats", "_counters", "_hard", "_limits", "dirty", "now", "overfull", "total")
+    __slots__ = ("_beats", "_counters", "_dirty", "_hard", "_limits", "_most", "_step", "total")
 
-    def __init__(self, limits: Limits, counters: Counters) -> None:
-        self._limits = limits
-        self._hard = BURST * limits.send_queue
-        self._counters = counters
-        self.dirty: list[Session] = []
-        """Mailboxes to flush."""
+    def __init__(self, env: Environment) -> None:
+        self._limits = env.limits
+        self._hard = BURST * env.limits.send_queue
+        self._most = env.limits.max_total_queued
+        self._counters = env.counters
+        self._step = env.step
+        self._dirty = env.step.outputs.dirty
         self._beats: dict[Hashable, Outgoing] = {}
-        self.now = 0.0
-        """The broker's own time in this step."""
         self.total = 0
         """Bytes in all mailboxes; a shared entry counts once."""
-        self.overfull: list[Session] = []
-        """Sessions that grew past the bound of one turn; the broker closes them after the step."""
 
     def publish(self, publication: Publication, group: Group) -> int:
         """Append a publication to the mailboxes of all members of a group; the number of them."""
@@ -64,10 +60,10 @@ class Mailboxes:
 
     def spread(self, entry: Outgoing, sessions: Collection[Session]) -> None:
         """Append a new entry to the mailboxes of all its receivers."""
-        dirty, hard = self.dirty, self._hard
+        dirty, hard = self._dirty, self._hard
         size = entry.size
         entry.waiting = len(sessions)
-        self.total += size
+        self._add(size)
         for session in sessions:
             session.mailbox.append(entry)
             queued = session.queued = session.queued + size
@@ -75,7 +71,7 @@ class Mailboxes:
                 session.dirty = True
                 dirty.append(session)
             if queued > hard:
-                self.overfull.append(session)
+                self._step.close_overfull(session)
         self._counters.messages_queued += len(sessions)
 
     def entry(
@@ -91,7 +87,7 @@ class Mailboxes:
         return Outgoing(
             chunk,
             wire.size(chunk),
-            self.now,
+            self._step.now,
             0,
             publication=publication,
             droppable=True,
@@ -100,17 +96,13 @@ class Mailboxes:
     def append_shared(self, session: Session, entry: Outgoing) -> None:
         """Put an entry into one more mailbox."""
         if not entry.waiting:
-            self.total += entry.size
+            self._add(entry.size)
         entry.waiting += 1
         self._append(session, entry)
 
-    def frame(self, session: Session, frame: bytes, text: bool, at: float) -> None:
-        """Append one frame of the server's own (RECEIPT, ERROR, a reply): never dropped."""
-        wire = session.wire
-        chunk = wire.dress(frame, b"", text)
-        size = wire.size(chunk)
-        self.total += size
-        self._append(session, Outgoing(chunk, size, at, 1))
+    def frame(self, session: Session, frame: bytes) -> None:
+        """Append one frame of the server's own (CONNECTED, RECEIPT, ERROR): never dropped."""
+        self.control(session, [session.wire.dress(frame, b"", True)])
 
     def beat(self, session: Session) -> None:
         """Append a heart-beat; one entry for all sessions of a wire key."""
@@ -123,37 +115,35 @@ class Mailboxes:
         entry.waiting += 1
         self._append(session, entry)
 
-    def control(self, session: Session, chunks: Iterable[object], at: float) -> None:
+    def control(self, session: Session, chunks: Iterable[object]) -> None:
         """Append what is no STOMP frame: a PING, the close handshake."""
         for chunk in chunks:
             size = session.wire.size(chunk)
-            self.total += size
-            self._append(session, Outgoing(chunk, size, at, 1))
+            self._add(size)
+            self._append(session, Outgoing(chunk, size, self._step.now, 1))
 
     def _append(self, session: Session, entry: Outgoing) -> None:
         session.mailbox.append(entry)
         session.queued += entry.size
         if session.queued > self._hard:
-            self.overfull.append(session)
+            self._step.close_overfull(session)
         self.mark(session)
 
     def mark(self, session: Session) -> None:
         """Put a session into the list of those to flush."""
         if not session.dirty:
             session.dirty = True
-            self.dirty.append(session)
+            self._dirty.append(session)
+
+    def _add(self, size: int) -> None:
+        self.total += size
+        if self.total > self._most:
+            self._step.noted = True
 
     @property
     def over_all(self) -> bool:
         """All mailboxes together hold more than they may."""
-        return self.total > self._limits.max_total_queued
-
-    def take_dirty(self) -> list[Session]:
-        """The sessions to flush, first come first served; whoever takes them clears `dirty`."""
-        dirty = self.dirty
-        if dirty:
-            self.dirty = []
-        return dirty
+        return self.total > self._most
 
     def take(self, session: Session, room: int) -> list[Outgoing]:
         """At most `room` bytes of a mailbox, but at least one entry when there is one."""
@@ -175,7 +165,7 @@ class Mailboxes:
             entry.waiting -= 1
             if not entry.waiting:
                 self.total -= entry.size
-        session.last_write = self.now
+        session.last_write = self._step.now
         session.queued -= size
         session.handed += size
         return taken
@@ -210,7 +200,7 @@ class Mailboxes:
         session.queued += new.size - old.size
         self.release(old)
         new.waiting = 1
-        self.total += new.size
+        self._add(new.size)
 
     def of_group(self, session: Session, group: Group) -> list[Outgoing]:
         """The messages for one group in a mailbox."""
@@ -261,9 +251,9 @@ class Mailboxes:
         session.mailbox.extend(kept)
         return lost
 
-    def judge(self, session: Session, now: float) -> Verdict:
+    def judge(self, session: Session) -> Verdict:
         """After a flush was tried: does this session take what it is sent?"""
-        limits = self._limits
+        limits, now = self._limits, self._step.now
         waiting = session.queued + session.unsent
         if not waiting:
             session.progress_at = session.over_since = None

@@ -12,18 +12,15 @@ number of consumers, however many of them are paused.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from heapq import heappop, heappush
 
 from stocksync_ws.broker.delivery.destinations import Destinations
-from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.channel import Channel, QueueState
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import CONNECTED, Outgoing, Session, Subscription
-from stocksync_ws.config import DestinationPolicy, Limits
-from stocksync_ws.timers import Timers
 
 __all__ = ["QueueFull", "Queues"]
 
@@ -35,36 +32,22 @@ class QueueFull(Exception):
 class Queues:
     """Everything about destinations with competing consumers."""
 
-    __slots__ = (
-        "_limits",
-        "_outbox",
-        "_retention",
-        "_returned",
-        "_store",
-        "_timers",
-        "_topics",
-        "bury",
-    )
+    __slots__ = ("_destinations", "_limits", "_retention", "_returned", "_step", "_topics")
 
     def __init__(
         self,
-        limits: Limits,
-        outbox: Mailboxes,
-        store: Destinations,
+        env: Environment,
+        destinations: Destinations,
         topics: Topics,
         retention: Retention,
-        timers: Timers,
     ) -> None:
-        self._limits = limits
-        self._outbox = outbox
-        self._store = store
+        self._limits = env.limits
+        self._step = env.step
+        self._destinations = destinations
         self._topics = topics
         self._retention = retention
-        self._timers = timers
         self._returned: dict[Channel, None] = {}
         """Queues that got something back in this step."""
-        self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
-        """Makes a dead letter: (policy, publication, deliveries, reason); set once."""
 
     def publish(self, channel: Channel, publication: Publication, *, reserved: bool = False) -> int:
         """Keep a message and hand it out; 1 if a consumer got it at once.
@@ -80,7 +63,7 @@ class Queues:
             raise QueueFull
         offset = channel.log.append(publication)
         if publication.expires_at is not None:
-            self._timers.sooner(channel, publication.expires_at + self._timers.slack)
+            self._step.sooner(channel, publication.expires_at)
         self.dispatch(channel)
         return int(not channel.log.holds(offset))
 
@@ -95,7 +78,7 @@ class Queues:
         return (
             count + len(sizes) <= limits.queue_messages
             and held + total <= limits.queue_bytes
-            and self._store.make_room(total)
+            and self._destinations.make_room(total)
         )
 
     # Consumers
@@ -130,7 +113,7 @@ class Queues:
             if found is None:
                 return
             offset, publication = found
-            if publication.is_dead(self._outbox.now):
+            if publication.is_dead(self._step.now):
                 log.take(offset)
                 self._bury(channel, offset, publication, "expired")
                 continue
@@ -236,7 +219,7 @@ class Queues:
         state = _state(channel)
         state.attempts.pop(offset, None)
         state.bring_back(publication)
-        self._store.release(channel)
+        self._destinations.release(channel)
 
     # Coming back
 
@@ -266,22 +249,22 @@ class Queues:
         else:
             state.attempts.pop(offset, None)
         if pause:
-            due = self._outbox.now + pause
+            due = self._step.now + pause
             heappush(state.delayed, (due, offset, publication))
-            self._timers.sooner(channel, due + self._timers.slack)
+            self._step.sooner(channel, due)
             return
         state.bring_back(publication)
         channel.log.put_back(offset, publication)
         if publication.expires_at is not None:
-            at = max(publication.expires_at, self._outbox.now)  # no late wake: it was out meanwhile
-            self._timers.sooner(channel, at + self._timers.slack)
+            at = max(publication.expires_at, self._step.now)  # no late wake: it was out meanwhile
+            self._step.sooner(channel, at)
         self._returned[channel] = None
 
     def unsent(self, entries: list[Outgoing]) -> None:
         """What lay in the mailbox of a session that ended goes back, as if never handed out."""
         for entry in entries:
             channel, publication = entry.origin, entry.publication
-            if channel is not None and publication is not None and self._store.has(channel):
+            if channel is not None and publication is not None and self._destinations.has(channel):
                 attempt = _state(channel).attempts[entry.offset] - 1
                 self.give_back(channel, entry.offset, publication, attempt)
 
@@ -291,7 +274,7 @@ class Queues:
             returned, self._returned = self._returned, {}
             for channel in returned:
                 self.dispatch(channel)
-                self._store.release(channel)
+                self._destinations.release(channel)
 
     def reject(self, channel: Channel, offset: int, publication: Publication) -> None:
         """A consumer will not have it: a dead letter."""
@@ -300,7 +283,7 @@ class Queues:
 
     def wake(self, channel: Channel) -> None:
         """Pauses and expiries have run out."""
-        state, now = _state(channel), self._outbox.now
+        state, now = _state(channel), self._step.now
         while state.delayed and state.delayed[0][0] <= now:
             _, offset, publication = heappop(state.delayed)
             state.bring_back(publication)
@@ -309,16 +292,13 @@ class Queues:
             self._bury(channel, offset, publication, "expired")
         self.dispatch(channel)
         times = [state.delayed[0][0] if state.delayed else None, channel.log.next_expiry()]
-        channel.deadline = min([at for at in times if at is not None], default=None)
-        if channel.deadline is not None:
-            channel.deadline += self._timers.slack
-        self._timers.arm(channel)
-        self._store.release(channel)
+        self._step.rearm(channel, min([at for at in times if at is not None], default=None))
+        self._destinations.release(channel)
 
     def _bury(self, channel: Channel, offset: int, publication: Publication, reason: str) -> None:
         attempts = _state(channel).attempts.pop(offset, 0)
-        self.bury(channel.policy, publication, attempts, reason)
-        self._store.release(channel)
+        self._step.bury(channel.policy, publication, attempts, reason)
+        self._destinations.release(channel)
 
 
 def _state(channel: Channel) -> QueueState:

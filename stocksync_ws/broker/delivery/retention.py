@@ -11,16 +11,12 @@ for a message that one of them reads: a crowd that comes back would pay the squa
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.model.channel import Channel
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.log import Log
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.broker.model.session import Session, Subscription
-from stocksync_ws.config import DestinationPolicy, Limits
-from stocksync_ws.counters import Counters
-from stocksync_ws.timers import Timers
+from stocksync_ws.broker.model.session import Subscription
 
 __all__ = ["Retention"]
 
@@ -28,30 +24,22 @@ __all__ = ["Retention"]
 class Retention:
     """The bounds of all topics."""
 
-    __slots__ = ("_counters", "_limits", "_outbox", "_timers", "bury", "dropped", "lost")
+    __slots__ = ("_counters", "_limits", "_mailboxes", "_step")
 
-    def __init__(
-        self, limits: Limits, counters: Counters, outbox: Mailboxes, timers: Timers
-    ) -> None:
-        self._limits = limits
-        self._counters = counters
-        self._outbox = outbox
-        self._timers = timers
-        self.bury: Callable[[DestinationPolicy, Publication, int, str], None]
-        """Makes a dead letter; set once."""
-        self.dropped: dict[tuple[str, str], int] = {}
-        """Messages that subscribers lost, by destination and reason; told after the step."""
-        self.lost: list[Session] = []
-        """Sessions whose log was trimmed under them; the broker closes them after the step."""
+    def __init__(self, env: Environment, mailboxes: Mailboxes) -> None:
+        self._limits = env.limits
+        self._counters = env.counters
+        self._step = env.step
+        self._mailboxes = mailboxes
 
     def trim(self, channel: Channel) -> None:
         """Hold the log within its bounds, and drop what nobody will read."""
         policy = channel.policy
         if policy.kind == "stream":
-            self._expire(channel, self._outbox.now)
+            self._expire(channel)
             at = self.expire_at(channel)
             if at is not None:
-                self._timers.sooner(channel, at + self._timers.slack)
+                self._step.sooner(channel, at)
         elif policy.kind == "transient":
             self._trim_transient(channel)
         else:
@@ -60,9 +48,10 @@ class Retention:
         if channel.log.lost > channel.told:
             self.tell_lost(channel)
 
-    def _expire(self, channel: Channel, now: float) -> None:
+    def _expire(self, channel: Channel) -> None:
         """Drop what is beyond the history, and what durable names have not seen beyond theirs."""
         log, policy, limits = channel.log, channel.policy, self._limits
+        now = self._step.now
         wanted: int | None = None
         most = max(limits.durable_messages, policy.history)
         size = max(limits.durable_bytes if channel.durables else 0, limits.history_bytes)
@@ -83,27 +72,29 @@ class Retention:
 
     def put_back(self, channel: Channel, offset: int, publication: Publication) -> None:
         """What was handed out and not sent is in the log again."""
-        if publication.is_dead(self._outbox.now):
-            self.bury(channel.policy, publication, 0, "expired")
+        if publication.is_dead(self._step.now):
+            self._step.bury(channel.policy, publication, 0, "expired")
             return
         channel.log.put_back(offset, publication)
         if publication.expires_at is not None:
-            self._timers.sooner(channel, publication.expires_at + self._timers.slack)
+            self._step.sooner(channel, publication.expires_at)
 
     def bury_dead(self, channel: Channel) -> None:
         """What has reached the end of its life leaves the log. It is a dead letter if somebody was
         still to get it.
         """
-        for offset, publication in channel.take_expired(self._outbox.now):
+        for offset, publication in channel.take_expired(self._step.now):
             waiting = [each for each in channel.behind if each.next <= offset]
             for subscription in waiting:
-                self._outbox.mark(subscription.session)  # it may have been the last it waited for
+                self._mailboxes.mark(
+                    subscription.session
+                )  # it may have been the last it waited for
             if waiting or any(
                 each.next <= offset
                 for each in channel.durables.values()
                 if each.subscription is None
             ):
-                self.bury(channel.policy, publication, 0, "expired")
+                self._step.bury(channel.policy, publication, 0, "expired")
 
     def expire_at(self, channel: Channel) -> float | None:
         """When the oldest message is too old; if it is and somebody still wants it, when to look
@@ -112,7 +103,7 @@ class Retention:
         oldest = channel.log.oldest() if channel.policy.kind == "stream" else None
         if oldest is None:
             return None
-        now, seconds = self._outbox.now, channel.policy.history_seconds
+        now, seconds = self._step.now, channel.policy.history_seconds
         at = oldest.at + seconds
         return at if at > now else now + seconds
 
@@ -158,8 +149,7 @@ class Retention:
     def note_loss(self, destination: str, count: int, reason: str) -> None:
         """Messages were lost for somebody; counted, and told by an event after the step."""
         self._counters.messages_dropped += count
-        key = destination, reason
-        self.dropped[key] = self.dropped.get(key, 0) + count
+        self._step.tell_dropped(destination, reason, count)
 
     def tell_lost(self, channel: Channel) -> None:
         """Readers whose log was trimmed under them."""
@@ -172,4 +162,4 @@ class Retention:
             if channel.policy.overflow == "drop_oldest" or subscription.durable is not None:
                 self.lose(subscription, missed, "slow-consumer")
             else:
-                self.lost.append(subscription.session)
+                self._step.close_lost(subscription.session)

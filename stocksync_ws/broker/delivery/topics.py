@@ -10,12 +10,10 @@ from __future__ import annotations
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.model.channel import Channel, Group
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import Session, Subscription
-from stocksync_ws.config import Limits
-from stocksync_ws.counters import Counters
-from stocksync_ws.timers import Timers
 
 __all__ = ["Topics"]
 
@@ -28,24 +26,17 @@ ROOM = 65_536
 class Topics:
     """Everything about destinations that fan out."""
 
-    __slots__ = ("_counters", "_deliveries", "_limits", "_outbox", "_retention", "_timers", "room")
+    __slots__ = ("_counters", "_deliveries", "_limits", "_mailboxes", "_retention", "_step", "room")
 
-    def __init__(
-        self,
-        limits: Limits,
-        counters: Counters,
-        outbox: Mailboxes,
-        retention: Retention,
-        timers: Timers,
-    ) -> None:
-        self._limits = limits
-        self._counters = counters
-        self._outbox = outbox
+    def __init__(self, env: Environment, mailboxes: Mailboxes, retention: Retention) -> None:
+        self._limits = env.limits
+        self._counters = env.counters
+        self._step = env.step
+        self._mailboxes = mailboxes
         self._retention = retention
-        self._timers = timers
         self._deliveries = 0
         """Deliveries made so far: the order in which an acknowledgement is cumulative."""
-        self.room = min(ROOM, limits.send_queue // 4)
+        self.room = min(ROOM, env.limits.send_queue // 4)
         """Bytes a mailbox holds before readers behind wait, and consumers are passed over. What is
         pulled like this must not be what makes a session slow.
         """
@@ -58,7 +49,7 @@ class Topics:
             channel.log.skip(publication)
             receivers = 0
             for group in channel.groups.values():
-                receivers += self._outbox.publish(publication, group)
+                receivers += self._mailboxes.publish(publication, group)
             return receivers
         offset = self._keep(channel, publication)
         receivers = len(channel.behind)
@@ -71,9 +62,9 @@ class Topics:
                 if group.acked:
                     receivers += self._to_acked(channel, group, publication, offset)
                 else:
-                    receivers += self._outbox.publish(publication, group)
+                    receivers += self._mailboxes.publish(publication, group)
         for subscription in channel.behind:
-            self._outbox.mark(subscription.session)
+            self._mailboxes.mark(subscription.session)
         self._retention.trim(channel)
         return receivers
 
@@ -101,7 +92,7 @@ class Topics:
             else:
                 self.deliver(subscription, publication, offset)
         if behind:
-            self._outbox.mark(session)
+            self._mailboxes.mark(session)
         self._retention.trim(channel)
         return len(behind) + len(live)
 
@@ -111,7 +102,7 @@ class Topics:
             self._supersede(channel, publication)
         offset = channel.log.append(publication)
         if publication.expires_at is not None:
-            self._timers.sooner(channel, publication.expires_at + self._timers.slack)
+            self._step.sooner(channel, publication.expires_at)
         if channel.has_history:
             publication.message_id = channel.message_id(offset)
         return offset
@@ -136,20 +127,19 @@ class Topics:
         """
         reached = len(group.members)
         timeout = channel.ack_timeout
-        by = None if timeout is None else self._outbox.now + self._timers.slack + timeout
+        by = None if timeout is None else self._step.now + timeout
+        delivery = Delivery(channel, publication, offset, 1, self._step.now)
         self._deliveries += 1
-        delivery = Delivery(
-            channel, publication, offset, 1, self._outbox.now, place=self._deliveries
-        )
+        delivery.place = self._deliveries
         most = self._limits.ack_window_bytes
-        for subscription in Ledger.hand_out(group.members, delivery, most, self._timers, by):
+        for subscription in Ledger.hand_out(group.members, delivery, most, self._step, by):
             self.fall_behind(subscription, offset)
         if group.members:
-            entry = self._outbox.entry(
+            entry = self._mailboxes.entry(
                 publication, next(iter(group.members)), group.head(publication)
             )
             entry.reader = group
-            self._outbox.spread(entry, group.members)
+            self._mailboxes.spread(entry, group.members)
         return reached
 
     def _all_fall_behind(self, channel: Channel, offset: int) -> int:
@@ -173,7 +163,7 @@ class Topics:
             session.behind = {}
         session.behind[subscription] = None
         session.lane = None
-        self._outbox.mark(session)
+        self._mailboxes.mark(session)
 
     def go_live(self, subscription: Subscription) -> None:
         """It has read everything: what comes next is handed to it."""
@@ -208,7 +198,7 @@ class Topics:
         if subscription.next <= channel.log.lost and channel.keys is None:
             # Trimmed since this reader was looked at: by a bound of all logs, or by a newcomer.
             self._retention.tell_lost(channel)
-        if subscription.session in self._retention.lost:
+        if subscription.session in self._step.lost:
             return False
         found = channel.log.read(subscription.next)
         if found is None:
@@ -222,7 +212,7 @@ class Topics:
         if publication.only is not None and publication.only != subscription.session.id:
             subscription.next = offset + 1
             return True
-        if publication.is_dead(self._outbox.now):
+        if publication.is_dead(self._step.now):
             self._retention.bury_dead(channel)
             return True
         ledger = subscription.ledger
@@ -266,36 +256,30 @@ class Topics:
         tells = subscription.dropped
         extra = self._marks(subscription, attempt, replayed=replayed)
         if subscription.ledger is not None:
-            at = session.listened(self._outbox.now)
+            at = session.listened(self._step.now)
             assert subscription.channel is not None
-            self._deliveries += 1
             delivery = Delivery(
-                subscription.channel,
-                publication,
-                offset,
-                attempt,
-                at,
-                subscription,
-                self._deliveries,
+                subscription.channel, publication, offset, attempt, at, subscription
             )
+            self._deliveries += 1
+            delivery.place = self._deliveries
             subscription.ledger.add(delivery)
             if delivery.timeout is not None:
-                by = self._outbox.now + self._timers.slack + delivery.timeout
-                self._timers.sooner(session, by)
+                self._step.sooner(session, self._step.now + delivery.timeout)
         self._counters.messages_queued += 1
         cached = group.cached
-        if cached is not None and self._outbox.now - cached.at > FRESH:
+        if cached is not None and self._step.now - cached.at > FRESH:
             cached = group.cached = None  # its age would be taken for slowness of this session
         if not extra and cached is not None and cached.publication is publication:
-            self._outbox.append_shared(session, cached)
+            self._mailboxes.append_shared(session, cached)
             return
-        entry = self._outbox.entry(publication, session, group.head(publication, extra))
+        entry = self._mailboxes.entry(publication, session, group.head(publication, extra))
         entry.reader, entry.attempt, entry.tells = group, attempt, tells
         if settles:
             entry.origin, entry.offset = subscription.channel, offset
         elif not extra:
             group.cached = entry
-        self._outbox.append_shared(session, entry)
+        self._mailboxes.append_shared(session, entry)
 
     def _marks(
         self, subscription: Subscription, attempt: int, *, replayed: bool
@@ -313,13 +297,23 @@ class Topics:
             subscription.dropped = 0
         return tuple(marks)
 
+    def leave(self, subscription: Subscription) -> None:
+        """A subscription ends."""
+        channel, session = subscription.channel, subscription.session
+        assert channel is not None
+        channel.leave(subscription)
+        if session.behind is not None:
+            session.behind.pop(subscription, None)
+            session.behind = session.behind or None
+        self._retention.trim(channel)
+
     # Slow consumers
 
     def shed(self, session: Session) -> bool:
         """Let a slow consumer lose its oldest messages, where the policy says so; told by `dropped`
         on the next one. Whether it is within its bound now.
         """
-        lost = self._outbox.shed(session)
+        lost = self._mailboxes.shed(session)
         for subscription, count in lost.items():
             self._retention.lose(subscription, count, "slow-consumer")
             self._tell_next(subscription)
@@ -330,7 +324,7 @@ class Topics:
         session, group, channel = subscription.session, subscription.group, subscription.channel
         assert group is not None
         assert channel is not None
-        shared = self._outbox.first(session, group)
+        shared = self._mailboxes.first(session, group)
         if shared is None:
             self.fall_behind(subscription, channel.log.top + 1)
             return
@@ -339,7 +333,7 @@ class Topics:
         tells = subscription.dropped + shared.tells
         subscription.dropped = tells
         head = group.head(publication, self._marks(subscription, 1, replayed=False))
-        entry = self._outbox.entry(publication, session, head)
+        entry = self._mailboxes.entry(publication, session, head)
         entry.group, entry.tells = group, tells
         entry.at = shared.at
-        self._outbox.replace(session, shared, entry)
+        self._mailboxes.replace(session, shared, entry)

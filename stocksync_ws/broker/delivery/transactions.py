@@ -9,12 +9,11 @@ again.
 from __future__ import annotations
 
 from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.broker.model.transaction import Transaction
-from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
-from stocksync_ws.timers import Timers
 
 __all__ = ["Transactions"]
 
@@ -22,14 +21,14 @@ __all__ = ["Transactions"]
 class Transactions:
     """The open transactions of all sessions."""
 
-    __slots__ = ("_acks", "_limits", "_timers")
+    __slots__ = ("_acks", "_limits", "_step")
 
-    def __init__(self, limits: Limits, acks: Acknowledgements, timers: Timers) -> None:
-        self._timers = timers
-        self._limits = limits
+    def __init__(self, env: Environment, acks: Acknowledgements) -> None:
+        self._limits = env.limits
+        self._step = env.step
         self._acks = acks
 
-    def begin(self, session: Session, frame: Frame, now: float) -> None:
+    def begin(self, session: Session, frame: Frame) -> None:
         """Open one.
 
         Raises:
@@ -43,9 +42,9 @@ class Transactions:
             raise RemoteProtocolError(ErrorCode.DUPLICATE_TRANSACTION, frame.command, frame.headers)
         if len(opened) >= self._limits.max_transactions:
             raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
-        opened[name] = Transaction(now)
-        by = now + self._limits.transaction_timeout
-        self._timers.sooner(session, by + self._timers.slack)
+        opened[name] = Transaction(self._step.now)
+        by = self._step.now + self._limits.transaction_timeout
+        self._step.sooner(session, by)
 
     def add(self, session: Session, frame: Frame) -> None:
         """Keep a frame that belongs to one.
@@ -85,12 +84,12 @@ class Transactions:
         self._remove(session, frame.headers["transaction"])
         return transaction
 
-    def undo(self, session: Session, transaction: Transaction, now: float) -> None:
+    def undo(self, session: Session, transaction: Transaction) -> None:
         """Abort: what it settled is unsettled again, in the order of delivery."""
         for place in sorted(transaction.settlements):
             for settlement in transaction.settlements[place]:
                 settlement.unhold()
-                self._acks.restore(session, settlement, now)
+                self._acks.restore(session, settlement)
 
     def expire_at(self, session: Session) -> float | None:
         """When the oldest one has been open for too long."""
@@ -99,23 +98,23 @@ class Transactions:
         oldest = next(iter(session.transactions.values()))
         return oldest.began + self._limits.transaction_timeout
 
-    def expire(self, session: Session, now: float) -> list[str]:
+    def expire(self, session: Session) -> list[str]:
         """Abort what has been open for too long; the names."""
         expired = [
             name
             for name, transaction in (session.transactions or {}).items()
-            if transaction.began + self._limits.transaction_timeout <= now
+            if transaction.began + self._limits.transaction_timeout <= self._step.now
         ]
         for name in expired:
             transaction = (session.transactions or {})[name]
             self._remove(session, name)
-            self.undo(session, transaction, now)
+            self.undo(session, transaction)
         return expired
 
-    def end(self, session: Session, now: float) -> None:
+    def end(self, session: Session) -> None:
         """The session ends: everything open is aborted."""
         for transaction in (session.transactions or {}).values():
-            self.undo(session, transaction, now)
+            self.undo(session, transaction)
         session.transactions = None
 
     def _find(self, session: Session, frame: Frame) -> Transaction:

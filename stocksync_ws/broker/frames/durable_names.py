@@ -6,19 +6,14 @@ unsubscribed, and what had not left for it goes with the name.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.calls.listeners import Listeners
-from stocksync_ws.broker.calls.notices import unsubscribed
-from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
-from stocksync_ws.broker.delivery.destinations import Destinations
-from stocksync_ws.broker.delivery.durables import Durables
-from stocksync_ws.broker.delivery.mailboxes import Mailboxes
-from stocksync_ws.broker.delivery.retention import Retention
+from stocksync_ws.broker.calls.events import unsubscribed
+from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.subscribe_options import SubscribeOptions
 from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.durable import Durable
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import Session, Subscription
-from stocksync_ws.broker.sessions.lifecycle import Lifecycle
-from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 
@@ -28,39 +23,15 @@ __all__ = ["DurableNames"]
 class DurableNames:
     """What frames do to durable names."""
 
-    __slots__ = (
-        "_acks",
-        "_durables",
-        "_life",
-        "_limits",
-        "_listeners",
-        "_outbox",
-        "_retention",
-        "_store",
-    )
+    __slots__ = ("_delivery", "_limits", "_listeners")
 
-    def __init__(
-        self,
-        limits: Limits,
-        outbox: Mailboxes,
-        durables: Durables,
-        store: Destinations,
-        retention: Retention,
-        acks: Acknowledgements,
-        life: Lifecycle,
-        listeners: Listeners,
-    ) -> None:
-        self._limits = limits
-        self._outbox = outbox
-        self._durables = durables
-        self._store = store
-        self._retention = retention
-        self._acks = acks
-        self._life = life
-        self._listeners = listeners
+    def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
+        self._limits = env.limits
+        self._listeners = calls.listeners
+        self._delivery = delivery
 
     def claim(
-        self, session: Session, frame: Frame, wanted: SubscribeOptions, now: float
+        self, session: Session, frame: Frame, wanted: SubscribeOptions
     ) -> tuple[str, str] | None:
         """The name that a SUBSCRIBE to a topic is about, None for none. A name that is known on
         another destination is given up there.
@@ -74,29 +45,29 @@ class DurableNames:
         if wanted.id is None:
             raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
         key = (user.name, wanted.id)
-        found = self._durables.find(key)
-        if found is None and self._durables.full(user.name):
+        found = self._delivery.durables.find(key)
+        if found is None and self._delivery.durables.full(user.name):
             raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
         if found is not None and found.destination != frame.headers["destination"]:
-            self._evict(found.subscription, now)
+            self._evict(found.subscription)
             self.delete(found)
         return key
 
-    def take(
-        self, subscription: Subscription, channel: Channel, key: tuple[str, str], now: float
-    ) -> int:
+    def take(self, subscription: Subscription, channel: Channel, key: tuple[str, str]) -> int:
         """Hold a name; the offset at which it was left."""
-        durable = self._durables.find(key)
+        durables, mailboxes = self._delivery.durables, self._delivery.mailboxes
+        durable = durables.find(key)
         if durable is None:
-            durable = self._durables.create(channel, key)
+            durable = durables.create(channel, key)
         holder = durable.subscription
         if holder is not None:
-            self._evict(holder, now)
-            durable.returned += self._acks.take_back(holder)
-        self._durables.hold(durable, subscription)
+            self._evict(holder)
+            durable.returned += self._delivery.acks.take_back(holder)
+        durables.hold(durable, subscription)
         assert subscription.group is not None
-        subscription.ghosts = self._outbox.of_group(subscription.session, subscription.group)
-        self._retention.lose(subscription, self._durables.resume(durable, subscription), "away")
+        subscription.ghosts = mailboxes.of_group(subscription.session, subscription.group)
+        trimmed = durables.resume(durable, subscription)
+        self._delivery.retention.lose(subscription, trimmed, "away")
         return durable.next
 
     def give_returned(self, subscription: Subscription) -> None:
@@ -105,7 +76,7 @@ class DurableNames:
         if durable is not None and subscription.group is not None:
             durable.fresh = False
             returned, durable.returned = durable.returned, []
-            self._acks.give_again(subscription, returned)
+            self._delivery.acks.give_again(subscription, returned)
 
     def recovered(self, subscription: Subscription, start: int) -> None:
         """Everything from an offset on is replayed: it needs neither to come back, nor to be missed
@@ -126,25 +97,25 @@ class DurableNames:
         """A session that has ended had asked for a name to be deleted."""
         if session.user is None:
             return
-        durable = self._durables.find((session.user.name, subscription_id))
+        durable = self._delivery.durables.find((session.user.name, subscription_id))
         if durable is not None and durable.subscription is None:
             self.delete(durable)
 
     def delete(self, durable: Durable) -> None:
         """The name is gone, and what was kept for it."""
-        self._durables.delete(durable)
-        self._retention.trim(durable.channel)
-        self._store.release(durable.channel)
+        self._delivery.durables.delete(durable)
+        self._delivery.retention.trim(durable.channel)
+        self._delivery.destinations.release(durable.channel)
 
-    def _evict(self, subscription: Subscription | None, now: float) -> None:
+    def _evict(self, subscription: Subscription | None) -> None:
         if subscription is None:
             return
         session = subscription.session
         key = subscription.id
         assert key is not None
         session.subscriptions.pop(key, None)
-        self._life.end_subscription(subscription)
+        self._delivery.end_subscription(subscription)
         session.remember_refused(key, self._limits.max_subscriptions)
         # While its snapshot runs, nobody has heard of it yet.
         if not subscription.blocked:
-            self._listeners.emit(session, unsubscribed(subscription), now)
+            self._listeners.emit(session, unsubscribed(subscription))

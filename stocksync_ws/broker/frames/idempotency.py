@@ -8,12 +8,11 @@ failure; a repeat that comes while the first still runs joins it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from hashlib import blake2b
 from typing import TypeAlias
 
-from stocksync_ws.config import Limits
-from stocksync_ws.timers import Timers
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.pipeline import Task
 
 __all__ = ["Idempotency", "Key", "Remembered"]
 
@@ -31,8 +30,8 @@ class Remembered:
         self.expires_at: float | None = None
         """None while the first still runs."""
         self.message_id: str | None = None
-        self.waiting: list[Callable[[bool, float], None]] = []
-        """Repeats that joined it: told whether it succeeded."""
+        self.waiting: list[Task] = []
+        """The scripts of repeats that joined it: they go on with whether it succeeded."""
 
 
 class Idempotency:
@@ -43,15 +42,15 @@ class Idempotency:
         "_limits",
         "_running",
         "_shares",
-        "_timers",
+        "_step",
         "armed",
         "armed_at",
         "deadline",
     )
 
-    def __init__(self, limits: Limits, timers: Timers) -> None:
-        self._limits = limits
-        self._timers = timers
+    def __init__(self, env: Environment) -> None:
+        self._limits = env.limits
+        self._step = env.step
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
@@ -65,11 +64,11 @@ class Idempotency:
     def __len__(self) -> int:
         return len(self._keys) + len(self._running)
 
-    def find(self, key: Key, body: bytes, now: float) -> tuple[Remembered | None, bool]:
+    def find(self, key: Key, body: bytes) -> tuple[Remembered | None, bool]:
         """What is known of a key, and whether the body is the same."""
         found = self._running.get(key)
         if found is None:
-            self._expire(now)
+            self._expire()
             found = self._keys.get(key)
         return found, found is None or found.digest == _digest(body)
 
@@ -77,11 +76,11 @@ class Idempotency:
         """A SEND with a new key runs."""
         self._running[key] = Remembered(_digest(body))
 
-    def succeed(self, key: Key, message_id: str | None, now: float) -> None:
+    def succeed(self, key: Key, message_id: str | None) -> None:
         """Its effect has happened."""
         found = self._running.pop(key)
         found.message_id = message_id
-        found.expires_at = now + self._limits.idempotency_seconds
+        found.expires_at = self._step.now + self._limits.idempotency_seconds
         self._keys[key] = found
         share = self._shares.setdefault(key[0], OrderedDict())
         share[key] = None
@@ -89,34 +88,36 @@ class Idempotency:
             self._forget(next(iter(share)))
         if len(self._keys) > self._limits.idempotency_keys:
             self._forget(next(iter(self._keys)))
-        self._timers.sooner(self, found.expires_at + self._timers.slack)
-        self._tell(found, True, now)
+        self._step.sooner(self, found.expires_at)
+        self._tell(found, True)
 
-    def fail(self, key: Key, now: float) -> None:
+    def fail(self, key: Key) -> None:
         """It failed, and is not remembered."""
-        self._tell(self._running.pop(key), False, now)
+        self._tell(self._running.pop(key), False)
 
-    def _tell(self, found: Remembered, succeeded: bool, now: float) -> None:
+    def _tell(self, found: Remembered, succeeded: bool) -> None:
         waiting, found.waiting = found.waiting, []
-        for tell in waiting:
-            tell(succeeded, now)
+        for task in waiting:
+            self._step.joined(task, succeeded)
 
     def wake(self, now: float) -> None:
         """Keys have grown old."""
-        self._expire(now)
+        self._step.wake(now, self._forget_old)
+
+    def _forget_old(self) -> None:
+        self._expire()
         self.deadline = None
         if self._keys:
             oldest = next(iter(self._keys.values())).expires_at
             assert oldest is not None
-            self.deadline = oldest + self._timers.slack
-            self._timers.arm(self)
+            self._step.rearm(self, oldest)
 
-    def _expire(self, now: float) -> None:
+    def _expire(self) -> None:
         """All live equally long, so the oldest are the first to go."""
         while self._keys:
             key, found = next(iter(self._keys.items()))
             assert found.expires_at is not None
-            if found.expires_at > now:
+            if found.expires_at > self._step.now:
                 return
             self._forget(key)
 

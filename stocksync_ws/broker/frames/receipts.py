@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Mapping
 
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import CONNECTED, Session
 from stocksync_ws.broker.sessions.replies import receipt
-from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, LimitExceeded
 from stocksync_ws.stomp.frame import Frame
 
@@ -21,11 +21,11 @@ __all__ = ["Receipts"]
 class Receipts:
     """What is owed to the clients."""
 
-    __slots__ = ("_limits", "_outbox")
+    __slots__ = ("_limits", "_mailboxes")
 
-    def __init__(self, limits: Limits, outbox: Mailboxes) -> None:
-        self._limits = limits
-        self._outbox = outbox
+    def __init__(self, env: Environment, mailboxes: Mailboxes) -> None:
+        self._limits = env.limits
+        self._mailboxes = mailboxes
 
     def check(self, session: Session, frame: Frame) -> None:
         """Whether one more may be owed; asked before a frame has its effect. Those of the frames of
@@ -46,7 +46,6 @@ class Receipts:
         self,
         session: Session,
         frame: Frame,
-        now: float,
         extra: Mapping[str, str] | None = None,
         *,
         held_back: bool = False,
@@ -60,7 +59,7 @@ class Receipts:
         if receipt_id is None or session.state is not CONNECTED:
             return
         assert session.version is not None
-        self._outbox.frame(session, receipt(receipt_id, session.version, extra), True, now)
+        self._mailboxes.frame(session, receipt(receipt_id, session.version, extra))
         if not held_back:
             if session.receipts is None:
                 session.receipts = deque()

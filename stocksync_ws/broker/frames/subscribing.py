@@ -7,18 +7,10 @@ missed (`replayed:true`) or the snapshot, then what is live.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
-from stocksync_ws.broker.calls.dispatch import Dispatch, Reply
-from stocksync_ws.broker.calls.listeners import Listeners
-from stocksync_ws.broker.calls.notices import subscribed, unsubscribed
-from stocksync_ws.broker.calls.tasks import Tasks
-from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
-from stocksync_ws.broker.delivery.destinations import Destinations
-from stocksync_ws.broker.delivery.queues import Queues
-from stocksync_ws.broker.delivery.retention import Retention
-from stocksync_ws.broker.delivery.topics import Topics
+from stocksync_ws.broker.calls.dispatch import Reply
+from stocksync_ws.broker.calls.events import subscribed, unsubscribed
+from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.durable_names import DurableNames
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.subscribe_options import (
@@ -28,16 +20,13 @@ from stocksync_ws.broker.frames.subscribe_options import (
     wants_durable,
 )
 from stocksync_ws.broker.model.channel import Channel
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode
-from stocksync_ws.broker.model.namespace import Kind, Namespace, has_wildcard
-from stocksync_ws.broker.model.pipeline import Task
+from stocksync_ws.broker.model.namespace import Kind, has_wildcard
+from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.session import Session, State, Subscription
-from stocksync_ws.broker.sessions.errors import ErrorReporter
-from stocksync_ws.broker.sessions.lifecycle import Lifecycle
-from stocksync_ws.broker.sessions.publisher import Publisher
-from stocksync_ws.config import Limits
-from stocksync_ws.counters import Counters
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.broker.sessions.room import Sessions
+from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Subscribing"]
@@ -46,63 +35,56 @@ __all__ = ["Subscribing"]
 class Subscribing:
     """The frames SUBSCRIBE and UNSUBSCRIBE."""
 
+    __slots__ = (
+        "_counters",
+        "_delivery",
+        "_dispatch",
+        "_errors",
+        "_limits",
+        "_listeners",
+        "_names",
+        "_namespace",
+        "_publisher",
+        "_receipts",
+    )
+
     def __init__(
         self,
-        limits: Limits,
-        dispatch: Dispatch,
-        space: Namespace,
-        counters: Counters,
-        store: Destinations,
-        topics: Topics,
-        retention: Retention,
-        queues: Queues,
-        acks: Acknowledgements,
-        naming: DurableNames,
-        life: Lifecycle,
-        listeners: Listeners,
-        publisher: Publisher,
-        tasks: Tasks,
-        failures: ErrorReporter,
+        env: Environment,
+        calls: Calls,
+        delivery: Delivery,
+        sessions: Sessions,
         receipts: Receipts,
-        proceed: Callable[[Session, float], None],
     ) -> None:
-        self._limits = limits
-        self._dispatch = dispatch
-        self._space = space
-        self._counters = counters
-        self._store = store
-        self._topics = topics
-        self._retention = retention
-        self._queues = queues
-        self._acks = acks
-        self._naming = naming
-        self._life = life
-        self._listeners = listeners
-        self._publisher = publisher
-        self._tasks = tasks
-        self._failures = failures
+        self._limits = env.limits
+        self._namespace = env.namespace
+        self._counters = env.counters
+        self._dispatch = calls.dispatch
+        self._listeners = calls.listeners
+        self._delivery = delivery
+        self._publisher = sessions.publisher
+        self._errors = sessions.errors
         self._receipts = receipts
-        self._proceed = proceed
+        self._names = DurableNames(env, calls, delivery)
 
     # SUBSCRIBE
 
-    def subscribe(self, session: Session, frame: Frame, destination: str, now: float) -> None:
+    def subscribe(self, session: Session, frame: Frame, destination: str) -> Script | None:
         """Attach a subscription, or refuse it.
 
         Raises:
             RemoteProtocolError: The frame is malformed, or there is one too many.
         """
         wanted = read_subscribe(session, frame, self._limits)
-        kind, path = self._space.classify(destination)
+        kind, path = self._namespace.classify(destination)
         refusal = self._refusal(session, wanted, kind, destination)
         if refusal is not None:
-            self._refuse(session, frame, wanted.key, refusal, now)
-        elif kind is Kind.APPLICATION:
-            self._to_handler(session, frame, wanted, path, now)
-        else:
-            subscription = self._record(session, frame, wanted)
-            self._attach(subscription, frame, wanted, kind, path, now)
-            self._publisher.settle(now)
+            self._refuse(session, frame, wanted.key, refusal)
+            return None
+        if kind is Kind.APPLICATION:
+            return self._to_handler(session, frame, wanted, path)
+        subscription = self._record(session, frame, wanted)
+        return self._attach(subscription, frame, wanted, kind, path)
 
     def _refusal(
         self, session: Session, wanted: SubscribeOptions, kind: Kind, destination: str
@@ -114,16 +96,18 @@ class Subscribing:
         if kind is Kind.NOWHERE:
             return ErrorCode.NO_DESTINATION
         if kind is Kind.USER:
-            allowed = self._space.is_own(destination)
+            allowed = self._namespace.is_own(destination)
         else:
-            allowed = self._space.may_subscribe.match(destination)
+            allowed = self._namespace.may_subscribe.match(destination)
         if wanted.durable and session.user is None and self._keeps_names(kind, destination):
             allowed = False
         return None if allowed else ErrorCode.SUBSCRIBE_DENIED
 
     def _keeps_names(self, kind: Kind, destination: str) -> bool:
         """A queue keeps everything anyway, and a `latest` destination all that is worth keeping."""
-        return kind is Kind.TOPIC and self._store.policy(destination).kind != "latest"
+        return (
+            kind is Kind.TOPIC and self._delivery.destinations.policy(destination).kind != "latest"
+        )
 
     def _attach(
         self,
@@ -132,29 +116,32 @@ class Subscribing:
         wanted: SubscribeOptions,
         kind: Kind,
         path: str,
-        now: float,
-    ) -> None:
+    ) -> Script | None:
         session = subscription.session
         name = None
         if self._keeps_names(kind, subscription.destination):
-            name = self._naming.claim(session, frame, wanted, now)
+            name = self._names.claim(session, frame, wanted)
         try:
-            own = kind is Kind.USER
-            channel = self._store.open((session.owner, path) if own else subscription.destination)
+            address = (session.owner, path) if kind is Kind.USER else subscription.destination
+            channel = self._delivery.destinations.open(address)
         except OverflowError:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
         subscription.channel = channel
         session.subscriptions[wanted.key] = subscription
         (session.refused_ids or {}).pop(wanted.key, None)
         if channel.queue is not None:
-            self._join_queue(subscription, channel, frame, wanted, now)
-            return
+            self._join_queue(subscription, channel, frame, wanted)
+            return None
         channel.join(subscription)
-        extra = self._position(subscription, wanted, name, now)
-        if not self._start_snapshot(subscription, frame, wanted.key, extra, now):
-            self._receipts.send(session, frame, now, extra)
-            self._listeners.emit(session, subscribed(subscription), now)
-            self._naming.give_returned(subscription)
+        extra = self._position(subscription, wanted, name)
+        if extra.get("recovered") != "true":
+            pipeline = self._dispatch.snapshot(session, frame, subscription.destination)
+            if pipeline is not None:
+                return self._snapshot(pipeline, subscription, frame, wanted.key, extra)
+        self._receipts.send(session, frame, extra)
+        self._listeners.emit(session, subscribed(subscription))
+        self._names.give_returned(subscription)
+        return None
 
     def _join_queue(
         self,
@@ -162,7 +149,6 @@ class Subscribing:
         channel: Channel,
         frame: Frame,
         wanted: SubscribeOptions,
-        now: float,
     ) -> None:
         """A queue has no history to recover from: what is in it comes to whoever consumes."""
         extra: dict[str, str] = {}
@@ -170,32 +156,31 @@ class Subscribing:
             self._counters.recoveries_failed += 1
             extra = {"recovered": "false", "replayed": "0"}
             subscription.unrecovered = not wanted.receipt
-        self._receipts.send(subscription.session, frame, now, extra)
-        self._queues.join(subscription)
-        self._queues.dispatch(channel)
-        self._listeners.emit(subscription.session, subscribed(subscription), now)
+        self._receipts.send(subscription.session, frame, extra)
+        self._delivery.queues.join(subscription)
+        self._delivery.queues.dispatch(channel)
+        self._listeners.emit(subscription.session, subscribed(subscription))
 
     def _position(
         self,
         subscription: Subscription,
         wanted: SubscribeOptions,
         name: tuple[str, str] | None,
-        now: float,
     ) -> dict[str, str]:
         """Where it begins to read; what the RECEIPT says of it."""
         channel = subscription.channel
         assert channel is not None
-        self._retention.trim(channel)
-        self._retention.bury_dead(channel)
+        self._delivery.retention.trim(channel)
+        self._delivery.retention.bury_dead(channel)
         extra: dict[str, str] = {}
         top = channel.log.top
         start = top + 1
         if name is not None:
-            start = self._naming.take(subscription, channel, name, now)
+            start = self._names.take(subscription, channel, name)
         if wanted.last_message_id is not None:
             recovered, start = self._recover(channel, wanted.last_message_id, start)
             if recovered:
-                self._naming.recovered(subscription, start)
+                self._names.recovered(subscription, start)
             extra["recovered"] = "true" if recovered else "false"
             extra["replayed"] = str(channel.log.count_from(start))
             subscription.unrecovered = not recovered and not wanted.receipt
@@ -206,9 +191,9 @@ class Subscribing:
             extra["last-message-id"] = channel.message_id(top)
         subscription.replay_to = top
         subscription.replay_left = channel.log.count_from(start)
-        self._topics.fall_behind(subscription, start)
+        self._delivery.topics.fall_behind(subscription, start)
         if start > top and not subscription.unrecovered and not subscription.dropped:
-            self._topics.go_live(subscription)
+            self._delivery.topics.go_live(subscription)
         return extra
 
     def _recover(self, channel: Channel, message_id: str, start: int) -> tuple[bool, int]:
@@ -229,142 +214,119 @@ class Subscribing:
     # The application
 
     def _to_handler(
-        self, session: Session, frame: Frame, wanted: SubscribeOptions, path: str, now: float
-    ) -> None:
+        self, session: Session, frame: Frame, wanted: SubscribeOptions, path: str
+    ) -> Script | None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
-            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, now)
-            return
+            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER)
+            return None
         subscription = self._record(session, frame, wanted)
-        subscription.channel = self._store.open(subscription.destination)
+        subscription.channel = self._delivery.destinations.open(subscription.destination)
         subscription.channel.join(subscription)
         session.subscriptions[wanted.key] = subscription
-        done = partial(self._handler_done, frame, wanted.key, subscription)
-        self._tasks.run_frame(session, pipeline, done, now)
+        return self._answer(pipeline, subscription, frame, wanted.key)
 
-    def _handler_done(
+    def _answer(
         self,
+        pipeline: Pipeline[Reply | None],
+        subscription: Subscription,
         frame: Frame,
         key: str,
-        subscription: Subscription,
-        task: Task,
-        reply: Reply | None,
-        error: BaseException | None,
-        now: float,
-    ) -> None:
-        session = self._tasks.frame_done(task)
-        if error is not None:
+    ) -> Script:
+        """RECEIPT, and the one MESSAGE, when the handler has returned."""
+        session = subscription.session
+        try:
+            reply = yield from pipeline
+        except (Exception, Cancelled) as error:
             self._take_off(subscription, key)
-            self._failures.handler(session, frame, error, task.label, now)
-        else:
-            self._receipts.send(session, frame, now)
-            if session.state is State.CONNECTED:
-                self._listeners.emit(session, subscribed(subscription), now)
-                if reply is not None:
-                    self._publisher.tell(subscription, reply.headers, reply.body, now)
-        self._proceed(session, now)
+            self._errors.handler(session, frame, error)
+            return
+        self._receipts.send(session, frame)
+        if session.state is State.CONNECTED:
+            self._listeners.emit(session, subscribed(subscription))
+            if reply is not None:
+                self._publisher.tell(subscription, reply.headers, reply.body)
 
-    def _start_snapshot(
+    def _snapshot(
         self,
+        pipeline: Pipeline[Reply | None],
         subscription: Subscription,
         frame: Frame,
         key: str,
         extra: dict[str, str],
-        now: float,
-    ) -> bool:
-        """A snapshot comes before what is live; none after a recovery. Whether one runs."""
-        session = subscription.session
-        if extra.get("recovered") == "true":
-            return False
-        pipeline = self._dispatch.snapshot(session, frame, subscription.destination)
-        if pipeline is None:
-            return False
-        channel = subscription.channel
+    ) -> Script:
+        """RECEIPT, the snapshot, what was published meanwhile, then what is live. None after a
+        recovery.
+        """
+        session, channel, topics = subscription.session, subscription.channel, self._delivery.topics
         assert channel is not None
         subscription.blocked = True
         if subscription not in channel.behind:
-            self._topics.fall_behind(subscription, channel.log.top + 1)
-        done = partial(self._snapshot_done, frame, key, subscription, extra)
-        self._tasks.run_frame(session, pipeline, done, now)
-        return True
-
-    def _snapshot_done(
-        self,
-        frame: Frame,
-        key: str,
-        subscription: Subscription,
-        extra: dict[str, str],
-        task: Task,
-        reply: Reply | None,
-        error: BaseException | None,
-        now: float,
-    ) -> None:
-        session = self._tasks.frame_done(task)
-        if error is not None or reply is None:
+            topics.fall_behind(subscription, channel.log.top + 1)
+        try:
+            reply = yield from pipeline
+        except (Exception, Cancelled) as error:
             self._take_off(subscription, key)
-            if error is not None:
-                self._failures.handler(session, frame, error, task.label, now)
-        elif session.state is State.CONNECTED:
-            self._receipts.send(session, frame, now, extra)
-            self._listeners.emit(session, subscribed(subscription), now)
-            if subscription.group is None:  # another session has taken its name meanwhile
-                self._listeners.emit(session, unsubscribed(subscription), now)
-                self._proceed(session, now)
-                return
-            headers = (("snapshot", "true"), *reply.headers)
-            place = extra.get("last-message-id")
-            self._publisher.tell(subscription, headers, reply.body, now, place)
-            subscription.blocked = False
-            assert subscription.channel is not None
-            subscription.held_to = subscription.channel.log.top
-            self._naming.give_returned(subscription)
-            self._topics.pull(session)
-            self._publisher.settle(now)
-        self._proceed(session, now)
+            self._errors.handler(session, frame, error)
+            return
+        if reply is None:
+            self._take_off(subscription, key)
+            return
+        if session.state is not State.CONNECTED:
+            return
+        self._receipts.send(session, frame, extra)
+        self._listeners.emit(session, subscribed(subscription))
+        if subscription.group is None:  # another session has taken its name meanwhile
+            self._listeners.emit(session, unsubscribed(subscription))
+            return
+        headers = (("snapshot", "true"), *reply.headers)
+        self._publisher.tell(subscription, headers, reply.body, extra.get("last-message-id"))
+        subscription.blocked = False
+        subscription.held_to = channel.log.top
+        self._names.give_returned(subscription)
+        topics.pull(session)
 
     def _take_off(self, subscription: Subscription, key: str) -> None:
         """User code failed: the subscription does not exist after all."""
         session = subscription.session
         if session.subscriptions.pop(key, None) is not None:
-            self._naming.failed(subscription)
-            self._life.end_subscription(subscription)
+            self._names.failed(subscription)
+            self._delivery.end_subscription(subscription)
         session.remember_refused(key, self._limits.max_subscriptions)
 
     # UNSUBSCRIBE
 
-    def unsubscribe(self, session: Session, frame: Frame, now: float) -> None:
+    def unsubscribe(self, session: Session, frame: Frame) -> None:
         """End a subscription; its unsettled deliveries stay with the session.
 
         Raises:
             RemoteProtocolError: There is none of this id.
         """
         for key in ended_keys(session, frame):
-            self._end(session, frame, key, now)
-        self._publisher.settle(now)
-        self._receipts.send(session, frame, now)
+            self._end(session, frame, key)
+        self._receipts.send(session, frame)
 
-    def _end(self, session: Session, frame: Frame, key: str, now: float) -> None:
+    def _end(self, session: Session, frame: Frame, key: str) -> None:
         subscription = session.subscriptions.pop(key, None)
         if subscription is not None:
             if subscription.durable is not None and wants_durable(frame.headers):
-                self._naming.delete(subscription.durable)
-            self._life.end_subscription(subscription)
+                self._names.delete(subscription.durable)
+            self._delivery.end_subscription(subscription)
             if subscription.ledger is None:
                 session.remember_auto(key, self._limits.max_subscriptions)
-            self._listeners.emit(session, unsubscribed(subscription), now)
+            self._listeners.emit(session, unsubscribed(subscription))
         elif session.refused_ids is not None and key in session.refused_ids:
             del session.refused_ids[key]
             self._counters.unsubscribes_ignored += 1
         else:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_SUBSCRIPTION, frame.command, frame.headers)
 
-    def forget_name(self, session: Session, frame: Frame, now: float) -> None:
+    def forget_name(self, session: Session, frame: Frame) -> None:
         """The stream has ended, and with it every subscription; what is left of an UNSUBSCRIBE is
         that it may delete a name.
         """
         if "id" in frame.headers and wants_durable(frame.headers):
-            self._naming.forget(session, frame.headers["id"])
-            self._publisher.settle(now)
+            self._names.forget(session, frame.headers["id"])
 
     # Records
 
@@ -373,7 +335,7 @@ class Subscribing:
         destination, mode = frame.headers["destination"], wanted.mode
         if mode is AckMode.AUTO:
             return Subscription(session, wanted.id, destination)
-        ledger = self._acks.open(session, frame, wanted.key, mode, wanted.prefetch)
+        ledger = self._delivery.acks.open(session, frame, wanted.key, mode, wanted.prefetch)
         if session.ended_auto is not None:
             session.ended_auto.pop(wanted.key, None)
         subscription = ledger.subscription = Subscription(
@@ -381,8 +343,6 @@ class Subscribing:
         )
         return subscription
 
-    def _refuse(
-        self, session: Session, frame: Frame, key: str, code: ErrorCode, now: float
-    ) -> None:
+    def _refuse(self, session: Session, frame: Frame, key: str, code: ErrorCode) -> None:
         session.remember_refused(key, self._limits.max_subscriptions)
-        self._failures.application(session, frame, code, now)
+        self._errors.application(session, frame, code)

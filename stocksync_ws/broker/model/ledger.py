@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.timers import Timers
+from stocksync_ws.broker.model.step import Step
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.channel import Channel
@@ -51,7 +51,6 @@ class Delivery:
         attempt: int,
         at: float,
         subscription: Subscription | None = None,
-        place: int = 0,
     ) -> None:
         self.channel = channel
         self.publication = publication
@@ -61,7 +60,7 @@ class Delivery:
         """1 for the first delivery."""
         self.at = at
         """When it was delivered, in the session's own listening time."""
-        self.place = place
+        self.place = 0
         """Its place in the order of all deliveries of the broker."""
         self.subscription = subscription
         """What it was delivered for; it may have ended since. None: for the one that its ledger
@@ -75,15 +74,9 @@ class Delivery:
 
     def copy(self, subscription: Subscription | None, at: float) -> Delivery:
         """The same for one receiver."""
-        return Delivery(
-            self.channel,
-            self.publication,
-            self.offset,
-            self.attempt,
-            at,
-            subscription,
-            self.place,
-        )
+        copy = Delivery(self.channel, self.publication, self.offset, self.attempt, at, subscription)
+        copy.place = self.place
+        return copy
 
 
 class Ledger:
@@ -150,7 +143,7 @@ class Ledger:
         members: Mapping[Session, Subscription],
         delivery: Delivery,
         max_bytes: int,
-        timers: Timers,
+        step: Step,
         by: float | None,
     ) -> list[Subscription]:
         """The first deliveries of a new publication: `has_room` and `add` for many at once, without
@@ -158,7 +151,7 @@ class Ledger:
 
         Args:
             delivery: The one that all of them share.
-            by: When their sessions must be looked at.
+            by: When their sessions must be looked at, in the broker's own time.
 
         Returns:
             The subscriptions whose windows are full: they did not get it.
@@ -166,6 +159,7 @@ class Ledger:
         full: list[Subscription] = []
         publication, now = delivery.publication, delivery.at
         number, more = publication.number, publication.size
+        deadline = 0.0 if by is None else step.by(by)
         for session, subscription in members.items():
             ledger = subscription.ledger
             assert ledger is not None
@@ -178,8 +172,8 @@ class Ledger:
             mine = delivery
             if session.still_total or session.still_since is not None:
                 mine = delivery.copy(None, session.listened(now))
-            if by is not None and (session.deadline is None or by < session.deadline):
-                timers.sooner(session, by)
+            if by is not None and (session.deadline is None or deadline < session.deadline):
+                step.sooner(session, by)
             if ledger._by_message_id is not None:
                 ledger._put(mine)
                 continue

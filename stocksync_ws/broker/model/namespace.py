@@ -20,12 +20,18 @@ __all__ = [
     "Patterns",
     "has_wildcard",
     "is_destination",
+    "is_reply_queue",
     "printable",
 ]
 
 
 REPLY_QUEUE = "/reply-queue/"
 """What the address of a private queue begins with; who knows it may send there."""
+
+
+def is_reply_queue(destination: str) -> bool:
+    """The destination is a reply queue, or was one; who knows its name may send to it."""
+    return destination.startswith(REPLY_QUEUE)
 
 
 def printable(text: str) -> bool:

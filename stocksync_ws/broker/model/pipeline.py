@@ -1,10 +1,13 @@
-"""User code has no colour: a pipeline is a generator that yields `Call`s and is resumed with their
-outcome.
+"""User code has no colour, and a frame that waits is no callback: a pipeline is a generator that
+yields what it waits for and is resumed with the outcome.
 
 Rule: whatever user code there is (handlers, listeners, authenticators) is reached by a `yield
 Call(...)` in a pipeline. The adapter runs the call in the colour that was decided when it was
-declared; the broker sends the value back in, or throws the error. A pipeline that must end is ended
-by `throw`, never by `close()`, and driven to its end, so that its clean-up calls run too.
+declared; the broker sends the value back in, or throws the error. What a frame does when it has to
+wait is such a generator too, a *script*; it may yield besides: a `Draft`, which is published; a
+`Join`, to wait for the same SEND of somebody else; `RELEASE`, to let its session go on. A pipeline
+that must end is ended by `throw`, never by `close()`, and driven to its end, so that its clean-up
+calls run too.
 
     ready --start--> running --resume--> running | ended
                         |
@@ -18,14 +21,25 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextvars import Context
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from stocksync_ws.broker.model.publication import Draft
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.session import Session
 
-__all__ = ["GIVE_UP", "Call", "Mode", "Outcome", "Pipeline", "Task"]
+__all__ = [
+    "GIVE_UP",
+    "RELEASE",
+    "Call",
+    "Join",
+    "Mode",
+    "Outcome",
+    "Pipeline",
+    "Release",
+    "Script",
+    "Task",
+]
 
 R = TypeVar("R")
 
@@ -77,7 +91,38 @@ class Outcome:
         self.error = error
 
 
-Pipeline: TypeAlias = Generator[Call | Draft, Any, R]
+class Join:
+    """Wait until something that runs for another frame has ended; resumed with whether it
+    succeeded. A script that waits here has no deadline: it ends with what it waits for.
+    """
+
+    __slots__ = ("waiting",)
+
+    def __init__(self, waiting: list[Task]) -> None:
+        self.waiting = waiting
+        """The tasks that wait for it; whoever ends it lets them go on."""
+
+
+class Release(Enum):
+    """Let go of the session: its next frame is decoded while this script goes on."""
+
+    NOW = "release"
+
+
+RELEASE: Final = Release.NOW
+
+Pipeline: TypeAlias = Generator[Call | Draft | Join | Release, Any, R]
+"""What yields calls of user code, and returns an `R`."""
+Script: TypeAlias = Pipeline[None]
+"""What a frame does that has to wait."""
+
+
+class Runner(Protocol):
+    """Where pipelines are run."""
+
+    def wake(self, task: Task, now: float) -> None:
+        """The deadline of a task came."""
+        ...
 
 
 class Task:
@@ -89,44 +134,37 @@ class Task:
         "call",
         "context",
         "deadline",
-        "done",
         "due",
         "end_by",
         "handle",
         "label",
         "left",
-        "owner",
         "pipeline",
+        "runner",
         "session",
         "stopping",
         "when_left_ends",
     )
 
     def __init__(
-        self,
-        session: Session | None,
-        pipeline: Pipeline[Any],
-        context: Context,
-        done: Callable[[Task, Any, BaseException | None, float], None],
+        self, runner: Runner, session: Session | None, pipeline: Pipeline[Any], context: Context
     ) -> None:
+        self.runner = runner
         self.session = session
+        """The session whose frame it is; None for what no session waits for."""
         self.pipeline = pipeline
         self.context = context
         """Entered by one call at a time; replaced by a copy when a call is left behind in it."""
-        self.done = done
-        """What the broker does when the pipeline has ended: (task, value, error, now)."""
         self.call: Call | None = None
-        """The call that runs, None between calls."""
+        """The call that runs; None between calls and in a `Join`."""
         self.label = ""
         """The label of the last call: what a log line blames."""
         self.stopping: BaseException | None = None
         """What is thrown into the pipeline when the running call has ended."""
-        self.owner = session
-        """The session it is about, also where that does not wait for it (its events)."""
         self.left: Call | None = None
         """A pool function that was left behind and has not returned."""
-        self.when_left_ends: Callable[[Outcome, float], None] | None = None
-        """Told how that ended after all."""
+        self.when_left_ends: Callable[[Outcome], None] | None = None
+        """Called with the outcome of a pool function that was left behind, when it returns."""
         self.end_by: float | None = None
         """When it is cancelled because its session is over, in the broker's own time."""
         self.handle: Any = None
@@ -136,3 +174,7 @@ class Task:
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
+
+    def wake(self, now: float) -> None:
+        """Its deadline came."""
+        self.runner.wake(self, now)

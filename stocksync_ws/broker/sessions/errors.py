@@ -7,20 +7,15 @@ demands. Texts are fixed; what really happened stands once in the log, under a c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stocksync_ws.broker.calls.events import ConnectRejected
-from stocksync_ws.broker.calls.listeners import Listeners
-from stocksync_ws.broker.calls.session_log import SessionLog
-from stocksync_ws.broker.delivery.mailboxes import Mailboxes
-from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import Session, State
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.replies import error, error_message
-from stocksync_ws.config import Limits
-from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
     AccessDenied,
     BadCredentials,
@@ -41,59 +36,58 @@ class ErrorReporter:
     """From an exception or a code to what the session is told."""
 
     __slots__ = (
-        "_correlation",
         "_counters",
-        "_journal",
-        "_life",
+        "_lifecycle",
         "_limits",
         "_listeners",
-        "_outbox",
+        "_log",
+        "_mailboxes",
+        "_namespace",
         "_publisher",
-        "_space",
+        "_token",
     )
 
     def __init__(
         self,
-        limits: Limits,
-        space: Namespace,
-        counters: Counters,
-        life: Lifecycle,
-        listeners: Listeners,
+        env: Environment,
+        calls: Calls,
+        delivery: Delivery,
+        lifecycle: Lifecycle,
         publisher: Publisher,
-        outbox: Mailboxes,
-        journal: SessionLog,
-        correlation: Callable[[], str],
     ) -> None:
-        self._limits = limits
-        self._space = space
-        self._counters = counters
-        self._life = life
-        self._listeners = listeners
-        self._outbox = outbox
+        self._limits = env.limits
+        self._namespace = env.namespace
+        self._counters = env.counters
+        self._token = env.token
+        self._log = calls.log
+        self._listeners = calls.listeners
+        self._mailboxes = delivery.mailboxes
+        self._lifecycle = lifecycle
         self._publisher = publisher
-        self._journal = journal
-        self._correlation = correlation
 
     # Errors of the protocol
 
-    def protocol(self, session: Session, problem: RemoteProtocolError, now: float) -> None:
+    def protocol(self, session: Session, problem: RemoteProtocolError) -> None:
         """The peer broke the protocol: ERROR, then close."""
         self._counters.protocol_errors += 1
-        self._journal.refused(session, problem.code, None, now)
-        self._error(session, problem.code, problem.command, problem, now)
+        self._log.refused(session, problem.code, None)
+        self._error(session, problem.code, problem.command, problem)
 
-    def timed_out(self, session: Session, code: ErrorCode, now: float) -> None:
-        """CONNECT or the rest of a frame did not come in time."""
-        self.protocol(session, RemoteProtocolError(code), now)
+    def script(self, session: Session, problem: BaseException) -> None:
+        """The script of a frame ended by an error: the peer's fault, or a bug of ours."""
+        if isinstance(problem, RemoteProtocolError):
+            self.protocol(session, problem)
+        else:
+            self.internal("a frame", session, problem)
 
     def refuse_connect(
-        self, session: Session, frame: Frame, version: Version, problem: BaseException, now: float
+        self, session: Session, frame: Frame, version: Version, problem: BaseException
     ) -> None:
         """The application refused a CONNECT, or failed to decide about it."""
         code = _connect_code(problem)
         self._counters.connects_refused += 1
         if code in (ErrorCode.CONNECT_REFUSED, ErrorCode.BAD_CREDENTIALS):
-            self._journal.refused(session, code, problem, now)
+            self._log.refused(session, code, problem)
         else:
             self._failed(session, "authenticator", code, problem)
         session.version = version
@@ -104,8 +98,8 @@ class ErrorReporter:
             peer=session.peer,
         )
         refusal = RemoteProtocolError(code, frame.command, frame.headers)
-        self._error(session, code, frame.command, refusal, now)
-        self._listeners.emit(session, event, now)
+        self._error(session, code, frame.command, refusal)
+        self._listeners.emit(session, event)
 
     def _error(
         self,
@@ -113,53 +107,49 @@ class ErrorReporter:
         code: ErrorCode,
         command: str | None,
         problem: RemoteProtocolError,
-        now: float,
     ) -> None:
         if session.state not in (State.AWAITING, State.CONNECTED):
-            self._life.close(session, code.close, code.reason, now)
+            self._lifecycle.close(session, code.close, code.reason)
             return
         version = session.version or Version.V12
         frame = error(code, command, problem.headers, version, self._limits)
-        self._outbox.frame(session, frame, True, now)
-        self._life.close(session, code.close, code.reason, now)
+        self._mailboxes.frame(session, frame)
+        self._lifecycle.close(session, code.close, code.reason)
 
     # Errors of the application
 
-    def handler(
-        self, session: Session, frame: Frame, problem: BaseException, label: str, now: float
-    ) -> None:
+    def handler(self, session: Session, frame: Frame, problem: BaseException) -> None:
         """User code raised and nothing mapped it."""
         if isinstance(problem, Cancelled):
             return
         code = _handler_code(problem, frame.command)
-        self.application(session, frame, code, now, label=label, problem=problem)
+        self.application(session, frame, code, problem)
 
     def application(
         self,
         session: Session,
         frame: Frame,
         code: ErrorCode,
-        now: float,
-        *,
-        label: str = "",
         problem: BaseException | None = None,
     ) -> None:
         """A frame could not be handled: told to a session that listens, fatal for one that does
         not.
         """
         self._counters.application_errors += 1
+        task = None if problem is None else session.task
+        label = "" if task is None else task.label
         correlation_id = self._failed(session, label, code, problem)
         if session.state is not State.CONNECTED:
             return
         if not self._is_listening(session):
             refusal = RemoteProtocolError(code, frame.command, frame.headers)
-            self._error(session, code, frame.command, refusal, now)
+            self._error(session, code, frame.command, refusal)
             return
         headers, body = error_message(
             code, frame.command, frame.headers, correlation_id, self._limits
         )
-        path = self._space.error_path
-        self._publisher.publish(Draft(path, tuple(headers), body, session=session.id), now)
+        path = self._namespace.error_path
+        self._publisher.publish(Draft(path, tuple(headers), body, session=session.id))
 
     def in_transaction(self, session: Session, frame: Frame, problem: Exception | None) -> None:
         """A SEND of a committed transaction failed, or has no handler; the others are not
@@ -168,27 +158,27 @@ class ErrorReporter:
         code = ErrorCode.NO_HANDLER
         if problem is not None:
             code = _handler_code(problem, frame.command)
-        self.application(session, frame, code, self._outbox.now, problem=problem)
+        self.application(session, frame, code, problem)
 
     def _failed(
         self, session: Session, label: str, code: ErrorCode, problem: BaseException | None
     ) -> str:
-        correlation_id = self._correlation()
-        self._journal.failed(session, label, code, correlation_id, problem)
+        correlation_id = self._token(64)
+        self._log.failed(session, label, code, correlation_id, problem)
         return correlation_id
 
     def _is_listening(self, session: Session) -> bool:
-        destination = self._space.error_destination
+        destination = self._namespace.error_destination
         return any(each.destination == destination for each in session.subscriptions.values())
 
     # Errors of our own
 
-    def internal(self, what: str, session: Session, problem: BaseException, now: float) -> None:
+    def internal(self, what: str, session: Session, problem: BaseException) -> None:
         """The fence: a bug of ours ends one session with 1011, not the others."""
         self._counters.internal_errors += 1
-        self._journal.internal(what, session, problem)
+        self._log.internal(what, session, problem)
         reason = DisconnectReason.INTERNAL_ERROR
-        self._life.close(session, CloseCode.INTERNAL_ERROR, reason, now, drop=True)
+        self._lifecycle.close(session, CloseCode.INTERNAL_ERROR, reason, drop=True)
 
 
 def _connect_code(problem: BaseException) -> ErrorCode:

@@ -11,7 +11,7 @@ import pytest
 
 from stocksync_ws.broker.calls.session_log import STORM, SessionLog, quote
 from stocksync_ws.testing.world import World
-from stocksync_ws.timers import Timers
+from tests.broker.kit import environment
 
 Start = Callable[..., World]
 
@@ -90,7 +90,7 @@ class TestLines:
         peer.command("DISCONNECT", {})
         world.upgrade().send(b"FOO\n\n\0")
         assert caplog.messages == []
-        assert world.broker.journal._lines == 0
+        assert world.broker.calls.log._lines == 0
 
 
 class TestStorm:
@@ -146,7 +146,7 @@ class TestStorm:
     def test_a_second_over_without_anything_held_back_is_silent(
         self, lines: Callable[[], list[str]]
     ) -> None:
-        journal = SessionLog(Timers())
+        journal = SessionLog(environment().step)
         journal.deadline = 1.0
         journal.wake(1.0)
         assert journal.deadline is None
@@ -157,7 +157,7 @@ class TestOthers:
     def test_levels_and_names(self, caplog: pytest.LogCaptureFixture) -> None:
         from stocksync_ws.errors import ErrorCode
 
-        journal = SessionLog(Timers())
+        journal = SessionLog(environment().step)
         session: Any = SimpleNamespace(id="s1", user_name=None, peer="p")
         journal.failed(session, "", ErrorCode.NO_HANDLER, "c1", None)
         journal.failed(session, "m", ErrorCode.BAD_PAYLOAD, "c2", ValueError("a\nb"))
@@ -185,7 +185,9 @@ class TestOthers:
         from stocksync_ws.errors import AccessDenied, ErrorCode
 
         session: Any = SimpleNamespace(id="s1", user_name="joe", peer="p")
-        SessionLog(Timers()).refused(session, ErrorCode.CONNECT_REFUSED, AccessDenied("no\n"), 0.0)
+        SessionLog(environment().step).refused(
+            session, ErrorCode.CONNECT_REFUSED, AccessDenied("no\n")
+        )
         assert lines() == [
             r"refused session=s1 user='joe' peer=p code=connect-refused error='no\n'"
         ]

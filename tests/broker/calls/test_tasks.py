@@ -164,7 +164,7 @@ class TestTimeout:
         peer = world.connect()
         world.hold_pool()
         peer.send_to("/app/block", receipt="r")
-        [task] = world.broker.tasks.running
+        [task] = world.broker.calls.tasks.running
         before = task.context
         task.context.run(mark.set, "mine")
         world.advance(2.1)
@@ -274,7 +274,7 @@ class TestSessionEnds:
         world.advance(5.1)
         assert hangs.log == ["swallowed", "ended"]
         world.advance(5)
-        assert not world.broker.tasks.running
+        assert not world.broker.calls.tasks.running
         assert world.counters.calls_abandoned == 1
         assert len(hangs.ended) == 1
         world.advance(100)
@@ -333,23 +333,31 @@ class TestCleanUp:
                 yield Call(clean, (3,), mode=Mode.ASYNC, label="clean")
                 yield Call(clean, (9,), mode=Mode.ASYNC, label="clean")
 
-        [session] = world.broker.life.sessions.values()
+        [session] = world.broker.sessions.values()
         ended: list[BaseException | None] = []
 
-        def done(task: Any, value: Any, error: BaseException | None, now: float) -> None:
-            ended.append(error)
+        def watched() -> Pipeline[None]:
+            try:
+                yield from run()
+            except BaseException as error:
+                ended.append(error)
+                raise
+            ended.append(None)
 
-        task = world.broker.tasks.start(session, run(), session.context.copy(), done, world.now)
-        world.runtime.driver._finish(world.now)
+        self.act(world, world.broker.calls.tasks.run_frame, session, watched())
+        [task] = world.broker.calls.tasks.running
         return task, ended
+
+    def act(self, world: World, work: Callable[..., None], *args: Any) -> None:
+        world.broker._step.run(world.now, work, *args)
+        world.runtime.driver._finish(world.now)
 
     def test_its_calls_get_five_seconds_again(self, start: Start) -> None:
         world = start()
         world.connect()
         steps: list[str] = []
         task, ended = self.pipeline(world, steps)
-        world.broker.tasks.end_by(task, world.now)
-        world.runtime.driver._finish(world.now)
+        self.act(world, world.broker.calls.tasks.end_by, task, world.now)
         world.advance(0.1)
         assert steps == ["cancelled"]
         world.advance(3)
@@ -363,18 +371,17 @@ class TestCleanUp:
         world.connect()
         steps: list[str] = []
         task, ended = self.pipeline(world, steps)
-        tasks = world.broker.tasks
-        tasks.wake(task, world.now)  # too early
+        tasks = world.broker.calls.tasks
+        task.wake(world.now)  # too early
         assert steps == ended == []
-        tasks.stop(task, HandlerTimeout("x"), world.now)
-        tasks.stop(task, Cancelled(), world.now)  # stopping already: the first one stays
-        tasks.end_by(task, world.now)  # nothing more to move
-        world.runtime.driver._finish(world.now)
+        self.act(world, tasks.stop, task, HandlerTimeout("x"))
+        self.act(world, tasks.stop, task, Cancelled())  # stopping already: the first one stays
+        self.act(world, tasks.end_by, task, world.now)  # nothing more to move
         world.settle()
         assert steps == ["timeout"]
         assert ended == [None]
-        tasks.wake(task, world.now + 100)  # over
-        tasks.stop(task, Cancelled(), world.now)
+        task.wake(world.now + 100)  # over
+        self.act(world, tasks.stop, task, Cancelled())
         assert ended == [None]
 
 
@@ -383,11 +390,11 @@ def test_a_task_that_ended_before_its_call_was_started(start: Start) -> None:
     world = start(hangs.app)
     peer = world.connect()
     peer.send_to("/app/hang")
-    [task] = world.broker.tasks.running
+    [task] = world.broker.calls.tasks.running
     peer.eof()
     world.advance(6)
     assert task.call is None
-    world.broker.tasks.calls.append(task)
+    world.broker.outputs.calls.append(task)
     world.runtime.driver._finish(world.now)
     assert hangs.log.count("cleaned up") == 1
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from stocksync_ws.broker.delivery.destinations import Destinations
-from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.config import BrokerConfig, Limits
-from stocksync_ws.timers import Timers
-from tests.broker.kit import Broker, policy
+from tests.broker.kit import Broker, environment, policy
 
 STREAMS = {
     "/topic/first/**": policy(kind="stream"),
@@ -18,8 +16,7 @@ STREAMS = {
 def store(**limits: int) -> Destinations:
     settings = {"max_total_queued": 10**9, "send_queue": 1} | limits
     config = BrokerConfig(destinations=STREAMS, limits=Limits(**settings))
-    tokens = iter(f"token{n}" for n in range(100))
-    return Destinations(config, Namespace(config), lambda bits: f"{next(tokens)}-{bits}", Timers())
+    return Destinations(environment(config))
 
 
 def test_the_first_policy_that_matches_counts() -> None:
@@ -57,18 +54,18 @@ def test_histories_give_way_to_what_is_stored_newly_and_queues_do_not() -> None:
     with Broker({"/topic/s": policy(kind="stream")}, max_stored=100) as world:
         world.publish("/topic/s", "x" * 50)
         world.publish("/queue/a", "y" * 60)
-        channel = world.broker.store.find("/topic/s")
+        channel = world.broker.delivery.destinations.find("/topic/s")
         assert channel is not None
         assert (len(channel.log), channel.log.lost) == (0, 1)
         world.publish("/queue/a", "z" * 60)
         assert world.counters.messages_dropped == 1
-        assert world.broker.store.tally.size == 68
+        assert world.broker.delivery.destinations.tally.size == 68
 
 
 def test_a_subscription_alone_leaves_nothing_behind() -> None:
     with Broker() as world:
         peer = world.reader("/topic/a")
         peer.subscribe("/user/queue/x", "u")
-        assert len(world.broker.store.channels) == 2
+        assert len(world.broker.delivery.destinations.channels) == 2
         peer.eof()
-        assert not world.broker.store.channels
+        assert not world.broker.delivery.destinations.channels

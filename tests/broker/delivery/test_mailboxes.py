@@ -8,14 +8,15 @@ from typing import Any
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes, Verdict
 from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.log import ByteCounter
+from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import Outgoing, Session, State, Subscription
-from stocksync_ws.config import DestinationPolicy, Limits
-from stocksync_ws.counters import Counters
+from stocksync_ws.config import BrokerConfig, DestinationPolicy, Limits
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Handshake, HttpRequest
 from stocksync_ws.wire import WebSocketWire
+from tests.broker.kit import environment
 
 LIMITS = Limits(send_queue=1_000)
 
@@ -24,8 +25,9 @@ class Box:
     """An outbox with sessions that are subscribed to /topic/a."""
 
     def __init__(self) -> None:
-        self.counters = Counters()
-        self.outbox = Mailboxes(LIMITS, self.counters)
+        self.env = environment(BrokerConfig(limits=LIMITS))
+        self.counters = self.env.counters
+        self.outbox = Mailboxes(self.env)
         self.channel = Channel("/topic/a", DestinationPolicy(), None, ByteCounter(), queue=False)
         self.number = 0
 
@@ -45,10 +47,14 @@ class Box:
         self.channel.join(subscription).members[session] = subscription
         return subscription
 
+    def judge(self, session: Session, at: float) -> Verdict:
+        self.env.step.now = at
+        return self.outbox.judge(session)
+
     def publish(self, body: bytes = b"x", at: float = 0.0) -> int:
         self.number += 1
         made = Publication(self.number, f"e-{self.number}", "/topic/a", (), body, at)
-        self.outbox.now = at
+        self.env.step.now = at
         return sum(self.outbox.publish(made, each) for each in self.channel.groups.values())
 
 
@@ -87,10 +93,10 @@ def test_the_total_returns_to_zero_however_entries_leave() -> None:
     one, two, three = box.session(), box.session(), box.session()
     for session in (one, two, three):
         box.subscribe(session)
-        box.outbox.frame(session, b"RECEIPT\n\n\0", True, 0.0)
+        box.outbox.frame(session, b"RECEIPT\n\n\0")
         box.outbox.beat(session)
     box.publish()
-    box.outbox.control(one, [one.wire.ping()], 0.0)
+    box.outbox.control(one, [one.wire.ping()])
     assert box.outbox.total
     assert len(box.outbox.take(one, 10_000)) == 4
     box.outbox.drop(two)
@@ -124,10 +130,9 @@ def test_a_session_is_in_the_dirty_list_once_and_in_order() -> None:
     box.publish()
     box.publish()
     box.outbox.mark(two)
-    assert box.outbox.dirty
-    assert box.outbox.take_dirty() == [one, two]
-    assert not box.outbox.dirty
-    assert box.outbox.take_dirty() == []
+    assert box.env.step.outputs.pending
+    assert drain(box.env.step.outputs.dirty) == [one, two]
+    assert not box.env.step.outputs.pending
 
 
 def test_one_beat_for_all_sessions_of_a_wire() -> None:
@@ -149,80 +154,80 @@ def test_growth_past_the_bound_of_a_turn_is_noted_and_nothing_removed() -> None:
     box.subscribe(session)
     for _ in range(8):
         box.publish(b"x" * 900)
-    assert not box.outbox.overfull
+    assert not box.env.step.overfull
     box.publish(b"x" * 900)
-    assert box.outbox.overfull == [session]
+    assert box.env.step.overfull == [session]
     assert len(session.mailbox) == 9
 
 
 class TestJudge:
-    def waiting(self, queued: int, **slots: Any) -> tuple[Mailboxes, Session]:
+    def waiting(self, queued: int, **slots: Any) -> tuple[Box, Session]:
         box = Box()
         session = box.session(queued=queued, **slots)
         if queued:
             session.mailbox.append(Outgoing(b"", queued, 100.0, 1))
-        return box.outbox, session
+        return box, session
 
     def test_nothing_waits(self) -> None:
-        outbox, session = self.waiting(0, progress_at=1.0, over_since=2.0)
-        assert outbox.judge(session, 100.0) is Verdict.FINE
+        box, session = self.waiting(0, progress_at=1.0, over_since=2.0)
+        assert box.judge(session, 100.0) is Verdict.FINE
         assert session.progress_at is session.over_since is None
-        assert outbox.judge_at(session) is None
+        assert box.outbox.judge_at(session) is None
 
     def test_within_the_bound_it_may_wait(self) -> None:
-        outbox, session = self.waiting(1_000)
-        assert outbox.judge(session, 100.0) is Verdict.WAITING
-        assert outbox.judge_at(session) == 110.0
+        box, session = self.waiting(1_000)
+        assert box.judge(session, 100.0) is Verdict.WAITING
+        assert box.outbox.judge_at(session) == 110.0
 
     def test_over_the_bound_without_progress(self) -> None:
-        outbox, session = self.waiting(1_001)
-        assert outbox.judge(session, 100.0) is Verdict.SLOW
+        box, session = self.waiting(1_001)
+        assert box.judge(session, 100.0) is Verdict.SLOW
 
     def test_what_the_transport_holds_counts_too(self) -> None:
-        outbox, session = self.waiting(600, unsent=401, handed=401)
-        assert outbox.judge(session, 100.0) is Verdict.SLOW
+        box, session = self.waiting(600, unsent=401, handed=401)
+        assert box.judge(session, 100.0) is Verdict.SLOW
 
     def test_over_the_bound_with_progress_it_has_a_second(self) -> None:
-        outbox, session = self.waiting(1_001, handed=10)
-        assert outbox.judge(session, 100.0) is Verdict.WAITING
-        assert outbox.judge_at(session) == 101.0
-        assert outbox.judge(session, 100.9) is Verdict.WAITING
+        box, session = self.waiting(1_001, handed=10)
+        assert box.judge(session, 100.0) is Verdict.WAITING
+        assert box.outbox.judge_at(session) == 101.0
+        assert box.judge(session, 100.9) is Verdict.WAITING
         session.handed = 20
-        assert outbox.judge(session, 101.0) is Verdict.SLOW
+        assert box.judge(session, 101.0) is Verdict.SLOW
 
     def test_back_below_it_the_second_is_forgotten(self) -> None:
-        outbox, session = self.waiting(1_001, handed=10)
-        outbox.judge(session, 100.0)
+        box, session = self.waiting(1_001, handed=10)
+        box.judge(session, 100.0)
         session.queued = 1_000
-        outbox.judge(session, 100.9)
+        box.judge(session, 100.9)
         assert session.over_since is None
         session.queued, session.handed = 1_001, 20
-        assert outbox.judge(session, 101.0) is Verdict.WAITING
+        assert box.judge(session, 101.0) is Verdict.WAITING
 
     def test_no_progress_for_ten_seconds(self) -> None:
-        outbox, session = self.waiting(10)
-        outbox.judge(session, 100.0)
-        assert outbox.judge(session, 109.9) is Verdict.WAITING
+        box, session = self.waiting(10)
+        box.judge(session, 100.0)
+        assert box.judge(session, 109.9) is Verdict.WAITING
         session.handed = 5
-        assert outbox.judge(session, 109.9) is Verdict.WAITING
-        assert outbox.judge(session, 119.8) is Verdict.WAITING
-        assert outbox.judge(session, 119.9) is Verdict.SLOW
+        assert box.judge(session, 109.9) is Verdict.WAITING
+        assert box.judge(session, 119.8) is Verdict.WAITING
+        assert box.judge(session, 119.9) is Verdict.SLOW
 
     def test_the_oldest_waits_for_thirty_seconds(self) -> None:
-        outbox, session = self.waiting(10)
+        box, session = self.waiting(10)
         for at in (100, 108, 116, 124, 129.9):
             session.handed += 1
-            assert outbox.judge(session, at) is Verdict.WAITING
-        assert outbox.judge_at(session) == 130.0
+            assert box.judge(session, at) is Verdict.WAITING
+        assert box.outbox.judge_at(session) == 130.0
         session.handed += 1
-        assert outbox.judge(session, 130.0) is Verdict.SLOW
+        assert box.judge(session, 130.0) is Verdict.SLOW
 
     def test_who_is_closing_is_left_to_the_abort_timer(self) -> None:
-        outbox, session = self.waiting(9_999, state=State.CLOSING)
-        assert outbox.judge(session, 100.0) is Verdict.WAITING
-        assert outbox.judge(session, 900.0) is Verdict.WAITING
+        box, session = self.waiting(9_999, state=State.CLOSING)
+        assert box.judge(session, 100.0) is Verdict.WAITING
+        assert box.judge(session, 900.0) is Verdict.WAITING
 
     def test_what_only_the_transport_holds_has_no_age(self) -> None:
-        outbox, session = self.waiting(0, unsent=10, handed=10)
-        assert outbox.judge(session, 100.0) is Verdict.WAITING
-        assert outbox.judge_at(session) == 110.0
+        box, session = self.waiting(0, unsent=10, handed=10)
+        assert box.judge(session, 100.0) is Verdict.WAITING
+        assert box.outbox.judge_at(session) == 110.0

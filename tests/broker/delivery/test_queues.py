@@ -94,7 +94,7 @@ def test_what_lies_in_the_mailbox_of_a_session_that_ends_goes_back() -> None:
         draft = world.app.template
         draft.send("/queue/a", b"1")
         world.runtime._inbox.drain()
-        assert len(next(iter(world.broker.life.sessions.values())).mailbox) == 1
+        assert len(next(iter(world.broker.sessions.values())).mailbox) == 1
         world.runtime.driver.ended(peer.stream.link)
         world.settle()
         again = world.reader("/queue/a").message()
@@ -112,13 +112,13 @@ def test_auto_mode_leaves_nothing_behind() -> None:
         last = world.reader("/queue/a")
         assert last.message().headers["delivery-attempt"] == "3"
         last.command("UNSUBSCRIBE", {"id": "s"})
-        assert not world.broker.store.channels
-        assert world.broker.store.queues == 0
+        assert not world.broker.delivery.destinations.channels
+        assert world.broker.delivery.destinations.queues == 0
 
 
 def test_a_queue_lives_while_it_has_messages_or_consumers() -> None:
     with Broker() as world:
-        store = world.broker.store
+        store = world.broker.delivery.destinations
         peer = world.reader("/queue/a")
         assert store.queues == 1
         peer.command("UNSUBSCRIBE", {"id": "s"})
@@ -198,7 +198,7 @@ def test_a_message_that_comes_back_when_its_time_is_over_is_dead_at_once() -> No
 
 def test_expires_is_turned_into_a_remaining_time_by_the_wall_clock() -> None:
     with Broker() as world:
-        wall = world.broker._publisher._wall()
+        wall = world.broker._sessions.publisher._wall()
         world.publish("/queue/a", "1", expires=str(int(wall * 1000) + 10_000))
         world.publish("/queue/a", "2", expires=str(int(wall * 1000) - 10_000))
         world.publish("/queue/a", "3", expires="0")
@@ -235,7 +235,7 @@ def test_a_reply_queue_is_private_and_dies_with_its_session() -> None:
         server.send_to(address, "late", receipt="late")
         assert server.frame("RECEIPT").headers["receipt-id"] == "late"
         assert world.counters.messages_unrouted == 1
-        assert not [a for a in world.broker.store.channels if "reply" in str(a)]
+        assert not [a for a in world.broker.delivery.destinations.channels if "reply" in str(a)]
 
 
 @pytest.mark.parametrize("place", ["/temp-queue/x", "/reply-queue/x"])
@@ -256,5 +256,5 @@ def test_a_reply_in_the_mailbox_of_a_dead_session_is_gone_with_its_queue() -> No
         server.send_to(address, "1")
         server.send_to(address, "2")
         client.eof()
-        assert world.broker.store.tally.size == 0
-        assert world.broker.store.queues == 1
+        assert world.broker.delivery.destinations.tally.size == 0
+        assert world.broker.delivery.destinations.queues == 1

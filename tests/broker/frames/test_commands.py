@@ -64,7 +64,7 @@ class TestConnect:
             b"heart-beat:10000,10000\n\n\0"
         )
         assert peer.frame("CONNECTED").headers["version"] == "1.1"
-        [session] = world.broker.life.sessions.values()
+        [session] = world.broker.sessions.values()
         assert (session.read_every, session.write_every) == (10.0, 10.0)
 
     @pytest.mark.parametrize(

@@ -291,7 +291,7 @@ class TestHandlers:
 
         @app.event_listener(SessionConnected, inline=True)
         def on_connect(event: SessionConnected) -> None:
-            [session] = world.broker.life.sessions.values()
+            [session] = world.broker.sessions.values()
             seen.append(len(session.mailbox))
 
         world = start(app)

@@ -213,7 +213,7 @@ def test_repeats_in_a_transaction_need_no_room() -> None:
 def test_keys_go_when_their_time_has_come_though_nobody_asks() -> None:
     with Broker() as world:
         peer = world.connect(login="ann")
-        idempotency = world.broker._intake._commands._sending._idempotency
+        idempotency = world.broker._decoding._commands._sending.idempotency
         for number in range(3):
             peer.send_to("/topic/a", "1", idempotency_key=f"{number}")
             world.advance(10)
@@ -221,4 +221,4 @@ def test_keys_go_when_their_time_has_come_though_nobody_asks() -> None:
         for left in (3, 2, 1, 0):
             assert len(idempotency) == left
             world.advance(270.001 if left == 3 else 10)
-        assert world.broker._timers.next() is None
+        assert world.broker._step._timers.next() is None

@@ -18,7 +18,7 @@ QUIET = {"ping_after": 100_000.0, "pong_timeout": 1.0}
 
 
 def session_of(world: World) -> Any:
-    [session] = world.broker.life.sessions.values()
+    [session] = world.broker.sessions.values()
     return session
 
 
@@ -336,11 +336,12 @@ class TestStandStill:
         session = session_of(world)
         session.still_since = now = world.now
         session.pinged_at = session.frame_since = now - 1
-        world.broker.life.stand(session, now + 100)
+        step, lifecycle = world.broker._step, world.broker._sessions.lifecycle
+        step.run(now + 100, lifecycle.resume_clocks, session)
         assert session.still_since is None
         assert session.pinged_at == session.frame_since == now + 99
         assert session.last_seen == now + 100
-        world.broker.life.stand(session, now + 200)
+        step.run(now + 200, lifecycle.resume_clocks, session)
         assert session.last_seen == now + 100
 
 

@@ -12,7 +12,9 @@ from stocksync_ws.broker.model.publication import Publication
 def delivery(number: int, size: int = 10, at: float = 0.0, timeout: float | None = 30.0) -> Any:
     publication = Publication(number, f"e-{number}", "", (), b"x" * size, at)
     channel: Any = SimpleNamespace(ack_timeout=timeout)
-    return Delivery(channel, publication, number, 1, at, place=number)
+    made = Delivery(channel, publication, number, 1, at)
+    made.place = number
+    return made
 
 
 def ledger(window: int = 3, *numbers: int) -> Ledger:

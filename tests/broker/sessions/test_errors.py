@@ -259,7 +259,7 @@ class TestConnect:
         peer.send(b"CONNECT\naccept-version:1.2\n\n\0")
         peer.eof()
         world.advance(0.1)
-        assert not world.broker.tasks.running
+        assert not world.broker.calls.tasks.running
         assert world.counters.connects_refused == 0
         assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
 
@@ -339,14 +339,14 @@ class TestFence:
         peer, other = world.connect(), world.connect()
         other.subscribe("/topic/a")
         peer.send_to("/app/slow")
-        [task] = world.broker.tasks.running
+        [task] = world.broker.calls.tasks.running
         thing: Any = task
         if where == "session":
-            thing = next(iter(world.broker.life.sessions.values()))
+            thing = next(iter(world.broker.sessions.values()))
         elif where == "listener":
             task.session = None
         elif where == "journal":
-            thing = world.broker.journal
+            thing = world.broker.calls.log
 
         def bug(woken: Any, now: float) -> None:
             if woken is thing:
@@ -356,7 +356,7 @@ class TestFence:
 
         monkeypatch.setattr(world.runtime.driver._broker.__class__, "wake", lambda s, *a: bug(*a))
         thing.deadline = world.now + 1
-        world.broker._timers.arm(thing)
+        world.broker._step._timers.arm(thing)
         world.runtime.driver._arm()
         world.advance(1.1)
         assert world.counters.internal_errors == 1

@@ -91,7 +91,7 @@ class TestHandshake:
         peer._read_response()
         assert peer.response.startswith(b"HTTP/1.1 403 ")
         assert world.counters.handshakes_refused == 1
-        assert not world.broker.life.sessions
+        assert not world.broker.sessions
 
     def test_a_failure_of_ours_is_a_500(
         self, start: Start, caplog: pytest.LogCaptureFixture
@@ -121,8 +121,8 @@ class TestHandshake:
         peer.eof()
         world.advance(0.1)
         assert log == ["cleaned up"]
-        assert not world.broker.life.sessions
-        assert not world.broker.tasks.running
+        assert not world.broker.sessions
+        assert not world.broker.calls.tasks.running
         assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
 
     def test_a_stop_meanwhile_refuses_it(self, start: Start) -> None:
@@ -139,7 +139,7 @@ class TestHandshake:
     def test_a_verdict_that_comes_too_late_is_ignored(self, start: Start) -> None:
         world = start()
         world.connect()
-        [session] = world.broker.life.sessions.values()
-        world.broker.life.decide(session, Refusal(403, "x"), world.now)
-        assert world.broker.take_answers() == []
-        assert session.id in world.broker.life.sessions
+        [session] = world.broker.sessions.values()
+        world.broker._sessions.lifecycle.decide(session, Refusal(403, "x"))
+        assert world.broker.outputs.answers == []
+        assert session.id in world.broker.sessions

@@ -250,7 +250,7 @@ class TestReasons:
         peer.answers_close = False
         peer.send(b"FOO\n\n\0")
         assert peer.closed == 1002
-        [session] = world.broker.life.sessions.values()
+        [session] = world.broker.sessions.values()
         peer.close(1000)
         peer.eof()
         world.advance(10)
@@ -265,7 +265,7 @@ class TestReasons:
         peer = world.connect()
         world.hold_pool()
         peer.send_to("/app/slow")
-        [session] = world.broker.life.sessions.values()
+        [session] = world.broker.sessions.values()
         peer.close(1000)
         world.broker.lost(session, DisconnectReason.CONNECTION_LOST, world.now)
         world.release_pool()
@@ -315,7 +315,7 @@ class TestClosing:
         world.advance(0.2)
         assert peer.stream.aborted
         assert world.counters.aborts == 1
-        assert not world.broker.life.sessions
+        assert not world.broker.sessions
 
     def test_when_both_closes_have_passed_the_stream_ends_at_once(self, start: Start) -> None:
         world = start()

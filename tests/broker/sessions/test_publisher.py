@@ -59,7 +59,7 @@ class TestGroups:
         peers = [world.connect(version) for version in ("1.0", "1.1", "1.2") * 2]
         for peer in peers:
             peer.subscribe("/topic/a", "s1")
-        sessions = list(world.broker.life.sessions.values())
+        sessions = list(world.broker.sessions.values())
         post(world, "/topic/a")
         entries = [session.mailbox[0] for session in sessions]
         for one, other in ((0, 3), (1, 4), (2, 5)):
@@ -67,9 +67,9 @@ class TestGroups:
             assert entries[one].chunk is entries[other].chunk
             assert entries[one].waiting == 2
         assert len({id(entry.chunk) for entry in entries}) == 3
-        assert world.broker.outbox.total == sum(entry.size for entry in entries[:3])
+        assert world.broker.delivery.mailboxes.total == sum(entry.size for entry in entries[:3])
         world.settle()
-        assert world.broker.outbox.total == 0
+        assert world.broker.delivery.mailboxes.total == 0
         assert all(len(peer.raw()) == 1 for peer in peers)
 
     def test_each_subscription_of_each_session(self, start: Start) -> None:
@@ -150,7 +150,7 @@ class TestUsers:
             peer.subscribe("/user/queue/foo", "u1")
             peer.subscribe("/user/queue/foo", "u2")
             peer.subscribe("/user/queue/bar", "u3")
-        first = next(iter(world.broker.life.sessions))
+        first = next(iter(world.broker.sessions))
         assert post(world, "/queue/foo", session=first) == 2
         world.settle()
         assert [frame.headers["subscription"] for frame in one.frames()] == ["u1", "u2"]
@@ -161,7 +161,7 @@ class TestUsers:
         one, two = world.connect(), world.connect()
         one.subscribe("/user/queue/foo", "u")
         two.subscribe("/user/queue/foo", "u")
-        first = next(iter(world.broker.life.sessions))
+        first = next(iter(world.broker.sessions))
         assert post(world, "/queue/foo", session=first) == 1
         assert post(world, "/queue/foo", user="") == 0
         world.settle()
@@ -172,7 +172,7 @@ class TestUsers:
         world = start()
         assert post(world, "/queue/foo", session="never") == 0
         world.upgrade()
-        awaiting = next(iter(world.broker.life.sessions))
+        awaiting = next(iter(world.broker.sessions))
         assert post(world, "/queue/foo", session=awaiting) == 0
         assert world.counters.messages_unrouted == 2
 
@@ -181,7 +181,7 @@ class TestUsers:
         peer = world.connect()
         peer.subscribe("/topic/a")
         peer.answers_close = False
-        [session] = world.broker.life.sessions.values()
+        [session] = world.broker.sessions.values()
         peer.command("DISCONNECT", {})
         assert post(world, "/topic/a") == post(world, "/topic/a", session=session.id) == 0
         assert not session.mailbox
@@ -231,7 +231,7 @@ class TestBounds:
         world = start(limits=Limits(send_queue=10_000))
         peer = world.connect()
         peer.subscribe("/topic/a")
-        [session] = world.broker.life.sessions.values()
+        [session] = world.broker.sessions.values()
         size = 0
         while session.queued + size <= 80_000:
             post(world, "/topic/a", b"x" * 1_000)
@@ -284,7 +284,7 @@ class TestBounds:
         assert world.counters.slow_consumers == 0
         post(world, "/topic/c", b"x" * 10_000)
         assert world.counters.slow_consumers == 1
-        assert world.broker.outbox.total < 150_000
+        assert world.broker.delivery.mailboxes.total < 150_000
         large.stream.open_window(None)
         small.stream.open_window(None)
         world.settle()
@@ -320,7 +320,7 @@ class TestBounds:
         assert world.counters.slow_consumers == 0
         world.settle()
         assert world.counters.slow_consumers == 1
-        assert world.broker.outbox.total < 200_000
+        assert world.broker.delivery.mailboxes.total < 200_000
 
     def test_when_only_closing_ones_are_left_the_cap_waits_for_them(self, start: Start) -> None:
         world = start(limits=Limits(send_queue=2_000, max_total_queued=2_000))
@@ -331,7 +331,7 @@ class TestBounds:
         world.settle()
         post(world, "/topic/a", b"x" * 1_850)
         peer.command("DISCONNECT", {"receipt": "r" * 128})
-        assert world.broker.outbox.total > 2_000
+        assert world.broker.delivery.mailboxes.total > 2_000
         post(world, "/topic/a")
         assert world.counters.messages_unrouted == 1
         assert world.counters.slow_consumers == 0

@@ -21,7 +21,7 @@ def test_a_queue_that_a_full_store_refused_is_not_left_behind() -> None:
             sender = world.connect()
             sender.send_to(f"/queue/{number}", "x" * 100)
             assert sender.error().headers["code"] == "queue-full"
-        assert list(world.broker.store.channels) == ["/queue/full"]
+        assert list(world.broker.delivery.destinations.channels) == ["/queue/full"]
         assert len(bodies(world.reader("/queue/full"))) == 1
         sender = world.connect()
         sender.send_to("/queue/new", "1", receipt="r")
@@ -69,7 +69,7 @@ def test_a_replay_makes_nobody_slow_however_small_the_bound() -> None:
     kinds = {"/topic/s": policy(kind="stream", overflow="drop_oldest")}
     with Broker(kinds, send_queue=16_384) as world:
         world.publish("/topic/s", *["x" * 1_000] * 60)
-        channel = world.broker.store.find("/topic/s")
+        channel = world.broker.delivery.destinations.find("/topic/s")
         assert channel is not None
         peer = world.connect()
         peer.stream.open_window(3_000)
@@ -95,11 +95,11 @@ def test_a_session_that_ended_in_a_transaction_waits_for_nothing() -> None:
         world.advance(600)
         armed = [
             thing
-            for _, number, thing in world.broker._timers._heap
+            for _, number, thing in world.broker._step._timers._heap
             if isinstance(thing, Session) and thing.armed == number
         ]
         assert not armed
-        assert not world.broker.life.sessions
+        assert not world.broker.sessions
 
 
 def test_shedding_looks_at_each_message_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +139,7 @@ def looked_through(crowd: int) -> int:
     """Readers looked at while so many names come, go and come back to one message."""
     with Broker({"/topic/s": policy(kind="stream")}) as world:
         world.publish("/topic/s", "1")
-        channel = world.broker.store.find("/topic/s")
+        channel = world.broker.delivery.destinations.find("/topic/s")
         assert channel is not None
         channel.behind, channel.durables = Counting(), Counting()
         Counting.looked = 0
@@ -177,7 +177,7 @@ def test_what_a_history_kept_for_a_blocked_reader_goes_although_nobody_publishes
         blocked = world.connect()
         blocked.command("SUBSCRIBE", {"destination": "/topic/s", "id": "s"})
         world.publish("/topic/s", *"12")
-        channel = world.broker.store.find("/topic/s")
+        channel = world.broker.delivery.destinations.find("/topic/s")
         assert channel is not None
         world.advance(11)
         assert len(channel.log) == 2
@@ -196,7 +196,7 @@ def test_newest_values_too_leave_a_store_that_is_full() -> None:
     with Broker({"/topic/s": policy(kind="latest")}, max_stored=1_000) as world:
         for key in "abcdef":
             world.publish("/topic/s", key * 300, key=key)
-        channel = world.broker.store.find("/topic/s")
+        channel = world.broker.delivery.destinations.find("/topic/s")
         assert channel is not None
         assert channel.log.stored <= 1_000
         values = bodies(world.reader("/topic/s"))

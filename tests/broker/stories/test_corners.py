@@ -107,7 +107,7 @@ def test_the_epochs_that_an_id_remembers_are_bounded() -> None:
             first = first or message
             ack(peer, message)
             peer.command("UNSUBSCRIBE", {"id": "s"})
-        (session,) = world.broker.life.sessions.values()
+        (session,) = world.broker.sessions.values()
         assert session.ledgers is not None
         assert len(session.ledgers["s"]._issued) == EPOCHS
         assert first is not None
@@ -132,7 +132,7 @@ def test_a_history_that_gave_way_under_a_reader_closes_it() -> None:
         world.publish("/topic/s", *(f"{number}" * 22_000 for number in range(8)))
         peer = world.connect()
         peer.stream.open_window(0)
-        channel = world.broker.store.find("/topic/s")
+        channel = world.broker.delivery.destinations.find("/topic/s")
         assert channel is not None
         fields = {"id": "s", "destination": "/topic/s", "last-message-id": channel.message_id(0)}
         peer.command("SUBSCRIBE", fields)
@@ -149,7 +149,7 @@ def test_newest_values_give_way_before_the_whole_store_overflows() -> None:
         world.publish("/queue/a", "y" * 500)
         for number in range(3, 6):
             world.publish("/topic/s", "x" * 200, key=f"{number}")
-        assert world.broker.store.tally.size <= 1_000
+        assert world.broker.delivery.destinations.tally.size <= 1_000
         assert len(bodies(world.reader("/topic/s"))) == 2
 
 
@@ -169,7 +169,7 @@ def test_what_a_snapshot_waits_for_stays_in_the_history() -> None:
         go.set()
         world.settle()
         assert bodies(peer) == ["so far", *"12345"]
-        channel = world.broker.store.find("/topic/s")
+        channel = world.broker.delivery.destinations.find("/topic/s")
         assert channel is not None
         world.publish("/topic/s", "6")
         assert len(channel.log) == 2
@@ -195,7 +195,7 @@ def test_two_readers_of_a_session_share_the_room_of_its_mailbox() -> None:
             world.publish(f"/topic/{place}", *(f"{n}" + "x" * 40_000 for n in range(4)))
         peer = world.connect()
         for place in "ab":
-            channel = world.broker.store.find(f"/topic/{place}")
+            channel = world.broker.delivery.destinations.find(f"/topic/{place}")
             assert channel is not None
             peer.stream.open_window(0)
             fields = {"id": place, "destination": f"/topic/{place}"}
@@ -209,11 +209,11 @@ def test_two_readers_of_a_session_share_the_room_of_its_mailbox() -> None:
 def test_histories_that_are_read_are_kept_beyond_their_number() -> None:
     with Broker({"/topic/**": policy(kind="stream")}, max_streams=1) as world:
         readers = [world.reader(f"/topic/{number}") for number in range(3)]
-        assert len(world.broker.store.epochs) == 3
+        assert len(world.broker.delivery.destinations.epochs) == 3
         for reader in readers:
             reader.eof()
         world.publish("/topic/new", "x")
-        assert list(world.broker.store.epochs) == ["/topic/new"]
+        assert list(world.broker.delivery.destinations.epochs) == ["/topic/new"]
 
 
 @pytest.mark.parametrize("limits", [{"max_queues": 1}, {"max_stored": 30}])
@@ -227,7 +227,7 @@ def test_a_commit_for_which_there_is_no_room_at_all_has_no_effect(
             peer.send_to(f"/queue/{place}", "x" * 10, transaction="t")
         peer.command("COMMIT", {"transaction": "t"})
         assert peer.error().headers["code"] == "queue-full"
-        assert not world.broker.store.channels
+        assert not world.broker.delivery.destinations.channels
 
 
 def test_a_key_with_another_body_is_refused_when_it_comes_into_a_transaction() -> None:
@@ -264,7 +264,7 @@ def test_keys_of_all_users_together_are_bounded() -> None:
         for number in range(12):
             peer = world.connect(login=f"user{number}")
             peer.send_to("/topic/a", "1", idempotency_key="k")
-        idempotency = world.broker._intake._commands._sending._idempotency
+        idempotency = world.broker._decoding._commands._sending.idempotency
         assert len(idempotency) == 10
 
 
@@ -275,7 +275,7 @@ def test_an_anonymous_session_that_has_ended_has_no_name_to_delete() -> None:
         peer.command("UNSUBSCRIBE", {"id": "s", "durable": "true"})
         peer.eof()
         world.advance(11)
-        assert not world.broker.life.sessions
+        assert not world.broker.sessions
         assert world.counters.internal_errors == 0
 
 

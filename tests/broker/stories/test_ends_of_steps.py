@@ -132,3 +132,18 @@ def test_what_is_shed_when_the_transport_was_tried_is_told_in_that_step() -> Non
             told = sum(event.count for event in world.heard(MessageDropped))
             assert told == world.counters.messages_dropped
         assert world.counters.messages_dropped > 0
+
+
+def test_an_unsubscribe_that_trims_another_subscriptions_log_has_its_receipt_before_the_close() -> (
+    None
+):
+    """A durable name kept the log; without it the history of two ends before the other reader."""
+    with Broker({"/topic/s": policy(kind="stream", history=2)}) as world:
+        peer = world.connect(login="ann")
+        resubscribe(peer, durable="true", ack="client", **{"prefetch-count": "1"})
+        peer.subscribe("/topic/s", "other", ack="client", prefetch_count="1")
+        world.publish("/topic/s", *"123456")
+        assert len(peer.frames()) == 2
+        peer.command("UNSUBSCRIBE", {"id": "s", "durable": "true", "receipt": "r"})
+        assert [frame.command for frame in peer.frames()] == ["RECEIPT"]
+        assert peer.closed == 4010

@@ -33,7 +33,7 @@ class Lane:
         self.peer.connect()
         self.peer.subscribe("/topic/a")
         self.sent.clear()
-        [self.session] = self.world.broker.life.sessions.values()
+        [self.session] = self.world.broker.sessions.values()
 
     def publish(self, *bodies: str) -> None:
         for body in bodies:
@@ -50,7 +50,7 @@ def test_one_entry_goes_through_it_as_it_is(lane: Lane) -> None:
     lane.publish("1")
     assert len(lane.sent) == 1
     assert lane.sent[0].endswith(b"\n\n1\0")
-    assert lane.session.queued == lane.world.broker.outbox.total == 0
+    assert lane.session.queued == lane.world.broker.delivery.mailboxes.total == 0
 
 
 def test_several_go_the_general_way_in_one_write(lane: Lane) -> None:
@@ -66,7 +66,7 @@ def test_what_it_does_not_take_goes_the_general_way_in_order(lane: Lane, window:
     lane.peer.stream.window = window
     lane.publish("1")
     assert lane.session.lane is None
-    assert lane.world.broker.outbox.total == 0
+    assert lane.world.broker.delivery.mailboxes.total == 0
     lane.publish("2")
     lane.publish("3")
     assert len(lane.sent) == 1
@@ -87,9 +87,9 @@ def test_a_stream_that_is_gone_ends_its_session_and_no_other(lane: Lane) -> None
 
     lane.session.lane = gone
     lane.publish("1")
-    assert lane.session.id not in lane.world.broker.life.sessions
+    assert lane.session.id not in lane.world.broker.sessions
     assert other.message().body == b"1"
-    assert lane.world.broker.outbox.total == 0
+    assert lane.world.broker.delivery.mailboxes.total == 0
 
 
 def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
@@ -106,7 +106,7 @@ def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
         assert lane.world.counters.internal_errors == 1
         assert lane.peer.closed == 1011
         assert other.message().body == b"1"
-        assert lane.world.broker.outbox.total == 0
+        assert lane.world.broker.delivery.mailboxes.total == 0
     finally:
         lane.world.close()
 

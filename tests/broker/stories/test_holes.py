@@ -28,7 +28,7 @@ def test_a_close_whose_peer_reads_nothing_ends_by_the_abort_timer(start: Start) 
     world.advance(0.2)
     assert peer.stream.aborted
     assert world.counters.aborts == 1
-    assert not world.broker.life.sessions
+    assert not world.broker.sessions
 
 
 def test_a_slow_consumer_that_reads_nothing_is_aborted_too(start: Start) -> None:
@@ -54,7 +54,7 @@ def test_a_peer_that_closes_first_and_reads_nothing_is_aborted(start: Start) -> 
     app.template.convert_and_send("/topic/a", "x")
     world.settle()
     peer.close(1000)
-    assert not world.broker.life.sessions
+    assert not world.broker.sessions
     world.advance(4.9)
     assert not peer.stream.aborted
     world.advance(0.2)
@@ -81,7 +81,7 @@ def test_a_flood_of_pings_from_a_peer_that_reads_nothing_is_bounded(start: Start
         assert peer.stream.unsent <= 65_536
     world.settle()
     assert peer.stream.unsent <= 65_536
-    assert world.broker.outbox.total <= 65_536
+    assert world.broker.delivery.mailboxes.total <= 65_536
     peer.stream.open_window(None)
     world.settle()
     assert peer.pongs[-1] == b"%0125d" % 1_999

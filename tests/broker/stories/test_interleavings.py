@@ -157,7 +157,7 @@ def test_recover_and_publish_with_a_blocked_transport() -> None:
         played += 1
         with Broker(STREAM) as world:
             world.publish("/topic/s", "a", "b")
-            channel = world.broker.store.find("/topic/s")
+            channel = world.broker.delivery.destinations.find("/topic/s")
             assert channel is not None
             peer = world.connect()
             fields = {

@@ -128,7 +128,7 @@ def test_two_whose_snapshots_end_in_one_turn_share_what_came_meanwhile() -> None
         snapshot.release.set()
         world.settle()
         assert [bodies(peer) for peer in peers] == [["a:now", "1", "2"]] * 2
-        assert world.broker.outbox.total == 0
+        assert world.broker.delivery.mailboxes.total == 0
 
 
 def test_a_snapshot_that_fails_leaves_no_subscription() -> None:
@@ -142,7 +142,7 @@ def test_a_snapshot_that_fails_leaves_no_subscription() -> None:
         assert b'"receipt_id":"r"' in peer.message().body
         world.publish("/topic/a", "1")
         peer.nothing()
-        assert not [a for a in world.broker.store.channels if a == "/topic/a"]
+        assert not [a for a in world.broker.delivery.destinations.channels if a == "/topic/a"]
         peer.command("UNSUBSCRIBE", {"id": "s", "receipt": "u"})
         peer.frame("RECEIPT")
 
@@ -168,5 +168,5 @@ def test_a_session_that_ends_during_its_snapshot_leaves_nothing() -> None:
         world.publish("/topic/a", "1")
         peer.eof()
         world.advance(10)
-        assert not world.broker.store.channels
-        assert world.broker.store.tally.size == 0
+        assert not world.broker.delivery.destinations.channels
+        assert world.broker.delivery.destinations.tally.size == 0

@@ -156,8 +156,8 @@ def world(app: StompApp, ended: list[Any]) -> Iterator[World]:
     with World(app) as world:
         yield world
         world.advance(100)
-        assert not world.broker.life.sessions
-        assert not world.broker.outbox.total
+        assert not world.broker.sessions
+        assert not world.broker.delivery.mailboxes.total
         assert not world.counters.internal_errors
 
 
@@ -183,7 +183,7 @@ def test_a_session_through_two_connections(app: StompApp, world: World, ended: l
     poller.leave()
 
     # Parked: the session lives, what is published waits.
-    [session] = world.broker.life.sessions.values()
+    [session] = world.broker.sessions.values()
     assert poller.wire.link is None
     assert session.lane is None
     for n in (2, 3):
@@ -232,7 +232,7 @@ def test_each_answer_ends_its_carrier(app: StompApp, world: World, ended: list[A
 def test_life_signs_count_without_a_carrier(world: World, ended: list[Any]) -> None:
     poller = connected(world)
     poller.leave()
-    [session] = world.broker.life.sessions.values()
+    [session] = world.broker.sessions.values()
     world.advance(20)
     poller.open(b"alive")
     assert session.last_seen > world.now - 1
@@ -251,7 +251,7 @@ def test_a_parked_session_that_nobody_fetches_is_closed_and_ends(
     world.advance(10.1)
     assert ended == [("slow_consumer", 4008)]
     world.advance(5.1)
-    assert not world.broker.life.sessions
+    assert not world.broker.sessions
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -338,7 +338,7 @@ def test_a_lane_of_a_wire_without_a_carrier_leads_nowhere(
     poller = connected(world)
     poller.feed(SUBSCRIBE)
     poller.leave()
-    [session] = world.broker.life.sessions.values()
+    [session] = world.broker.sessions.values()
 
     def refuse(chunk: Chunk) -> int:
         raise ConnectionResetError
@@ -346,7 +346,7 @@ def test_a_lane_of_a_wire_without_a_carrier_leads_nowhere(
     session.lane = refuse
     app.template.convert_and_send("/topic/a", 1)
     world.settle()
-    assert world.broker.outbox.total == session.queued == 0
+    assert world.broker.delivery.mailboxes.total == session.queued == 0
     session.lane = None
     poller.open(b"attach")
     poller.feed(b"close")

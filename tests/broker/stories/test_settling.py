@@ -52,7 +52,7 @@ def test_a_late_repeat_is_no_error_however_many_ids_there_were(version: str) -> 
         assert first is not None
         ack(peer, first, receipt="r")
         peer.frame("RECEIPT")
-        assert len(next(iter(world.broker.life.sessions.values())).ledgers or ()) <= 4
+        assert len(next(iter(world.broker.sessions.values())).ledgers or ()) <= 4
 
 
 def test_ids_that_are_owed_acknowledgements_are_bounded() -> None:
@@ -183,7 +183,7 @@ def test_an_unsubscribe_that_had_arrived_still_deletes_its_name() -> None:
         peer.eof()
         world.publish("/topic/a", "1")
         world.advance(2)
-        assert not world.broker.store.channels
+        assert not world.broker.delivery.destinations.channels
 
 
 def test_a_transaction_that_was_not_committed_before_the_end_is_undone() -> None:

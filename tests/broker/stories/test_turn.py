@@ -76,7 +76,7 @@ def test_consumers_that_leave_leave_the_turn() -> None:
         for number in range(300):
             peer.subscribe("/queue/a", f"{number}")
             peer.command("UNSUBSCRIBE", {"id": f"{number}"})
-        channel = world.broker.store.find("/queue/a")
+        channel = world.broker.delivery.destinations.find("/queue/a")
         assert channel is not None
         assert channel.queue is not None
         assert len(channel.queue.turn) < 80
@@ -188,5 +188,5 @@ def test_a_queue_whose_subscribe_is_refused_is_not_left_behind() -> None:
         peer.command("SUBSCRIBE", {"id": "s", "destination": "/queue/a", "receipt": "s"})
         peer.stream.open_window(None)
         assert peer.frames()[-1].headers["code"] == "limit"
-        assert not world.broker.store.channels
+        assert not world.broker.delivery.destinations.channels
         world.reader("/queue/b")

@@ -1,0 +1,64 @@
+"""Reply queues: private queues of one session, whose unguessable names it may hand out.
+
+Rule: a reply queue is made and consumed at the first use of its name, and gone with its session.
+Their number is bounded; beyond the bound the one that was used longest ago goes.
+"""
+
+from __future__ import annotations
+
+from stocksync_ws.broker.delivery.destinations import Destinations
+from stocksync_ws.broker.delivery.queues import Queues
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.namespace import REPLY_QUEUE
+from stocksync_ws.broker.model.session import CONNECTED, Session, Subscription
+
+__all__ = ["ReplyQueues"]
+
+
+class ReplyQueues:
+    """The private queues of all sessions."""
+
+    __slots__ = ("_counters", "_destinations", "_limits", "_queues", "_token")
+
+    def __init__(self, env: Environment, destinations: Destinations, queues: Queues) -> None:
+        self._counters = env.counters
+        self._limits = env.limits
+        self._token = env.token
+        self._destinations = destinations
+        self._queues = queues
+
+    def address(self, session: Session, name: str) -> str:
+        """The address of a session's private queue. What comes later for one that had to give way
+        is unrouted, as is what comes for a session that has ended.
+        """
+        if session.state is not CONNECTED:
+            return REPLY_QUEUE + self._token(128)
+        owned = session.reply_queues = session.reply_queues or {}
+        address = owned.pop(name, None)
+        if address is None:
+            address = REPLY_QUEUE + self._token(128)
+            subscription = Subscription(session, name, address)
+            subscription.channel = self._destinations.private_queue(address)
+            self._queues.join(subscription)
+        owned[name] = address
+        if len(owned) > self._limits.max_reply_queues:
+            name = next(iter(owned))
+            self._drop(owned.pop(name))
+            session.remember_auto(name, self._limits.max_subscriptions)
+        return address
+
+    def end(self, session: Session) -> None:
+        """A session ends, and with it its private queues."""
+        for address in (session.reply_queues or {}).values():
+            self._drop(address)
+        session.reply_queues = None
+
+    def _drop(self, address: str) -> None:
+        """Forget a private queue; what is in it reaches nobody."""
+        channel = self._destinations.find(address)
+        assert channel is not None
+        assert channel.queue is not None
+        self._counters.messages_unrouted += len(channel.log)
+        for consumer in list(channel.queue.consumers):
+            self._queues.leave(consumer)
+        self._destinations.forget(channel)

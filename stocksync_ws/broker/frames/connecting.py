@@ -1,0 +1,107 @@
+"""CONNECT, STOMP and DISCONNECT: who it is, which version is spoken, and the end in good order.
+
+Rule: the application decides once per session, at CONNECT; heart-beats are agreed by the rule of
+the specification (STOMP 1.2, "Heart-beating") and never adapt.
+"""
+
+from __future__ import annotations
+
+from stocksync_ws.broker.calls.dispatch import Dispatch
+from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.pipeline import Pipeline, Script
+from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.sessions.room import Sessions
+from stocksync_ws.errors import (
+    Cancelled,
+    CloseCode,
+    DisconnectReason,
+    ErrorCode,
+    RemoteProtocolError,
+)
+from stocksync_ws.stomp.frame import Frame, Version
+from stocksync_ws.stomp.negotiate import (
+    agree_heart_beats,
+    choose_version,
+    parse_heart_beat,
+    trim_for_1_0,
+)
+from stocksync_ws.types import Principal
+
+__all__ = ["Connecting"]
+
+
+class Connecting:
+    """The frames CONNECT, STOMP and DISCONNECT."""
+
+    __slots__ = ("_dispatch", "_errors", "_lifecycle", "_receipts", "_server_beats")
+
+    def __init__(
+        self, env: Environment, dispatch: Dispatch, sessions: Sessions, receipts: Receipts
+    ) -> None:
+        self._dispatch = dispatch
+        self._lifecycle = sessions.lifecycle
+        self._errors = sessions.errors
+        self._receipts = receipts
+        send, receive = env.config.heart_beat
+        self._server_beats = (round(send * 1000), round(receive * 1000))
+
+    def connect(self, session: Session, frame: Frame) -> Script | None:
+        """CONNECT or STOMP: negotiate, then ask the application who it is.
+
+        Raises:
+            RemoteProtocolError: There is no common version, or a heart-beat that is malformed.
+        """
+        version = choose_version(frame.headers.get("accept-version"))
+        if version is None:
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED_VERSION, frame.command, frame.headers)
+        beats = (0, 0)
+        if version is Version.V10:
+            frame.headers = trim_for_1_0(frame.headers)
+        else:
+            try:
+                beats = parse_heart_beat(frame.headers.get("heart-beat"))
+            except RemoteProtocolError as problem:
+                raise RemoteProtocolError(problem.code, frame.command, frame.headers) from None
+        pipeline = self._dispatch.connect(session, frame)
+        if pipeline is None:
+            self._connected(session, version, beats, None)
+            return None
+        return self._ask(pipeline, session, frame, version, beats)
+
+    def _ask(
+        self,
+        pipeline: Pipeline[Principal | None],
+        session: Session,
+        frame: Frame,
+        version: Version,
+        beats: tuple[int, int],
+    ) -> Script:
+        try:
+            user = yield from pipeline
+        except (Exception, Cancelled) as error:
+            if session.state is State.AWAITING:
+                self._errors.refuse_connect(session, frame, version, error)
+            return
+        if session.state is State.AWAITING:
+            self._connected(session, version, beats, user)
+
+    def _connected(
+        self,
+        session: Session,
+        version: Version,
+        beats: tuple[int, int],
+        user: Principal | None,
+    ) -> None:
+        client_every, server_every = agree_heart_beats(beats, self._server_beats)
+        session.read_every = client_every / 1000
+        session.write_every = server_every / 1000
+        session.version = session.decoder.version = version
+        session.user = user
+        self._lifecycle.welcome(session, self._server_beats)
+
+    def disconnect(self, session: Session, frame: Frame) -> None:
+        """DISCONNECT: its RECEIPT is the last frame, then close 1000."""
+        self._receipts.send(session, frame)
+        reason = DisconnectReason.CLIENT_DISCONNECT
+        self._lifecycle.close(session, CloseCode.NORMAL, reason)

@@ -1,0 +1,37 @@
+"""The room `frames/`: what each frame of a client does.
+
+Rule: a room makes its own parts, each from those made before it; the rooms above get it whole.
+"""
+
+from __future__ import annotations
+
+from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.frames.commands import Commands
+from stocksync_ws.broker.frames.connecting import Connecting
+from stocksync_ws.broker.frames.decoding import Decoding
+from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.frames.sending import Sending
+from stocksync_ws.broker.frames.subscribing import Subscribing
+from stocksync_ws.broker.frames.transactions import TransactionFrames
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.sessions.room import Sessions
+
+__all__ = ["Frames"]
+
+
+class Frames:
+    """The way in: bytes to frames, and what they do."""
+
+    __slots__ = ("decoding",)
+
+    def __init__(
+        self, env: Environment, calls: Calls, delivery: Delivery, sessions: Sessions
+    ) -> None:
+        receipts = Receipts(env, delivery.mailboxes)
+        connecting = Connecting(env, calls.dispatch, sessions, receipts)
+        sending = Sending(env, calls, delivery, sessions, receipts)
+        transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
+        subscribing = Subscribing(env, calls, delivery, sessions, receipts)
+        commands = Commands(env, receipts, connecting, sending, transactions, subscribing)
+        self.decoding = Decoding(env, calls.tasks, sessions, commands)

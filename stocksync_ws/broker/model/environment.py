@@ -1,0 +1,34 @@
+"""What every room of a broker is given.
+
+Rule: a record; nothing happens here, and nothing in it is replaced while the broker lives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.step import Step
+from stocksync_ws.config import BrokerConfig, Limits
+from stocksync_ws.counters import Counters
+
+__all__ = ["Environment"]
+
+
+@dataclass(slots=True)
+class Environment:
+    """Settings, counters, and the step that runs now."""
+
+    config: BrokerConfig
+    limits: Limits
+    namespace: Namespace
+    counters: Counters
+    step: Step
+    sessions: dict[str, Session]
+    """Every session from its handshake to the end of its stream, by id."""
+    token: Callable[[int], str]
+    """Makes an unguessable text of at least so many random bits."""
+    wall: Callable[[], float]
+    """Seconds since the epoch; asked only for what clients date with `expires`."""

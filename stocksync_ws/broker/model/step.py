@@ -1,0 +1,182 @@
+"""One step of the broker: its own time, and everything that is done when the step ends.
+
+Rule: every input of the broker is one step, written once, in `Step.run`: its own time, the work,
+the end of the step. Own time is the caller's `now` less the slack of our own stalls, so that a
+stall of ours is nobody's silence. Whatever must not happen in the middle of something (a close, a
+dead letter, an event about a loss) is only noted here, and happens at the end.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
+
+from stocksync_ws.broker.model.outputs import Outputs
+from stocksync_ws.timers import Timed, Timers
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.model.pipeline import Task
+    from stocksync_ws.broker.model.publication import Draft, Publication
+    from stocksync_ws.broker.model.session import Session
+    from stocksync_ws.config import DestinationPolicy
+
+__all__ = ["DeadMessage", "Step"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TICK = 1e-6
+"""Seconds, far above what rounding can lose and far below what a deadline can mean."""
+
+
+class DeadMessage(NamedTuple):
+    """A message that will not be delivered any more."""
+
+    policy: DestinationPolicy
+    """The policy of its destination: where dead letters go."""
+    publication: Publication
+    deliveries: int
+    reason: str
+    """`attempts`, `rejected` or `expired`."""
+
+
+class Step:
+    """The step that runs now.
+
+    Args:
+        timers: The heap of the driver; it knows the slack.
+        finish: Ends a step in which something was noted. It works until nothing is noted any more.
+    """
+
+    __slots__ = (
+        "_finish",
+        "_running",
+        "_timers",
+        "dead",
+        "drafts",
+        "dropped",
+        "lost",
+        "noted",
+        "now",
+        "outputs",
+        "overfull",
+        "ready",
+        "runnable",
+    )
+
+    def __init__(self, timers: Timers, finish: Callable[[], None]) -> None:
+        self._timers = timers
+        self._finish = finish
+        self._running = False
+        self.now = 0.0
+        """The broker's own time in this step, in seconds."""
+        self.outputs = Outputs()
+        self.noted = False
+        """Something is to be done at the end of the step."""
+        self.drafts: deque[tuple[Task, Draft]] = deque()
+        """What pipelines want published; each goes on with what became of it."""
+        self.ready: deque[tuple[Task, bool]] = deque()
+        """Scripts whose `Join` is over, with whether what they waited for succeeded."""
+        self.runnable: deque[tuple[Session, Task | None, BaseException | None]] = deque()
+        """Sessions whose next frame may be decoded, with the script that has ended, and its error.
+        """
+        self.dead: list[DeadMessage] = []
+        """Messages that have died: each is told, and may become a dead letter."""
+        self.overfull: list[Session] = []
+        """Sessions whose mailbox grew past the bound of one turn."""
+        self.lost: list[Session] = []
+        """Sessions whose log was trimmed under them."""
+        self.dropped: dict[tuple[str, str], int] = {}
+        """Messages that subscribers lost, by destination and reason."""
+
+    def run(self, now: float, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run one input of the broker, at the caller's time `now`.
+
+        User code that publishes from inside of a step (a converter) is a part of that step.
+        """
+        if self._running:
+            return work(*args, **kwargs)
+        self._running = True
+        try:
+            self.now = now - self._timers.slack
+            result = work(*args, **kwargs)
+            if self.noted:
+                self._finish()
+        finally:
+            self._running = False
+        return result
+
+    def wake(
+        self, now: float, work: Callable[P, None], /, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Run what is due at `now`, a tick ahead: what was rounded on its way through the slack
+        must not look too early.
+        """
+        self.run(now + TICK, work, *args, **kwargs)
+
+    # What the work notes
+
+    def publish(self, task: Task, draft: Draft) -> None:
+        """Note what a pipeline wants published."""
+        self.drafts.append((task, draft))
+        self.noted = True
+
+    def joined(self, task: Task, succeeded: bool) -> None:
+        """Note a script that goes on, since what it waited for has ended."""
+        self.ready.append((task, succeeded))
+        self.noted = True
+
+    def ended(self, session: Session, task: Task, error: BaseException | None = None) -> None:
+        """Note a session that the script of a frame has let go of, or failed by `error`."""
+        self.runnable.append((session, task, error))
+        self.noted = True
+
+    def go_on(self, session: Session) -> None:
+        """Note a session whose next frame may be decoded."""
+        self.runnable.append((session, None, None))
+        self.noted = True
+
+    def bury(
+        self, policy: DestinationPolicy, publication: Publication, deliveries: int, reason: str
+    ) -> None:
+        """Note a dead message. A dead letter is a publication of its own, which may end sessions,
+        and must not do so in the middle of something.
+        """
+        self.dead.append(DeadMessage(policy, publication, deliveries, reason))
+        self.noted = True
+
+    def close_overfull(self, session: Session) -> None:
+        """Note a session whose mailbox grew past the bound of one turn."""
+        self.overfull.append(session)
+        self.noted = True
+
+    def close_lost(self, session: Session) -> None:
+        """Note a session whose log was trimmed under it."""
+        self.lost.append(session)
+        self.noted = True
+
+    def tell_dropped(self, destination: str, reason: str, count: int) -> None:
+        """Note messages that subscribers lost."""
+        key = destination, reason
+        self.dropped[key] = self.dropped.get(key, 0) + count
+        self.noted = True
+
+    # Time
+
+    def by(self, at: float) -> float:
+        """A deadline for the timers, from one in the broker's own time."""
+        return at + self._timers.slack
+
+    def sooner(self, thing: Timed, at: float) -> None:
+        """Make sure that `thing` is looked at no later than `at`, in the broker's own time."""
+        self._timers.sooner(thing, at + self._timers.slack)
+
+    def rearm(self, thing: Timed, at: float | None) -> None:
+        """Set the deadline of a thing, in the broker's own time; None: it has none."""
+        thing.deadline = None if at is None else at + self._timers.slack
+        self._timers.arm(thing)
+
+    def disarm(self, thing: Timed) -> None:
+        """Forget a thing that has ended."""
+        self._timers.disarm(thing)

@@ -1,0 +1,100 @@
+"""How a session ends: one table from (state, cause) to the next state and what is done, in order.
+
+Rule: pure data. What is not in the table does nothing: a session that is closing is not closed
+again, and one that has closed is not lost. The page docs/sessions.md is made from this table.
+
+The order matters. A session leaves its subscriptions before anything else, so that nothing
+reaches it any more. What was queued and not sent is marked as not delivered before the mailbox is
+emptied, and the mailbox is emptied before deliveries go back, so that each goes back once; what
+goes back may set a clock, so the timer is disarmed behind it. Listeners are told last, when
+everything has its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from stocksync_ws.broker.model.session import State
+
+__all__ = ["ENDS", "Cause", "Effect", "End"]
+
+
+class Cause(Enum):
+    """Why a session ends."""
+
+    REFUSED = "the handshake is refused"
+    CLOSED = "we close it"
+    """In good order: what waits is written, then the close handshake."""
+    CLOSED_NOW = "we close it, messages dropped"
+    """Messages that wait are thrown away, so that the close is not behind them."""
+    LOST = "the stream ended"
+    """No frame is in work, and none waits."""
+    LOST_AT_WORK = "the stream ended, frames are left"
+    """A frame is in work or waits."""
+    DONE = "the last frame is done"
+    """What had arrived before the stream ended was processed, or its time is over."""
+
+    __hash__ = object.__hash__
+
+
+class Effect(Enum):
+    """What is done when a session ends."""
+
+    LOSE_TRANSPORT = "what the transport still held is lost, and told"
+    LEAVE = "its subscriptions end, and its private queues; its handler has 5 s"
+    UNSEND = "messages in the mailbox are marked as not delivered"
+    DROP_MESSAGES = "messages are taken out of the mailbox; RECEIPTs and ERROR stay"
+    DROP_ALL = "the mailbox is emptied"
+    DISPATCH = "what came back to queues goes to other consumers"
+    SETTLE_UP = "open transactions are aborted, unsettled deliveries go back"
+    SAY_CLOSE = "the close handshake is queued, backed by `close_timeout`"
+    WAIT = "frames that had arrived are processed, for 5 s at most"
+    FORGET = "its input is thrown away, its timer disarmed, its id forgotten"
+    CANCEL = "its handler is cancelled"
+    TELL = "`SessionDisconnected`, and the log line"
+
+    __hash__ = object.__hash__
+
+
+class End(NamedTuple):
+    """A row of the table."""
+
+    state: State
+    """The state after it."""
+    effects: tuple[Effect, ...]
+
+
+_OPENING, _AWAITING, _CONNECTED = State.OPENING, State.AWAITING, State.CONNECTED
+_ENDING, _CLOSING, _CLOSED = State.ENDING, State.CLOSING, State.CLOSED
+_LEAVE = (Effect.LEAVE, Effect.UNSEND)
+_EMPTY = (Effect.DROP_ALL, Effect.SETTLE_UP, Effect.FORGET)
+_GONE = (*_EMPTY, Effect.CANCEL)
+_SAID = (Effect.SETTLE_UP, Effect.SAY_CLOSE)
+_UNKNOWN = End(_CLOSED, (Effect.LOSE_TRANSPORT, *_LEAVE, *_GONE))
+_OVER = End(_CLOSED, (*_GONE, Effect.TELL))
+
+ENDS: Mapping[tuple[State, Cause], End] = {
+    (_OPENING, Cause.REFUSED): End(_CLOSED, (*_LEAVE, *_GONE)),
+    (_OPENING, Cause.LOST): _UNKNOWN,
+    (_OPENING, Cause.LOST_AT_WORK): _UNKNOWN,
+    (_AWAITING, Cause.CLOSED): End(_CLOSING, (Effect.LEAVE, *_SAID)),
+    (_AWAITING, Cause.CLOSED_NOW): End(_CLOSING, (*_LEAVE, Effect.DROP_MESSAGES, *_SAID)),
+    (_AWAITING, Cause.LOST): _UNKNOWN,
+    (_AWAITING, Cause.LOST_AT_WORK): _UNKNOWN,
+    (_CONNECTED, Cause.CLOSED): End(_CLOSING, (Effect.LEAVE, *_SAID, Effect.TELL)),
+    (_CONNECTED, Cause.CLOSED_NOW): End(
+        _CLOSING, (*_LEAVE, Effect.DROP_MESSAGES, *_SAID, Effect.TELL)
+    ),
+    (_CONNECTED, Cause.LOST): End(_CLOSED, (Effect.LOSE_TRANSPORT, *_LEAVE, *_GONE, Effect.TELL)),
+    (_CONNECTED, Cause.LOST_AT_WORK): End(
+        _ENDING,
+        (Effect.LOSE_TRANSPORT, *_LEAVE, Effect.DROP_ALL, Effect.DISPATCH, Effect.WAIT),
+    ),
+    (_ENDING, Cause.CLOSED): _OVER,
+    (_ENDING, Cause.CLOSED_NOW): _OVER,
+    (_ENDING, Cause.DONE): _OVER,
+    (_CLOSING, Cause.LOST): End(_CLOSED, (Effect.LOSE_TRANSPORT, *_EMPTY)),
+    (_CLOSING, Cause.LOST_AT_WORK): End(_CLOSED, (Effect.LOSE_TRANSPORT, *_EMPTY)),
+}

@@ -1,0 +1,89 @@
+"""Sessions that do not take what they are sent: they lose messages, or they are closed.
+
+Rule: slowness is judged after a flush was tried, or at the end of the step in which a mailbox grew
+past the bound of one turn; never in the middle of a publication.
+"""
+
+from __future__ import annotations
+
+from stocksync_ws.broker.delivery.mailboxes import Verdict
+from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.session import CONNECTED, Session
+from stocksync_ws.broker.sessions.lifecycle import Lifecycle
+from stocksync_ws.errors import CloseCode, DisconnectReason
+
+__all__ = ["SlowConsumers"]
+
+
+class SlowConsumers:
+    """The policy for slow sessions, and the bound over all mailboxes."""
+
+    __slots__ = (
+        "_counters",
+        "_lifecycle",
+        "_limits",
+        "_mailboxes",
+        "_sessions",
+        "_step",
+        "_topics",
+    )
+
+    def __init__(self, env: Environment, delivery: Delivery, lifecycle: Lifecycle) -> None:
+        self._counters = env.counters
+        self._limits = env.limits
+        self._step = env.step
+        self._sessions = env.sessions
+        self._mailboxes = delivery.mailboxes
+        self._topics = delivery.topics
+        self._lifecycle = lifecycle
+
+    def judge(self, session: Session) -> None:
+        """Look at a session after a flush was tried: slow ones are dealt with, others looked at
+        again in time.
+        """
+        if self._mailboxes.over_all:
+            self._step.noted = True
+        if self._mailboxes.judge(session) is Verdict.SLOW:
+            self.relieve(session)
+        else:
+            self._lifecycle.rearm(session)
+
+    def relieve(self, session: Session) -> None:
+        """A session is over a bound: it loses messages where it may, else it is closed."""
+        over = session.queued + session.unsent > self._limits.send_queue
+        if over and session.state is CONNECTED and self._topics.shed(session):
+            session.over_since = None
+        else:
+            self._close(session)
+
+    def relieve_all(self) -> bool:
+        """Close the session that holds most, if all mailboxes together hold more than they may;
+        whether one was closed.
+        """
+        hog = self._hog() if self._mailboxes.over_all else None
+        if hog is None:
+            return False
+        self._close(hog)
+        return True
+
+    def _hog(self) -> Session | None:
+        """The largest of those whose transport takes nothing. Where all of them take what they get,
+        the next flush is waited for, up to twice the bound.
+        """
+        waiting = [s for s in self._sessions.values() if s.queued and s.state is CONNECTED]
+        blocked = [each for each in waiting if each.unsent]
+        if not blocked and self._mailboxes.total <= 2 * self._limits.max_total_queued:
+            return None
+        return max(blocked or waiting, key=_queued, default=None)
+
+    def _close(self, session: Session) -> None:
+        if session.state is CONNECTED:
+            self._counters.slow_consumers += 1
+            self._lifecycle.close(
+                session, CloseCode.SLOW_CONSUMER, DisconnectReason.SLOW_CONSUMER, drop=True
+            )
+
+
+def _queued(session: Session) -> int:
+    return session.queued
