@@ -25,6 +25,8 @@ CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
 """What this process might use when it began; a child inherits less once this process is pinned."""
 SERVER_CORE = CORES[0]
 CLIENT_CORE = CORES[-1]
+ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0"}
+"""Of every process that is measured: which names collide in a dict is the same in all of them."""
 BODY = json.dumps(
     {
         "product_id": "espresso-machine",
@@ -57,14 +59,18 @@ class Process:
     Args:
         kind: Which one, see `servers.py`.
         arguments: What it needs besides.
+        tree: The checkout whose `servers.py` and library it runs.
     """
 
-    def __init__(self, kind: str, *arguments: str) -> None:
+    def __init__(self, kind: str, *arguments: str, tree: Path = ROOT) -> None:
         self.control, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "tests.bench.servers", kind, str(theirs.fileno())]
             self._process = subprocess.Popen(
-                [*command, str(SERVER_CORE), *arguments], cwd=ROOT, pass_fds=[theirs.fileno()]
+                [*command, str(SERVER_CORE), *arguments],
+                cwd=tree,
+                env=ENVIRONMENT,
+                pass_fds=[theirs.fileno()],
             )
         self.pid = self._process.pid
         pin(SERVER_CORE, self.pid)

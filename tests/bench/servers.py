@@ -159,6 +159,10 @@ async def ours(control_fd: int, cert: str = "") -> None:
     def ignore(update: dict[str, Any]) -> None:
         pass
 
+    @ws.message_mapping("/wait")
+    async def wait(update: dict[str, Any]) -> None:
+        pass
+
     tls = None
     if cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
