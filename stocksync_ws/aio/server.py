@@ -26,8 +26,11 @@ __all__ = ["Server"]
 
 ACCEPT = 64
 """Connections accepted in one turn."""
-BACKLOG = 1_024
-"""Connections the kernel keeps for us."""
+BACKLOG = 4_096
+"""Connections the kernel keeps for us; Linux keeps at most `net.core.somaxconn`, 4,096 by default.
+A client that finds the backlog full sends its SYN again after one second, then after two: a storm
+of more clients than this waits for that, while the server has nothing to do.
+"""
 RETRY = 1.0
 """Seconds without accepting after the process ran out of descriptors."""
 RESERVE = 64

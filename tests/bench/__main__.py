@@ -1,26 +1,49 @@
-"""All benchmarks and one table: `python -m tests.bench [--quick]`."""
+"""All benchmarks and one table: `python -m tests.bench [--quick] [NAME ...]`.
+
+With `--against PATH [--rounds N]` this checkout is compared with another one instead.
+"""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
+
 from tests.bench import acks, connect, fanout, inbound, inprocess, memory, publishers, stored
-from tests.bench.harness import begin, options, show
+from tests.bench.against import QUICK_ROUNDS, ROUNDS, compare
+from tests.bench.harness import begin, show
+from tests.bench.probes import PROBES
+
+BENCHMARKS = {
+    "fanout": fanout,
+    "inprocess": inprocess,
+    "acks": acks,
+    "publishers": publishers,
+    "connect": connect,
+    "memory": memory,
+    "stored": stored,
+    "inbound": inbound,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Server CPU and memory per operation.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}")
+    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
+    parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout")
+    parser.add_argument("--rounds", type=int, help=f"of the comparison, {ROUNDS} when not given")
+    given = parser.parse_args()
+    known = BENCHMARKS if given.against is None else PROBES
+    for name in given.names:
+        if name not in known:
+            parser.error(f"no such benchmark: {name}; there are {', '.join(known)}")
+    begin()
+    if given.against is not None:
+        rounds = given.rounds or (QUICK_ROUNDS if given.quick else ROUNDS)
+        compare(given.against, given.names, rounds)
+        return
+    modules = [BENCHMARKS[name] for name in given.names or BENCHMARKS]
+    show([row for module in modules for row in module.measure(quick=given.quick)])
+
 
 if __name__ == "__main__":
-    quick = options(__doc__)
-    begin()
-    show(
-        [
-            row
-            for each in (
-                fanout,
-                inprocess,
-                acks,
-                publishers,
-                connect,
-                memory,
-                stored,
-                inbound,
-            )
-            for row in each.measure(quick=quick)
-        ]
-    )
+    main()

@@ -15,7 +15,7 @@ from tests.bench.harness import Process, Row, at_most, begin, options, show
 from tests.bench.load import in_groups, open_plain, open_stomp, reset
 
 
-def _cost(
+def cost(
     process: Process, opener: Callable[[int], list[socket.socket]], clients: int, size: int
 ) -> float:
     """Microseconds a client."""
@@ -34,8 +34,8 @@ def measure(*, quick: bool, size: int = 16) -> list[Row]:
     with Process("ours") as ours, Process("websockets", "8100") as theirs:
         found: list[tuple[float, float]] = []
         for _ in range(rounds):
-            one = _cost(ours, lambda count: open_stomp(ours.port, count), clients, size)
-            other = _cost(theirs, lambda count: open_plain(theirs.port, count), clients, size)
+            one = cost(ours, lambda count: open_stomp(ours.port, count), clients, size)
+            other = cost(theirs, lambda count: open_plain(theirs.port, count), clients, size)
             found.append((one, other))
     mine, bare = (min(each) for each in zip(*found, strict=True))
     detail = f"{mine:.0f} us / {bare:.0f} us"

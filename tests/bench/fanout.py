@@ -25,14 +25,15 @@ class Contender:
         self._rounds: dict[int, list[Cpu]] = {}
         """Per delivery, by how many were in flight."""
 
-    def round(self, publications: int, in_flight: int) -> None:
-        """One round."""
+    def round(self, publications: int, in_flight: int) -> Cpu:
+        """One round; microseconds per delivery."""
         before = self.process.cpu()
         self.crowd.drive(self.process.publish, publications, in_flight)
         used = self.process.cpu() - before
         scale = 1e6 / publications / len(self.crowd.connections)
         cost = Cpu(used.total * scale, used.user * scale)
         self._rounds.setdefault(in_flight, []).append(cost)
+        return cost
 
     def least(self, in_flight: int) -> float:
         """Microseconds per delivery in the best round."""

@@ -1,4 +1,4 @@
-"""A server process pinned to one core, driven by this process on the other.
+"""A server process pinned to one core, driven by this process on another.
 
 Rule: what is compared is driven alike: the same control byte asks every server for a publication,
 this process spins and never sleeps while a server is measured (a sleeping client would be woken at
@@ -21,8 +21,12 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
-SERVER_CORE = 0
-CLIENT_CORE = 1
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+"""What this process might use when it began; a child inherits less once this process is pinned."""
+SERVER_CORE = CORES[0]
+CLIENT_CORE = CORES[-1]
+ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0"}
+"""Of every process that is measured: which names collide in a dict is the same in all of them."""
 BODY = json.dumps(
     {
         "product_id": "espresso-machine",
@@ -55,16 +59,21 @@ class Process:
     Args:
         kind: Which one, see `servers.py`.
         arguments: What it needs besides.
-        core: The core it is pinned to.
+        tree: The checkout whose `servers.py` and library it runs.
     """
 
-    def __init__(self, kind: str, *arguments: str, core: int = SERVER_CORE) -> None:
+    def __init__(self, kind: str, *arguments: str, tree: Path = ROOT) -> None:
         self.control, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "tests.bench.servers", kind, str(theirs.fileno())]
             self._process = subprocess.Popen(
-                [*command, str(core), *arguments], cwd=ROOT, pass_fds=[theirs.fileno()]
+                [*command, str(SERVER_CORE), *arguments],
+                cwd=tree,
+                env=ENVIRONMENT,
+                pass_fds=[theirs.fileno()],
             )
+        self.pid = self._process.pid
+        pin(SERVER_CORE, self.pid)
         self._lines = self.control.makefile("rb")
         self.port: int = self._reply()["port"]
 
@@ -112,10 +121,13 @@ class Process:
         self.close()
 
 
-def pin(core: int) -> None:
-    """Run on this core only, where there is one."""
-    if core in os.sched_getaffinity(0):
-        os.sched_setaffinity(0, {core})
+def pin(core: int, pid: int = 0) -> None:
+    """Have a process run on this core only: itself, or a child that has just been started.
+
+    What the process may use now says nothing: a child of a pinned client has inherited its core.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(pid, {core})
 
 
 @dataclass(frozen=True)
@@ -152,7 +164,9 @@ def options(description: str | None) -> bool:
 
 
 def begin() -> None:
-    """Make this process the load client."""
-    if len(os.sched_getaffinity(0)) < 2:
-        print("one core only: client and server share it, and the numbers mean little")
+    """Make this process the load client, and say where it and the servers run."""
     pin(CLIENT_CORE)
+    if SERVER_CORE == CLIENT_CORE:
+        print("NOT PINNED APART: client and servers share one core, and the numbers mean little")
+    else:
+        print(f"servers on core {SERVER_CORE}, client on core {CLIENT_CORE}")

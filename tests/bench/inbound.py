@@ -1,12 +1,14 @@
-"""Inbound: server CPU of one small SEND to an inline handler that returns nothing.
+"""Inbound: server CPU of one small SEND to a handler that returns nothing.
 
-`python -m tests.bench.inbound [--quick]`: one SEND a read, and 32 SENDs a read, of which the last
-asks for a RECEIPT; beside it the stages of one SEND, measured in this process, without a socket.
-There is no target; ratios against an echo of `websockets` tell whether it got worse.
+`python -m tests.bench.inbound [--quick]`: to an inline handler one SEND a read, and 32 SENDs a
+read, of which the last asks for a RECEIPT; to an `async def` one SEND a read. Beside it stand the
+stages of one SEND, measured in this process, without a socket. There is no target; ratios against
+an echo of `websockets` tell whether it got worse.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 
@@ -17,7 +19,7 @@ BURST = 32
 SMALL = b'{"quantity":12}'
 
 
-def _cost(process: Process, send: Callable[[], object], times: int, messages: int) -> float:
+def cost(process: Process, send: Callable[[], object], times: int, messages: int) -> float:
     """Microseconds a message."""
     before = process.cpu()
     for _ in range(times):
@@ -26,34 +28,43 @@ def _cost(process: Process, send: Callable[[], object], times: int, messages: in
     return used.total / times / messages * 1e6
 
 
+def asker(connection: socket.socket, destination: str, burst: int) -> Callable[[], bytes]:
+    """Sends so many SENDs in one write, and spins until the RECEIPT of the last; what has come."""
+    quiet = send_frame(destination, SMALL)
+    octets = quiet * (burst - 1) + send_frame(destination, SMALL, "r")
+
+    def ask() -> bytes:
+        connection.send(octets)
+        return read_until(connection, b"\0")
+
+    return ask
+
+
 def _over_sockets(*, quick: bool) -> list[Row]:
     rounds, times = (5, 120) if quick else (20, 400)
-    quiet = send_frame("/app/ignore", SMALL)
-    asking = send_frame("/app/ignore", SMALL, "r")
     with Process("ours") as ours, Process("websockets", "8100") as theirs:
         stomp = open_stomp(ours.port, 1)[0]
-        echo = open_plain(theirs.port, 1)[0]
-
-        def ask(burst: int) -> None:
-            stomp.send(quiet * (burst - 1) + asking)
-            read_until(stomp, b"\0")
+        plain = open_plain(theirs.port, 1)[0]
+        ask_one, ask_burst = (asker(stomp, "/app/ignore", burst) for burst in (1, BURST))
+        ask_task = asker(stomp, "/app/wait", 1)
 
         def say() -> None:
-            echo.send(masked(b"echo"))
-            read_until(echo, b"echo")
+            plain.send(masked(b"echo"))
+            read_until(plain, b"echo")
 
         found: dict[str, list[float]] = {}
         for _ in range(rounds):
-            found.setdefault("one", []).append(_cost(ours, lambda: ask(1), times, 1))
-            burst = _cost(ours, lambda: ask(BURST), times // 10, BURST)
-            found.setdefault("burst", []).append(burst)
-            found.setdefault("echo", []).append(_cost(theirs, say, times, 1))
+            found.setdefault("one", []).append(cost(ours, ask_one, times, 1))
+            found.setdefault("burst", []).append(cost(ours, ask_burst, times // 10, BURST))
+            found.setdefault("task", []).append(cost(ours, ask_task, times, 1))
+            found.setdefault("echo", []).append(cost(theirs, say, times, 1))
         reset(stomp)
-        reset(echo)
-    one, burst, echo = (min(costs) for costs in found.values())
+        reset(plain)
+    one, burst, task, echo = (min(costs) for costs in found.values())
     return [
         Row("inbound, SEND with RECEIPT, one a read", f"{one:.1f} us"),
         Row(f"inbound, SEND, {BURST} a read", f"{burst:.1f} us"),
+        Row("inbound, SEND with RECEIPT, async handler", f"{task:.1f} us"),
         Row("inbound, echo of websockets", f"{echo:.1f} us; ours is {one / echo:.2f} x"),
     ]
 

@@ -1,39 +1,24 @@
 """Fan-out in process, without a socket: publish to 500 `auto` subscribers, and the flush.
 
-`python -m tests.bench.inprocess [--quick] [--before TREE]`: with another checkout of this project
-the two alternate, each in processes of its own, and the ratio is told. Transports that take
+`python -m tests.bench.inprocess [--quick]`: in a process of its own. Transports that take
 everything and do nothing stand for the sockets.
 """
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.bench.harness import BODY, ROOT, Row, at_most, show
+from tests.bench.harness import BODY, ENVIRONMENT, ROOT, SERVER_CORE, Row, options, pin, show
 
 SUBSCRIBERS = 500
 TOPIC = "/topic/bench"
-NO_MORE = 1.05
 PUBLICATIONS = 40
 """Of one round."""
-PAIRS = 5
-"""Processes of each checkout: where a process has its memory makes a difference, too."""
-_START = """
-import sys
-sys.path.insert(0, {!r})
-import stocksync_ws
-assert stocksync_ws.__file__.startswith(sys.path.pop(0))
-from tests.bench.inprocess import answer
-answer()
-"""
-"""The library of the other checkout, measured by this one's benchmark."""
 
 
 def answer() -> None:
@@ -61,17 +46,21 @@ def answer() -> None:
             print(used / PUBLICATIONS / SUBSCRIBERS * 1e6, flush=True)
 
 
-class _Checkout:
-    """A process that publishes with the library of one checkout."""
+class Answers:
+    """A process that publishes with the library of one checkout, and with its benchmark: what a
+    benchmark touches inside may have another name in another checkout.
+    """
 
-    def __init__(self, tree: Path) -> None:
+    def __init__(self, tree: Path = ROOT) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _START.format(str(tree.resolve()))],
-            cwd=ROOT,
+            [sys.executable, "-c", "from tests.bench.inprocess import answer; answer()"],
+            cwd=tree,
+            env=ENVIRONMENT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+        pin(SERVER_CORE, self._process.pid)
 
     def round(self) -> float:
         """Microseconds of one publication per subscriber."""
@@ -79,7 +68,10 @@ class _Checkout:
         assert self._process.stdout is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        return float(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the process that publishes has ended")
+        return float(line)
 
     def __enter__(self) -> Self:
         return self
@@ -93,31 +85,12 @@ class _Checkout:
         self._process.communicate()
 
 
-def _least(trees: list[Path], rounds: int, pairs: int) -> list[float]:
-    least = [float("inf")] * len(trees)
-    for _ in range(pairs):
-        with ExitStack() as stack:
-            checkouts = [stack.enter_context(_Checkout(tree)) for tree in trees]
-            for _ in range(rounds):
-                for place, checkout in enumerate(checkouts):
-                    least[place] = min(least[place], checkout.round())
-    return least
-
-
-def measure(*, quick: bool, before: Path | None = None) -> list[Row]:
+def measure(*, quick: bool) -> list[Row]:
     """The rows of the table."""
-    rounds = 20 if quick else 100
-    if before is None:
-        (now,) = _least([ROOT], rounds, 1)
-        return [Row("fan-out in process, auto", f"{now:.3f} us")]
-    now, then = _least([ROOT, before], rounds, PAIRS)
-    detail = f"{now:.3f} us / {then:.3f} us"
-    return [at_most("fan-out in process, auto / before", now / then, NO_MORE, "x", detail)]
+    with Answers() as answers:
+        least = min(answers.round() for _ in range(20 if quick else 100))
+    return [Row("fan-out in process, auto", f"{least:.3f} us")]
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--before", type=Path, help="another checkout, to compare with")
-    given = parser.parse_args()
-    show(measure(quick=given.quick, before=given.before))
+    show(measure(quick=options(__doc__)))

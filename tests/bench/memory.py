@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.bench.harness import Process, Row, at_most, begin, options, show
+from tests.bench.harness import ROOT, Process, Row, at_most, begin, options, show
 from tests.bench.load import Crowd, in_groups, open_stomp
 
 WARM_UP = 100
@@ -35,14 +35,16 @@ def _certificate(folder: str) -> str | None:
     return str(file)
 
 
-def _per_connection(kind: str, clients: int, cert: str = "") -> tuple[float, float]:
+def per_connection(
+    kind: str, clients: int, cert: str = "", tree: Path = ROOT
+) -> tuple[float, float]:
     """KiB of the resident set, and KiB that tracemalloc saw."""
     tls = None
     if cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         tls.load_verify_locations(cert)
         tls.check_hostname = False
-    with Process(kind, *([cert] if cert else [])) as process:
+    with Process(kind, *([cert] if cert else []), tree=tree) as process:
 
         def opener(count: int) -> Crowd:
             return Crowd(in_groups(lambda some: open_stomp(process.port, some, tls=tls), count, 50))
@@ -69,8 +71,8 @@ def measure(*, quick: bool) -> list[Row]:
             if cert is None:
                 rows.append(Row(f"memory per idle connection, {name}", "skipped: no openssl"))
                 continue
-            rss, _ = _per_connection("ours", clients, cert)
-            traced = _per_connection("ours-traced", TRACED, cert)[1]
+            rss, _ = per_connection("ours", clients, cert)
+            traced = per_connection("ours-traced", TRACED, cert)[1]
             detail = f"{traced:.1f} KiB by tracemalloc"
             rows.append(at_most(f"memory per idle connection, {name}", rss, target, "KiB", detail))
     return rows

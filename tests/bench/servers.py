@@ -2,7 +2,7 @@
 
 Rule: each listens on a free port, says which, and obeys single octets on the control socket: `p`
 publishes once, `c` tells the CPU time used, `m` the memory, `n` the number of connections, `s` the
-deliveries settled. It ends when the control socket does.
+deliveries settled. It ends when the control socket does. Whoever starts it pins it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.bench.harness import BODY, pin
+from tests.bench.harness import BODY
 
 TOPIC = "/topic/bench"
 
@@ -159,6 +159,10 @@ async def ours(control_fd: int, cert: str = "") -> None:
     def ignore(update: dict[str, Any]) -> None:
         pass
 
+    @ws.message_mapping("/wait")
+    async def wait(update: dict[str, Any]) -> None:
+        pass
+
     tls = None
     if cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -180,8 +184,7 @@ async def ours(control_fd: int, cert: str = "") -> None:
 
 
 def main() -> None:
-    kind, control_fd, core, *rest = sys.argv[1:]
-    pin(int(core))
+    kind, control_fd, _core, *rest = sys.argv[1:]
     if kind == "bare":
         bare(int(control_fd), *rest)
     elif kind == "websockets":
