@@ -119,6 +119,10 @@ class HttpConnection:
         self.shut = False
         """Close the stream when everything is written."""
 
+    def start(self, now: float) -> list[Event]:
+        """Nothing: all that a socket has to say comes as bytes."""
+        return []
+
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Bytes came from the stream. Never raises for anything a peer can send."""
         return self._RECEIVE[self._state](self, data, now)
