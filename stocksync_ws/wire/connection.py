@@ -32,6 +32,7 @@ from stocksync_ws.wire.http import (
     response,
     switching_protocols,
 )
+from stocksync_ws.wire.upgrade import accept_key, check_handshake
 from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
 
 __all__ = ["HttpConnection"]
@@ -154,7 +155,7 @@ class HttpConnection:
             self._counters.connections_refused += 1
             self._respond(_unavailable(request), now, close=True)
             return None
-        decision = decide(request, self._site)
+        decision = decide(request, self._site, check_handshake)
         if isinstance(decision, Answer):
             if decision.refused is not None:
                 self._counters.handshakes_refused += 1
@@ -168,7 +169,7 @@ class HttpConnection:
             return None
         self._state = _WAITING
         self.deadline = None
-        self._accept = decision.accept
+        self._accept = accept_key(request)
         self._wire = WebSocketWire()
         self._kept, self._http = http.rest, None
         self._handshake = Handshake(request, self._wire, decision.subprotocol)

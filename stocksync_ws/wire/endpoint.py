@@ -1,7 +1,9 @@
-"""What an HTTP request is answered: a pure function that every entry path calls.
+"""Policy: what a request gets. One pure function, `decide`, that every entry path calls.
 
-Rule: origin, host and sub-protocol are judged here and nowhere else, and before anything is kept
-for the client. What the client sent is compared, never echoed; it is shown only in `Answer.log`,
+Rule: host, path, origin and sub-protocol are judged here and nowhere else, and before anything is
+kept for the client. How a WebSocket is asked for is no policy: HTTP/1.1 does it by an Upgrade and a
+key (`upgrade.py`), HTTP/2 by Extended CONNECT, an ASGI server by a scope; all of them are judged by
+the same rules. What the client sent is compared, never echoed; it is shown only in `Answer.log`,
 escaped and cut.
 
 Origins: none configured means the same origin, else exactly the listed ones, and `*` means any,
@@ -11,33 +13,22 @@ Origins: none configured means the same origin, else exactly the listed ones, an
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha1
 from typing import Final, Literal, TypeAlias
 
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.http import tokens
+from stocksync_ws.wire.http import has_body, wants_websocket
 
-__all__ = ["Answer", "Decision", "Page", "Site", "Upgrade", "decide", "plain"]
+__all__ = ["Answer", "Decision", "Endpoint", "Page", "Site", "decide", "plain", "refusal"]
 
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _PORTS: Final = {"http": 80, "https": 443}
-
-_JUDGED: Final = ("connection", "sec-websocket-version", "sec-websocket-key", "origin")
-
-_HELP: Final = (
-    "This is a WebSocket endpoint for STOMP: open it with a WebSocket client. "
-    "A proxy in front of it has to pass on the headers Upgrade and Connection."
-)
 
 
 @dataclass(frozen=True)
@@ -114,15 +105,17 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Upgrade:
-    """A valid handshake; it is answered when the session has been accepted."""
+class Endpoint:
+    """The WebSocket, which this client may have; answered when the session has been accepted."""
 
     subprotocol: str | None
-    accept: str
-    """The value of Sec-WebSocket-Accept."""
+    """The chosen one, or None."""
 
 
-Decision: TypeAlias = Answer | Upgrade
+Decision: TypeAlias = Answer | Endpoint
+
+Check: TypeAlias = Callable[[HttpRequest], Answer | None]
+"""Judges how a WebSocket is asked for: None when there is nothing to object to."""
 
 
 class _Refused(Exception):
@@ -153,35 +146,42 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Answer:
     )
 
 
-def decide(request: HttpRequest, site: Site) -> Decision:
-    """What to answer. Pure; looks at the head only (RFC 6455 §4.2, RFC 9110).
+def refusal(status: int, text: str, *headers: tuple[str, str], log: str | None = None) -> Answer:
+    """An answer as `plain` makes it, to a handshake that is refused."""
+    return replace(plain(status, text, *headers), refused="handshake", log=log)
+
+
+def decide(request: HttpRequest, site: Site, check: Check | None = None) -> Decision:
+    """Judge a request. Pure; looks at the head only (RFC 9110, RFC 6455 §4.2.2 and §10.2).
 
     Args:
         request: Any request, whatever parsed it.
         site: What there is.
+        check: Asked for a request to the endpoint, after its host and before its origin:
+            `upgrade.check_handshake` for plain HTTP. None: a WebSocket has been asked for, and
+            whoever parsed the request has seen to the mechanics, as for Extended CONNECT
+            (RFC 8441 §4) and an ASGI scope; anything but an `Endpoint` refuses it.
     """
     try:
-        host = _check_host(request, site)
-        decision = _route(request, site, host)
+        host = _check_host(request, site, check is None or wants_websocket(request))
+        decision = _route(request, site, host, check)
     except _Refused as refused:
         decision = refused.answer
-    if isinstance(decision, Upgrade):
+    if isinstance(decision, Endpoint):
         return decision
     body = b"" if request.method == "HEAD" else decision.body
     # Behind a refused upgrade there may be WebSocket frames, which are no requests.
-    return replace(decision, body=body, close=decision.refused is not None or _has_body(request))
+    return replace(decision, body=body, close=decision.refused is not None or has_body(request))
 
 
-def _route(request: HttpRequest, site: Site, host: str | None) -> Decision:
+def _route(request: HttpRequest, site: Site, host: str | None, check: Check | None) -> Decision:
     if request.path not in site.paths:
         return _page(request, site.pages.get(request.path))
-    wanted = _wants_websocket(request)
-    if request.method == "GET" and wanted:
-        return _upgrade(request, site, host)
-    if request.method in ("GET", "HEAD"):
-        return plain(426, _HELP, ("Upgrade", "websocket"))
-    answer = plain(405, "Only GET is possible here.", ("Allow", "GET, HEAD"))
-    return replace(answer, refused="handshake") if wanted else answer
+    objection = check(request) if check is not None else None
+    if objection is not None:
+        return objection
+    _check_origin(request, site, host)
+    return Endpoint(site.choose_subprotocol(_offered(request)))
 
 
 def _page(request: HttpRequest, page: Page | None) -> Answer:
@@ -189,7 +189,7 @@ def _page(request: HttpRequest, page: Page | None) -> Answer:
         return plain(404, "There is nothing here.")
     if request.method not in ("GET", "HEAD"):
         return plain(405, "Only GET and HEAD are possible here.", ("Allow", "GET, HEAD"))
-    if _has_body(request):
+    if has_body(request):
         return plain(413, "A body is not possible here.")
     headers = (
         ("Content-Type", page.content_type),
@@ -198,50 +198,6 @@ def _page(request: HttpRequest, page: Page | None) -> Answer:
         ("X-Content-Type-Options", "nosniff"),
     )
     return Answer(200, headers, page.body)
-
-
-def _wants_websocket(request: HttpRequest) -> bool:
-    return "websocket" in tokens(request.all("upgrade"))
-
-
-def _has_body(request: HttpRequest) -> bool:
-    lengths = request.all("content-length")
-    return bool(request.all("transfer-encoding")) or any(length != "0" for length in lengths)
-
-
-def _refuse(status: int, text: str, *headers: tuple[str, str], log: str | None = None) -> _Refused:
-    return _Refused(replace(plain(status, text, *headers), refused="handshake", log=log))
-
-
-def _upgrade(request: HttpRequest, site: Site, host: str | None) -> Upgrade:
-    """Judge a WebSocket handshake (RFC 6455 §4.2.1).
-
-    Raises:
-        _Refused: 400, 403, 426 or 505.
-    """
-    if request.http_version == "1.0":
-        # What a proxy speaks when nobody told it otherwise.
-        log = "upgrade refused: HTTP/1.0; nginx needs 'proxy_http_version 1.1'"
-        raise _refuse(505, "A WebSocket needs HTTP/1.1.", log=log)
-    for name in _JUDGED:
-        if not all(value.isascii() for value in request.all(name)):
-            raise _refuse(400, "A header is not ASCII.")
-    if "upgrade" not in tokens(request.all("connection")):
-        raise _refuse(400, "The header Connection must hold 'Upgrade'.")
-    assert host is not None  # only 1.0 may come without one
-    if _has_body(request):
-        raise _refuse(400, "An upgrade must not have a body.")
-    if request.all("sec-websocket-version") != ["13"]:
-        version = ("Sec-WebSocket-Version", "13")
-        upgrade = ("Upgrade", "websocket")
-        raise _refuse(426, "Only WebSocket version 13 is spoken here.", version, upgrade)
-    keys = request.all("sec-websocket-key")
-    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
-        raise _refuse(400, "Sec-WebSocket-Key must be 16 bytes in base64, once.")
-    _check_origin(request, site, host)
-    offered = _offered(request)
-    digest = sha1(keys[0].encode("ascii") + _GUID, usedforsecurity=False).digest()
-    return Upgrade(site.choose_subprotocol(offered), b64encode(digest).decode("ascii"))
 
 
 def _offered(request: HttpRequest) -> list[str]:
@@ -254,48 +210,46 @@ def _offered(request: HttpRequest) -> list[str]:
     items = [item.strip(" \t") for value in values for item in value.split(",")]
     offered = [item for item in items if item]
     if not all(map(_TOKEN.fullmatch, offered)):
-        raise _refuse(400, "Sec-WebSocket-Protocol must be a list of tokens.")
+        raise _Refused(refusal(400, "Sec-WebSocket-Protocol must be a list of tokens."))
     return offered
 
 
-def _check_host(request: HttpRequest, site: Site) -> str | None:
+def _check_host(request: HttpRequest, site: Site, websocket: bool) -> str | None:
     """The Host header in lower case, or None when there is none (RFC 9110 §7.2).
 
     Raises:
         _Refused: 400 when it is malformed or there are two, 403 when it is not one of ours.
     """
+    answer = refusal if websocket else plain
     hosts = request.all("host")
     if len(hosts) > 1 or (not hosts and request.http_version != "1.0"):
-        raise _Refused(_marked(request, plain(400, "There must be one header Host.")))
+        raise _Refused(answer(400, "There must be one header Host."))
     host = hosts[0].lower() if hosts else None
     name = None
     if host is not None:
         if (parts := _split_authority(host)) is None:
-            raise _Refused(_marked(request, plain(400, "The header Host is malformed.")))
+            raise _Refused(answer(400, "The header Host is malformed."))
         name = parts[0]
     if site.endpoint.allowed_hosts is not None and site.hosts.isdisjoint((name, host)):
         log = _show("allowed_hosts does not hold the Host of a request:", host)
-        answer = plain(403, "This host is not served here.")
-        raise _Refused(replace(_marked(request, answer), log=log))
+        raise _Refused(replace(answer(403, "This host is not served here."), log=log))
     return host
 
 
-def _marked(request: HttpRequest, answer: Answer) -> Answer:
-    return replace(answer, refused="handshake") if _wants_websocket(request) else answer
-
-
-def _check_origin(request: HttpRequest, site: Site, host: str) -> None:
+def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
     """Refuse a page of another site (RFC 6455 §10.2).
 
     Raises:
-        _Refused: 400 for two Origins, 403 for one that is not allowed.
+        _Refused: 400 for two Origins and one that is not ASCII, 403 for one that is not allowed.
     """
     origins = request.all("origin")
     if not origins:
         return
     if len(origins) > 1:
-        raise _refuse(400, "There must be one header Origin.")
+        raise _Refused(refusal(400, "There must be one header Origin."))
     origin, allowed = origins[0], site.endpoint.allowed_origins
+    if not origin.isascii():
+        raise _Refused(refusal(400, "A header is not ASCII."))
     if "*" in allowed:
         return
     if origin == "null":
@@ -311,11 +265,15 @@ def _check_origin(request: HttpRequest, site: Site, host: str) -> None:
         raise _Refused(replace(answer, refused="origin", log=log))
 
 
-def _same_origin(origin: tuple[str, str, int | None] | None, host: str, secure: bool) -> bool:
-    """Host and port are equal. The scheme is compared only when TLS ends here: behind a proxy that
-    ends it, the page is https and we are not.
+def _same_origin(
+    origin: tuple[str, str, int | None] | None, host: str | None, secure: bool
+) -> bool:
+    """Whether host and port are equal. The scheme is compared only when TLS ends here: behind a
+    proxy that ends it, the page is https and we are not.
     """
     if origin is None or origin[0] not in _PORTS or (secure and origin[0] != "https"):
+        return False
+    if host is None:
         return False
     parts = _split_authority(host)
     assert parts is not None  # `_check_host` has looked
