@@ -112,8 +112,8 @@ class Refusal:
 
 
 class Wire(Protocol):
-    """What one session speaks through. Implemented in `wire/`; `session` and `link` are slots for
-    the driver.
+    """The thing one session speaks through. Implemented in `wire/`; `session` and `link` are slots
+    for the driver.
     """
 
     session: Any
@@ -154,7 +154,7 @@ class Wire(Protocol):
         ...
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
-        """What to write for these chunks, and whether this carrier ends with it (a SockJS poll
+        """The chunks to write for these, and whether this carrier ends with it (a SockJS poll
         does).
         """
         ...

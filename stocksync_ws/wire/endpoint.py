@@ -20,15 +20,75 @@ from typing import Final, Literal, TypeAlias
 
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.types import HttpRequest
+from stocksync_ws.types import Connection, HttpRequest
 from stocksync_ws.wire.http import has_body, wants_websocket
 
-__all__ = ["Answer", "Decision", "Endpoint", "Page", "Site", "decide", "plain", "refusal"]
+__all__ = [
+    "Answer",
+    "Carrier",
+    "Check",
+    "Decision",
+    "Endpoint",
+    "Page",
+    "Route",
+    "Site",
+    "decide",
+    "plain",
+    "refusal",
+]
 
+_PREFIX: Final = re.compile(r"(?:/[^/?#*]+)+")
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _PORTS: Final = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An ordinary HTTP answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    """All but the header Connection, which belongs to whoever writes them."""
+    body: bytes
+    close: bool = False
+    """Close the connection: what follows is no request (a body, WebSocket frames)."""
+    refused: Literal["handshake", "origin"] | None = None
+    """The thing that was refused, for the counters; None when no WebSocket was asked for."""
+    log: str | None = None
+    """A line to log: peer text escaped, at most 200 characters."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The WebSocket, which this client may have; answered when the session has been accepted."""
+
+    subprotocol: str | None
+    """The chosen one, or None."""
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A request that carries a wire without a WebSocket, as a poll of SockJS does."""
+
+    open: Callable[[HttpRequest], Connection]
+    """Make the connection that answers this one request: called once, then started
+    (`Connection.start`), and given no bytes. It is over when it says `Detached`, or with `detach`;
+    `shut` says that the stream ends with it, as `http.keeps_alive` may demand.
+    """
+
+
+Decision: TypeAlias = Answer | Endpoint | Carrier
+
+Check: TypeAlias = Callable[[HttpRequest], Answer | None]
+"""Judge how a WebSocket is asked for: None when there is nothing to object to."""
+
+Route: TypeAlias = Callable[[HttpRequest, str], Answer | Carrier | None]
+"""Decide what is below a prefix, from the request and the rest of its path, which begins with a
+slash and is not percent-decoded; None: nothing is there. Pure; asked when host and origin have been
+judged.
+"""
 
 
 @dataclass(frozen=True)
@@ -49,10 +109,13 @@ class Page:
 
 @dataclass(frozen=True)
 class Site:
-    """What one server or application answers to: one endpoint, and pages beside it.
+    """The paths of one server or application: one endpoint, pages and routes beside it.
+
+    No path has two meanings. A route has all that is below its prefix and nothing else; so the
+    endpoint itself may stand on the prefix, with and without a trailing slash.
 
     Raises:
-        ConfigurationError: A page stands on the endpoint's path, or its path is malformed.
+        ConfigurationError: A path or a prefix is malformed, or two of them overlap.
     """
 
     endpoint: EndpointConfig
@@ -60,13 +123,33 @@ class Site:
     """The sub-protocol to answer out of those offered, or None."""
     pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
     """By exact path."""
+    routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
+    """By prefix, like `/live`: has `/live/a`, neither `/live` nor `/lively`."""
 
     def __post_init__(self) -> None:
+        for prefix in self.routes:
+            self._check_prefix(prefix)
         for path in self.pages:
             if not path.startswith("/") or "?" in path:
                 raise ConfigurationError(f"pages: {path!r} must be a path like '/index.html'")
             if path in self.paths:
                 raise ConfigurationError(f"pages: {path!r} is the path of the WebSocket")
+
+    def _check_prefix(self, prefix: str) -> None:
+        if not _PREFIX.fullmatch(prefix):
+            raise ConfigurationError(
+                f"routes: {prefix!r} must be like '/live': /segments, no trailing slash"
+            )
+        if _is_below(self.endpoint.path, prefix):
+            raise ConfigurationError(
+                f"routes: {self.endpoint.path!r}, the path of the WebSocket, is below {prefix!r}"
+            )
+        for other in self.routes:
+            if _is_below(other, prefix):
+                raise ConfigurationError(f"routes: {other!r} is below {prefix!r}")
+        for path in self.pages:
+            if path == prefix or _is_below(path, prefix):
+                raise ConfigurationError(f"pages: {path!r} belongs to the route {prefix!r}")
 
     @cached_property
     def paths(self) -> frozenset[str]:
@@ -88,34 +171,8 @@ class Site:
         return frozenset(host.lower() for host in self.endpoint.allowed_hosts or ())
 
 
-@dataclass(frozen=True)
-class Answer:
-    """An ordinary HTTP answer."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    """All but Connection, which belongs to the carrier."""
-    body: bytes
-    close: bool = False
-    """What follows is no request (a body, WebSocket frames): close the connection."""
-    refused: Literal["handshake", "origin"] | None = None
-    """What was refused, for the counters; None when no upgrade was asked for."""
-    log: str | None = None
-    """What to log: peer text escaped, at most 200 characters."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """The WebSocket, which this client may have; answered when the session has been accepted."""
-
-    subprotocol: str | None
-    """The chosen one, or None."""
-
-
-Decision: TypeAlias = Answer | Endpoint
-
-Check: TypeAlias = Callable[[HttpRequest], Answer | None]
-"""Judges how a WebSocket is asked for: None when there is nothing to object to."""
+def _is_below(path: str, prefix: str) -> bool:
+    return path.startswith(prefix + "/")
 
 
 class _Refused(Exception):
@@ -161,13 +218,16 @@ def decide(request: HttpRequest, site: Site, check: Check | None = None) -> Deci
             `upgrade.check_handshake` for plain HTTP. None: a WebSocket has been asked for, and
             whoever parsed the request has seen to the mechanics, as for Extended CONNECT
             (RFC 8441 §4) and an ASGI scope; anything but an `Endpoint` refuses it.
+
+    Returns:
+        An `Answer` of one page or refusal, the `Endpoint` with its sub-protocol, or a `Carrier`.
     """
     try:
         host = _check_host(request, site, check is None or wants_websocket(request))
         decision = _route(request, site, host, check)
     except _Refused as refused:
         decision = refused.answer
-    if isinstance(decision, Endpoint):
+    if not isinstance(decision, Answer):
         return decision
     body = b"" if request.method == "HEAD" else decision.body
     # Behind a refused upgrade there may be WebSocket frames, which are no requests.
@@ -175,18 +235,26 @@ def decide(request: HttpRequest, site: Site, check: Check | None = None) -> Deci
 
 
 def _route(request: HttpRequest, site: Site, host: str | None, check: Check | None) -> Decision:
-    if request.path not in site.paths:
-        return _page(request, site.pages.get(request.path))
-    objection = check(request) if check is not None else None
-    if objection is not None:
-        return objection
-    _check_origin(request, site, host)
-    return Endpoint(site.choose_subprotocol(_offered(request)))
+    if request.path in site.paths:
+        objection = check(request) if check is not None else None
+        if objection is not None:
+            return objection
+        _check_origin(request, site, host)
+        return Endpoint(site.choose_subprotocol(_offered(request)))
+    for prefix, route in site.routes.items():
+        if _is_below(request.path, prefix):
+            _check_origin(request, site, host)
+            return route(request, request.path[len(prefix) :]) or _nothing()
+    return _page(request, site.pages.get(request.path))
+
+
+def _nothing() -> Answer:
+    return plain(404, "There is nothing here.")
 
 
 def _page(request: HttpRequest, page: Page | None) -> Answer:
     if page is None:
-        return plain(404, "There is nothing here.")
+        return _nothing()
     if request.method not in ("GET", "HEAD"):
         return plain(405, "Only GET and HEAD are possible here.", ("Allow", "GET, HEAD"))
     if has_body(request):
@@ -260,7 +328,7 @@ def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
         fits = parts is not None and (same or parts in site.origins)
     if not fits:
         rule = f"the {len(allowed)} listed" if allowed else "the same origin as its Host"
-        log = _show(f"upgrade refused: allowed_origins takes {rule}, not:", origin)
+        log = _show(f"origin refused: allowed_origins takes {rule}, not:", origin)
         answer = plain(403, "The origin of this page is not allowed here.")
         raise _Refused(replace(answer, refused="origin", log=log))
 
@@ -268,7 +336,7 @@ def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
 def _same_origin(
     origin: tuple[str, str, int | None] | None, host: str | None, secure: bool
 ) -> bool:
-    """Whether host and port are equal. The scheme is compared only when TLS ends here: behind a
+    """Compare host and port. The scheme is compared only when TLS ends here: behind a
     proxy that ends it, the page is https and we are not.
     """
     if origin is None or origin[0] not in _PORTS or (secure and origin[0] != "https"):

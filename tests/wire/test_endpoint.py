@@ -4,6 +4,7 @@ matter: by an Upgrade of HTTP/1.1, by Extended CONNECT of HTTP/2, or by a scope.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -12,8 +13,19 @@ from hypothesis import strategies as st
 
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.endpoint import Answer, Check, Endpoint, Page, Site, decide, plain, refusal
+from stocksync_ws.types import Connection, HttpRequest
+from stocksync_ws.wire.endpoint import (
+    Answer,
+    Carrier,
+    Check,
+    Endpoint,
+    Page,
+    Route,
+    Site,
+    decide,
+    plain,
+    refusal,
+)
 from stocksync_ws.wire.upgrade import check_handshake
 from tests.wire.heads import GOOD, PAGE, Changes, choose, request, site, status, websocket
 
@@ -309,6 +321,152 @@ def test_pages_that_cannot_be_served(path: str) -> None:
 def test_content_types_that_cannot_be_sent(content_type: str) -> None:
     with pytest.raises(ConfigurationError):
         Page(content_type, b"")
+
+
+def never(request: HttpRequest) -> Connection:
+    raise AssertionError
+
+
+class Below:
+    """A route, and what it was asked: the rest of each path."""
+
+    def __init__(self, decision: Answer | Carrier | None = None) -> None:
+        self.decision = decision
+        self.asked: list[str] = []
+
+    def __call__(self, request: HttpRequest, rest: str) -> Answer | Carrier | None:
+        self.asked.append(rest)
+        return self.decision
+
+
+def routed(
+    route: Route,
+    prefix: str = "/live",
+    *,
+    origins: tuple[str, ...] = (),
+    hosts: tuple[str, ...] | None = None,
+) -> Site:
+    plainly = site(origins, hosts)
+    return Site(plainly.endpoint, choose, plainly.pages, {prefix: route})
+
+
+@pytest.mark.parametrize("check", [check_handshake, None])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_a_route_has_what_is_below_its_prefix(method: str, check: Check | None) -> None:
+    carrier = Carrier(never)
+    route = Below(carrier)
+    for target in ("/live/a", "/live/a/b?x=/live", "/live/", "/live//", "/live/%2e%2e/a"):
+        assert decide(request(target=target, method=method), routed(route), check) is carrier
+    assert route.asked == ["/a", "/a/b", "/", "//", "/%2e%2e/a"]
+
+
+@pytest.mark.parametrize(
+    "target", ["/live", "/lively", "/live?a", "/Live/a", "//live/a", "/x/live/a"]
+)
+def test_a_prefix_ends_on_the_border_of_a_segment(target: str) -> None:
+    route = Below(Carrier(never))
+    assert status(request(target=target), routed(route)) == 404
+    assert route.asked == []
+
+
+def test_the_endpoint_may_stand_on_the_prefix() -> None:
+    route = Below(Carrier(never))
+    where = routed(route, "/ws")
+    for target in ("/ws", "/ws/", "/ws?a"):
+        assert status(request(target=target), where) == 101
+    assert route.asked == []
+    assert decide(request(target="/ws/info"), where, check_handshake) == route.decision
+
+
+def test_of_two_routes_each_has_its_own() -> None:
+    one, two = Below(plain(200, "one")), Below(plain(200, "two"))
+    where = Site(site().endpoint, choose, {}, {"/live": one, "/live2/a": two})
+    assert status(request(target="/live2/a/b"), where) == 200
+    assert (one.asked, two.asked) == ([], ["/b"])
+
+
+def test_where_a_route_has_nothing_there_is_nothing() -> None:
+    assert status(request(target="/live/a"), routed(Below(None))) == 404
+
+
+def test_an_answer_of_a_route_is_like_any_other() -> None:
+    where = routed(Below(plain(200, "Welcome.")))
+    without = {"upgrade": None}
+    got = decide(request(without, target="/live/a"), where, check_handshake)
+    assert isinstance(got, Answer)
+    assert (got.body, got.close, got.refused) == (b"Welcome.\n", False, None)
+    head = decide(request(without, target="/live/a", method="HEAD"), where, check_handshake)
+    assert isinstance(head, Answer)
+    assert (head.headers, head.body) == (got.headers, b"")
+    body = {**without, "content-length": "7"}
+    posted = decide(request(body, target="/live/a", method="POST"), where, check_handshake)
+    assert isinstance(posted, Answer)
+    assert posted.close
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "refused"),
+    [
+        ({"origin": "https://evil.example"}, 403, "origin"),
+        ({"origin": "null"}, 403, "origin"),
+        ({"origin": "http://\xe9"}, 400, "handshake"),
+        ({"origin": ["http://shop.example:8000"] * 2}, 400, "handshake"),
+        ({"host": "rebind.evil"}, 403, None),
+        ({"host": "a/b"}, 400, None),
+        ({"host": None}, 400, None),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_host_and_origin_are_judged_before_a_route_is_asked(
+    changes: dict[str, str | list[str] | None], expected: int, refused: str | None, method: str
+) -> None:
+    route = Below(Carrier(never))
+    where = routed(route, hosts=("shop.example",))
+    changed = request({"upgrade": None, **changes}, target="/live/a", method=method)
+    answer = decide(changed, where, check_handshake)
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.refused) == (expected, refused)
+    assert route.asked == []
+
+
+def test_the_origins_of_a_route_are_those_of_the_site() -> None:
+    listed = routed(Below(plain(200, "")), origins=("https://a.example",))
+    for origin, expected in (("https://a.example", 200), ("http://shop.example:8000", 403)):
+        assert status(request({"origin": origin}, target="/live/a"), listed) == expected
+    nobody = {"host": None, "upgrade": None, "origin": "http://a"}
+    old = request(nobody, target="/live/a", version="1.0")
+    assert status(old, routed(Below(plain(200, "")))) == 403
+    assert status(old, routed(Below(plain(200, "")), origins=("*",))) == 200
+
+
+@pytest.mark.parametrize(
+    ("routes", "pages", "problem"),
+    [
+        (["live"], [], "must be like '/live'"),
+        (["/live/"], [], "must be like '/live'"),
+        (["/"], [], "must be like '/live'"),
+        ([""], [], "must be like '/live'"),
+        (["/a//b"], [], "must be like '/live'"),
+        (["/a?b"], [], "must be like '/live'"),
+        (["/a/*"], [], "must be like '/live'"),
+        (["/app"], [], "'/app/ws', the path of the WebSocket, is below '/app'"),
+        (["/a", "/a/b"], [], "'/a/b' is below '/a'"),
+        (["/a/b", "/a"], [], "'/a/b' is below '/a'"),
+        (["/a"], ["/a"], "'/a' belongs to the route '/a'"),
+        (["/a"], ["/a/"], "'/a/' belongs to the route '/a'"),
+        (["/a"], ["/a/b/c.js"], "'/a/b/c.js' belongs to the route '/a'"),
+    ],
+)
+def test_routes_that_cannot_be_served(routes: list[str], pages: list[str], problem: str) -> None:
+    endpoint = EndpointConfig(path="/app/ws")
+    with pytest.raises(ConfigurationError, match=re.escape(problem)):
+        Site(endpoint, choose, dict.fromkeys(pages, PAGE), dict.fromkeys(routes, Below()))
+
+
+def test_routes_and_pages_side_by_side() -> None:
+    endpoint = EndpointConfig(path="/app/ws")
+    routes = dict.fromkeys(["/app/ws", "/app/wss", "/b/c", "/b/d"], Below())
+    Site(endpoint, choose, dict.fromkeys(["/", "/app", "/b", "/b/cc"], PAGE), routes)
 
 
 values = st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=20)
