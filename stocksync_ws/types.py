@@ -112,8 +112,8 @@ class Refusal:
 
 
 class Wire(Protocol):
-    """What one session speaks through. Implemented in `wire/`; `session` and `link` are slots for
-    the driver.
+    """The thing one session speaks through. Implemented in `wire/`; `session` and `link` are slots
+    for the driver.
     """
 
     session: Any
@@ -144,12 +144,17 @@ class Wire(Protocol):
         """Bytes of a chunk on the wire, for all limits."""
         ...
 
-    def ping(self) -> Chunk:
-        """What makes a live peer answer: a WebSocket PING, a SockJS heart-beat. Pure, shared."""
+    def ping(self) -> Chunk | None:
+        """A chunk that makes a live peer answer: a WebSocket PING, a SockJS heart-beat. Pure,
+        shared.
+
+        None: this wire has no such thing (an ASGI scope, where the host server pings). Nothing is
+        written then, and no answer is waited for: `pong_timeout` never runs.
+        """
         ...
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
-        """What to write for these chunks, and whether this carrier ends with it (a SockJS poll
+        """The chunks to write for these, and whether this carrier ends with it (a SockJS poll
         does).
         """
         ...
@@ -247,6 +252,15 @@ class Connection(Protocol):
     """Stop reading: kept bytes or untaken output are over 64 KiB."""
     shut: bool
     """Close the stream when everything is written."""
+
+    def start(self, now: float) -> list[Event]:
+        """Events of a connection that needs no bytes: the Handshake of an ASGI scope, whose
+        request has been parsed already. Called once, before anything else; empty for a socket.
+
+        Args:
+            now: Seconds, monotonic.
+        """
+        ...
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Bytes came from the stream. Never raises for anything a peer can send."""

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from stocksync_ws.wire.connection import HttpConnection
-from stocksync_ws.wire.endpoint import Answer, Decision, Page, Site, Upgrade, decide
+from stocksync_ws.wire.endpoint import Answer, Carrier, Decision, Endpoint, Page, Site, decide
 from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
 
 __all__ = [
     "Answer",
+    "Carrier",
     "Decision",
+    "Endpoint",
     "HttpConnection",
     "Page",
     "Site",
-    "Upgrade",
     "WebSocketReader",
     "WebSocketWire",
     "decide",

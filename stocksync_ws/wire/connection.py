@@ -4,13 +4,16 @@ Rule: it turns bytes into events and answers, and keeps nothing that the next st
 h11 is gone when a head is parsed, the request when the handshake is decided.
 
     READING -- a valid upgrade: Handshake -----> WAITING   frames that come early are kept
+    READING -- a carrier ----------------------> CARRIED   its connection answers; bytes are kept
     READING -- error, timeout, last answer ----> SHUT
+    CARRIED -- Detached, detach ---------------> READING   the next request
     WAITING -- accept: 101 --------------------> OPEN
     WAITING -- refuse: an HTTP error ----------> SHUT
     OPEN ----- the peer's Close ---------------> SHUT      what waits is still written
 
-From every state `lost` leads to SHUT. A wire that was in a `Handshake` gets one `Closed` without
-`ours` (a refused one none), and before it at most one with `ours`.
+From every state `lost` leads to SHUT. A carrier that is shut stays until then, and ends behind what
+waits. A wire that was in a `Handshake` gets one `Closed` without `ours` (a refused one none), and
+before it at most one with `ours`; the wire of a carrier may outlive it.
 """
 
 from __future__ import annotations
@@ -23,15 +26,25 @@ from zlib import crc32
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import LATE
-from stocksync_ws.types import Chunk, Closed, Event, Handshake, HttpRequest
-from stocksync_ws.wire.endpoint import Answer, Site, decide, plain
+from stocksync_ws.types import (
+    Chunk,
+    Closed,
+    Connection,
+    Detached,
+    Event,
+    Handshake,
+    HttpRequest,
+)
+from stocksync_ws.wire.endpoint import Answer, Carrier, Site, decide, plain
 from stocksync_ws.wire.http import (
     HttpError,
     HttpReader,
+    has_body,
     keeps_alive,
     response,
     switching_protocols,
 )
+from stocksync_ws.wire.upgrade import accept_key, check_handshake
 from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
 
 __all__ = ["HttpConnection"]
@@ -45,7 +58,8 @@ IDLE: Final = 15.0
 _READING: Final = 0
 _WAITING: Final = 1
 _OPEN: Final = 2
-_SHUT: Final = 3
+_CARRIED: Final = 3
+_SHUT: Final = 4
 
 _log = getLogger("stocksync_ws.transport")
 
@@ -65,6 +79,7 @@ class HttpConnection:
 
     __slots__ = (
         "_accept",
+        "_carrier",
         "_counters",
         "_draining",
         "_handshake",
@@ -107,6 +122,7 @@ class HttpConnection:
         self._idle = False  # between two requests
         self._handshake: Handshake | None = None
         self._accept = ""
+        self._carrier: Connection | None = None
         self._kept: bytearray | None = None
         self._wire: WebSocketWire | None = None
         self._reader: WebSocketReader | None = None
@@ -118,6 +134,10 @@ class HttpConnection:
         """Stop reading: kept bytes or own output are over 64 KiB."""
         self.shut = False
         """Close the stream when everything is written."""
+
+    def start(self, now: float) -> list[Event]:
+        """No events: a socket needs bytes first."""
+        return []
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Bytes came from the stream. Never raises for anything a peer can send."""
@@ -131,6 +151,7 @@ class HttpConnection:
             self._idle = False
             self.deadline = now + self._limits.handshake_timeout
         http.feed(data)
+        events: list[Event] = []
         while self._state == _READING:
             try:
                 request = http.take(self._peer, self._secure)
@@ -140,42 +161,85 @@ class HttpConnection:
                 break
             if request is None:
                 break
-            handshake = self._decide(request, http, now)
-            if handshake is not None:
-                return [handshake]
-        return []
+            events += self._decide(request, http, now)
+        return events
 
-    def _decide(self, request: HttpRequest, http: HttpReader, now: float) -> Handshake | None:
+    def _decide(self, request: HttpRequest, http: HttpReader, now: float) -> list[Event]:
         if self._draining is not None and self._draining():
             self._counters.connections_refused += 1
             self._respond(_unavailable(request), now, close=True)
-            return None
-        decision = decide(request, self._site)
+            return []
+        decision = decide(request, self._site, check_handshake)
         if isinstance(decision, Answer):
-            if decision.refused is not None:
-                self._counters.handshakes_refused += 1
-            if decision.refused == "origin":
-                self._counters.origins_refused += 1
-            if decision.log is not None:
-                _log.warning("%s (peer %s)", decision.log, self._peer)
-            # A client that asks for much and takes nothing gets one answer more.
-            close = decision.close or not keeps_alive(request) or self._unsent > HELD
-            self._respond(decision, now, close=close)
-            return None
+            self._answer(request, decision, now)
+            return []
+        if isinstance(decision, Carrier):
+            return self._carry(request, decision, now)
         self._state = _WAITING
         self.deadline = None
-        self._accept = decision.accept
+        self._accept = accept_key(request)
         self._wire = WebSocketWire()
         self._kept, self._http = http.rest, None
         self._handshake = Handshake(request, self._wire, decision.subprotocol)
         self._weigh()
-        return self._handshake
+        return [self._handshake]
+
+    def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
+        if answer.refused is not None:
+            self._counters.handshakes_refused += 1
+        if answer.refused == "origin":
+            self._counters.origins_refused += 1
+        if answer.log is not None:
+            _log.warning("%s (peer %s)", answer.log, self._peer)
+        # A client that asks for much and takes nothing gets one answer more.
+        close = answer.close or not keeps_alive(request) or self._unsent > HELD
+        self._respond(answer, now, close=close)
+
+    def _carry(self, request: HttpRequest, decision: Carrier, now: float) -> list[Event]:
+        if has_body(request):
+            # Bodies are not read, so the next request cannot be found behind it.
+            self._respond(plain(413, "A body is not possible here."), now, close=True)
+            return []
+        if self._unsent > HELD:
+            # Nothing is opened for a client that takes no answers.
+            self._finish()
+            return []
+        self._state = _CARRIED
+        self._carrier = decision.open(request)
+        return self._follow(self._carrier, self._carrier.start(now), now)
+
+    def _follow(
+        self, carrier: Connection, events: list[Event], now: float, *, over: bool = False
+    ) -> list[Event]:
+        """Do as the carrier does: its output, deadline and end are those of this connection."""
+        for chunk in carrier.take():
+            self._emit(chunk)
+        self.deadline, self.shut = carrier.deadline, carrier.shut
+        if over or any(isinstance(event, Detached) for event in events):
+            self._carrier = None
+            if self.shut:
+                self._finish()
+            else:
+                self._state = _READING
+                self._expect_request(now)
+        self._weigh()
+        return events
+
+    def _go_on(self, events: list[Event], now: float) -> list[Event]:
+        """Read the request that came behind one whose carrier is over."""
+        http = self._http
+        if self._state == _READING and http is not None and http.rest:
+            return events + self._read_requests(b"", now)
+        return events
 
     def _respond(self, answer: Answer, now: float, *, close: bool) -> None:
         self._emit(response(answer.status, answer.headers, answer.body, close=close))
         if close:
             self._finish()
             return
+        self._expect_request(now)
+
+    def _expect_request(self, now: float) -> None:
         http = self._http
         assert http is not None
         self._idle = not http.rest
@@ -185,6 +249,14 @@ class HttpConnection:
         assert self._kept is not None
         self._kept += data
         self._weigh()
+        return []
+
+    def _keep_request(self, data: bytes, now: float) -> list[Event]:
+        http = self._http
+        assert http is not None
+        if not self.shut:
+            http.feed(data)
+            self._weigh()
         return []
 
     def _read_frames(self, data: bytes, now: float) -> list[Event]:
@@ -204,6 +276,9 @@ class HttpConnection:
 
         Nothing happens when the stream has ended meanwhile.
         """
+        carrier = self._carrier
+        if carrier is not None:
+            return self._go_on(self._follow(carrier, carrier.accept(handshake, now), now), now)
         if self._handshake is not handshake or self._wire is None or self._kept is None:
             return []
         self._emit(switching_protocols(self._accept, handshake.subprotocol))
@@ -224,6 +299,10 @@ class HttpConnection:
             text: One line for the body.
             now: Seconds, monotonic.
         """
+        carrier = self._carrier
+        if carrier is not None:
+            events = carrier.refuse(handshake, status, text, now)
+            return self._go_on(self._follow(carrier, events, now), now)
         if self._handshake is not handshake:
             return []
         self._counters.handshakes_refused += 1
@@ -234,11 +313,17 @@ class HttpConnection:
     def lost(self, now: float) -> list[Event]:
         """The stream ended: EOF or reset. The wire, if it had not ended, has with 1006."""
         wire, self._wire = self._wire, None
+        carrier, self._carrier = self._carrier, None
         self._finish()
+        if carrier is not None:
+            return carrier.lost(now)
         return [] if wire is None else [Closed(wire, 1006, "")]
 
     def wake(self, now: float) -> list[Event]:
         """The deadline came: 408 for half a request, and no word for none (RFC 9110 §15.5.9)."""
+        carrier = self._carrier
+        if carrier is not None:
+            return self._go_on(self._follow(carrier, carrier.wake(now), now), now)
         if self.deadline is None or now < self.deadline:
             return []
         if now - self.deadline > LATE:
@@ -254,11 +339,20 @@ class HttpConnection:
         return []
 
     def detach(self, now: float) -> list[Event]:
-        """No answer of this connection ends with `pack`."""
-        return []
+        """The answer of a carrier ended with `pack`; go on with a request that came behind it.
+
+        Nothing happens without a carrier: a WebSocket never ends so.
+        """
+        carrier = self._carrier
+        if carrier is None:
+            return []
+        events = self._follow(carrier, carrier.detach(now), now, over=True)
+        return self._go_on(events, now)
 
     def take(self) -> list[Chunk]:
-        """Answers, the 101, the newest PONG, the reply to the peer's Close, in this order."""
+        """Answers and what carriers said, the 101, the newest PONG, the reply to the peer's Close,
+        in this order.
+        """
         out, reader = self._out, self._reader
         if out:
             self._out = []
@@ -276,6 +370,7 @@ class HttpConnection:
         _READING: _read_requests,
         _WAITING: _keep,
         _OPEN: _read_frames,
+        _CARRIED: _keep_request,
         _SHUT: _ignore,
     }
 
@@ -285,8 +380,14 @@ class HttpConnection:
         self._weigh()
 
     def _weigh(self) -> None:
-        kept = self._kept
-        self.held = self._unsent > HELD or (kept is not None and len(kept) > HELD)
+        kept, carrier = self._kept, self._carrier
+        if carrier is not None and self._http is not None:
+            kept = self._http.rest
+        self.held = (
+            self._unsent > HELD
+            or (kept is not None and len(kept) > HELD)
+            or (carrier is not None and carrier.held)
+        )
 
     def _finish(self) -> None:
         self._state = _SHUT

@@ -1,7 +1,9 @@
-"""What an HTTP request is answered: a pure function that every entry path calls.
+"""Policy: what a request gets. One pure function, `decide`, that every entry path calls.
 
-Rule: origin, host and sub-protocol are judged here and nowhere else, and before anything is kept
-for the client. What the client sent is compared, never echoed; it is shown only in `Answer.log`,
+Rule: host, path, origin and sub-protocol are judged here and nowhere else, and before anything is
+kept for the client. How a WebSocket is asked for is no policy: HTTP/1.1 does it by an Upgrade and a
+key (`upgrade.py`), HTTP/2 by Extended CONNECT, an ASGI server by a scope; all of them are judged by
+the same rules. What the client sent is compared, never echoed; it is shown only in `Answer.log`,
 escaped and cut.
 
 Origins: none configured means the same origin, else exactly the listed ones, and `*` means any,
@@ -11,33 +13,82 @@ Origins: none configured means the same origin, else exactly the listed ones, an
 from __future__ import annotations
 
 import re
-from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from hashlib import sha1
 from typing import Final, Literal, TypeAlias
 
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.http import tokens
+from stocksync_ws.types import Connection, HttpRequest
+from stocksync_ws.wire.http import has_body, wants_websocket
 
-__all__ = ["Answer", "Decision", "Page", "Site", "Upgrade", "decide", "plain"]
+__all__ = [
+    "Answer",
+    "Carrier",
+    "Check",
+    "Decision",
+    "Endpoint",
+    "Page",
+    "Route",
+    "Site",
+    "decide",
+    "plain",
+    "refusal",
+]
 
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-_KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
+_PREFIX: Final = re.compile(r"(?:/[^/?#*]+)+")
 _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _PORTS: Final = {"http": 80, "https": 443}
 
-_JUDGED: Final = ("connection", "sec-websocket-version", "sec-websocket-key", "origin")
 
-_HELP: Final = (
-    "This is a WebSocket endpoint for STOMP: open it with a WebSocket client. "
-    "A proxy in front of it has to pass on the headers Upgrade and Connection."
-)
+@dataclass(frozen=True)
+class Answer:
+    """An ordinary HTTP answer."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    """All but the header Connection, which belongs to whoever writes them."""
+    body: bytes
+    close: bool = False
+    """Close the connection: what follows is no request (a body, WebSocket frames)."""
+    refused: Literal["handshake", "origin"] | None = None
+    """The thing that was refused, for the counters; None when no WebSocket was asked for."""
+    log: str | None = None
+    """A line to log: peer text escaped, at most 200 characters."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The WebSocket, which this client may have; answered when the session has been accepted."""
+
+    subprotocol: str | None
+    """The chosen one, or None."""
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """A request that carries a wire without a WebSocket, as a poll of SockJS does."""
+
+    open: Callable[[HttpRequest], Connection]
+    """Make the connection that answers this one request: called once, then started
+    (`Connection.start`), and given no bytes. It is over when it says `Detached`, or with `detach`;
+    `shut` says that the stream ends with it, as `http.keeps_alive` may demand.
+    """
+
+
+Decision: TypeAlias = Answer | Endpoint | Carrier
+
+Check: TypeAlias = Callable[[HttpRequest], Answer | None]
+"""Judge how a WebSocket is asked for: None when there is nothing to object to."""
+
+Route: TypeAlias = Callable[[HttpRequest, str], Answer | Carrier | None]
+"""Decide what is below a prefix, from the request and the rest of its path, which begins with a
+slash and is not percent-decoded; None: nothing is there. Pure; asked when host and origin have been
+judged.
+"""
 
 
 @dataclass(frozen=True)
@@ -58,10 +109,13 @@ class Page:
 
 @dataclass(frozen=True)
 class Site:
-    """What one server or application answers to: one endpoint, and pages beside it.
+    """The paths of one server or application: one endpoint, pages and routes beside it.
+
+    No path has two meanings. A route has all that is below its prefix and nothing else; so the
+    endpoint itself may stand on the prefix, with and without a trailing slash.
 
     Raises:
-        ConfigurationError: A page stands on the endpoint's path, or its path is malformed.
+        ConfigurationError: A path or a prefix is malformed, or two of them overlap.
     """
 
     endpoint: EndpointConfig
@@ -69,13 +123,33 @@ class Site:
     """The sub-protocol to answer out of those offered, or None."""
     pages: Mapping[str, Page] = field(default_factory=dict[str, Page])
     """By exact path."""
+    routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
+    """By prefix, like `/live`: has `/live/a`, neither `/live` nor `/lively`."""
 
     def __post_init__(self) -> None:
+        for prefix in self.routes:
+            self._check_prefix(prefix)
         for path in self.pages:
             if not path.startswith("/") or "?" in path:
                 raise ConfigurationError(f"pages: {path!r} must be a path like '/index.html'")
             if path in self.paths:
                 raise ConfigurationError(f"pages: {path!r} is the path of the WebSocket")
+
+    def _check_prefix(self, prefix: str) -> None:
+        if not _PREFIX.fullmatch(prefix):
+            raise ConfigurationError(
+                f"routes: {prefix!r} must be like '/live': /segments, no trailing slash"
+            )
+        if _is_below(self.endpoint.path, prefix):
+            raise ConfigurationError(
+                f"routes: {self.endpoint.path!r}, the path of the WebSocket, is below {prefix!r}"
+            )
+        for other in self.routes:
+            if _is_below(other, prefix):
+                raise ConfigurationError(f"routes: {other!r} is below {prefix!r}")
+        for path in self.pages:
+            if path == prefix or _is_below(path, prefix):
+                raise ConfigurationError(f"pages: {path!r} belongs to the route {prefix!r}")
 
     @cached_property
     def paths(self) -> frozenset[str]:
@@ -97,32 +171,8 @@ class Site:
         return frozenset(host.lower() for host in self.endpoint.allowed_hosts or ())
 
 
-@dataclass(frozen=True)
-class Answer:
-    """An ordinary HTTP answer."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    """All but Connection, which belongs to the carrier."""
-    body: bytes
-    close: bool = False
-    """What follows is no request (a body, WebSocket frames): close the connection."""
-    refused: Literal["handshake", "origin"] | None = None
-    """What was refused, for the counters; None when no upgrade was asked for."""
-    log: str | None = None
-    """What to log: peer text escaped, at most 200 characters."""
-
-
-@dataclass(frozen=True)
-class Upgrade:
-    """A valid handshake; it is answered when the session has been accepted."""
-
-    subprotocol: str | None
-    accept: str
-    """The value of Sec-WebSocket-Accept."""
-
-
-Decision: TypeAlias = Answer | Upgrade
+def _is_below(path: str, prefix: str) -> bool:
+    return path.startswith(prefix + "/")
 
 
 class _Refused(Exception):
@@ -153,43 +203,61 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Answer:
     )
 
 
-def decide(request: HttpRequest, site: Site) -> Decision:
-    """What to answer. Pure; looks at the head only (RFC 6455 §4.2, RFC 9110).
+def refusal(status: int, text: str, *headers: tuple[str, str], log: str | None = None) -> Answer:
+    """An answer as `plain` makes it, to a handshake that is refused."""
+    return replace(plain(status, text, *headers), refused="handshake", log=log)
+
+
+def decide(request: HttpRequest, site: Site, check: Check | None = None) -> Decision:
+    """Judge a request. Pure; looks at the head only (RFC 9110, RFC 6455 §4.2.2 and §10.2).
 
     Args:
         request: Any request, whatever parsed it.
         site: What there is.
+        check: Asked for a request to the endpoint, after its host and before its origin:
+            `upgrade.check_handshake` for plain HTTP. None: a WebSocket has been asked for, and
+            whoever parsed the request has seen to the mechanics, as for Extended CONNECT
+            (RFC 8441 §4) and an ASGI scope; anything but an `Endpoint` refuses it.
+
+    Returns:
+        An `Answer` of one page or refusal, the `Endpoint` with its sub-protocol, or a `Carrier`.
     """
     try:
-        host = _check_host(request, site)
-        decision = _route(request, site, host)
+        host = _check_host(request, site, check is None or wants_websocket(request))
+        decision = _route(request, site, host, check)
     except _Refused as refused:
         decision = refused.answer
-    if isinstance(decision, Upgrade):
+    if not isinstance(decision, Answer):
         return decision
     body = b"" if request.method == "HEAD" else decision.body
     # Behind a refused upgrade there may be WebSocket frames, which are no requests.
-    return replace(decision, body=body, close=decision.refused is not None or _has_body(request))
+    return replace(decision, body=body, close=decision.refused is not None or has_body(request))
 
 
-def _route(request: HttpRequest, site: Site, host: str | None) -> Decision:
-    if request.path not in site.paths:
-        return _page(request, site.pages.get(request.path))
-    wanted = _wants_websocket(request)
-    if request.method == "GET" and wanted:
-        return _upgrade(request, site, host)
-    if request.method in ("GET", "HEAD"):
-        return plain(426, _HELP, ("Upgrade", "websocket"))
-    answer = plain(405, "Only GET is possible here.", ("Allow", "GET, HEAD"))
-    return replace(answer, refused="handshake") if wanted else answer
+def _route(request: HttpRequest, site: Site, host: str | None, check: Check | None) -> Decision:
+    if request.path in site.paths:
+        objection = check(request) if check is not None else None
+        if objection is not None:
+            return objection
+        _check_origin(request, site, host)
+        return Endpoint(site.choose_subprotocol(_offered(request)))
+    for prefix, route in site.routes.items():
+        if _is_below(request.path, prefix):
+            _check_origin(request, site, host)
+            return route(request, request.path[len(prefix) :]) or _nothing()
+    return _page(request, site.pages.get(request.path))
+
+
+def _nothing() -> Answer:
+    return plain(404, "There is nothing here.")
 
 
 def _page(request: HttpRequest, page: Page | None) -> Answer:
     if page is None:
-        return plain(404, "There is nothing here.")
+        return _nothing()
     if request.method not in ("GET", "HEAD"):
         return plain(405, "Only GET and HEAD are possible here.", ("Allow", "GET, HEAD"))
-    if _has_body(request):
+    if has_body(request):
         return plain(413, "A body is not possible here.")
     headers = (
         ("Content-Type", page.content_type),
@@ -198,50 +266,6 @@ def _page(request: HttpRequest, page: Page | None) -> Answer:
         ("X-Content-Type-Options", "nosniff"),
     )
     return Answer(200, headers, page.body)
-
-
-def _wants_websocket(request: HttpRequest) -> bool:
-    return "websocket" in tokens(request.all("upgrade"))
-
-
-def _has_body(request: HttpRequest) -> bool:
-    lengths = request.all("content-length")
-    return bool(request.all("transfer-encoding")) or any(length != "0" for length in lengths)
-
-
-def _refuse(status: int, text: str, *headers: tuple[str, str], log: str | None = None) -> _Refused:
-    return _Refused(replace(plain(status, text, *headers), refused="handshake", log=log))
-
-
-def _upgrade(request: HttpRequest, site: Site, host: str | None) -> Upgrade:
-    """Judge a WebSocket handshake (RFC 6455 §4.2.1).
-
-    Raises:
-        _Refused: 400, 403, 426 or 505.
-    """
-    if request.http_version == "1.0":
-        # What a proxy speaks when nobody told it otherwise.
-        log = "upgrade refused: HTTP/1.0; nginx needs 'proxy_http_version 1.1'"
-        raise _refuse(505, "A WebSocket needs HTTP/1.1.", log=log)
-    for name in _JUDGED:
-        if not all(value.isascii() for value in request.all(name)):
-            raise _refuse(400, "A header is not ASCII.")
-    if "upgrade" not in tokens(request.all("connection")):
-        raise _refuse(400, "The header Connection must hold 'Upgrade'.")
-    assert host is not None  # only 1.0 may come without one
-    if _has_body(request):
-        raise _refuse(400, "An upgrade must not have a body.")
-    if request.all("sec-websocket-version") != ["13"]:
-        version = ("Sec-WebSocket-Version", "13")
-        upgrade = ("Upgrade", "websocket")
-        raise _refuse(426, "Only WebSocket version 13 is spoken here.", version, upgrade)
-    keys = request.all("sec-websocket-key")
-    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
-        raise _refuse(400, "Sec-WebSocket-Key must be 16 bytes in base64, once.")
-    _check_origin(request, site, host)
-    offered = _offered(request)
-    digest = sha1(keys[0].encode("ascii") + _GUID, usedforsecurity=False).digest()
-    return Upgrade(site.choose_subprotocol(offered), b64encode(digest).decode("ascii"))
 
 
 def _offered(request: HttpRequest) -> list[str]:
@@ -254,48 +278,46 @@ def _offered(request: HttpRequest) -> list[str]:
     items = [item.strip(" \t") for value in values for item in value.split(",")]
     offered = [item for item in items if item]
     if not all(map(_TOKEN.fullmatch, offered)):
-        raise _refuse(400, "Sec-WebSocket-Protocol must be a list of tokens.")
+        raise _Refused(refusal(400, "Sec-WebSocket-Protocol must be a list of tokens."))
     return offered
 
 
-def _check_host(request: HttpRequest, site: Site) -> str | None:
+def _check_host(request: HttpRequest, site: Site, websocket: bool) -> str | None:
     """The Host header in lower case, or None when there is none (RFC 9110 §7.2).
 
     Raises:
         _Refused: 400 when it is malformed or there are two, 403 when it is not one of ours.
     """
+    answer = refusal if websocket else plain
     hosts = request.all("host")
     if len(hosts) > 1 or (not hosts and request.http_version != "1.0"):
-        raise _Refused(_marked(request, plain(400, "There must be one header Host.")))
+        raise _Refused(answer(400, "There must be one header Host."))
     host = hosts[0].lower() if hosts else None
     name = None
     if host is not None:
         if (parts := _split_authority(host)) is None:
-            raise _Refused(_marked(request, plain(400, "The header Host is malformed.")))
+            raise _Refused(answer(400, "The header Host is malformed."))
         name = parts[0]
     if site.endpoint.allowed_hosts is not None and site.hosts.isdisjoint((name, host)):
         log = _show("allowed_hosts does not hold the Host of a request:", host)
-        answer = plain(403, "This host is not served here.")
-        raise _Refused(replace(_marked(request, answer), log=log))
+        raise _Refused(replace(answer(403, "This host is not served here."), log=log))
     return host
 
 
-def _marked(request: HttpRequest, answer: Answer) -> Answer:
-    return replace(answer, refused="handshake") if _wants_websocket(request) else answer
-
-
-def _check_origin(request: HttpRequest, site: Site, host: str) -> None:
+def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
     """Refuse a page of another site (RFC 6455 §10.2).
 
     Raises:
-        _Refused: 400 for two Origins, 403 for one that is not allowed.
+        _Refused: 400 for two Origins and one that is not ASCII, 403 for one that is not allowed.
     """
     origins = request.all("origin")
     if not origins:
         return
     if len(origins) > 1:
-        raise _refuse(400, "There must be one header Origin.")
+        raise _Refused(refusal(400, "There must be one header Origin."))
     origin, allowed = origins[0], site.endpoint.allowed_origins
+    if not origin.isascii():
+        raise _Refused(refusal(400, "A header is not ASCII."))
     if "*" in allowed:
         return
     if origin == "null":
@@ -306,16 +328,20 @@ def _check_origin(request: HttpRequest, site: Site, host: str) -> None:
         fits = parts is not None and (same or parts in site.origins)
     if not fits:
         rule = f"the {len(allowed)} listed" if allowed else "the same origin as its Host"
-        log = _show(f"upgrade refused: allowed_origins takes {rule}, not:", origin)
+        log = _show(f"origin refused: allowed_origins takes {rule}, not:", origin)
         answer = plain(403, "The origin of this page is not allowed here.")
         raise _Refused(replace(answer, refused="origin", log=log))
 
 
-def _same_origin(origin: tuple[str, str, int | None] | None, host: str, secure: bool) -> bool:
-    """Host and port are equal. The scheme is compared only when TLS ends here: behind a proxy that
-    ends it, the page is https and we are not.
+def _same_origin(
+    origin: tuple[str, str, int | None] | None, host: str | None, secure: bool
+) -> bool:
+    """Compare host and port. The scheme is compared only when TLS ends here: behind a
+    proxy that ends it, the page is https and we are not.
     """
     if origin is None or origin[0] not in _PORTS or (secure and origin[0] != "https"):
+        return False
+    if host is None:
         return False
     parts = _split_authority(host)
     assert parts is not None  # `_check_host` has looked

@@ -22,7 +22,7 @@ PING: Final = 0x89
 PONG: Final = 0x8A
 
 NO_STATUS: Final = 1005
-"""What stands for the code of a Close frame without one; never on the wire (RFC 6455 §7.1.5)."""
+"""The code of a Close frame without one; never on the wire (RFC 6455 §7.1.5)."""
 
 # First octets a client may send: FIN and opcode. No reserved bit (no extension is ever negotiated),
 # no reserved opcode, no fragmented control frame.

@@ -17,14 +17,23 @@ import h11
 from stocksync_ws.config import Limits
 from stocksync_ws.types import HttpRequest
 
-__all__ = ["HttpError", "HttpReader", "keeps_alive", "response", "switching_protocols", "tokens"]
+__all__ = [
+    "HttpError",
+    "HttpReader",
+    "has_body",
+    "keeps_alive",
+    "response",
+    "switching_protocols",
+    "tokens",
+    "wants_websocket",
+]
 
 _BLANK_LINE: Final = re.compile(rb"\n\r?\n")
 _PLAIN: Final = re.compile(
     rb"GET (/[!-~]*) HTTP/1\.1\r\n"
     rb"((?:[-!#$%&'*+.^_`|~0-9A-Za-z]++:[\t -~\x80-\xff]*+\r\n)++)\r\n"
 )
-"""What every browser sends: a GET with nothing in its head that two parsers could read
+"""The head that every browser sends: a GET with nothing in its head that two parsers could read
 differently.
 """
 _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
@@ -186,8 +195,19 @@ def tokens(values: Iterable[str]) -> list[str]:
 
 
 def keeps_alive(request: HttpRequest) -> bool:
-    """Whether the client expects the connection to go on (RFC 9112 §9.3); 1.0 never does here."""
+    """Say whether the client expects the connection to go on (RFC 9112 §9.3); never with 1.0."""
     return request.http_version != "1.0" and "close" not in tokens(request.all("connection"))
+
+
+def has_body(request: HttpRequest) -> bool:
+    """Say whether a body is announced (RFC 9112 §6); an announced one of no bytes is none."""
+    lengths = request.all("content-length")
+    return bool(request.all("transfer-encoding")) or any(length != "0" for length in lengths)
+
+
+def wants_websocket(request: HttpRequest) -> bool:
+    """Say whether Upgrade names `websocket` (RFC 9110 §7.8); HTTP/2 has no such header."""
+    return "websocket" in tokens(request.all("upgrade"))
 
 
 def response(status: int, headers: Sequence[tuple[str, str]], body: bytes, *, close: bool) -> bytes:

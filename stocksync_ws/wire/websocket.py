@@ -96,7 +96,7 @@ _ENDED: Final = 3
 
 
 class WebSocketReader:
-    """What a peer sends after the handshake, as events of one wire.
+    """Bytes of a peer after the handshake, as events of one wire.
 
     Never raises for anything a peer can send, and holds at most one frame and the fragments of one
     message: `max_message_size` of payload.
@@ -233,7 +233,7 @@ class WebSocketReader:
             events.append(Message(self._wire, payload))
 
     def _parse(self, whole: bytes) -> object:
-        """What wsproto makes of one whole frame. After an error it is never fed again."""
+        """Events that wsproto makes of one whole frame. After an error it is never fed again."""
         parser = self._parser
         if parser is None:
             parser = self._parser = Parser(ConnectionType.SERVER, extensions=[])

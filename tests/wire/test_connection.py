@@ -115,6 +115,8 @@ def statuses(output: bytes) -> list[int]:
 
 def test_it_is_a_connection() -> None:
     connection: Connection = Peer().connection
+    assert connection.start(100.0) == []
+    assert connection.deadline == 105.0
     assert connection.detach(0.0) == []
     assert connection.take() == []
 

@@ -1,8 +1,11 @@
-"""What a request is answered, and rows H of the threat list that are judged on a whole head."""
+"""Policy, and rows H of the threat list that it judges. How a WebSocket is asked for must not
+matter: by an Upgrade of HTTP/1.1, by Extended CONNECT of HTTP/2, or by a scope.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -10,104 +13,50 @@ from hypothesis import strategies as st
 
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.endpoint import Answer, Page, Site, Upgrade, decide, plain
-
-KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-PAGE = Page("text/html; charset=utf-8", b"<p>")
-
-
-def choose(offered: Sequence[str]) -> str | None:
-    return next((name for name in ("v12.stomp", "v11.stomp") if name in offered), None)
-
-
-def site(
-    origins: tuple[str, ...] = (), hosts: tuple[str, ...] | None = None, path: str = "/ws"
-) -> Site:
-    endpoint = EndpointConfig(path=path, allowed_origins=origins, allowed_hosts=hosts)
-    return Site(endpoint, choose, {"/": PAGE, "/app.js": Page("text/javascript", b"1")})
+from stocksync_ws.types import Connection, HttpRequest
+from stocksync_ws.wire.endpoint import (
+    Answer,
+    Carrier,
+    Check,
+    Endpoint,
+    Page,
+    Route,
+    Site,
+    decide,
+    plain,
+    refusal,
+)
+from stocksync_ws.wire.upgrade import check_handshake
+from tests.wire.heads import GOOD, PAGE, Changes, choose, request, site, status, websocket
 
 
-GOOD = {
-    "host": "shop.example:8000",
-    "connection": "keep-alive, Upgrade",
-    "upgrade": "WebSocket",
-    "sec-websocket-key": KEY,
-    "sec-websocket-version": "13",
-}
+def upgrade(changes: Changes | None = None) -> int:
+    """The status by HTTP/1.1."""
+    return status(request(changes))
 
 
-def request(
-    changes: dict[str, str | Sequence[str] | None] | None = None,
-    *,
-    target: str = "/ws",
-    method: str = "GET",
-    version: str = "1.1",
-    secure: bool = False,
-) -> HttpRequest:
-    """A good handshake with some headers changed: None leaves one out, a list repeats it."""
-    merged = {**GOOD, **(changes or {})}
-    headers: list[tuple[str, str]] = []
-    for name, value in merged.items():
-        values = [value] if isinstance(value, str) else value or ()
-        headers += [(name, item) for item in values]
-    return HttpRequest(method, target, tuple(headers), version, "1.2.3.4:5", secure)
+def extended_connect(changes: Changes | None = None) -> int:
+    """The status by HTTP/2 (RFC 8441 §5)."""
+    return status(websocket(changes), check=None)
 
 
-def status(changed: HttpRequest, where: Site | None = None) -> int:
-    decision = decide(changed, where or site())
-    if isinstance(decision, Upgrade):
-        return 101
-    assert dict(decision.headers)["X-Content-Type-Options"] == "nosniff"
-    if changed.method != "HEAD":
-        assert dict(decision.headers)["Content-Length"] == str(len(decision.body))
-    return decision.status
+def scope(changes: Changes | None = None) -> int:
+    """The status by an ASGI scope whose server keeps the headers of the handshake to itself."""
+    return status(websocket(changes, method="GET", version="1.1"), check=None)
 
 
 @pytest.mark.parametrize("target", ["/ws", "/ws/", "/ws?token=x", "/ws/?"])
-def test_a_good_handshake(target: str) -> None:
-    assert decide(request(target=target), site()) == Upgrade(None, ACCEPT)
+def test_the_endpoint(target: str) -> None:
+    assert decide(request(target=target), site(), check_handshake) == Endpoint(None)
+    assert decide(websocket(target=target), site()) == Endpoint(None)
 
 
-ROWS: dict[str, tuple[dict[str, str | Sequence[str] | None], int]] = {
+ROWS: dict[str, tuple[Changes, int]] = {
     "H1 Host not ASCII": ({"host": "\xff\xfe"}, 400),
     "H2 Host of impossible punycode": ({"host": "xn--999999999"}, 400),
     "punycode": ({"host": "xn--bcher-kva.example:1"}, 101),
     "H3 subprotocol not ASCII": ({"sec-websocket-protocol": "\xe9"}, 400),
-    "H4 Connection not ASCII": ({"connection": "Upgrade, \xe9"}, 400),
-    "H5 extensions not ASCII": ({"sec-websocket-extensions": "\xe9"}, 101),
-    "H6 bad window bits": (
-        {"sec-websocket-extensions": "permessage-deflate; client_max_window_bits=abc"},
-        101,
-    ),
-    "H7 endless window bits": (
-        {"sec-websocket-extensions": "permessage-deflate; client_max_window_bits=" + "9" * 5000},
-        101,
-    ),
-    "H8 unknown parameter": ({"sec-websocket-extensions": "permessage-deflate; foo=1"}, 101),
-    "H9 key x": ({"sec-websocket-key": "x"}, 400),
-    "H9 key empty": ({"sec-websocket-key": ""}, 400),
-    "H9 key too long": ({"sec-websocket-key": KEY + "="}, 400),
-    "H9 no key": ({"sec-websocket-key": None}, 400),
-    "H9 key twice": ({"sec-websocket-key": [KEY, KEY]}, 400),
-    "H9 key of 15 bytes": ({"sec-websocket-key": "dGhlIHNhbXBsZSBub25j"}, 400),
-    "H9 key not base64": ({"sec-websocket-key": "dGhlIHNhbXBsZSBub25j!!=="}, 400),
-    "H9 key not ASCII": ({"sec-websocket-key": "\xe9" * 22 + "=="}, 400),
-    "H11 length": ({"content-length": "5"}, 400),
-    "H11 length 0": ({"content-length": "0"}, 101),
-    "H11 chunked": ({"transfer-encoding": "chunked"}, 400),
     "H15 blanks": ({"sec-websocket-protocol": "b" + " " * 15_000 + "x"}, 400),
-    "H16 version 8": ({"sec-websocket-version": "8"}, 426),
-    "H16 no version": ({"sec-websocket-version": None}, 426),
-    "H16 two versions": ({"sec-websocket-version": ["13", "13"]}, 426),
-    "version not ASCII": ({"sec-websocket-version": "1\xb3"}, 400),
-    "H17 other upgrade": ({"connection": "keep-alive", "upgrade": "notwebsocket"}, 426),
-    "H17 no upgrade": ({"upgrade": None}, 426),
-    "H17 token, not substring": ({"connection": "notupgrade"}, 400),
-    "H17 no Connection": ({"connection": None}, 400),
-    "one of two Connection lines": ({"connection": ["keep-alive", "upgrade"]}, 101),
-    "one of two upgrades": ({"upgrade": "h2c, websocket"}, 101),
     "H18 another site": ({"origin": "https://evil.example"}, 403),
     "H20 null": ({"origin": "null"}, 403),
     "H22 two Hosts": ({"host": ["shop.example", "shop.example"]}, 400),
@@ -144,24 +93,65 @@ ROWS: dict[str, tuple[dict[str, str | Sequence[str] | None], int]] = {
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_rows(name: str) -> None:
+@pytest.mark.parametrize("way", [upgrade, extended_connect, scope])
+def test_rows(name: str, way: Callable[[Changes], int]) -> None:
     changes, expected = ROWS[name]
-    assert status(request(changes)) == expected
+    assert way(changes) == expected
+
+
+def test_a_websocket_of_http_2_has_neither_upgrade_nor_key() -> None:
+    asked = websocket({"sec-websocket-version": "13", "sec-websocket-protocol": "v12.stomp"})
+    assert (asked.method, asked.http_version, asked.get("upgrade")) == ("CONNECT", "2", None)
+    assert decide(asked, site()) == Endpoint("v12.stomp")
+    # The mechanics of HTTP/1.1 would refuse it.
+    assert status(asked, check=check_handshake) == 405
+
+
+def test_a_websocket_that_was_asked_for_elsewhere_is_counted_when_it_is_refused() -> None:
+    for changes, refused in (
+        ({"origin": "https://evil.example"}, "origin"),
+        ({"origin": ["a", "b"]}, "handshake"),
+        ({"host": "a/b"}, "handshake"),
+        ({"host": "rebind.evil"}, "handshake"),
+        ({"sec-websocket-protocol": "a b"}, "handshake"),
+    ):
+        answer = decide(websocket(changes), site(hosts=("shop.example",)))
+        assert isinstance(answer, Answer)
+        assert (answer.refused, answer.close) == (refused, True)
+    assert status(websocket(target="/nothing"), check=None) == 404
+    assert status(websocket(target="/"), check=None) == 405
+
+
+def test_the_check_comes_behind_host_and_path_and_before_the_origin() -> None:
+    asked: list[HttpRequest] = []
+
+    def object_to(request: HttpRequest) -> Answer:
+        asked.append(request)
+        return refusal(400, "Not like this.")
+
+    evil = {"origin": "https://evil.example"}
+    for changed, expected, times in (
+        (request({"host": "a/b", **evil}), b"The header Host is malformed.\n", 0),
+        (request(evil, target="/nothing"), b"There is nothing here.\n", 0),
+        (request({"sec-websocket-protocol": "a b", **evil}), b"Not like this.\n", 1),
+    ):
+        answer = decide(changed, site(), object_to)
+        assert isinstance(answer, Answer)
+        assert answer.body == expected
+        assert len(asked) == times
+
+
+def test_without_a_host_no_origin_is_the_same() -> None:
+    changes = {"host": None, "origin": "http://shop.example:8000"}
+    nobody = websocket(changes, method="GET", version="1.0")
+    assert status(nobody, check=None) == 403
+    assert status(nobody, site(("http://shop.example:8000",)), None) == 101
 
 
 @pytest.mark.parametrize("target", ["/", "/ws", "/nothing"])
 def test_host_is_judged_for_every_path(target: str) -> None:
     for changes in ({"host": "\xff"}, {"host": ["a", "a"]}, {"host": None}):
         assert status(request({**changes, "upgrade": None}, target=target)) == 400
-
-
-def test_h10_http_1_0() -> None:
-    answer = decide(request(version="1.0"), site())
-    assert isinstance(answer, Answer)
-    assert (answer.status, answer.refused) == (505, "handshake")
-    assert "proxy_http_version" in (answer.log or "")
-    assert status(request({"upgrade": None, "host": None}, version="1.0")) == 426
-    assert status(request({"host": None}, version="1.1")) == 400
 
 
 @pytest.mark.parametrize(
@@ -234,8 +224,9 @@ def test_h21_allowed_hosts() -> None:
     ],
 )
 def test_h24_h26_subprotocols(offered: str | None, chosen: str | None) -> None:
-    decision = decide(request({"sec-websocket-protocol": offered}), site())
-    assert decision == Upgrade(chosen, ACCEPT)
+    changes = {"sec-websocket-protocol": offered}
+    assert decide(request(changes), site(), check_handshake) == Endpoint(chosen)
+    assert decide(websocket(changes), site()) == Endpoint(chosen)
 
 
 def test_h27_each_site_keeps_its_own_policy() -> None:
@@ -244,16 +235,10 @@ def test_h27_each_site_keeps_its_own_policy() -> None:
     assert [status(changed, where) for where in (mine, other, mine)] == [101, 403, 101]
 
 
-def test_h16_names_the_version_it_speaks() -> None:
-    answer = decide(request({"sec-websocket-version": "8"}), site())
-    assert isinstance(answer, Answer)
-    assert ("Sec-WebSocket-Version", "13") in answer.headers
-
-
 def test_a_refused_origin_is_logged_escaped_and_cut() -> None:
     origin = "http://\x1b[31m" + "x" * 500
     for where, rule in ((site(), "same origin"), (site(("http://a",)), "the 1 listed")):
-        answer = decide(request({"origin": origin}), where)
+        answer = decide(request({"origin": origin}), where, check_handshake)
         assert isinstance(answer, Answer)
         assert answer.refused == "origin"
         assert answer.log is not None
@@ -264,33 +249,9 @@ def test_a_refused_origin_is_logged_escaped_and_cut() -> None:
         assert b"31m" not in answer.body
 
 
-def test_the_endpoint_without_an_upgrade() -> None:
-    answer = decide(request({"upgrade": None}), site())
-    assert isinstance(answer, Answer)
-    assert (answer.status, answer.refused, answer.close) == (426, None, False)
-    assert ("Upgrade", "websocket") in answer.headers
-    assert b"WebSocket client" in answer.body
-    head = decide(request(method="HEAD"), site())
-    assert isinstance(head, Answer)
-    assert (head.status, head.body, head.headers) == (426, b"", answer.headers)
-
-
-@pytest.mark.parametrize("method", ["POST", "OPTIONS", "get"])
-def test_other_methods(method: str) -> None:
-    for target in ("/ws", "/"):
-        answer = decide(request({"upgrade": None}, method=method, target=target), site())
-        assert isinstance(answer, Answer)
-        assert answer.status == 405
-        assert ("Allow", "GET, HEAD") in answer.headers
-        assert not answer.close
-    answer = decide(request(method=method), site())
-    assert isinstance(answer, Answer)
-    assert (answer.status, answer.refused, answer.close) == (405, "handshake", True)
-
-
 @pytest.mark.parametrize("target", ["/?x=1", "/"])
 def test_pages(target: str) -> None:
-    got = decide(request(target=target), site())
+    got = decide(request(target=target), site(), check_handshake)
     assert got == Answer(
         200,
         (
@@ -301,9 +262,20 @@ def test_pages(target: str) -> None:
         ),
         b"<p>",
     )
-    head = decide(request(target=target, method="HEAD"), site())
+    assert isinstance(got, Answer)
+    head = decide(request(target=target, method="HEAD"), site(), check_handshake)
     assert isinstance(head, Answer)
     assert (head.headers, head.body) == (got.headers, b"")
+
+
+@pytest.mark.parametrize("method", ["POST", "OPTIONS", "get"])
+def test_other_methods_of_a_page(method: str) -> None:
+    changed = request({"upgrade": None}, method=method, target="/")
+    answer = decide(changed, site(), check_handshake)
+    assert isinstance(answer, Answer)
+    assert answer.status == 405
+    assert ("Allow", "GET, HEAD") in answer.headers
+    assert not answer.close
 
 
 @pytest.mark.parametrize(
@@ -322,7 +294,7 @@ def test_a_body_is_never_read() -> None:
         ("/x", "PUT", 404),
     ):
         body = {"upgrade": None, "content-length": "7"}
-        answer = decide(request(body, target=target, method=method), site())
+        answer = decide(request(body, target=target, method=method), site(), check_handshake)
         assert isinstance(answer, Answer)
         assert (answer.status, answer.close) == (expected, True)
 
@@ -351,6 +323,152 @@ def test_content_types_that_cannot_be_sent(content_type: str) -> None:
         Page(content_type, b"")
 
 
+def never(request: HttpRequest) -> Connection:
+    raise AssertionError
+
+
+class Below:
+    """A route, and what it was asked: the rest of each path."""
+
+    def __init__(self, decision: Answer | Carrier | None = None) -> None:
+        self.decision = decision
+        self.asked: list[str] = []
+
+    def __call__(self, request: HttpRequest, rest: str) -> Answer | Carrier | None:
+        self.asked.append(rest)
+        return self.decision
+
+
+def routed(
+    route: Route,
+    prefix: str = "/live",
+    *,
+    origins: tuple[str, ...] = (),
+    hosts: tuple[str, ...] | None = None,
+) -> Site:
+    plainly = site(origins, hosts)
+    return Site(plainly.endpoint, choose, plainly.pages, {prefix: route})
+
+
+@pytest.mark.parametrize("check", [check_handshake, None])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_a_route_has_what_is_below_its_prefix(method: str, check: Check | None) -> None:
+    carrier = Carrier(never)
+    route = Below(carrier)
+    for target in ("/live/a", "/live/a/b?x=/live", "/live/", "/live//", "/live/%2e%2e/a"):
+        assert decide(request(target=target, method=method), routed(route), check) is carrier
+    assert route.asked == ["/a", "/a/b", "/", "//", "/%2e%2e/a"]
+
+
+@pytest.mark.parametrize(
+    "target", ["/live", "/lively", "/live?a", "/Live/a", "//live/a", "/x/live/a"]
+)
+def test_a_prefix_ends_on_the_border_of_a_segment(target: str) -> None:
+    route = Below(Carrier(never))
+    assert status(request(target=target), routed(route)) == 404
+    assert route.asked == []
+
+
+def test_the_endpoint_may_stand_on_the_prefix() -> None:
+    route = Below(Carrier(never))
+    where = routed(route, "/ws")
+    for target in ("/ws", "/ws/", "/ws?a"):
+        assert status(request(target=target), where) == 101
+    assert route.asked == []
+    assert decide(request(target="/ws/info"), where, check_handshake) == route.decision
+
+
+def test_of_two_routes_each_has_its_own() -> None:
+    one, two = Below(plain(200, "one")), Below(plain(200, "two"))
+    where = Site(site().endpoint, choose, {}, {"/live": one, "/live2/a": two})
+    assert status(request(target="/live2/a/b"), where) == 200
+    assert (one.asked, two.asked) == ([], ["/b"])
+
+
+def test_where_a_route_has_nothing_there_is_nothing() -> None:
+    assert status(request(target="/live/a"), routed(Below(None))) == 404
+
+
+def test_an_answer_of_a_route_is_like_any_other() -> None:
+    where = routed(Below(plain(200, "Welcome.")))
+    without = {"upgrade": None}
+    got = decide(request(without, target="/live/a"), where, check_handshake)
+    assert isinstance(got, Answer)
+    assert (got.body, got.close, got.refused) == (b"Welcome.\n", False, None)
+    head = decide(request(without, target="/live/a", method="HEAD"), where, check_handshake)
+    assert isinstance(head, Answer)
+    assert (head.headers, head.body) == (got.headers, b"")
+    body = {**without, "content-length": "7"}
+    posted = decide(request(body, target="/live/a", method="POST"), where, check_handshake)
+    assert isinstance(posted, Answer)
+    assert posted.close
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected", "refused"),
+    [
+        ({"origin": "https://evil.example"}, 403, "origin"),
+        ({"origin": "null"}, 403, "origin"),
+        ({"origin": "http://\xe9"}, 400, "handshake"),
+        ({"origin": ["http://shop.example:8000"] * 2}, 400, "handshake"),
+        ({"host": "rebind.evil"}, 403, None),
+        ({"host": "a/b"}, 400, None),
+        ({"host": None}, 400, None),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_host_and_origin_are_judged_before_a_route_is_asked(
+    changes: dict[str, str | list[str] | None], expected: int, refused: str | None, method: str
+) -> None:
+    route = Below(Carrier(never))
+    where = routed(route, hosts=("shop.example",))
+    changed = request({"upgrade": None, **changes}, target="/live/a", method=method)
+    answer = decide(changed, where, check_handshake)
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.refused) == (expected, refused)
+    assert route.asked == []
+
+
+def test_the_origins_of_a_route_are_those_of_the_site() -> None:
+    listed = routed(Below(plain(200, "")), origins=("https://a.example",))
+    for origin, expected in (("https://a.example", 200), ("http://shop.example:8000", 403)):
+        assert status(request({"origin": origin}, target="/live/a"), listed) == expected
+    nobody = {"host": None, "upgrade": None, "origin": "http://a"}
+    old = request(nobody, target="/live/a", version="1.0")
+    assert status(old, routed(Below(plain(200, "")))) == 403
+    assert status(old, routed(Below(plain(200, "")), origins=("*",))) == 200
+
+
+@pytest.mark.parametrize(
+    ("routes", "pages", "problem"),
+    [
+        (["live"], [], "must be like '/live'"),
+        (["/live/"], [], "must be like '/live'"),
+        (["/"], [], "must be like '/live'"),
+        ([""], [], "must be like '/live'"),
+        (["/a//b"], [], "must be like '/live'"),
+        (["/a?b"], [], "must be like '/live'"),
+        (["/a/*"], [], "must be like '/live'"),
+        (["/app"], [], "'/app/ws', the path of the WebSocket, is below '/app'"),
+        (["/a", "/a/b"], [], "'/a/b' is below '/a'"),
+        (["/a/b", "/a"], [], "'/a/b' is below '/a'"),
+        (["/a"], ["/a"], "'/a' belongs to the route '/a'"),
+        (["/a"], ["/a/"], "'/a/' belongs to the route '/a'"),
+        (["/a"], ["/a/b/c.js"], "'/a/b/c.js' belongs to the route '/a'"),
+    ],
+)
+def test_routes_that_cannot_be_served(routes: list[str], pages: list[str], problem: str) -> None:
+    endpoint = EndpointConfig(path="/app/ws")
+    with pytest.raises(ConfigurationError, match=re.escape(problem)):
+        Site(endpoint, choose, dict.fromkeys(pages, PAGE), dict.fromkeys(routes, Below()))
+
+
+def test_routes_and_pages_side_by_side() -> None:
+    endpoint = EndpointConfig(path="/app/ws")
+    routes = dict.fromkeys(["/app/ws", "/app/wss", "/b/c", "/b/d"], Below())
+    Site(endpoint, choose, dict.fromkeys(["/", "/app", "/b", "/b/cc"], PAGE), routes)
+
+
 values = st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=20)
 
 
@@ -363,8 +481,13 @@ values = st.text(st.characters(min_codepoint=1, max_codepoint=255), max_size=20)
     st.sampled_from(["GET", "HEAD", "POST"]),
     st.sampled_from(["1.0", "1.1"]),
     st.sampled_from([site(), site(("https://a",), ("a",)), site(("*",))]),
+    st.sampled_from([check_handshake, None]),
 )
 def test_any_headers_get_an_answer(
-    changes: dict[str, str | Sequence[str] | None], method: str, version: str, where: Site
+    changes: dict[str, str | Sequence[str] | None],
+    method: str,
+    version: str,
+    where: Site,
+    check: Check | None,
 ) -> None:
-    assert status(request(changes, method=method, version=version), where) >= 101
+    assert status(request(changes, method=method, version=version), where, check) >= 101

@@ -14,10 +14,12 @@ from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.http import (
     HttpError,
     HttpReader,
+    has_body,
     keeps_alive,
     response,
     switching_protocols,
     tokens,
+    wants_websocket,
 )
 
 LIMITS = Limits(max_handshake_bytes=200, max_handshake_headers=5)
@@ -202,3 +204,32 @@ def test_switching_protocols() -> None:
     assert switching_protocols("x=", "v12.stomp") == (
         head + b"Sec-WebSocket-Accept: x=\r\nSec-WebSocket-Protocol: v12.stomp\r\n\r\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "announced"),
+    [
+        ((), False),
+        ((("content-length", "0"),), False),
+        ((("content-length", "7"),), True),
+        ((("content-length", "0"), ("content-length", "7")), True),
+        ((("transfer-encoding", "chunked"),), True),
+    ],
+)
+def test_has_body(headers: tuple[tuple[str, str], ...], announced: bool) -> None:
+    assert has_body(HttpRequest("POST", "/", headers)) is announced
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ((), False),
+        (("WebSocket",), True),
+        (("h2c, websocket",), True),
+        (("h2c", "websocket"), True),
+        (("websockets",), False),
+    ],
+)
+def test_wants_websocket(values: tuple[str, ...], wanted: bool) -> None:
+    request = HttpRequest("GET", "/", tuple(("upgrade", value) for value in values))
+    assert wants_websocket(request) is wanted
