@@ -1,4 +1,4 @@
-"""Deadlines without a clock: one lazy heap for sessions, connections, links and tasks.
+"""Deadlines without a clock: one lazy heap for sessions, tasks, links and parked wires.
 
 Rule: the object computes its next deadline itself; the heap only remembers when to ask. An entry is
 (deadline, number, object), at most one live entry an object. Moving a deadline later costs nothing:
@@ -11,8 +11,9 @@ sessions: `seen = now - slack`, `deadline = seen + grace + slack`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["Timed", "Timers"]
 
@@ -31,6 +32,12 @@ class Timed(Protocol):
     """The number of its live entry in the heap; 0 when it has none. Only `Timers` writes it."""
     armed_at: float
     """The deadline of that entry. Only `Timers` writes it."""
+
+    def wake(self, now: float) -> Sequence[Any] | None:
+        """The deadline came; after it, it is later or None. A wire that is parked returns the
+        events of its end, since no connection could bring them; others return nothing.
+        """
+        ...
 
 
 class Timers:

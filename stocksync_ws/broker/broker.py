@@ -16,17 +16,16 @@ from collections.abc import Callable
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.calls.events import MessageDropped
 from stocksync_ws.broker.calls.room import Calls
-from stocksync_ws.broker.calls.session_log import SessionLog
 from stocksync_ws.broker.delivery.room import Delivery
-from stocksync_ws.broker.frames.idempotency import Idempotency
 from stocksync_ws.broker.frames.room import Frames
-from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.outputs import Outputs
 from stocksync_ws.broker.model.pipeline import Outcome, Task
+from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.broker.model.session import CONNECTED, Outgoing, Session
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.config import BrokerConfig
@@ -38,7 +37,7 @@ from stocksync_ws.errors import (
     ErrorCode,
     LimitExceeded,
 )
-from stocksync_ws.timers import Timed, Timers
+from stocksync_ws.timers import Timers
 from stocksync_ws.types import Handshake, Wire
 
 __all__ = ["Broker"]
@@ -76,10 +75,13 @@ class Broker:
             Namespace(config),
             self.counters,
             self._step,
+            PostOffice(config.limits, self._step),
             {},
             token,
             wall,
         )
+        self.office = env.office
+        """What all mailboxes share."""
         self.sessions = env.sessions
         """Every session from its handshake to the end of its stream, by id."""
         self.calls = Calls(env, dispatch)
@@ -89,43 +91,42 @@ class Broker:
 
     # Inputs: sessions and their bytes
 
-    def open(self, wire: Wire, handshake: Handshake, now: float) -> Session:
+    def open(self, wire: Wire, handshake: Handshake, now: float) -> SessionRecord:
         """A handshake came. Its verdict comes by `Outputs.answers`, maybe much later."""
-        return self._step.run(now, self._sessions.lifecycle.open, wire, handshake)
+        return self._step.run(now, self._sessions.opening.open, handshake)
 
-    def receive(self, session: Session, payload: bytes, now: float) -> None:
+    def receive(self, session: SessionRecord, payload: bytes, now: float) -> None:
         """One WebSocket or SockJS message came."""
         self._step.run(now, self._decoding.receive, session, payload)
 
-    def alive(self, session: Session, now: float) -> None:
+    def alive(self, session: SessionRecord, now: float) -> None:
         """Something came that is no message: PONG, part of a message, a carrier attached."""
         self._step.run(now, self._alive, session)
 
-    def _alive(self, session: Session) -> None:
-        session.last_seen = self._step.now
-        session.pinged_at = None
-        if session.mailbox:
-            self.delivery.mailboxes.mark(session)
+    def _alive(self, session: SessionRecord) -> None:
+        session.clocks.seen(self._step.now)
+        if session.mailbox.entries:
+            session.mailbox.mark()
 
     def begin_turn(self) -> None:
         """A new turn of the loop: every session has its share of frames again."""
         self._decoding.begin_turn()
 
-    def proceed(self, session: Session, now: float) -> None:
+    def proceed(self, session: SessionRecord, now: float) -> None:
         """Decode what the frames of the last turn left over."""
         self._step.run(now, self._decoding.proceed, session)
 
     def lost(
-        self, session: Session, reason: DisconnectReason, now: float, code: int = 1006
+        self, session: SessionRecord, reason: DisconnectReason, now: float, code: int = 1006
     ) -> None:
         """The stream ended, with the peer's close code or without one."""
         self._step.run(now, self._decoding.lost, session, reason, code)
 
-    def violate(self, session: Session, code: int, now: float) -> None:
+    def violate(self, session: SessionRecord, code: int, now: float) -> None:
         """The peer broke the WebSocket framing or its limits: close with this code."""
         self._step.run(now, self._violate, session, CloseCode(code))
 
-    def _violate(self, session: Session, close: CloseCode) -> None:
+    def _violate(self, session: SessionRecord, close: CloseCode) -> None:
         """A message over its limit was STOMP that we refuse to read, so an ERROR says so."""
         if close in (CloseCode.TOO_BIG, CloseCode.POLICY):
             size = close is CloseCode.TOO_BIG
@@ -135,69 +136,83 @@ class Broker:
             self.counters.protocol_errors += 1
             self._sessions.lifecycle.close(session, close, DisconnectReason.PROTOCOL_ERROR)
 
-    def fail(self, session: Session, problem: BaseException, now: float) -> None:
-        """The fence: an input of this session raised by our own bug."""
-        self._step.run(now, self._sessions.errors.internal, "session", session, problem)
+    def fail(self, culprit: object, problem: BaseException, now: float) -> None:
+        """The fence: an input raised by our own bug, which ends one session at the most.
+
+        Args:
+            culprit: A session, a task, another timed object, or None.
+        """
+        session = culprit.session if isinstance(culprit, Task) else culprit
+        if isinstance(session, SessionRecord):
+            self._step.run(now, self._sessions.errors.internal, "session", session, problem)
+        else:
+            self.counters.internal_errors += 1
+            self.calls.log.internal("the broker", None, problem)
+
+    @property
+    def busy(self) -> bool:
+        """User code runs."""
+        return bool(self.calls.tasks.running)
 
     # Inputs: the transport, user code, time
 
-    def writable(self, session: Session, unsent: int, now: float) -> None:
-        """A flush was tried, or the transport took bytes; `unsent` bytes are left in it."""
-        self._step.run(now, self._writable, session, unsent)
+    def writable(self, session: SessionRecord, unsent: int, now: float) -> bool:
+        """A flush was tried, or the transport took bytes; `unsent` bytes are left in it.
 
-    def _writable(self, session: Session, unsent: int) -> None:
-        session.unsent = unsent
-        if unsent or session.queued:
+        Returns:
+            Whether what lies in the mailbox is all there is, so that it may be sent directly.
+        """
+        return self._step.run(now, self._writable, session, unsent)
+
+    def _writable(self, session: SessionRecord, unsent: int) -> bool:
+        mailbox, subscriptions = session.mailbox, session.subscriptions
+        mailbox.unsent = unsent
+        if unsent or mailbox.queued:
             self._sessions.slow_consumers.judge(session)
         else:
-            session.progress_at = session.over_since = None
-            session.taken = session.handed
-        if session.in_transport is not None:
+            mailbox.clear_judgement()
+        if mailbox.in_transport is not None:
             self.delivery.queues.written(session)
-        if session.consumers is not None and not unsent:
-            self.delivery.queues.dispatch_to(session)
+        if subscriptions.consumers is not None:
+            if not unsent:
+                self.delivery.queues.dispatch_to(session)
+            return False
+        return subscriptions.behind is None and session.state is CONNECTED
 
-    def take_output(self, session: Session, room: int, now: float) -> list[Outgoing]:
+    def take_output(self, session: SessionRecord, room: int, now: float) -> list[Outgoing]:
         """At most `room` bytes for the transport, but at least one entry when there is one."""
         return self._step.run(now, self._take_output, session, room)
 
-    def _take_output(self, session: Session, room: int) -> list[Outgoing]:
+    def _take_output(self, session: SessionRecord, room: int) -> list[Outgoing]:
         # A transport is not handed so much that it alone would make its session slow.
         room = min(room, self.limits.send_queue // 2)
-        mailboxes, delivery = self.delivery.mailboxes, self.delivery
-        taken = mailboxes.take(session, room)
-        if session.has_consumed:
-            delivery.queues.handed_over(session, taken)
-        if session.behind is None or session.state is not CONNECTED:
+        mailbox = session.mailbox
+        taken = self._take(session, room)
+        if session.subscriptions.behind is None or session.state is not CONNECTED:
             return taken
+        topics = self.delivery.topics
         size = sum(entry.size for entry in taken)
-        delivery.topics.pull(session)
+        topics.pull(session)
         while (
             size < room
-            and session.mailbox
-            and (not taken or session.mailbox[0].size <= room - size)
+            and mailbox.entries
+            and (not taken or mailbox.entries[0].size <= room - size)
         ):
-            more = mailboxes.take(session, room - size)
-            if session.has_consumed:
-                delivery.queues.handed_over(session, more)
+            more = self._take(session, room - size)
             taken += more
             size += sum(entry.size for entry in more)
-            delivery.topics.pull(session)
+            topics.pull(session)
+        return taken
+
+    def _take(self, session: SessionRecord, room: int) -> list[Outgoing]:
+        taken = session.mailbox.take(room)
+        if session.subscriptions.has_consumed:
+            self.delivery.queues.handed_over(session, taken)
         return taken
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
         """A call of user code has ended."""
         self._step.run(now, self.calls.tasks.resume, task, outcome)
-
-    def wake(self, thing: Timed, now: float) -> None:
-        """The deadline of something came. After it, it is later or None."""
-        if isinstance(thing, Session):
-            self._sessions.liveness.wake(thing, now)
-        elif isinstance(thing, Channel):
-            self.delivery.aging.wake(thing, now)
-        else:
-            assert isinstance(thing, Task | SessionLog | Idempotency)
-            thing.wake(now)
 
     def publish(self, draft: Draft, now: float) -> Published:
         """Publish from the server's side.
@@ -258,8 +273,9 @@ class Broker:
         dead, step.dead = step.dead, []
         sessions.publisher.publish_dead(dead)
         overfull, step.overfull = step.overfull, []
-        for session in overfull:
-            sessions.slow_consumers.relieve(session)
+        for mailbox in overfull:
+            if mailbox.owner is not None:
+                sessions.slow_consumers.relieve(mailbox.owner)
         lost, step.lost = step.lost, []
         for session in lost:
             sessions.lifecycle.close_lost(session)

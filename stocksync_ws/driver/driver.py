@@ -1,28 +1,25 @@
-"""The one caller of connections and broker: a step, then one flush per turn of the loop.
+"""The one caller of connections and a machine: a step, then one flush per turn of the loop.
 
 Rule: a *step* is one read, one batch of posts, one resumed call or one wake. After it, what the
-broker put out is carried out, except the mailboxes: they are flushed once per turn. A step that was
-entered from user code starts no call: those start in the turn, because an eager start in a context
-that is already entered would hang the loop.
+machine put out is carried out, except the mailboxes: they are flushed once per turn. A step that
+was entered from user code starts no call: those start in the turn, because an eager start in a
+context that is already entered would hang the loop.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import cast
 
-from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.pipeline import Outcome, Task
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.broker.model.session import Session
 from stocksync_ws.driver.flush import Flusher
 from stocksync_ws.driver.links import Links
-from stocksync_ws.driver.ports import Host, Link, Stream
+from stocksync_ws.driver.ports import Host, Link, Machine, Stream
 from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.timers import Timed, Timers
-from stocksync_ws.types import Connection
+from stocksync_ws.types import Closed, Connection
 
 __all__ = ["Driver"]
 
@@ -33,26 +30,28 @@ _log = logging.getLogger("stocksync_ws.transport")
 
 
 class Driver:
-    """Drives any number of connections and one broker, on one thread."""
+    """Drives any number of connections and one machine, on one thread."""
 
     __slots__ = (
-        "_broker",
         "_flusher",
         "_host",
         "_idle",
         "_links",
+        "_machine",
+        "_outputs",
         "_scheduled",
         "_starting",
         "_timers",
         "_wake_at",
     )
 
-    def __init__(self, host: Host, broker: Broker, timers: Timers) -> None:
+    def __init__(self, host: Host, machine: Machine, timers: Timers) -> None:
         self._host = host
-        self._broker = broker
+        self._machine = machine
+        self._outputs = machine.outputs
         self._timers = timers
-        self._links = Links(broker, timers)
-        self._flusher = Flusher(broker, self._links, timers)
+        self._links = Links(machine, timers)
+        self._flusher = Flusher(machine, self._links, timers)
         self._scheduled = False
         self._starting = False
         self._wake_at: float | None = None
@@ -71,9 +70,10 @@ class Driver:
     # Inputs: streams
 
     def connected(self, stream: Stream, connection: Connection) -> Link:
-        """A connection was accepted."""
-        link = self._links.add(stream, connection)
-        self._arm()
+        """A connection was accepted; what it has to say without any byte is heard now."""
+        now = self._host.now()
+        link = self._links.add(stream, connection, now)
+        self._finish(now)
         return link
 
     def feed(self, link: Link, data: bytes) -> None:
@@ -109,9 +109,9 @@ class Driver:
         """A call has ended."""
         now = self._host.now()
         try:
-            self._broker.resume(task, outcome, now)
+            self._machine.resume(task, outcome, now)
         except Exception as error:
-            self._links.fail(task.session, error, now)
+            self._machine.fail(task, error, now)
         if not self._starting:
             self._finish(now)
 
@@ -121,7 +121,7 @@ class Driver:
         Raises:
             BrokerClosed: After the end.
         """
-        published = self._broker.publish(draft, self._host.now())
+        published = self._machine.publish(draft, self._host.now())
         self._schedule()
         return published
 
@@ -130,24 +130,25 @@ class Driver:
         now = self._host.now()
         scheduled, self._wake_at = self._wake_at, None
         if scheduled is not None and self._timers.late(scheduled, now):
-            self._broker.counters.stalls += 1
+            self._machine.counters.stalls += 1
         for thing in self._timers.due(now):
             try:
                 self._wake_one(thing, now)
             except Exception as error:
-                self._links.fail(_session_of(thing), error, now)
+                culprit = thing.session if isinstance(thing, Link) else thing
+                self._machine.fail(culprit, error, now)
             self._keep_moving(thing, now)
         self._finish(now)
 
     def start(self) -> None:
-        """The broker takes messages."""
-        self._broker.start(self._host.now())
+        """The machine takes messages."""
+        self._machine.start(self._host.now())
         self._finish(self._host.now())
 
     def stop(self) -> None:
         """Begin to close all sessions, spread over time; connections without one close now."""
         now = self._host.now()
-        self._broker.stop(now)
+        self._machine.stop(now)
         for link in list(self._links.open):
             if link.wire is None:
                 self._links.drop(link, now)
@@ -156,7 +157,7 @@ class Driver:
     def halt(self) -> None:
         """Close what is left."""
         now = self._host.now()
-        self._broker.halt(now)
+        self._machine.halt(now)
         self._finish(now)
 
     def abort(self) -> None:
@@ -169,21 +170,18 @@ class Driver:
     # After a step
 
     def _finish(self, now: float) -> None:
-        """Carry out what the broker put out in this step; mailboxes wait for the turn."""
-        broker, outputs = self._broker, self._broker.outputs
+        """Carry out what the machine put out in this step; mailboxes wait for the turn."""
+        outputs = self._outputs
         while outputs.urgent:
             for handshake, refusal in drain(outputs.answers):
                 self._links.answer(handshake, refusal, now)
             for session in drain(outputs.reads):
-                link = cast("Link | None", session.wire.link)
-                if link is not None:
-                    self._links.watch(link)
+                self._links.watch_all(session.wire)
             for session in drain(outputs.aborts):
-                link = cast("Link | None", session.wire.link)
-                if link is not None:
-                    self._links.drop(link, now)
+                if session.wire.link is not None:
+                    self._links.drop(session.wire.link, now)
                 else:
-                    broker.lost(session, DisconnectReason.CONNECTION_LOST, now)
+                    self._machine.lost(session, DisconnectReason.CONNECTION_LOST, now)
             self._start_calls()
         if outputs.pending or (self._idle is not None and self._is_idle()):
             self._schedule()
@@ -191,18 +189,27 @@ class Driver:
 
     def _start_calls(self) -> None:
         """Start and cancel user code."""
-        for task in drain(self._broker.outputs.cancels):
+        for task in drain(self._outputs.cancels):
             self._host.cancel(task)
-        calls = drain(self._broker.outputs.calls)
-        if not calls:
+        if not self._outputs.calls:
             return
         self._starting = True
         try:
-            for task in calls:
-                if task.call is not None:
-                    self._host.call(task)
+            for task in drain(self._outputs.calls):
+                self._call(task)
         finally:
             self._starting = False
+
+    def _call(self, task: Task) -> None:
+        """Run a call; a host that cannot even start it has ended it."""
+        call = task.call
+        if call is None:
+            return
+        try:
+            self._host.call(task)
+        except Exception as error:
+            if task.call is call:
+                self.resume(task, Outcome(call, error=error))
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -214,14 +221,7 @@ class Driver:
         now = self._host.now()
         try:
             # `_scheduled` still stands: what this step makes dirty is flushed in this turn.
-            backlog = drain(self._broker.outputs.backlog)
-            if backlog:
-                self._broker.begin_turn()
-            for session in backlog:
-                try:
-                    self._broker.proceed(session, now)
-                except Exception as error:
-                    self._links.fail(session, error, now)
+            self._proceed(now)
             self._finish(now)
             self._flusher.flush(now)
         finally:
@@ -234,11 +234,19 @@ class Driver:
             assert idle is not None
             idle()
 
+    def _proceed(self, now: float) -> None:
+        if not self._outputs.backlog:
+            return
+        self._machine.begin_turn()
+        for session in drain(self._outputs.backlog):
+            try:
+                self._machine.proceed(session, now)
+            except Exception as error:
+                self._machine.fail(session, error, now)
+
     def _is_idle(self) -> bool:
         """Somebody waits for there being nothing left to do, and there is nothing."""
-        return (
-            self._idle is not None and not self._links.open and not self._broker.calls.tasks.running
-        )
+        return self._idle is not None and not self._links.open and not self._machine.busy
 
     # Time
 
@@ -251,21 +259,15 @@ class Driver:
             self._host.wake_at(self._wake_at)
 
     def _wake_one(self, thing: Timed, now: float) -> None:
-        if isinstance(thing, Link):
-            self._links.wake(thing, now)
-        else:
-            self._broker.wake(thing, now)
+        """Wake one thing. A parked wire has no link, so its end comes back from its wake."""
+        for event in thing.wake(now) or ():
+            if isinstance(event, Closed):
+                self._links.closed(event, now)
 
     def _keep_moving(self, thing: Timed, now: float) -> None:
         """A deadline that has not moved after its wake is a bug of ours, and must not loop."""
         if thing.deadline is not None and thing.deadline <= now:
-            self._broker.counters.stuck_deadlines += 1
+            self._machine.counters.stuck_deadlines += 1
             _log.error("a deadline did not move after its wake: %s", type(thing).__name__)
             thing.deadline = now + STUCK
             self._timers.arm(thing)
-
-
-def _session_of(thing: Timed) -> Session | None:
-    if isinstance(thing, Session):
-        return thing
-    return thing.session if isinstance(thing, Task) else None

@@ -1,17 +1,15 @@
-"""Connections and the broker, tied together: what comes from one goes to the other.
+"""Connections and the machine, tied together: what comes from one goes to the other.
 
 Rule: the link is the only thing that knows a stream, its connection and the session behind its
-wire. One place decides whether a stream is read (`watch`), one ends it (`drop`). An exception of
-our own ends the session it happened to, and nothing else.
+wire. One place decides whether a stream is read (`watch`), one ends it (`drop`). A wire may have
+several links that bring its input and at most one that carries its output; when its session is not
+to be read, all of them pause. An exception of our own ends the session it happened to, and nothing
+else.
 """
 
 from __future__ import annotations
 
-import logging
-
-from stocksync_ws.broker.broker import Broker
-from stocksync_ws.broker.model.session import Session
-from stocksync_ws.driver.ports import Link, Stream
+from stocksync_ws.driver.ports import Link, Machine, Stream
 from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.timers import Timers
 from stocksync_ws.types import (
@@ -24,48 +22,53 @@ from stocksync_ws.types import (
     Handshake,
     Message,
     Refusal,
+    Wire,
 )
 
 __all__ = ["Links"]
-
-_log = logging.getLogger("stocksync_ws.transport")
 
 
 class Links:
     """Every connection that is open."""
 
-    __slots__ = ("_broker", "_close_timeout", "_timers", "open")
+    __slots__ = ("_bringing", "_close_timeout", "_machine", "_timers", "open")
 
-    def __init__(self, broker: Broker, timers: Timers) -> None:
-        self._broker = broker
-        self._close_timeout = broker.limits.close_timeout
+    def __init__(self, machine: Machine, timers: Timers) -> None:
+        self._machine = machine
+        self._close_timeout = machine.limits.close_timeout
         self._timers = timers
         self.open: dict[Link, None] = {}
+        self._bringing: dict[Wire, set[Link]] = {}
+        """Links that bring input for a wire and do not carry it."""
 
-    def add(self, stream: Stream, connection: Connection) -> Link:
+    def add(self, stream: Stream, connection: Connection, now: float) -> Link:
         """A connection was accepted."""
-        link = Link(stream, connection)
+        link = Link(stream, connection, self)
         self.open[link] = None
-        self._broker.counters.connections += 1
+        self._machine.counters.connections += 1
+        self.handle(link, connection.start(now), now)
         self._rearm(link)
         return link
 
     def handle(self, link: Link, events: list[Event], now: float) -> None:
+        """Take what a connection has to say."""
         for event in events:
             wire = event.wire
             session = wire.session
             try:
                 if isinstance(event, Message):
+                    if link.wire is not wire:
+                        self._brings(link, wire)
                     if session is not None:
-                        self._broker.receive(session, event.payload, now)
+                        self._machine.receive(session, event.payload, now)
                 elif isinstance(event, Alive):
                     if session is not None:
-                        self._broker.alive(session, now)
+                        self._machine.alive(session, now)
                 else:
                     self._rare(link, event, now)
             except Exception as error:
-                self.fail(session, error, now)
-        # That a session is held is told by `take_reads`.
+                self._machine.fail(session, error, now)
+        # That a session is paused is told by `Outputs.reads`.
         if link.connection.held or link.paused:
             self.watch(link)
         if link.connection.deadline != link.deadline and not link.gone:
@@ -75,30 +78,87 @@ class Links:
         self, link: Link, event: Handshake | Attached | Detached | Closed, now: float
     ) -> None:
         wire = event.wire
-        session: Session | None = wire.session
+        session = wire.session
         if isinstance(event, Handshake):
             event.connection = link
-            wire.link, link.wire = link, wire
-            wire.session = self._broker.open(wire, event, now)
+            self._carries(link, wire)
+            wire.session = self._machine.open(wire, event, now)
         elif session is None:
             return
         elif isinstance(event, Attached):
-            wire.link, link.wire = link, wire
+            self._carries(link, wire)
             self.watch(link)
-            self._broker.alive(session, now)
+            self._machine.alive(session, now)
         elif isinstance(event, Detached):
-            wire.link = link.wire = None
-            session.lane = None
-        elif event.ours:
-            self._broker.violate(session, event.code, now)
+            if wire.link is not None:
+                self._leave(wire.link)
+            session.mailbox.block()
         else:
-            wire.session = None
-            session.lane = None
-            lost = event.code == 1006
-            reason = DisconnectReason.CONNECTION_LOST if lost else DisconnectReason.PEER_CLOSED
-            self._broker.lost(session, reason, now, event.code)
+            self.closed(event, now)
+
+    def closed(self, event: Closed, now: float) -> None:
+        """A wire has ended, or the peer broke its framing."""
+        wire = event.wire
+        session = wire.session
+        if session is None:
+            return
+        if event.ours:
+            self._machine.violate(session, event.code, now)
+            return
+        wire.session = None
+        session.mailbox.block()
+        lost = event.code == 1006
+        reason = DisconnectReason.CONNECTION_LOST if lost else DisconnectReason.PEER_CLOSED
+        self._machine.lost(session, reason, now, event.code)
+
+    # Links and wires
+
+    def _carries(self, link: Link, wire: Wire) -> None:
+        """From now on this link carries the output of the wire, and may bring its input."""
+        self._leave(link)
+        wire.link, link.wire = link, wire
+
+    def _brings(self, link: Link, wire: Wire) -> None:
+        """A message of a wire came by a link that does not carry it."""
+        self._leave(link)
+        link.wire = wire
+        self._bringing.setdefault(wire, set()).add(link)
+
+    def _leave(self, link: Link) -> None:
+        """The link has nothing to do with its wire any more."""
+        wire, link.wire = link.wire, None
+        if wire is None:
+            return
+        if wire.link is link:
+            wire.link = None
+        elif wire in self._bringing:
+            others = self._bringing[wire]
+            others.discard(link)
+            if not others:
+                del self._bringing[wire]
+
+    def watch_all(self, wire: Wire) -> None:
+        """Whether a session is to be read has changed: every link of its wire pauses or goes on."""
+        if wire.link is not None:
+            self.watch(wire.link)
+        for link in self._bringing.get(wire, ()):
+            self.watch(link)
+
+    def watch(self, link: Link) -> None:
+        """The one place that decides whether a stream is read."""
+        session = link.session
+        held = link.connection.held or (session is not None and session.paused)
+        if held is not link.paused and not link.gone:
+            link.paused = held
+            if held:
+                link.stream.pause()
+            else:
+                link.stream.unpause()
+
+    # Handshakes, and the ends of connections
 
     def answer(self, handshake: Handshake, refusal: Refusal | None, now: float) -> None:
+        """A handshake is accepted, or refused."""
         link: Link = handshake.connection
         if link.gone:
             return
@@ -118,29 +178,17 @@ class Links:
         self._timers.disarm(link)
         del self.open[link]
         self.handle(link, link.connection.lost(now), now)
-        if link.wire is not None:
-            link.wire.link = None
+        self._leave(link)
         link.stream.abort()
-
-    def watch(self, link: Link) -> None:
-        """The one place that decides whether a stream is read."""
-        session = link.wire.session if link.wire is not None else None
-        held = link.connection.held or (session is not None and session.held)
-        if held is not link.paused and not link.gone:
-            link.paused = held
-            if held:
-                link.stream.pause()
-            else:
-                link.stream.unpause()
 
     def write_own(self, link: Link, now: float) -> None:
         """The connection's own output, if the transport has nothing unsent."""
         if not link.stream.unsent:
             chunks = link.connection.take()
             if chunks:
-                session = link.wire.session if link.wire is not None else None
+                session = link.session
                 if link.stream.write(chunks) and session is not None:
-                    session.lane = None
+                    session.mailbox.block()
                 self.watch(link)
         if link.connection.shut:
             self.shut(link, now)
@@ -167,11 +215,13 @@ class Links:
         if link.close_by is None:
             link.close_by = now + self._close_timeout
             self._rearm(link)
-        session = link.wire.session if link.wire is not None else None
-        waits = link.stream.unsent or (session is not None and session.mailbox)
+        session = link.session if link.carries else None
+        waits = link.stream.unsent or (session is not None and session.mailbox.entries)
         if not waits and not link.shut:
             link.shut = True
             link.stream.shut()
+
+    # Time
 
     def _rearm(self, link: Link) -> None:
         if link.close_by is not None:
@@ -180,19 +230,12 @@ class Links:
             link.deadline = link.connection.deadline
         self._timers.arm(link)
 
-    def wake(self, link: Link, now: float) -> None:
-        """Its deadline came."""
+    def wake(self, link: Link, now: float) -> list[Event]:
+        """The deadline of a link came."""
         if link.close_by is not None:
-            self._broker.counters.aborts += 1
+            self._machine.counters.aborts += 1
             self.drop(link, now)
-            return
-        self.handle(link, link.connection.wake(now), now)
-        self.write_own(link, now)
-
-    def fail(self, session: Session | None, error: Exception, now: float) -> None:
-        """The fence: a bug of ours ends the session it happened to, and nothing else."""
-        if session is None:
-            self._broker.counters.internal_errors += 1
-            _log.error("internal error outside of a session", exc_info=error)
         else:
-            self._broker.fail(session, error, now)
+            self.handle(link, link.connection.wake(now), now)
+            self.write_own(link, now)
+        return []

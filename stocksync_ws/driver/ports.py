@@ -1,34 +1,139 @@
-"""What the driver asks of an adapter: a stream, a host; and its own record of a connection.
+"""What the driver asks of others: a machine, a host, streams; and its own record of a connection.
 
-Rule: an adapter moves bytes, runs user code and keeps one timer. Whatever more it would decide
-belongs below.
+Rule: whoever fits a Protocol is driven, and nothing here names a class that does. A machine decides
+everything about sessions and frames; an adapter moves bytes, runs user code and keeps one timer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
-from stocksync_ws.broker.model.pipeline import Task
-from stocksync_ws.types import Chunk, Connection, Wire
+from stocksync_ws.broker.model.mailbox import Mailbox
+from stocksync_ws.broker.model.outputs import Outputs
+from stocksync_ws.broker.model.pipeline import Outcome, Task
+from stocksync_ws.broker.model.post_office import Outgoing
+from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.config import Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import DisconnectReason
+from stocksync_ws.types import Chunk, Connection, Event, Handshake, Wire
 
-__all__ = ["Host", "Link", "Stream"]
+__all__ = ["Conversation", "Host", "Keeper", "Link", "Machine", "Stream"]
+
+
+class Conversation(Protocol):
+    """A session, as far as the driver looks at it; everything else in it is the machine's."""
+
+    @property
+    def mailbox(self) -> Mailbox:
+        """What waits for it."""
+        ...
+
+    @property
+    def paused(self) -> bool:
+        """Nothing more of it is to be read; a change is told by `Outputs.reads`."""
+        ...
+
+
+class Machine(Protocol):
+    """A sans-I/O state machine: the broker, later the client and the relay.
+
+    Inputs take `now` (seconds, monotonic). Sessions are opaque: the driver keeps what `open`
+    returned in `wire.session`, and hands it in again.
+    """
+
+    outputs: Outputs
+    """What is to be done after each input, and in the next turn."""
+    counters: Counters
+    limits: Limits
+
+    def open(self, wire: Wire, handshake: Handshake, now: float) -> Conversation:
+        """A handshake came; its verdict comes by `Outputs.answers`."""
+        ...
+
+    def receive(self, session: Any, payload: bytes, now: float) -> None:
+        """One message came."""
+        ...
+
+    def alive(self, session: Any, now: float) -> None:
+        """Something came that is no message, or a carrier was attached."""
+        ...
+
+    def violate(self, session: Any, code: int, now: float) -> None:
+        """The peer broke the framing or its limits: close with this code."""
+        ...
+
+    def lost(self, session: Any, reason: DisconnectReason, now: float, code: int = 1006) -> None:
+        """The stream ended, with the peer's close code or without one."""
+        ...
+
+    def writable(self, session: Any, unsent: int, now: float) -> bool:
+        """A flush was tried, or the transport took bytes; `unsent`, in the unit of `Wire.size`, are
+        left in it. Whether what lies in the mailbox is all there is.
+        """
+        ...
+
+    def take_output(self, session: Any, room: int, now: float) -> list[Outgoing]:
+        """At most `room` bytes for the transport, but at least one entry when there is one."""
+        ...
+
+    def begin_turn(self) -> None:
+        """A new turn of the loop."""
+        ...
+
+    def proceed(self, session: Any, now: float) -> None:
+        """Go on with what the last turn had left over."""
+        ...
+
+    def resume(self, task: Task, outcome: Outcome, now: float) -> None:
+        """A call of user code has ended."""
+        ...
+
+    def publish(self, draft: Draft, now: float) -> Published:
+        """The application publishes."""
+        ...
+
+    def start(self, now: float) -> None:
+        """The run begins."""
+        ...
+
+    def stop(self, now: float) -> None:
+        """Close all sessions, spread over time."""
+        ...
+
+    def halt(self, now: float) -> None:
+        """Close what is left, and take nothing more."""
+        ...
+
+    def fail(self, culprit: object, problem: BaseException, now: float) -> None:
+        """An input raised by our own bug: end the session that the culprit, a session or a timed
+        object, belongs to, and no other.
+        """
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """User code runs."""
+        ...
 
 
 class Stream(Protocol):
-    """A byte stream (or an ASGI scope), as an adapter gives it to the driver."""
+    """A byte stream (or an ASGI scope), as an adapter gives it to the driver. Its numbers are in
+    the unit of `Wire.size`; a chunk that is kept counts whole.
+    """
 
     send: Callable[[Chunk], int] | None
-    """Write one chunk at once, as far as possible: the number of bytes taken; raises as
+    """Write one chunk at once, as far as possible: how much of it was taken; raises as
     `socket.send`. None where there is no such thing."""
 
     @property
     def unsent(self) -> int:
-        """Bytes that were handed over and are not written yet."""
+        """What was handed over and is not written yet."""
         ...
 
     def write(self, chunks: list[Chunk]) -> int:
-        """Take all of it; the bytes unsent after a first try. Never raises."""
+        """Take all of it; what is unsent after a first try. Never raises."""
         ...
 
     def pause(self) -> None:
@@ -51,7 +156,11 @@ class Stream(Protocol):
 
 
 class Host(Protocol):
-    """What an adapter does for the driver."""
+    """What an adapter does for the driver.
+
+    A machine that opens connections of its own (client, relay) will ask for them by an output and a
+    verb `dial`, whose stream comes back by `Driver.connected`, as an accepted one does.
+    """
 
     def now(self) -> float:
         """Seconds, monotonic."""
@@ -66,7 +175,9 @@ class Host(Protocol):
         ...
 
     def call(self, task: Task) -> None:
-        """Run `task.call` in its colour and context, then `Driver.resume`; at once is allowed."""
+        """Run `task.call` in its colour and context, then `Driver.resume`; at once is allowed. An
+        exception becomes the outcome of the call.
+        """
         ...
 
     def cancel(self, task: Task) -> None:
@@ -74,8 +185,16 @@ class Host(Protocol):
         ...
 
 
+class Keeper(Protocol):
+    """Where the deadline of a link is acted on."""
+
+    def wake(self, link: Link, now: float) -> list[Event]:
+        """The deadline of a link came."""
+        ...
+
+
 class Link:
-    """One stream with its connection, and the wire it carries now."""
+    """One stream with its connection, and the wire that it brings input for or carries."""
 
     __slots__ = (
         "armed",
@@ -84,15 +203,17 @@ class Link:
         "connection",
         "deadline",
         "gone",
+        "keeper",
         "paused",
         "shut",
         "stream",
         "wire",
     )
 
-    def __init__(self, stream: Stream, connection: Connection) -> None:
+    def __init__(self, stream: Stream, connection: Connection, keeper: Keeper) -> None:
         self.stream = stream
         self.connection = connection
+        self.keeper = keeper
         self.wire: Wire | None = None
         self.paused = False
         self.gone = False
@@ -103,3 +224,17 @@ class Link:
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
+
+    @property
+    def session(self) -> Any:
+        """The session behind its wire, or None."""
+        return None if self.wire is None else self.wire.session
+
+    @property
+    def carries(self) -> bool:
+        """The link carries the output of its wire, and does not only bring input."""
+        return self.wire is not None and self.wire.link is self
+
+    def wake(self, now: float) -> list[Event]:
+        """Its deadline came."""
+        return self.keeper.wake(self, now)

@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from stocksync_ws.broker.model.pipeline import Call, Mode
-from stocksync_ws.broker.model.session import Session
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.binding import mode_of, plan
 from stocksync_ws.messaging.exchange import Role
-from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import HttpRequest, Principal
 
 __all__ = ["Authenticate", "Authenticator", "ConnectRequest"]
@@ -32,18 +30,6 @@ class ConnectRequest:
     """Path, query, headers and cookies of the upgrade."""
     peer: str | None
     """The address of the peer, `host:port`."""
-
-    @classmethod
-    def of(cls, session: Session, frame: Frame) -> ConnectRequest:
-        """The request of a CONNECT that just came."""
-        assert session.handshake is not None
-        return cls(
-            login=frame.headers.get("login"),
-            passcode=frame.headers.get("passcode"),
-            headers=frame.headers,
-            request=session.handshake.request,
-            peer=session.peer,
-        )
 
 
 Authenticate: TypeAlias = Callable[

@@ -14,7 +14,7 @@ from stocksync_ws.broker.calls.dispatch import Reply as Answer
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
 from stocksync_ws.broker.model.publication import Draft
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConversionError, StockSyncError
 from stocksync_ws.messaging.connect import Authenticator, ConnectRequest
@@ -58,16 +58,16 @@ class Dispatcher:
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
         """Nothing is asked before the upgrade."""
 
-    def connect(self, session: Session, frame: Frame) -> Pipeline[Principal | None] | None:
+    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Principal | None] | None:
         """Ask the authenticator."""
         if self._authenticator is None:
             return None
         return self._authenticate(self._authenticator, session, frame)
 
     def _authenticate(
-        self, authenticator: Authenticator, session: Session, frame: Frame
+        self, authenticator: Authenticator, session: SessionRecord, frame: Frame
     ) -> Pipeline[Principal | None]:
-        request = ConnectRequest.of(session, frame)
+        request = _connect_request(session, frame)
         user: Any = yield authenticator.call(request)
         if user is None:
             return None
@@ -79,7 +79,7 @@ class Dispatcher:
             )
         return cast("Principal", user)
 
-    def send(self, session: Session, frame: Frame, path: str) -> Pipeline[None] | None:
+    def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
         """Call the handler of a SEND and publish what it returns."""
         found = self._routes().messages.match(path)
         if found is None:
@@ -88,7 +88,7 @@ class Dispatcher:
         return self._handle(route, self._exchange(session, frame, variables), path)
 
     def subscribe(
-        self, session: Session, frame: Frame, path: str
+        self, session: SessionRecord, frame: Frame, path: str
     ) -> Pipeline[Answer | None] | None:
         """Call the handler of a SUBSCRIBE; what it returns is the one answer."""
         found = self._routes().subscribes.match(path)
@@ -98,7 +98,7 @@ class Dispatcher:
         return self._answer(route, self._exchange(session, frame, variables), path)
 
     def snapshot(
-        self, session: Session, frame: Frame, destination: str
+        self, session: SessionRecord, frame: Frame, destination: str
     ) -> Pipeline[Answer | None] | None:
         """Call the snapshot function of a broker destination."""
         found = self._routes().snapshots.match(destination)
@@ -112,8 +112,12 @@ class Dispatcher:
         listeners = self._routes().listeners(type(event))
         return [handler.call(Exchange(event=event)) for handler in listeners]
 
-    def _exchange(self, session: Session, frame: Frame, variables: Mapping[str, str]) -> Exchange:
-        return Exchange(session=session, frame=frame, variables=variables, template=self._template)
+    def _exchange(
+        self, session: SessionRecord, frame: Frame, variables: Mapping[str, str]
+    ) -> Exchange:
+        return Exchange(
+            session=session.face, frame=frame, variables=variables, template=self._template
+        )
 
     # Pipelines
 
@@ -194,6 +198,18 @@ class Dispatcher:
             raise StockSyncError(
                 f"{handler.label} returned what cannot be sent: {error}"
             ) from error
+
+
+def _connect_request(session: SessionRecord, frame: Frame) -> ConnectRequest:
+    """What the authenticator is shown of a CONNECT that just came."""
+    assert session.handshake is not None
+    return ConnectRequest(
+        login=frame.headers.get("login"),
+        passcode=frame.headers.get("passcode"),
+        headers=frame.headers,
+        request=session.handshake.request,
+        peer=session.peer,
+    )
 
 
 def _headers(exchange: Exchange, content_type: str) -> tuple[tuple[str, str], ...]:

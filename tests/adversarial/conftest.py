@@ -124,5 +124,5 @@ def attack(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Outcome]]
     assert world.counters.stuck_deadlines == 0
     world.advance(10)
     assert not world.broker.sessions
-    assert not world.broker.delivery.mailboxes.total
+    assert not world.broker.office.total
     world.close()

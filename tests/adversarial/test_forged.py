@@ -64,7 +64,7 @@ def test_f2_no_header_changes_who_the_sender_is(app: StompApp) -> None:
 
     @app.message_mapping("/who", inline=True)
     def who(session: Session) -> None:
-        seen.append(session.user_name)
+        seen.append(session.user.name if session.user else None)
 
     with World(app) as world:
         peer = world.connect(login="joe")
@@ -232,5 +232,5 @@ def test_whatever_is_sent_ends_well(pieces: list[bytes], connected: bool, framed
         world.advance(10)
         assert not world.broker.sessions
         assert not world.broker.delivery.destinations.channels
-        assert not world.broker.delivery.mailboxes.total
+        assert not world.broker.office.total
         assert world.counters.internal_errors == 0

@@ -97,7 +97,7 @@ def test_w10_what_follows_a_violation_is_thrown_away(world: World, violation: by
     world.settle()
     assert world.counters.frames_in == frames
     assert not peer.stream.aborted
-    assert world.broker.delivery.mailboxes.total == 0
+    assert world.broker.office.total == 0
     world.advance(5.1)
     assert peer.stream.aborted
     assert peer.closed is not None

@@ -35,8 +35,8 @@ def answer() -> None:
         driver.publish(draft)
         world.settle()
         for session in world.broker.sessions.values():
-            assert session.lane is not None
-            session.lane = len
+            assert session.mailbox.is_open
+            session.mailbox.open(len)
         for _ in sys.stdin:
             began = time.process_time()
             for _ in range(PUBLICATIONS):

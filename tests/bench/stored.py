@@ -71,12 +71,16 @@ def _unacknowledged(subscribers: int) -> list[Row]:
         for _ in range(subscribers):
             world.connect().subscribe(TOPIC, id="sub-0", ack="client-individual")
         for session in world.broker.sessions.values():
-            session.lane = len  # The transport takes everything and keeps nothing.
+            session.mailbox.open(len)  # The transport takes everything and keeps nothing.
         full = _publish(world, window)
         for stream in world.streams:
             assert not stream.received.count(BODY), "the memory of the clients would count"
         sessions = world.broker.sessions.values()
-        held = sum(len(each) for session in sessions for each in (session.ledgers or {}).values())
+        held = sum(
+            len(each)
+            for session in sessions
+            for each in (session.subscriptions.ledgers or {}).values()
+        )
         assert held == subscribers * window
         beyond = _publish(world, limits.pending_messages)
         open_still = len(world.broker.sessions)

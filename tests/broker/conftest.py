@@ -28,7 +28,7 @@ def start() -> Iterator[Callable[..., World]]:
         assert not broker.sessions
         channels = broker.delivery.destinations.channels.values()
         assert not [each for each in channels if each.groups or each.behind or each.durables]
-        assert not broker.delivery.mailboxes.total
+        assert not broker.office.total
         assert not broker.calls.tasks.running
         assert not world.counters.internal_errors
         assert not world.counters.stuck_deadlines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
@@ -18,14 +19,19 @@ from stocksync_ws.broker.calls.events import (
 )
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.post_office import PostOffice
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.messaging.connect import ConnectRequest
+from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
+from stocksync_ws.types import Handshake, HttpRequest, Wire
+from stocksync_ws.wire import WebSocketWire
 
 __all__ = [
     "Broker",
@@ -35,6 +41,7 @@ __all__ = [
     "environment",
     "epoch",
     "policy",
+    "record",
     "resubscribe",
 ]
 
@@ -67,16 +74,28 @@ def environment(config: BrokerConfig | None = None, timers: Timers | None = None
     """What a room of a broker is given, without the broker: a step ends with nothing done."""
     config = config or BrokerConfig()
     numbers = count()
+    step = Step(timers or Timers(), lambda: None)
     return Environment(
         config,
         config.limits,
         Namespace(config),
         Counters(),
-        Step(timers or Timers(), lambda: None),
+        step,
+        PostOffice(config.limits, step),
         {},
         lambda bits: f"token{next(numbers)}-{bits}",
         float,
     )
+
+
+def record(env: Environment | None = None, wire: Wire | None = None) -> SessionRecord:
+    """The record of a session without a broker around it."""
+    env = env or environment()
+    request = HttpRequest("GET", "/ws", peer="1.2.3.4:5")
+    handshake = Handshake(request, wire or WebSocketWire(), None)
+    keeper: Any = None
+    decoder = Decoder(env.limits)
+    return SessionRecord("s1", handshake, decoder, env.office, keeper, copy_context())
 
 
 class Broker(World):

@@ -159,10 +159,10 @@ class TestBehindAHandler:
         peer.send_to("/app/slow/1")
         peer.send_to("/app/slow/2")
         [session] = world.broker.sessions.values()
-        assert session.inbox_bytes > 64
+        assert session.inbound.size > 64
         world.advance(3)
-        assert session.inbox_bytes == 0
-        assert session.inbox is None
+        assert session.inbound.size == 0
+        assert session.inbound.waiting is None
 
 
 class TestViolations:
@@ -224,7 +224,7 @@ class TestOutputs:
         session = broker.open(wire, Handshake(HttpRequest("GET", "/"), wire, None), 0.0)
         assert [refusal for _, refusal in broker.outputs.answers] == [None]
         broker.halt(1.0)
-        broker.wake(session, 6.0)
+        session.wake(6.0)
         assert broker.outputs.aborts == [session]
         assert session.deadline is None
 
@@ -232,8 +232,9 @@ class TestOutputs:
         world = start()
         world.connect()
         [session] = world.broker.sessions.values()
-        assert session.inbox is session.events is session.refused_ids is session._attributes is None
-        assert session.task is session.handshake is None
+        assert session.inbound.waiting is session.events is session.attributes is None
+        assert session.subscriptions.refused_ids is session.subscriptions.ledgers is None
+        assert session.inbound.task is session.handshake is None
 
 
 class TestSilence:
@@ -252,6 +253,6 @@ def test_attached_and_pong_flush_what_waits(start: Start) -> None:
     [session] = world.broker.sessions.values()
     app.template.convert_and_send("/topic/a", "x")
     world.broker.outputs.dirty.clear()
-    session.dirty = False
+    session.mailbox.dirty = False
     peer.pong()
     peer.message()

@@ -14,6 +14,7 @@ from stocksync_ws import (
     SessionDisconnected,
     StompApp,
 )
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from stocksync_ws.wire.endpoint import Page
@@ -156,14 +157,16 @@ def test_sixty_four_frames_a_turn_and_the_others_have_theirs_meanwhile(
 
 def break_once(world: World, monkeypatch: pytest.MonkeyPatch, name: str, victim: Peer) -> None:
     """Make one of the broker's inputs raise for one session."""
-    real = getattr(type(world.broker), name)
+    owner = SessionRecord if name == "wake" else type(world.broker)
+    real = getattr(owner, name)
 
-    def broken(broker: Any, session: Any, *args: Any) -> Any:
+    def broken(*args: Any) -> Any:
+        session = args[0] if name == "wake" else args[1]
         if session.wire is victim.stream.link.wire:
             raise ZeroDivisionError
-        return real(broker, session, *args)
+        return real(*args)
 
-    monkeypatch.setattr(type(world.broker), name, broken)
+    monkeypatch.setattr(owner, name, broken)
 
 
 def many(count: int) -> bytes:
@@ -236,7 +239,7 @@ def test_a_bug_outside_of_any_session_is_logged_and_counted(
 
     monkeypatch.setattr(type(world.broker), "open", broken)
     world.upgrade()
-    assert internal_errors(caplog) == ["internal error outside of a session"]
+    assert internal_errors(caplog) == ["internal error in the broker session=-"]
     assert world.counters.internal_errors == 1
 
 
@@ -253,10 +256,10 @@ def test_a_deadline_that_does_not_move_is_counted_and_does_not_loop(
         nonlocal wakes
         wakes += 1
 
-    monkeypatch.setattr(type(world.broker), "wake", stuck)
+    monkeypatch.setattr(SessionRecord, "wake", stuck)
     world.advance(29.9)
     assert wakes == world.counters.stuck_deadlines == 5
-    assert "a deadline did not move after its wake: Session" in caplog.messages
+    assert "a deadline did not move after its wake: SessionRecord" in caplog.messages
 
 
 def test_a_stall_is_counted_and_is_nobodys_silence(app: StompApp) -> None:

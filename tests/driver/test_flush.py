@@ -10,7 +10,8 @@ import pytest
 
 from stocksync_ws import StompApp
 from stocksync_ws.broker.model.publication import Draft
-from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.driver.flush import BATCH, ROOM
 from stocksync_ws.testing.peer import PING, Peer, client_frame
 from stocksync_ws.testing.world import World
@@ -178,7 +179,7 @@ def test_the_lane_never_overtakes_what_the_general_way_left_unsent(world: World)
 
 def test_a_session_at_rest_has_a_lane(world: World) -> None:
     (peer,) = subscribers(world, 1)
-    assert session_of(peer).lane == peer.stream.send
+    assert session_of(peer).mailbox._send == peer.stream.send
 
 
 def test_the_lane_is_taken_for_one_message_and_costs_no_general_way(
@@ -189,8 +190,8 @@ def test_the_lane_is_taken_for_one_message_and_costs_no_general_way(
     post(world, b"x")
     world.settle()
     assert [bodies(peer) for peer in peers] == [[b"x"]] * 3
-    assert world.broker.delivery.mailboxes.total == 0
-    assert {session_of(peer).queued for peer in peers} == {0}
+    assert world.broker.office.total == 0
+    assert {session_of(peer).mailbox.queued for peer in peers} == {0}
 
 
 @pytest.mark.parametrize("window", [0, 1, 40])
@@ -200,16 +201,16 @@ def test_a_lane_that_takes_less_than_the_whole_loses_nothing(world: World, windo
     post(world, b"first")
     world.settle()
     session = session_of(peers[1])
-    assert session.lane is None
-    assert session.unsent == peers[1].stream.unsent > 0
+    assert not session.mailbox.is_open
+    assert session.mailbox.unsent == peers[1].stream.unsent > 0
     assert [bodies(peers[0]), bodies(peers[2])] == [[b"first"]] * 2
     post(world, b"second")
     world.settle()
     peers[1].stream.open_window(None)
     world.settle()
     assert bodies(peers[1]) == [b"first", b"second"]
-    assert session.lane is not None
-    assert world.broker.delivery.mailboxes.total == 0
+    assert session.mailbox.is_open
+    assert world.broker.office.total == 0
 
 
 @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError()])
@@ -219,7 +220,7 @@ def test_a_lane_that_would_block_goes_the_general_way(world: World, error: OSErr
     def block(chunk: Any) -> int:
         raise error
 
-    session_of(peers[1]).lane = block
+    session_of(peers[1]).mailbox.open(block)
     post(world, b"x")
     world.settle()
     assert [bodies(peer) for peer in peers] == [[b"x"]] * 3
@@ -232,13 +233,14 @@ def test_an_error_in_the_lane_ends_its_session_and_the_batch_goes_on(world: Worl
     def fail(chunk: Any) -> int:
         raise ConnectionResetError(errno.ECONNRESET, "reset")
 
-    sessions[1].lane = sessions[3].lane = fail
+    for at in (1, 3):
+        sessions[at].mailbox.open(fail)
     post(world, b"x")
     world.settle()
     assert [session.state is State.CLOSED for session in sessions] == [0, 1, 0, 1, 0]
     assert [peer.stream.aborted for peer in peers] == [0, 1, 0, 1, 0]
     assert [bodies(peers[place]) for place in (0, 2, 4)] == [[b"x"]] * 3
-    assert world.broker.delivery.mailboxes.total == 0
+    assert world.broker.office.total == 0
 
 
 def test_a_bug_while_flushing_ends_its_session_and_the_batch_goes_on(
@@ -251,7 +253,7 @@ def test_a_bug_while_flushing_ends_its_session_and_the_batch_goes_on(
     def bug(chunk: Any) -> int:
         raise ZeroDivisionError
 
-    session_of(peers[1]).lane = bug
+    session_of(peers[1]).mailbox.open(bug)
     post(world, b"x")
     world.settle()
     assert [bodies(peers[0]), bodies(peers[2])] == [[b"x"]] * 2
@@ -265,7 +267,7 @@ def test_a_bug_on_the_general_way_ends_its_session_and_the_batch_goes_on(
 ) -> None:
     peers = subscribers(world, 3)
     sessions = [session_of(peer) for peer in peers]
-    sessions[1].lane = None
+    sessions[1].mailbox.block()
     monkeypatch.setattr(peers[1].stream, "write", lambda chunks: 1 // 0)
     post(world, b"x")
     world.settle()
@@ -296,7 +298,7 @@ def test_a_closing_session_has_no_lane(world: World) -> None:
     world.settle()
     session = session_of(peer)
     assert session.state is State.CLOSING
-    assert session.lane is None
+    assert not session.mailbox.is_open
 
 
 def test_an_error_leaves_behind_messages_that_had_been_queued(app: StompApp, world: World) -> None:

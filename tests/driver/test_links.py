@@ -17,7 +17,7 @@ from stocksync_ws import (
     StompApp,
 )
 from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome
-from stocksync_ws.broker.model.session import State
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.testing.peer import CLOSE, PING, Peer, client_frame
 from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.testing.world import World
@@ -262,6 +262,9 @@ class Carrier:
         self.shut = False
         self.events: list[Event] = []
 
+    def start(self, now: float) -> list[Event]:
+        return []
+
     def receive(self, data: bytes, now: float) -> list[Event]:
         events, self.events = self.events, []
         return events
@@ -309,7 +312,7 @@ def test_a_parked_wire_keeps_its_mailbox_and_the_next_carrier_gets_it(
     peer, wire = parked(world)
     app.template.send("/topic/a", b"kept")
     world.settle()
-    assert len(wire.session.mailbox) == 1
+    assert len(wire.session.mailbox.entries) == 1
     peer.stream.received.clear()
     stream = carry(world, Attached(wire))
     assert stream.received.endswith(b"kept\0")
@@ -330,7 +333,7 @@ def ended_by_pack(app: StompApp, world: World, monkeypatch: pytest.MonkeyPatch) 
     stream = carry(world, Attached(wire))
     assert stream.received.count(b"MESSAGE") == 2
     assert wire.link is None
-    return wire.session.lane
+    return wire.session.mailbox.is_open
 
 
 def test_a_carrier_that_ends_with_what_it_carried_is_detached(
@@ -342,7 +345,7 @@ def test_a_carrier_that_ends_with_what_it_carried_is_detached(
 def test_a_carrier_that_has_ended_leaves_no_lane(
     app: StompApp, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert ended_by_pack(app, world, monkeypatch) is None
+    assert not ended_by_pack(app, world, monkeypatch)
 
 
 def test_a_parked_session_whose_close_hangs_is_ended(world: World) -> None:

@@ -65,7 +65,7 @@ def start() -> Iterator[Start]:
     for world in worlds:
         world.close()
         assert not world.broker.calls.tasks.running
-        assert not world.broker.delivery.mailboxes.total
+        assert not world.broker.office.total
         assert not world.counters.internal_errors
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from stocksync_ws.broker.model.session import State
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.testing.world import World
 from tests.model import rules
 from tests.model.client import Client, Got
@@ -90,7 +90,7 @@ class Checks:
             self.fail(f"client {twin.number} is {client.real.state}, not {twin.state}")
         if twin.state == "open" and client.stuck != twin.stuck:
             self.fail(f"client {twin.number} is stuck: {client.stuck}, not {twin.stuck}")
-        task = client.real.task
+        task = client.real.inbound.task
         if bool(task and task.call) != bool(twin.job):
             self.fail(f"client {twin.number} runs {task}, not {twin.job}")
         if twin.state == "gone":
@@ -99,16 +99,18 @@ class Checks:
             self.compare_session(client)
 
     def compare_gone(self, client: Client) -> None:
-        if client.real.unacknowledged != client.twin.unacknowledged:
-            self.fail(f"unacknowledged: {client.real.unacknowledged}")
-        if client.real.mailbox or client.real.queued:
+        if client.real.subscriptions.unacknowledged != client.twin.unacknowledged:
+            self.fail(f"unacknowledged: {client.real.subscriptions.unacknowledged}")
+        if client.real.mailbox.entries or client.real.mailbox.queued:
             self.fail("a mailbox of a dead session")
 
     def compare_session(self, client: Client) -> None:
         real, twin = client.real, client.twin
-        if [*real.subscriptions] != [*twin.subs]:
-            self.fail(f"client {twin.number} has {[*real.subscriptions]}, not {[*twin.subs]}")
-        for sub_id, ledger in (real.ledgers or {}).items():
+        if [*real.subscriptions.active] != [*twin.subs]:
+            self.fail(
+                f"client {twin.number} has {[*real.subscriptions.active]}, not {[*twin.subs]}"
+            )
+        for sub_id, ledger in (real.subscriptions.ledgers or {}).items():
             mine = [d.message.body for d in twin.ledgers[sub_id]]
             theirs = [readable(d.publication.body) for d in ledger]
             if mine != theirs:
@@ -174,7 +176,7 @@ class Checks:
         if isinstance(thing, Session):
             found = self.client_of(thing).real
         elif isinstance(thing, Job):
-            found = self.client_of(thing.session).real.task
+            found = self.client_of(thing.session).real.inbound.task
         else:
             found = self.channel(thing)
         return (0.0, 0) if found is None else (found.armed_at, found.armed)

@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from stocksync_ws.broker.model.session import State
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.errors import DisconnectReason
 from tests.model import rules
 from tests.model.application import LIMITS
@@ -125,7 +125,7 @@ def _i1_up_to_date(run: Twin, record: Record, reading: Reading) -> None:
     client, real = record.client, reading.real
     if client.stuck or client.real.state is not State.CONNECTED or real.blocked:
         return
-    if client.real.subscriptions.get(reading.frame["id"]) is not real or reading.loose:
+    if client.real.subscriptions.active.get(reading.frame["id"]) is not real or reading.loose:
         return
     ledger = real.ledger
     if ledger is not None and len(ledger) + ledger.returning >= ledger.window:
@@ -262,10 +262,10 @@ def i5_nothing_is_left(run: Twin) -> None:
             _check(not streams, "I5", "aged messages of {}", address)
     _check(not broker.sessions, "I5", "sessions {}", broker.sessions)
     _check(
-        not broker.delivery.mailboxes.total,
+        not broker.office.total,
         "I5",
         "{} octets in mailboxes",
-        broker.delivery.mailboxes.total,
+        broker.office.total,
     )
     _check(not broker.calls.tasks.running, "I5", "tasks {}", broker.calls.tasks.running)
     stored = sum(_stored(channel) for channel in broker.delivery.destinations.channels.values())
@@ -288,14 +288,21 @@ def i6_everything_is_bounded(run: Twin) -> None:
     entries: dict[int, int] = {}
     for client in run.clients:
         real = client.real
-        size = sum(entry.size for entry in real.mailbox)
-        _check(real.queued == size, "I6", "{} counts {} octets, not {}", real, real.queued, size)
+        size = sum(entry.size for entry in real.mailbox.entries)
+        _check(
+            real.mailbox.queued == size,
+            "I6",
+            "{} counts {} octets, not {}",
+            real,
+            real.mailbox.queued,
+            size,
+        )
         few = size + client.stream.unsent <= 8 * LIMITS.send_queue
         _check(few, "I6", "{} queues {}", real, size)
-        entries.update((id(entry), entry.size) for entry in real.mailbox if entry.waiting)
+        entries.update((id(entry), entry.size) for entry in real.mailbox.entries if entry.waiting)
         _i6_session(real)
     total = sum(entries.values())
-    counted = broker.delivery.mailboxes.total
+    counted = broker.office.total
     _check(counted == total <= LIMITS.max_total_queued, "I6", "{} queued, not {}", counted, total)
     stored = sum(_stored(channel) for channel in broker.delivery.destinations.channels.values())
     counted = broker.delivery.destinations.tally.size
@@ -321,17 +328,17 @@ def _stored(channel: Any) -> int:
 
 
 def _i6_session(real: Any) -> None:
-    inbox = sum(len(payload) + 64 for payload in real.inbox or ())
-    _check(real.inbox_bytes == inbox, "I6", "{} counts {}, not {}", real, real.inbox_bytes, inbox)
+    inbox = sum(len(payload) + 64 for payload in real.inbound.waiting or ())
+    _check(real.inbound.size == inbox, "I6", "{} counts {}, not {}", real, real.inbound.size, inbox)
     most = LIMITS.inbox + LIMITS.max_message_size
     _check(inbox <= most, "I6", "{} has an inbox of {} octets", real, inbox)
-    fine = real.held == (inbox > LIMITS.inbox) or real.state is not State.CONNECTED
-    _check(fine, "I6", "{} is read: {}, with {} octets", real, not real.held, inbox)
-    opened = (real.transactions or {}).values()
+    fine = real.inbound.paused == (inbox > LIMITS.inbox) or real.state is not State.CONNECTED
+    _check(fine, "I6", "{} is read: {}, with {} octets", real, not real.inbound.paused, inbox)
+    opened = (real.subscriptions.transactions or {}).values()
     frames = max((len(each.frames) for each in opened), default=0)
     few = len(opened) <= LIMITS.max_transactions and frames <= LIMITS.max_transaction_frames
     _check(few, "I6", "{} has {} transactions, one of {} frames", real, len(opened), frames)
-    for sub_id, ledger in (real.ledgers or {}).items():
+    for sub_id, ledger in (real.subscriptions.ledgers or {}).items():
         sizes = [delivery.publication.size for delivery in ledger]
         few = ledger.size <= LIMITS.ack_window_bytes or len(sizes) == 1
         fine = few and ledger.size >= sum(sizes)
@@ -353,8 +360,8 @@ def _i6_channel(address: object, channel: Any) -> None:
 def i7_nobody_holds_others_up(run: Twin) -> None:
     _check(not run.witness.raised, "I7", "a publisher saw {}", run.witness.raised)
     for client in run.clients:
-        waits = bool(client.real.mailbox) and not (client.stuck or client.cut)
-        _check(not waits, "I7", "{} could have had {}", client.real, client.real.mailbox)
+        waits = bool(client.real.mailbox.entries) and not (client.stuck or client.cut)
+        _check(not waits, "I7", "{} could have had {}", client.real, client.real.mailbox.entries)
     counters = run.world.counters
     problems = counters.internal_errors, counters.stuck_deadlines, counters.stalls
     _check(problems == (0, 0, 0), "I7", "internal errors, stuck deadlines, stalls: {}", problems)
@@ -374,9 +381,9 @@ def i8_the_silent_are_found_out(run: Twin) -> None:
                 _check(client.beats, "I8", "{} owes no heart-beat", client.real)
                 early = client.silence < grace
                 _check(not early, "I8", "{} was silent for {} only", client.real, client.silence)
-        reads = client.real.state is State.CONNECTED and client.real.still_since is None
+        reads = client.real.state is State.CONNECTED and client.real.clocks.paused_since is None
         if client.beats and reads:
-            known = silent <= grace + client.real.still_total + TICK
+            known = silent <= grace + client.real.clocks.paused_total + TICK
             _check(known, "I8", "{} is silent since {}", client.real, silent)
 
 

@@ -206,7 +206,7 @@ class Witness:
 
     def _look_at(self, record: Record) -> None:
         client = record.client
-        there = client.real.subscriptions
+        there = client.real.subscriptions.active
         for sub_id, sub in there.items():
             known = record.readings.get(sub_id)
             if known is not None and known.real is sub:
@@ -230,9 +230,9 @@ class Witness:
         found: set[str] = set()
         for record in self.records:
             real = record.client.real
-            for ledger in (real.ledgers or {}).values():
+            for ledger in (real.subscriptions.ledgers or {}).values():
                 found.update(delivery.publication.message_id for delivery in ledger)
-            for transaction in (real.transactions or {}).values():
+            for transaction in (real.subscriptions.transactions or {}).values():
                 for settlements in transaction.settlements.values():
                     taken = [delivery for each in settlements for delivery in each.deliveries]
                     found.update(delivery.publication.message_id for delivery in taken)
@@ -256,7 +256,7 @@ class Witness:
         """What is new is old now, and what has ended is forgotten."""
         for record in self.records:
             record.news.clear()
-            there = record.client.real.subscriptions
+            there = record.client.real.subscriptions.active
             ended = [i for i, r in record.readings.items() if there.get(i) is not r.real]
             for sub_id in ended:
                 del record.readings[sub_id]

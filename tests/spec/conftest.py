@@ -39,7 +39,7 @@ def broker() -> Iterator[Callable[..., World]]:
     for world in worlds:
         world.close()
         assert not world.broker.sessions
-        assert not world.broker.delivery.mailboxes.total
+        assert not world.broker.office.total
         assert not world.counters.internal_errors
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import Handshake, Principal, Refusal
 
@@ -34,20 +34,22 @@ class Dispatch(Protocol):
         """Before the upgrade is answered: a `Refusal` refuses it. None: accepted at once."""
         ...
 
-    def connect(self, session: Session, frame: Frame) -> Pipeline[Principal | None] | None:
+    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Principal | None] | None:
         """Who a CONNECT is; raises `AccessDenied` or `BadCredentials`. None: anonymous."""
         ...
 
-    def send(self, session: Session, frame: Frame, path: str) -> Pipeline[None] | None:
+    def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
         """Handle a SEND to the application; `path` is what follows its prefix. None: no handler."""
         ...
 
-    def subscribe(self, session: Session, frame: Frame, path: str) -> Pipeline[Reply | None] | None:
+    def subscribe(
+        self, session: SessionRecord, frame: Frame, path: str
+    ) -> Pipeline[Reply | None] | None:
         """Answer a SUBSCRIBE to the application. None: no handler."""
         ...
 
     def snapshot(
-        self, session: Session, frame: Frame, destination: str
+        self, session: SessionRecord, frame: Frame, destination: str
     ) -> Pipeline[Reply | None] | None:
         """What a subscriber of a broker destination gets first. None: there is no snapshot."""
         ...
@@ -63,17 +65,19 @@ class NullDispatch:
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
         """Accept."""
 
-    def connect(self, session: Session, frame: Frame) -> Pipeline[Principal | None] | None:
+    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Principal | None] | None:
         """Anonymous."""
 
-    def send(self, session: Session, frame: Frame, path: str) -> Pipeline[None] | None:
+    def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
         """No handler."""
 
-    def subscribe(self, session: Session, frame: Frame, path: str) -> Pipeline[Reply | None] | None:
+    def subscribe(
+        self, session: SessionRecord, frame: Frame, path: str
+    ) -> Pipeline[Reply | None] | None:
         """No handler."""
 
     def snapshot(
-        self, session: Session, frame: Frame, destination: str
+        self, session: SessionRecord, frame: Frame, destination: str
     ) -> Pipeline[Reply | None] | None:
         """No snapshot."""
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from stocksync_ws.broker.model.session import Subscription
+from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.errors import DisconnectReason, ErrorCode
 from stocksync_ws.types import Principal
 

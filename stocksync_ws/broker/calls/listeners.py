@@ -17,7 +17,7 @@ from stocksync_ws.broker.calls.session_log import SessionLog
 from stocksync_ws.broker.calls.tasks import Tasks
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.session import SessionRecord
 
 __all__ = ["MOST", "Listeners"]
 
@@ -41,7 +41,7 @@ class Listeners:
         none is.
         """
 
-    def emit(self, session: Session, event: Event) -> None:
+    def emit(self, session: SessionRecord, event: Event) -> None:
         """Tell the listeners, after everything this session has told them before."""
         calls = self._dispatch.event(event)
         if not calls:
@@ -65,11 +65,11 @@ class Listeners:
         else:
             self._counters.events_dropped += 1
 
-    def _start(self, session: Session | None, calls: Sequence[Call]) -> None:
+    def _start(self, session: SessionRecord | None, calls: Sequence[Call]) -> None:
         context = contextvars.copy_context() if session is None else session.context.copy()
         self._tasks.start(self._tell(session, calls), context)
 
-    def _tell(self, session: Session | None, calls: Sequence[Call]) -> Pipeline[None]:
+    def _tell(self, session: SessionRecord | None, calls: Sequence[Call]) -> Pipeline[None]:
         """One listener after the other; one that fails does not keep the next from hearing."""
         for call in calls:
             try:
@@ -89,7 +89,7 @@ class Listeners:
         else:
             self._waiting = None
 
-    def _tell_next_of(self, session: Session) -> None:
+    def _tell_next_of(self, session: SessionRecord) -> None:
         """Go on with the next event; behind the last one a session that was held is read again."""
         if session.events:
             self._start(session, session.events.popleft())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.errors import ErrorCode
 
@@ -29,7 +29,7 @@ def quote(text: object) -> str:
     return quoted if len(quoted) <= 200 else quoted[:197] + "..."
 
 
-def _user(session: Session) -> str:
+def _user(session: SessionRecord) -> str:
     return "-" if session.user_name is None else quote(session.user_name)
 
 
@@ -72,7 +72,7 @@ class SessionLog:
             self._step.rearm(self, self._second + 1.0)
         return False
 
-    def connected(self, session: Session) -> None:
+    def connected(self, session: SessionRecord) -> None:
         """A session reached CONNECTED."""
         if not _sessions.isEnabledFor(logging.INFO):
             return
@@ -88,7 +88,7 @@ class SessionLog:
             session.peer,
         )
 
-    def disconnected(self, session: Session, reason: str, seconds: float) -> None:
+    def disconnected(self, session: SessionRecord, reason: str, seconds: float) -> None:
         """A session ended."""
         if not _sessions.isEnabledFor(logging.INFO):
             return
@@ -121,7 +121,7 @@ class SessionLog:
             )
             self._connects = self._disconnects = self._refusals = 0
 
-    def refused(self, session: Session, code: ErrorCode, error: BaseException | None) -> None:
+    def refused(self, session: SessionRecord, code: ErrorCode, error: BaseException | None) -> None:
         """A CONNECT was refused, or a peer broke the protocol."""
         if not _sessions.isEnabledFor(logging.INFO):
             return
@@ -139,7 +139,7 @@ class SessionLog:
 
     def failed(
         self,
-        session: Session,
+        session: SessionRecord,
         label: str,
         code: ErrorCode,
         correlation_id: str,
@@ -164,7 +164,7 @@ class SessionLog:
             "listener failed mapping=%s session=%s", label, session_id or "-", exc_info=error
         )
 
-    def internal(self, what: str, session: Session | None, error: BaseException) -> None:
+    def internal(self, what: str, session: SessionRecord | None, error: BaseException) -> None:
         """A bug of ours, caught by the fence."""
         _broker.error(
             "internal error in %s session=%s", what, session.id if session else "-", exc_info=error

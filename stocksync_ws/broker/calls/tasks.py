@@ -26,7 +26,7 @@ from stocksync_ws.broker.model.pipeline import (
     Script,
     Task,
 )
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.errors import Cancelled, HandlerTimeout
 
 __all__ = ["Tasks"]
@@ -49,9 +49,9 @@ class Tasks:
         """Run a pipeline that no session waits for, to its first call."""
         self._start(Task(self, None, pipeline, context))
 
-    def run_frame(self, session: Session, script: Script) -> None:
+    def run_frame(self, session: SessionRecord, script: Script) -> None:
         """Run the script of a frame; the session's next frame waits for it."""
-        task = session.task = Task(self, session, script, session.context.copy())
+        task = session.inbound.task = Task(self, session, script, session.context.copy())
         self._start(task)
 
     def _start(self, task: Task) -> None:
@@ -80,8 +80,8 @@ class Tasks:
             if task.when_left_ends is not None:
                 task.when_left_ends(outcome)
         session = task.session
-        if session is not None and session.stuck is outcome.call:
-            session.stuck = None
+        if session is not None and session.inbound.stuck is outcome.call:
+            session.inbound.stuck = None
             self._step.go_on(session)
 
     def go_on(self, task: Task, value: Any, error: BaseException | None) -> None:
@@ -188,6 +188,6 @@ class Tasks:
             self._log.note("a thread of the pool is stuck in mapping=%s", call.label)
             task.left = call
             if session is not None:
-                session.stuck = call
+                session.inbound.stuck = call
         error, task.stopping = task.stopping, None
         self.go_on(task, None, error)

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
 
-from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.delivery.queues import Queues
 from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
-from stocksync_ws.broker.model.session import Session, Subscription
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.model.transaction import Settlement
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import NACK, Frame, Version, required
@@ -34,7 +34,6 @@ class Acknowledgements:
     __slots__ = (
         "_counters",
         "_limits",
-        "_mailboxes",
         "_queues",
         "_retention",
         "_returns",
@@ -45,7 +44,6 @@ class Acknowledgements:
     def __init__(
         self,
         env: Environment,
-        mailboxes: Mailboxes,
         retention: Retention,
         topics: Topics,
         queues: Queues,
@@ -53,7 +51,6 @@ class Acknowledgements:
         self._limits = env.limits
         self._counters = env.counters
         self._step = env.step
-        self._mailboxes = mailboxes
         self._retention = retention
         self._topics = topics
         self._queues = queues
@@ -61,38 +58,44 @@ class Acknowledgements:
 
     # Ledgers
 
-    def open(self, session: Session, frame: Frame, key: str, mode: AckMode, window: int) -> Ledger:
+    def open(
+        self, session: SessionRecord, frame: Frame, key: str, mode: AckMode, window: int
+    ) -> Ledger:
         """The ledger of a subscription id; it outlives its subscriptions.
 
         Raises:
             LimitExceeded: Too many ids that have ended are still owed acknowledgements.
         """
-        if session.ledgers is None:
-            session.ledgers = {}
-        ledger = session.ledgers.get(key)
+        if session.subscriptions.ledgers is None:
+            session.subscriptions.ledgers = {}
+        ledger = session.subscriptions.ledgers.get(key)
         if ledger is not None:
             ledger.reopen(mode, window)
             return ledger
         most = 2 * self._limits.max_subscriptions
-        if len(session.ledgers) >= most:
-            self._forget_settled(session, session.ledgers)
-        if len(session.ledgers) >= most:
+        if len(session.subscriptions.ledgers) >= most:
+            self._forget_settled(session, session.subscriptions.ledgers)
+        if len(session.subscriptions.ledgers) >= most:
             raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
         by_message_id = session.version is not Version.V12
-        ledger = session.ledgers[key] = Ledger(mode, window, by_message_id=by_message_id)
+        ledger = session.subscriptions.ledgers[key] = Ledger(
+            mode, window, by_message_id=by_message_id
+        )
         return ledger
 
-    def _forget_settled(self, session: Session, ledgers: dict[str, Ledger]) -> None:
+    def _forget_settled(self, session: SessionRecord, ledgers: dict[str, Ledger]) -> None:
         """Of ids that have ended with everything settled, only what was issued is remembered."""
-        for key in [key for key in ledgers if key not in session.subscriptions]:
+        for key in [key for key in ledgers if key not in session.subscriptions.active]:
             if not len(ledgers[key]) and not ledgers[key].returning:
-                if session.past is None:
-                    session.past = Ledger(AckMode.INDIVIDUAL, 0, by_message_id=True)
-                session.past.absorb(ledgers.pop(key))
+                if session.subscriptions.forgotten is None:
+                    session.subscriptions.forgotten = Ledger(
+                        AckMode.INDIVIDUAL, 0, by_message_id=True
+                    )
+                session.subscriptions.forgotten.absorb(ledgers.pop(key))
 
     # Frames
 
-    def take(self, session: Session, frame: Frame) -> list[Settlement]:
+    def take(self, session: SessionRecord, frame: Frame) -> list[Settlement]:
         """Take what an ACK or NACK settles out of the ledgers, to `apply` it, or to `restore` it
         when its transaction is aborted.
 
@@ -110,42 +113,44 @@ class Acknowledgements:
             found = self._by_message_id(session, frame, named)
         taken: list[Settlement] = []
         for ledger, number in found:
-            deliveries = ledger.take(number, session.mailbox)
+            deliveries = ledger.take(number, session.mailbox.entries)
             if deliveries:
                 taken.append(Settlement(ledger, deliveries, frame))
         if not taken:
             self._counters.acks_ignored += 1
         return taken
 
-    def _by_id(self, session: Session, frame: Frame) -> tuple[Ledger, int]:
+    def _by_id(self, session: SessionRecord, frame: Frame) -> tuple[Ledger, int]:
         """1.2 names the `ack` of a MESSAGE: `<subscription id>.<publication number>`."""
         text = frame.headers.get("id")
         if text is None:
             raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
         key, _, digits = text.rpartition(".")
-        ledger = (session.ledgers or {}).get(key, session.past)
+        ledger = (session.subscriptions.ledgers or {}).get(key, session.subscriptions.forgotten)
         if ledger is not None and digits.isdigit() and digits.isascii() and len(digits) <= 19:
             number = int(digits)
             if number <= ledger.highest and digits[0] != "0":
                 return ledger, number
         raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
 
-    def _is_auto(self, session: Session, key: str) -> bool:
-        subscription = session.subscriptions.get(key)
+    def _is_auto(self, session: SessionRecord, key: str) -> bool:
+        subscription = session.subscriptions.active.get(key)
         if subscription is not None:
             return subscription.ledger is None
-        return key in (session.reply_queues or ()) or key in (session.ended_auto or ())
+        return key in (session.subscriptions.reply_queues or ()) or key in (
+            session.subscriptions.ended_auto or ()
+        )
 
     def _by_message_id(
-        self, session: Session, frame: Frame, named: str | None
+        self, session: SessionRecord, frame: Frame, named: str | None
     ) -> list[tuple[Ledger, int]]:
         """1.1 names its subscription; 1.0 may, else all that have the message outstanding."""
         assert session.version is not None
         required(frame, session.version)
         message_id = frame.headers["message-id"]
-        ledgers = session.ledgers or {}
+        ledgers = session.subscriptions.ledgers or {}
         chosen = [*ledgers.values()] if named is None else [ledgers.get(named)]
-        chosen = [*chosen, session.past]
+        chosen = [*chosen, session.subscriptions.forgotten]
         known = False
         found: list[tuple[Ledger, int]] = []
         for ledger in chosen:
@@ -159,7 +164,7 @@ class Acknowledgements:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_ACK, frame.command, frame.headers)
         return found
 
-    def apply(self, session: Session, settlement: Settlement) -> None:
+    def apply(self, session: SessionRecord, settlement: Settlement) -> None:
         """Let a settlement take effect: what was taken out is accepted, or goes back."""
         ledger, deliveries, frame = settlement.ledger, settlement.deliveries, settlement.frame
         if frame.command != NACK:
@@ -178,21 +183,24 @@ class Acknowledgements:
         self._opened(session, ledger)
         self._queues.dispatch_returned()
 
-    def restore(self, session: Session, settlement: Settlement) -> None:
+    def restore(self, session: SessionRecord, settlement: Settlement) -> None:
         """The transaction was aborted: what it settled is unsettled again, its clock afresh."""
         now = self._step.now
         for delivery in settlement.deliveries:
-            delivery.at = session.listened(now)
+            delivery.at = session.clocks.listened(now)
             if delivery.timeout is not None:
                 self._step.sooner(session, now + delivery.timeout)
         settlement.ledger.restore(settlement.deliveries)
         self._opened(session, settlement.ledger)
 
-    def _opened(self, session: Session, ledger: Ledger) -> None:
+    def _opened(self, session: SessionRecord, ledger: Ledger) -> None:
         """A window may have room again: its reader or its queue goes on."""
-        if session.behind is not None:
-            self._mailboxes.mark(session)
-        if session.consumers is not None and ledger.subscription in session.consumers:
+        if session.subscriptions.behind is not None:
+            session.mailbox.mark()
+        if (
+            session.subscriptions.consumers is not None
+            and ledger.subscription in session.subscriptions.consumers
+        ):
             assert ledger.subscription is not None
             self._queues.opened(ledger.subscription)
 
@@ -206,7 +214,7 @@ class Acknowledgements:
             self._step.bury(channel.policy, delivery.publication, delivery.attempt, "rejected")
 
     def _give_back(
-        self, session: Session, ledger: Ledger, delivery: Delivery, pause: float
+        self, session: SessionRecord, ledger: Ledger, delivery: Delivery, pause: float
     ) -> None:
         """NACK or timeout: once more, unless it was the last time."""
         subscription, publication = delivery.subscription, delivery.publication
@@ -225,14 +233,17 @@ class Acknowledgements:
             self._again_after(pause, session, ledger, delivery)
 
     def _again_after(
-        self, pause: float, session: Session, ledger: Ledger, delivery: Delivery
+        self, pause: float, session: SessionRecord, ledger: Ledger, delivery: Delivery
     ) -> None:
-        if session.retries is None:
-            session.retries = []
+        if session.subscriptions.retries is None:
+            session.subscriptions.retries = []
         ledger.hold(delivery)
         self._returns += 1
         due = self._step.now + pause
-        heappush(session.retries, (due, delivery.publication.number, self._returns, delivery))
+        heappush(
+            session.subscriptions.retries,
+            (due, delivery.publication.number, self._returns, delivery),
+        )
         if pause:
             self._step.sooner(session, due)
         else:
@@ -240,9 +251,9 @@ class Acknowledgements:
 
     # Time
 
-    def retry(self, session: Session) -> None:
+    def retry(self, session: SessionRecord) -> None:
         """Deliver again what is due."""
-        retries, now = session.retries, self._step.now
+        retries, now = session.subscriptions.retries, self._step.now
         while retries and retries[0][0] <= now:
             _, _, _, delivery = heappop(retries)
             subscription = delivery.subscription
@@ -256,7 +267,7 @@ class Acknowledgements:
                 self._counters.messages_unsettled += self._return_to_name(delivery)
                 self._opened(session, subscription.ledger)
         if not retries:
-            session.retries = None
+            session.subscriptions.retries = None
 
     def _deliver_again(self, subscription: Subscription, delivery: Delivery) -> bool:
         """Once more, unless meanwhile it has died, or a newer value took its place."""
@@ -272,11 +283,13 @@ class Acknowledgements:
         )
         return True
 
-    def expire(self, session: Session) -> None:
+    def expire(self, session: SessionRecord) -> None:
         """Give back what was out for too long. What lies in the mailbox was not out at all."""
-        listened = session.listened(self._step.now)
-        unsent = {each.publication for each in session.mailbox if each.publication is not None}
-        for ledger in list((session.ledgers or {}).values()):
+        listened = session.clocks.listened(self._step.now)
+        unsent = {
+            each.publication for each in session.mailbox.entries if each.publication is not None
+        }
+        for ledger in list((session.subscriptions.ledgers or {}).values()):
             late = ledger.due(listened)
             pause = _pause(late) if ledger.mode is AckMode.CLIENT else None
             for delivery in late:
@@ -291,24 +304,12 @@ class Acknowledgements:
                 self._opened(session, ledger)
         self._queues.dispatch_returned()
 
-    def expire_at(self, session: Session) -> float | None:
-        """When `expire` has something to do, in the broker's own time."""
-        if session.ledgers is None or session.still_since is not None:
-            return None
-        times = [
-            delivery.at + timeout + session.still_total
-            for ledger in session.ledgers.values()
-            if (delivery := ledger.oldest()) is not None
-            and (timeout := delivery.timeout) is not None
-        ]
-        return min(times, default=None)
-
     # The end of a session
 
-    def unsent(self, session: Session) -> None:
+    def unsent(self, session: SessionRecord) -> None:
         """What lies in the mailbox of a session is thrown away: it was not delivered."""
-        ledgers = session.ledgers or {}
-        for entry in session.mailbox:
+        ledgers = session.subscriptions.ledgers or {}
+        for entry in session.mailbox.entries:
             group, publication = entry.reader, entry.publication
             if group is None or publication is None or not group.acked:
                 continue
@@ -317,17 +318,19 @@ class Acknowledgements:
             if ledger is not None:
                 ledger.unsend(publication.number)
 
-    def end(self, session: Session) -> int:
+    def end(self, session: SessionRecord) -> int:
         """Queues get back what was unsettled; elsewhere the obligation ends: the number of
         those. Call `Queues.dispatch_returned` when all that a session leaves is back.
         """
         unsettled = 0
-        for ledger in (session.ledgers or {}).values():
+        for ledger in (session.subscriptions.ledgers or {}).values():
             for delivery in ledger.clear():
                 unsettled += self._lost(delivery)
-        for _, _, _, delivery in session.retries or ():
+        for _, _, _, delivery in session.subscriptions.retries or ():
             unsettled += self._lost(delivery)
-        session.ledgers = session.retries = session.past = None
+        session.subscriptions.ledgers = session.subscriptions.retries = (
+            session.subscriptions.forgotten
+        ) = None
         self._counters.messages_unsettled += unsettled
         return unsettled
 
@@ -369,14 +372,14 @@ class Acknowledgements:
         taken = [each for each in ledger if each.subscription is subscription]
         for delivery in taken:
             ledger.remove(delivery.publication.number)
-        retries = session.retries or []
+        retries = session.subscriptions.retries or []
         for item in list(retries):
             if item[3].subscription is subscription:
                 retries.remove(item)
                 ledger.unhold(item[3])
                 taken.append(item[3])
         heapify(retries)
-        session.retries = retries or None
+        session.subscriptions.retries = retries or None
         channel = subscription.channel
         assert channel is not None
         most = channel.policy.max_deliveries

@@ -8,7 +8,7 @@ refuse instead.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.model.channel import Address, Channel
+from stocksync_ws.broker.model.channel import Address, Channel, Keeper
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.namespace import Kind, Patterns
@@ -32,12 +32,14 @@ class Destinations:
         "channels",
         "epochs",
         "histories",
+        "keeper",
         "queues",
         "tally",
     )
 
     def __init__(self, env: Environment) -> None:
         self._step = env.step
+        self.keeper: Keeper
         self._limits = env.limits
         self._namespace = env.namespace
         self._token = env.token
@@ -93,6 +95,7 @@ class Destinations:
         epoch = None if queue or policy.kind == "transient" else self._token(72)
         tally = self.tally if epoch is None else self.histories
         channel = self.channels[address] = Channel(address, policy, epoch, tally, queue=queue)
+        channel.keeper = self.keeper
         self.queues += queue
         if epoch is not None:
             self.touch(channel)
@@ -104,6 +107,7 @@ class Destinations:
         channel = self.channels[address] = Channel(
             address, _PLAIN, None, self.tally, queue=True, private=True
         )
+        channel.keeper = self.keeper
         return channel
 
     def has(self, channel: Channel) -> bool:

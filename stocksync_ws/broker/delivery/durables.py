@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery
-from stocksync_ws.broker.model.session import Subscription
+from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["Durables"]
 
@@ -24,12 +23,11 @@ __all__ = ["Durables"]
 class Durables:
     """All durable names."""
 
-    __slots__ = ("_limits", "_mailboxes", "_names", "_of_user", "_retention", "_step")
+    __slots__ = ("_limits", "_names", "_of_user", "_retention", "_step")
 
-    def __init__(self, env: Environment, mailboxes: Mailboxes, retention: Retention) -> None:
+    def __init__(self, env: Environment, retention: Retention) -> None:
         self._limits = env.limits
         self._step = env.step
-        self._mailboxes = mailboxes
         self._retention = retention
         self._names: dict[tuple[str, str], Durable] = {}
         self._of_user: Counter[str] = Counter()
@@ -87,7 +85,7 @@ class Durables:
         log = channel.log
         assert group is not None
         first = subscription.next if subscription in channel.behind else log.top + 1
-        for entry in self._mailboxes.take_back(subscription, group):
+        for entry in subscription.session.mailbox.take_back(subscription, group):
             publication = entry.publication
             assert publication is not None
             offset = publication.offset

@@ -15,7 +15,7 @@ from stocksync_ws.broker.model.channel import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import is_reply_queue
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
-from stocksync_ws.broker.model.session import CONNECTED
+from stocksync_ws.broker.model.state import CONNECTED
 
 __all__ = ["Publishing"]
 

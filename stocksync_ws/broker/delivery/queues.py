@@ -19,8 +19,11 @@ from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.channel import Channel, QueueState
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.broker.model.session import CONNECTED, Outgoing, Session, Subscription
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import CONNECTED
+from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["QueueFull", "Queues"]
 
@@ -89,11 +92,11 @@ class Queues:
         assert channel is not None
         channel.join(subscription)
         _state(channel).join(subscription)
-        if session.consumers is None:
-            session.consumers = {}
-        session.consumers[subscription] = None
-        session.has_consumed = True
-        session.lane = None
+        if session.subscriptions.consumers is None:
+            session.subscriptions.consumers = {}
+        session.subscriptions.consumers[subscription] = None
+        session.subscriptions.has_consumed = True
+        session.mailbox.block()
 
     def leave(self, subscription: Subscription) -> None:
         """A consumer went; what it holds unsettled stays with its session."""
@@ -101,9 +104,9 @@ class Queues:
         assert channel is not None
         channel.leave(subscription)
         _state(channel).leave(subscription)
-        assert session.consumers is not None
-        session.consumers.pop(subscription)
-        session.consumers = session.consumers or None
+        assert session.subscriptions.consumers is not None
+        session.subscriptions.consumers.pop(subscription)
+        session.subscriptions.consumers = session.subscriptions.consumers or None
 
     def dispatch(self, channel: Channel) -> None:
         """Hand out what can be handed out."""
@@ -123,10 +126,10 @@ class Queues:
             log.take(offset)
             self._hand_out(state, consumer, offset, publication)
 
-    def dispatch_to(self, session: Session) -> None:
+    def dispatch_to(self, session: SessionRecord) -> None:
         """A session has room again."""
         waiting: dict[Channel, None] = {}
-        for consumer in session.consumers or ():
+        for consumer in session.subscriptions.consumers or ():
             if self._look_at(consumer):
                 assert consumer.channel is not None
                 waiting[consumer.channel] = None
@@ -170,7 +173,11 @@ class Queues:
     def _is_open(self, consumer: Subscription) -> bool:
         """It can take something, if only something small."""
         session, ledger = consumer.session, consumer.ledger
-        if session.state is not CONNECTED or session.unsent or session.queued >= self._topics.room:
+        if (
+            session.state is not CONNECTED
+            or session.mailbox.unsent
+            or session.mailbox.queued >= self._topics.room
+        ):
             return False
         return ledger is None or ledger.has_room(0, self._limits.ack_window_bytes)
 
@@ -186,33 +193,33 @@ class Queues:
 
     # Settled
 
-    def handed_over(self, session: Session, entries: list[Outgoing]) -> None:
+    def handed_over(self, session: SessionRecord, entries: list[Outgoing]) -> None:
         """The transport has them: what a queue had handed out in auto mode is settled. Until its
         bytes are written, the session remembers them.
         """
-        at = session.handed - sum(entry.size for entry in entries)
+        at = session.mailbox.handed - sum(entry.size for entry in entries)
         for entry in entries:
             at += entry.size
             if entry.origin is None:
                 continue
             assert entry.publication is not None
             self.settle(entry.origin, entry.offset, entry.publication)
-            if session.in_transport is None:
-                session.in_transport = []
-            session.in_transport.append((at, entry.publication.destination))
+            if session.mailbox.in_transport is None:
+                session.mailbox.in_transport = []
+            session.mailbox.in_transport.append((at, entry.publication.destination))
 
-    def written(self, session: Session) -> None:
+    def written(self, session: SessionRecord) -> None:
         """The transport wrote bytes."""
-        done = session.handed - session.unsent
-        left = [each for each in session.in_transport or () if each[0] > done]
-        session.in_transport = left or None
+        done = session.mailbox.handed - session.mailbox.unsent
+        left = [each for each in session.mailbox.in_transport or () if each[0] > done]
+        session.mailbox.in_transport = left or None
 
-    def lost(self, session: Session) -> None:
+    def lost(self, session: SessionRecord) -> None:
         """A session ends: what its transport still held is lost with it, and told."""
         self.written(session)
-        for _, destination in session.in_transport or ():
+        for _, destination in session.mailbox.in_transport or ():
             self._retention.note_loss(destination, 1, "connection-lost")
-        session.in_transport = None
+        session.mailbox.in_transport = None
 
     def settle(self, channel: Channel, offset: int, publication: Publication) -> None:
         """A message was acknowledged, or in auto mode handed to the transport."""

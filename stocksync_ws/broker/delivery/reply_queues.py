@@ -10,7 +10,9 @@ from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.queues import Queues
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import REPLY_QUEUE
-from stocksync_ws.broker.model.session import CONNECTED, Session, Subscription
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import CONNECTED
+from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["ReplyQueues"]
 
@@ -27,13 +29,13 @@ class ReplyQueues:
         self._destinations = destinations
         self._queues = queues
 
-    def address(self, session: Session, name: str) -> str:
+    def address(self, session: SessionRecord, name: str) -> str:
         """The address of a session's private queue. What comes later for one that had to give way
         is unrouted, as is what comes for a session that has ended.
         """
         if session.state is not CONNECTED:
             return REPLY_QUEUE + self._token(128)
-        owned = session.reply_queues = session.reply_queues or {}
+        owned = session.subscriptions.reply_queues = session.subscriptions.reply_queues or {}
         address = owned.pop(name, None)
         if address is None:
             address = REPLY_QUEUE + self._token(128)
@@ -44,14 +46,14 @@ class ReplyQueues:
         if len(owned) > self._limits.max_reply_queues:
             name = next(iter(owned))
             self._drop(owned.pop(name))
-            session.remember_auto(name, self._limits.max_subscriptions)
+            session.subscriptions.remember_auto(name, self._limits.max_subscriptions)
         return address
 
-    def end(self, session: Session) -> None:
+    def end(self, session: SessionRecord) -> None:
         """A session ends, and with it its private queues."""
-        for address in (session.reply_queues or {}).values():
+        for address in (session.subscriptions.reply_queues or {}).values():
             self._drop(address)
-        session.reply_queues = None
+        session.subscriptions.reply_queues = None
 
     def _drop(self, address: str) -> None:
         """Forget a private queue; what is in it reaches nobody."""

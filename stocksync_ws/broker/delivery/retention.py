@@ -11,12 +11,11 @@ for a message that one of them reads: a crowd that comes back would pay the squa
 
 from __future__ import annotations
 
-from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.log import Log
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.broker.model.session import Subscription
+from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["Retention"]
 
@@ -24,13 +23,12 @@ __all__ = ["Retention"]
 class Retention:
     """The bounds of all topics."""
 
-    __slots__ = ("_counters", "_limits", "_mailboxes", "_step")
+    __slots__ = ("_counters", "_limits", "_step")
 
-    def __init__(self, env: Environment, mailboxes: Mailboxes) -> None:
+    def __init__(self, env: Environment) -> None:
         self._limits = env.limits
         self._counters = env.counters
         self._step = env.step
-        self._mailboxes = mailboxes
 
     def trim(self, channel: Channel) -> None:
         """Hold the log within its bounds, and drop what nobody will read."""
@@ -86,9 +84,7 @@ class Retention:
         for offset, publication in channel.take_expired(self._step.now):
             waiting = [each for each in channel.behind if each.next <= offset]
             for subscription in waiting:
-                self._mailboxes.mark(
-                    subscription.session
-                )  # it may have been the last it waited for
+                subscription.session.mailbox.mark()  # it may have been the last it waited for
             if waiting or any(
                 each.next <= offset
                 for each in channel.durables.values()

@@ -17,7 +17,7 @@ from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.delivery.transactions import Transactions
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.session import Subscription
+from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["Delivery"]
 
@@ -42,15 +42,16 @@ class Delivery:
     def __init__(self, env: Environment) -> None:
         self.mailboxes = Mailboxes(env)
         self.destinations = Destinations(env)
-        self.retention = Retention(env, self.mailboxes)
+        self.retention = Retention(env)
         self.topics = Topics(env, self.mailboxes, self.retention)
         self.queues = Queues(env, self.destinations, self.topics, self.retention)
         self.publishing = Publishing(env, self.destinations, self.topics, self.queues)
         self.reply_queues = ReplyQueues(env, self.destinations, self.queues)
-        self.durables = Durables(env, self.mailboxes, self.retention)
-        self.acks = Acknowledgements(env, self.mailboxes, self.retention, self.topics, self.queues)
+        self.durables = Durables(env, self.retention)
+        self.acks = Acknowledgements(env, self.retention, self.topics, self.queues)
         self.transactions = Transactions(env, self.acks)
         self.aging = Aging(env, self.destinations, self.retention, self.queues, self.durables)
+        self.destinations.keeper = self.aging
 
     def end_subscription(self, subscription: Subscription) -> None:
         """End a subscription; a durable name of it stays."""

@@ -13,7 +13,8 @@ from stocksync_ws.broker.model.channel import Channel, Group
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.broker.model.session import Session, Subscription
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["Topics"]
 
@@ -64,11 +65,11 @@ class Topics:
                 else:
                     receivers += self._mailboxes.publish(publication, group)
         for subscription in channel.behind:
-            self._mailboxes.mark(subscription.session)
+            subscription.session.mailbox.mark()
         self._retention.trim(channel)
         return receivers
 
-    def publish_to(self, channel: Channel, session: Session, publication: Publication) -> int:
+    def publish_to(self, channel: Channel, session: SessionRecord, publication: Publication) -> int:
         """To one session only, in its place among what is for all. It is in the log only while that
         session has to read it from there; the others skip it.
         """
@@ -76,9 +77,9 @@ class Topics:
         live = [
             subscription
             for group in channel.groups.values()
-            if (subscription := group.members.get(session)) is not None
+            if (subscription := group.members.get(session.mailbox)) is not None
         ]
-        behind = [each for each in session.behind or () if each.channel is channel]
+        behind = [each for each in session.subscriptions.behind or () if each.channel is channel]
         full = [
             each
             for each in live
@@ -92,7 +93,7 @@ class Topics:
             else:
                 self.deliver(subscription, publication, offset)
         if behind:
-            self._mailboxes.mark(session)
+            session.mailbox.mark()
         self._retention.trim(channel)
         return len(behind) + len(live)
 
@@ -135,9 +136,7 @@ class Topics:
         for subscription in Ledger.hand_out(group.members, delivery, most, self._step, by):
             self.fall_behind(subscription, offset)
         if group.members:
-            entry = self._mailboxes.entry(
-                publication, next(iter(group.members)), group.head(publication)
-            )
+            entry = self._mailboxes.entry(publication, group, next(iter(group.members)))
             entry.reader = group
             self._mailboxes.spread(entry, group.members)
         return reached
@@ -156,14 +155,14 @@ class Topics:
         group, channel, session = subscription.group, subscription.channel, subscription.session
         assert group is not None
         assert channel is not None
-        group.members.pop(session, None)
+        group.members.pop(session.mailbox, None)
         subscription.next = offset
         channel.behind[subscription] = None
-        if session.behind is None:
-            session.behind = {}
-        session.behind[subscription] = None
-        session.lane = None
-        self._mailboxes.mark(session)
+        if session.subscriptions.behind is None:
+            session.subscriptions.behind = {}
+        session.subscriptions.behind[subscription] = None
+        session.mailbox.block()
+        session.mailbox.mark()
 
     def go_live(self, subscription: Subscription) -> None:
         """It has read everything: what comes next is handed to it."""
@@ -171,21 +170,21 @@ class Topics:
         assert group is not None
         assert channel is not None
         channel.behind.pop(subscription, None)
-        assert session.behind is not None
-        session.behind.pop(subscription)
-        session.behind = session.behind or None
-        group.members[session] = subscription
+        assert session.subscriptions.behind is not None
+        session.subscriptions.behind.pop(subscription)
+        session.subscriptions.behind = session.subscriptions.behind or None
+        group.members[session.mailbox] = subscription
         if not channel.behind:
             self._retention.trim(channel)
 
-    def pull(self, session: Session) -> None:
+    def pull(self, session: SessionRecord) -> None:
         """Move the session's readers while its mailbox has room, in turn."""
         room = self.room
         moved = True
-        while moved and session.behind is not None and session.queued < room:
+        while moved and session.subscriptions.behind is not None and session.mailbox.queued < room:
             moved = False
-            for subscription in list(session.behind):
-                if session.queued >= room:
+            for subscription in list(session.subscriptions.behind):
+                if session.mailbox.queued >= room:
                     return
                 moved = self._pull_one(subscription) or moved
 
@@ -256,7 +255,7 @@ class Topics:
         tells = subscription.dropped
         extra = self._marks(subscription, attempt, replayed=replayed)
         if subscription.ledger is not None:
-            at = session.listened(self._step.now)
+            at = session.clocks.listened(self._step.now)
             assert subscription.channel is not None
             delivery = Delivery(
                 subscription.channel, publication, offset, attempt, at, subscription
@@ -271,15 +270,15 @@ class Topics:
         if cached is not None and self._step.now - cached.at > FRESH:
             cached = group.cached = None  # its age would be taken for slowness of this session
         if not extra and cached is not None and cached.publication is publication:
-            self._mailboxes.append_shared(session, cached)
+            session.mailbox.append(cached)
             return
-        entry = self._mailboxes.entry(publication, session, group.head(publication, extra))
+        entry = self._mailboxes.entry(publication, group, session.mailbox, extra)
         entry.reader, entry.attempt, entry.tells = group, attempt, tells
         if settles:
             entry.origin, entry.offset = subscription.channel, offset
         elif not extra:
             group.cached = entry
-        self._mailboxes.append_shared(session, entry)
+        session.mailbox.append(entry)
 
     def _marks(
         self, subscription: Subscription, attempt: int, *, replayed: bool
@@ -302,29 +301,29 @@ class Topics:
         channel, session = subscription.channel, subscription.session
         assert channel is not None
         channel.leave(subscription)
-        if session.behind is not None:
-            session.behind.pop(subscription, None)
-            session.behind = session.behind or None
+        if session.subscriptions.behind is not None:
+            session.subscriptions.behind.pop(subscription, None)
+            session.subscriptions.behind = session.subscriptions.behind or None
         self._retention.trim(channel)
 
     # Slow consumers
 
-    def shed(self, session: Session) -> bool:
+    def shed(self, session: SessionRecord) -> bool:
         """Let a slow consumer lose its oldest messages, where the policy says so; told by `dropped`
         on the next one. Whether it is within its bound now.
         """
-        lost = self._mailboxes.shed(session)
+        lost = session.mailbox.shed()
         for subscription, count in lost.items():
             self._retention.lose(subscription, count, "slow-consumer")
             self._tell_next(subscription)
-        return session.queued + session.unsent <= self._limits.send_queue
+        return session.mailbox.queued + session.mailbox.unsent <= self._limits.send_queue
 
     def _tell_next(self, subscription: Subscription) -> None:
         """Its next message says what it lost, and so is made for this subscription alone."""
         session, group, channel = subscription.session, subscription.group, subscription.channel
         assert group is not None
         assert channel is not None
-        shared = self._mailboxes.first(session, group)
+        shared = session.mailbox.first(group)
         if shared is None:
             self.fall_behind(subscription, channel.log.top + 1)
             return
@@ -332,8 +331,8 @@ class Topics:
         assert publication is not None
         tells = subscription.dropped + shared.tells
         subscription.dropped = tells
-        head = group.head(publication, self._marks(subscription, 1, replayed=False))
-        entry = self._mailboxes.entry(publication, session, head)
+        marks = self._marks(subscription, 1, replayed=False)
+        entry = self._mailboxes.entry(publication, group, session.mailbox, marks)
         entry.group, entry.tells = group, tells
         entry.at = shared.at
-        self._mailboxes.replace(session, shared, entry)
+        session.mailbox.replace(shared, entry)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
@@ -28,16 +28,16 @@ class Transactions:
         self._step = env.step
         self._acks = acks
 
-    def begin(self, session: Session, frame: Frame) -> None:
+    def begin(self, session: SessionRecord, frame: Frame) -> None:
         """Open one.
 
         Raises:
             RemoteProtocolError: It is open already, or there are too many.
         """
         name = frame.headers["transaction"]
-        opened = session.transactions
+        opened = session.subscriptions.transactions
         if opened is None:
-            opened = session.transactions = {}
+            opened = session.subscriptions.transactions = {}
         if name in opened:
             raise RemoteProtocolError(ErrorCode.DUPLICATE_TRANSACTION, frame.command, frame.headers)
         if len(opened) >= self._limits.max_transactions:
@@ -46,7 +46,7 @@ class Transactions:
         by = self._step.now + self._limits.transaction_timeout
         self._step.sooner(session, by)
 
-    def add(self, session: Session, frame: Frame) -> None:
+    def add(self, session: SessionRecord, frame: Frame) -> None:
         """Keep a frame that belongs to one.
 
         Raises:
@@ -61,7 +61,7 @@ class Transactions:
         transaction.size += size
         transaction.frames.append(frame)
 
-    def settle(self, session: Session, frame: Frame) -> None:
+    def settle(self, session: SessionRecord, frame: Frame) -> None:
         """Keep an ACK or NACK: what it settles is taken out now and takes effect at COMMIT.
 
         Raises:
@@ -74,7 +74,7 @@ class Transactions:
         for settlement in taken:
             settlement.hold()
 
-    def close(self, session: Session, frame: Frame) -> Transaction:
+    def close(self, session: SessionRecord, frame: Frame) -> Transaction:
         """Take an open transaction out, to commit or abort it.
 
         Raises:
@@ -84,46 +84,39 @@ class Transactions:
         self._remove(session, frame.headers["transaction"])
         return transaction
 
-    def undo(self, session: Session, transaction: Transaction) -> None:
+    def undo(self, session: SessionRecord, transaction: Transaction) -> None:
         """Abort: what it settled is unsettled again, in the order of delivery."""
         for place in sorted(transaction.settlements):
             for settlement in transaction.settlements[place]:
                 settlement.unhold()
                 self._acks.restore(session, settlement)
 
-    def expire_at(self, session: Session) -> float | None:
-        """When the oldest one has been open for too long."""
-        if not session.transactions:
-            return None
-        oldest = next(iter(session.transactions.values()))
-        return oldest.began + self._limits.transaction_timeout
-
-    def expire(self, session: Session) -> list[str]:
+    def expire(self, session: SessionRecord) -> list[str]:
         """Abort what has been open for too long; the names."""
         expired = [
             name
-            for name, transaction in (session.transactions or {}).items()
+            for name, transaction in (session.subscriptions.transactions or {}).items()
             if transaction.began + self._limits.transaction_timeout <= self._step.now
         ]
         for name in expired:
-            transaction = (session.transactions or {})[name]
+            transaction = (session.subscriptions.transactions or {})[name]
             self._remove(session, name)
             self.undo(session, transaction)
         return expired
 
-    def end(self, session: Session) -> None:
+    def end(self, session: SessionRecord) -> None:
         """The session ends: everything open is aborted."""
-        for transaction in (session.transactions or {}).values():
+        for transaction in (session.subscriptions.transactions or {}).values():
             self.undo(session, transaction)
-        session.transactions = None
+        session.subscriptions.transactions = None
 
-    def _find(self, session: Session, frame: Frame) -> Transaction:
-        found = (session.transactions or {}).get(frame.headers["transaction"])
+    def _find(self, session: SessionRecord, frame: Frame) -> Transaction:
+        found = (session.subscriptions.transactions or {}).get(frame.headers["transaction"])
         if found is None:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_TRANSACTION, frame.command, frame.headers)
         return found
 
-    def _remove(self, session: Session, name: str) -> None:
-        assert session.transactions is not None
-        del session.transactions[name]
-        session.transactions = session.transactions or None
+    def _remove(self, session: SessionRecord, name: str) -> None:
+        assert session.subscriptions.transactions is not None
+        del session.subscriptions.transactions[name]
+        session.subscriptions.transactions = session.subscriptions.transactions or None

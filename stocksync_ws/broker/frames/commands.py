@@ -18,7 +18,8 @@ from stocksync_ws.broker.frames.transactions import TransactionFrames
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import is_destination
 from stocksync_ws.broker.model.pipeline import Script
-from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import (
     ABORT,
@@ -38,7 +39,7 @@ from stocksync_ws.stomp.frame import (
 
 __all__ = ["Commands"]
 
-_Method: TypeAlias = Callable[[Session, Frame], Script | None]
+_Method: TypeAlias = Callable[[SessionRecord, Frame], Script | None]
 
 
 class Commands:
@@ -81,7 +82,7 @@ class Commands:
             (State.ENDING, DISCONNECT): connecting.disconnect,
         }
 
-    def handle(self, session: Session, frame: Frame) -> Script | None:
+    def handle(self, session: SessionRecord, frame: Frame) -> Script | None:
         """Do what the frame asks for, or return the script that does it.
 
         Raises:
@@ -99,10 +100,10 @@ class Commands:
             self._receipts.check(session, frame)
         return method(session, frame)
 
-    def _send(self, session: Session, frame: Frame) -> Script | None:
+    def _send(self, session: SessionRecord, frame: Frame) -> Script | None:
         return self._sending.send(session, frame, self._destination(frame))
 
-    def _subscribe(self, session: Session, frame: Frame) -> Script | None:
+    def _subscribe(self, session: SessionRecord, frame: Frame) -> Script | None:
         return self._subscribing.subscribe(session, frame, self._destination(frame))
 
     def _destination(self, frame: Frame) -> str:

@@ -10,7 +10,8 @@ from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
-from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import (
     Cancelled,
@@ -46,7 +47,7 @@ class Connecting:
         send, receive = env.config.heart_beat
         self._server_beats = (round(send * 1000), round(receive * 1000))
 
-    def connect(self, session: Session, frame: Frame) -> Script | None:
+    def connect(self, session: SessionRecord, frame: Frame) -> Script | None:
         """CONNECT or STOMP: negotiate, then ask the application who it is.
 
         Raises:
@@ -72,7 +73,7 @@ class Connecting:
     def _ask(
         self,
         pipeline: Pipeline[Principal | None],
-        session: Session,
+        session: SessionRecord,
         frame: Frame,
         version: Version,
         beats: tuple[int, int],
@@ -88,19 +89,19 @@ class Connecting:
 
     def _connected(
         self,
-        session: Session,
+        session: SessionRecord,
         version: Version,
         beats: tuple[int, int],
         user: Principal | None,
     ) -> None:
         client_every, server_every = agree_heart_beats(beats, self._server_beats)
-        session.read_every = client_every / 1000
-        session.write_every = server_every / 1000
-        session.version = session.decoder.version = version
+        session.clocks.read_every = client_every / 1000
+        session.clocks.write_every = server_every / 1000
+        session.version = session.inbound.decoder.version = version
         session.user = user
         self._lifecycle.welcome(session, self._server_beats)
 
-    def disconnect(self, session: Session, frame: Frame) -> None:
+    def disconnect(self, session: SessionRecord, frame: Frame) -> None:
         """DISCONNECT: its RECEIPT is the last frame, then close 1000."""
         self._receipts.send(session, frame)
         reason = DisconnectReason.CLIENT_DISCONNECT

@@ -13,8 +13,10 @@ from collections import deque
 from stocksync_ws.broker.calls.tasks import Tasks
 from stocksync_ws.broker.frames.commands import Commands
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.inbound import Inbound
 from stocksync_ws.broker.model.pipeline import Task
-from stocksync_ws.broker.model.session import AWAITING, CONNECTED, ENDING, Session
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import DisconnectReason, ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import ACK, NACK
@@ -59,56 +61,52 @@ class Decoding:
         self._commands = commands
         self._turn = 0
 
-    def receive(self, session: Session, payload: bytes) -> None:
+    def receive(self, session: SessionRecord, payload: bytes) -> None:
         """One WebSocket or SockJS message came."""
-        session.last_seen = self._step.now
-        session.pinged_at = None
+        inbound = session.inbound
+        session.clocks.seen(self._step.now)
         if session.state is AWAITING:
-            session.pre_auth += len(payload)
-            if session.pre_auth > self._limits.pre_auth_bytes:
+            inbound.pre_auth += len(payload)
+            if inbound.pre_auth > self._limits.pre_auth_bytes:
                 self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE))
                 return
         elif session.state is not CONNECTED:
             return
-        if session.inbox is None and session.hungry and _may_decode(session):
-            session.decoder.feed(payload)
-            session.hungry = False
+        if inbound.waiting is None and inbound.decoder_empty and inbound.may_decode:
+            inbound.decoder.feed(payload)
+            inbound.decoder_empty = False
         else:
-            if session.inbox is None:
-                session.inbox = deque()
-            session.inbox.append(payload)
-            session.inbox_bytes += len(payload) + OVERHEAD
+            if inbound.waiting is None:
+                inbound.waiting = deque()
+            inbound.waiting.append(payload)
+            inbound.size += len(payload) + OVERHEAD
         self.pump(session)
 
-    def proceed(self, session: Session) -> None:
+    def proceed(self, session: SessionRecord) -> None:
         """A new turn: what the last one left over."""
-        session.backlogged = False
+        session.inbound.scheduled = False
         self.pump(session)
 
-    def lost(self, session: Session, reason: DisconnectReason, code: int) -> None:
+    def lost(self, session: SessionRecord, reason: DisconnectReason, code: int) -> None:
         """The stream ended; what had arrived is decoded on."""
-        self._lifecycle.lost(session, reason, code, self.has_work(session))
+        self._lifecycle.lost(session, reason, code)
         self.pump(session)
 
     def begin_turn(self) -> None:
         """A new turn begins: every session has its share of frames again."""
         self._turn += 1
 
-    def has_work(self, session: Session) -> bool:
-        """A frame is in work, or waits."""
-        return not (_may_decode(session) and session.hungry and session.inbox is None)
-
-    def go_on(self, session: Session, task: Task | None, error: BaseException | None) -> None:
+    def go_on(self, session: SessionRecord, task: Task | None, error: BaseException | None) -> None:
         """What the session's next frame had waited for is over: the script of the last one, which
         may have failed, or something else.
         """
-        if task is not None and session.task is task:
-            session.task = None
+        if task is not None and session.inbound.task is task:
+            session.inbound.task = None
         if error is not None:
             self._errors.script(session, error)
         self.pump(session)
 
-    def pump(self, session: Session) -> None:
+    def pump(self, session: SessionRecord) -> None:
         """Decode and handle frames until one waits for user code, or the turn's share is used
         up.
         """
@@ -118,68 +116,65 @@ class Decoding:
             self._errors.protocol(session, problem)
         self._settle(session)
 
-    def _decode(self, session: Session) -> None:
-        if session.turn != self._turn:
-            session.turn = self._turn
-            session.frames_left = self._limits.read_frames
-        decoder, commands = session.decoder, self._commands
-        # `_may_decode`, written out: it is asked twice a frame.
-        while session.state in _DECODING and session.task is None and session.stuck is None:
-            if session.frames_left <= 0:
+    def _decode(self, session: SessionRecord) -> None:
+        inbound, commands = session.inbound, self._commands
+        if inbound.turn != self._turn:
+            inbound.turn = self._turn
+            inbound.frames_left = self._limits.read_frames
+        decoder = inbound.decoder
+        # `may_decode`, written out: it is asked twice a frame.
+        while session.state in _DECODING and inbound.task is None and inbound.stuck is None:
+            if inbound.frames_left <= 0:
                 self._put_back(session)
                 return
             frame = decoder.next()
             if frame is None:
-                if session.inbox is None:
-                    session.hungry = True
+                if inbound.waiting is None:
+                    inbound.decoder_empty = True
                     return
-                self._feed_next(session)
+                self._feed_next(inbound, inbound.waiting)
                 continue
-            session.frame_since = None
+            session.clocks.frame_since = None
             if frame.command not in _FREE:
-                session.frames_left -= 1
+                inbound.frames_left -= 1
             self._counters.frames_in += 1
             script = commands.handle(session, frame)
             if script is not None:
                 self._tasks.run_frame(session, script)
 
-    def _feed_next(self, session: Session) -> None:
-        inbox = session.inbox
-        assert inbox is not None
-        payload = inbox.popleft()
-        session.inbox_bytes -= len(payload) + OVERHEAD
-        if not inbox:
-            session.inbox = None
-        session.decoder.feed(payload)
+    def _feed_next(self, inbound: Inbound, waiting: deque[bytes]) -> None:
+        payload = waiting.popleft()
+        inbound.size -= len(payload) + OVERHEAD
+        if not waiting:
+            inbound.waiting = None
+        inbound.decoder.feed(payload)
 
-    def _put_back(self, session: Session) -> None:
-        if not session.backlogged:
-            session.backlogged = True
+    def _put_back(self, session: SessionRecord) -> None:
+        if not session.inbound.scheduled:
+            session.inbound.scheduled = True
             self._backlog.append(session)
 
-    def _settle(self, session: Session) -> None:
+    def _settle(self, session: SessionRecord) -> None:
         """After decoding: reading, the clocks of silence and of the unfinished frame."""
-        lifecycle = self._lifecycle
+        lifecycle, inbound, clocks = self._lifecycle, session.inbound, session.clocks
         if session.state is not CONNECTED and session.state is not AWAITING:
-            lifecycle.end_if_done(session, self.has_work(session))
+            lifecycle.end_if_done(session)
             return
-        held = session.inbox_bytes > self._limits.inbox
+        paused = inbound.size > self._limits.inbox
         if session.events is not None and len(session.events) > UNHEARD:
-            held = True
-        if held is not session.held:
-            lifecycle.hold(session, held)
+            paused = True
+        if paused is not inbound.paused:
+            lifecycle.pause(session, paused)
         # A frame that came in one message with that in work waits, too.
-        waiting = session.inbox is not None or (not session.hungry and session.decoder.unread)
-        if waiting and session.still_since is None:
-            session.still_since = self._step.now
-        elif not waiting and session.still_since is not None:
+        waits = inbound.waiting is not None or (
+            not inbound.decoder_empty and inbound.decoder.unread
+        )
+        if waits and clocks.paused_since is None:
+            clocks.paused_since = self._step.now
+        elif not waits and clocks.paused_since is not None:
             lifecycle.resume_clocks(session)
-        if not session.decoder.mid_frame:
-            session.frame_since = None
-        elif session.frame_since is None:
-            session.frame_since = self._step.now
+        if not inbound.decoder.mid_frame:
+            clocks.frame_since = None
+        elif clocks.frame_since is None:
+            clocks.frame_since = self._step.now
             lifecycle.rearm(session)
-
-
-def _may_decode(session: Session) -> bool:
-    return session.task is None and session.stuck is None

@@ -13,7 +13,8 @@ from stocksync_ws.broker.frames.subscribe_options import SubscribeOptions
 from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.session import Session, Subscription
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 
@@ -31,7 +32,7 @@ class DurableNames:
         self._delivery = delivery
 
     def claim(
-        self, session: Session, frame: Frame, wanted: SubscribeOptions
+        self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions
     ) -> tuple[str, str] | None:
         """The name that a SUBSCRIBE to a topic is about, None for none. A name that is known on
         another destination is given up there.
@@ -55,7 +56,7 @@ class DurableNames:
 
     def take(self, subscription: Subscription, channel: Channel, key: tuple[str, str]) -> int:
         """Hold a name; the offset at which it was left."""
-        durables, mailboxes = self._delivery.durables, self._delivery.mailboxes
+        durables = self._delivery.durables
         durable = durables.find(key)
         if durable is None:
             durable = durables.create(channel, key)
@@ -65,7 +66,7 @@ class DurableNames:
             durable.returned += self._delivery.acks.take_back(holder)
         durables.hold(durable, subscription)
         assert subscription.group is not None
-        subscription.ghosts = mailboxes.of_group(subscription.session, subscription.group)
+        subscription.ghosts = subscription.session.mailbox.of_group(subscription.group)
         trimmed = durables.resume(durable, subscription)
         self._delivery.retention.lose(subscription, trimmed, "away")
         return durable.next
@@ -93,7 +94,7 @@ class DurableNames:
         if durable is not None and durable.fresh:
             self.delete(durable)
 
-    def forget(self, session: Session, subscription_id: str) -> None:
+    def forget(self, session: SessionRecord, subscription_id: str) -> None:
         """A session that has ended had asked for a name to be deleted."""
         if session.user is None:
             return
@@ -113,9 +114,9 @@ class DurableNames:
         session = subscription.session
         key = subscription.id
         assert key is not None
-        session.subscriptions.pop(key, None)
+        session.subscriptions.active.pop(key, None)
         self._delivery.end_subscription(subscription)
-        session.remember_refused(key, self._limits.max_subscriptions)
+        session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
         # While its snapshot runs, nobody has heard of it yet.
         if not subscription.blocked:
             self._listeners.emit(session, unsubscribed(subscription))

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 
-from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.session import CONNECTED, Session
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.sessions.replies import receipt
 from stocksync_ws.errors import ErrorCode, LimitExceeded
 from stocksync_ws.stomp.frame import Frame
@@ -21,13 +21,12 @@ __all__ = ["Receipts"]
 class Receipts:
     """What is owed to the clients."""
 
-    __slots__ = ("_limits", "_mailboxes")
+    __slots__ = ("_limits",)
 
-    def __init__(self, env: Environment, mailboxes: Mailboxes) -> None:
+    def __init__(self, env: Environment) -> None:
         self._limits = env.limits
-        self._mailboxes = mailboxes
 
-    def check(self, session: Session, frame: Frame) -> None:
+    def check(self, session: SessionRecord, frame: Frame) -> None:
         """Whether one more may be owed; asked before a frame has its effect. Those of the frames of
         a transaction are held back, and do not count.
 
@@ -36,7 +35,7 @@ class Receipts:
         """
         if "receipt" not in frame.headers or "transaction" in frame.headers:
             return
-        owed = session.receipts
+        owed = session.mailbox.receipts
         while owed and not owed[0].waiting:
             owed.popleft()
         if owed and len(owed) >= self._limits.max_receipts:
@@ -44,7 +43,7 @@ class Receipts:
 
     def send(
         self,
-        session: Session,
+        session: SessionRecord,
         frame: Frame,
         extra: Mapping[str, str] | None = None,
         *,
@@ -59,8 +58,8 @@ class Receipts:
         if receipt_id is None or session.state is not CONNECTED:
             return
         assert session.version is not None
-        self._mailboxes.frame(session, receipt(receipt_id, session.version, extra))
+        entry = session.mailbox.frame(receipt(receipt_id, session.version, extra))
         if not held_back:
-            if session.receipts is None:
-                session.receipts = deque()
-            session.receipts.append(session.mailbox[-1])
+            if session.mailbox.receipts is None:
+                session.mailbox.receipts = deque()
+            session.mailbox.receipts.append(entry)

@@ -28,7 +28,7 @@ class Frames:
     def __init__(
         self, env: Environment, calls: Calls, delivery: Delivery, sessions: Sessions
     ) -> None:
-        receipts = Receipts(env, delivery.mailboxes)
+        receipts = Receipts(env)
         connecting = Connecting(env, calls.dispatch, sessions, receipts)
         sending = Sending(env, calls, delivery, sessions, receipts)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)

@@ -19,7 +19,8 @@ from stocksync_ws.broker.model.headers import strip_reserved
 from stocksync_ws.broker.model.namespace import Kind, has_wildcard, is_reply_queue
 from stocksync_ws.broker.model.pipeline import Join, Outcome, Pipeline, Script
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
@@ -64,7 +65,7 @@ class Sending:
 
     # SEND
 
-    def send(self, session: Session, frame: Frame, destination: str) -> Script | None:
+    def send(self, session: SessionRecord, frame: Frame, destination: str) -> Script | None:
         """Take a SEND.
 
         Raises:
@@ -101,14 +102,14 @@ class Sending:
             return ErrorCode.SEND_DENIED
         return None
 
-    def _rewrite_reply_to(self, session: Session, frame: Frame) -> None:
+    def _rewrite_reply_to(self, session: SessionRecord, frame: Frame) -> None:
         """Whoever gets a SEND, a handler too, is given an address that it can answer to."""
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
             frame.headers["reply-to"] = self._delivery.reply_queues.address(session, reply_to)
 
     def _add_to_transaction(
-        self, session: Session, frame: Frame, refusal: ErrorCode | None
+        self, session: SessionRecord, frame: Frame, refusal: ErrorCode | None
     ) -> None:
         if refusal is None and not self.find(session, frame)[1]:
             refusal = ErrorCode.IDEMPOTENCY_MISMATCH
@@ -138,7 +139,7 @@ class Sending:
         return Draft(frame.headers["destination"], headers, frame.body)
 
     def _handle(
-        self, session: Session, frame: Frame, pipeline: Pipeline[None], key: Key | None
+        self, session: SessionRecord, frame: Frame, pipeline: Pipeline[None], key: Key | None
     ) -> Script:
         """RECEIPT when the handler has returned, or what the client is told of its failure."""
         failure: BaseException | None = None
@@ -155,7 +156,7 @@ class Sending:
 
     # SEND with an idempotency key
 
-    def _key(self, session: Session, frame: Frame) -> Key | None:
+    def _key(self, session: SessionRecord, frame: Frame) -> Key | None:
         """Whose key it is and for what; None when there is none.
 
         Raises:
@@ -168,14 +169,16 @@ class Sending:
             raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
         return session.owner, frame.headers["destination"], text
 
-    def find(self, session: Session, frame: Frame) -> tuple[Remembered | None, bool, Key | None]:
+    def find(
+        self, session: SessionRecord, frame: Frame
+    ) -> tuple[Remembered | None, bool, Key | None]:
         """What is known of its key, whether the body is the same, and the key."""
         key = self._key(session, frame)
         if key is None:
             return None, True, None
         return *self.idempotency.find(key, frame.body), key
 
-    def _send_once(self, session: Session, frame: Frame, kind: Kind, path: str) -> Script:
+    def _send_once(self, session: SessionRecord, frame: Frame, kind: Kind, path: str) -> Script:
         """A SEND with a key: the same one that still runs is waited for, one that is done is
         answered from memory.
         """
@@ -215,11 +218,11 @@ class Sending:
         self.idempotency.succeed(key, published.message_id)
         return {"message-id": published.message_id}
 
-    def conclude(self, session: Session, key: Key, error: BaseException | None) -> None:
+    def conclude(self, session: SessionRecord, key: Key, error: BaseException | None) -> None:
         """What became of a SEND with a key. A function that was left behind in its thread still
         works: only its end tells.
         """
-        task = session.task
+        task = session.inbound.task
         if error is None:
             self.idempotency.succeed(key, None)
         elif task is None or task.left is None:
@@ -235,7 +238,7 @@ class Sending:
 
     # ACK, NACK
 
-    def acknowledge(self, session: Session, frame: Frame) -> None:
+    def acknowledge(self, session: SessionRecord, frame: Frame) -> None:
         """Settle what an ACK or NACK names, now or at COMMIT.
 
         Raises:

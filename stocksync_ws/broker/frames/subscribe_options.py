@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from stocksync_ws.broker.model.ledger import AckMode
 from stocksync_ws.broker.model.namespace import printable
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
@@ -37,7 +37,7 @@ class SubscribeOptions:
     """There will be a RECEIPT to tell it something."""
 
 
-def read_subscribe(session: Session, frame: Frame, limits: Limits) -> SubscribeOptions:
+def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> SubscribeOptions:
     """Read the headers of a SUBSCRIBE.
 
     Raises:
@@ -52,9 +52,9 @@ def read_subscribe(session: Session, frame: Frame, limits: Limits) -> SubscribeO
     except ValueError:
         raise _refused(ErrorCode.BAD_ACK_MODE, frame) from None
     key = _key(frame)
-    if key in session.subscriptions or key in (session.reply_queues or ()):
+    if key in session.subscriptions.active or key in (session.subscriptions.reply_queues or ()):
         raise _refused(ErrorCode.DUPLICATE_SUBSCRIPTION, frame)
-    if len(session.subscriptions) >= limits.max_subscriptions:
+    if len(session.subscriptions.active) >= limits.max_subscriptions:
         raise _refused(ErrorCode.LIMIT_COUNT, frame)
     return SubscribeOptions(
         key,
@@ -77,7 +77,7 @@ def _key(frame: Frame) -> str:
     return subscription_id
 
 
-def ended_keys(session: Session, frame: Frame) -> list[str]:
+def ended_keys(session: SessionRecord, frame: Frame) -> list[str]:
     """The keys that an UNSUBSCRIBE means. In 1.0 it may name by its destination what has an id: "to
     no longer receive messages from that destination" (STOMP 1.0, "UNSUBSCRIBE") means all of it.
 
@@ -87,7 +87,7 @@ def ended_keys(session: Session, frame: Frame) -> list[str]:
     if "id" in frame.headers:
         return [_key(frame)]
     destination = frame.headers["destination"]
-    subscriptions = session.subscriptions.items()
+    subscriptions = session.subscriptions.active.items()
     return [key for key, each in subscriptions if each.destination == destination] or [_key(frame)]
 
 

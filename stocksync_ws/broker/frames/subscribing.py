@@ -24,7 +24,9 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode
 from stocksync_ws.broker.model.namespace import Kind, has_wildcard
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
-from stocksync_ws.broker.model.session import Session, State, Subscription
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
@@ -69,7 +71,7 @@ class Subscribing:
 
     # SUBSCRIBE
 
-    def subscribe(self, session: Session, frame: Frame, destination: str) -> Script | None:
+    def subscribe(self, session: SessionRecord, frame: Frame, destination: str) -> Script | None:
         """Attach a subscription, or refuse it.
 
         Raises:
@@ -87,7 +89,7 @@ class Subscribing:
         return self._attach(subscription, frame, wanted, kind, path)
 
     def _refusal(
-        self, session: Session, wanted: SubscribeOptions, kind: Kind, destination: str
+        self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
     ) -> ErrorCode | None:
         if has_wildcard(destination):
             return ErrorCode.SUBSCRIBE_DENIED
@@ -127,8 +129,8 @@ class Subscribing:
         except OverflowError:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
         subscription.channel = channel
-        session.subscriptions[wanted.key] = subscription
-        (session.refused_ids or {}).pop(wanted.key, None)
+        session.subscriptions.active[wanted.key] = subscription
+        (session.subscriptions.refused_ids or {}).pop(wanted.key, None)
         if channel.queue is not None:
             self._join_queue(subscription, channel, frame, wanted)
             return None
@@ -214,7 +216,7 @@ class Subscribing:
     # The application
 
     def _to_handler(
-        self, session: Session, frame: Frame, wanted: SubscribeOptions, path: str
+        self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions, path: str
     ) -> Script | None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
@@ -223,7 +225,7 @@ class Subscribing:
         subscription = self._record(session, frame, wanted)
         subscription.channel = self._delivery.destinations.open(subscription.destination)
         subscription.channel.join(subscription)
-        session.subscriptions[wanted.key] = subscription
+        session.subscriptions.active[wanted.key] = subscription
         return self._answer(pipeline, subscription, frame, wanted.key)
 
     def _answer(
@@ -289,14 +291,14 @@ class Subscribing:
     def _take_off(self, subscription: Subscription, key: str) -> None:
         """User code failed: the subscription does not exist after all."""
         session = subscription.session
-        if session.subscriptions.pop(key, None) is not None:
+        if session.subscriptions.active.pop(key, None) is not None:
             self._names.failed(subscription)
             self._delivery.end_subscription(subscription)
-        session.remember_refused(key, self._limits.max_subscriptions)
+        session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
 
     # UNSUBSCRIBE
 
-    def unsubscribe(self, session: Session, frame: Frame) -> None:
+    def unsubscribe(self, session: SessionRecord, frame: Frame) -> None:
         """End a subscription; its unsettled deliveries stay with the session.
 
         Raises:
@@ -306,22 +308,25 @@ class Subscribing:
             self._end(session, frame, key)
         self._receipts.send(session, frame)
 
-    def _end(self, session: Session, frame: Frame, key: str) -> None:
-        subscription = session.subscriptions.pop(key, None)
+    def _end(self, session: SessionRecord, frame: Frame, key: str) -> None:
+        subscription = session.subscriptions.active.pop(key, None)
         if subscription is not None:
             if subscription.durable is not None and wants_durable(frame.headers):
                 self._names.delete(subscription.durable)
             self._delivery.end_subscription(subscription)
             if subscription.ledger is None:
-                session.remember_auto(key, self._limits.max_subscriptions)
+                session.subscriptions.remember_auto(key, self._limits.max_subscriptions)
             self._listeners.emit(session, unsubscribed(subscription))
-        elif session.refused_ids is not None and key in session.refused_ids:
-            del session.refused_ids[key]
+        elif (
+            session.subscriptions.refused_ids is not None
+            and key in session.subscriptions.refused_ids
+        ):
+            del session.subscriptions.refused_ids[key]
             self._counters.unsubscribes_ignored += 1
         else:
             raise RemoteProtocolError(ErrorCode.UNKNOWN_SUBSCRIPTION, frame.command, frame.headers)
 
-    def forget_name(self, session: Session, frame: Frame) -> None:
+    def forget_name(self, session: SessionRecord, frame: Frame) -> None:
         """The stream has ended, and with it every subscription; what is left of an UNSUBSCRIBE is
         that it may delete a name.
         """
@@ -330,19 +335,21 @@ class Subscribing:
 
     # Records
 
-    def _record(self, session: Session, frame: Frame, wanted: SubscribeOptions) -> Subscription:
+    def _record(
+        self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions
+    ) -> Subscription:
         """The record of a new subscription."""
         destination, mode = frame.headers["destination"], wanted.mode
         if mode is AckMode.AUTO:
             return Subscription(session, wanted.id, destination)
         ledger = self._delivery.acks.open(session, frame, wanted.key, mode, wanted.prefetch)
-        if session.ended_auto is not None:
-            session.ended_auto.pop(wanted.key, None)
+        if session.subscriptions.ended_auto is not None:
+            session.subscriptions.ended_auto.pop(wanted.key, None)
         subscription = ledger.subscription = Subscription(
             session, wanted.id, destination, mode, ledger
         )
         return subscription
 
-    def _refuse(self, session: Session, frame: Frame, key: str, code: ErrorCode) -> None:
-        session.remember_refused(key, self._limits.max_subscriptions)
+    def _refuse(self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode) -> None:
+        session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
         self._errors.application(session, frame, code)

@@ -18,7 +18,8 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Kind, is_reply_queue
 from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script
 from stocksync_ws.broker.model.publication import Draft
-from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
@@ -65,18 +66,18 @@ class TransactionFrames:
         self._sending = sending
         self._idempotency = sending.idempotency
 
-    def begin(self, session: Session, frame: Frame) -> None:
+    def begin(self, session: SessionRecord, frame: Frame) -> None:
         """BEGIN: its RECEIPT leaves at once."""
         self._transactions.begin(session, frame)
         self._receipts.send(session, frame)
 
-    def abort(self, session: Session, frame: Frame) -> None:
+    def abort(self, session: SessionRecord, frame: Frame) -> None:
         """ABORT: everything is undone; the frames of the transaction get no RECEIPT."""
         transaction = self._transactions.close(session, frame)
         self._transactions.undo(session, transaction)
         self._receipts.send(session, frame)
 
-    def commit(self, session: Session, frame: Frame) -> Script:
+    def commit(self, session: SessionRecord, frame: Frame) -> Script:
         """COMMIT: what concerns the broker in one step, then the SENDs to the application.
 
         Raises:
@@ -100,7 +101,7 @@ class TransactionFrames:
                 transaction.extra[place] = self._commit_send(session, each, draft)
         return self._committed(session, transaction, frame)
 
-    def _drafts(self, session: Session, transaction: Transaction) -> dict[int, Draft]:
+    def _drafts(self, session: SessionRecord, transaction: Transaction) -> dict[int, Draft]:
         """What the SENDs to the broker publish, by their place; nothing for one that repeats what
         was done before.
         """
@@ -112,7 +113,7 @@ class TransactionFrames:
             and self._sending.find(session, each)[0] is None
         }
 
-    def _keys_agree(self, session: Session, transaction: Transaction) -> bool:
+    def _keys_agree(self, session: SessionRecord, transaction: Transaction) -> bool:
         """No idempotency key stands for two bodies."""
         seen: dict[Key, bytes] = {}
         for each in transaction.frames:
@@ -124,7 +125,7 @@ class TransactionFrames:
         return True
 
     def _commit_send(
-        self, session: Session, frame: Frame, draft: Draft | None
+        self, session: SessionRecord, frame: Frame, draft: Draft | None
     ) -> Mapping[str, str] | None:
         """Publish a SEND of a transaction, unless it repeats one; what its RECEIPT says."""
         known, _, key = self._sending.find(session, frame)
@@ -144,7 +145,7 @@ class TransactionFrames:
     def _is_for_application(self, frame: Frame) -> bool:
         return self._namespace.classify(frame.headers["destination"])[0] is Kind.APPLICATION
 
-    def _committed(self, session: Session, transaction: Transaction, commit: Frame) -> Script:
+    def _committed(self, session: SessionRecord, transaction: Transaction, commit: Frame) -> Script:
         """Run the handlers one after the other, then send the RECEIPTs of all frames."""
         failed: set[int] = set()
         for place, frame in enumerate(transaction.frames):
@@ -165,7 +166,7 @@ class TransactionFrames:
         self._receipts.send(session, commit)
 
     def _settled(
-        self, session: Session, frame: Frame
+        self, session: SessionRecord, frame: Frame
     ) -> Pipeline[tuple[Remembered | None, Key | None]]:
         """What is known of the key of a SEND, when the same SEND runs nowhere else any more."""
         while True:
@@ -176,7 +177,7 @@ class TransactionFrames:
             if session.state not in (State.CONNECTED, State.ENDING):
                 return None, None
 
-    def _handle(self, session: Session, frame: Frame, key: Key | None) -> Pipeline[bool]:
+    def _handle(self, session: SessionRecord, frame: Frame, key: Key | None) -> Pipeline[bool]:
         """Run the handler of one SEND; whether it succeeded. A failure does not undo the others."""
         path = self._namespace.classify(frame.headers["destination"])[1]
         pipeline = self._dispatch.send(session, frame, path)

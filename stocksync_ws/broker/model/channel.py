@@ -9,10 +9,12 @@ in the step in which it reaches the top: no gap, no duplicate, whatever the back
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from stocksync_ws.broker.model.log import ByteCounter, Log
-from stocksync_ws.broker.model.session import Outgoing, Session, Subscription
+from stocksync_ws.broker.model.mailbox import Mailbox
+from stocksync_ws.broker.model.post_office import Outgoing
+from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.config import DestinationPolicy
 from stocksync_ws.stomp.encoder import encode_head
 from stocksync_ws.stomp.frame import MESSAGE, Version
@@ -46,8 +48,8 @@ class Group:
         self.version = version
         self.subscription_id = subscription_id
         self.acked = acked
-        self.members: dict[Session, Subscription] = {}
-        """The live ones."""
+        self.members: dict[Mailbox, Subscription] = {}
+        """The mailboxes of the live ones."""
         self.refs = 0
         """Subscriptions of this kind, live or behind."""
         self.cached: Outgoing | None = None
@@ -152,6 +154,14 @@ def _stands(each: tuple[int, Subscription]) -> bool:
     return each[1].in_turn and each[1].place == each[0]
 
 
+class Keeper(Protocol):
+    """Where the deadline of a destination is acted on."""
+
+    def wake(self, channel: Channel, now: float) -> None:
+        """The deadline came."""
+        ...
+
+
 class Channel:
     """One destination."""
 
@@ -166,6 +176,7 @@ class Channel:
         "durables",
         "epoch",
         "groups",
+        "keeper",
         "keys",
         "log",
         "policy",
@@ -185,6 +196,7 @@ class Channel:
         private: bool = False,
     ) -> None:
         self.address = address
+        self.keeper: Keeper
         self.policy = policy
         self.epoch = epoch
         """Of its message ids; None where there is no history."""
@@ -206,6 +218,10 @@ class Channel:
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
+
+    def wake(self, now: float) -> None:
+        """What is kept here has aged."""
+        self.keeper.wake(self, now)
 
     @property
     def ack_timeout(self) -> float | None:
@@ -279,7 +295,7 @@ class Channel:
         group = subscription.group
         assert group is not None
         subscription.group = None
-        group.members.pop(subscription.session, None)
+        group.members.pop(subscription.session.mailbox, None)
         self.behind.pop(subscription, None)
         group.refs -= 1
         self.acking -= group.acked

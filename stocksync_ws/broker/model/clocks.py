@@ -10,18 +10,89 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.config import BrokerConfig
 
-__all__ = ["Due", "SessionClocks"]
+if TYPE_CHECKING:
+    from stocksync_ws.broker.model.session import SessionRecord
+
+__all__ = ["Clocks", "Due", "SessionClocks"]
 
 EARLY = 0.9
 """Our beat leaves after this part of the interval we owe."""
 
 
-Clock: TypeAlias = Callable[[Session], float | None]
+Clock: TypeAlias = Callable[["SessionRecord"], float | None]
+
+
+class Clocks:
+    """The times of one session, in the broker's own time."""
+
+    __slots__ = (
+        "cancelling",
+        "close_by",
+        "connect_by",
+        "drain_at",
+        "end_by",
+        "frame_since",
+        "last_seen",
+        "paused_since",
+        "paused_total",
+        "pinged_at",
+        "pings",
+        "read_every",
+        "write_every",
+    )
+
+    def __init__(self, now: float, *, pings: bool) -> None:
+        self.pings = pings
+        """Its wire has a PING; without one no answer is waited for."""
+        self.connect_by: float | None = None
+        self.last_seen = now
+        """When the last byte came from the peer."""
+        self.read_every = 0.0
+        """Seconds the client agreed to send something in; 0: it owes nothing."""
+        self.write_every = 0.0
+        """Seconds we agreed to send something in; 0: we owe nothing."""
+        self.pinged_at: float | None = None
+        """When a PING was sent that nothing has followed."""
+        self.paused_since: float | None = None
+        """Since when we do not read from it, so that its silence does not count."""
+        self.paused_total = 0.0
+        """Seconds in which we did not read from it, in all."""
+        self.frame_since: float | None = None
+        """When the unfinished frame in the decoder began."""
+        self.drain_at: float | None = None
+        """When a stop closes it."""
+        self.end_by: float | None = None
+        """When what had arrived before the stream ended must be done."""
+        self.cancelling = False
+        """Its handler was asked to end, and has a moment for that."""
+        self.close_by: float | None = None
+        """When an unfinished close is aborted."""
+
+    def seen(self, now: float) -> None:
+        """Something came from the peer."""
+        self.last_seen = now
+        self.pinged_at = None
+
+    def listened(self, now: float) -> float:
+        """`now` on a clock that stands still while we do not read from the session."""
+        return (now if self.paused_since is None else self.paused_since) - self.paused_total
+
+    def resume(self, now: float) -> None:
+        """Reading has resumed: shift the clocks by the time it was paused."""
+        assert self.paused_since is not None
+        away = now - self.paused_since
+        self.paused_since = None
+        self.paused_total += away
+        self.last_seen = min(now, self.last_seen + away)
+        if self.pinged_at is not None:
+            self.pinged_at += away
+        if self.frame_since is not None:
+            self.frame_since += away
 
 
 class Due(Enum):
@@ -54,76 +125,97 @@ class Due(Enum):
 
 
 class SessionClocks:
-    """The clocks of a session."""
+    """The table of the clocks of a session."""
 
     __slots__ = ("_clocks", "_grace", "_limits")
 
-    def __init__(
-        self,
-        config: BrokerConfig,
-        judge_at: Clock,
-        ack_at: Clock,
-        transaction_at: Clock,
-    ) -> None:
+    def __init__(self, config: BrokerConfig) -> None:
         self._limits = config.limits
         self._grace = config.grace
         self._clocks: tuple[tuple[Due, Clock], ...] = (
-            (Due.ABORT, lambda s: s.close_by),
-            (Due.END, lambda s: s.end_by),
-            (Due.DRAIN, lambda s: s.drain_at),
-            (Due.NO_CONNECT, lambda s: s.connect_by),
+            (Due.ABORT, lambda s: s.clocks.close_by),
+            (Due.END, lambda s: s.clocks.end_by),
+            (Due.DRAIN, lambda s: s.clocks.drain_at),
+            (Due.NO_CONNECT, lambda s: s.clocks.connect_by),
             (Due.FRAME, self._frame_at),
             (Due.SILENT, self._silent_at),
             (Due.PING, self._ping_at),
             (Due.BEAT, self._beat_at),
-            (Due.JUDGE, judge_at),
-            (Due.ACK, ack_at),
-            (Due.RETRY, lambda s: s.retries[0][0] if s.retries else None),
-            (Due.TRANSACTION, transaction_at),
+            (Due.JUDGE, lambda s: s.mailbox.judge_at()),
+            (Due.ACK, self._ack_at),
+            (Due.RETRY, self._retry_at),
+            (Due.TRANSACTION, self._transaction_at),
         )
 
-    def due(self, session: Session, now: float) -> Iterator[Due]:
+    def due(self, session: SessionRecord, now: float) -> Iterator[Due]:
         """What is due now. The caller acts on each before the next is asked for."""
         for due, clock in self._clocks:
             at = clock(session)
             if at is not None and at <= now:
                 yield due
 
-    def next_deadline(self, session: Session) -> float | None:
+    def next_deadline(self, session: SessionRecord) -> float | None:
         """When something will be due, in the broker's own time; None for a session that has
         ended.
         """
         if session.state is State.CLOSED:
             return None
         if session.state is State.CLOSING:
-            return session.close_by
+            return session.clocks.close_by
         times = [at for _, clock in self._clocks if (at := clock(session)) is not None]
         return min(times) if times else None
 
-    def _frame_at(self, session: Session) -> float | None:
-        if session.frame_since is None or session.still_since is not None:
+    def _frame_at(self, session: SessionRecord) -> float | None:
+        if session.clocks.frame_since is None or session.clocks.paused_since is not None:
             return None
-        return session.frame_since + self._limits.frame_timeout
+        return session.clocks.frame_since + self._limits.frame_timeout
 
-    def _listening(self, session: Session) -> bool:
+    def _listening(self, session: SessionRecord) -> bool:
         """Whether its silence counts: it is connected and we read from it."""
-        return session.state is State.CONNECTED and session.still_since is None
+        return session.state is State.CONNECTED and session.clocks.paused_since is None
 
-    def _silent_at(self, session: Session) -> float | None:
+    def _silent_at(self, session: SessionRecord) -> float | None:
         if not self._listening(session):
             return None
-        if session.read_every:
-            return session.last_seen + self._grace * session.read_every
-        if session.pinged_at is not None:
-            return session.pinged_at + self._limits.pong_timeout
+        if session.clocks.read_every:
+            return session.clocks.last_seen + self._grace * session.clocks.read_every
+        if session.clocks.pinged_at is not None:
+            return session.clocks.pinged_at + self._limits.pong_timeout
         return None
 
-    def _ping_at(self, session: Session) -> float | None:
-        if not self._listening(session) or session.pinged_at is not None:
+    def _ping_at(self, session: SessionRecord) -> float | None:
+        if not session.clocks.pings or session.clocks.pinged_at is not None:
             return None
-        return session.last_seen + self._limits.ping_after
+        if not self._listening(session):
+            return None
+        return session.clocks.last_seen + self._limits.ping_after
 
-    def _beat_at(self, session: Session) -> float | None:
-        if not session.write_every or session.state is not State.CONNECTED:
+    def _beat_at(self, session: SessionRecord) -> float | None:
+        if not session.clocks.write_every or session.state is not State.CONNECTED:
             return None
-        return session.last_write + EARLY * session.write_every
+        return session.mailbox.last_write + EARLY * session.clocks.write_every
+
+    def _ack_at(self, session: SessionRecord) -> float | None:
+        """When the first delivery has been unsettled for too long."""
+        clocks, ledgers = session.clocks, session.subscriptions.ledgers
+        if ledgers is None or clocks.paused_since is not None:
+            return None
+        times = [
+            delivery.at + timeout + clocks.paused_total
+            for ledger in ledgers.values()
+            if (delivery := ledger.oldest()) is not None
+            and (timeout := delivery.timeout) is not None
+        ]
+        return min(times, default=None)
+
+    def _retry_at(self, session: SessionRecord) -> float | None:
+        retries = session.subscriptions.retries
+        return retries[0][0] if retries else None
+
+    def _transaction_at(self, session: SessionRecord) -> float | None:
+        """When the oldest transaction has been open for too long."""
+        opened = session.subscriptions.transactions
+        if not opened:
+            return None
+        oldest = next(iter(opened.values()))
+        return oldest.began + self._limits.transaction_timeout

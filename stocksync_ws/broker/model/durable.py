@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.ledger import Delivery
-from stocksync_ws.broker.model.session import Subscription
+from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["Durable"]
 

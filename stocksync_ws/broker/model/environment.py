@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from stocksync_ws.broker.model.namespace import Namespace
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.post_office import PostOffice
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
@@ -26,7 +27,9 @@ class Environment:
     namespace: Namespace
     counters: Counters
     step: Step
-    sessions: dict[str, Session]
+    office: PostOffice
+    """What all mailboxes share."""
+    sessions: dict[str, SessionRecord]
     """Every session from its handshake to the end of its stream, by id."""
     token: Callable[[int], str]
     """Makes an unguessable text of at least so many random bits."""

@@ -16,7 +16,9 @@ from stocksync_ws.broker.model.step import Step
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.channel import Channel
-    from stocksync_ws.broker.model.session import Outgoing, Session, Subscription
+    from stocksync_ws.broker.model.mailbox import Mailbox
+    from stocksync_ws.broker.model.post_office import Outgoing
+    from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["AckMode", "Delivery", "Ledger"]
 
@@ -140,7 +142,7 @@ class Ledger:
 
     @staticmethod
     def hand_out(
-        members: Mapping[Session, Subscription],
+        members: Mapping[Mailbox, Subscription],
         delivery: Delivery,
         max_bytes: int,
         step: Step,
@@ -160,7 +162,7 @@ class Ledger:
         publication, now = delivery.publication, delivery.at
         number, more = publication.number, publication.size
         deadline = 0.0 if by is None else step.by(by)
-        for session, subscription in members.items():
+        for subscription in members.values():
             ledger = subscription.ledger
             assert ledger is not None
             unsettled = ledger._unsettled
@@ -169,9 +171,10 @@ class Ledger:
             if held and (held >= ledger.window or size > max_bytes):
                 full.append(subscription)
                 continue
-            mine = delivery
-            if session.still_total or session.still_since is not None:
-                mine = delivery.copy(None, session.listened(now))
+            mine, session = delivery, subscription.session
+            clocks = session.clocks
+            if clocks.paused_total or clocks.paused_since is not None:
+                mine = delivery.copy(None, clocks.listened(now))
             if by is not None and (session.deadline is None or deadline < session.deadline):
                 step.sooner(session, by)
             if ledger._by_message_id is not None:

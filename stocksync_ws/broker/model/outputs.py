@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from stocksync_ws.broker.model.mailbox import Mailbox
     from stocksync_ws.broker.model.pipeline import Task
-    from stocksync_ws.broker.model.session import Session
+    from stocksync_ws.broker.model.session import SessionRecord
     from stocksync_ws.types import Handshake, Refusal
 
 __all__ = ["Outputs", "drain"]
@@ -33,17 +34,17 @@ class Outputs:
     def __init__(self) -> None:
         self.answers: list[tuple[Handshake, Refusal | None]] = []
         """Handshakes decided, maybe long after they came; None accepts."""
-        self.reads: list[Session] = []
-        """Sessions whose reading pauses or goes on: see `held`."""
-        self.aborts: list[Session] = []
+        self.reads: list[SessionRecord] = []
+        """Sessions whose reading pauses or goes on: see `paused`."""
+        self.aborts: list[SessionRecord] = []
         """Sessions whose connection must be reset: their close took too long."""
         self.calls: list[Task] = []
         """User code to run."""
         self.cancels: list[Task] = []
         """User code to ask to end."""
-        self.dirty: list[Session] = []
+        self.dirty: list[Mailbox] = []
         """Mailboxes to flush, first come first served; whoever flushes one clears its `dirty`."""
-        self.backlog: list[Session] = []
+        self.backlog: list[SessionRecord] = []
         """Sessions with frames left over from this turn: `proceed` with each in the next one."""
 
     @property

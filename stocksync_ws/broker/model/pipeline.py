@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 from stocksync_ws.broker.model.publication import Draft
 
 if TYPE_CHECKING:
-    from stocksync_ws.broker.model.session import Session
+    from stocksync_ws.broker.model.session import SessionRecord
 
 __all__ = [
     "GIVE_UP",
@@ -147,7 +147,11 @@ class Task:
     )
 
     def __init__(
-        self, runner: Runner, session: Session | None, pipeline: Pipeline[Any], context: Context
+        self,
+        runner: Runner,
+        session: SessionRecord | None,
+        pipeline: Pipeline[Any],
+        context: Context,
     ) -> None:
         self.runner = runner
         self.session = session

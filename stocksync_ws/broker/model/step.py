@@ -16,9 +16,10 @@ from stocksync_ws.broker.model.outputs import Outputs
 from stocksync_ws.timers import Timed, Timers
 
 if TYPE_CHECKING:
+    from stocksync_ws.broker.model.mailbox import Mailbox
     from stocksync_ws.broker.model.pipeline import Task
     from stocksync_ws.broker.model.publication import Draft, Publication
-    from stocksync_ws.broker.model.session import Session
+    from stocksync_ws.broker.model.session import SessionRecord
     from stocksync_ws.config import DestinationPolicy
 
 __all__ = ["DeadMessage", "Step"]
@@ -78,14 +79,14 @@ class Step:
         """What pipelines want published; each goes on with what became of it."""
         self.ready: deque[tuple[Task, bool]] = deque()
         """Scripts whose `Join` is over, with whether what they waited for succeeded."""
-        self.runnable: deque[tuple[Session, Task | None, BaseException | None]] = deque()
+        self.runnable: deque[tuple[SessionRecord, Task | None, BaseException | None]] = deque()
         """Sessions whose next frame may be decoded, with the script that has ended, and its error.
         """
         self.dead: list[DeadMessage] = []
         """Messages that have died: each is told, and may become a dead letter."""
-        self.overfull: list[Session] = []
-        """Sessions whose mailbox grew past the bound of one turn."""
-        self.lost: list[Session] = []
+        self.overfull: list[Mailbox] = []
+        """Mailboxes that grew past the bound of one turn."""
+        self.lost: list[SessionRecord] = []
         """Sessions whose log was trimmed under them."""
         self.dropped: dict[tuple[str, str], int] = {}
         """Messages that subscribers lost, by destination and reason."""
@@ -127,12 +128,12 @@ class Step:
         self.ready.append((task, succeeded))
         self.noted = True
 
-    def ended(self, session: Session, task: Task, error: BaseException | None = None) -> None:
+    def ended(self, session: SessionRecord, task: Task, error: BaseException | None = None) -> None:
         """Note a session that the script of a frame has let go of, or failed by `error`."""
         self.runnable.append((session, task, error))
         self.noted = True
 
-    def go_on(self, session: Session) -> None:
+    def go_on(self, session: SessionRecord) -> None:
         """Note a session whose next frame may be decoded."""
         self.runnable.append((session, None, None))
         self.noted = True
@@ -146,12 +147,12 @@ class Step:
         self.dead.append(DeadMessage(policy, publication, deliveries, reason))
         self.noted = True
 
-    def close_overfull(self, session: Session) -> None:
-        """Note a session whose mailbox grew past the bound of one turn."""
-        self.overfull.append(session)
+    def close_overfull(self, mailbox: Mailbox) -> None:
+        """Note a mailbox that grew past the bound of one turn."""
+        self.overfull.append(mailbox)
         self.noted = True
 
-    def close_lost(self, session: Session) -> None:
+    def close_lost(self, session: SessionRecord) -> None:
         """Note a session whose log was trimmed under it."""
         self.lost.append(session)
         self.noted = True

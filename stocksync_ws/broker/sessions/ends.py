@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
 
-from stocksync_ws.broker.model.session import State
+from stocksync_ws.broker.model.state import State
 
 __all__ = ["ENDS", "Cause", "Effect", "End"]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from stocksync_ws.broker.calls.events import ConnectRejected
 from stocksync_ws.broker.calls.room import Calls
-from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.publication import Draft
-from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.replies import error, error_message
@@ -41,7 +41,6 @@ class ErrorReporter:
         "_limits",
         "_listeners",
         "_log",
-        "_mailboxes",
         "_namespace",
         "_publisher",
         "_token",
@@ -51,7 +50,6 @@ class ErrorReporter:
         self,
         env: Environment,
         calls: Calls,
-        delivery: Delivery,
         lifecycle: Lifecycle,
         publisher: Publisher,
     ) -> None:
@@ -61,19 +59,18 @@ class ErrorReporter:
         self._token = env.token
         self._log = calls.log
         self._listeners = calls.listeners
-        self._mailboxes = delivery.mailboxes
         self._lifecycle = lifecycle
         self._publisher = publisher
 
     # Errors of the protocol
 
-    def protocol(self, session: Session, problem: RemoteProtocolError) -> None:
+    def protocol(self, session: SessionRecord, problem: RemoteProtocolError) -> None:
         """The peer broke the protocol: ERROR, then close."""
         self._counters.protocol_errors += 1
         self._log.refused(session, problem.code, None)
         self._error(session, problem.code, problem.command, problem)
 
-    def script(self, session: Session, problem: BaseException) -> None:
+    def script(self, session: SessionRecord, problem: BaseException) -> None:
         """The script of a frame ended by an error: the peer's fault, or a bug of ours."""
         if isinstance(problem, RemoteProtocolError):
             self.protocol(session, problem)
@@ -81,7 +78,7 @@ class ErrorReporter:
             self.internal("a frame", session, problem)
 
     def refuse_connect(
-        self, session: Session, frame: Frame, version: Version, problem: BaseException
+        self, session: SessionRecord, frame: Frame, version: Version, problem: BaseException
     ) -> None:
         """The application refused a CONNECT, or failed to decide about it."""
         code = _connect_code(problem)
@@ -103,7 +100,7 @@ class ErrorReporter:
 
     def _error(
         self,
-        session: Session,
+        session: SessionRecord,
         code: ErrorCode,
         command: str | None,
         problem: RemoteProtocolError,
@@ -113,12 +110,12 @@ class ErrorReporter:
             return
         version = session.version or Version.V12
         frame = error(code, command, problem.headers, version, self._limits)
-        self._mailboxes.frame(session, frame)
+        session.mailbox.frame(frame)
         self._lifecycle.close(session, code.close, code.reason)
 
     # Errors of the application
 
-    def handler(self, session: Session, frame: Frame, problem: BaseException) -> None:
+    def handler(self, session: SessionRecord, frame: Frame, problem: BaseException) -> None:
         """User code raised and nothing mapped it."""
         if isinstance(problem, Cancelled):
             return
@@ -127,7 +124,7 @@ class ErrorReporter:
 
     def application(
         self,
-        session: Session,
+        session: SessionRecord,
         frame: Frame,
         code: ErrorCode,
         problem: BaseException | None = None,
@@ -136,7 +133,7 @@ class ErrorReporter:
         not.
         """
         self._counters.application_errors += 1
-        task = None if problem is None else session.task
+        task = None if problem is None else session.inbound.task
         label = "" if task is None else task.label
         correlation_id = self._failed(session, label, code, problem)
         if session.state is not State.CONNECTED:
@@ -151,7 +148,9 @@ class ErrorReporter:
         path = self._namespace.error_path
         self._publisher.publish(Draft(path, tuple(headers), body, session=session.id))
 
-    def in_transaction(self, session: Session, frame: Frame, problem: Exception | None) -> None:
+    def in_transaction(
+        self, session: SessionRecord, frame: Frame, problem: Exception | None
+    ) -> None:
         """A SEND of a committed transaction failed, or has no handler; the others are not
         undone.
         """
@@ -161,19 +160,21 @@ class ErrorReporter:
         self.application(session, frame, code, problem)
 
     def _failed(
-        self, session: Session, label: str, code: ErrorCode, problem: BaseException | None
+        self, session: SessionRecord, label: str, code: ErrorCode, problem: BaseException | None
     ) -> str:
         correlation_id = self._token(64)
         self._log.failed(session, label, code, correlation_id, problem)
         return correlation_id
 
-    def _is_listening(self, session: Session) -> bool:
+    def _is_listening(self, session: SessionRecord) -> bool:
         destination = self._namespace.error_destination
-        return any(each.destination == destination for each in session.subscriptions.values())
+        return any(
+            each.destination == destination for each in session.subscriptions.active.values()
+        )
 
     # Errors of our own
 
-    def internal(self, what: str, session: Session, problem: BaseException) -> None:
+    def internal(self, what: str, session: SessionRecord, problem: BaseException) -> None:
         """The fence: a bug of ours ends one session with 1011, not the others."""
         self._counters.internal_errors += 1
         self._log.internal(what, session, problem)

@@ -1,4 +1,4 @@
-"""The life of a session: opened, welcomed, closed by us, lost by the world.
+"""The life of a session: accepted, welcomed, closed by us, lost by the world.
 
 Rule: a session ends by a row of the table in `ends.py` and in no other way. Whatever happens, it
 leaves the index at once, its `SessionDisconnected` is emitted exactly once and only if it was
@@ -7,7 +7,6 @@ connected, and its close is backed by a deadline.
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Callable, Mapping
 
 from stocksync_ws.broker.calls.events import (
@@ -19,13 +18,14 @@ from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.clocks import SessionClocks
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.pipeline import GIVE_UP, Pipeline, Script
-from stocksync_ws.broker.model.session import Session, State
+from stocksync_ws.broker.model.pipeline import GIVE_UP
+from stocksync_ws.broker.model.session import Session, SessionRecord
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.ends import ENDS, Cause, Effect
 from stocksync_ws.broker.sessions.replies import connected, withholds_name
-from stocksync_ws.errors import Cancelled, CloseCode, DisconnectReason
+from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.stomp.decoder import Decoder
-from stocksync_ws.types import Handshake, Refusal, Wire
+from stocksync_ws.types import Refusal
 
 __all__ = ["CLOSE_REASONS", "Lifecycle"]
 
@@ -65,29 +65,25 @@ class Lifecycle:
         "_outputs",
         "_sessions",
         "_step",
-        "_token",
         "clocks",
         "halted",
         "stopping",
     )
 
-    def __init__(
-        self, env: Environment, calls: Calls, delivery: Delivery, clocks: SessionClocks
-    ) -> None:
+    def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
         self._limits = env.limits
         self._counters = env.counters
         self._step = env.step
         self._outputs = env.step.outputs
         self._sessions = env.sessions
-        self._token = env.token
         self._calls = calls
         self._delivery = delivery
-        self.clocks = clocks
+        self.clocks = SessionClocks(env.config)
         self.stopping = False
         """No new session is taken, those that there are get closed."""
         self.halted = False
         """Stopped for good: nothing is accepted any more."""
-        self._effects: Mapping[Effect, Callable[[Session], None]] = {
+        self._effects: Mapping[Effect, Callable[[SessionRecord], None]] = {
             Effect.LOSE_TRANSPORT: self._lose_transport,
             Effect.LEAVE: self._leave,
             Effect.UNSEND: delivery.acks.unsent,
@@ -102,65 +98,25 @@ class Lifecycle:
             Effect.TELL: self._tell,
         }
 
-    def rearm(self, session: Session) -> None:
+    def rearm(self, session: SessionRecord) -> None:
         """Something that a clock of the session depends on has changed."""
         self._step.rearm(session, self.clocks.next_deadline(session))
 
-    def hold(self, session: Session, held: bool) -> None:
+    def pause(self, session: SessionRecord, paused: bool) -> None:
         """Pause reading from a session, or go on."""
-        if session.held is not held:
-            session.held = held
+        if session.inbound.paused is not paused:
+            session.inbound.paused = paused
             self._outputs.reads.append(session)
 
-    def resume_clocks(self, session: Session) -> None:
-        """Reading from the session has resumed: shift its clocks by the time it was paused."""
-        if session.still_since is None:
-            return
-        now = self._step.now
-        away = now - session.still_since
-        session.still_since = None
-        session.still_total += away
-        session.last_seen = min(now, session.last_seen + away)
-        if session.pinged_at is not None:
-            session.pinged_at += away
-        if session.frame_since is not None:
-            session.frame_since += away
-        self.rearm(session)
+    def resume_clocks(self, session: SessionRecord) -> None:
+        """Reading from the session has resumed: the time without it is nobody's silence."""
+        if session.clocks.paused_since is not None:
+            session.clocks.resume(self._step.now)
+            self.rearm(session)
 
     # Beginning
 
-    def open(self, wire: Wire, handshake: Handshake) -> Session:
-        """A handshake came; its verdict comes by `Outputs.answers`, maybe much later."""
-        session = Session(
-            self._token(128),
-            wire,
-            handshake,
-            Decoder(self._limits),
-            contextvars.copy_context(),
-            self._step.now,
-        )
-        self._sessions[session.id] = session
-        if self.stopping:
-            self.decide(session, Refusal(503, "The server is stopping."))
-            return session
-        pipeline = self._calls.dispatch.handshake(handshake)
-        if pipeline is None:
-            self.decide(session, None)
-        else:
-            self._calls.tasks.run_frame(session, self._judge(session, pipeline))
-        return session
-
-    def _judge(self, session: Session, pipeline: Pipeline[Refusal | None]) -> Script:
-        refusal: Refusal | None = Refusal(500, "The server failed.")
-        try:
-            refusal = yield from pipeline
-        except Cancelled:
-            pass
-        except Exception as problem:
-            self._calls.log.internal("handshake", session, problem)
-        self.decide(session, refusal)
-
-    def decide(self, session: Session, refusal: Refusal | None) -> None:
+    def decide(self, session: SessionRecord, refusal: Refusal | None) -> None:
         """Answer the handshake of a session; None accepts it."""
         if session.state is not State.OPENING or session.handshake is None:
             return
@@ -169,23 +125,24 @@ class Lifecycle:
             self._end(session, Cause.REFUSED)
             return
         session.state = State.AWAITING
-        session.last_seen = self._step.now
-        session.connect_by = self._step.now + self._limits.connect_timeout
+        session.clocks.last_seen = self._step.now
+        session.clocks.connect_by = self._step.now + self._limits.connect_timeout
         self.rearm(session)
 
-    def welcome(self, session: Session, heart_beat: tuple[int, int]) -> None:
+    def welcome(self, session: SessionRecord, heart_beat: tuple[int, int]) -> None:
         """CONNECT was accepted; version, user and beats of the session are set."""
         version = session.version
         assert version is not None
         session.state = State.CONNECTED
-        session.connect_by = None
+        session.clocks.connect_by = None
         session.handshake = None
-        session.connected_at = session.last_write = self._step.now
+        session.face = Session(session)
+        session.connected_at = session.mailbox.last_write = self._step.now
         self._counters.sessions += 1
         if withholds_name(session.user_name):
             self._counters.user_names_withheld += 1
         frame = connected(version, session.id, heart_beat, session.user_name)
-        self._delivery.mailboxes.frame(session, frame)
+        session.mailbox.frame(frame)
         self._calls.log.connected(session)
         event = SessionConnected(
             session_id=session.id,
@@ -200,7 +157,12 @@ class Lifecycle:
     # End
 
     def close(
-        self, session: Session, code: CloseCode, reason: DisconnectReason, *, drop: bool = False
+        self,
+        session: SessionRecord,
+        code: CloseCode,
+        reason: DisconnectReason,
+        *,
+        drop: bool = False,
     ) -> None:
         """Close from our side: what waits is written, then the close handshake; aborted if it
         hangs.
@@ -218,50 +180,46 @@ class Lifecycle:
             session.close_code = code
         self._end(session, Cause.CLOSED_NOW if drop else Cause.CLOSED)
 
-    def close_lost(self, session: Session) -> None:
+    def close_lost(self, session: SessionRecord) -> None:
         """End a session whose log was trimmed under it: it cannot be brought up to date."""
         if session.state is State.CONNECTED:
             self.close(session, CloseCode.HISTORY_LOST, DisconnectReason.HISTORY_LOST, drop=True)
 
-    def lost(self, session: Session, reason: DisconnectReason, code: int, has_work: bool) -> None:
+    def lost(self, session: SessionRecord, reason: DisconnectReason, code: int) -> None:
         """The stream ended. Frames that had arrived are still processed, for `GIVE_UP` seconds.
 
         Args:
             code: The peer's close code, 1006 when there was none.
-            has_work: A frame is in work or waits.
         """
         if session.state in (State.CLOSED, State.ENDING):
             return
         if session.state is not State.CLOSING:
             session.close_code = code
             session.ending = reason
-        self._end(session, Cause.LOST_AT_WORK if has_work else Cause.LOST)
+        self._end(session, Cause.LOST_AT_WORK if session.inbound.has_work else Cause.LOST)
 
-    def end_if_done(self, session: Session, has_work: bool) -> None:
+    def end_if_done(self, session: SessionRecord) -> None:
         """The last frame that had arrived before the stream ended is done."""
-        if session.state is State.ENDING and not has_work:
+        if session.state is State.ENDING and not session.inbound.has_work:
             self._end(session, Cause.DONE)
 
-    def hurry(self, session: Session) -> None:
+    def hurry(self, session: SessionRecord) -> None:
         """Grace for frames that had arrived is over: cancel the running handler, then end."""
-        task = session.task
-        if task is None or task.call is None or session.hurried:
+        task = session.inbound.task
+        if task is None or task.call is None or session.clocks.cancelling:
             self._end(session, Cause.DONE)
             return
-        session.hurried = True
-        session.end_by = self._step.now + MOMENT
-        session.inbox = None
-        session.inbox_bytes = 0
-        session.decoder = Decoder(self._limits)
-        session.hungry = True
+        session.clocks.cancelling = True
+        session.clocks.end_by = self._step.now + MOMENT
+        session.inbound.clear(Decoder(self._limits))
         self._calls.tasks.end_by(task, self._step.now)
 
-    def abort(self, session: Session) -> None:
+    def abort(self, session: SessionRecord) -> None:
         """Reset the connection of a session whose close took too long."""
-        session.close_by = None
+        session.clocks.close_by = None
         self._outputs.aborts.append(session)
 
-    def _end(self, session: Session, cause: Cause) -> None:
+    def _end(self, session: SessionRecord, cause: Cause) -> None:
         """End a session by its row of the table."""
         end = ENDS.get((session.state, cause))
         if end is None:
@@ -271,66 +229,65 @@ class Lifecycle:
         for effect in end.effects:
             effects[effect](session)
 
-    def _lose_transport(self, session: Session) -> None:
+    def _lose_transport(self, session: SessionRecord) -> None:
         self._delivery.queues.lost(session)
-        session.unsent = 0
+        session.mailbox.unsent = 0
 
-    def _leave(self, session: Session) -> None:
+    def _leave(self, session: SessionRecord) -> None:
         """End all subscriptions: no new message is queued after this."""
         most = self._limits.max_subscriptions
-        for key, subscription in session.subscriptions.items():
+        for key, subscription in session.subscriptions.active.items():
             self._delivery.end_subscription(subscription)
             if subscription.ledger is None:
-                session.remember_auto(key, most)
-        session.subscriptions.clear()
+                session.subscriptions.remember_auto(key, most)
+        session.subscriptions.active.clear()
         self._delivery.reply_queues.end(session)
-        session.lane = None
-        session.connect_by = None
-        session.drain_at = None
-        if session.task is not None:
-            self._calls.tasks.end_by(session.task, self._step.now + GIVE_UP)
+        session.mailbox.block()
+        session.clocks.connect_by = None
+        session.clocks.drain_at = None
+        if session.inbound.task is not None:
+            self._calls.tasks.end_by(session.inbound.task, self._step.now + GIVE_UP)
 
-    def _drop_messages(self, session: Session) -> None:
-        queues, mailboxes = self._delivery.queues, self._delivery.mailboxes
-        queues.unsent(mailboxes.drop(session, keep_own=True))
+    def _drop_messages(self, session: SessionRecord) -> None:
+        self._delivery.queues.unsent(session.mailbox.drop(keep_own=True))
 
-    def _drop_all(self, session: Session) -> None:
-        self._delivery.queues.unsent(self._delivery.mailboxes.drop(session))
+    def _drop_all(self, session: SessionRecord) -> None:
+        self._delivery.queues.unsent(session.mailbox.drop())
 
-    def _dispatch(self, session: Session) -> None:
+    def _dispatch(self, session: SessionRecord) -> None:
         self._delivery.queues.dispatch_returned()
 
-    def _settle_up(self, session: Session) -> None:
+    def _settle_up(self, session: SessionRecord) -> None:
         """What the session left open is undone, what it left unsettled goes back."""
         self._delivery.transactions.end(session)
-        session.unacknowledged += self._delivery.acks.end(session)
+        session.subscriptions.unacknowledged += self._delivery.acks.end(session)
         self._delivery.queues.dispatch_returned()
 
-    def _say_close(self, session: Session) -> None:
+    def _say_close(self, session: SessionRecord) -> None:
         code = CloseCode(session.close_code)
-        session.close_by = self._step.now + self._limits.close_timeout
-        chunks = session.wire.close(code, CLOSE_REASONS[code])
-        self._delivery.mailboxes.control(session, chunks)
-        self.hold(session, False)
+        session.clocks.close_by = self._step.now + self._limits.close_timeout
+        for chunk in session.wire.close(code, CLOSE_REASONS[code]):
+            session.mailbox.chunk(chunk)
+        self.pause(session, False)
         self.rearm(session)
 
-    def _wait(self, session: Session) -> None:
-        session.end_by = self._step.now + GIVE_UP
+    def _wait(self, session: SessionRecord) -> None:
+        session.clocks.end_by = self._step.now + GIVE_UP
         self.rearm(session)
 
-    def _forget(self, session: Session) -> None:
-        session.inbox = None
-        session.inbox_bytes = 0
+    def _forget(self, session: SessionRecord) -> None:
+        session.inbound.clear()
         session.handshake = None
-        session.lane = None
+        session.face = session.mailbox.owner = None
+        session.mailbox.block()
         self._step.disarm(session)
         self._sessions.pop(session.id, None)
 
-    def _cancel(self, session: Session) -> None:
-        if session.task is not None:
-            self._calls.tasks.end_by(session.task, self._step.now)
+    def _cancel(self, session: SessionRecord) -> None:
+        if session.inbound.task is not None:
+            self._calls.tasks.end_by(session.inbound.task, self._step.now)
 
-    def _tell(self, session: Session) -> None:
+    def _tell(self, session: SessionRecord) -> None:
         reason = session.ending or DisconnectReason.CONNECTION_LOST
         duration = max(0.0, self._step.now - session.connected_at)
         self._calls.log.disconnected(session, reason, duration)
@@ -340,7 +297,7 @@ class Lifecycle:
             reason=reason,
             close_code=session.close_code,
             duration=duration,
-            unacknowledged=session.unacknowledged,
+            unacknowledged=session.subscriptions.unacknowledged,
         )
         self._calls.listeners.emit(session, event)
 
@@ -358,7 +315,7 @@ class Lifecycle:
         sessions = list(self._sessions.values())
         window = min(STOP_WINDOW, len(sessions) / 200)
         for place, session in enumerate(sessions):
-            session.drain_at = self._step.now + window * place / len(sessions)
+            session.clocks.drain_at = self._step.now + window * place / len(sessions)
             self.rearm(session)
 
     def halt(self) -> None:

@@ -12,7 +12,7 @@ from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.clocks import Due
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.session import Session
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
@@ -51,7 +51,7 @@ class Liveness:
         self._lifecycle = lifecycle
         self._clocks = lifecycle.clocks
         self._errors = errors
-        self._actions: Mapping[Due, Callable[[Session], None]] = {
+        self._actions: Mapping[Due, Callable[[SessionRecord], None]] = {
             Due.ABORT: self._abort,
             Due.END: lifecycle.hurry,
             Due.DRAIN: self._drain,
@@ -66,50 +66,50 @@ class Liveness:
             Due.TRANSACTION: self._transaction_late,
         }
 
-    def wake(self, session: Session, now: float) -> None:
+    def wake(self, session: SessionRecord, now: float) -> None:
         """The deadline of a session came. After it, it is later or None."""
         self._step.wake(now, self._act, session)
 
-    def _act(self, session: Session) -> None:
+    def _act(self, session: SessionRecord) -> None:
         for due in self._clocks.due(session, self._step.now):
             self._actions[due](session)
         self._lifecycle.rearm(session)
 
-    def _abort(self, session: Session) -> None:
+    def _abort(self, session: SessionRecord) -> None:
         self._counters.aborts += 1
         self._lifecycle.abort(session)
 
-    def _drain(self, session: Session) -> None:
-        session.drain_at = None
+    def _drain(self, session: SessionRecord) -> None:
+        session.clocks.drain_at = None
         self._lifecycle.close(session, CloseCode.RESTART, DisconnectReason.SERVER_SHUTDOWN)
 
-    def _no_connect(self, session: Session) -> None:
-        session.connect_by = None
+    def _no_connect(self, session: SessionRecord) -> None:
+        session.clocks.connect_by = None
         self._errors.protocol(session, RemoteProtocolError(ErrorCode.CONNECT_TIMEOUT))
 
-    def _frame_late(self, session: Session) -> None:
-        session.frame_since = None
+    def _frame_late(self, session: SessionRecord) -> None:
+        session.clocks.frame_since = None
         self._errors.protocol(session, RemoteProtocolError(ErrorCode.FRAME_TIMEOUT))
 
-    def _silent(self, session: Session) -> None:
+    def _silent(self, session: SessionRecord) -> None:
         self._counters.heart_beats_lost += 1
         reason = DisconnectReason.HEART_BEAT_LOST
         self._lifecycle.close(session, CloseCode.HEART_BEAT_LOST, reason, drop=True)
 
-    def _ping(self, session: Session) -> None:
-        session.pinged_at = self._step.now
-        self._delivery.mailboxes.control(session, [session.wire.ping()])
+    def _ping(self, session: SessionRecord) -> None:
+        session.clocks.pinged_at = self._step.now
+        session.mailbox.chunk(session.wire.ping())
         # No STOMP client sees a PING, so it is no heart-beat.
-        if session.write_every:
-            self._delivery.mailboxes.beat(session)
+        if session.clocks.write_every:
+            session.mailbox.beat()
 
-    def _beat(self, session: Session) -> None:
-        session.last_write = self._step.now
+    def _beat(self, session: SessionRecord) -> None:
+        session.mailbox.last_write = self._step.now
         # Where bytes wait, they are the life sign themselves.
-        if not session.mailbox and not session.unsent:
-            self._delivery.mailboxes.beat(session)
+        if not session.mailbox.entries and not session.mailbox.unsent:
+            session.mailbox.beat()
 
-    def _transaction_late(self, session: Session) -> None:
+    def _transaction_late(self, session: SessionRecord) -> None:
         for name in self._delivery.transactions.expire(session):
             self._counters.transactions_aborted += 1
             event = TransactionAborted(session_id=session.id, user=session.user, transaction=name)

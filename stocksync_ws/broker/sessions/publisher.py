@@ -15,8 +15,8 @@ from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
-from stocksync_ws.broker.model.session import Subscription
 from stocksync_ws.broker.model.step import DeadMessage
+from stocksync_ws.broker.model.subscription import Subscription
 
 __all__ = ["Publisher"]
 

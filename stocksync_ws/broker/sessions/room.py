@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
-from stocksync_ws.broker.model.clocks import SessionClocks
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.liveness import Liveness
+from stocksync_ws.broker.sessions.opening import Opening
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 
@@ -21,19 +21,12 @@ __all__ = ["Sessions"]
 class Sessions:
     """Beginning, end and clocks of sessions, and everything they are told."""
 
-    __slots__ = ("errors", "lifecycle", "liveness", "publisher", "slow_consumers")
+    __slots__ = ("errors", "lifecycle", "opening", "publisher", "slow_consumers")
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
-        clocks = SessionClocks(
-            env.config,
-            delivery.mailboxes.judge_at,
-            delivery.acks.expire_at,
-            delivery.transactions.expire_at,
-        )
-        self.lifecycle = Lifecycle(env, calls, delivery, clocks)
+        self.lifecycle = Lifecycle(env, calls, delivery)
         self.publisher = Publisher(env, delivery, calls.listeners)
-        self.errors = ErrorReporter(env, calls, delivery, self.lifecycle, self.publisher)
+        self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle)
-        self.liveness = Liveness(
-            env, calls, delivery, self.lifecycle, self.errors, self.slow_consumers
-        )
+        liveness = Liveness(env, calls, delivery, self.lifecycle, self.errors, self.slow_consumers)
+        self.opening = Opening(env, calls, self.lifecycle, liveness)

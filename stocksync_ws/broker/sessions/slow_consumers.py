@@ -6,10 +6,11 @@ past the bound of one turn; never in the middle of a publication.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.delivery.mailboxes import Verdict
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.session import CONNECTED, Session
+from stocksync_ws.broker.model.mailbox import Verdict
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import CONNECTED, State
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.errors import CloseCode, DisconnectReason
 
@@ -19,41 +20,34 @@ __all__ = ["SlowConsumers"]
 class SlowConsumers:
     """The policy for slow sessions, and the bound over all mailboxes."""
 
-    __slots__ = (
-        "_counters",
-        "_lifecycle",
-        "_limits",
-        "_mailboxes",
-        "_sessions",
-        "_step",
-        "_topics",
-    )
+    __slots__ = ("_counters", "_lifecycle", "_limits", "_office", "_sessions", "_step", "_topics")
 
     def __init__(self, env: Environment, delivery: Delivery, lifecycle: Lifecycle) -> None:
         self._counters = env.counters
         self._limits = env.limits
-        self._step = env.step
+        self._office = env.office
         self._sessions = env.sessions
-        self._mailboxes = delivery.mailboxes
+        self._step = env.step
         self._topics = delivery.topics
         self._lifecycle = lifecycle
 
-    def judge(self, session: Session) -> None:
+    def judge(self, session: SessionRecord) -> None:
         """Look at a session after a flush was tried: slow ones are dealt with, others looked at
         again in time.
         """
-        if self._mailboxes.over_all:
+        if self._office.over:
             self._step.noted = True
-        if self._mailboxes.judge(session) is Verdict.SLOW:
+        if session.mailbox.judge(closing=session.state is State.CLOSING) is Verdict.SLOW:
             self.relieve(session)
         else:
             self._lifecycle.rearm(session)
 
-    def relieve(self, session: Session) -> None:
+    def relieve(self, session: SessionRecord) -> None:
         """A session is over a bound: it loses messages where it may, else it is closed."""
-        over = session.queued + session.unsent > self._limits.send_queue
+        mailbox = session.mailbox
+        over = mailbox.queued + mailbox.unsent > self._limits.send_queue
         if over and session.state is CONNECTED and self._topics.shed(session):
-            session.over_since = None
+            mailbox.over_since = None
         else:
             self._close(session)
 
@@ -61,23 +55,24 @@ class SlowConsumers:
         """Close the session that holds most, if all mailboxes together hold more than they may;
         whether one was closed.
         """
-        hog = self._hog() if self._mailboxes.over_all else None
+        hog = self._hog() if self._office.over else None
         if hog is None:
             return False
         self._close(hog)
         return True
 
-    def _hog(self) -> Session | None:
+    def _hog(self) -> SessionRecord | None:
         """The largest of those whose transport takes nothing. Where all of them take what they get,
         the next flush is waited for, up to twice the bound.
         """
-        waiting = [s for s in self._sessions.values() if s.queued and s.state is CONNECTED]
-        blocked = [each for each in waiting if each.unsent]
-        if not blocked and self._mailboxes.total <= 2 * self._limits.max_total_queued:
+        sessions = self._sessions.values()
+        waiting = [each for each in sessions if each.mailbox.queued and each.state is CONNECTED]
+        blocked = [each for each in waiting if each.mailbox.unsent]
+        if not blocked and self._office.total <= 2 * self._office.most:
             return None
         return max(blocked or waiting, key=_queued, default=None)
 
-    def _close(self, session: Session) -> None:
+    def _close(self, session: SessionRecord) -> None:
         if session.state is CONNECTED:
             self._counters.slow_consumers += 1
             self._lifecycle.close(
@@ -85,5 +80,5 @@ class SlowConsumers:
             )
 
 
-def _queued(session: Session) -> int:
-    return session.queued
+def _queued(session: SessionRecord) -> int:
+    return session.mailbox.queued

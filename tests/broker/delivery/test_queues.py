@@ -94,7 +94,7 @@ def test_what_lies_in_the_mailbox_of_a_session_that_ends_goes_back() -> None:
         draft = world.app.template
         draft.send("/queue/a", b"1")
         world.runtime._inbox.drain()
-        assert len(next(iter(world.broker.sessions.values())).mailbox) == 1
+        assert len(next(iter(world.broker.sessions.values())).mailbox.entries) == 1
         world.runtime.driver.ended(peer.stream.link)
         world.settle()
         again = world.reader("/queue/a").message()

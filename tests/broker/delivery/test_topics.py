@@ -145,7 +145,7 @@ def test_a_blocked_reader_goes_on_where_it_was_among_live_messages() -> None:
         for number in range(200, 300):
             world.publish("/topic/s", f"{number:04}" + "x" * 1000)
         (session,) = world.broker.sessions.values()
-        assert session.queued <= 70_000
+        assert session.mailbox.queued <= 70_000
         peer.stream.open_window(None)
         world.settle()
         assert [body[:4] for body in bodies(peer)] == [f"{n:04}" for n in range(300)]
@@ -242,7 +242,7 @@ def test_the_mailboxes_of_all_sessions_together_are_bounded() -> None:
         for _ in range(30):
             world.publish("/topic/a", "x" * 300)
             world.publish("/topic/b", "y" * 300)
-        assert world.broker.delivery.mailboxes.total <= 5_000
+        assert world.broker.office.total <= 5_000
         assert world.counters.slow_consumers >= 1
 
 
@@ -253,11 +253,11 @@ def test_a_shared_entry_counts_once() -> None:
             peer.stream.open_window(0)
         world.publish("/topic/a", "1")
         world.publish("/topic/a", "2")
-        (size,) = {session.queued for session in world.broker.sessions.values()}
-        assert world.broker.delivery.mailboxes.total == size
+        (size,) = {session.mailbox.queued for session in world.broker.sessions.values()}
+        assert world.broker.office.total == size
         for peer in peers:
             peer.eof()
-        assert world.broker.delivery.mailboxes.total == 0
+        assert world.broker.office.total == 0
 
 
 def test_a_clock_starts_when_a_message_leaves_the_log_and_not_before() -> None:

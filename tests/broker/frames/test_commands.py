@@ -65,7 +65,7 @@ class TestConnect:
         )
         assert peer.frame("CONNECTED").headers["version"] == "1.1"
         [session] = world.broker.sessions.values()
-        assert (session.read_every, session.write_every) == (10.0, 10.0)
+        assert (session.clocks.read_every, session.clocks.write_every) == (10.0, 10.0)
 
     @pytest.mark.parametrize(
         ("offer", "version"),

@@ -292,7 +292,7 @@ class TestHandlers:
         @app.event_listener(SessionConnected, inline=True)
         def on_connect(event: SessionConnected) -> None:
             [session] = world.broker.sessions.values()
-            seen.append(len(session.mailbox))
+            seen.append(len(session.mailbox.entries))
 
         world = start(app)
         world.connect()

@@ -43,7 +43,7 @@ def test_the_max_rule(
     beat = f"heart-beat:{client}\n" if client else ""
     peer.send(f"CONNECT\naccept-version:1.2\n{beat}\n\0")
     session = session_of(world)
-    assert (session.read_every, session.write_every) == (reads, writes)
+    assert (session.clocks.read_every, session.clocks.write_every) == (reads, writes)
     sent = ",".join(str(round(each * 1000)) for each in server)
     assert peer.frame("CONNECTED").headers["heart-beat"] == sent
 
@@ -334,15 +334,15 @@ class TestStandStill:
         world = start()
         world.connect()
         session = session_of(world)
-        session.still_since = now = world.now
-        session.pinged_at = session.frame_since = now - 1
+        session.clocks.paused_since = now = world.now
+        session.clocks.pinged_at = session.clocks.frame_since = now - 1
         step, lifecycle = world.broker._step, world.broker._sessions.lifecycle
         step.run(now + 100, lifecycle.resume_clocks, session)
-        assert session.still_since is None
-        assert session.pinged_at == session.frame_since == now + 99
-        assert session.last_seen == now + 100
+        assert session.clocks.paused_since is None
+        assert session.clocks.pinged_at == session.clocks.frame_since == now + 99
+        assert session.clocks.last_seen == now + 100
         step.run(now + 200, lifecycle.resume_clocks, session)
-        assert session.last_seen == now + 100
+        assert session.clocks.last_seen == now + 100
 
 
 class TestStall:
@@ -427,5 +427,5 @@ def test_every_clock_that_can_be_due_is_armed() -> None:
     """`due` and `next_deadline` read one table: whoever adds a clock adds it to both."""
     from stocksync_ws.broker.model.clocks import Due, SessionClocks
 
-    liveness = SessionClocks(BrokerConfig(), *[lambda session: None] * 3)
+    liveness = SessionClocks(BrokerConfig())
     assert [due for due, _ in liveness._clocks] == list(Due)

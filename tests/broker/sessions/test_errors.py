@@ -354,7 +354,7 @@ class TestFence:
                 thing.deadline = None
                 raise ZeroDivisionError
 
-        monkeypatch.setattr(world.runtime.driver._broker.__class__, "wake", lambda s, *a: bug(*a))
+        monkeypatch.setattr(type(thing), "wake", bug)
         thing.deadline = world.now + 1
         world.broker._step._timers.arm(thing)
         world.runtime.driver._arm()

@@ -55,7 +55,7 @@ class TestByBytes:
         world = start(app)
         subscriber(world)
         publish(world, app, 50_000, 11)
-        assert world.broker.delivery.mailboxes.total < 100
+        assert world.broker.office.total < 100
 
     def test_publisher_and_others_are_unaffected(self, start: Start, app: StompApp) -> None:
         world = start(app)
@@ -125,7 +125,7 @@ class TestByBytes:
         [session] = world.broker.sessions.values()
         # One step: the flush comes in the turn after it.
         world.runtime.driver.feed(peer.stream.link, client_frame(1, b"".join(frames)))
-        assert session.queued <= 8 * 20_000
+        assert session.mailbox.queued <= 8 * 20_000
         world.settle()
         assert peer.closed == 4008
 
@@ -190,7 +190,7 @@ class TestTenMebibytes:
         while sent < 10 * MiB and not world.counters.slow_consumers:
             publish(world, app, 10_000)
             sent += 10_000
-            largest = max(largest, world.broker.delivery.mailboxes.total + peer.stream.unsent)
+            largest = max(largest, world.broker.office.total + peer.stream.unsent)
             peer.stream.open_window(1_024)
             world.advance(0.01)
         assert world.counters.slow_consumers == 1
@@ -248,5 +248,5 @@ class TestMany:
             peers[-1].stream.window = 0
         for _ in range(30):
             publish(world, app, 2_000)
-            assert world.broker.delivery.mailboxes.total <= limits.max_total_queued
+            assert world.broker.office.total <= limits.max_total_queued
         assert 0 < world.counters.slow_consumers < 100

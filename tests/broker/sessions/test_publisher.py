@@ -61,15 +61,15 @@ class TestGroups:
             peer.subscribe("/topic/a", "s1")
         sessions = list(world.broker.sessions.values())
         post(world, "/topic/a")
-        entries = [session.mailbox[0] for session in sessions]
+        entries = [session.mailbox.entries[0] for session in sessions]
         for one, other in ((0, 3), (1, 4), (2, 5)):
             assert entries[one] is entries[other]
             assert entries[one].chunk is entries[other].chunk
             assert entries[one].waiting == 2
         assert len({id(entry.chunk) for entry in entries}) == 3
-        assert world.broker.delivery.mailboxes.total == sum(entry.size for entry in entries[:3])
+        assert world.broker.office.total == sum(entry.size for entry in entries[:3])
         world.settle()
-        assert world.broker.delivery.mailboxes.total == 0
+        assert world.broker.office.total == 0
         assert all(len(peer.raw()) == 1 for peer in peers)
 
     def test_each_subscription_of_each_session(self, start: Start) -> None:
@@ -184,7 +184,7 @@ class TestUsers:
         [session] = world.broker.sessions.values()
         peer.command("DISCONNECT", {})
         assert post(world, "/topic/a") == post(world, "/topic/a", session=session.id) == 0
-        assert not session.mailbox
+        assert not session.mailbox.entries
 
     @pytest.mark.parametrize("name", ["a/queue/x", "a%2Fqueue%2Fx", "..", "*", "^.*$", "é/"])
     def test_a_name_is_an_opaque_key(self, start: Start, name: str) -> None:
@@ -233,13 +233,13 @@ class TestBounds:
         peer.subscribe("/topic/a")
         [session] = world.broker.sessions.values()
         size = 0
-        while session.queued + size <= 80_000:
+        while session.mailbox.queued + size <= 80_000:
             post(world, "/topic/a", b"x" * 1_000)
-            size = session.mailbox[0].size
+            size = session.mailbox.entries[0].size
         assert world.counters.slow_consumers == 0
         post(world, "/topic/a", b"x" * 1_000)
         assert world.counters.slow_consumers == 1
-        assert not session.queued or session.queued < 100
+        assert not session.mailbox.queued or session.mailbox.queued < 100
         world.settle()
         assert peer.closed == 4008
         peer.nothing()
@@ -284,7 +284,7 @@ class TestBounds:
         assert world.counters.slow_consumers == 0
         post(world, "/topic/c", b"x" * 10_000)
         assert world.counters.slow_consumers == 1
-        assert world.broker.delivery.mailboxes.total < 150_000
+        assert world.broker.office.total < 150_000
         large.stream.open_window(None)
         small.stream.open_window(None)
         world.settle()
@@ -320,7 +320,7 @@ class TestBounds:
         assert world.counters.slow_consumers == 0
         world.settle()
         assert world.counters.slow_consumers == 1
-        assert world.broker.delivery.mailboxes.total < 200_000
+        assert world.broker.office.total < 200_000
 
     def test_when_only_closing_ones_are_left_the_cap_waits_for_them(self, start: Start) -> None:
         world = start(limits=Limits(send_queue=2_000, max_total_queued=2_000))
@@ -331,7 +331,7 @@ class TestBounds:
         world.settle()
         post(world, "/topic/a", b"x" * 1_850)
         peer.command("DISCONNECT", {"receipt": "r" * 128})
-        assert world.broker.delivery.mailboxes.total > 2_000
+        assert world.broker.office.total > 2_000
         post(world, "/topic/a")
         assert world.counters.messages_unrouted == 1
         assert world.counters.slow_consumers == 0

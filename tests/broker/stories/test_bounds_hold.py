@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from stocksync_ws import StompApp, send_to_user
-from stocksync_ws.broker.delivery.mailboxes import Mailboxes
-from stocksync_ws.broker.model.session import Session, Subscription
+from stocksync_ws.broker.model.mailbox import Mailbox
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.subscription import Subscription
 from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
 
 
@@ -96,7 +97,7 @@ def test_a_session_that_ended_in_a_transaction_waits_for_nothing() -> None:
         armed = [
             thing
             for _, number, thing in world.broker._step._timers._heap
-            if isinstance(thing, Session) and thing.armed == number
+            if isinstance(thing, SessionRecord) and thing.armed == number
         ]
         assert not armed
         assert not world.broker.sessions
@@ -104,14 +105,14 @@ def test_a_session_that_ended_in_a_transaction_waits_for_nothing() -> None:
 
 def test_shedding_looks_at_each_message_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
     looked = 0
-    shed = Mailboxes.shed
+    shed = Mailbox.shed
 
-    def counted(self: Mailboxes, session: Session) -> dict[Subscription, int]:
+    def counted(self: Mailbox) -> dict[Subscription, int]:
         nonlocal looked
-        looked += len(session.mailbox)
-        return shed(self, session)
+        looked += len(self.entries)
+        return shed(self)
 
-    monkeypatch.setattr(Mailboxes, "shed", counted)
+    monkeypatch.setattr(Mailbox, "shed", counted)
     with Broker({"/topic/a": policy(overflow="drop_oldest")}, send_queue=20_000) as world:
         peer = world.reader("/topic/a")
         peer.stream.open_window(0)

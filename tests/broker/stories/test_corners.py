@@ -108,8 +108,8 @@ def test_the_epochs_that_an_id_remembers_are_bounded() -> None:
             ack(peer, message)
             peer.command("UNSUBSCRIBE", {"id": "s"})
         (session,) = world.broker.sessions.values()
-        assert session.ledgers is not None
-        assert len(session.ledgers["s"]._issued) == EPOCHS
+        assert session.subscriptions.ledgers is not None
+        assert len(session.subscriptions.ledgers["s"]._issued) == EPOCHS
         assert first is not None
         ack(peer, first)
         assert peer.error().headers["code"] == "unknown-ack"

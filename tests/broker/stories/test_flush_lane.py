@@ -50,7 +50,7 @@ def test_one_entry_goes_through_it_as_it_is(lane: Lane) -> None:
     lane.publish("1")
     assert len(lane.sent) == 1
     assert lane.sent[0].endswith(b"\n\n1\0")
-    assert lane.session.queued == lane.world.broker.delivery.mailboxes.total == 0
+    assert lane.session.mailbox.queued == lane.world.broker.office.total == 0
 
 
 def test_several_go_the_general_way_in_one_write(lane: Lane) -> None:
@@ -65,8 +65,8 @@ def test_several_go_the_general_way_in_one_write(lane: Lane) -> None:
 def test_what_it_does_not_take_goes_the_general_way_in_order(lane: Lane, window: int) -> None:
     lane.peer.stream.window = window
     lane.publish("1")
-    assert lane.session.lane is None
-    assert lane.world.broker.delivery.mailboxes.total == 0
+    assert not lane.session.mailbox.is_open
+    assert lane.world.broker.office.total == 0
     lane.publish("2")
     lane.publish("3")
     assert len(lane.sent) == 1
@@ -85,11 +85,11 @@ def test_a_stream_that_is_gone_ends_its_session_and_no_other(lane: Lane) -> None
     def gone(chunk: Chunk) -> int:
         raise ConnectionResetError
 
-    lane.session.lane = gone
+    lane.session.mailbox.open(gone)
     lane.publish("1")
     assert lane.session.id not in lane.world.broker.sessions
     assert other.message().body == b"1"
-    assert lane.world.broker.delivery.mailboxes.total == 0
+    assert lane.world.broker.office.total == 0
 
 
 def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
@@ -100,20 +100,20 @@ def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
     def bug(chunk: Chunk) -> int:
         raise ZeroDivisionError
 
-    lane.session.lane = bug
+    lane.session.mailbox.open(bug)
     try:
         lane.publish("1")
         assert lane.world.counters.internal_errors == 1
         assert lane.peer.closed == 1011
         assert other.message().body == b"1"
-        assert lane.world.broker.delivery.mailboxes.total == 0
+        assert lane.world.broker.office.total == 0
     finally:
         lane.world.close()
 
 
 def test_a_closing_session_has_none(lane: Lane) -> None:
     lane.publish("1")
-    assert lane.session.lane is not None
+    assert lane.session.mailbox.is_open
     lane.peer.answers_close = False
     lane.peer.command("DISCONNECT", {})
-    assert lane.session.lane is None
+    assert not lane.session.mailbox.is_open

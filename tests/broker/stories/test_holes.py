@@ -81,7 +81,7 @@ def test_a_flood_of_pings_from_a_peer_that_reads_nothing_is_bounded(start: Start
         assert peer.stream.unsent <= 65_536
     world.settle()
     assert peer.stream.unsent <= 65_536
-    assert world.broker.delivery.mailboxes.total <= 65_536
+    assert world.broker.office.total <= 65_536
     peer.stream.open_window(None)
     world.settle()
     assert peer.pongs[-1] == b"%0125d" % 1_999

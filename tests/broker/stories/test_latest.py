@@ -128,7 +128,7 @@ def test_two_whose_snapshots_end_in_one_turn_share_what_came_meanwhile() -> None
         snapshot.release.set()
         world.settle()
         assert [bodies(peer) for peer in peers] == [["a:now", "1", "2"]] * 2
-        assert world.broker.delivery.mailboxes.total == 0
+        assert world.broker.office.total == 0
 
 
 def test_a_snapshot_that_fails_leaves_no_subscription() -> None:

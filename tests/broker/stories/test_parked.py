@@ -69,6 +69,9 @@ class Carrier:
         self.held = self.shut = False
         self._carries = False
 
+    def start(self, now: float) -> list[Event]:
+        return []
+
     def receive(self, data: bytes, now: float) -> list[Event]:
         if data == b"open":
             self._carries = True
@@ -157,7 +160,7 @@ def world(app: StompApp, ended: list[Any]) -> Iterator[World]:
         yield world
         world.advance(100)
         assert not world.broker.sessions
-        assert not world.broker.delivery.mailboxes.total
+        assert not world.broker.office.total
         assert not world.counters.internal_errors
 
 
@@ -185,13 +188,13 @@ def test_a_session_through_two_connections(app: StompApp, world: World, ended: l
     # Parked: the session lives, what is published waits.
     [session] = world.broker.sessions.values()
     assert poller.wire.link is None
-    assert session.lane is None
+    assert not session.mailbox.is_open
     for n in (2, 3):
         app.template.convert_and_send("/topic/a", n)
         world.settle()
     world.advance(3)
-    assert len(session.mailbox) == 2
-    assert not session.dirty
+    assert len(session.mailbox.entries) == 2
+    assert not session.mailbox.dirty
     assert ended == []
 
     # The second connection gets it, in order, and goes on.
@@ -235,7 +238,7 @@ def test_life_signs_count_without_a_carrier(world: World, ended: list[Any]) -> N
     [session] = world.broker.sessions.values()
     world.advance(20)
     poller.open(b"alive")
-    assert session.last_seen > world.now - 1
+    assert session.clocks.last_seen > world.now - 1
     assert poller.wire.link is None
     poller.feed(b"close")
     assert ended == [("peer_closed", 1000)]
@@ -343,10 +346,10 @@ def test_a_lane_of_a_wire_without_a_carrier_leads_nowhere(
     def refuse(chunk: Chunk) -> int:
         raise ConnectionResetError
 
-    session.lane = refuse
+    session.mailbox.open(refuse)
     app.template.convert_and_send("/topic/a", 1)
     world.settle()
-    assert world.broker.delivery.mailboxes.total == session.queued == 0
-    session.lane = None
+    assert world.broker.office.total == session.mailbox.queued == 0
+    session.mailbox.block()
     poller.open(b"attach")
     poller.feed(b"close")

@@ -52,7 +52,7 @@ def test_a_late_repeat_is_no_error_however_many_ids_there_were(version: str) -> 
         assert first is not None
         ack(peer, first, receipt="r")
         peer.frame("RECEIPT")
-        assert len(next(iter(world.broker.sessions.values())).ledgers or ()) <= 4
+        assert len(next(iter(world.broker.sessions.values())).subscriptions.ledgers or ()) <= 4
 
 
 def test_ids_that_are_owed_acknowledgements_are_bounded() -> None:

@@ -1,0 +1,77 @@
+"""What comes in of one session: bytes that wait, the decoder, and the frame in work.
+
+Rule: a plain record of `frames/decoding.py`; `calls/` sets the task in work. Waiting messages stay
+bytes until their turn comes, with their borders.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from stocksync_ws.stomp.decoder import Decoder
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.model.pipeline import Call, Task
+
+__all__ = ["Inbound"]
+
+
+class Inbound:
+    """The way in of one session."""
+
+    __slots__ = (
+        "decoder",
+        "decoder_empty",
+        "frames_left",
+        "paused",
+        "pre_auth",
+        "scheduled",
+        "size",
+        "stuck",
+        "task",
+        "turn",
+        "waiting",
+    )
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.decoder = decoder
+        self.decoder_empty = True
+        """The decoder has nothing whole left in it."""
+        self.waiting: deque[bytes] | None = None
+        """Messages that wait for their turn; None when there are none."""
+        self.size = 0
+        """Bytes they count for."""
+        self.pre_auth = 0
+        """Bytes that came before CONNECTED."""
+        self.turn = -1
+        """The turn that `frames_left` belongs to."""
+        self.frames_left = 0
+        self.scheduled = False
+        """The session is in the list of those that go on in the next turn."""
+        self.paused = False
+        """Reading from the session is paused."""
+        self.task: Task | None = None
+        """The script of the frame in work; the next frame waits for it."""
+        self.stuck: Call | None = None
+        """A pool function that was left behind and has not returned; no frame is read until it
+        has.
+        """
+
+    @property
+    def may_decode(self) -> bool:
+        """No frame is in work."""
+        return self.task is None and self.stuck is None
+
+    @property
+    def has_work(self) -> bool:
+        """A frame is in work, or waits."""
+        return not (self.may_decode and self.decoder_empty and self.waiting is None)
+
+    def clear(self, decoder: Decoder | None = None) -> None:
+        """Throw away what waits, and with a new decoder what had been decoded in part."""
+        self.waiting = None
+        self.size = 0
+        if decoder is not None:
+            self.decoder = decoder
+            self.decoder_empty = True

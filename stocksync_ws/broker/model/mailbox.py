@@ -1,0 +1,354 @@
+"""Mailboxes: what waits for one session, how much of it, and whether the session takes it.
+
+Rule: what happens now is pushed: one shared entry is appended to many mailboxes and nothing is made
+per recipient. Nothing is removed while messages are appended: a mailbox that grew past its bound is
+only noted, and dealt with at the end of the step. Slowness is judged after a flush was tried, never
+at append.
+
+The direct way. The general way out (`take`, `pack`, `write`) costs more than the kernel's `send` of
+a small frame. So a mailbox keeps the stream's bare `send` while the plain case holds: nothing is
+unsent, and what lies in the mailbox is all there is. Only `open` sets it, `block` clears it, and
+`send_each` uses it for mailboxes of one entry.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum, auto
+from typing import TYPE_CHECKING, TypeAlias
+
+from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
+from stocksync_ws.types import Chunk, Wire
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.model.channel import Group
+    from stocksync_ws.broker.model.session import SessionRecord
+    from stocksync_ws.broker.model.subscription import Subscription
+
+__all__ = ["RECOVER", "Mailbox", "Verdict", "send_each"]
+
+RECOVER = 1.0
+"""Seconds a session over its bound has to fall below it while its transport takes bytes."""
+
+
+class Verdict(Enum):
+    """What a look at a waiting mailbox says."""
+
+    FINE = auto()
+    WAITING = auto()
+    """Something waits; look again at the next deadline."""
+    SLOW = auto()
+
+
+class Mailbox:
+    """What waits for one session."""
+
+    __slots__ = (
+        "_office",
+        "_send",
+        "dirty",
+        "entries",
+        "handed",
+        "in_transport",
+        "last_write",
+        "over_since",
+        "owner",
+        "progress_at",
+        "queued",
+        "receipts",
+        "taken",
+        "unsent",
+        "wire",
+    )
+
+    def __init__(self, office: PostOffice, wire: Wire, owner: SessionRecord) -> None:
+        self._office = office
+        self.wire = wire
+        self.owner: SessionRecord | None = owner
+        """The session it belongs to; None when that has ended."""
+        self.entries: deque[Outgoing] = deque()
+        self.queued = 0
+        """Bytes of the entries."""
+        self.unsent = 0
+        """Bytes the transport was handed and has not written, in the unit of `Wire.size`."""
+        self.dirty = False
+        """The mailbox is in the list of those to flush."""
+        self._send: Callable[[Chunk], int] | None = None
+        """The stream's bare `send`, while the plain case holds."""
+        self.handed = 0
+        """Bytes handed to the transport so far, without those that `send_each` sent at once."""
+        self.taken = 0
+        """Bytes of those that the transport had written at the last look."""
+        self.in_transport: list[tuple[int, str]] | None = None
+        """What queues handed to the transport and is not written: where it ends among the bytes
+        handed over, and its destination.
+        """
+        self.receipts: deque[Outgoing] | None = None
+        """RECEIPTs that may still be among the entries, oldest first."""
+        self.last_write = office.step.now
+        self.progress_at: float | None = None
+        """When the transport last took bytes, while something waits; None when nothing waits."""
+        self.over_since: float | None = None
+        """Since when more than `Limits.send_queue` waits although the transport takes bytes."""
+
+    # In
+
+    def append(self, entry: Outgoing) -> None:
+        """Put an entry into this mailbox; one that lies in none yet begins to count."""
+        office = self._office
+        if not entry.waiting:
+            office.add(entry.size)
+        entry.waiting += 1
+        self.entries.append(entry)
+        self.queued += entry.size
+        if self.queued > office.hard:
+            office.step.close_overfull(self)
+        self.mark()
+
+    def frame(self, frame: bytes) -> Outgoing:
+        """Append one frame of the server's own (CONNECTED, RECEIPT, ERROR); its entry."""
+        return self.chunk(self.wire.dress(frame, b"", True))
+
+    def chunk(self, chunk: Chunk) -> Outgoing:
+        """Append what is no STOMP frame, a PING or the close handshake; its entry."""
+        entry = Outgoing(chunk, self.wire.size(chunk), self._office.step.now, 0)
+        self.append(entry)
+        return entry
+
+    def beat(self) -> None:
+        """Append a heart-beat."""
+        self.append(self._office.beat(self.wire))
+
+    def mark(self) -> None:
+        """Put the mailbox into the list of those to flush."""
+        if not self.dirty:
+            self.dirty = True
+            self._office.dirty.append(self)
+
+    # Out
+
+    def block(self) -> None:
+        """Close the direct way: what comes next goes the general way."""
+        self._send = None
+
+    def open(self, send: Callable[[Chunk], int] | None) -> None:
+        """Open the direct way: the stream has nothing unsent, and the entries are all there is."""
+        self._send = send
+
+    @property
+    def is_open(self) -> bool:
+        """The direct way is open."""
+        return self._send is not None
+
+    def take(self, room: int) -> list[Outgoing]:
+        """At most `room` bytes, but at least one entry when there is one."""
+        entries = self.entries
+        taken: list[Outgoing] = []
+        size = 0
+        if self.queued <= room:
+            taken += entries
+            size = self.queued
+            entries.clear()
+        else:
+            while entries and (not taken or size + entries[0].size <= room):
+                entry = entries.popleft()
+                taken.append(entry)
+                size += entry.size
+        if not taken:
+            return taken
+        office = self._office
+        for entry in taken:
+            entry.waiting -= 1
+            if not entry.waiting:
+                office.total -= entry.size
+        self.last_write = office.step.now
+        self.queued -= size
+        self.handed += size
+        return taken
+
+    def drop(self, *, keep_own: bool = False) -> list[Outgoing]:
+        """Empty the mailbox; with `keep_own` only of messages. What was dropped."""
+        dropped = [each for each in self.entries if not keep_own or each.publication is not None]
+        kept = [each for each in self.entries if keep_own and each.publication is None]
+        for entry in dropped:
+            self._office.release(entry)
+        self._keep(kept)
+        self.queued = sum(entry.size for entry in kept)
+        return dropped
+
+    def _keep(self, kept: list[Outgoing]) -> None:
+        self.entries.clear()
+        self.entries.extend(kept)
+
+    # One subscription's
+
+    def first(self, group: Group) -> Outgoing | None:
+        """The first entry that was published to a group."""
+        for entry in self.entries:
+            if entry.group is group:
+                return entry
+        return None
+
+    def replace(self, old: Outgoing, new: Outgoing) -> None:
+        """Put another entry in the place of one."""
+        self.entries[self.entries.index(old)] = new
+        self.queued += new.size - old.size
+        self._office.release(old)
+        new.waiting = 1
+        self._office.add(new.size)
+
+    def of_group(self, group: Group) -> list[Outgoing]:
+        """The messages for one group."""
+        return [
+            entry
+            for entry in self.entries
+            if entry.publication is not None and group in (entry.group, entry.reader)
+        ]
+
+    def take_back(self, subscription: Subscription, group: Group) -> list[Outgoing]:
+        """Take everything of one subscription out; what was to be told is to be told again."""
+        ghosts = {id(entry) for entry in subscription.ghosts}
+        taken = [each for each in self.of_group(group) if id(each) not in ghosts]
+        if taken:
+            gone = {id(entry) for entry in taken}
+            self._keep([entry for entry in self.entries if id(entry) not in gone])
+        for entry in taken:
+            subscription.dropped += entry.tells
+            self.queued -= entry.size
+            self._office.release(entry)
+        return taken
+
+    def shed(self) -> dict[Subscription, int]:
+        """Take the oldest messages away where the policy of their destination says so, until half
+        of the bound is free, so that it is not done again for every message. How many of which
+        subscription.
+        """
+        lost: dict[Subscription, int] = {}
+        kept: list[Outgoing] = []
+        most = self._office.limits.send_queue // 2
+        for entry in self.entries:
+            over = self.queued + self.unsent > most
+            subscription = entry.group.members.get(self) if over and entry.group else None
+            channel = subscription.channel if subscription is not None else None
+            if subscription is None or channel is None or channel.policy.overflow == "disconnect":
+                kept.append(entry)
+                continue
+            lost[subscription] = lost.get(subscription, 0) + 1
+            subscription.dropped += entry.tells
+            self.queued -= entry.size
+            self._office.release(entry)
+        self._keep(kept)
+        return lost
+
+    # Slowness
+
+    def judge(self, *, closing: bool) -> Verdict:
+        """After a flush was tried: does the session take what it is sent?
+
+        Args:
+            closing: Only the close handshake waits to be written: its own deadline judges.
+        """
+        limits, now = self._office.limits, self._office.step.now
+        waiting = self.queued + self.unsent
+        if not waiting:
+            self.clear_judgement()
+            return Verdict.FINE
+        written = self.handed - self.unsent
+        progress = written > self.taken
+        self.taken = written
+        if self.progress_at is None or progress:
+            self.progress_at = now
+        if closing:
+            return Verdict.WAITING
+        if waiting <= limits.send_queue:
+            self.over_since = None
+        elif self.over_since is None:
+            self.over_since = now
+            if not progress:
+                return Verdict.SLOW
+        elif now - self.over_since >= RECOVER:
+            return Verdict.SLOW
+        if now - self.progress_at >= limits.send_stall_seconds:
+            return Verdict.SLOW
+        if self.entries and now - self.entries[0].at >= limits.send_queue_seconds:
+            return Verdict.SLOW
+        return Verdict.WAITING
+
+    def clear_judgement(self) -> None:
+        """Nothing waits any more."""
+        self.progress_at = self.over_since = None
+        self.taken = self.handed
+
+    def judge_at(self) -> float | None:
+        """When `judge` has to be asked again although nothing happens; None when nothing waits."""
+        if self.progress_at is None:
+            return None
+        limits = self._office.limits
+        at = self.progress_at + limits.send_stall_seconds
+        if self.entries:
+            at = min(at, self.entries[0].at + limits.send_queue_seconds)
+        if self.over_since is not None:
+            at = min(at, self.over_since + RECOVER)
+        return at
+
+
+Stopped: TypeAlias = tuple[Mailbox, Chunk | None, Exception | None]
+"""A mailbox that `send_each` could not empty by itself, the unsent rest of its entry where the
+stream took a part, and the exception of a `send` that failed.
+"""
+
+
+def send_each(mailboxes: Iterable[Mailbox], now: float) -> Iterator[Stopped]:
+    """Send the mailboxes of one entry whose direct way is open; yield the others.
+
+    The loop calls nothing per recipient but the stream's `send`, and enters no `try` anew.
+
+    Args:
+        now: The broker's own time.
+    """
+    left = iter(mailboxes)
+    while True:
+        mailbox: Mailbox | None = None
+        entry: Outgoing | None = None
+        try:
+            for mailbox in left:
+                send, entries = mailbox._send, mailbox.entries
+                if send is None or len(entries) != 1:
+                    entry = None
+                    mailbox.dirty = False
+                    yield mailbox, None, None
+                    continue
+                entry = entries.popleft()
+                sent = send(entry.chunk)
+                if sent != entry.size:
+                    _sent_partly(mailbox, entry, sent, now)
+                    yield mailbox, entry.chunk[sent:], None
+                    continue
+                mailbox.dirty = False
+                mailbox.queued = 0
+                mailbox.last_write = now
+                entry.waiting -= 1
+                if not entry.waiting:
+                    mailbox._office.total -= sent
+            return
+        except (BlockingIOError, InterruptedError):
+            assert mailbox is not None
+            assert entry is not None
+            _sent_partly(mailbox, entry, 0, now)
+            yield mailbox, entry.chunk, None
+        except Exception as error:
+            assert mailbox is not None
+            assert entry is not None
+            _sent_partly(mailbox, entry, entry.size, now)
+            yield mailbox, None, error
+
+
+def _sent_partly(mailbox: Mailbox, entry: Outgoing, sent: int, now: float) -> None:
+    """An entry has left the mailbox, and its stream has the rest still to write."""
+    mailbox._office.release(entry)
+    mailbox._send = None
+    mailbox.dirty = False
+    mailbox.queued = 0
+    mailbox.last_write = now
+    mailbox.handed += entry.size - sent

@@ -1,0 +1,119 @@
+"""What lies in mailboxes, and what all mailboxes of a broker share.
+
+Rule: an entry is made once per publication and kind of receiver, and counts once however many
+mailboxes it lies in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import TYPE_CHECKING
+
+from stocksync_ws.broker.model.step import Step
+from stocksync_ws.config import Limits
+from stocksync_ws.stomp.encoder import HEART_BEAT
+from stocksync_ws.types import Chunk, Wire
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.model.channel import Channel, Group
+    from stocksync_ws.broker.model.publication import Publication
+
+__all__ = ["BURST", "Outgoing", "PostOffice"]
+
+BURST = 8
+"""Within one turn a mailbox may grow to this many times `Limits.send_queue`."""
+
+
+class Outgoing:
+    """An entry of mailboxes: one per publication and kind of receiver, shared by all its
+    receivers.
+    """
+
+    __slots__ = (
+        "at",
+        "attempt",
+        "chunk",
+        "droppable",
+        "group",
+        "offset",
+        "origin",
+        "publication",
+        "reader",
+        "size",
+        "tells",
+        "waiting",
+    )
+
+    def __init__(
+        self,
+        chunk: Chunk,
+        size: int,
+        at: float,
+        waiting: int,
+        publication: Publication | None = None,
+    ) -> None:
+        self.chunk = chunk
+        self.size = size
+        """Bytes on the wire, in the unit of `Wire.size`."""
+        self.at = at
+        """When it was queued."""
+        self.waiting = waiting
+        """Mailboxes it still lies in; at 0 its bytes leave the total."""
+        self.publication = publication
+        """None for receipts, ERROR, replies, beats and the close handshake: never dropped."""
+        self.origin: Channel | None = None
+        """The queue it goes back to when its session ends before it was written."""
+        self.offset = 0
+        """Its place there."""
+        self.group: Group | None = None
+        """The group it was made for, where it may be taken away from a slow consumer."""
+        self.reader: Group | None = None
+        """The group of the one reader it was made for, where it was not published to all."""
+        self.attempt = 1
+        """Which delivery of its message it is."""
+        self.tells = 0
+        """Lost messages that its `dropped` header announces."""
+
+
+class PostOffice:
+    """What all mailboxes of a broker share: their bytes, the list of those to flush, the beats."""
+
+    __slots__ = ("_beats", "dirty", "hard", "limits", "most", "step", "total")
+
+    def __init__(self, limits: Limits, step: Step) -> None:
+        self.limits = limits
+        self.step = step
+        self.hard = BURST * limits.send_queue
+        """Bytes a mailbox may grow to in one turn."""
+        self.most = limits.max_total_queued
+        """Bytes all mailboxes may hold together."""
+        self.dirty = step.outputs.dirty
+        self.total = 0
+        """Bytes in all mailboxes; a shared entry counts once."""
+        self._beats: dict[Hashable, Outgoing] = {}
+
+    def add(self, size: int) -> None:
+        """Count bytes of an entry that lies in its first mailbox."""
+        self.total += size
+        if self.total > self.most:
+            self.step.noted = True
+
+    def release(self, entry: Outgoing) -> None:
+        """Count an entry that left one mailbox."""
+        entry.waiting -= 1
+        if not entry.waiting:
+            self.total -= entry.size
+
+    @property
+    def over(self) -> bool:
+        """All mailboxes together hold more than they may."""
+        return self.total > self.most
+
+    def beat(self, wire: Wire) -> Outgoing:
+        """The heart-beat of a kind of wires: one entry for all sessions of a wire key."""
+        entry = self._beats.get(wire.key)
+        if entry is None:
+            chunk = wire.dress(HEART_BEAT, b"", True)
+            # `waiting` starts at 1 and never falls to 0: the entry lives as long as the broker.
+            entry = self._beats[wire.key] = Outgoing(chunk, wire.size(chunk), float("inf"), 1)
+        return entry

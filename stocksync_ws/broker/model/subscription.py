@@ -1,0 +1,153 @@
+"""One SUBSCRIBE of one session, and everything that a session has subscribed to.
+
+Rule: plain records. Every change of a subscription's place (live, behind, consuming, ended) is made
+by `delivery/`; which ids are in use is decided by `frames/`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.model.channel import Channel, Group
+    from stocksync_ws.broker.model.durable import Durable
+    from stocksync_ws.broker.model.post_office import Outgoing
+    from stocksync_ws.broker.model.session import SessionRecord
+    from stocksync_ws.broker.model.transaction import Transaction
+
+__all__ = ["Subscription", "Subscriptions"]
+
+
+class Subscription:
+    """One SUBSCRIBE of one session."""
+
+    __slots__ = (
+        "blocked",
+        "channel",
+        "destination",
+        "dropped",
+        "durable",
+        "ghosts",
+        "group",
+        "held_to",
+        "id",
+        "in_turn",
+        "ledger",
+        "mode",
+        "next",
+        "place",
+        "replay_left",
+        "replay_to",
+        "session",
+        "unrecovered",
+    )
+
+    def __init__(
+        self,
+        session: SessionRecord,
+        subscription_id: str | None,
+        destination: str,
+        mode: AckMode = AckMode.AUTO,
+        ledger: Ledger | None = None,
+    ) -> None:
+        self.session = session
+        self.id = subscription_id
+        """The client's id; None for STOMP 1.0 without one."""
+        self.destination = destination
+        self.mode = mode
+        self.ledger = ledger
+        """Where its deliveries wait for their acknowledgement; None in auto mode."""
+        self.channel: Channel | None = None
+        """The destination it reads; of one to the application, nothing but the answer is there."""
+        self.group: Group | None = None
+        """Its kind of receiver; None when it has ended."""
+        self.next = 0
+        """Behind: the offset it reads next."""
+        self.replay_to = 0
+        """Up to this offset what it reads was published before it subscribed."""
+        self.replay_left = 0
+        """`latest` only: number of next messages to mark `replayed:true`."""
+        self.held_to = 0
+        """Up to this offset what it reads was published while its snapshot ran."""
+        self.blocked = False
+        """A snapshot runs: what is published waits in the log."""
+        self.dropped = 0
+        """Messages it lost since its last MESSAGE, which the next one tells."""
+        self.unrecovered = False
+        """Its next MESSAGE says that the recovery it asked for failed."""
+        self.durable: Durable | None = None
+        self.ghosts: list[Outgoing] = []
+        """Entries of a previous subscription with the same id that are still in the mailbox;
+        skipped by `Mailbox.take_back`.
+        """
+        self.place = 0
+        """Of a consumer: where it stands in the turn of its queue."""
+        self.in_turn = False
+        """True while the consumer is in the queue's ready heap."""
+
+
+class Subscriptions:
+    """What one session has subscribed to, and what is owed there."""
+
+    __slots__ = (
+        "active",
+        "behind",
+        "consumers",
+        "ended_auto",
+        "forgotten",
+        "has_consumed",
+        "ledgers",
+        "refused_ids",
+        "reply_queues",
+        "retries",
+        "transactions",
+        "unacknowledged",
+    )
+
+    def __init__(self) -> None:
+        self.active: dict[str, Subscription] = {}
+        """By key: the client's id, or in 1.0 without one the destination."""
+        self.refused_ids: dict[str, None] | None = None
+        """Ids whose SUBSCRIBE was refused while the session lived on; the newest last."""
+        self.behind: dict[Subscription, None] | None = None
+        """Subscriptions that read their log themselves."""
+        self.consumers: dict[Subscription, None] | None = None
+        """Subscriptions to queues."""
+        self.has_consumed = False
+        """True once the session has consumed from a queue; never reset."""
+        self.ledgers: dict[str, Ledger] | None = None
+        """Of its acknowledging subscriptions, ended ones too, by their key."""
+        self.forgotten: Ledger | None = None
+        """Highest ack ids of closed, fully settled ledgers; late ACKs for them are no errors."""
+        self.ended_auto: dict[str, None] | None = None
+        """Keys of ended subscriptions in auto mode, the newest last: to acknowledge there what has
+        no acknowledgement is no error afterwards either.
+        """
+        self.retries: list[tuple[float, int, int, Delivery]] | None = None
+        """A heap of deliveries that go out again: (when, number, turn, delivery)."""
+        self.transactions: dict[str, Transaction] | None = None
+        """Open transactions by name, the oldest first."""
+        self.reply_queues: dict[str, str] | None = None
+        """Addresses of its private queues, by the name it gave them."""
+        self.unacknowledged = 0
+        """Deliveries on topics it left unsettled at its end."""
+
+    def remember_refused(self, key: str, most: int) -> None:
+        """So that the UNSUBSCRIBE of a client that did not see the refusal is no error."""
+        self.refused_ids = _remember(self.refused_ids, key, most)
+
+    def remember_auto(self, key: str, most: int) -> None:
+        """So that an ACK behind UNSUBSCRIBE is no error where none was needed."""
+        self.ended_auto = _remember(self.ended_auto, key, most)
+
+
+def _remember(keys: dict[str, None] | None, key: str, most: int) -> dict[str, None]:
+    """The newest last, and a bounded number of them."""
+    keys = {} if keys is None else keys
+    keys.pop(key, None)
+    keys[key] = None
+    if len(keys) > most:
+        del keys[next(iter(keys))]
+    return keys

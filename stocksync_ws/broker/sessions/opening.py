@@ -1,0 +1,67 @@
+"""Opening: a handshake becomes a session, when the application has no objection.
+
+Rule: the verdict may come at once or much later; until then the session is OPENING and its
+connection keeps what arrives. A verdict that comes too late is ignored.
+"""
+
+from __future__ import annotations
+
+import contextvars
+
+from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.pipeline import Pipeline, Script
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.sessions.lifecycle import Lifecycle
+from stocksync_ws.broker.sessions.liveness import Liveness
+from stocksync_ws.errors import Cancelled
+from stocksync_ws.stomp.decoder import Decoder
+from stocksync_ws.types import Handshake, Refusal
+
+__all__ = ["Opening"]
+
+
+class Opening:
+    """Makes the sessions of a broker."""
+
+    __slots__ = ("_calls", "_env", "_lifecycle", "_liveness")
+
+    def __init__(
+        self, env: Environment, calls: Calls, lifecycle: Lifecycle, liveness: Liveness
+    ) -> None:
+        self._env = env
+        self._calls = calls
+        self._lifecycle = lifecycle
+        self._liveness = liveness
+
+    def open(self, handshake: Handshake) -> SessionRecord:
+        """A handshake came; its verdict comes by `Outputs.answers`, maybe much later."""
+        env = self._env
+        session = SessionRecord(
+            env.token(128),
+            handshake,
+            Decoder(env.limits),
+            env.office,
+            self._liveness,
+            contextvars.copy_context(),
+        )
+        env.sessions[session.id] = session
+        if self._lifecycle.stopping:
+            self._lifecycle.decide(session, Refusal(503, "The server is stopping."))
+            return session
+        pipeline = self._calls.dispatch.handshake(handshake)
+        if pipeline is None:
+            self._lifecycle.decide(session, None)
+        else:
+            self._calls.tasks.run_frame(session, self._judge(session, pipeline))
+        return session
+
+    def _judge(self, session: SessionRecord, pipeline: Pipeline[Refusal | None]) -> Script:
+        refusal: Refusal | None = Refusal(500, "The server failed.")
+        try:
+            refusal = yield from pipeline
+        except Cancelled:
+            pass
+        except Exception as problem:
+            self._calls.log.internal("handshake", session, problem)
+        self._lifecycle.decide(session, refusal)
