@@ -56,7 +56,8 @@ def while_served(app: StompApp, test: Callable[[int], Awaitable[Any]], **options
         log = logging.getLogger("stocksync_ws.transport")
         listening = Listening()
         log.addHandler(listening)
-        level, log.level = log.level, logging.INFO
+        level = log.level
+        log.setLevel(logging.INFO)
         port = free_port()
         serving = asyncio.create_task(app.serve(port=port, signals=False, **options))
         try:
@@ -74,7 +75,7 @@ def while_served(app: StompApp, test: Callable[[int], Awaitable[Any]], **options
         finally:
             serving.cancel()
             log.removeHandler(listening)
-            log.level = level
+            log.setLevel(level)
 
     return asyncio.run(main())
 
