@@ -26,7 +26,7 @@ from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.wire.endpoint import Page, Site
 
 if TYPE_CHECKING:
-    from stocksync_ws.aio.runtime import Runtime
+    from stocksync_ws.running.runtime import Runtime
 
 __all__ = ["StompApp"]
 
@@ -136,8 +136,8 @@ class StompApp(Application):
             ConfigurationError: A declaration cannot work.
             WrongLoop: The application runs already.
         """
-        from stocksync_ws.aio.runtime import Runtime
         from stocksync_ws.aio.server import Server
+        from stocksync_ws.running.runtime import Runtime
 
         self.check()
         site = self.site({at: _page(Path(file)) for at, file in (pages or {}).items()})

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from stocksync_ws.aio.runtime import Runtime
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.streams import SocketStream, TlsStream
 from stocksync_ws.wire.connection import HttpConnection
 from stocksync_ws.wire.endpoint import Site

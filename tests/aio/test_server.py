@@ -14,8 +14,8 @@ from carriers.line import Line, run, serving
 
 from stocksync_ws import Limits, StompApp
 from stocksync_ws.aio import server as server_module
-from stocksync_ws.aio.runtime import Runtime, token
 from stocksync_ws.aio.server import Server
+from stocksync_ws.running.runtime import Runtime
 
 PATIENCE = 10.0
 
@@ -23,12 +23,6 @@ PATIENCE = 10.0
 @pytest.fixture
 def app() -> StompApp:
     return StompApp("/ws", limits=Limits(close_timeout=0.2, shutdown_timeout=0.4))
-
-
-def test_tokens_are_random_and_long_enough() -> None:
-    assert len({token(128) for _ in range(1_000)}) == 1_000
-    assert len(token(128)) == 22
-    assert len(token(72)) == 12
 
 
 # Listening

@@ -143,8 +143,8 @@ async def websockets(control_fd: int, frame: str) -> None:
 async def ours(control_fd: int, cert: str = "") -> None:
     """A `StompApp` on our own server, publishing with its template."""
     from stocksync_ws import Limits, StompApp, send_to
-    from stocksync_ws.aio.runtime import Runtime
     from stocksync_ws.aio.server import Server
+    from stocksync_ws.running.runtime import Runtime
 
     # The load client answers no PING.
     limits = Limits(ping_after=3600, pong_timeout=3600, handshake_timeout=60)

@@ -10,9 +10,9 @@ import threading
 
 from carriers.client import Pipe
 from stocksync_ws import StompApp
-from stocksync_ws.aio.runtime import Runtime
 from stocksync_ws.aio.server import Server
 from stocksync_ws.counters import Counters
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.wire.endpoint import Page
 
 __all__ = ["AioCarrier"]

@@ -9,8 +9,8 @@ from typing import Any
 
 from carriers.client import connect_frame, upgrade
 from stocksync_ws import StompApp
-from stocksync_ws.aio.runtime import Runtime
 from stocksync_ws.aio.server import Server
+from stocksync_ws.running.runtime import Runtime
 
 __all__ = ["Line", "run", "serving"]
 

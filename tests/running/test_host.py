@@ -18,8 +18,8 @@ import pytest
 from carriers.running import Running
 
 from stocksync_ws import Limits, MessagingTemplate, SessionConnected, StompApp, send_to
-from stocksync_ws.aio.host import SLOW_EVERY
 from stocksync_ws.broker.model.pipeline import Call, Mode
+from stocksync_ws.running.host import SLOW_EVERY
 from stocksync_ws.testing.world import World
 
 Serve = Callable[[StompApp], Running]

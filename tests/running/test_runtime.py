@@ -14,8 +14,8 @@ from carriers.client import CLOSE, connect_frame, http_request, stomp, upgrade, 
 from carriers.line import Line, run, serving
 
 from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
-from stocksync_ws.aio.runtime import Runtime
 from stocksync_ws.broker.model.pipeline import Call, Mode
+from stocksync_ws.running.runtime import Runtime, token
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import Refusal
 
@@ -26,6 +26,12 @@ TRACE: ContextVar[str] = ContextVar("trace", default="unset")
 @pytest.fixture
 def app() -> StompApp:
     return StompApp("/ws", limits=Limits(close_timeout=0.2, shutdown_timeout=0.4))
+
+
+def test_tokens_are_random_and_long_enough() -> None:
+    assert len({token(128) for _ in range(1_000)}) == 1_000
+    assert len(token(128)) == 22
+    assert len(token(72)) == 12
 
 
 def test_it_starts_stops_and_starts_again_on_another_loop(app: StompApp) -> None:

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from stocksync_ws.aio.host import AioHost
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.inbox import Inbox
+from stocksync_ws.running.host import AioHost
 from stocksync_ws.streams import read_buffer
 from stocksync_ws.timers import Timers
 
