@@ -261,6 +261,66 @@ def test_a_pool_function_that_outlives_the_stop_does_not_disturb_the_next_run() 
     run(second())
 
 
+def test_a_pool_function_that_returns_in_a_later_run_on_the_same_loop_is_nobodys(
+    app: StompApp,
+) -> None:
+    begun, release, returned = threading.Event(), threading.Event(), threading.Event()
+    mapped: list[str] = []
+
+    @app.message_mapping("/x")
+    def handler() -> None:
+        begun.set()
+        release.wait(PATIENCE)
+        raise ValueError
+
+    @app.message_exception_handler(ValueError)
+    def on_error(error: ValueError) -> None:
+        mapped.append("too late")
+
+    hand_over = app.inbox.hand_over
+
+    def watched(result: Any) -> None:
+        hand_over(result)
+        returned.set()
+
+    app.inbox.hand_over = watched  # type: ignore[method-assign]
+
+    async def main() -> None:
+        problems: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(stomp("SEND", {"destination": "/app/x"}))
+            await asyncio.to_thread(begun.wait, PATIENCE)
+            server.abort()
+            await line.ended()
+        async with serving(app) as server:
+            release.set()
+            assert await asyncio.to_thread(returned.wait, PATIENCE)
+        assert problems == []
+
+    run(main())
+    assert mapped == []
+
+
+def test_a_stop_after_the_end_does_nothing(app: StompApp) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        first = Runtime(app, loop)
+        first.start()
+        first.close()
+        second = Runtime(app, loop)
+        second.start()
+        await first.stop()
+        first.close()
+        await asyncio.to_thread(app.template.send, "/topic/a", b"x")
+        app.template.send("/topic/a", b"y")
+        assert second.broker.counters.messages_published == 2
+        await second.stop()
+
+    run(main())
+
+
 def test_a_loop_that_was_closed_without_a_stop_loses_only_the_wake_up(app: StompApp) -> None:
     async def main() -> Runtime:
         runtime = Runtime(app, asyncio.get_running_loop())
