@@ -1,12 +1,11 @@
 """`StompApp`: an application with its endpoint and its entry points.
 
 Rule: adapters are imported inside the entry points only, so that importing the package costs none
-of them.
+of them. Where the application runs is known to its `Run` and to nobody else.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import logging
 import mimetypes
@@ -14,19 +13,16 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from stocksync_ws.config import BrokerConfig, DestinationPolicy, EndpointConfig, Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import ConfigurationError, WrongLoop
+from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.application import Application
 from stocksync_ws.messaging.connect import Authenticate
+from stocksync_ws.running.run import Run
 from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.wire.endpoint import Page, Site
-
-if TYPE_CHECKING:
-    from stocksync_ws.aio.runtime import Runtime
 
 __all__ = ["StompApp"]
 
@@ -101,13 +97,12 @@ class StompApp(Application):
             allowed_hosts=None if allowed_hosts is None else _texts("allowed_hosts", allowed_hosts),
         )
         super().__init__(config, self.inbox, authenticator)
-        self._runtime: Runtime | None = None
-        self._last_counters = Counters()
+        self._run = Run(self)
 
     @property
     def counters(self) -> Counters:
         """What was refused, dropped, late or lost in this run, or in the last one."""
-        return self._last_counters
+        return self._run.counters
 
     def site(self, pages: Mapping[str, Page] | None = None) -> Site:
         """What a server of this application answers to."""
@@ -136,25 +131,14 @@ class StompApp(Application):
             ConfigurationError: A declaration cannot work.
             WrongLoop: The application runs already.
         """
-        from stocksync_ws.aio.runtime import Runtime
         from stocksync_ws.aio.server import Server
 
         self.check()
         site = self.site({at: _page(Path(file)) for at, file in (pages or {}).items()})
-        if self._runtime is not None:
-            raise WrongLoop(
-                "this StompApp runs already; a second loop needs a StompApp of its own"
-                " (in tests: `with TestClient(app)`, or `World(app)` of stocksync_ws.testing)"
-            )
         self._warn_about_hosts(host)
-        self._runtime = runtime = Runtime(self, asyncio.get_running_loop())
-        self._last_counters = runtime.broker.counters
-        try:
-            server = Server(runtime, site, host, port, tls=ssl)
-            await server.start()
-            await server.serve_forever(signals=signals)
-        finally:
-            self._runtime = None
+        server = Server(self._run, site, host, port, tls=ssl)
+        await server.start()
+        await server.serve_forever(signals=signals)
 
     def _warn_about_hosts(self, host: str) -> None:
         if self.endpoint.allowed_hosts is None and not _is_loopback(host):

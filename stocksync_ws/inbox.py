@@ -1,9 +1,10 @@
 """What other threads publish: one bounded inbox in front of the owner thread, with one wake-up.
 
 Rule: off the owner thread a publication waits here; on it, it is applied at once, behind what
-others had posted before. Before the start the inbox keeps what is published; after the stop it
-refuses. What pool functions return comes the same way, behind what they had posted, and never
-counts against the bounds. This is the one lock of the library.
+others had posted before. Before the start the inbox keeps what is published, and so it does when
+the owner is gone without a stop; after the stop it refuses. What pool functions return comes the
+same way, behind what they had posted, and never counts against the bounds. This is the one lock on
+the way of a message.
 """
 
 from __future__ import annotations
@@ -58,23 +59,31 @@ class Inbox:
         self._pid = os.getpid()
         self._publish: Callable[[Draft], Published] | None = None
         self._wake: Callable[[], None] | None = None
+        self._gone: Callable[[], bool] | None = None
         self._woken = False
         self._closed = False
 
     # The owner's side
 
-    def open(self, publish: Callable[[Draft], Published], wake: Callable[[], None]) -> None:
+    def open(
+        self,
+        publish: Callable[[Draft], Published],
+        wake: Callable[[], None],
+        gone: Callable[[], bool],
+    ) -> None:
         """Begin to apply, on the calling thread; what has been kept is applied now.
 
         Args:
             publish: Applies one publication.
             wake: Makes the owner thread call `drain`; called from any thread.
+            gone: Nobody will call `drain` any more; asked on the owner thread.
         """
         with self._lock:
             self._owner = threading.get_ident()
             self._pid = os.getpid()
             self._publish = publish
             self._wake = wake
+            self._gone = gone
             self._closed = False
         self.drain()
 
@@ -126,7 +135,7 @@ class Inbox:
         """The end: whatever comes now is refused or lost."""
         self.refuse()
         with self._lock:
-            self._publish = self._wake = self._owner = None
+            self._publish = self._wake = self._gone = self._owner = None
 
     # Everybody's side
 
@@ -190,7 +199,9 @@ class Inbox:
         # The pid first: the lock may have been held when the process was forked.
         if self._owner is not None and self._pid != os.getpid():
             raise ForkedBrokerError("the application runs in the parent of this process")
-        return self._owner == threading.get_ident()
+        if self._owner != threading.get_ident():
+            return False
+        return self._gone is None or not self._gone()
 
     def _now(self, draft: Draft) -> Published:
         if self._items or self._batch:

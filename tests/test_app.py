@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import subprocess
@@ -49,32 +50,41 @@ class Listening(logging.Handler):
             self.event.set()
 
 
-def while_served(app: StompApp, test: Callable[[int], Awaitable[Any]], **options: Any) -> Any:
+async def begin(app: StompApp, port: int, **options: Any) -> asyncio.Task[None]:
+    """Serve in a task, which listens now."""
+    log = logging.getLogger("stocksync_ws.transport")
+    listening = Listening()
+    log.addHandler(listening)
+    level = log.level
+    log.setLevel(logging.INFO)
+    serving = asyncio.create_task(app.serve(port=port, signals=False, **options))
+    waiting = asyncio.create_task(listening.event.wait())
+    try:
+        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            serving.result()
+        return serving
+    finally:
+        waiting.cancel()
+        log.removeHandler(listening)
+        log.setLevel(level)
+
+
+def while_served(
+    app: StompApp, test: Callable[[int], Awaitable[Any]], *, port: int | None = None, **options: Any
+) -> Any:
     """Run `test` with the port while the application is served; then cancel it."""
 
     async def main() -> Any:
-        log = logging.getLogger("stocksync_ws.transport")
-        listening = Listening()
-        log.addHandler(listening)
-        level, log.level = log.level, logging.INFO
-        port = free_port()
-        serving = asyncio.create_task(app.serve(port=port, signals=False, **options))
-        try:
-            async with asyncio.timeout(PATIENCE):
-                waiting = asyncio.create_task(listening.event.wait())
-                await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if serving.done():
-                    serving.result()
-                result = await test(port)
+        at = free_port() if port is None else port
+        async with asyncio.timeout(PATIENCE):
+            serving = await begin(app, at, **options)
+            try:
+                return await test(at)
+            finally:
                 serving.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await serving
-                return result
-        finally:
-            serving.cancel()
-            log.removeHandler(listening)
-            log.level = level
 
     return asyncio.run(main())
 
@@ -131,15 +141,16 @@ def test_settings_reach_where_they_are_read() -> None:
     assert config.error_destination == "/work/errors"
 
 
-def test_importing_the_package_costs_no_adapter() -> None:
-    script = (
-        "import sys, stocksync_ws\n"
-        "stocksync_ws.StompApp('/ws')\n"
-        "print([name for name in sys.modules if name.startswith(('stocksync_ws.aio', 'ssl'))])"
-    )
+def test_importing_the_package_costs_no_adapter_and_no_run() -> None:
+    script = "import sys, stocksync_ws\nstocksync_ws.StompApp('/ws')\nprint(*sys.modules)"
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
-    assert "stocksync_ws.aio" not in done.stdout
+    loaded = set(done.stdout.split())
+    assert "stocksync_ws.running.run" in loaded
+    assert not {name for name in loaded if name.startswith("stocksync_ws.aio")}
+    for made_by_a_start in ("running.runtime", "broker.broker", "driver.driver"):
+        assert f"stocksync_ws.{made_by_a_start}" not in loaded
+    assert not loaded & {"concurrent.futures.thread", "secrets"}
 
 
 # serve
@@ -226,6 +237,38 @@ def test_after_a_port_in_use_it_may_be_served_on_another(app: StompApp) -> None:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
             asyncio.run(app.serve(port=port, signals=False))
+    assert while_served(app, test) == "426"
+
+
+def test_after_its_loop_was_closed_under_it_it_may_be_served_on_another(app: StompApp) -> None:
+    async def test(port: int) -> str:
+        return (await request(port, "/ws"))[0]
+
+    port = free_port()
+    loop = asyncio.new_event_loop()
+    serving = loop.run_until_complete(begin(app, port))
+    loop.close()
+    app.template.send("/topic/a", b"x")
+    assert while_served(app, test, port=port) == "426"
+    assert app.counters.messages_published == 1
+    del serving, loop
+    gc.collect()
+
+
+def test_what_is_left_of_a_closed_loop_does_not_end_the_next_run(app: StompApp) -> None:
+    left: list[Any] = []
+
+    def first() -> None:
+        loop = asyncio.new_event_loop()
+        left.append(loop.run_until_complete(begin(app, free_port())))
+        loop.close()
+
+    async def test(port: int) -> str:
+        left.clear()
+        gc.collect()
+        return (await request(port, "/ws"))[0]
+
+    first()
     assert while_served(app, test) == "426"
 
 

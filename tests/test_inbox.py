@@ -46,9 +46,10 @@ class Owner:
         self.inbox = inbox
         self.applied: list[str] = []
         self.wakes = 0
+        self.gone = False
 
     def open(self) -> None:
-        self.inbox.open(self.publish, self._wake)
+        self.inbox.open(self.publish, self._wake, lambda: self.gone)
 
     def publish(self, given: Draft) -> Published:
         self.applied.append(given.destination)
@@ -192,6 +193,19 @@ def test_it_opens_again_and_keeps_nothing_of_the_last_run(owner: Owner) -> None:
     assert (owner.applied, again.applied) == (["a"], ["b"])
 
 
+def test_an_owner_that_is_gone_without_a_stop_leaves_what_is_posted_to_the_next(
+    owner: Owner,
+) -> None:
+    owner.open()
+    owner.inbox.post(draft("a"))
+    owner.gone = True
+    owner.inbox.post(draft("b"))
+    elsewhere(lambda: owner.inbox.post(draft("c")))
+    again = Owner(owner.inbox)
+    again.open()
+    assert (owner.applied, again.applied) == (["a"], ["b", "c"])
+
+
 def test_a_result_that_comes_after_the_stop_does_not_run_in_the_next_run(owner: Owner) -> None:
     owner.open()
     owner.inbox.close()
@@ -209,7 +223,7 @@ def test_a_broker_that_refuses_is_told_to_who_waits(owner: Owner) -> None:
         waiting = asyncio.create_task(owner.inbox.publish(draft("a")))
         await asyncio.sleep(0)
         owner.inbox.post(draft("b"))
-        owner.inbox.open(refuse, lambda: None)
+        owner.inbox.open(refuse, lambda: None, lambda: False)
         with pytest.raises(BrokerClosed, match="halted"):
             await waiting
 
@@ -241,7 +255,11 @@ def test_publish_before_the_start_waits_for_it(owner: Owner) -> None:
 def test_publish_from_another_loop_completes_there(owner: Owner) -> None:
     async def publish() -> None:
         loop = asyncio.get_running_loop()
-        owner.inbox.open(owner.publish, lambda: loop.call_soon_threadsafe(owner.inbox.drain))
+        owner.inbox.open(
+            owner.publish,
+            lambda: loop.call_soon_threadsafe(owner.inbox.drain),
+            loop.is_closed,
+        )
         other = asyncio.to_thread(asyncio.run, owner.inbox.publish(draft("a")))
         assert await other == Published("id-a", 1)
 
@@ -309,7 +327,7 @@ def test_a_cancelled_publish_is_not_answered(owner: Owner) -> None:
 def test_twenty_threads_lose_nothing_and_keep_their_order(owner: Owner) -> None:
     loops = 400
     woken = threading.Event()
-    owner.inbox.open(owner.publish, woken.set)
+    owner.inbox.open(owner.publish, woken.set, lambda: False)
     gate = threading.Barrier(20)
 
     def post(thread: int) -> None:
@@ -338,7 +356,7 @@ from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.inbox import Inbox
 
 inbox = Inbox()
-inbox.open(lambda draft: Published("x", 0), lambda: None)
+inbox.open(lambda draft: Published("x", 0), lambda: None, lambda: False)
 
 def fork():
     child = os.fork()

@@ -1,8 +1,9 @@
 """A server of our own on an asyncio loop: listening sockets, TLS, signals, a stop in good order.
 
-Rule: it accepts and hands over. At most `ACCEPT` connections are accepted in one turn; the rest
-waits in the listen backlog. What the kernel refuses for want of descriptors is tried again a second
-later.
+Rule: it accepts and hands over. The run begins when the address is bound, so that a port in use
+costs no message; a server ends with the run that it began, and ends no other. At most `ACCEPT`
+connections are accepted in one turn; the rest waits in the listen backlog. What the kernel refuses
+for want of descriptors is tried again a second later.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from stocksync_ws.aio.runtime import Runtime
+from stocksync_ws.running.run import Run
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.streams import SocketStream, TlsStream
 from stocksync_ws.wire.connection import HttpConnection
 from stocksync_ws.wire.endpoint import Site
@@ -44,7 +46,7 @@ class Server:
     """Serves one site on the running loop. `async with Server(...) as server: ...`
 
     Args:
-        runtime: The run of the application it serves.
+        run: The one run of the application, which must not have begun.
         site: Endpoint and pages.
         host: The address to bind.
         port: The port; 0 takes any free one, see `ports`.
@@ -53,20 +55,20 @@ class Server:
 
     def __init__(
         self,
-        runtime: Runtime,
+        run: Run,
         site: Site,
         host: str,
         port: int,
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._runtime = runtime
+        self._run = run
         self._site = site
         self._host = host
         self._port = port
         self._tls = tls
-        self._limits = runtime.config.limits
-        self._cap = self._limits.max_connections or _descriptors()
+        self._runtime: Runtime
+        """What the run began with; set by `start`."""
         self._listeners: list[socket.socket] = []
         self._stopping = False
 
@@ -76,28 +78,40 @@ class Server:
         return [listener.getsockname()[1] for listener in self._listeners]
 
     async def start(self) -> None:
-        """Listen.
+        """Listen, and begin the run.
 
         Raises:
             OSError: The address cannot be bound; its text names host and port.
+            WrongLoop: The application runs already.
         """
-        loop = self._runtime.loop
+        self._loop = loop = asyncio.get_running_loop()
+        self._run.make_way()
         try:
-            found = await loop.getaddrinfo(
+            await self._bind()
+            for listener in self._listeners:
+                loop.add_reader(listener.fileno(), self._accept, listener)
+            # In this same turn, before anything can be accepted.
+            self._runtime = self._run.begin(loop, alone=True)
+        except BaseException:
+            self._close_listeners()
+            raise
+        self._runtime.at_end.append(self._close_listeners)
+        self._limits = self._runtime.config.limits
+        self._cap = self._limits.max_connections or _descriptors()
+        _log.info("listening on %s", ", ".join(f"{self._host}:{port}" for port in self.ports))
+
+    async def _bind(self) -> None:
+        try:
+            found = await self._loop.getaddrinfo(
                 self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
             )
             for family, kind, protocol, _, address in dict.fromkeys(found):
                 self._listeners.append(_listen(family, kind, protocol, address))
         except OSError as error:
-            self._close_listeners()
             reason = error.strerror or str(error)
             raise OSError(
                 error.errno, f"cannot listen on {self._host}:{self._port}: {reason}"
             ) from None
-        self._runtime.start()
-        for listener in self._listeners:
-            loop.add_reader(listener.fileno(), self._accept, listener)
-        _log.info("listening on %s", ", ".join(f"{self._host}:{port}" for port in self.ports))
 
     async def stop(self) -> None:
         """Stop listening, close all sessions in good order, and end the run."""
@@ -106,13 +120,14 @@ class Server:
         self._stopping = True
         _log.info("stopping: closing %d connections", self._runtime.driver.connections)
         self._close_listeners()
-        await self._runtime.stop()
+        if self._run.runtime is self._runtime:
+            await self._run.stop()
 
     def abort(self) -> None:
         """End at once."""
         self._stopping = True
-        self._close_listeners()
-        self._runtime.close()
+        if self._run.runtime is self._runtime:
+            self._run.abort()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -133,7 +148,7 @@ class Server:
         """
         done = asyncio.Event()
         caught: list[signal.Signals] = []
-        loop = self._runtime.loop
+        loop = self._loop
 
         def on_signal() -> None:
             if done.is_set():
@@ -146,7 +161,10 @@ class Server:
                 caught.append(number)
             await done.wait()
         finally:
-            await asyncio.shield(self.stop())
+            if loop.is_closed():
+                self.abort()  # Thrown away with its loop: nothing can be waited for.
+            else:
+                await asyncio.shield(self.stop())
             for number in caught:
                 loop.remove_signal_handler(number)
 
@@ -197,7 +215,7 @@ class Server:
 
     def _pause(self, listener: socket.socket, error: OSError) -> None:
         """Out of descriptors: a reader that stays ready would only burn the loop."""
-        loop = self._runtime.loop
+        loop = self._loop
         _log.warning("cannot accept connections: %s; trying again in 1 s", error.strerror)
         loop.remove_reader(listener.fileno())
 
@@ -210,7 +228,7 @@ class Server:
     def _close_listeners(self) -> None:
         for listener in self._listeners:
             if listener.fileno() >= 0:
-                self._runtime.loop.remove_reader(listener.fileno())
+                self._loop.remove_reader(listener.fileno())
                 listener.close()
         self._listeners.clear()
 

@@ -18,10 +18,10 @@ from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from stocksync_ws.aio.host import AioHost, run_plain
-from stocksync_ws.aio.runtime import Runnable, Runtime
 from stocksync_ws.broker.model.pipeline import Call, Task
 from stocksync_ws.config import EndpointConfig
+from stocksync_ws.running.host import AioHost, run_plain
+from stocksync_ws.running.runtime import Runnable, Runtime
 from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.testing.clock import VirtualLoop
 from stocksync_ws.testing.peer import Peer

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocksync_ws import ConnectRequest, Session, StompApp
-from stocksync_ws.aio.runtime import token
+from stocksync_ws.running.runtime import token
 from stocksync_ws.testing.peer import client_frame
 from stocksync_ws.testing.world import World
 

@@ -12,10 +12,10 @@ import pytest
 from carriers.client import CLOSE, http_request, ws_frame
 from carriers.line import Line, run, serving
 
-from stocksync_ws import Limits, StompApp
+from stocksync_ws import Limits, StompApp, WrongLoop
 from stocksync_ws.aio import server as server_module
-from stocksync_ws.aio.runtime import Runtime, token
 from stocksync_ws.aio.server import Server
+from stocksync_ws.running.run import Run
 
 PATIENCE = 10.0
 
@@ -25,12 +25,6 @@ def app() -> StompApp:
     return StompApp("/ws", limits=Limits(close_timeout=0.2, shutdown_timeout=0.4))
 
 
-def test_tokens_are_random_and_long_enough() -> None:
-    assert len({token(128) for _ in range(1_000)}) == 1_000
-    assert len(token(128)) == 22
-    assert len(token(72)) == 12
-
-
 # Listening
 
 
@@ -38,9 +32,8 @@ def test_a_port_in_use_is_named(app: StompApp) -> None:
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            runtime = Runtime(app, asyncio.get_running_loop())
             with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}") as raised:
-                await Server(runtime, app.site(), "127.0.0.1", port).start()
+                await Server(Run(app), app.site(), "127.0.0.1", port).start()
             assert raised.value.errno == errno.EADDRINUSE
 
     run(main())
@@ -48,8 +41,7 @@ def test_a_port_in_use_is_named(app: StompApp) -> None:
 
 def test_a_host_that_does_not_exist_is_named(app: StompApp) -> None:
     async def main() -> None:
-        runtime = Runtime(app, asyncio.get_running_loop())
-        server = Server(runtime, app.site(), "host.invalid", 0)
+        server = Server(Run(app), app.site(), "host.invalid", 0)
         with pytest.raises(OSError, match=r"cannot listen on host\.invalid:0"):
             await server.start()
         assert list(server.ports) == []
@@ -60,12 +52,42 @@ def test_a_host_that_does_not_exist_is_named(app: StompApp) -> None:
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
 def test_it_listens_on_ipv6(app: StompApp) -> None:
     async def main() -> None:
-        runtime = Runtime(app, asyncio.get_running_loop())
-        async with Server(runtime, app.site(), "::1", 0) as server:
+        async with Server(Run(app), app.site(), "::1", 0) as server:
             reader, writer = await asyncio.open_connection("::1", server.ports[0])
             writer.write(http_request())
             assert (await reader.readline()).startswith(b"HTTP/1.1 404")
             writer.close()
+
+    run(main())
+
+
+def test_a_port_in_use_costs_no_message_and_no_run(app: StompApp) -> None:
+    slot = Run(app)
+
+    async def main() -> None:
+        app.template.send("/topic/a", b"posted before")
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            server = Server(slot, app.site(), "127.0.0.1", taken.getsockname()[1])
+            with pytest.raises(OSError, match="cannot listen"):
+                await server.start()
+        assert slot.runtime is None
+        async with Server(slot, app.site(), "127.0.0.1", 0):
+            assert slot.counters.messages_published == 1
+
+    run(main())
+
+
+def test_a_second_server_of_a_run_is_refused_and_leaves_the_first_alone(app: StompApp) -> None:
+    slot = Run(app)
+
+    async def main() -> None:
+        async with Server(slot, app.site(), "127.0.0.1", 0) as first:
+            second = Server(slot, app.site(), "127.0.0.1", 0)
+            with pytest.raises(WrongLoop, match="runs already"):
+                await second.start()
+            assert list(second.ports) == []
+            line = await Line.connected(first)
+            line.writer.close()
 
     run(main())
 

@@ -143,8 +143,8 @@ async def websockets(control_fd: int, frame: str) -> None:
 async def ours(control_fd: int, cert: str = "") -> None:
     """A `StompApp` on our own server, publishing with its template."""
     from stocksync_ws import Limits, StompApp, send_to
-    from stocksync_ws.aio.runtime import Runtime
     from stocksync_ws.aio.server import Server
+    from stocksync_ws.running.run import Run
 
     # The load client answers no PING.
     limits = Limits(ping_after=3600, pong_timeout=3600, handshake_timeout=60)
@@ -169,9 +169,11 @@ async def ours(control_fd: int, cert: str = "") -> None:
         tls.load_cert_chain(cert)
     ws.check()
     payload = json.loads(BODY)
-    runtime = Runtime(ws, asyncio.get_running_loop())
-    server = Server(runtime, ws.site(), "127.0.0.1", 0, tls=tls)
+    run = Run(ws)
+    server = Server(run, ws.site(), "127.0.0.1", 0, tls=tls)
     await server.start()
+    runtime = run.runtime
+    assert runtime is not None
     control = Control(
         control_fd,
         lambda: ws.template.convert_and_send(TOPIC, payload),

@@ -10,9 +10,9 @@ import threading
 
 from carriers.client import Pipe
 from stocksync_ws import StompApp
-from stocksync_ws.aio.runtime import Runtime
 from stocksync_ws.aio.server import Server
 from stocksync_ws.counters import Counters
+from stocksync_ws.running.run import Run
 from stocksync_ws.wire.endpoint import Page
 
 __all__ = ["AioCarrier"]
@@ -51,9 +51,9 @@ class AioCarrier:
             tls.load_cert_chain(self._certificate)
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        runtime = Runtime(app, self._loop)
-        self.counters: Counters = runtime.broker.counters
-        async with Server(runtime, app.site(pages), "127.0.0.1", 0, tls=tls) as server:
+        run = Run(app)
+        async with Server(run, app.site(pages), "127.0.0.1", 0, tls=tls) as server:
+            self.counters: Counters = run.counters
             self._port = server.ports[0]
             self._started.set()
             await self._stop.wait()

@@ -9,8 +9,8 @@ from typing import Any
 
 from carriers.client import connect_frame, upgrade
 from stocksync_ws import StompApp
-from stocksync_ws.aio.runtime import Runtime
 from stocksync_ws.aio.server import Server
+from stocksync_ws.running.run import Run
 
 __all__ = ["Line", "run", "serving"]
 
@@ -27,8 +27,7 @@ def run(coroutine: Any) -> Any:
 
 @asynccontextmanager
 async def serving(app: StompApp) -> AsyncIterator[Server]:
-    runtime = Runtime(app, asyncio.get_running_loop())
-    async with Server(runtime, app.site(), "127.0.0.1", 0) as server:
+    async with Server(Run(app), app.site(), "127.0.0.1", 0) as server:
         yield server
 
 

@@ -3,7 +3,8 @@
 Rule: no decision about sessions or frames stands here. A coroutine function runs in a real
 `asyncio.Task` in the pipeline's context, started eagerly where Python can; a plain function runs in
 a thread of the bounded pool and its result comes back through the inbox, behind what it had posted;
-an inline function runs at once.
+an inline function runs at once. On a loop that was closed under it nothing is started any more, and
+nothing fails.
 """
 
 from __future__ import annotations
@@ -55,21 +56,26 @@ class AioHost:
         self._tasks: set[asyncio.Task[Any]] = set()
         """The loop holds tasks weakly; these would be lost."""
         self._slow_said = float("-inf")
+        self._closed = False
 
     def soon(self, callback: Callable[[], None]) -> None:
         """In the next turn."""
-        self._loop.call_soon(callback)
+        if not self._loop.is_closed():
+            self._loop.call_soon(callback)
 
     def wake_at(self, deadline: float) -> None:
         """Arm the one timer."""
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(deadline, self.driver.wake)
+        if not self._loop.is_closed():
+            self._timer = self._loop.call_at(deadline, self.driver.wake)
 
     def call(self, task: Task) -> None:
         """Run the call of a task."""
         call = task.call
         assert call is not None
+        if self._loop.is_closed():
+            return
         if call.mode is Mode.POOL:
             self.in_pool(task, call)
             return
@@ -90,9 +96,10 @@ class AioHost:
         """Take no more calls and forget the timer; what still runs in the pool is left to
         itself.
         """
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in self._tasks:
+        for task in () if self._loop.is_closed() else self._tasks:
             task.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -124,7 +131,12 @@ class AioHost:
 
     def hand_over(self, task: Task, outcome: Outcome) -> None:
         """A plain function has ended; from any thread."""
-        self._inbox.hand_over(partial(self.driver.resume, task, outcome))
+        self._inbox.hand_over(partial(self._returned, task, outcome))
+
+    def _returned(self, task: Task, outcome: Outcome) -> None:
+        """Send a result back in; one that comes to a later run is nobody's any more."""
+        if not self._closed:
+            self.driver.resume(task, outcome)
 
     def note_slow(self, call: Call, seconds: float) -> None:
         """Count a call that held the loop, and name it now and then."""

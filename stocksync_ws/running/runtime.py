@@ -1,7 +1,8 @@
 """One run of an application on one event loop: a fresh broker, its driver, its host.
 
-Rule: everything that a start makes is made here, and a stop leaves nothing of it. An application
-may run again afterwards, on another loop too, but never on two at once.
+Rule: everything that a start makes is made here, and an end leaves nothing of it. A runtime starts
+once and ends once, by `stop`, by `close`, or because its loop was closed under it; then it is
+thrown away.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from stocksync_ws.aio.host import AioHost
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.inbox import Inbox
+from stocksync_ws.running.host import AioHost
 from stocksync_ws.streams import read_buffer
 from stocksync_ws.timers import Timers
 
@@ -66,7 +67,13 @@ class Runtime:
         limits = app.config.limits
         self.host = self._make_host(limits.handler_threads)
         self.driver = self.host.driver = Driver(self.host, self.broker, timers)
-        self._closed = False
+        self.at_end: list[Callable[[], None]] = []
+        """Called when it is closed, before anything else: for who made something beside it."""
+        self.closed = False
+        """Nothing of it runs any more."""
+        self._stopping = False
+        self._over = asyncio.Event()
+        """Set when it is closed, unless its loop was closed before."""
         self._idle_event: asyncio.Event | None = None
         self.buffer = read_buffer(limits.read_budget)
         """What all streams of this loop read into."""
@@ -75,9 +82,20 @@ class Runtime:
         return AioHost(self.loop, self._inbox, self.broker.counters, threads)
 
     def start(self) -> None:
-        """Take messages: those that had been posted before the start first."""
-        self._inbox.open(self.driver.publish, self._wake)
-        self.driver.start()
+        """Take messages: those that had been posted before the start first.
+
+        Raises:
+            ConfigurationError: A declaration cannot work; nothing of the runtime is left.
+        """
+        try:
+            self._inbox.open(self.driver.publish, self._wake, self.loop.is_closed)
+            self.driver.start()
+        except BaseException:
+            # Nobody was told of a start, so nobody is told of an end.
+            self.closed = True
+            self._inbox.close()
+            self.host.close()
+            raise
 
     def _wake(self) -> None:
         try:
@@ -86,30 +104,53 @@ class Runtime:
             pass  # The loop was closed under us; the inbox keeps what is posted.
 
     async def stop(self) -> None:
-        """Close all sessions in good order, within `Limits.shutdown_timeout` seconds."""
+        """Close all sessions in good order, within `Limits.shutdown_timeout` seconds. Called twice,
+        both wait for the one end.
+        """
+        if self.closed:
+            return
+        if self._stopping:
+            await self._over.wait()
+            return
+        self._stopping = True
         limits = self.config.limits
-        self._inbox.drain()
-        self.driver.stop()
-        await self._idle(limits.shutdown_timeout - limits.close_timeout)
-        self._inbox.refuse()
-        self.driver.halt()
-        await self._idle(limits.close_timeout)
-        self.close()
+        try:
+            self._inbox.drain()
+            self.driver.stop()
+            await self._idle(limits.shutdown_timeout - limits.close_timeout)
+            if not self.closed:
+                self._inbox.refuse()
+                self.driver.halt()
+                await self._idle(limits.close_timeout)
+        finally:
+            self.close()
 
     def close(self) -> None:
-        """End at once: reset what is left, and wait for nothing."""
-        self._closed = True
-        if self._idle_event is not None:
-            self._idle_event.set()
-        self._inbox.refuse()
-        self.driver.halt()
-        self.driver.abort()
-        self._inbox.close()
+        """End at once: reset what is left, and wait for nothing.
+
+        When the loop has been closed under it, its sockets and its pool end all the same, but
+        nobody is told and no user code is started; the inbox keeps what is posted.
+        """
+        if self.closed:
+            return
+        self.closed = True
+        for callback in self.at_end:
+            callback()
+        if self.loop.is_closed():
+            self.driver.abort()
+        else:
+            self._over.set()
+            if self._idle_event is not None:
+                self._idle_event.set()
+            self._inbox.refuse()
+            self.driver.halt()
+            self.driver.abort()
+            self._inbox.close()
         self.host.close()
 
     async def _idle(self, seconds: float) -> None:
         """Wait until nothing is left to do, at most so long."""
-        if self._closed:
+        if self.closed:
             return
         idle = self._idle_event = asyncio.Event()
         self.driver.when_idle(idle.set)

@@ -14,8 +14,8 @@ from carriers.client import CLOSE, connect_frame, http_request, stomp, upgrade, 
 from carriers.line import Line, run, serving
 
 from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
-from stocksync_ws.aio.runtime import Runtime
 from stocksync_ws.broker.model.pipeline import Call, Mode
+from stocksync_ws.running.runtime import Runtime, token
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import Refusal
 
@@ -26,6 +26,12 @@ TRACE: ContextVar[str] = ContextVar("trace", default="unset")
 @pytest.fixture
 def app() -> StompApp:
     return StompApp("/ws", limits=Limits(close_timeout=0.2, shutdown_timeout=0.4))
+
+
+def test_tokens_are_random_and_long_enough() -> None:
+    assert len({token(128) for _ in range(1_000)}) == 1_000
+    assert len(token(128)) == 22
+    assert len(token(72)) == 12
 
 
 def test_it_starts_stops_and_starts_again_on_another_loop(app: StompApp) -> None:
@@ -253,6 +259,66 @@ def test_a_pool_function_that_outlives_the_stop_does_not_disturb_the_next_run() 
     release.set()
     assert returned.wait(PATIENCE)
     run(second())
+
+
+def test_a_pool_function_that_returns_in_a_later_run_on_the_same_loop_is_nobodys(
+    app: StompApp,
+) -> None:
+    begun, release, returned = threading.Event(), threading.Event(), threading.Event()
+    mapped: list[str] = []
+
+    @app.message_mapping("/x")
+    def handler() -> None:
+        begun.set()
+        release.wait(PATIENCE)
+        raise ValueError
+
+    @app.message_exception_handler(ValueError)
+    def on_error(error: ValueError) -> None:
+        mapped.append("too late")
+
+    hand_over = app.inbox.hand_over
+
+    def watched(result: Any) -> None:
+        hand_over(result)
+        returned.set()
+
+    app.inbox.hand_over = watched  # type: ignore[method-assign]
+
+    async def main() -> None:
+        problems: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(stomp("SEND", {"destination": "/app/x"}))
+            await asyncio.to_thread(begun.wait, PATIENCE)
+            server.abort()
+            await line.ended()
+        async with serving(app) as server:
+            release.set()
+            assert await asyncio.to_thread(returned.wait, PATIENCE)
+        assert problems == []
+
+    run(main())
+    assert mapped == []
+
+
+def test_a_stop_after_the_end_does_nothing(app: StompApp) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        first = Runtime(app, loop)
+        first.start()
+        first.close()
+        second = Runtime(app, loop)
+        second.start()
+        await first.stop()
+        first.close()
+        await asyncio.to_thread(app.template.send, "/topic/a", b"x")
+        app.template.send("/topic/a", b"y")
+        assert second.broker.counters.messages_published == 2
+        await second.stop()
+
+    run(main())
 
 
 def test_a_loop_that_was_closed_without_a_stop_loses_only_the_wake_up(app: StompApp) -> None:

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Any
 
 import anyio
@@ -18,8 +18,9 @@ import pytest
 from carriers.running import Running
 
 from stocksync_ws import Limits, MessagingTemplate, SessionConnected, StompApp, send_to
-from stocksync_ws.aio.host import SLOW_EVERY
-from stocksync_ws.broker.model.pipeline import Call, Mode
+from stocksync_ws.broker.model.pipeline import Call, Mode, Task
+from stocksync_ws.running.host import SLOW_EVERY
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.testing.world import World
 
 Serve = Callable[[StompApp], Running]
@@ -345,6 +346,29 @@ def test_listeners_hear_in_the_pool(serve: Serve, app: StompApp) -> None:
     session_id, in_pool = heard.get(timeout=PATIENCE)
     assert len(session_id) == 22
     assert in_pool
+
+
+# A loop that was closed
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_on_a_closed_loop_nothing_is_started_and_nothing_fails(app: StompApp, mode: Mode) -> None:
+    called: list[str] = []
+
+    def pipeline() -> Any:
+        yield
+
+    loop = asyncio.new_event_loop()
+    runtime = Runtime(app, loop)
+    runtime.start()
+    loop.close()
+    runtime.host.soon(lambda: called.append("soon"))
+    runtime.host.wake_at(loop.time())
+    task = Task(None, pipeline(), copy_context(), lambda *_: None)
+    task.call = Call(called.append, ("call",), mode=mode)
+    runtime.host.call(task)
+    runtime.close()
+    assert called == []
 
 
 # Slow calls: on the virtual clock
