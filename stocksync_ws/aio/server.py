@@ -198,7 +198,6 @@ class Server:
             runtime.broker.counters,
             peer=f"{address[0]}:{address[1]}",
             secure=self._tls is not None,
-            now=runtime.loop.time(),
             draining=lambda: self._stopping,
         )
         stream.start(connection)

@@ -128,7 +128,6 @@ class World:
             self.counters,
             peer="127.0.0.1:50000",
             secure=secure,
-            now=self.now,
         )
         stream.start(connection)
         self.streams.append(stream)

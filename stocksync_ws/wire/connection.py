@@ -73,7 +73,6 @@ class HttpConnection:
         counters: Where refusals are counted.
         peer: The peer's address as `host:port`, for requests and log lines.
         secure: Our side of the connection is TLS.
-        now: Seconds, monotonic.
         draining: Asked once per request; true answers 503.
     """
 
@@ -108,7 +107,6 @@ class HttpConnection:
         *,
         peer: str | None,
         secure: bool,
-        now: float,
         draining: Callable[[], bool] | None = None,
     ) -> None:
         self._site = site
@@ -128,7 +126,7 @@ class HttpConnection:
         self._reader: WebSocketReader | None = None
         self._out: list[Chunk] = []
         self._unsent = 0
-        self.deadline: float | None = now + limits.handshake_timeout
+        self.deadline: float | None = None
         """Seconds, monotonic: the request must be complete. None from the upgrade on."""
         self.held = False
         """Stop reading: kept bytes or own output are over 64 KiB."""
@@ -136,7 +134,8 @@ class HttpConnection:
         """Close the stream when everything is written."""
 
     def start(self, now: float) -> list[Event]:
-        """No events: a socket needs bytes first."""
+        """No events: a socket needs bytes first, and has `handshake_timeout` for them."""
+        self.deadline = now + self._limits.handshake_timeout
         return []
 
     def receive(self, data: bytes, now: float) -> list[Event]:

@@ -169,9 +169,9 @@ class Client:
             self.counters,
             peer="1.2.3.4:5",
             secure=False,
-            now=100.0,
             draining=lambda: draining,
         )
+        self.connection.start(100.0)
         self.output = b""
         self.events: list[str] = []
 

@@ -64,9 +64,9 @@ class Peer:
             self.counters,
             peer="1.2.3.4:5",
             secure=False,
-            now=100.0,
             draining=None if draining is None else lambda: draining,
         )
+        self.connection.start(100.0)
         self.output = b""
         self.events: list[object] = []
         self.handshake: Handshake | None = None
