@@ -66,6 +66,7 @@ class Broker:
     ) -> None:
         self.counters = counters if counters is not None else Counters()
         self.limits = config.limits
+        self._most_at_once = config.limits.send_queue // 2
         self._step = Step(timers, self._finish)
         self.outputs: Outputs = self._step.outputs
         """What the driver takes after each step."""
@@ -162,7 +163,11 @@ class Broker:
         Returns:
             Whether what lies in the mailbox is all there is, so that it may be sent directly.
         """
-        return self._step.run(now, self._writable, session, unsent)
+        mailbox, subscriptions = session.mailbox, session.subscriptions
+        if unsent or mailbox.queued or subscriptions.has_consumed:
+            return self._step.run(now, self._writable, session, unsent)
+        mailbox.written()
+        return subscriptions.behind is None and session.state is CONNECTED
 
     def _writable(self, session: SessionRecord, unsent: int) -> bool:
         mailbox, subscriptions = session.mailbox, session.subscriptions
@@ -170,7 +175,7 @@ class Broker:
         if unsent or mailbox.queued:
             self._sessions.slow_consumers.judge(session)
         else:
-            mailbox.clear_judgement()
+            mailbox.written()
         if mailbox.in_transport is not None:
             self.delivery.queues.written(session)
         if subscriptions.consumers is not None:
@@ -181,11 +186,14 @@ class Broker:
 
     def take_output(self, session: SessionRecord, room: int, now: float) -> list[Outgoing]:
         """At most `room` bytes for the transport, but at least one entry when there is one."""
+        # A transport is not handed so much that it alone would make its session slow.
+        room = min(room, self._most_at_once)
+        subscriptions = session.subscriptions
+        if subscriptions.behind is None and not subscriptions.has_consumed:
+            return session.mailbox.take(room, self._step.own(now))
         return self._step.run(now, self._take_output, session, room)
 
     def _take_output(self, session: SessionRecord, room: int) -> list[Outgoing]:
-        # A transport is not handed so much that it alone would make its session slow.
-        room = min(room, self.limits.send_queue // 2)
         mailbox = session.mailbox
         taken = self._take(session, room)
         if session.subscriptions.behind is None or session.state is not CONNECTED:
@@ -205,7 +213,7 @@ class Broker:
         return taken
 
     def _take(self, session: SessionRecord, room: int) -> list[Outgoing]:
-        taken = session.mailbox.take(room)
+        taken = session.mailbox.take(room, self._step.now)
         if session.subscriptions.has_consumed:
             self.delivery.queues.handed_over(session, taken)
         return taken

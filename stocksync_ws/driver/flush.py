@@ -14,7 +14,7 @@ from stocksync_ws.broker.model.mailbox import Mailbox, send_each
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Conversation, Link, Machine
 from stocksync_ws.timers import Timers
-from stocksync_ws.types import Chunk
+from stocksync_ws.types import Chunk, Wire
 
 __all__ = ["BATCH", "ROOM", "Flusher"]
 
@@ -52,24 +52,28 @@ class Flusher:
         else:
             batch = [queue.popleft() for _ in range(BATCH)]
         for mailbox, rest, error in send_each(batch, now - self._timers.slack):
-            session = mailbox.wire.session
+            wire = mailbox.wire
+            session = wire.session
             if session is None:
                 continue
             try:
-                self._flush_one(session, mailbox.wire.link, rest, error, now)
+                if rest is None and error is None and wire.link is not None:
+                    self._flush_general(wire.link, wire, session, now)
+                else:
+                    self._flush_rest(wire.link, session, rest, error, now)
             except Exception as bug:
                 mailbox.block()
                 self._machine.fail(session, bug, now)
 
-    def _flush_one(
+    def _flush_rest(
         self,
-        session: Conversation,
         link: Link | None,
+        session: Conversation,
         rest: Chunk | None,
         error: Exception | None,
         now: float,
     ) -> None:
-        """The general way for one mailbox.
+        """A mailbox that the direct way could not empty.
 
         Args:
             link: What carries its output; None while its wire is parked, and then only its bounds
@@ -79,50 +83,48 @@ class Flusher:
         """
         if link is None:
             self._machine.writable(session, 0, now)
-        elif error is not None:
-            if not isinstance(error, OSError):
-                raise error
-            self._links.drop(link, now)
         elif rest is not None:
             self._machine.writable(session, link.stream.write([rest]), now)
-        else:
-            self.flush_link(link, now)
+        elif isinstance(error, OSError):
+            self._links.drop(link, now)
+        elif error is not None:
+            raise error
 
     def flush_link(self, link: Link, now: float) -> None:
-        """The general way: the connection's own output, then the mailbox, up to `ROOM` bytes."""
-        stream, wire = link.stream, link.wire
-        session = link.session if link.carries else None
-        if session is None or wire is None:
+        """A stream can take bytes again: its connection's own output, then the mailbox."""
+        wire = link.wire
+        if wire is None or wire.link is not link or wire.session is None:
             self._links.write_own(link, now)
-            return
-        # Whatever happens here: nothing may overtake bytes that are left unsent.
-        session.mailbox.block()
+        else:
+            wire.session.mailbox.block()
+            self._flush_general(link, wire, wire.session, now)
+
+    def _flush_general(self, link: Link, wire: Wire, session: Conversation, now: float) -> None:
+        """The general way: the connection's own output, then the mailbox, up to `ROOM` bytes. The
+        direct way is blocked.
+        """
+        stream, machine = link.stream, self._machine
         if stream.unsent:
-            self._machine.writable(session, stream.unsent, now)
+            machine.writable(session, stream.unsent, now)
             return
         chunks = link.connection.take()
-        entries = self._machine.take_output(session, ROOM, now)
+        entries = machine.take_output(session, ROOM, now)
         ends = False
         if entries:
             packed, ends = wire.pack([entry.chunk for entry in entries])
             chunks = chunks + packed if chunks else packed
         unsent = stream.write(chunks) if chunks else 0
-        plain = self._machine.writable(session, unsent, now)
+        plain = machine.writable(session, unsent, now)
         if ends:
             self._links.handle(link, link.connection.detach(now), now)
-        if wire.link is link:
-            self._after_write(link, session.mailbox, unsent, now, plain=plain)
-        else:
+        if wire.link is not link:
             self._links.write_own(link, now)
-
-    def _after_write(
-        self, link: Link, mailbox: Mailbox, unsent: int, now: float, *, plain: bool
-    ) -> None:
+            return
         self._links.watch(link)
-        if mailbox.entries:
+        if session.mailbox.entries:
             if not unsent:
-                mailbox.mark()
+                session.mailbox.mark()
         elif link.connection.shut:
             self._links.shut(link, now)
         elif plain and not unsent:
-            mailbox.open(link.stream.send)
+            session.mailbox.open(stream.send)

@@ -146,7 +146,8 @@ class Links:
 
     def watch(self, link: Link) -> None:
         """The one place that decides whether a stream is read."""
-        session = link.session
+        wire = link.wire
+        session = None if wire is None else wire.session
         held = link.connection.held or (session is not None and session.paused)
         if held is not link.paused and not link.gone:
             link.paused = held

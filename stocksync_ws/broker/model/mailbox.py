@@ -141,8 +141,12 @@ class Mailbox:
         """The direct way is open."""
         return self._send is not None
 
-    def take(self, room: int) -> list[Outgoing]:
-        """At most `room` bytes, but at least one entry when there is one."""
+    def take(self, room: int, now: float) -> list[Outgoing]:
+        """At most `room` bytes, but at least one entry when there is one.
+
+        Args:
+            now: The broker's own time: the transport is written to.
+        """
         entries = self.entries
         taken: list[Outgoing] = []
         size = 0
@@ -162,7 +166,7 @@ class Mailbox:
             entry.waiting -= 1
             if not entry.waiting:
                 office.total -= entry.size
-        self.last_write = office.step.now
+        self.last_write = now
         self.queued -= size
         self.handed += size
         return taken
@@ -252,7 +256,7 @@ class Mailbox:
         limits, now = self._office.limits, self._office.step.now
         waiting = self.queued + self.unsent
         if not waiting:
-            self.clear_judgement()
+            self.written()
             return Verdict.FINE
         written = self.handed - self.unsent
         progress = written > self.taken
@@ -275,8 +279,9 @@ class Mailbox:
             return Verdict.SLOW
         return Verdict.WAITING
 
-    def clear_judgement(self) -> None:
-        """Nothing waits any more."""
+    def written(self) -> None:
+        """The transport has written everything, and nothing waits."""
+        self.unsent = 0
         self.progress_at = self.over_since = None
         self.taken = self.handed
 
@@ -317,6 +322,8 @@ def send_each(mailboxes: Iterable[Mailbox], now: float) -> Iterator[Stopped]:
                 if send is None or len(entries) != 1:
                     entry = None
                     mailbox.dirty = False
+                    # Whatever happens now: nothing may overtake bytes that are left unsent.
+                    mailbox._send = None
                     yield mailbox, None, None
                     continue
                 entry = entries.popleft()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple
 
 from stocksync_ws.broker.model.outputs import Outputs
 from stocksync_ws.timers import Timed, Timers
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["DeadMessage", "Step"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Args = TypeVarTuple("Args")
 
 TICK = 1e-6
 """Seconds, far above what rounding can lose and far below what a deadline can mean."""
@@ -91,30 +91,32 @@ class Step:
         self.dropped: dict[tuple[str, str], int] = {}
         """Messages that subscribers lost, by destination and reason."""
 
-    def run(self, now: float, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def run(self, now: float, work: Callable[[*Args], T], *args: *Args) -> T:
         """Run one input of the broker, at the caller's time `now`.
 
         User code that publishes from inside of a step (a converter) is a part of that step.
         """
         if self._running:
-            return work(*args, **kwargs)
+            return work(*args)
         self._running = True
         try:
             self.now = now - self._timers.slack
-            result = work(*args, **kwargs)
+            result = work(*args)
             if self.noted:
                 self._finish()
         finally:
             self._running = False
         return result
 
-    def wake(
-        self, now: float, work: Callable[P, None], /, *args: P.args, **kwargs: P.kwargs
-    ) -> None:
+    def wake(self, now: float, work: Callable[[*Args], None], *args: *Args) -> None:
         """Run what is due at `now`, a tick ahead: what was rounded on its way through the slack
         must not look too early.
         """
-        self.run(now + TICK, work, *args, **kwargs)
+        self.run(now + TICK, work, *args)
+
+    def own(self, now: float) -> float:
+        """The broker's own time at the caller's `now`."""
+        return now - self._timers.slack
 
     # What the work notes
 

@@ -98,12 +98,12 @@ def test_the_total_returns_to_zero_however_entries_leave() -> None:
     box.publish()
     one.mailbox.chunk(one.wire.ping())
     assert box.env.office.total
-    assert len(one.mailbox.take(10_000)) == 4
+    assert len(one.mailbox.take(10_000, 0.0)) == 4
     two.mailbox.drop()
     three.mailbox.drop(keep_own=True)
     assert len(three.mailbox.entries) == 2
     assert three.mailbox.queued == sum(entry.size for entry in three.mailbox.entries)
-    three.mailbox.take(10_000)
+    three.mailbox.take(10_000, 0.0)
     assert (
         box.env.office.total
         == one.mailbox.queued
@@ -120,11 +120,11 @@ def test_take_gives_what_fits_but_at_least_one() -> None:
     for _ in range(3):
         box.publish(b"x" * 100)
     size = session.mailbox.entries[0].size
-    assert len(session.mailbox.take(1)) == 1
-    assert len(session.mailbox.take(2 * size - 1)) == 1
+    assert len(session.mailbox.take(1, 0.0)) == 1
+    assert len(session.mailbox.take(2 * size - 1, 0.0)) == 1
     assert session.mailbox.queued == size
-    assert len(session.mailbox.take(size)) == 1
-    assert session.mailbox.take(1) == []
+    assert len(session.mailbox.take(size, 0.0)) == 1
+    assert session.mailbox.take(1, 0.0) == []
     assert session.mailbox.handed == 3 * size
 
 
@@ -148,7 +148,7 @@ def test_one_beat_for_all_sessions_of_a_wire() -> None:
     two.mailbox.beat()
     assert one.mailbox.entries[0] is two.mailbox.entries[0]
     assert one.mailbox.entries[0].chunk == b"\x81\x01\n"
-    one.mailbox.take(100)
+    one.mailbox.take(100, 0.0)
     two.mailbox.drop()
     one.mailbox.beat()
     assert box.env.office.total == 0
