@@ -17,7 +17,6 @@ from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.driver.flush import Flusher
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Host, Link, Machine, Stream
-from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.timers import Timed, Timers
 from stocksync_ws.types import Closed, Connection
 
@@ -178,10 +177,7 @@ class Driver:
             for session in drain(outputs.reads):
                 self._links.watch_all(session.wire)
             for session in drain(outputs.aborts):
-                if session.wire.link is not None:
-                    self._links.drop(session.wire.link, now)
-                else:
-                    self._machine.lost(session, DisconnectReason.CONNECTION_LOST, now)
+                self._links.abort(session.wire, now)
             self._start_calls()
         if outputs.pending or (self._idle is not None and self._is_idle()):
             self._schedule()

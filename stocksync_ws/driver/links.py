@@ -86,6 +86,7 @@ class Links:
         elif session is None:
             return
         elif isinstance(event, Attached):
+            session.mailbox.block()
             self._carries(link, wire)
             self.watch(link)
             self._machine.alive(session, now)
@@ -114,8 +115,12 @@ class Links:
     # Links and wires
 
     def _carries(self, link: Link, wire: Wire) -> None:
-        """From now on this link carries the output of the wire, and may bring its input."""
+        """From now on this link carries the output of the wire, and may bring its input. One that
+        carried it until now has nothing to do with it any more.
+        """
         self._leave(link)
+        if wire.link is not None:
+            self._leave(wire.link)
         wire.link, link.wire = link, wire
 
     def _brings(self, link: Link, wire: Wire) -> None:
@@ -123,6 +128,7 @@ class Links:
         self._leave(link)
         link.wire = wire
         self._bringing.setdefault(wire, set()).add(link)
+        self.watch(link)
 
     def _leave(self, link: Link) -> None:
         """The link has nothing to do with its wire any more."""
@@ -170,6 +176,12 @@ class Links:
             events = link.connection.refuse(handshake, refusal.status, refusal.text, now)
         self.handle(link, events, now)
         self.write_own(link, now)
+
+    def abort(self, wire: Wire, now: float) -> None:
+        """The close of a session took too long: its carrier is reset, and it is lost."""
+        if wire.link is not None:
+            self.drop(wire.link, now)
+        self.closed(Closed(wire, 1006, ""), now)  # nothing, if the carrier has said so itself
 
     def drop(self, link: Link, now: float) -> None:
         """A connection is over."""
