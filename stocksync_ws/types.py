@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import parse_qsl
 
 __all__ = [
@@ -28,8 +28,13 @@ __all__ = [
     "Handshake",
     "HttpRequest",
     "Message",
+    "Position",
     "Principal",
     "Refusal",
+    "Target",
+    "ToDestination",
+    "ToSession",
+    "ToUser",
     "Wire",
 ]
 
@@ -167,6 +172,65 @@ class Wire(Protocol):
             reason: A constant of ours, at most 123 bytes; never peer text.
         """
         ...
+
+
+class ToDestination(NamedTuple):
+    """To a topic or a queue."""
+
+    destination: str
+
+
+class ToUser(NamedTuple):
+    """To every session of a user."""
+
+    user: str
+    """The name of the user."""
+    path: str
+    """What follows the user prefix, for example `/queue/errors`."""
+
+
+class ToSession(NamedTuple):
+    """To one session, in its place among what is for all sessions of its user."""
+
+    session_id: str
+    path: str
+    """What follows the user prefix."""
+
+
+Target: TypeAlias = ToDestination | ToUser | ToSession
+"""Who gets a publication."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the history of a destination: everything up to this offset was seen."""
+
+    epoch: str
+    """Which history: a random text, without a dot."""
+    generation: int
+    """Counts the times at which a history that several processes share began anew; 0 inside one
+    process, and then it is not written.
+    """
+    offset: int
+
+    def __str__(self) -> str:
+        epoch = f"{self.epoch}.{self.generation}" if self.generation else self.epoch
+        return f"{epoch}-{self.offset}"
+
+    @classmethod
+    def parse(cls, text: str) -> Position | None:
+        """The position that a message-id names; None if it is none of ours."""
+        head, _, offset = text.rpartition("-")
+        epoch, dot, generation = head.partition(".")
+        if not dot:
+            generation = "0"
+        if not epoch or not _is_count(offset) or not _is_count(generation):
+            return None
+        return cls(epoch, int(generation), int(offset))
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 class Handshake:

@@ -52,8 +52,9 @@ class Owner:
         self.inbox.open(self.publish, self._wake, lambda: self.gone)
 
     def publish(self, given: Draft) -> Published:
-        self.applied.append(given.destination)
-        return Published(f"id-{given.destination}", len(self.applied))
+        destination = given.target[0]
+        self.applied.append(destination)
+        return Published(f"id-{destination}", len(self.applied))
 
     def _wake(self) -> None:
         self.wakes += 1

@@ -198,9 +198,9 @@ class Broker:
         taken = self._take(session, room)
         if session.subscriptions.behind is None or session.state is not CONNECTED:
             return taken
-        topics = self.delivery.topics
+        readers = self.delivery.readers
         size = sum(entry.size for entry in taken)
-        topics.pull(session)
+        readers.pull(session)
         while (
             size < room
             and mailbox.entries
@@ -209,7 +209,7 @@ class Broker:
             more = self._take(session, room - size)
             taken += more
             size += sum(entry.size for entry in more)
-            topics.pull(session)
+            readers.pull(session)
         return taken
 
     def _take(self, session: SessionRecord, room: int) -> list[Outgoing]:

@@ -231,6 +231,6 @@ def test_whatever_is_sent_ends_well(pieces: list[bytes], connected: bool, framed
         peer.eof()
         world.advance(10)
         assert not world.broker.sessions
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
         assert not world.broker.office.total
         assert world.counters.internal_errors == 0

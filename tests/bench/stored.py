@@ -47,7 +47,7 @@ def _history(messages: int) -> list[Row]:
     with World(app) as world:
         kept = _publish(world, messages)
         again = _publish(world, messages * 2)
-        size = world.broker.delivery.destinations.tally.size
+        size = world.broker.delivery.registry.stored.size
     what = f"history of {messages}"
     detail = (
         f"{kept / 1024:.0f} KiB for {size / 1024:.0f} KiB; bound {Limits().history_bytes >> 10} KiB"

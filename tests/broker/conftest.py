@@ -26,7 +26,7 @@ def start() -> Iterator[Callable[..., World]]:
         world.close()
         broker = world.broker
         assert not broker.sessions
-        channels = broker.delivery.destinations.channels.values()
+        channels = broker.delivery.registry.known.values()
         assert not [each for each in channels if each.groups or each.behind or each.durables]
         assert not broker.office.total
         assert not broker.calls.tasks.running

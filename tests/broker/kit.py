@@ -20,6 +20,7 @@ from stocksync_ws.broker.calls.events import (
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.post_office import PostOffice
+from stocksync_ws.broker.model.publication import Draft, Publication
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.config import BrokerConfig, Limits
@@ -41,6 +42,7 @@ __all__ = [
     "environment",
     "epoch",
     "policy",
+    "publication",
     "record",
     "resubscribe",
 ]
@@ -96,6 +98,18 @@ def record(env: Environment | None = None, wire: Wire | None = None) -> SessionR
     keeper: Any = None
     decoder = Decoder(env.limits)
     return SessionRecord("s1", handshake, decoder, env.office, keeper, copy_context())
+
+
+def publication(
+    number: int,
+    message_id: str,
+    destination: str,
+    headers: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+    at: float = 0.0,
+) -> Publication:
+    """An admitted message."""
+    return Publication(number, message_id, destination, Draft(destination, headers, body), at)
 
 
 class Broker(World):
@@ -176,6 +190,6 @@ def resubscribe(peer: Peer, place: str = "/topic/s", **more: str) -> Frame:
 
 
 def epoch(world: Broker) -> str:
-    channel = world.broker.delivery.destinations.find("/topic/s")
+    channel = world.broker.delivery.registry.find("/topic/s")
     assert channel is not None
-    return str(channel.epoch)
+    return str(channel.log.epoch)

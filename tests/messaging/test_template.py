@@ -13,6 +13,7 @@ from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.errors import BrokerClosed
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.testing.world import World
+from stocksync_ws.types import ToDestination, ToUser
 
 
 class Gate:
@@ -53,9 +54,8 @@ def test_convert_and_send(
 ) -> None:
     template.convert_and_send("/topic/a", payload, {"n": "1"})
     [draft] = gate.drafts
-    assert (draft.destination, draft.body) == ("/topic/a", body)
+    assert (draft.target, draft.body) == (ToDestination("/topic/a"), body)
     assert draft.headers == (("content-type", content_type), ("n", "1"))
-    assert draft.user is draft.session is None
 
 
 def test_a_given_content_type_wins(template: MessagingTemplate, gate: Gate) -> None:
@@ -66,7 +66,7 @@ def test_a_given_content_type_wins(template: MessagingTemplate, gate: Gate) -> N
 def test_to_a_user(template: MessagingTemplate, gate: Gate) -> None:
     template.convert_and_send_to_user("a/queue/x", "/queue/errors", 1, {"n": "1"})
     [draft] = gate.drafts
-    assert (draft.user, draft.destination, draft.body) == ("a/queue/x", "/queue/errors", b"1")
+    assert (draft.target, draft.body) == (ToUser("a/queue/x", "/queue/errors"), b"1")
     assert draft.headers == (("content-type", "application/json"), ("n", "1"))
 
 

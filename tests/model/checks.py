@@ -126,9 +126,7 @@ class Checks:
         if len(broker.sessions) != len(self.model.sessions):
             self.fail(f"{len(broker.sessions)} sessions, not {len(self.model.sessions)}")
         groups = [
-            group
-            for c in broker.delivery.destinations.channels.values()
-            for group in c.groups.values()
+            group for c in broker.delivery.registry.known.values() for group in c.groups.values()
         ]
         if sum(group.refs for group in groups) != self.readers():
             self.fail(f"{sum(group.refs for group in groups)} readers, not {self.readers()}")
@@ -144,9 +142,11 @@ class Checks:
         """What is kept of a destination, or what of it somebody has still to read."""
         if channel is None:
             return []
-        away = [name for name in channel.durables.values() if name.subscription is None]
-        read = [each.next for each in [*channel.behind, *away]]
-        first = 0 if whole else min(read, default=channel.log.top + 1)
+        first = 0
+        if not whole:
+            away = [name for name in channel.durables.values() if name.holder is None]
+            read = [each.next for each in [*channel.behind, *away]]
+            first = min(read, default=channel.log.top + 1)
         return [readable(each.body) for at, each in channel.log if at >= first]
 
     def readers(self) -> int:
@@ -159,7 +159,7 @@ class Checks:
 
     def channel(self, address: str) -> Any:
         """What the real broker keeps of an address of the naive one."""
-        store = self.world.broker.delivery.destinations
+        store = self.world.broker.delivery.registry
         if address in rules.PLACES:
             return store.find(address)
         if address.startswith("reply:"):

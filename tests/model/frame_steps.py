@@ -89,7 +89,7 @@ class FrameSteps(Twin):
 
     def last(self, said: str, draw: Draw) -> int:
         """An offset near the top, or one that never was."""
-        if self.world.broker.delivery.destinations.find(said) is None:
+        if self.world.broker.delivery.registry.find(said) is None:
             return -1
         return self.model.places[said].top + 1 - draw(7)
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.errors import DisconnectReason
 from tests.model import rules
@@ -123,7 +124,7 @@ def _dead(run: Twin, messages: list[Accepted]) -> int:
 def _i1_up_to_date(run: Twin, record: Record, reading: Reading) -> None:
     """Who reads, and has room, has everything."""
     client, real = record.client, reading.real
-    if client.stuck or client.real.state is not State.CONNECTED or real.blocked:
+    if client.stuck or client.real.state is not State.CONNECTED or getattr(real, "blocked", False):
         return
     if client.real.subscriptions.active.get(reading.frame["id"]) is not real or reading.loose:
         return
@@ -247,16 +248,17 @@ def i4_events_come_in_pairs(run: Twin) -> None:
 def i5_nothing_is_left(run: Twin) -> None:
     """At the end: everybody has left, and more time has passed than anything waits."""
     broker = run.world.broker
-    for address, channel in broker.delivery.destinations.channels.items():
-        _check(not (channel.groups or channel.behind), "I5", "subscriptions of {}", address)
-        _check(not channel.durables, "I5", "durable names of {}", address)
-        if channel.queue is not None:
+    for address, channel in broker.delivery.registry.known.items():
+        _check(not channel.groups, "I5", "subscriptions of {}", address)
+        if isinstance(channel, Queue):
             _check(len(channel.log) > 0, "I5", "the empty queue {}", address)
-            _check(not channel.queue.consumers, "I5", "consumers of {}", address)
-            _check(not channel.queue.delayed, "I5", "pauses of {}", address)
-            left = channel.queue.attempts.keys() - {offset for offset, _ in channel.log}
+            _check(not channel.consumers, "I5", "consumers of {}", address)
+            _check(not channel.delayed, "I5", "pauses of {}", address)
+            left = channel.attempts.keys() - {offset for offset, _ in channel.log}
             _check(not left, "I5", "attempts {} of {}", left, address)
         else:
+            _check(not channel.behind, "I5", "readers of {}", address)
+            _check(not channel.durables, "I5", "durable names of {}", address)
             _check(address in rules.WITH_HISTORY, "I5", "the topic {}", address)
             streams = address in rules.STREAMS and len(channel.log)
             _check(not streams, "I5", "aged messages of {}", address)
@@ -268,12 +270,12 @@ def i5_nothing_is_left(run: Twin) -> None:
         broker.office.total,
     )
     _check(not broker.calls.tasks.running, "I5", "tasks {}", broker.calls.tasks.running)
-    stored = sum(_stored(channel) for channel in broker.delivery.destinations.channels.values())
+    stored = sum(_stored(channel) for channel in broker.delivery.registry.known.values())
     _check(
-        broker.delivery.destinations.tally.size == stored,
+        broker.delivery.registry.stored.size == stored,
         "I5",
         "{} octets stored",
-        broker.delivery.destinations.tally.size,
+        broker.delivery.registry.stored.size,
     )
     _check(not run.world.runtime.driver.connections, "I5", "connections")
     _check(broker._step._timers.next() is None, "I5", "a timer at {}", broker._step._timers.next())
@@ -304,27 +306,27 @@ def i6_everything_is_bounded(run: Twin) -> None:
     total = sum(entries.values())
     counted = broker.office.total
     _check(counted == total <= LIMITS.max_total_queued, "I6", "{} queued, not {}", counted, total)
-    stored = sum(_stored(channel) for channel in broker.delivery.destinations.channels.values())
-    counted = broker.delivery.destinations.tally.size
+    stored = sum(_stored(channel) for channel in broker.delivery.registry.known.values())
+    counted = broker.delivery.registry.stored.size
     _check(counted == stored <= LIMITS.max_stored, "I6", "{} stored, not {}", counted, stored)
-    channels = broker.delivery.destinations.channels.values()
-    queues = sum(each.queue is not None and not each.private for each in channels)
+    channels = broker.delivery.registry.known.values()
+    queues = sum(isinstance(each, Queue) and not each.private for each in channels)
     _check(
-        broker.delivery.destinations.queues == queues,
+        len(broker.delivery.registry.queues) == queues,
         "I6",
         "{} queues, not {}",
-        broker.delivery.destinations.queues,
+        len(broker.delivery.registry.queues),
         queues,
     )
     full = run.witness.fullest
     _check(full <= LIMITS.queue_messages, "I6", "a queue has taken one more than {}", full - 1)
-    for address, channel in broker.delivery.destinations.channels.items():
+    for address, channel in broker.delivery.registry.known.items():
         _i6_channel(address, channel)
 
 
 def _stored(channel: Any) -> int:
     """Octets of a destination: what is out of a queue is still kept."""
-    return channel.log.size + (channel.queue.out_size if channel.queue is not None else 0)
+    return channel.log.size + (channel.out_size if isinstance(channel, Queue) else 0)
 
 
 def _i6_session(real: Any) -> None:
@@ -346,7 +348,7 @@ def _i6_session(real: Any) -> None:
 
 
 def _i6_channel(address: object, channel: Any) -> None:
-    if channel.queue is not None:
+    if isinstance(channel, Queue):
         return
     kept, most = len(channel.log), max(LIMITS.durable_messages, LIMITS.pending_messages)
     if address in rules.WITH_HISTORY:

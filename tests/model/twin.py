@@ -137,10 +137,10 @@ class Twin(Checks):
         return headers | frame.get("raw", {})
 
     def message_id(self, destination: str, offset: int) -> str:
-        channel = self.world.broker.delivery.destinations.find(destination)
-        if offset < 0 or channel is None or channel.epoch is None:
+        channel = self.world.broker.delivery.registry.find(destination)
+        if offset < 0 or channel is None or channel.log.epoch is None:
             return f"nowhere-{abs(offset)}"
-        return channel.message_id(offset)
+        return channel.log.message_id(offset)
 
     def maybe(self, draw: Draw) -> dict[str, str]:
         self.bodies += 1

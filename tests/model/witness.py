@@ -12,7 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from stocksync_ws import DeadLetter, SessionDisconnected
+from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.testing.world import World
+from stocksync_ws.types import ToSession, ToUser
 from tests.model import rules
 from tests.model.client import Client
 from tests.model.parser import Read
@@ -119,21 +121,22 @@ class Witness:
         publisher = self.world.broker._sessions.publisher
         publish_local = publisher._publishing.publish_local
 
-        def tapped(draft: Any, publication: Any, *args: Any, **kwargs: Any) -> Any:
-            published = publish_local(draft, publication, *args, **kwargs)
-            self._accept(draft, publication)
+        def tapped(publication: Any, *args: Any, **kwargs: Any) -> Any:
+            published = publish_local(publication, *args, **kwargs)
+            address = self._accept(publication)
             if not kwargs.get("reserved"):
-                self._weigh(draft.destination)
+                self._weigh(address)
             return published
 
         publisher._publishing = SimpleNamespace(publish_local=tapped)
 
-    def _accept(self, draft: Any, publication: Any) -> None:
-        address: Address = draft.destination
-        if draft.user is not None:
-            address = (draft.user, draft.destination)
-        if draft.session is not None:
-            address = (draft.session, draft.destination, "alone")
+    def _accept(self, publication: Any) -> Address:
+        target = publication.target
+        address: Address = target[0]
+        if isinstance(target, ToUser):
+            address = tuple(target)
+        if isinstance(target, ToSession):
+            address = (*target, "alone")
         order = self.order.setdefault(address, [])
         body = publication.body.decode()
         message_id, expires = publication.message_id, publication.expires_at
@@ -142,12 +145,13 @@ class Witness:
         self.accepted[one.message_id] = one
         if address in rules.PLACES and rules.is_queue(address):
             self.unread.setdefault(address, {})[one.message_id] = one
+        return address
 
     def _weigh(self, address: Address) -> None:
         """A queue that takes a message has had room for it; what comes back may fill it further."""
-        channel = self.world.broker.delivery.destinations.find(address)
-        if channel is not None and channel.queue is not None:
-            self.fullest = max(self.fullest, len(channel.log) + channel.queue.out)
+        channel = self.world.broker.delivery.registry.find(address)
+        if isinstance(channel, Queue):
+            self.fullest = max(self.fullest, len(channel.log) + channel.out)
 
     def is_dead(self, one: Accepted) -> bool:
         """It was told of as a dead letter, or its time is over, and nobody was to get it."""
@@ -241,10 +245,10 @@ class Witness:
     def kept(self) -> set[str]:
         """Messages that are there: in a queue, pausing, or unsettled."""
         found = self.unsettled()
-        for channel in self.world.broker.delivery.destinations.channels.values():
-            if channel.queue is not None:
+        for channel in self.world.broker.delivery.registry.known.values():
+            if isinstance(channel, Queue):
                 found.update(publication.message_id for _, publication in channel.log)
-                found.update(each[2].message_id for each in channel.queue.delayed)
+                found.update(each[2].message_id for each in channel.delayed)
         return found
 
     def note_held(self) -> None:

@@ -154,7 +154,7 @@ def test_in_auto_mode_a_message_is_settled_when_it_is_sent(
         sender.send_to("/queue/a", str(turn))
         assert peer.message().body == str(turn).encode()
     peer.eof()
-    assert "/queue/a" not in world.broker.delivery.destinations.channels
+    assert "/queue/a" not in world.broker.delivery.registry.known
     other = world.connect(version)
     other.subscribe("/queue/a", id="s")
     other.nothing()

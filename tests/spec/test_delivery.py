@@ -160,7 +160,7 @@ def test_a_commit_that_a_queue_cannot_take_has_no_effect(broker: Callable[..., W
     assert peer.error().headers["code"] == "queue-full"
     other.nothing()
     other.subscribe("/topic/b")
-    assert "/queue/a" not in world.broker.delivery.destinations.channels
+    assert "/queue/a" not in world.broker.delivery.registry.known
 
 
 def test_a_lost_connection_aborts_its_transactions(world: World) -> None:

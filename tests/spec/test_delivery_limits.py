@@ -50,7 +50,7 @@ def test_a_transient_topic_keeps_nothing_for_those_who_come_later(world: World) 
     peer = world.connect()
     peer.subscribe("/topic/a")
     peer.nothing()
-    assert not any(len(each.log) for each in world.broker.delivery.destinations.channels.values())
+    assert not any(len(each.log) for each in world.broker.delivery.registry.known.values())
 
 
 def test_a_user_who_is_not_there_misses_what_is_sent_to_him(world: World, shop: Shop) -> None:

@@ -8,16 +8,11 @@ the last a message is a dead letter.
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
-
 from stocksync_ws.broker.delivery.queues import Queues
-from stocksync_ws.broker.delivery.retention import Retention
-from stocksync_ws.broker.delivery.topics import Topics
-from stocksync_ws.broker.model.durable import Durable
+from stocksync_ws.broker.delivery.readers import Readers
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.model.session import SessionRecord
-from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.model.transaction import Settlement
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import NACK, Frame, Version, required
@@ -31,30 +26,14 @@ _V12 = Version.V12
 class Acknowledgements:
     """All ledgers of the broker."""
 
-    __slots__ = (
-        "_counters",
-        "_limits",
-        "_queues",
-        "_retention",
-        "_returns",
-        "_step",
-        "_topics",
-    )
+    __slots__ = ("_counters", "_limits", "_queues", "_readers", "_step")
 
-    def __init__(
-        self,
-        env: Environment,
-        retention: Retention,
-        topics: Topics,
-        queues: Queues,
-    ) -> None:
+    def __init__(self, env: Environment, readers: Readers, queues: Queues) -> None:
         self._limits = env.limits
         self._counters = env.counters
         self._step = env.step
-        self._retention = retention
-        self._topics = topics
+        self._readers = readers
         self._queues = queues
-        self._returns = 0
 
     # Ledgers
 
@@ -170,17 +149,15 @@ class Acknowledgements:
         if frame.command != NACK:
             self._counters.messages_settled += len(deliveries)
             for delivery in deliveries:
-                if delivery.channel.queue is not None:
-                    self._queues.settle(delivery.channel, delivery.offset, delivery.publication)
+                delivery.home.accept(delivery)
+        elif frame.headers.get("requeue") == "false":
+            for delivery in deliveries:
+                delivery.home.reject(delivery)
         else:
-            dead = frame.headers.get("requeue") == "false"
             pause = _pause(deliveries)
             for delivery in deliveries:
-                if dead:
-                    self._reject(delivery)
-                else:
-                    self._give_back(session, ledger, ledger.own(delivery), pause)
-        self._opened(session, ledger)
+                delivery.home.give_back(ledger.own(delivery), ledger, pause)
+        self._readers.opened(session, ledger)
         self._queues.dispatch_returned()
 
     def restore(self, session: SessionRecord, settlement: Settlement) -> None:
@@ -191,97 +168,9 @@ class Acknowledgements:
             if delivery.timeout is not None:
                 self._step.sooner(session, now + delivery.timeout)
         settlement.ledger.restore(settlement.deliveries)
-        self._opened(session, settlement.ledger)
-
-    def _opened(self, session: SessionRecord, ledger: Ledger) -> None:
-        """A window may have room again: its reader or its queue goes on."""
-        if session.subscriptions.behind is not None:
-            session.mailbox.mark()
-        if (
-            session.subscriptions.consumers is not None
-            and ledger.subscription in session.subscriptions.consumers
-        ):
-            assert ledger.subscription is not None
-            self._queues.opened(ledger.subscription)
-
-    # What becomes of a delivery
-
-    def _reject(self, delivery: Delivery) -> None:
-        channel = delivery.channel
-        if channel.queue is not None:
-            self._queues.reject(channel, delivery.offset, delivery.publication)
-        else:
-            self._step.bury(channel.policy, delivery.publication, delivery.attempt, "rejected")
-
-    def _give_back(
-        self, session: SessionRecord, ledger: Ledger, delivery: Delivery, pause: float
-    ) -> None:
-        """NACK or timeout: once more, unless it was the last time."""
-        subscription, publication = delivery.subscription, delivery.publication
-        channel = delivery.channel
-        if channel.queue is not None:
-            self._queues.give_back(channel, delivery.offset, publication, delivery.attempt, pause)
-            return
-        ended = subscription is None or subscription.group is None
-        if ended and _name(delivery) is None:
-            self._counters.messages_unsettled += 1
-        elif delivery.attempt >= channel.policy.max_deliveries:
-            self._step.bury(channel.policy, publication, delivery.attempt, "attempts")
-        elif ended:
-            self._counters.messages_unsettled += self._return_to_name(delivery)
-        else:
-            self._again_after(pause, session, ledger, delivery)
-
-    def _again_after(
-        self, pause: float, session: SessionRecord, ledger: Ledger, delivery: Delivery
-    ) -> None:
-        if session.subscriptions.retries is None:
-            session.subscriptions.retries = []
-        ledger.hold(delivery)
-        self._returns += 1
-        due = self._step.now + pause
-        heappush(
-            session.subscriptions.retries,
-            (due, delivery.publication.number, self._returns, delivery),
-        )
-        if pause:
-            self._step.sooner(session, due)
-        else:
-            self.retry(session)
+        self._readers.opened(session, settlement.ledger)
 
     # Time
-
-    def retry(self, session: SessionRecord) -> None:
-        """Deliver again what is due."""
-        retries, now = session.subscriptions.retries, self._step.now
-        while retries and retries[0][0] <= now:
-            _, _, _, delivery = heappop(retries)
-            subscription = delivery.subscription
-            assert subscription is not None
-            assert subscription.ledger is not None
-            subscription.ledger.unhold(delivery)
-            if subscription.group is not None:
-                if not self._deliver_again(subscription, delivery):
-                    self._opened(session, subscription.ledger)
-            else:
-                self._counters.messages_unsettled += self._return_to_name(delivery)
-                self._opened(session, subscription.ledger)
-        if not retries:
-            session.subscriptions.retries = None
-
-    def _deliver_again(self, subscription: Subscription, delivery: Delivery) -> bool:
-        """Once more, unless meanwhile it has died, or a newer value took its place."""
-        channel, publication = delivery.channel, delivery.publication
-        if publication.is_dead(self._step.now):
-            self._step.bury(channel.policy, publication, delivery.attempt, "expired")
-            return False
-        if channel.keys is not None and delivery.offset and not channel.log.holds(delivery.offset):
-            self._retention.note_loss(subscription.destination, 1, "superseded")
-            return False
-        self._topics.deliver(
-            subscription, publication, delivery.offset, attempt=delivery.attempt + 1
-        )
-        return True
 
     def expire(self, session: SessionRecord) -> None:
         """Give back what was out for too long. What lies in the mailbox was not out at all."""
@@ -299,9 +188,9 @@ class Acknowledgements:
                 ledger.remove(delivery.publication.number)
                 self._counters.ack_timeouts += 1
                 own = _pause([delivery]) if pause is None else pause
-                self._give_back(session, ledger, ledger.own(delivery), own)
+                delivery.home.give_back(ledger.own(delivery), ledger, own)
             if late:
-                self._opened(session, ledger)
+                self._readers.opened(session, ledger)
         self._queues.dispatch_returned()
 
     # The end of a session
@@ -325,76 +214,14 @@ class Acknowledgements:
         unsettled = 0
         for ledger in (session.subscriptions.ledgers or {}).values():
             for delivery in ledger.clear():
-                unsettled += self._lost(delivery)
+                unsettled += delivery.home.lose(delivery)
         for _, _, _, delivery in session.subscriptions.retries or ():
-            unsettled += self._lost(delivery)
+            unsettled += delivery.home.lose(delivery)
         session.subscriptions.ledgers = session.subscriptions.retries = (
             session.subscriptions.forgotten
         ) = None
         self._counters.messages_unsettled += unsettled
         return unsettled
-
-    def _lost(self, delivery: Delivery) -> int:
-        channel = delivery.channel
-        if channel.queue is not None:
-            self._queues.give_back(channel, delivery.offset, delivery.publication, delivery.attempt)
-            return 0
-        if _name(delivery) is None:
-            return 1
-        if delivery.attempt >= channel.policy.max_deliveries:
-            self._step.bury(channel.policy, delivery.publication, delivery.attempt, "attempts")
-            return 0
-        return self._return_to_name(delivery)
-
-    def _return_to_name(self, delivery: Delivery) -> int:
-        """What a durable name had out comes back to it; 1 when there is no such name any more."""
-        durable = _name(delivery)
-        if durable is None:
-            return 1
-        holder = durable.subscription
-        if holder is None or holder.blocked:
-            durable.returned.append(delivery)
-        else:
-            self.give_again(holder, [delivery])
-        return 0
-
-    def give_again(self, subscription: Subscription, returned: list[Delivery]) -> None:
-        """Who holds a durable name now gets what came back to it."""
-        for each in sorted(returned, key=_by_number):
-            self._deliver_again(subscription, each)
-
-    def take_back(self, subscription: Subscription) -> list[Delivery]:
-        """Another session takes a durable name over: what its first holder has not settled."""
-        session = subscription.session
-        ledger = subscription.ledger
-        if ledger is None:
-            return []
-        taken = [each for each in ledger if each.subscription is subscription]
-        for delivery in taken:
-            ledger.remove(delivery.publication.number)
-        retries = session.subscriptions.retries or []
-        for item in list(retries):
-            if item[3].subscription is subscription:
-                retries.remove(item)
-                ledger.unhold(item[3])
-                taken.append(item[3])
-        heapify(retries)
-        session.subscriptions.retries = retries or None
-        channel = subscription.channel
-        assert channel is not None
-        most = channel.policy.max_deliveries
-        for each in taken:
-            if each.attempt >= most:
-                self._step.bury(channel.policy, each.publication, each.attempt, "attempts")
-        return [each for each in taken if each.attempt < most and each.offset]
-
-
-def _name(delivery: Delivery) -> Durable | None:
-    """The durable name it was delivered for, if that is still there; None for a snapshot, which is
-    for its own subscription only.
-    """
-    durable = delivery.subscription.durable if delivery.subscription is not None else None
-    return None if durable is None or durable.gone or not delivery.offset else durable
 
 
 def _pause(deliveries: list[Delivery]) -> float:
@@ -403,7 +230,3 @@ def _pause(deliveries: list[Delivery]) -> float:
     """
     attempt = max((delivery.attempt for delivery in deliveries), default=0)
     return 0.0 if attempt < 2 else 2.0 ** (attempt - 2)
-
-
-def _by_number(delivery: Delivery) -> int:
-    return delivery.publication.number

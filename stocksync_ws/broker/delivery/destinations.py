@@ -1,65 +1,51 @@
-"""All destinations the broker keeps anything of, and the bounds of all of them together.
+"""Which destinations there are, and of which kind: made when they are needed.
 
-Rule: a destination is made by its first subscription or by its first message that is kept, and is
-gone when nobody needs it. History is kept only where the configuration says so, never because a
-client named something. When a bound is reached, the least recently used history goes first; queues
-refuse instead.
+Rule: history is kept only where the configuration says so, never because a client named something.
+The first policy that matches a destination counts.
 """
 
 from __future__ import annotations
 
-from stocksync_ws.broker.model.channel import Address, Channel, Keeper
+from stocksync_ws.broker.delivery.queues import Queues
+from stocksync_ws.broker.delivery.registry import Registry
+from stocksync_ws.broker.delivery.topics import Topics
+from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.namespace import Kind, Patterns
+from stocksync_ws.broker.model.queue import Queue
+from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.config import DestinationPolicy
 
 __all__ = ["Destinations"]
 
 _PLAIN = DestinationPolicy()
+_KINDS = {"transient": Topic, "stream": HistoryTopic, "latest": LatestTopic}
 
 
 class Destinations:
-    """Channels by address."""
+    """Makes destinations, and finds them."""
 
     __slots__ = (
-        "_full",
         "_limits",
         "_namespace",
         "_policies",
-        "_step",
+        "_queues",
+        "_registry",
         "_token",
-        "channels",
-        "epochs",
-        "histories",
-        "keeper",
-        "queues",
-        "tally",
+        "_topics",
     )
 
-    def __init__(self, env: Environment) -> None:
-        self._step = env.step
-        self.keeper: Keeper
+    def __init__(
+        self, env: Environment, registry: Registry, topics: Topics, queues: Queues
+    ) -> None:
         self._limits = env.limits
         self._namespace = env.namespace
         self._token = env.token
         policies = env.config.destinations.items()
         self._policies = [(Patterns([pattern]), policy) for pattern, policy in policies]
-        self.tally = ByteCounter()
-        """Bytes that are stored in all."""
-        self.histories = ByteCounter(self.tally)
-        """Bytes of the histories among them, which can give way."""
-        self.channels: dict[Address, Channel] = {}
-        self.queues = 0
-        """Queues there are, without the private ones."""
-        self.epochs: dict[str, Channel] = {}
-        """Destinations with history, the least recently used first."""
-        self._full: dict[Channel, None] = {}
-        """The same, without those that were emptied since."""
-
-    def find(self, address: Address) -> Channel | None:
-        """What is kept of a destination, if anything is."""
-        return self.channels.get(address)
+        self._registry = registry
+        self._topics = topics
+        self._queues = queues
 
     def policy(self, address: Address) -> DestinationPolicy:
         """The policy of a destination: the first that matches."""
@@ -69,93 +55,56 @@ class Destinations:
                     return policy
         return _PLAIN
 
-    def keeps(self, address: Address) -> bool:
-        """A message to this destination is kept although nobody is subscribed."""
-        return self.is_queue(address) or self.policy(address).kind != "transient"
-
     def is_queue(self, address: Address) -> bool:
-        """It is under a queue prefix."""
+        """A destination is under a queue prefix."""
         return isinstance(address, str) and self._namespace.classify(address)[0] is Kind.QUEUE
 
-    def open(self, address: Address) -> Channel:
-        """What is kept of a destination; made if it is not there.
+    def open(self, address: Address) -> Topic | Queue | None:
+        """Where a message to a destination goes; made if it keeps messages for nobody yet, None if
+        it does not.
 
         Raises:
             OverflowError: There are as many queues as there may be.
         """
-        channel = self.channels.get(address)
-        if channel is not None:
-            if channel.has_history:
-                self.touch(channel)
-            return channel
-        queue = self.is_queue(address)
-        if queue and self.queues >= self._limits.max_queues:
-            raise OverflowError("too many queues")
-        policy = self.policy(address)
-        epoch = None if queue or policy.kind == "transient" else self._token(72)
-        tally = self.tally if epoch is None else self.histories
-        channel = self.channels[address] = Channel(address, policy, epoch, tally, queue=queue)
-        channel.keeper = self.keeper
-        self.queues += queue
-        if epoch is not None:
-            self.touch(channel)
-            self._evict(channel)
-        return channel
+        found = self._registry.find(address)
+        if found is not None:
+            return found
+        if self.is_queue(address):
+            return self.open_queue(address)
+        if self.policy(address).kind == "transient":
+            return None
+        return self.open_topic(address)
 
-    def private_queue(self, address: str) -> Channel:
-        """The reply queue of one session; its number is bounded there, and not counted here."""
-        channel = self.channels[address] = Channel(
-            address, _PLAIN, None, self.tally, queue=True, private=True
-        )
-        channel.keeper = self.keeper
-        return channel
+    def open_topic(self, address: Address) -> Topic:
+        """A topic; made if it is not there."""
+        topic = self._registry.topics.get(address)
+        if topic is None:
+            policy = self.policy(address)
+            epoch = None if policy.kind == "transient" else self._token(72)
+            counter = self._registry.stored if epoch is None else self._registry.history_bytes
+            topic = _KINDS[policy.kind](address, policy, counter, self._topics, epoch)
+            self._registry.add_topic(topic)
+        elif topic.has_history:
+            self._registry.touch(topic)
+        return topic
 
-    def has(self, channel: Channel) -> bool:
-        """It is still kept."""
-        return self.channels.get(channel.address) is channel
+    def open_queue(self, address: Address) -> Queue:
+        """A queue; made if it is not there.
 
-    def release(self, channel: Channel) -> None:
-        """Forget a destination that nobody needs. A reply queue is needed by its session."""
-        if channel.idle and not channel.private and self.has(channel):
-            self.forget(channel)
+        Raises:
+            OverflowError: There are as many queues as there may be.
+        """
+        queue = self._registry.queues.get(address)
+        if queue is None:
+            if len(self._registry.queues) >= self._limits.max_queues:
+                raise OverflowError("too many queues")
+            queue = Queue(address, self.policy(address), self._registry.stored, self._queues)
+            self._registry.add_queue(queue)
+        return queue
 
-    def forget(self, channel: Channel) -> None:
-        """Forget a destination with everything that it keeps."""
-        del self.channels[channel.address]
-        self._step.disarm(channel)
-        channel.log.forget(channel.log.top + 1)
-        if channel.queue is not None:
-            channel.queue.forget()
-            self.queues -= not channel.private
-        if channel.has_history:
-            assert isinstance(channel.address, str)
-            self.epochs.pop(channel.address, None)
-            self._full.pop(channel, None)
-
-    def make_room(self, size: int) -> bool:
-        """Whether so many bytes more may be stored; histories give way, if that is enough."""
-        most = self._limits.max_stored - size
-        if self.tally.size > most and self.tally.size - self.histories.size <= most:
-            while self.tally.size > most and self._full:
-                oldest = next(iter(self._full))
-                if oldest.trim() is None:
-                    del self._full[oldest]
-        return self.tally.size <= most
-
-    def touch(self, channel: Channel) -> None:
-        """Its history was used just now."""
-        assert isinstance(channel.address, str)
-        self.epochs.pop(channel.address, None)
-        self.epochs[channel.address] = channel
-        self._full.pop(channel, None)
-        self._full[channel] = None
-
-    def _evict(self, newest: Channel) -> None:
-        """Too many histories: the one that was used longest ago, and that nobody reads, goes."""
-        while len(self.epochs) > self._limits.max_streams:
-            for channel in self.epochs.values():
-                if channel is not newest and not (channel.groups or channel.durables):
-                    self.forget(channel)
-                    break
-            else:
-                return
+    def private_queue(self, address: str) -> Queue:
+        """A new reply queue of one session."""
+        counter = self._registry.stored
+        queue = Queue(address, _PLAIN, counter, self._queues, private=True)
+        self._registry.add_queue(queue)
+        return queue

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections import Counter
 
 from stocksync_ws.broker.delivery.retention import Retention
-from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.model.topic import Topic
 
 __all__ = ["Durables"]
 
@@ -41,65 +41,64 @@ class Durables:
         """A user has as many names as there may be."""
         return self._of_user[user] >= self._limits.max_durables
 
-    def hold(self, durable: Durable, subscription: Subscription) -> None:
+    def hold(self, durable: Durable, reader: Reader) -> None:
         """A subscription holds the name, which nobody holds, from now on."""
-        durable.channel.away -= 1
-        durable.subscription = subscription
+        durable.topic.away -= 1
+        durable.holder = reader
         durable.expires_at = None
-        subscription.durable = durable
+        reader.durable = durable
 
-    def create(self, channel: Channel, key: tuple[str, str]) -> Durable:
+    def create(self, topic: Topic, key: tuple[str, str]) -> Durable:
         """A new name; it has missed nothing."""
-        durable = Durable(channel, key, channel.log.top + 1)
-        self._names[key] = channel.durables[key] = durable
+        durable = Durable(topic, key, topic.log.top + 1)
+        self._names[key] = topic.durables[key] = durable
         self._of_user[key[0]] += 1
-        channel.away += 1
+        topic.away += 1
         return durable
 
-    def resume(self, durable: Durable, subscription: Subscription) -> int:
+    def resume(self, durable: Durable, reader: Reader) -> int:
         """A subscription holds the name again, and goes on at `next`; how many messages were
         trimmed before that while it was away.
         """
-        subscription.dropped, durable.dropped = durable.dropped, 0
-        trimmed = max(0, durable.channel.log.lost + 1 - durable.next)
+        reader.dropped, durable.dropped = durable.dropped, 0
+        trimmed = max(0, durable.topic.log.lost + 1 - durable.next)
         durable.next += trimmed
         return trimmed
 
-    def leave(self, subscription: Subscription) -> None:
-        """The holder's session ended, or it unsubscribed without deleting the name."""
-        durable = subscription.durable
-        assert durable is not None
-        first = self._first_unsent(subscription, durable)
-        durable.subscription = None
-        durable.channel.away += 1
+    def leave(self, reader: Reader) -> None:
+        """A subscription ends: the name that it holds, if any, stays."""
+        durable = reader.durable
+        if durable is None:
+            return
+        first = self._first_unsent(reader, durable)
+        durable.holder = None
+        durable.topic.away += 1
         durable.next = first
-        durable.dropped = subscription.dropped
+        durable.dropped = reader.dropped
         durable.expires_at = self._step.now + self._limits.durable_seconds
-        self._step.sooner(durable.channel, durable.expires_at)
+        self._step.sooner(durable.topic, durable.expires_at)
 
-    def _first_unsent(self, subscription: Subscription, durable: Durable) -> int:
+    def _first_unsent(self, reader: Reader, durable: Durable) -> int:
         """Where a name goes on: at the first message that was not handed to the transport. Those
         are taken out of the mailbox, and come when the name does.
         """
-        channel, group, ledger = durable.channel, subscription.group, subscription.ledger
-        log = channel.log
-        assert group is not None
-        first = subscription.next if subscription in channel.behind else log.top + 1
-        for entry in subscription.session.mailbox.take_back(subscription, group):
+        topic, ledger, log = durable.topic, reader.ledger, durable.topic.log
+        first = reader.next if reader in topic.behind else log.top + 1
+        for entry in reader.session.mailbox.take_back(reader):
             publication = entry.publication
             assert publication is not None
-            offset = publication.offset
+            offset = entry.offset
             if ledger is not None and ledger.remove(publication.number) is None:
                 continue  # the ACK of an earlier delivery has settled it
             if not offset:
                 continue  # a snapshot: the next holder gets one of its own
             if ledger is None and offset >= max(durable.next, log.lost + 1):
                 if not log.holds(offset):
-                    self._retention.put_back(channel, offset, publication)
+                    self._retention.put_back(topic, offset, publication)
                 first = min(first, offset)
             else:  # it had come back to the name before, or the log has no place for it any more
                 before = entry.attempt - 1
-                unsent = Delivery(channel, publication, offset, before, 0.0, subscription)
+                unsent = Delivery(topic, publication, offset, before, 0.0, reader)
                 durable.returned.append(unsent)
         return first
 
@@ -111,25 +110,25 @@ class Durables:
         self._of_user[user] -= 1
         if not self._of_user[user]:
             del self._of_user[user]
-        del durable.channel.durables[durable.key]
-        if durable.subscription is not None:
-            durable.subscription.durable = None
+        del durable.topic.durables[durable.key]
+        if durable.holder is not None:
+            durable.holder.durable = None
         else:
-            durable.channel.away -= 1
+            durable.topic.away -= 1
 
-    def expire(self, channel: Channel) -> list[Durable]:
+    def expire(self, topic: Topic) -> list[Durable]:
         """Delete the names that were away for too long; which those were."""
         now = self._step.now
         gone = [
             durable
-            for durable in channel.durables.values()
+            for durable in topic.durables.values()
             if durable.expires_at is not None and durable.expires_at <= now
         ]
         for durable in gone:
             self.delete(durable)
         return gone
 
-    def expire_at(self, channel: Channel) -> float | None:
+    def expire_at(self, topic: Topic) -> float | None:
         """When the next name expires."""
-        times = [d.expires_at for d in channel.durables.values() if d.expires_at is not None]
+        times = [d.expires_at for d in topic.durables.values() if d.expires_at is not None]
         return min(times, default=None)

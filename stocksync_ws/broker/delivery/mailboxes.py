@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from stocksync_ws.broker.model.channel import Group
+from stocksync_ws.broker.model.destination import Group
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import Outgoing
@@ -27,11 +27,15 @@ class Mailboxes:
         self._office = env.office
         self._step = env.step
 
-    def publish(self, publication: Publication, group: Group) -> int:
-        """Append a publication to the mailboxes of all members of a group; the number of them."""
+    def publish(self, publication: Publication, group: Group, offset: int) -> int:
+        """Append a publication to the mailboxes of all members of a group; the number of them.
+
+        Args:
+            offset: Its place in the log of the destination.
+        """
         members = group.members
         entry = self.entry(publication, group, next(iter(members)))
-        entry.group = group
+        entry.group, entry.offset = group, offset
         self.spread(entry, members)
         return len(members)
 

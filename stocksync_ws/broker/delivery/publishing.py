@@ -6,16 +6,17 @@ is done here cannot wait and asks nobody. A backplane between several workers st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.queues import QueueFull, Queues
+from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.topics import Topics
-from stocksync_ws.broker.model.channel import Address
+from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.namespace import is_reply_queue
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from stocksync_ws.broker.model.state import CONNECTED
+from stocksync_ws.types import Position, Target, ToDestination, ToSession
 
 __all__ = ["Publishing"]
 
@@ -28,95 +29,109 @@ class Publishing:
         "_destinations",
         "_limits",
         "_queues",
+        "_registry",
         "_sessions",
         "_step",
         "_topics",
     )
 
     def __init__(
-        self, env: Environment, destinations: Destinations, topics: Topics, queues: Queues
+        self,
+        env: Environment,
+        registry: Registry,
+        destinations: Destinations,
+        topics: Topics,
+        queues: Queues,
     ) -> None:
         self._counters = env.counters
         self._limits = env.limits
         self._sessions = env.sessions
         self._step = env.step
+        self._registry = registry
         self._destinations = destinations
         self._topics = topics
         self._queues = queues
 
     def publish_local(
-        self, draft: Draft, publication: Publication, *, reserved: bool = False
+        self,
+        publication: Publication,
+        position: Position | None = None,
+        *,
+        reserved: bool = False,
     ) -> Published:
         """Queue a publication for its receivers.
 
         Args:
+            position: Its place in the history of its destination, where somebody else orders the
+                publications of several workers; None: the next one here.
             reserved: `has_room` was asked in this step; it is taken.
 
         Raises:
             QueueFull: It was not taken.
+            ValueError: The position is one of another history than that of the destination.
         """
-        address: Address = draft.destination
-        if draft.user is not None:
-            address = (draft.user, draft.destination)
+        target = publication.target
         kept = False
-        if draft.session is not None:
-            receivers = self._to_session(draft.session, draft.destination, publication)
-        elif publication.is_dead(self._step.now):
-            receivers, kept = 0, True
-            self._step.bury(self._destinations.policy(address), publication, 0, "expired")
+        if isinstance(target, ToSession):
+            receivers = self._to_session(target, publication)
         else:
-            receivers = self._to_channel(address, publication, reserved)
-            channel = None if receivers else self._destinations.find(address)
-            kept = channel is not None and len(channel.log) > 0
+            address = _address(target)
+            if publication.is_dead(self._step.now):
+                receivers, kept = 0, True
+                policy = self._destinations.policy(address)
+                self._step.bury(policy, publication, 0, "expired")
+            else:
+                receivers, kept = self._to_all(address, publication, position, reserved=reserved)
         self._counters.messages_published += 1
         self._counters.messages_unrouted += not receivers and not kept
         return Published(publication.message_id, receivers)
 
-    def _to_session(self, session_id: str, path: str, publication: Publication) -> int:
+    def _to_session(self, target: ToSession, publication: Publication) -> int:
         """To one session, if it is there."""
-        session = self._sessions.get(session_id)
+        session = self._sessions.get(target.session_id)
         if session is None or session.state is not CONNECTED:
             return 0
-        channel = self._destinations.find((session.owner, path))
-        publication.only = session.id
-        return 0 if channel is None else self._topics.publish_to(channel, session, publication)
+        topic = self._registry.topics.get((session.owner, target.path))
+        return 0 if topic is None else self._topics.publish_to(topic, session, publication)
 
-    def _to_channel(self, address: Address, publication: Publication, reserved: bool) -> int:
-        channel = self._destinations.find(address)
-        if channel is None:
-            if not self._destinations.keeps(address):
-                return 0
-            try:
-                channel = self._destinations.open(address)
-            except OverflowError:
-                raise QueueFull from None
-        if channel.queue is not None:
-            try:
-                return self._queues.publish(channel, publication, reserved=reserved)
-            except QueueFull:
-                self._destinations.release(channel)
-                raise
-        if channel.has_history:
-            self._destinations.touch(channel)
-            self._destinations.make_room(publication.size)
-        return self._topics.publish(channel, publication)
+    def _to_all(
+        self,
+        address: Address,
+        publication: Publication,
+        position: Position | None,
+        *,
+        reserved: bool,
+    ) -> tuple[int, bool]:
+        """To everybody; how many, and whether it is kept for others."""
+        try:
+            destination = self._destinations.open(address)
+        except OverflowError:
+            raise QueueFull from None
+        if destination is None:
+            return 0, False
+        receivers = destination.publish(publication, position, reserved=reserved)
+        return receivers, len(destination.log) > 0
 
-    def has_room(self, drafts: Sequence[Draft]) -> bool:
-        """Whether the queues can take all of these: what a transaction asks before its step."""
+    def has_room(self, drafts: Iterable[Draft]) -> bool:
+        """Whether the queues can take all of these: what a transaction asks before its step. What a
+        requester does not fetch from its reply queue is dropped, and refuses nobody.
+        """
         waiting: dict[str, list[int]] = {}
         for draft in drafts:
-            channel = self._destinations.find(draft.destination)
-            if is_reply_queue(draft.destination):
-                continue  # what its requester does not fetch is dropped, and refuses nobody
-            is_queue = self._destinations.is_queue(draft.destination)
-            if channel.queue is not None if channel else is_queue:
-                waiting.setdefault(draft.destination, []).append(draft.size)
-        new = sum(self._destinations.find(destination) is None for destination in waiting)
-        if new and self._destinations.queues + new > self._limits.max_queues:
+            address = _address(draft.target)
+            if isinstance(address, str) and self._destinations.is_queue(address):
+                waiting.setdefault(address, []).append(draft.size)
+        queues = self._registry.queues
+        new = sum(address not in queues for address in waiting)
+        if new and len(queues) + new > self._limits.max_queues:
             return False
-        if not self._destinations.make_room(sum(map(sum, waiting.values()))):
+        if not self._registry.make_room(sum(map(sum, waiting.values()))):
             return False
         return all(
-            self._queues.has_room(self._destinations.find(destination), sizes)
-            for destination, sizes in waiting.items()
+            self._queues.has_room(queues.get(address), sizes) for address, sizes in waiting.items()
         )
+
+
+def _address(target: Target) -> Address:
+    """Where the receivers of a target are subscribed."""
+    return target.destination if isinstance(target, ToDestination) else (target[0], target[1])

@@ -14,16 +14,16 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from stocksync_ws.broker.delivery.destinations import Destinations
+from stocksync_ws.broker.delivery.readers import Readers
+from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.retention import Retention
-from stocksync_ws.broker.delivery.topics import Topics
-from stocksync_ws.broker.model.channel import Channel, QueueState
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Consumer
 
 __all__ = ["QueueFull", "Queues"]
 
@@ -35,24 +35,20 @@ class QueueFull(Exception):
 class Queues:
     """Everything about destinations with competing consumers."""
 
-    __slots__ = ("_destinations", "_limits", "_retention", "_returned", "_step", "_topics")
+    __slots__ = ("_limits", "_readers", "_registry", "_retention", "_returned", "_step")
 
     def __init__(
-        self,
-        env: Environment,
-        destinations: Destinations,
-        topics: Topics,
-        retention: Retention,
+        self, env: Environment, registry: Registry, retention: Retention, readers: Readers
     ) -> None:
         self._limits = env.limits
         self._step = env.step
-        self._destinations = destinations
-        self._topics = topics
+        self._registry = registry
         self._retention = retention
-        self._returned: dict[Channel, None] = {}
+        self._readers = readers
+        self._returned: dict[Queue, None] = {}
         """Queues that got something back in this step."""
 
-    def publish(self, channel: Channel, publication: Publication, *, reserved: bool = False) -> int:
+    def publish(self, queue: Queue, publication: Publication, *, reserved: bool) -> int:
         """Keep a message and hand it out; 1 if a consumer got it at once.
 
         Args:
@@ -62,100 +58,96 @@ class Queues:
         Raises:
             QueueFull: The queue, or everything that is stored, is at its bound.
         """
-        if not reserved and not self.has_room(channel, [publication.size]):
+        if not reserved and not self.has_room(queue, [publication.size]):
+            self._registry.release_queue(queue)
             raise QueueFull
-        offset = channel.log.append(publication)
+        offset = queue.log.append(publication)
         if publication.expires_at is not None:
-            self._step.sooner(channel, publication.expires_at)
-        self.dispatch(channel)
-        return int(not channel.log.holds(offset))
+            self._step.sooner(queue, publication.expires_at)
+        self.dispatch(queue)
+        return int(not queue.log.holds(offset))
 
-    def has_room(self, channel: Channel | None, sizes: list[int]) -> bool:
-        """Whether a queue can take messages of these sizes."""
+    def has_room(self, queue: Queue | None, sizes: list[int]) -> bool:
+        """Whether a queue, which may not be there yet, can take messages of these sizes."""
         limits, total = self._limits, sum(sizes)
         count = held = 0
-        if channel is not None:
-            state = _state(channel)
-            count = len(channel.log) + state.out
-            held = channel.log.size + state.out_size
+        if queue is not None:
+            count = len(queue.log) + queue.out
+            held = queue.log.size + queue.out_size
         return (
             count + len(sizes) <= limits.queue_messages
             and held + total <= limits.queue_bytes
-            and self._destinations.make_room(total)
+            and self._registry.make_room(total)
         )
 
     # Consumers
 
-    def join(self, subscription: Subscription) -> None:
+    def join(self, consumer: Consumer) -> None:
         """A consumer came."""
-        channel, session = subscription.channel, subscription.session
-        assert channel is not None
-        channel.join(subscription)
-        _state(channel).join(subscription)
-        if session.subscriptions.consumers is None:
-            session.subscriptions.consumers = {}
-        session.subscriptions.consumers[subscription] = None
-        session.subscriptions.has_consumed = True
+        session, subscriptions = consumer.session, consumer.session.subscriptions
+        consumer.queue.join(consumer)
+        if subscriptions.consumers is None:
+            subscriptions.consumers = {}
+        subscriptions.consumers[consumer] = None
+        subscriptions.has_consumed = True
         session.mailbox.block()
 
-    def leave(self, subscription: Subscription) -> None:
+    def leave(self, consumer: Consumer) -> None:
         """A consumer went; what it holds unsettled stays with its session."""
-        channel, session = subscription.channel, subscription.session
-        assert channel is not None
-        channel.leave(subscription)
-        _state(channel).leave(subscription)
-        assert session.subscriptions.consumers is not None
-        session.subscriptions.consumers.pop(subscription)
-        session.subscriptions.consumers = session.subscriptions.consumers or None
+        queue, subscriptions = consumer.queue, consumer.session.subscriptions
+        if consumer.ledger is not None:
+            consumer.ledger.leave()
+        consumer.ended = True
+        queue.leave(consumer)
+        consumers = subscriptions.consumers or {}
+        consumers.pop(consumer, None)
+        subscriptions.consumers = consumers or None
+        self._registry.release_queue(queue)
 
-    def dispatch(self, channel: Channel) -> None:
+    def dispatch(self, queue: Queue) -> None:
         """Hand out what can be handed out."""
-        state, log = _state(channel), channel.log
-        while state.turn:
+        log = queue.log
+        while queue.turn:
             found = log.read(0)
             if found is None:
                 return
             offset, publication = found
             if publication.is_dead(self._step.now):
                 log.take(offset)
-                self._bury(channel, offset, publication, "expired")
+                self._bury(queue, offset, publication, "expired")
                 continue
-            consumer = self._next_ready(state, publication)
+            consumer = self._next_ready(queue, publication)
             if consumer is None:
                 return
             log.take(offset)
-            self._hand_out(state, consumer, offset, publication)
+            self._hand_out(queue, consumer, offset, publication)
 
     def dispatch_to(self, session: SessionRecord) -> None:
         """A session has room again."""
-        waiting: dict[Channel, None] = {}
+        waiting: dict[Queue, None] = {}
         for consumer in session.subscriptions.consumers or ():
             if self._look_at(consumer):
-                assert consumer.channel is not None
-                waiting[consumer.channel] = None
-        for channel in waiting:
-            self.dispatch(channel)
+                waiting[consumer.queue] = None
+        for queue in waiting:
+            self.dispatch(queue)
 
-    def opened(self, consumer: Subscription) -> None:
-        """The window of one consumer has room again."""
+    def opened(self, consumer: Consumer) -> None:
+        """Reschedule a consumer whose ack window opened."""
         if self._look_at(consumer):
-            assert consumer.channel is not None
-            self.dispatch(consumer.channel)
+            self.dispatch(consumer.queue)
 
-    def _look_at(self, consumer: Subscription) -> bool:
+    def _look_at(self, consumer: Consumer) -> bool:
         """Put a consumer into the turn again, if it is ready; whether something waits for it."""
-        channel = consumer.channel
-        assert channel is not None
         if not self._is_open(consumer):
             return False
-        _state(channel).line_up(consumer)
-        return len(channel.log) > 0
+        consumer.queue.line_up(consumer)
+        return len(consumer.queue.log) > 0
 
-    def _next_ready(self, state: QueueState, publication: Publication) -> Subscription | None:
+    def _next_ready(self, queue: Queue, publication: Publication) -> Consumer | None:
         """The next in turn that can take it; those that cannot are skipped and keep their turn."""
-        too_small: list[Subscription] = []
-        found: Subscription | None = None
-        while found is None and (consumer := state.next_in_turn()) is not None:
+        too_small: list[Consumer] = []
+        found: Consumer | None = None
+        while found is None and (consumer := queue.next_in_turn()) is not None:
             if not self._is_open(consumer):
                 continue
             ledger = consumer.ledger
@@ -165,31 +157,28 @@ class Queues:
             else:
                 too_small.append(consumer)
         for consumer in too_small:
-            state.line_up(consumer)
+            queue.line_up(consumer)
         if found is not None:
-            state.served(found)
+            queue.served(found)
         return found
 
-    def _is_open(self, consumer: Subscription) -> bool:
+    def _is_open(self, consumer: Consumer) -> bool:
         """It can take something, if only something small."""
-        session, ledger = consumer.session, consumer.ledger
-        if (
-            session.state is not CONNECTED
-            or session.mailbox.unsent
-            or session.mailbox.queued >= self._topics.room
-        ):
+        session, mailbox, ledger = consumer.session, consumer.session.mailbox, consumer.ledger
+        if session.state is not CONNECTED or mailbox.unsent:
+            return False
+        if mailbox.queued >= self._readers.room:
             return False
         return ledger is None or ledger.has_room(0, self._limits.ack_window_bytes)
 
     def _hand_out(
-        self, state: QueueState, consumer: Subscription, offset: int, publication: Publication
+        self, queue: Queue, consumer: Consumer, offset: int, publication: Publication
     ) -> None:
-        attempt = state.attempts.get(offset, 0) + 1
-        state.attempts[offset] = attempt
-        state.take_out(publication)
-        self._topics.deliver(
-            consumer, publication, offset, attempt=attempt, settles=consumer.ledger is None
-        )
+        attempt = queue.attempts.get(offset, 0) + 1
+        queue.attempts[offset] = attempt
+        queue.take_out(publication)
+        origin = queue if consumer.ledger is None else None
+        self._readers.deliver(consumer, publication, offset, attempt=attempt, origin=origin)
 
     # Settled
 
@@ -221,18 +210,17 @@ class Queues:
             self._retention.note_loss(destination, 1, "connection-lost")
         session.mailbox.in_transport = None
 
-    def settle(self, channel: Channel, offset: int, publication: Publication) -> None:
+    def settle(self, queue: Queue, offset: int, publication: Publication) -> None:
         """A message was acknowledged, or in auto mode handed to the transport."""
-        state = _state(channel)
-        state.attempts.pop(offset, None)
-        state.bring_back(publication)
-        self._destinations.release(channel)
+        queue.attempts.pop(offset, None)
+        queue.bring_back(publication)
+        self._registry.release_queue(queue)
 
     # Coming back
 
     def give_back(
         self,
-        channel: Channel,
+        queue: Queue,
         offset: int,
         publication: Publication,
         attempt: int,
@@ -246,69 +234,66 @@ class Queues:
             attempt: Deliveries so far; 0 for one that never left.
             pause: Seconds.
         """
-        state = _state(channel)
-        if attempt >= channel.policy.max_deliveries:
-            state.bring_back(publication)
-            self._bury(channel, offset, publication, "attempts")
+        if attempt >= queue.policy.max_deliveries:
+            queue.bring_back(publication)
+            self._bury(queue, offset, publication, "attempts")
             return
         if attempt:
-            state.attempts[offset] = attempt
+            queue.attempts[offset] = attempt
         else:
-            state.attempts.pop(offset, None)
+            queue.attempts.pop(offset, None)
         if pause:
             due = self._step.now + pause
-            heappush(state.delayed, (due, offset, publication))
-            self._step.sooner(channel, due)
+            heappush(queue.delayed, (due, offset, publication))
+            self._step.sooner(queue, due)
             return
-        state.bring_back(publication)
-        channel.log.put_back(offset, publication)
+        queue.bring_back(publication)
+        queue.log.put_back(offset, publication)
         if publication.expires_at is not None:
             at = max(publication.expires_at, self._step.now)  # no late wake: it was out meanwhile
-            self._step.sooner(channel, at)
-        self._returned[channel] = None
+            self._step.sooner(queue, at)
+        self._returned[queue] = None
 
     def unsent(self, entries: list[Outgoing]) -> None:
         """What lay in the mailbox of a session that ended goes back, as if never handed out."""
         for entry in entries:
-            channel, publication = entry.origin, entry.publication
-            if channel is not None and publication is not None and self._destinations.has(channel):
-                attempt = _state(channel).attempts[entry.offset] - 1
-                self.give_back(channel, entry.offset, publication, attempt)
+            queue, publication = entry.origin, entry.publication
+            if queue is not None and publication is not None and self._registry.has_queue(queue):
+                attempt = queue.attempts[entry.offset] - 1
+                self.give_back(queue, entry.offset, publication, attempt)
 
     def dispatch_returned(self) -> None:
         """Everything that came back has its old place: hand it out in order."""
         while self._returned:
             returned, self._returned = self._returned, {}
-            for channel in returned:
-                self.dispatch(channel)
-                self._destinations.release(channel)
+            for queue in returned:
+                self.dispatch(queue)
+                self._registry.release_queue(queue)
 
-    def reject(self, channel: Channel, offset: int, publication: Publication) -> None:
+    def reject(self, queue: Queue, offset: int, publication: Publication) -> None:
         """A consumer will not have it: a dead letter."""
-        _state(channel).bring_back(publication)
-        self._bury(channel, offset, publication, "rejected")
+        queue.bring_back(publication)
+        self._bury(queue, offset, publication, "rejected")
 
-    def wake(self, channel: Channel) -> None:
+    def wake(self, queue: Queue, now: float) -> None:
+        """The deadline of a queue came."""
+        self._step.wake(now, self._age, queue)
+
+    def _age(self, queue: Queue) -> None:
         """Pauses and expiries have run out."""
-        state, now = _state(channel), self._step.now
-        while state.delayed and state.delayed[0][0] <= now:
-            _, offset, publication = heappop(state.delayed)
-            state.bring_back(publication)
-            channel.log.put_back(offset, publication)
-        for offset, publication in channel.log.take_expired(now):
-            self._bury(channel, offset, publication, "expired")
-        self.dispatch(channel)
-        times = [state.delayed[0][0] if state.delayed else None, channel.log.next_expiry()]
-        self._step.rearm(channel, min([at for at in times if at is not None], default=None))
-        self._destinations.release(channel)
+        now = self._step.now
+        while queue.delayed and queue.delayed[0][0] <= now:
+            _, offset, publication = heappop(queue.delayed)
+            queue.bring_back(publication)
+            queue.log.put_back(offset, publication)
+        for offset, publication in queue.log.take_expired(now):
+            self._bury(queue, offset, publication, "expired")
+        self.dispatch(queue)
+        times = [queue.delayed[0][0] if queue.delayed else None, queue.log.next_expiry()]
+        self._step.rearm(queue, min([at for at in times if at is not None], default=None))
+        self._registry.release_queue(queue)
 
-    def _bury(self, channel: Channel, offset: int, publication: Publication, reason: str) -> None:
-        attempts = _state(channel).attempts.pop(offset, 0)
-        self._step.bury(channel.policy, publication, attempts, reason)
-        self._destinations.release(channel)
-
-
-def _state(channel: Channel) -> QueueState:
-    state = channel.queue
-    assert state is not None
-    return state
+    def _bury(self, queue: Queue, offset: int, publication: Publication, reason: str) -> None:
+        attempts = queue.attempts.pop(offset, 0)
+        self._step.bury(queue.policy, publication, attempts, reason)
+        self._registry.release_queue(queue)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.queues import Queues
+from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import REPLY_QUEUE
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Consumer
 
 __all__ = ["ReplyQueues"]
 
@@ -20,12 +21,15 @@ __all__ = ["ReplyQueues"]
 class ReplyQueues:
     """The private queues of all sessions."""
 
-    __slots__ = ("_counters", "_destinations", "_limits", "_queues", "_token")
+    __slots__ = ("_counters", "_destinations", "_limits", "_queues", "_registry", "_token")
 
-    def __init__(self, env: Environment, destinations: Destinations, queues: Queues) -> None:
+    def __init__(
+        self, env: Environment, registry: Registry, destinations: Destinations, queues: Queues
+    ) -> None:
         self._counters = env.counters
         self._limits = env.limits
         self._token = env.token
+        self._registry = registry
         self._destinations = destinations
         self._queues = queues
 
@@ -39,9 +43,8 @@ class ReplyQueues:
         address = owned.pop(name, None)
         if address is None:
             address = REPLY_QUEUE + self._token(128)
-            subscription = Subscription(session, name, address)
-            subscription.channel = self._destinations.private_queue(address)
-            self._queues.join(subscription)
+            queue = self._destinations.private_queue(address)
+            self._queues.join(Consumer(session, name, address, queue))
         owned[name] = address
         if len(owned) > self._limits.max_reply_queues:
             name = next(iter(owned))
@@ -57,10 +60,8 @@ class ReplyQueues:
 
     def _drop(self, address: str) -> None:
         """Forget a private queue; what is in it reaches nobody."""
-        channel = self._destinations.find(address)
-        assert channel is not None
-        assert channel.queue is not None
-        self._counters.messages_unrouted += len(channel.log)
-        for consumer in list(channel.queue.consumers):
+        queue = self._registry.private_queues[address]
+        self._counters.messages_unrouted += len(queue.log)
+        for consumer in list(queue.consumers):
             self._queues.leave(consumer)
-        self._destinations.forget(channel)
+        self._registry.forget_queue(queue)

@@ -1,338 +1,334 @@
-"""Topics: fan-out to the live, and the log for those behind.
+"""Topics: fan-out to the live, the log for those behind, and what becomes of deliveries.
 
 Rule: a publication is one atomic step. Live subscriptions get a shared entry; a live one that
-cannot take it (its window is full) falls behind and finds it in the log. Readers behind are moved
-by `pull`, from `take_output`, while the mailbox has room. `Retention` says what stays in the log.
+cannot take it (its window is full) falls behind and finds it in the log. What comes back from a
+subscription goes to that subscription again; when it has ended, only to the durable name it held.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from heapq import heapify, heappop, heappush
+
+from stocksync_ws.broker.delivery.durables import Durables
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.delivery.readers import Readers
+from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.retention import Retention
-from stocksync_ws.broker.model.channel import Channel, Group
+from stocksync_ws.broker.model.destination import Group
+from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import SessionRecord
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Reader, Subscription
+from stocksync_ws.broker.model.topic import Topic
+from stocksync_ws.types import Position
 
 __all__ = ["Topics"]
-
-FRESH = 1.0
-"""Seconds an entry made for one reader behind is used for others."""
-ROOM = 65_536
-"""Bytes a mailbox holds at the most before readers behind wait."""
 
 
 class Topics:
     """Everything about destinations that fan out."""
 
-    __slots__ = ("_counters", "_deliveries", "_limits", "_mailboxes", "_retention", "_step", "room")
+    __slots__ = (
+        "_counters",
+        "_durables",
+        "_limits",
+        "_mailboxes",
+        "_readers",
+        "_registry",
+        "_retention",
+        "_returns",
+        "_step",
+    )
 
-    def __init__(self, env: Environment, mailboxes: Mailboxes, retention: Retention) -> None:
+    def __init__(
+        self,
+        env: Environment,
+        registry: Registry,
+        mailboxes: Mailboxes,
+        retention: Retention,
+        readers: Readers,
+        durables: Durables,
+    ) -> None:
         self._limits = env.limits
         self._counters = env.counters
         self._step = env.step
+        self._registry = registry
         self._mailboxes = mailboxes
         self._retention = retention
-        self._deliveries = 0
-        """Deliveries made so far: the order in which an acknowledgement is cumulative."""
-        self.room = min(ROOM, env.limits.send_queue // 4)
-        """Bytes a mailbox holds before readers behind wait, and consumers are passed over. What is
-        pulled like this must not be what makes a session slow.
-        """
+        self._readers = readers
+        self._durables = durables
+        self._returns = 0
 
     # Publishing
 
-    def publish(self, channel: Channel, publication: Publication) -> int:
-        """Hand a publication to everybody; the subscriptions it will reach."""
-        if not channel.keeps:
-            channel.log.skip(publication)
-            receivers = 0
-            for group in channel.groups.values():
-                receivers += self._mailboxes.publish(publication, group)
-            return receivers
-        offset = self._keep(channel, publication)
-        receivers = len(channel.behind)
-        if channel.keys is not None:
-            receivers += self._all_fall_behind(channel, offset)
+    def publish(self, topic: Topic, publication: Publication, position: Position | None) -> int:
+        """Hand a publication to everybody; the subscriptions it will reach. What came before, by
+        the position that somebody else gave it, reaches nobody a second time.
+        """
+        if not topic.keeps:
+            offset = topic.log.skip()
+            groups = topic.groups.values()
+            return sum(self._mailboxes.publish(publication, each, offset) for each in groups)
+        if position is not None:
+            if position.epoch != topic.log.epoch:
+                topic.log.begin(position.epoch)
+            if position.offset <= topic.log.top:
+                return 0
+        if topic.has_history:
+            self._registry.touch(topic)
+            self._registry.make_room(publication.size)
+        offset = self._keep(topic, publication, position)
+        receivers = len(topic.behind)
+        if topic.pushes:
+            receivers += self._push(topic, publication, offset)
         else:
-            for group in channel.groups.values():
-                if not group.members:
-                    continue
-                if group.acked:
-                    receivers += self._to_acked(channel, group, publication, offset)
-                else:
-                    receivers += self._mailboxes.publish(publication, group)
-        for subscription in channel.behind:
-            subscription.session.mailbox.mark()
-        self._retention.trim(channel)
+            receivers += self._all_fall_behind(topic, offset)
+        for reader in topic.behind:
+            reader.session.mailbox.mark()
+        self._retention.trim(topic)
         return receivers
 
-    def publish_to(self, channel: Channel, session: SessionRecord, publication: Publication) -> int:
+    def _keep(self, topic: Topic, publication: Publication, position: Position | None) -> int:
+        """Append a publication to the log of a topic; its offset."""
+        offset = topic.keep(publication, self._limits, position.offset if position else None)
+        if publication.expires_at is not None:
+            self._step.sooner(topic, publication.expires_at)
+        if topic.has_history:
+            publication.message_id = topic.log.message_id(offset)
+        return offset
+
+    def _push(self, topic: Topic, publication: Publication, offset: int) -> int:
+        receivers = 0
+        for group in topic.groups.values():
+            if not group.members:
+                continue
+            if group.acked:
+                receivers += self._to_acked(topic, group, publication, offset)
+            else:
+                receivers += self._mailboxes.publish(publication, group, offset)
+        return receivers
+
+    def publish_to(self, topic: Topic, session: SessionRecord, publication: Publication) -> int:
         """To one session only, in its place among what is for all. It is in the log only while that
         session has to read it from there; the others skip it.
         """
         most = self._limits.ack_window_bytes
-        live = [
-            subscription
-            for group in channel.groups.values()
-            if (subscription := group.members.get(session.mailbox)) is not None
-        ]
-        behind = [each for each in session.subscriptions.behind or () if each.channel is channel]
+        groups = topic.groups.values()
+        members = [group.members.get(session.mailbox) for group in groups]
+        live = [reader for reader in members if reader is not None]
+        behind = [each for each in session.subscriptions.behind or () if each.topic is topic]
         full = [
             each
             for each in live
             if each.ledger is not None and not each.ledger.has_room(publication.size, most)
         ]
-        log = channel.log
-        offset = log.append(publication) if behind or full else log.skip(publication)
-        for subscription in live:
-            if subscription in full:
-                self.fall_behind(subscription, offset)
+        offset = topic.log.append(publication) if behind or full else topic.log.skip()
+        for reader in live:
+            if reader in full:
+                self._readers.fall_behind(reader, offset)
             else:
-                self.deliver(subscription, publication, offset)
+                self._readers.deliver(reader, publication, offset)
         if behind:
             session.mailbox.mark()
-        self._retention.trim(channel)
+        self._retention.trim(topic)
         return len(behind) + len(live)
 
-    def _keep(self, channel: Channel, publication: Publication) -> int:
-        """Append it, if anybody may need it later; its offset."""
-        if channel.keys is not None:
-            self._supersede(channel, publication)
-        offset = channel.log.append(publication)
-        if publication.expires_at is not None:
-            self._step.sooner(channel, publication.expires_at)
-        if channel.has_history:
-            publication.message_id = channel.message_id(offset)
-        return offset
-
-    def _supersede(self, channel: Channel, publication: Publication) -> None:
-        """Of each key only the newest is kept."""
-        keys = channel.keys
-        assert keys is not None
-        key = channel.key(publication)
-        old = keys.pop(key, None)
-        if old is not None:
-            channel.log.take(old)
-        elif len(keys) >= self._limits.max_keys:
-            channel.log.take(keys.pop(next(iter(keys))))
-        keys[key] = channel.log.top + 1
-
-    def _to_acked(
-        self, channel: Channel, group: Group, publication: Publication, offset: int
-    ) -> int:
+    def _to_acked(self, topic: Topic, group: Group, publication: Publication, offset: int) -> int:
         """Live acknowledging subscriptions: one shared entry, and one shared delivery in each
         ledger.
         """
         reached = len(group.members)
-        timeout = channel.ack_timeout
-        by = None if timeout is None else self._step.now + timeout
-        delivery = Delivery(channel, publication, offset, 1, self._step.now)
-        self._deliveries += 1
-        delivery.place = self._deliveries
+        timeout, now = topic.ack_timeout, self._step.now
+        by = None if timeout is None else now + timeout
+        delivery = Delivery(topic, publication, offset, 1, now)
+        delivery.place = self._readers.next_place()
         most = self._limits.ack_window_bytes
-        for subscription in Ledger.hand_out(group.members, delivery, most, self._step, by):
-            self.fall_behind(subscription, offset)
+        for reader in Ledger.hand_out(group.members, delivery, most, self._step, by):
+            self._readers.fall_behind(reader, offset)
         if group.members:
             entry = self._mailboxes.entry(publication, group, next(iter(group.members)))
-            entry.reader = group
+            entry.reader, entry.offset = group, offset
             self._mailboxes.spread(entry, group.members)
         return reached
 
-    def _all_fall_behind(self, channel: Channel, offset: int) -> int:
+    def _all_fall_behind(self, topic: Topic, offset: int) -> int:
         """Newest values are always read from the log: what is superseded is never queued."""
-        live = [each for group in channel.groups.values() for each in group.members.values()]
-        for subscription in live:
-            self.fall_behind(subscription, offset)
+        live = [each for group in topic.groups.values() for each in group.members.values()]
+        for reader in live:
+            self._readers.fall_behind(reader, offset)
         return len(live)
 
-    # Behind
+    # Ends, and time
 
-    def fall_behind(self, subscription: Subscription, offset: int) -> None:
-        """From this offset on the subscription reads the log itself."""
-        group, channel, session = subscription.group, subscription.channel, subscription.session
-        assert group is not None
-        assert channel is not None
-        group.members.pop(session.mailbox, None)
-        subscription.next = offset
-        channel.behind[subscription] = None
-        if session.subscriptions.behind is None:
-            session.subscriptions.behind = {}
-        session.subscriptions.behind[subscription] = None
-        session.mailbox.block()
-        session.mailbox.mark()
+    def leave(self, reader: Reader) -> None:
+        """A subscription ends; a durable name of it stays."""
+        if reader.ledger is not None:
+            reader.ledger.leave()
+        self._durables.leave(reader)
+        reader.ended = True
+        reader.topic.leave(reader)
+        self._readers.stop(reader)
+        self._retention.trim(reader.topic)
+        self._registry.release_topic(reader.topic)
 
-    def go_live(self, subscription: Subscription) -> None:
-        """It has read everything: what comes next is handed to it."""
-        group, channel, session = subscription.group, subscription.channel, subscription.session
-        assert group is not None
-        assert channel is not None
-        channel.behind.pop(subscription, None)
-        assert session.subscriptions.behind is not None
-        session.subscriptions.behind.pop(subscription)
-        session.subscriptions.behind = session.subscriptions.behind or None
-        group.members[session.mailbox] = subscription
-        if not channel.behind:
-            self._retention.trim(channel)
+    def wake(self, topic: Topic, now: float) -> None:
+        """The deadline of a topic came."""
+        self._step.wake(now, self._age, topic)
 
-    def pull(self, session: SessionRecord) -> None:
-        """Move the session's readers while its mailbox has room, in turn."""
-        room = self.room
-        moved = True
-        while moved and session.subscriptions.behind is not None and session.mailbox.queued < room:
-            moved = False
-            for subscription in list(session.subscriptions.behind):
-                if session.mailbox.queued >= room:
-                    return
-                moved = self._pull_one(subscription) or moved
+    def _age(self, topic: Topic) -> None:
+        """Messages expire, a history shortens, names are forgotten."""
+        for durable in self._durables.expire(topic):
+            self._forget_name(durable)
+        self._retention.bury_dead(topic)
+        self._retention.trim(topic)
+        times = [
+            topic.next_aging(self._step.now),
+            self._durables.expire_at(topic),
+            topic.log.next_expiry(),
+        ]
+        self._step.rearm(topic, min([at for at in times if at is not None], default=None))
+        self._registry.release_topic(topic)
 
-    def _pull_one(self, subscription: Subscription) -> bool:
-        """One message for one reader; whether there was one."""
-        channel = subscription.channel
-        assert channel is not None
-        if subscription.blocked or subscription.group is None:
-            return False
-        if subscription.next <= channel.log.lost and channel.keys is None:
-            # Trimmed since this reader was looked at: by a bound of all logs, or by a newcomer.
-            self._retention.tell_lost(channel)
-        if subscription.session in self._step.lost:
-            return False
-        found = channel.log.read(subscription.next)
-        if found is None:
-            if channel.keys is not None:
-                self._lose_newer(subscription, channel.log.top + 1)
-            # What the next message must tell is told by one that is made for it alone.
-            if not subscription.dropped and not subscription.unrecovered:
-                self.go_live(subscription)
-            return False
-        offset, publication = found
-        if publication.only is not None and publication.only != subscription.session.id:
-            subscription.next = offset + 1
-            return True
+    def _forget_name(self, durable: Durable) -> None:
+        """A name was away for too long: what was kept for it is lost."""
+        log = durable.topic.log
+        lost = max(0, log.lost + 1 - durable.next) + log.count_from(durable.next)
+        if lost:
+            self._retention.note_loss(durable.destination, lost, "away-too-long")
+        self._counters.messages_unsettled += len(durable.returned)
+
+    # What becomes of a delivery
+
+    def reject(self, delivery: Delivery) -> None:
+        """A delivery was refused for good: a dead letter."""
+        self._bury(delivery, "rejected")
+
+    def _bury(self, delivery: Delivery, reason: str) -> None:
+        self._step.bury(delivery.home.policy, delivery.publication, delivery.attempt, reason)
+
+    def _was_last(self, delivery: Delivery) -> bool:
+        return delivery.attempt >= delivery.home.policy.max_deliveries
+
+    def give_back(self, delivery: Delivery, ledger: Ledger, pause: float) -> None:
+        """NACK or timeout: once more, unless it was the last time."""
+        subscription = delivery.subscription
+        if subscription is not None and not subscription.ended:
+            if self._was_last(delivery):
+                self._bury(delivery, "attempts")
+            else:
+                self._again_after(pause, subscription.session, ledger, delivery)
+        else:
+            self._counters.messages_unsettled += self.lose(delivery)
+
+    def lose(self, delivery: Delivery) -> int:
+        """The subscription of a delivery has ended: only a durable name gets it again; 1 if there
+        is none.
+        """
+        if _name(delivery) is None:
+            return 1
+        if self._was_last(delivery):
+            self._bury(delivery, "attempts")
+            return 0
+        return self._return_to_name(delivery)
+
+    def _again_after(
+        self, pause: float, session: SessionRecord, ledger: Ledger, delivery: Delivery
+    ) -> None:
+        subscriptions = session.subscriptions
+        if subscriptions.retries is None:
+            subscriptions.retries = []
+        ledger.hold(delivery)
+        self._returns += 1
+        due = self._step.now + pause
+        number = delivery.publication.number
+        heappush(subscriptions.retries, (due, number, self._returns, delivery))
+        if pause:
+            self._step.sooner(session, due)
+        else:
+            self.retry(session)
+
+    def retry(self, session: SessionRecord) -> None:
+        """Deliver again what is due."""
+        retries, now = session.subscriptions.retries, self._step.now
+        while retries and retries[0][0] <= now:
+            _, _, _, delivery = heappop(retries)
+            subscription = delivery.subscription
+            assert subscription is not None
+            ledger = subscription.ledger
+            assert ledger is not None
+            ledger.unhold(delivery)
+            if subscription.ended:
+                self._counters.messages_unsettled += self._return_to_name(delivery)
+                self._readers.opened(session, ledger)
+            elif not self._deliver_again(subscription, delivery):
+                self._readers.opened(session, ledger)
+        if not retries:
+            session.subscriptions.retries = None
+
+    def _deliver_again(self, subscription: Subscription, delivery: Delivery) -> bool:
+        """Once more, unless meanwhile it has died, or a newer value took its place."""
+        publication, offset = delivery.publication, delivery.offset
+        topic = subscription.home
         if publication.is_dead(self._step.now):
-            self._retention.bury_dead(channel)
-            return True
-        ledger = subscription.ledger
-        if ledger is not None and not ledger.has_room(
-            publication.size, self._limits.ack_window_bytes
-        ):
+            self._bury(delivery, "expired")
             return False
-        if channel.keys is not None:
-            self._lose_newer(subscription, offset)
-        subscription.next = offset + 1
-        replayed = offset <= subscription.replay_to
-        if channel.keys is not None:
-            replayed = subscription.replay_left > 0
-            subscription.replay_left -= replayed
-        self.deliver(subscription, publication, offset, replayed=replayed)
+        if topic.is_superseded(offset):
+            self._retention.note_loss(subscription.destination, 1, "superseded")
+            return False
+        self._readers.deliver(subscription, publication, offset, attempt=delivery.attempt + 1)
         return True
 
-    def _lose_newer(self, subscription: Subscription, offset: int) -> None:
-        """Newest values only: what came since it subscribed and is gone before this offset."""
-        first = max(subscription.next, subscription.replay_to + 1)
-        self._retention.lose(subscription, max(0, offset - first), "superseded")
-        subscription.next = max(subscription.next, offset)
+    # Durable names
 
-    def deliver(
-        self,
-        subscription: Subscription,
-        publication: Publication,
-        offset: int,
-        *,
-        attempt: int = 1,
-        replayed: bool = False,
-        settles: bool = False,
-    ) -> None:
-        """Queue one message for one subscription, with the marks it needs.
+    def _return_to_name(self, delivery: Delivery) -> int:
+        """What a durable name had out comes back to it; 1 when there is no such name any more."""
+        durable = _name(delivery)
+        if durable is None:
+            return 1
+        holder = durable.holder
+        if holder is None or holder.blocked:
+            durable.returned.append(delivery)
+        else:
+            self.give_again(holder, [delivery])
+        return 0
 
-        Args:
-            settles: It leaves a queue when it is handed to the transport.
-        """
-        session, group = subscription.session, subscription.group
-        assert group is not None
-        tells = subscription.dropped
-        extra = self._marks(subscription, attempt, replayed=replayed)
-        if subscription.ledger is not None:
-            at = session.clocks.listened(self._step.now)
-            assert subscription.channel is not None
-            delivery = Delivery(
-                subscription.channel, publication, offset, attempt, at, subscription
-            )
-            self._deliveries += 1
-            delivery.place = self._deliveries
-            subscription.ledger.add(delivery)
-            if delivery.timeout is not None:
-                self._step.sooner(session, self._step.now + delivery.timeout)
-        self._counters.messages_queued += 1
-        cached = group.cached
-        if cached is not None and self._step.now - cached.at > FRESH:
-            cached = group.cached = None  # its age would be taken for slowness of this session
-        if not extra and cached is not None and cached.publication is publication:
-            session.mailbox.append(cached)
-            return
-        entry = self._mailboxes.entry(publication, group, session.mailbox, extra)
-        entry.reader, entry.attempt, entry.tells = group, attempt, tells
-        if settles:
-            entry.origin, entry.offset = subscription.channel, offset
-        elif not extra:
-            group.cached = entry
-        session.mailbox.append(entry)
+    def give_again(self, reader: Reader, returned: Iterable[Delivery]) -> None:
+        """Who holds a durable name now gets what came back to it."""
+        for each in sorted(returned, key=_by_number):
+            self._deliver_again(reader, each)
 
-    def _marks(
-        self, subscription: Subscription, attempt: int, *, replayed: bool
-    ) -> tuple[tuple[str, str], ...]:
-        marks: list[tuple[str, str]] = []
-        if attempt > 1:
-            marks += [("redelivered", "true"), ("delivery-attempt", str(attempt))]
-        if replayed:
-            marks.append(("replayed", "true"))
-        if subscription.unrecovered:
-            subscription.unrecovered = False
-            marks.append(("recovered", "false"))
-        if subscription.dropped:
-            marks.append(("dropped", str(subscription.dropped)))
-            subscription.dropped = 0
-        return tuple(marks)
+    def take_back(self, reader: Reader) -> list[Delivery]:
+        """Another session takes a durable name over: what its first holder has not settled."""
+        ledger, subscriptions = reader.ledger, reader.session.subscriptions
+        if ledger is None:
+            return []
+        taken = [each for each in ledger if each.subscription is reader]
+        for delivery in taken:
+            ledger.remove(delivery.publication.number)
+        retries = subscriptions.retries or []
+        for item in list(retries):
+            if item[3].subscription is reader:
+                retries.remove(item)
+                ledger.unhold(item[3])
+                taken.append(item[3])
+        heapify(retries)
+        subscriptions.retries = retries or None
+        for each in taken:
+            if self._was_last(each):
+                self._bury(each, "attempts")
+        return [each for each in taken if not self._was_last(each) and each.offset]
 
-    def leave(self, subscription: Subscription) -> None:
-        """A subscription ends."""
-        channel, session = subscription.channel, subscription.session
-        assert channel is not None
-        channel.leave(subscription)
-        if session.subscriptions.behind is not None:
-            session.subscriptions.behind.pop(subscription, None)
-            session.subscriptions.behind = session.subscriptions.behind or None
-        self._retention.trim(channel)
 
-    # Slow consumers
+def _name(delivery: Delivery) -> Durable | None:
+    """The durable name it was delivered for, if that is still there; None for a snapshot, which is
+    for its own subscription only.
+    """
+    durable = delivery.subscription.durable if delivery.subscription is not None else None
+    return None if durable is None or durable.gone or not delivery.offset else durable
 
-    def shed(self, session: SessionRecord) -> bool:
-        """Let a slow consumer lose its oldest messages, where the policy says so; told by `dropped`
-        on the next one. Whether it is within its bound now.
-        """
-        lost = session.mailbox.shed()
-        for subscription, count in lost.items():
-            self._retention.lose(subscription, count, "slow-consumer")
-            self._tell_next(subscription)
-        return session.mailbox.queued + session.mailbox.unsent <= self._limits.send_queue
 
-    def _tell_next(self, subscription: Subscription) -> None:
-        """Its next message says what it lost, and so is made for this subscription alone."""
-        session, group, channel = subscription.session, subscription.group, subscription.channel
-        assert group is not None
-        assert channel is not None
-        shared = session.mailbox.first(group)
-        if shared is None:
-            self.fall_behind(subscription, channel.log.top + 1)
-            return
-        publication = shared.publication
-        assert publication is not None
-        tells = subscription.dropped + shared.tells
-        subscription.dropped = tells
-        marks = self._marks(subscription, 1, replayed=False)
-        entry = self._mailboxes.entry(publication, group, session.mailbox, marks)
-        entry.group, entry.tells = group, tells
-        entry.at = shared.at
-        session.mailbox.replace(shared, entry)
+def _by_number(delivery: Delivery) -> int:
+    return delivery.publication.number

@@ -10,11 +10,10 @@ from stocksync_ws.broker.calls.events import unsubscribed
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.subscribe_options import SubscribeOptions
-from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 
@@ -40,57 +39,57 @@ class DurableNames:
         Raises:
             RemoteProtocolError: The user has as many names as may be, or the frame has no id.
         """
-        user = session.user
+        user, durables = session.user, self._delivery.durables
         if user is None or not wanted.durable:
             return None
         if wanted.id is None:
             raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
         key = (user.name, wanted.id)
-        found = self._delivery.durables.find(key)
-        if found is None and self._delivery.durables.full(user.name):
+        found = durables.find(key)
+        if found is None and durables.full(user.name):
             raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
         if found is not None and found.destination != frame.headers["destination"]:
-            self._evict(found.subscription)
+            if found.holder is not None:
+                self._evict(found.holder)
             self.delete(found)
         return key
 
-    def take(self, subscription: Subscription, channel: Channel, key: tuple[str, str]) -> int:
+    def take(self, reader: Reader, key: tuple[str, str]) -> int:
         """Hold a name; the offset at which it was left."""
         durables = self._delivery.durables
         durable = durables.find(key)
         if durable is None:
-            durable = durables.create(channel, key)
-        holder = durable.subscription
+            durable = durables.create(reader.topic, key)
+        holder = durable.holder
         if holder is not None:
             self._evict(holder)
-            durable.returned += self._delivery.acks.take_back(holder)
-        durables.hold(durable, subscription)
-        assert subscription.group is not None
-        subscription.ghosts = subscription.session.mailbox.of_group(subscription.group)
-        trimmed = durables.resume(durable, subscription)
-        self._delivery.retention.lose(subscription, trimmed, "away")
+            durable.returned += self._delivery.topics.take_back(holder)
+        durables.hold(durable, reader)
+        reader.ghosts = reader.session.mailbox.of_group(reader.group)
+        trimmed = durables.resume(durable, reader)
+        self._delivery.retention.lose(reader, trimmed, "away")
         return durable.next
 
-    def give_returned(self, subscription: Subscription) -> None:
+    def give_returned(self, reader: Reader) -> None:
         """What came back to its name follows the RECEIPT, and the snapshot."""
-        durable = subscription.durable
-        if durable is not None and subscription.group is not None:
+        durable = reader.durable
+        if durable is not None and not reader.ended:
             durable.fresh = False
             returned, durable.returned = durable.returned, []
-            self._delivery.acks.give_again(subscription, returned)
+            self._delivery.topics.give_again(reader, returned)
 
-    def recovered(self, subscription: Subscription, start: int) -> None:
+    def recovered(self, reader: Reader, start: int) -> None:
         """Everything from an offset on is replayed: it needs neither to come back, nor to be missed
         any more.
         """
-        durable = subscription.durable
+        durable = reader.durable
         if durable is not None:
             durable.returned = [each for each in durable.returned if each.offset < start]
-        subscription.dropped = 0
+        reader.dropped = 0
 
-    def failed(self, subscription: Subscription) -> None:
+    def failed(self, reader: Reader) -> None:
         """Its SUBSCRIBE failed after all: a name that it made is none."""
-        durable = subscription.durable
+        durable = reader.durable
         if durable is not None and durable.fresh:
             self.delete(durable)
 
@@ -99,24 +98,22 @@ class DurableNames:
         if session.user is None:
             return
         durable = self._delivery.durables.find((session.user.name, subscription_id))
-        if durable is not None and durable.subscription is None:
+        if durable is not None and durable.holder is None:
             self.delete(durable)
 
     def delete(self, durable: Durable) -> None:
         """The name is gone, and what was kept for it."""
         self._delivery.durables.delete(durable)
-        self._delivery.retention.trim(durable.channel)
-        self._delivery.destinations.release(durable.channel)
+        self._delivery.retention.trim(durable.topic)
+        self._delivery.registry.release_topic(durable.topic)
 
-    def _evict(self, subscription: Subscription | None) -> None:
-        if subscription is None:
-            return
-        session = subscription.session
-        key = subscription.id
+    def _evict(self, reader: Reader) -> None:
+        """Another session takes the name: this one's subscription ends."""
+        session, key = reader.session, reader.id
         assert key is not None
         session.subscriptions.active.pop(key, None)
-        self._delivery.end_subscription(subscription)
+        reader.leave()
         session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
         # While its snapshot runs, nobody has heard of it yet.
-        if not subscription.blocked:
-            self._listeners.emit(session, unsubscribed(subscription))
+        if not reader.blocked:
+            self._listeners.emit(session, unsubscribed(reader))

@@ -125,7 +125,7 @@ class Sending:
             RemoteProtocolError: The queue is full.
         """
         draft = self.draft(frame)
-        if is_reply_queue(draft.destination):
+        if is_reply_queue(frame.headers["destination"]):
             return self._publisher.publish(draft)
         try:
             return self._publisher.publish_for_client(draft)

@@ -19,17 +19,17 @@ from stocksync_ws.broker.frames.subscribe_options import (
     read_subscribe,
     wants_durable,
 )
-from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.ledger import AckMode
+from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.namespace import Kind, has_wildcard
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Consumer, Reader, Subscription
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.types import Position
 
 __all__ = ["Subscribing"]
 
@@ -82,11 +82,13 @@ class Subscribing:
         refusal = self._refusal(session, wanted, kind, destination)
         if refusal is not None:
             self._refuse(session, frame, wanted.key, refusal)
-            return None
-        if kind is Kind.APPLICATION:
+        elif kind is Kind.APPLICATION:
             return self._to_handler(session, frame, wanted, path)
-        subscription = self._record(session, frame, wanted)
-        return self._attach(subscription, frame, wanted, kind, path)
+        elif kind is Kind.QUEUE:
+            self._to_queue(session, frame, wanted, destination)
+        else:
+            return self._to_topic(session, frame, wanted, kind, path)
+        return None
 
     def _refusal(
         self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
@@ -107,111 +109,163 @@ class Subscribing:
 
     def _keeps_names(self, kind: Kind, destination: str) -> bool:
         """A queue keeps everything anyway, and a `latest` destination all that is worth keeping."""
-        return (
-            kind is Kind.TOPIC and self._delivery.destinations.policy(destination).kind != "latest"
-        )
+        policy = self._delivery.destinations.policy(destination)
+        return kind is Kind.TOPIC and policy.kind != "latest"
 
-    def _attach(
+    def _refuse(self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode) -> None:
+        session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
+        self._errors.application(session, frame, code)
+
+    def _ledger(
+        self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions
+    ) -> Ledger | None:
+        """Where the deliveries of a new subscription will wait; None in auto mode."""
+        if wanted.mode is AckMode.AUTO:
+            return None
+        return self._delivery.acks.open(session, frame, wanted.key, wanted.mode, wanted.prefetch)
+
+    def _add(self, subscription: Subscription, key: str) -> None:
+        """A subscription has its id."""
+        subscriptions, ledger = subscription.session.subscriptions, subscription.ledger
+        if ledger is not None:
+            ledger.subscription = subscription
+            (subscriptions.ended_auto or {}).pop(key, None)
+        subscriptions.active[key] = subscription
+
+    # Queues
+
+    def _to_queue(
+        self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions, destination: str
+    ) -> None:
+        """A queue has no history to recover from: what is in it comes to whoever consumes."""
+        ledger = self._ledger(session, frame, wanted)
+        try:
+            queue = self._delivery.destinations.open_queue(destination)
+        except OverflowError:
+            raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
+        consumer = Consumer(session, wanted.id, destination, queue, wanted.mode, ledger)
+        self._add(consumer, wanted.key)
+        (session.subscriptions.refused_ids or {}).pop(wanted.key, None)
+        extra: dict[str, str] = {}
+        if wanted.last_message_id is not None:
+            self._counters.recoveries_failed += 1
+            extra = {"recovered": "false", "replayed": "0"}
+            consumer.unrecovered = not wanted.receipt
+        self._receipts.send(session, frame, extra)
+        self._delivery.queues.join(consumer)
+        self._delivery.queues.dispatch(queue)
+        self._listeners.emit(session, subscribed(consumer))
+
+    # Topics
+
+    def _to_topic(
         self,
-        subscription: Subscription,
+        session: SessionRecord,
         frame: Frame,
         wanted: SubscribeOptions,
         kind: Kind,
         path: str,
     ) -> Script | None:
-        session = subscription.session
+        destination = frame.headers["destination"]
+        ledger = self._ledger(session, frame, wanted)
         name = None
-        if self._keeps_names(kind, subscription.destination):
+        if self._keeps_names(kind, destination):
             name = self._names.claim(session, frame, wanted)
-        try:
-            address = (session.owner, path) if kind is Kind.USER else subscription.destination
-            channel = self._delivery.destinations.open(address)
-        except OverflowError:
-            raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
-        subscription.channel = channel
-        session.subscriptions.active[wanted.key] = subscription
+        address = (session.owner, path) if kind is Kind.USER else destination
+        topic = self._delivery.destinations.open_topic(address)
+        reader = Reader(session, wanted.id, destination, topic, wanted.mode, ledger)
+        self._add(reader, wanted.key)
         (session.subscriptions.refused_ids or {}).pop(wanted.key, None)
-        if channel.queue is not None:
-            self._join_queue(subscription, channel, frame, wanted)
-            return None
-        channel.join(subscription)
-        extra = self._position(subscription, wanted, name)
+        extra = self._begin(reader, wanted, name)
         if extra.get("recovered") != "true":
-            pipeline = self._dispatch.snapshot(session, frame, subscription.destination)
+            pipeline = self._dispatch.snapshot(session, frame, destination)
             if pipeline is not None:
-                return self._snapshot(pipeline, subscription, frame, wanted.key, extra)
+                return self._snapshot(pipeline, reader, frame, wanted.key, extra)
         self._receipts.send(session, frame, extra)
-        self._listeners.emit(session, subscribed(subscription))
-        self._names.give_returned(subscription)
+        self._listeners.emit(session, subscribed(reader))
+        self._names.give_returned(reader)
         return None
 
-    def _join_queue(
-        self,
-        subscription: Subscription,
-        channel: Channel,
-        frame: Frame,
-        wanted: SubscribeOptions,
-    ) -> None:
-        """A queue has no history to recover from: what is in it comes to whoever consumes."""
-        extra: dict[str, str] = {}
-        if wanted.last_message_id is not None:
-            self._counters.recoveries_failed += 1
-            extra = {"recovered": "false", "replayed": "0"}
-            subscription.unrecovered = not wanted.receipt
-        self._receipts.send(subscription.session, frame, extra)
-        self._delivery.queues.join(subscription)
-        self._delivery.queues.dispatch(channel)
-        self._listeners.emit(subscription.session, subscribed(subscription))
-
-    def _position(
-        self,
-        subscription: Subscription,
-        wanted: SubscribeOptions,
-        name: tuple[str, str] | None,
+    def _begin(
+        self, reader: Reader, wanted: SubscribeOptions, name: tuple[str, str] | None
     ) -> dict[str, str]:
-        """Where it begins to read; what the RECEIPT says of it."""
-        channel = subscription.channel
-        assert channel is not None
-        self._delivery.retention.trim(channel)
-        self._delivery.retention.bury_dead(channel)
+        """Where a subscription begins to read; what the RECEIPT says of it."""
+        topic, log = reader.topic, reader.topic.log
+        retention, readers = self._delivery.retention, self._delivery.readers
+        retention.trim(topic)
+        retention.bury_dead(topic)
         extra: dict[str, str] = {}
-        top = channel.log.top
-        start = top + 1
+        top = log.top
+        start = topic.first_offset()
         if name is not None:
-            start = self._names.take(subscription, channel, name)
+            start = self._names.take(reader, name)
         if wanted.last_message_id is not None:
-            recovered, start = self._recover(channel, wanted.last_message_id, start)
-            if recovered:
-                self._names.recovered(subscription, start)
-            extra["recovered"] = "true" if recovered else "false"
-            extra["replayed"] = str(channel.log.count_from(start))
-            subscription.unrecovered = not recovered and not wanted.receipt
-        elif channel.keys is not None:
-            start = 1
-            extra["replayed"] = str(len(channel.log))
-        if channel.has_history:
-            extra["last-message-id"] = channel.message_id(top)
-        subscription.replay_to = top
-        subscription.replay_left = channel.log.count_from(start)
-        self._delivery.topics.fall_behind(subscription, start)
-        if start > top and not subscription.unrecovered and not subscription.dropped:
-            self._delivery.topics.go_live(subscription)
+            start = self._recover(reader, wanted, start, extra)
+        elif not topic.pushes:
+            extra["replayed"] = str(log.count_from(start))
+        if topic.has_history:
+            extra["last-message-id"] = log.message_id(top)
+        reader.replay_to = top
+        reader.replay_left = log.count_from(start)
+        readers.fall_behind(reader, start)
+        if start > top and not reader.unrecovered and not reader.dropped:
+            readers.go_live(reader)
         return extra
 
-    def _recover(self, channel: Channel, message_id: str, start: int) -> tuple[bool, int]:
-        """All or nothing: everything behind that message is still there, or nothing is replayed."""
-        epoch, _, digits = message_id.rpartition("-")
-        known = channel.has_history and epoch == channel.epoch
-        valid = known and digits.isascii() and digits.isdigit() and len(digits) < 20
-        offset = int(digits) if valid else -1
-        if channel.keys is not None:
+    def _recover(
+        self, reader: Reader, wanted: SubscribeOptions, start: int, extra: dict[str, str]
+    ) -> int:
+        """Go on behind the last message that the client saw, if that is possible."""
+        topic = reader.topic
+        position = Position.parse(wanted.last_message_id or "")
+        recovered, start = topic.recover(position, start)
+        if recovered:
             self._counters.recoveries += 1
-            return True, offset + 1 if 0 <= offset <= channel.log.top else 1
-        if channel.log.lost <= offset <= channel.log.top:
-            self._counters.recoveries += 1
-            return True, offset + 1
-        self._counters.recoveries_failed += 1
-        return False, start
+            self._names.recovered(reader, start)
+        else:
+            self._counters.recoveries_failed += 1
+            reader.unrecovered = not wanted.receipt
+        extra["recovered"] = "true" if recovered else "false"
+        extra["replayed"] = str(topic.log.count_from(start))
+        return start
+
+    def _snapshot(
+        self,
+        pipeline: Pipeline[Reply | None],
+        reader: Reader,
+        frame: Frame,
+        key: str,
+        extra: dict[str, str],
+    ) -> Script:
+        """RECEIPT, the snapshot, what was published meanwhile, then what is live. None after a
+        recovery.
+        """
+        session, topic, readers = reader.session, reader.topic, self._delivery.readers
+        reader.blocked = True
+        if reader not in topic.behind:
+            readers.fall_behind(reader, topic.log.top + 1)
+        try:
+            reply = yield from pipeline
+        except (Exception, Cancelled) as error:
+            self._take_off(reader, key)
+            self._errors.handler(session, frame, error)
+            return
+        if reply is None:
+            self._take_off(reader, key)
+            return
+        if session.state is not State.CONNECTED:
+            return
+        self._receipts.send(session, frame, extra)
+        self._listeners.emit(session, subscribed(reader))
+        if reader.ended:  # another session has taken its name meanwhile
+            self._listeners.emit(session, unsubscribed(reader))
+            return
+        message_id = extra.get("last-message-id")
+        self._publisher.snapshot(reader, reply.headers, reply.body, message_id)
+        reader.blocked = False
+        reader.held_to = topic.log.top
+        self._names.give_returned(reader)
+        readers.pull(session)
 
     # The application
 
@@ -222,79 +276,37 @@ class Subscribing:
         if pipeline is None:
             self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER)
             return None
-        subscription = self._record(session, frame, wanted)
-        subscription.channel = self._delivery.destinations.open(subscription.destination)
-        subscription.channel.join(subscription)
-        session.subscriptions.active[wanted.key] = subscription
-        return self._answer(pipeline, subscription, frame, wanted.key)
+        destination = frame.headers["destination"]
+        ledger = self._ledger(session, frame, wanted)
+        topic = self._delivery.destinations.open_topic(destination)
+        reader = Reader(session, wanted.id, destination, topic, wanted.mode, ledger)
+        self._add(reader, wanted.key)
+        return self._answer(pipeline, reader, frame, wanted.key)
 
     def _answer(
-        self,
-        pipeline: Pipeline[Reply | None],
-        subscription: Subscription,
-        frame: Frame,
-        key: str,
+        self, pipeline: Pipeline[Reply | None], reader: Reader, frame: Frame, key: str
     ) -> Script:
         """RECEIPT, and the one MESSAGE, when the handler has returned."""
-        session = subscription.session
+        session = reader.session
         try:
             reply = yield from pipeline
         except (Exception, Cancelled) as error:
-            self._take_off(subscription, key)
+            self._take_off(reader, key)
             self._errors.handler(session, frame, error)
             return
         self._receipts.send(session, frame)
         if session.state is State.CONNECTED:
-            self._listeners.emit(session, subscribed(subscription))
+            self._listeners.emit(session, subscribed(reader))
             if reply is not None:
-                self._publisher.tell(subscription, reply.headers, reply.body)
+                self._publisher.answer(reader, reply.headers, reply.body)
 
-    def _snapshot(
-        self,
-        pipeline: Pipeline[Reply | None],
-        subscription: Subscription,
-        frame: Frame,
-        key: str,
-        extra: dict[str, str],
-    ) -> Script:
-        """RECEIPT, the snapshot, what was published meanwhile, then what is live. None after a
-        recovery.
-        """
-        session, channel, topics = subscription.session, subscription.channel, self._delivery.topics
-        assert channel is not None
-        subscription.blocked = True
-        if subscription not in channel.behind:
-            topics.fall_behind(subscription, channel.log.top + 1)
-        try:
-            reply = yield from pipeline
-        except (Exception, Cancelled) as error:
-            self._take_off(subscription, key)
-            self._errors.handler(session, frame, error)
-            return
-        if reply is None:
-            self._take_off(subscription, key)
-            return
-        if session.state is not State.CONNECTED:
-            return
-        self._receipts.send(session, frame, extra)
-        self._listeners.emit(session, subscribed(subscription))
-        if subscription.group is None:  # another session has taken its name meanwhile
-            self._listeners.emit(session, unsubscribed(subscription))
-            return
-        headers = (("snapshot", "true"), *reply.headers)
-        self._publisher.tell(subscription, headers, reply.body, extra.get("last-message-id"))
-        subscription.blocked = False
-        subscription.held_to = channel.log.top
-        self._names.give_returned(subscription)
-        topics.pull(session)
-
-    def _take_off(self, subscription: Subscription, key: str) -> None:
+    def _take_off(self, reader: Reader, key: str) -> None:
         """User code failed: the subscription does not exist after all."""
-        session = subscription.session
-        if session.subscriptions.active.pop(key, None) is not None:
-            self._names.failed(subscription)
-            self._delivery.end_subscription(subscription)
-        session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
+        subscriptions = reader.session.subscriptions
+        if subscriptions.active.pop(key, None) is not None:
+            self._names.failed(reader)
+            reader.leave()
+        subscriptions.remember_refused(key, self._limits.max_subscriptions)
 
     # UNSUBSCRIBE
 
@@ -313,7 +325,7 @@ class Subscribing:
         if subscription is not None:
             if subscription.durable is not None and wants_durable(frame.headers):
                 self._names.delete(subscription.durable)
-            self._delivery.end_subscription(subscription)
+            subscription.leave()
             if subscription.ledger is None:
                 session.subscriptions.remember_auto(key, self._limits.max_subscriptions)
             self._listeners.emit(session, unsubscribed(subscription))
@@ -332,24 +344,3 @@ class Subscribing:
         """
         if "id" in frame.headers and wants_durable(frame.headers):
             self._names.forget(session, frame.headers["id"])
-
-    # Records
-
-    def _record(
-        self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions
-    ) -> Subscription:
-        """The record of a new subscription."""
-        destination, mode = frame.headers["destination"], wanted.mode
-        if mode is AckMode.AUTO:
-            return Subscription(session, wanted.id, destination)
-        ledger = self._delivery.acks.open(session, frame, wanted.key, mode, wanted.prefetch)
-        if session.subscriptions.ended_auto is not None:
-            session.subscriptions.ended_auto.pop(wanted.key, None)
-        subscription = ledger.subscription = Subscription(
-            session, wanted.id, destination, mode, ledger
-        )
-        return subscription
-
-    def _refuse(self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode) -> None:
-        session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
-        self._errors.application(session, frame, code)

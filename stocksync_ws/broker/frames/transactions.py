@@ -85,7 +85,7 @@ class TransactionFrames:
         """
         transaction = self._transactions.close(session, frame)
         drafts = self._drafts(session, transaction)
-        refusal = None if self._publishing.has_room([*drafts.values()]) else ErrorCode.QUEUE_FULL
+        refusal = None if self._publishing.has_room(drafts.values()) else ErrorCode.QUEUE_FULL
         if not self._keys_agree(session, transaction):
             refusal = ErrorCode.IDEMPOTENCY_MISMATCH
         if refusal is not None:
@@ -133,7 +133,7 @@ class TransactionFrames:
             assert known is not None
             self._counters.messages_duplicate += 1
             return duplicate(known.message_id)
-        if is_reply_queue(draft.destination):
+        if is_reply_queue(frame.headers["destination"]):
             published = self._publisher.publish(draft)
         else:
             published = self._publisher.publish_for_client(draft, reserved=True)

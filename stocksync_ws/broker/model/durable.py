@@ -6,9 +6,9 @@ frames do to it.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.ledger import Delivery
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.model.topic import Topic
 
 __all__ = ["Durable"]
 
@@ -17,22 +17,22 @@ class Durable:
     """One name of one user on one destination."""
 
     __slots__ = (
-        "channel",
         "dropped",
         "expires_at",
         "fresh",
         "gone",
+        "holder",
         "key",
         "next",
         "returned",
-        "subscription",
+        "topic",
     )
 
-    def __init__(self, channel: Channel, key: tuple[str, str], next_offset: int) -> None:
-        self.channel = channel
+    def __init__(self, topic: Topic, key: tuple[str, str], next_offset: int) -> None:
+        self.topic = topic
         self.key = key
         """User name and subscription id."""
-        self.subscription: Subscription | None = None
+        self.holder: Reader | None = None
         """Who holds it now."""
         self.next = next_offset
         """Away: the first offset that was not handed out."""
@@ -49,5 +49,5 @@ class Durable:
     @property
     def destination(self) -> str:
         """What it is subscribed to."""
-        assert isinstance(self.channel.address, str)
-        return self.channel.address
+        assert isinstance(self.topic.address, str)
+        return self.topic.address

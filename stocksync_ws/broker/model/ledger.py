@@ -15,10 +15,10 @@ from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.step import Step
 
 if TYPE_CHECKING:
-    from stocksync_ws.broker.model.channel import Channel
+    from stocksync_ws.broker.model.destination import Destination
     from stocksync_ws.broker.model.mailbox import Mailbox
     from stocksync_ws.broker.model.post_office import Outgoing
-    from stocksync_ws.broker.model.subscription import Subscription
+    from stocksync_ws.broker.model.subscription import Reader, Subscription
 
 __all__ = ["AckMode", "Delivery", "Ledger"]
 
@@ -43,21 +43,22 @@ class Delivery:
     to a group is one object for all its members, so that nothing is made per recipient.
     """
 
-    __slots__ = ("at", "attempt", "channel", "offset", "place", "publication", "subscription")
+    __slots__ = ("at", "attempt", "home", "offset", "place", "publication", "subscription")
 
     def __init__(
         self,
-        channel: Channel,
+        home: Destination,
         publication: Publication,
         offset: int,
         attempt: int,
         at: float,
         subscription: Subscription | None = None,
     ) -> None:
-        self.channel = channel
+        self.home = home
+        """The topic or queue it came from."""
         self.publication = publication
         self.offset = offset
-        """Its place in the destination's log."""
+        """Its place in the destination's log; 0 for an answer or a snapshot."""
         self.attempt = attempt
         """1 for the first delivery."""
         self.at = at
@@ -72,11 +73,11 @@ class Delivery:
     @property
     def timeout(self) -> float | None:
         """Seconds it may stay unsettled; None: for ever."""
-        return self.channel.ack_timeout
+        return self.home.ack_timeout
 
     def copy(self, subscription: Subscription | None, at: float) -> Delivery:
         """The same for one receiver."""
-        copy = Delivery(self.channel, self.publication, self.offset, self.attempt, at, subscription)
+        copy = Delivery(self.home, self.publication, self.offset, self.attempt, at, subscription)
         copy.place = self.place
         return copy
 
@@ -142,12 +143,12 @@ class Ledger:
 
     @staticmethod
     def hand_out(
-        members: Mapping[Mailbox, Subscription],
+        members: Mapping[Mailbox, Reader],
         delivery: Delivery,
         max_bytes: int,
         step: Step,
         by: float | None,
-    ) -> list[Subscription]:
+    ) -> list[Reader]:
         """The first deliveries of a new publication: `has_room` and `add` for many at once, without
         a call or an object per receiver.
 
@@ -158,7 +159,7 @@ class Ledger:
         Returns:
             The subscriptions whose windows are full: they did not get it.
         """
-        full: list[Subscription] = []
+        full: list[Reader] = []
         publication, now = delivery.publication, delivery.at
         number, more = publication.number, publication.size
         deadline = 0.0 if by is None else step.by(by)

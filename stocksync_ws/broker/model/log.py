@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
 from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.types import Position
 
 __all__ = ["ByteCounter", "Log"]
 
@@ -57,13 +58,16 @@ class Log:
         "_offsets",
         "_start",
         "_tally",
+        "epoch",
         "lost",
         "size",
         "top",
     )
 
-    def __init__(self, tally: ByteCounter) -> None:
+    def __init__(self, tally: ByteCounter, epoch: str | None = None) -> None:
         self._tally = tally
+        self.epoch = epoch
+        """Of its positions and message ids; None where there is no history."""
         self._offsets: list[int] = []
         self._items: list[Publication | None] = []
         self._start = 0
@@ -89,16 +93,41 @@ class Log:
         """Bytes of all logs together."""
         return self._tally.whole
 
-    def skip(self, publication: Publication) -> int:
+    def begin(self, epoch: str) -> None:
+        """Take over the epoch of somebody else's history, before the first message.
+
+        Raises:
+            ValueError: There was a message already: this is another history.
+        """
+        if self.top:
+            raise ValueError(f"the history {self.epoch} is not {epoch}")
+        self.epoch = epoch
+
+    def message_id(self, offset: int) -> str:
+        """The message-id of an offset; the generation is 0 in one process, and not written."""
+        return f"{self.epoch}-{offset}"
+
+    def knows(self, position: Position) -> bool:
+        """A position is one of this log's, whatever is left of it."""
+        mine = position.epoch == self.epoch and not position.generation
+        return mine and 0 <= position.offset <= self.top
+
+    def covers(self, position: Position) -> bool:
+        """Everything that came behind a position is still here, or has left for good reason."""
+        return self.knows(position) and position.offset >= self.lost
+
+    def skip(self) -> int:
         """Count a publication that nobody will read here; its offset."""
         self.top += 1
-        publication.offset = self.top
         return self.top
 
-    def append(self, publication: Publication) -> int:
-        """Keep a publication; its offset."""
-        self.top += 1
-        publication.offset = self.top
+    def append(self, publication: Publication, offset: int | None = None) -> int:
+        """Keep a publication; its offset.
+
+        Args:
+            offset: The one that somebody else has given it, above `top`; None: the next one.
+        """
+        self.top = self.top + 1 if offset is None else offset
         self._offsets.append(self.top)
         self._items.append(publication)
         self._count += 1
@@ -176,10 +205,9 @@ class Log:
                 self._weigh(-item.size)
         self._tidy()
 
-    def oldest(self) -> Publication | None:
-        """The oldest entry."""
-        found = self.read(0)
-        return None if found is None else found[1]
+    def oldest(self) -> tuple[int, Publication] | None:
+        """The oldest entry, with its offset."""
+        return self.read(0)
 
     def count_from(self, offset: int) -> int:
         """Entries at this offset or behind it."""

@@ -22,9 +22,9 @@ from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
 from stocksync_ws.types import Chunk, Wire
 
 if TYPE_CHECKING:
-    from stocksync_ws.broker.model.channel import Group
+    from stocksync_ws.broker.model.destination import Group
     from stocksync_ws.broker.model.session import SessionRecord
-    from stocksync_ws.broker.model.subscription import Subscription
+    from stocksync_ws.broker.model.subscription import Reader
 
 __all__ = ["RECOVER", "Mailbox", "Verdict", "send_each"]
 
@@ -210,36 +210,35 @@ class Mailbox:
             if entry.publication is not None and group in (entry.group, entry.reader)
         ]
 
-    def take_back(self, subscription: Subscription, group: Group) -> list[Outgoing]:
+    def take_back(self, reader: Reader) -> list[Outgoing]:
         """Take everything of one subscription out; what was to be told is to be told again."""
-        ghosts = {id(entry) for entry in subscription.ghosts}
-        taken = [each for each in self.of_group(group) if id(each) not in ghosts]
+        ghosts = {id(entry) for entry in reader.ghosts}
+        taken = [each for each in self.of_group(reader.group) if id(each) not in ghosts]
         if taken:
             gone = {id(entry) for entry in taken}
             self._keep([entry for entry in self.entries if id(entry) not in gone])
         for entry in taken:
-            subscription.dropped += entry.tells
+            reader.dropped += entry.tells
             self.queued -= entry.size
             self._office.release(entry)
         return taken
 
-    def shed(self) -> dict[Subscription, int]:
+    def shed(self) -> dict[Reader, int]:
         """Take the oldest messages away where the policy of their destination says so, until half
         of the bound is free, so that it is not done again for every message. How many of which
         subscription.
         """
-        lost: dict[Subscription, int] = {}
+        lost: dict[Reader, int] = {}
         kept: list[Outgoing] = []
         most = self._office.limits.send_queue // 2
         for entry in self.entries:
             over = self.queued + self.unsent > most
-            subscription = entry.group.members.get(self) if over and entry.group else None
-            channel = subscription.channel if subscription is not None else None
-            if subscription is None or channel is None or channel.policy.overflow == "disconnect":
+            reader = entry.group.members.get(self) if over and entry.group else None
+            if reader is None or reader.topic.policy.overflow == "disconnect":
                 kept.append(entry)
                 continue
-            lost[subscription] = lost.get(subscription, 0) + 1
-            subscription.dropped += entry.tells
+            lost[reader] = lost.get(reader, 0) + 1
+            reader.dropped += entry.tells
             self.queued -= entry.size
             self._office.release(entry)
         self._keep(kept)

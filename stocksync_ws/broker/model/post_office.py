@@ -15,8 +15,9 @@ from stocksync_ws.stomp.encoder import HEART_BEAT
 from stocksync_ws.types import Chunk, Wire
 
 if TYPE_CHECKING:
-    from stocksync_ws.broker.model.channel import Channel, Group
+    from stocksync_ws.broker.model.destination import Group
     from stocksync_ws.broker.model.publication import Publication
+    from stocksync_ws.broker.model.queue import Queue
 
 __all__ = ["BURST", "Outgoing", "PostOffice"]
 
@@ -61,10 +62,10 @@ class Outgoing:
         """Mailboxes it still lies in; at 0 its bytes leave the total."""
         self.publication = publication
         """None for receipts, ERROR, replies, beats and the close handshake: never dropped."""
-        self.origin: Channel | None = None
+        self.origin: Queue | None = None
         """The queue it goes back to when its session ends before it was written."""
         self.offset = 0
-        """Its place there."""
+        """The place of its message in the log of its destination; 0: in none."""
         self.group: Group | None = None
         """The group it was made for, where it may be taken away from a slow consumer."""
         self.reader: Group | None = None

@@ -1,18 +1,19 @@
 """One message on its way to subscribers: encoded once per STOMP version, shared by all receivers.
 
 Rule: nothing in here knows a receiver. What differs per receiver is the head of the frame, made per
-group.
+group. A publication has no place in a log: several may keep it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum
 
 from stocksync_ws.stomp.encoder import encode_tail
 from stocksync_ws.stomp.frame import Version
+from stocksync_ws.types import Target, ToDestination, ToSession, ToUser
 
-__all__ = ["Draft", "Publication", "Published"]
+__all__ = ["Draft", "Publication", "PublicationKind", "Published"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +26,22 @@ class Published:
     """Subscriptions it was queued for."""
 
 
+class PublicationKind(Enum):
+    """What a publication is; whatever is asked at its admission may depend on it."""
+
+    MESSAGE = "message"
+    DEAD_LETTER = "dead letter"
+    """A message that could not be delivered; not dead-lettered a second time."""
+    ANSWER = "answer"
+    """The reply to a SUBSCRIBE to the application, for that subscription alone."""
+    SNAPSHOT = "snapshot"
+    """The first MESSAGE of a subscription, for that subscription alone."""
+
+
 class Draft:
     """A message that somebody wants published: converted and validated, not yet admitted."""
 
-    __slots__ = ("body", "destination", "headers", "session", "size", "user")
+    __slots__ = ("body", "headers", "size", "target")
 
     def __init__(
         self,
@@ -39,15 +52,23 @@ class Draft:
         user: str | None = None,
         session: str | None = None,
     ) -> None:
-        self.destination = destination
-        """With `user` or `session`: what follows the user prefix, for example `/queue/errors`."""
+        """A draft to a destination; with `user` or `session`, to what follows the user prefix.
+
+        Args:
+            destination: For example `/topic/inventory`, or with a user `/queue/errors`.
+            headers: Without those the broker adds; `content-type` among them.
+            user: The name of the user whose sessions get it.
+            session: The id of the one session that gets it.
+        """
+        self.target: Target
+        if session is not None:
+            self.target = ToSession(session, destination)
+        elif user is not None:
+            self.target = ToUser(user, destination)
+        else:
+            self.target = ToDestination(destination)
         self.headers = headers
-        """Without those the broker adds; `content-type` among them."""
         self.body = body
-        self.user = user
-        """The name of the user whose sessions get it."""
-        self.session = session
-        """The id of the one session that gets it."""
         self.size = len(body) + len(destination) + sum(len(n) + len(v) for n, v in headers) + 64
         """Bytes it counts for in the inbox of other threads."""
 
@@ -60,15 +81,15 @@ class Publication:
         "_text",
         "at",
         "body",
-        "dead",
         "destination",
         "expires_at",
         "headers",
+        "kind",
         "message_id",
         "number",
-        "offset",
         "only",
         "size",
+        "target",
     )
 
     def __init__(
@@ -76,30 +97,29 @@ class Publication:
         number: int,
         message_id: str,
         destination: str,
-        headers: Iterable[tuple[str, str]],
-        body: bytes,
+        draft: Draft,
         at: float,
+        kind: PublicationKind = PublicationKind.MESSAGE,
     ) -> None:
         self.number = number
-        """Its place in the broker-wide order of acceptance."""
+        """Its place in the broker-wide order of acceptance; never leaves this process."""
         self.message_id = message_id
         self.destination = destination
         """As the receivers see it."""
-        self.headers = tuple(headers)
-        self.body = body
+        self.target = draft.target
+        """Who gets it."""
+        self.headers = draft.headers
+        self.body = draft.body
         self.at = at
-        self.size = len(body) + len(destination)
+        self.kind = kind
+        self.size = len(self.body) + len(destination)
         """Bytes it counts for where it is stored, and in a window."""
         for name, value in self.headers:
             self.size += len(name) + len(value)
-        self.offset = 0
-        """Its place in the log of its destination."""
         self.expires_at: float | None = None
         """When it is dead unless it was delivered, in the broker's own time."""
-        self.only: str | None = None
+        self.only = self.target.session_id if isinstance(self.target, ToSession) else None
         """The id of the one session it is for; None: everybody's."""
-        self.dead = False
-        """It is a dead letter, and will not be one a second time."""
         self._tails: dict[Version, bytes] = {}
         self._text: bool | None = None
 

@@ -6,40 +6,35 @@ by `delivery/`; which ids are in use is decided by `frames/`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 
 if TYPE_CHECKING:
-    from stocksync_ws.broker.model.channel import Channel, Group
+    from stocksync_ws.broker.model.destination import Destination, Group
     from stocksync_ws.broker.model.durable import Durable
     from stocksync_ws.broker.model.post_office import Outgoing
+    from stocksync_ws.broker.model.queue import Queue
     from stocksync_ws.broker.model.session import SessionRecord
+    from stocksync_ws.broker.model.topic import Topic
     from stocksync_ws.broker.model.transaction import Transaction
 
-__all__ = ["Subscription", "Subscriptions"]
+__all__ = ["Consumer", "Reader", "Subscription", "Subscriptions"]
 
 
-class Subscription:
+class Subscription(ABC):
     """One SUBSCRIBE of one session."""
 
     __slots__ = (
-        "blocked",
-        "channel",
         "destination",
         "dropped",
         "durable",
-        "ghosts",
+        "ended",
         "group",
-        "held_to",
         "id",
-        "in_turn",
         "ledger",
         "mode",
-        "next",
-        "place",
-        "replay_left",
-        "replay_to",
         "session",
         "unrecovered",
     )
@@ -49,6 +44,7 @@ class Subscription:
         session: SessionRecord,
         subscription_id: str | None,
         destination: str,
+        home: Destination,
         mode: AckMode = AckMode.AUTO,
         ledger: Ledger | None = None,
     ) -> None:
@@ -56,36 +52,115 @@ class Subscription:
         self.id = subscription_id
         """The client's id; None for STOMP 1.0 without one."""
         self.destination = destination
+        """As the client named it."""
         self.mode = mode
         self.ledger = ledger
         """Where its deliveries wait for their acknowledgement; None in auto mode."""
-        self.channel: Channel | None = None
-        """The destination it reads; of one to the application, nothing but the answer is there."""
-        self.group: Group | None = None
-        """Its kind of receiver; None when it has ended."""
-        self.next = 0
-        """Behind: the offset it reads next."""
-        self.replay_to = 0
-        """Up to this offset what it reads was published before it subscribed."""
-        self.replay_left = 0
-        """`latest` only: number of next messages to mark `replayed:true`."""
-        self.held_to = 0
-        """Up to this offset what it reads was published while its snapshot ran."""
-        self.blocked = False
-        """A snapshot runs: what is published waits in the log."""
+        self.group: Group = home.group_of(self)
+        """Its kind of receiver."""
+        self.ended = False
         self.dropped = 0
         """Messages it lost since its last MESSAGE, which the next one tells."""
         self.unrecovered = False
         """Its next MESSAGE says that the recovery it asked for failed."""
         self.durable: Durable | None = None
+        """The durable name it holds."""
+
+    @property
+    @abstractmethod
+    def home(self) -> Destination:
+        """The destination it is subscribed to."""
+        ...
+
+    @abstractmethod
+    def leave(self) -> None:
+        """It ends; a durable name of it stays."""
+        ...
+
+    @abstractmethod
+    def opened(self) -> None:
+        """Its window may have room again."""
+        ...
+
+
+class Reader(Subscription):
+    """A subscription to a topic. One to the application reads a topic with nothing in it."""
+
+    __slots__ = ("blocked", "ghosts", "held_to", "next", "replay_left", "replay_to", "topic")
+
+    def __init__(
+        self,
+        session: SessionRecord,
+        subscription_id: str | None,
+        destination: str,
+        topic: Topic,
+        mode: AckMode = AckMode.AUTO,
+        ledger: Ledger | None = None,
+    ) -> None:
+        super().__init__(session, subscription_id, destination, topic, mode, ledger)
+        self.topic = topic
+        self.next = 0
+        """Behind: the offset it reads next."""
+        self.replay_to = 0
+        """Up to this offset what it reads was published before it subscribed."""
+        self.replay_left = 0
+        """Newest values only: number of next messages to mark `replayed:true`."""
+        self.held_to = 0
+        """Up to this offset what it reads was published while its snapshot ran."""
+        self.blocked = False
+        """A snapshot runs: what is published waits in the log."""
         self.ghosts: list[Outgoing] = []
         """Entries of a previous subscription with the same id that are still in the mailbox;
         skipped by `Mailbox.take_back`.
         """
+        topic.join(self)
+
+    @property
+    def home(self) -> Topic:
+        """The topic."""
+        return self.topic
+
+    def leave(self) -> None:
+        """It ends; a durable name of it stays."""
+        self.topic.keeper.leave(self)
+
+    def opened(self) -> None:
+        """Its window may have room again: it goes on reading with the next flush."""
+
+
+class Consumer(Subscription):
+    """A subscription to a queue."""
+
+    __slots__ = ("in_turn", "place", "queue")
+
+    def __init__(
+        self,
+        session: SessionRecord,
+        subscription_id: str | None,
+        destination: str,
+        queue: Queue,
+        mode: AckMode = AckMode.AUTO,
+        ledger: Ledger | None = None,
+    ) -> None:
+        super().__init__(session, subscription_id, destination, queue, mode, ledger)
+        self.queue = queue
         self.place = 0
-        """Of a consumer: where it stands in the turn of its queue."""
+        """Where it stands in the turn of its queue."""
         self.in_turn = False
-        """True while the consumer is in the queue's ready heap."""
+        """True while it is in the queue's ready heap."""
+
+    @property
+    def home(self) -> Queue:
+        """The queue."""
+        return self.queue
+
+    def leave(self) -> None:
+        """It ends; what it holds unsettled stays with its session."""
+        self.queue.keeper.leave(self)
+
+    def opened(self) -> None:
+        """Its window may have room again: its queue goes on."""
+        self.queue.keeper.opened(self)
 
 
 class Subscriptions:
@@ -111,9 +186,9 @@ class Subscriptions:
         """By key: the client's id, or in 1.0 without one the destination."""
         self.refused_ids: dict[str, None] | None = None
         """Ids whose SUBSCRIBE was refused while the session lived on; the newest last."""
-        self.behind: dict[Subscription, None] | None = None
+        self.behind: dict[Reader, None] | None = None
         """Subscriptions that read their log themselves."""
-        self.consumers: dict[Subscription, None] | None = None
+        self.consumers: dict[Consumer, None] | None = None
         """Subscriptions to queues."""
         self.has_consumed = False
         """True once the session has consumed from a queue; never reset."""

@@ -237,7 +237,7 @@ class Lifecycle:
         """End all subscriptions: no new message is queued after this."""
         most = self._limits.max_subscriptions
         for key, subscription in session.subscriptions.active.items():
-            self._delivery.end_subscription(subscription)
+            subscription.leave()
             if subscription.ledger is None:
                 session.subscriptions.remember_auto(key, most)
         session.subscriptions.active.clear()

@@ -62,7 +62,7 @@ class Liveness:
             Due.BEAT: self._beat,
             Due.JUDGE: slow.judge,
             Due.ACK: delivery.acks.expire,
-            Due.RETRY: delivery.acks.retry,
+            Due.RETRY: delivery.topics.retry,
             Due.TRANSACTION: self._transaction_late,
         }
 

@@ -14,9 +14,10 @@ from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.publication import Draft, Publication, Published
+from stocksync_ws.broker.model.publication import Draft, Publication, PublicationKind, Published
 from stocksync_ws.broker.model.step import DeadMessage
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Reader, Subscription
+from stocksync_ws.types import ToDestination
 
 __all__ = ["Publisher"]
 
@@ -30,8 +31,8 @@ class Publisher:
         "_listeners",
         "_number",
         "_publishing",
+        "_readers",
         "_step",
-        "_topics",
         "_user_prefix",
         "_wall",
     )
@@ -44,15 +45,16 @@ class Publisher:
         self._epoch = env.token(72)
         self._number = 0
         self._publishing = delivery.publishing
-        self._topics = delivery.topics
+        self._readers = delivery.readers
         self._listeners = listeners
 
     def publish(self, draft: Draft) -> Published:
         """Publish from the server's side; what a full queue does not take is told and counted."""
+        publication = self.admit(draft)
         try:
-            return self.publish_for_client(draft)
+            return self._publishing.publish_local(publication)
         except QueueFull:
-            self._tell_queue_full(draft.destination)
+            self._tell_queue_full(publication)
             return Published("", 0)
 
     def publish_for_client(self, draft: Draft, *, reserved: bool = False) -> Published:
@@ -64,15 +66,23 @@ class Publisher:
         Raises:
             QueueFull: It was not taken.
         """
-        publication = self.admit(draft)
-        return self._publishing.publish_local(draft, publication, reserved=reserved)
+        return self._publishing.publish_local(self.admit(draft), reserved=reserved)
 
-    def admit(self, draft: Draft) -> Publication:
-        """Give a message its number and its id, which no other will ever have."""
-        own = draft.user is not None or draft.session is not None
-        destination = self._user_prefix + draft.destination if own else draft.destination
-        publication = self._publication(destination, draft.headers, draft.body)
-        publication.expires_at = self._expiry(publication)
+    def admit(self, draft: Draft, kind: PublicationKind = PublicationKind.MESSAGE) -> Publication:
+        """Give a message its number and its id, which no other will ever have. Everything that
+        becomes a MESSAGE passes here once.
+        """
+        target = draft.target
+        if isinstance(target, ToDestination):
+            destination = target.destination
+        else:
+            destination = self._user_prefix + target.path
+        self._number += 1
+        message_id = f"{self._epoch}-{self._number}"
+        now = self._step.now
+        publication = Publication(self._number, message_id, destination, draft, now, kind)
+        if kind is PublicationKind.MESSAGE:
+            publication.expires_at = self._expiry(publication)
         return publication
 
     def _expiry(self, publication: Publication) -> float | None:
@@ -87,28 +97,31 @@ class Publisher:
             return self._step.now + int(text) / 1000 - self._wall()
         return None
 
-    def tell(
+    def answer(
+        self, subscription: Subscription, headers: tuple[tuple[str, str], ...], body: bytes
+    ) -> None:
+        """Queue the one MESSAGE of a subscription to the application; it is in no log."""
+        draft = Draft(subscription.destination, headers, body)
+        publication = self.admit(draft, PublicationKind.ANSWER)
+        self._readers.deliver(subscription, publication, 0)
+
+    def snapshot(
         self,
-        subscription: Subscription,
+        reader: Reader,
         headers: tuple[tuple[str, str], ...],
         body: bytes,
-        message_id: str | None = None,
+        message_id: str | None,
     ) -> None:
-        """Queue the first MESSAGE of a subscription, in no log: an answer, or a snapshot.
+        """Queue the first MESSAGE of a subscription; it is in no log.
 
         Args:
-            message_id: A place in the history of the destination that it stands for.
+            message_id: The place in the history of the destination that it stands for, if there is
+                a history.
         """
-        publication = self._publication(subscription.destination, headers, body)
+        draft = Draft(reader.destination, (("snapshot", "true"), *headers), body)
+        publication = self.admit(draft, PublicationKind.SNAPSHOT)
         publication.message_id = message_id or publication.message_id
-        self._topics.deliver(subscription, publication, 0)
-
-    def _publication(
-        self, destination: str, headers: tuple[tuple[str, str], ...], body: bytes
-    ) -> Publication:
-        self._number += 1
-        message_id = f"{self._epoch}-{self._number}"
-        return Publication(self._number, message_id, destination, headers, body, self._step.now)
+        self._readers.deliver(reader, publication, 0)
 
     # Dead letters
 
@@ -126,7 +139,7 @@ class Publisher:
                 body=publication.body,
             )
             self._listeners.tell(event)
-            if target is not None and not publication.dead:
+            if target is not None and publication.kind is not PublicationKind.DEAD_LETTER:
                 self._publish_letter(target, each)
 
     def _publish_letter(self, target: str, dead: DeadMessage) -> None:
@@ -137,15 +150,16 @@ class Publisher:
             ("delivery-attempt", str(dead.deliveries)),
             *publication.headers,
         )
-        letter = self._publication(target, headers, publication.body)
-        letter.dead = True
+        draft = Draft(target, headers, publication.body)
+        letter = self.admit(draft, PublicationKind.DEAD_LETTER)
         try:
-            self._publishing.publish_local(Draft(target, headers, publication.body), letter)
+            self._publishing.publish_local(letter)
         except QueueFull:
-            self._tell_queue_full(target)
+            self._tell_queue_full(letter)
 
-    def _tell_queue_full(self, destination: str) -> None:
+    def _tell_queue_full(self, publication: Publication) -> None:
         self._counters.messages_dropped += 1
+        destination = publication.destination
         self._listeners.tell(MessageDropped(destination=destination, reason="queue-full"))
 
 

@@ -20,7 +20,7 @@ __all__ = ["SlowConsumers"]
 class SlowConsumers:
     """The policy for slow sessions, and the bound over all mailboxes."""
 
-    __slots__ = ("_counters", "_lifecycle", "_limits", "_office", "_sessions", "_step", "_topics")
+    __slots__ = ("_counters", "_lifecycle", "_limits", "_office", "_readers", "_sessions", "_step")
 
     def __init__(self, env: Environment, delivery: Delivery, lifecycle: Lifecycle) -> None:
         self._counters = env.counters
@@ -28,7 +28,7 @@ class SlowConsumers:
         self._office = env.office
         self._sessions = env.sessions
         self._step = env.step
-        self._topics = delivery.topics
+        self._readers = delivery.readers
         self._lifecycle = lifecycle
 
     def judge(self, session: SessionRecord) -> None:
@@ -46,7 +46,7 @@ class SlowConsumers:
         """A session is over a bound: it loses messages where it may, else it is closed."""
         mailbox = session.mailbox
         over = mailbox.queued + mailbox.unsent > self._limits.send_queue
-        if over and session.state is CONNECTED and self._topics.shed(session):
+        if over and session.state is CONNECTED and self._readers.shed(session):
             mailbox.over_since = None
         else:
             self._close(session)

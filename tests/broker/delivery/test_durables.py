@@ -37,7 +37,7 @@ def test_1_0_without_an_id_cannot_be_named() -> None:
         peer = world.connect("1.0", login="ann")
         peer.command("SUBSCRIBE", {"destination": "/topic/a", "durable": "true"})
         assert peer.error().headers["code"] == "missing-header"
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
 
 
 @pytest.mark.parametrize(("header", "kept"), [({}, ["1"]), ({"durable": "true"}, [])])
@@ -131,8 +131,8 @@ def test_a_name_is_kept_for_5_minutes() -> None:
         peer.eof()
         world.publish("/topic/a", "2")
         world.advance(301)
-        assert not world.broker.delivery.destinations.channels
-        assert world.broker.delivery.destinations.tally.size == 0
+        assert not world.broker.delivery.registry.known
+        assert world.broker.delivery.registry.stored.size == 0
         world.reader("/topic/a", login="ann", durable="true").nothing()
 
 
@@ -157,7 +157,7 @@ def test_a_name_keeps_a_history_beyond_its_own_bounds() -> None:
         world.advance(60)
         peer = world.reader("/topic/s", login="ann", durable="true")
         assert bodies(peer) == ["1", "2", "3"]
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         assert len(channel.log) <= 2
         peer.eof()
@@ -187,7 +187,7 @@ def test_a_user_has_10_names() -> None:
             peer.subscribe("/topic/a", f"s{number}", durable="true")
         peer.command("SUBSCRIBE", {"destination": "/topic/b", "id": "x", "durable": "true"})
         assert peer.error().headers["code"] == "limit"
-        assert list(world.broker.delivery.destinations.channels) == ["/topic/a"]
+        assert list(world.broker.delivery.registry.known) == ["/topic/a"]
 
 
 def test_a_name_moves_to_another_destination() -> None:
@@ -196,7 +196,7 @@ def test_a_name_moves_to_another_destination() -> None:
         world.publish("/topic/a", "1")
         peer = world.reader("/topic/b", login="ann", durable="true")
         peer.nothing()
-        assert list(world.broker.delivery.destinations.channels) == ["/topic/b"]
+        assert list(world.broker.delivery.registry.known) == ["/topic/b"]
 
 
 def test_what_was_not_written_when_the_session_was_lost_comes_again() -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
-from stocksync_ws.broker.model.channel import Channel
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.mailbox import Verdict
 from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.post_office import Outgoing
-from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.config import BrokerConfig, DestinationPolicy, Limits
 from stocksync_ws.stomp.frame import Version
-from tests.broker.kit import environment, record
+from tests.broker.kit import environment, publication, record
 
 LIMITS = Limits(send_queue=1_000)
 
@@ -28,7 +27,8 @@ class Box:
         self.env = environment(BrokerConfig(limits=LIMITS))
         self.counters = self.env.counters
         self.outbox = Mailboxes(self.env)
-        self.channel = Channel("/topic/a", DestinationPolicy(), None, ByteCounter(), queue=False)
+        keeper: Any = None
+        self.topic = Topic("/topic/a", DestinationPolicy(), ByteCounter(), keeper)
         self.number = 0
 
     def session(
@@ -41,11 +41,10 @@ class Box:
             setattr(session.mailbox, name, value)
         return session
 
-    def subscribe(self, session: SessionRecord, subscription_id: str | None = "1") -> Subscription:
-        subscription = Subscription(session, subscription_id, "/topic/a")
-        subscription.channel = self.channel
-        self.channel.join(subscription).members[session.mailbox] = subscription
-        return subscription
+    def subscribe(self, session: SessionRecord, subscription_id: str | None = "1") -> Reader:
+        reader = Reader(session, subscription_id, "/topic/a", self.topic)
+        reader.group.members[session.mailbox] = reader
+        return reader
 
     def judge(self, session: SessionRecord, at: float) -> Verdict:
         self.env.step.now = at
@@ -53,9 +52,10 @@ class Box:
 
     def publish(self, body: bytes = b"x", at: float = 0.0) -> int:
         self.number += 1
-        made = Publication(self.number, f"e-{self.number}", "/topic/a", (), body, at)
+        made = publication(self.number, f"e-{self.number}", "/topic/a", (), body, at)
         self.env.step.now = at
-        return sum(self.outbox.publish(made, each) for each in self.channel.groups.values())
+        groups = self.topic.groups.values()
+        return sum(self.outbox.publish(made, each, self.number) for each in groups)
 
 
 def test_one_entry_for_all_receivers_of_a_kind() -> None:
@@ -76,8 +76,7 @@ def test_an_entry_that_waits_in_two_mailboxes_is_counted_once() -> None:
     one, two = box.session(), box.session()
     group = box.subscribe(one).group
     box.subscribe(two)
-    assert group is not None
-    made = Publication(1, "e-1", "/topic/a", (), b"x", 0.0)
+    made = publication(1, "e-1", "/topic/a", (), b"x", 0.0)
     entry = box.outbox.entry(made, group, one.mailbox)
     for session in (one, two):
         session.mailbox.append(entry)

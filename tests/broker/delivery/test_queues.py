@@ -112,25 +112,25 @@ def test_auto_mode_leaves_nothing_behind() -> None:
         last = world.reader("/queue/a")
         assert last.message().headers["delivery-attempt"] == "3"
         last.command("UNSUBSCRIBE", {"id": "s"})
-        assert not world.broker.delivery.destinations.channels
-        assert world.broker.delivery.destinations.queues == 0
+        assert not world.broker.delivery.registry.known
+        assert len(world.broker.delivery.registry.queues) == 0
 
 
 def test_a_queue_lives_while_it_has_messages_or_consumers() -> None:
     with Broker() as world:
-        store = world.broker.delivery.destinations
+        queues = world.broker.delivery.registry.queues
         peer = world.reader("/queue/a")
-        assert store.queues == 1
+        assert len(queues) == 1
         peer.command("UNSUBSCRIBE", {"id": "s"})
-        assert store.queues == 0
+        assert not queues
         world.publish("/queue/a", "1")
-        assert store.queues == 1
+        assert len(queues) == 1
         peer.subscribe("/queue/a", "t", ack="client")
         message = peer.message()
         peer.command("UNSUBSCRIBE", {"id": "t"})
-        assert store.queues == 1
+        assert len(queues) == 1
         ack(peer, message)
-        assert store.queues == 0
+        assert not queues
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_a_reply_queue_is_private_and_dies_with_its_session() -> None:
         server.send_to(address, "late", receipt="late")
         assert server.frame("RECEIPT").headers["receipt-id"] == "late"
         assert world.counters.messages_unrouted == 1
-        assert not [a for a in world.broker.delivery.destinations.channels if "reply" in str(a)]
+        assert not [a for a in world.broker.delivery.registry.known if "reply" in str(a)]
 
 
 @pytest.mark.parametrize("place", ["/temp-queue/x", "/reply-queue/x"])
@@ -256,5 +256,5 @@ def test_a_reply_in_the_mailbox_of_a_dead_session_is_gone_with_its_queue() -> No
         server.send_to(address, "1")
         server.send_to(address, "2")
         client.eof()
-        assert world.broker.delivery.destinations.tally.size == 0
-        assert world.broker.delivery.destinations.queues == 1
+        assert world.broker.delivery.registry.stored.size == 0
+        assert len(world.broker.delivery.registry.queues) == 1

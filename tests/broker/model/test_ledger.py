@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
-from stocksync_ws.broker.model.publication import Publication
+from tests.broker.kit import publication as made_publication
 
 
 def delivery(number: int, size: int = 10, at: float = 0.0, timeout: float | None = 30.0) -> Any:
-    publication = Publication(number, f"e-{number}", "", (), b"x" * size, at)
+    publication = made_publication(number, f"e-{number}", "", (), b"x" * size, at)
     channel: Any = SimpleNamespace(ack_timeout=timeout)
     made = Delivery(channel, publication, number, 1, at)
     made.place = number

@@ -6,10 +6,12 @@ import pytest
 
 from stocksync_ws.broker.model.publication import Draft, Publication
 from stocksync_ws.stomp.frame import Version
+from stocksync_ws.types import ToUser
+from tests.broker.kit import publication
 
 
 def make(body: bytes = b"x", headers: tuple[tuple[str, str], ...] = ()) -> Publication:
-    return Publication(7, "e-7", "/topic/a:b", headers, body, 5.0)
+    return publication(7, "e-7", "/topic/a:b", headers, body, 5.0)
 
 
 def test_the_tail_is_made_once_per_version() -> None:
@@ -39,4 +41,4 @@ def test_text_is_utf_8(body: bytes, text: bool) -> None:
 def test_a_draft_knows_what_it_counts_for() -> None:
     draft = Draft("/topic/a", (("n", "12"),), b"xyz", user="joe")
     assert draft.size == 3 + 8 + 3 + 64
-    assert (draft.user, draft.session) == ("joe", None)
+    assert draft.target == ToUser("joe", "/topic/a")

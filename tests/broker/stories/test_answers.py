@@ -72,13 +72,13 @@ def test_nothing_is_left_of_subscriptions_to_the_application() -> None:
         peer.subscribe("/app/stock", "a", ack="client")
         peer.command("SUBSCRIBE", {"destination": "/app/broken", "id": "b"})
         assert len(peer.frames()) == 2
-        assert set(world.broker.delivery.destinations.channels) - {"/app/stock"} == {
+        assert set(world.broker.delivery.registry.known) - {"/app/stock"} == {
             (next(iter(world.broker.sessions.values())).owner, "/queue/errors")
         }
         peer.command("UNSUBSCRIBE", {"id": "a"})
-        assert "/app/stock" not in world.broker.delivery.destinations.channels
+        assert "/app/stock" not in world.broker.delivery.registry.known
         peer.eof()
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
 
 
 def test_a_failed_recovery_is_told_by_the_snapshot_if_no_receipt_was_asked_for() -> None:
@@ -133,7 +133,7 @@ def test_a_reply_keeps_its_place_among_what_is_for_all_sessions_of_the_user() ->
             ack(peer, frames[-1])
         assert got == ["1", "2", "mine", "3"]
         assert bodies(other) == ["1", "2", "3"]
-        assert not world.broker.delivery.destinations.tally.size
+        assert not world.broker.delivery.registry.stored.size
 
 
 def test_a_reader_behind_skips_what_is_for_another_session() -> None:
@@ -147,7 +147,7 @@ def test_a_reader_behind_skips_what_is_for_another_session() -> None:
         ack(other, first)
         assert bodies(other) == ["2"]
         assert bodies(peer) == ["1", "2", "not yours"]
-        assert not world.broker.delivery.destinations.tally.size
+        assert not world.broker.delivery.registry.stored.size
 
 
 def test_an_error_reply_has_an_ack_and_a_place_in_the_window() -> None:

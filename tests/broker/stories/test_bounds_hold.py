@@ -22,7 +22,7 @@ def test_a_queue_that_a_full_store_refused_is_not_left_behind() -> None:
             sender = world.connect()
             sender.send_to(f"/queue/{number}", "x" * 100)
             assert sender.error().headers["code"] == "queue-full"
-        assert list(world.broker.delivery.destinations.channels) == ["/queue/full"]
+        assert list(world.broker.delivery.registry.known) == ["/queue/full"]
         assert len(bodies(world.reader("/queue/full"))) == 1
         sender = world.connect()
         sender.send_to("/queue/new", "1", receipt="r")
@@ -70,11 +70,15 @@ def test_a_replay_makes_nobody_slow_however_small_the_bound() -> None:
     kinds = {"/topic/s": policy(kind="stream", overflow="drop_oldest")}
     with Broker(kinds, send_queue=16_384) as world:
         world.publish("/topic/s", *["x" * 1_000] * 60)
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         peer = world.connect()
         peer.stream.open_window(3_000)
-        fields = {"destination": "/topic/s", "id": "s", "last-message-id": channel.message_id(0)}
+        fields = {
+            "destination": "/topic/s",
+            "id": "s",
+            "last-message-id": channel.log.message_id(0),
+        }
         peer.command("SUBSCRIBE", fields)
         for _ in range(10):
             peer.stream.open_window(3_000)
@@ -140,7 +144,7 @@ def looked_through(crowd: int) -> int:
     """Readers looked at while so many names come, go and come back to one message."""
     with Broker({"/topic/s": policy(kind="stream")}) as world:
         world.publish("/topic/s", "1")
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         channel.behind, channel.durables = Counting(), Counting()
         Counting.looked = 0
@@ -178,7 +182,7 @@ def test_what_a_history_kept_for_a_blocked_reader_goes_although_nobody_publishes
         blocked = world.connect()
         blocked.command("SUBSCRIBE", {"destination": "/topic/s", "id": "s"})
         world.publish("/topic/s", *"12")
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         world.advance(11)
         assert len(channel.log) == 2
@@ -197,7 +201,7 @@ def test_newest_values_too_leave_a_store_that_is_full() -> None:
     with Broker({"/topic/s": policy(kind="latest")}, max_stored=1_000) as world:
         for key in "abcdef":
             world.publish("/topic/s", key * 300, key=key)
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         assert channel.log.stored <= 1_000
         values = bodies(world.reader("/topic/s"))

@@ -132,9 +132,13 @@ def test_a_history_that_gave_way_under_a_reader_closes_it() -> None:
         world.publish("/topic/s", *(f"{number}" * 22_000 for number in range(8)))
         peer = world.connect()
         peer.stream.open_window(0)
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
-        fields = {"id": "s", "destination": "/topic/s", "last-message-id": channel.message_id(0)}
+        fields = {
+            "id": "s",
+            "destination": "/topic/s",
+            "last-message-id": channel.log.message_id(0),
+        }
         peer.command("SUBSCRIBE", fields)
         world.publish("/topic/other", "x" * 190_000)
         assert not len(channel.log)
@@ -149,7 +153,7 @@ def test_newest_values_give_way_before_the_whole_store_overflows() -> None:
         world.publish("/queue/a", "y" * 500)
         for number in range(3, 6):
             world.publish("/topic/s", "x" * 200, key=f"{number}")
-        assert world.broker.delivery.destinations.tally.size <= 1_000
+        assert world.broker.delivery.registry.stored.size <= 1_000
         assert len(bodies(world.reader("/topic/s"))) == 2
 
 
@@ -169,7 +173,7 @@ def test_what_a_snapshot_waits_for_stays_in_the_history() -> None:
         go.set()
         world.settle()
         assert bodies(peer) == ["so far", *"12345"]
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         world.publish("/topic/s", "6")
         assert len(channel.log) == 2
@@ -195,11 +199,11 @@ def test_two_readers_of_a_session_share_the_room_of_its_mailbox() -> None:
             world.publish(f"/topic/{place}", *(f"{n}" + "x" * 40_000 for n in range(4)))
         peer = world.connect()
         for place in "ab":
-            channel = world.broker.delivery.destinations.find(f"/topic/{place}")
+            channel = world.broker.delivery.registry.find(f"/topic/{place}")
             assert channel is not None
             peer.stream.open_window(0)
             fields = {"id": place, "destination": f"/topic/{place}"}
-            peer.command("SUBSCRIBE", fields | {"last-message-id": channel.message_id(0)})
+            peer.command("SUBSCRIBE", fields | {"last-message-id": channel.log.message_id(0)})
         peer.stream.open_window(None)
         got = [(f.headers["subscription"], f.body[:1].decode()) for f in peer.frames()]
         for place in "ab":
@@ -209,11 +213,11 @@ def test_two_readers_of_a_session_share_the_room_of_its_mailbox() -> None:
 def test_histories_that_are_read_are_kept_beyond_their_number() -> None:
     with Broker({"/topic/**": policy(kind="stream")}, max_streams=1) as world:
         readers = [world.reader(f"/topic/{number}") for number in range(3)]
-        assert len(world.broker.delivery.destinations.epochs) == 3
+        assert len(world.broker.delivery.registry.histories) == 3
         for reader in readers:
             reader.eof()
         world.publish("/topic/new", "x")
-        assert list(world.broker.delivery.destinations.epochs) == ["/topic/new"]
+        assert list(world.broker.delivery.registry.histories) == ["/topic/new"]
 
 
 @pytest.mark.parametrize("limits", [{"max_queues": 1}, {"max_stored": 30}])
@@ -227,7 +231,7 @@ def test_a_commit_for_which_there_is_no_room_at_all_has_no_effect(
             peer.send_to(f"/queue/{place}", "x" * 10, transaction="t")
         peer.command("COMMIT", {"transaction": "t"})
         assert peer.error().headers["code"] == "queue-full"
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
 
 
 def test_a_key_with_another_body_is_refused_when_it_comes_into_a_transaction() -> None:

@@ -23,7 +23,7 @@ def test_what_is_dead_on_arrival_reaches_nobody(place: str) -> None:
         reader.nothing()
         assert reasons(world) == [(place, "expired")]
         assert world.counters.messages_dead == world.counters.messages_published == 1
-        assert not world.broker.delivery.destinations.tally.size
+        assert not world.broker.delivery.registry.stored.size
 
 
 def test_a_time_long_past_moves_nobodys_clock() -> None:
@@ -49,7 +49,7 @@ def test_an_expiration_of_0_reaches_who_waits_for_it_and_nobody_later() -> None:
         peer.send_to("/queue/b", "never", expiration="0")
         world.advance(0.001)
         assert reasons(world) == [("/queue/b", "expired")]
-        assert "/queue/b" not in world.broker.delivery.destinations.channels
+        assert "/queue/b" not in world.broker.delivery.registry.known
 
 
 def test_each_message_has_its_own_time() -> None:
@@ -85,7 +85,7 @@ def test_what_comes_back_to_a_queue_when_its_time_is_over_is_dead_at_once() -> N
         peer.eof()
         assert reasons(world) == [("/queue/a", "expired")]
         assert world.counters.stalls == 0
-        assert "/queue/a" not in world.broker.delivery.destinations.channels
+        assert "/queue/a" not in world.broker.delivery.registry.known
 
 
 def test_in_a_history_only_what_somebody_still_was_to_get_is_a_dead_letter() -> None:
@@ -102,7 +102,7 @@ def test_in_a_history_only_what_somebody_still_was_to_get_is_a_dead_letter() -> 
         assert bodies(waiting) == ["2"]
         world.advance(2)
         assert reasons(world) == [("/topic/s", "expired")]
-        assert not world.broker.delivery.destinations.tally.size
+        assert not world.broker.delivery.registry.stored.size
 
 
 def test_a_receipt_does_not_count_what_is_dead() -> None:
@@ -125,7 +125,7 @@ def test_what_was_consumed_in_time_leaves_nothing_that_waits_for_its_end() -> No
         peer = world.connect()
         for _ in range(500):
             peer.send_to("/queue/a", "x", expiration="99999999999999")
-        channel = world.broker.delivery.destinations.find("/queue/a")
+        channel = world.broker.delivery.registry.find("/queue/a")
         assert channel is not None
         assert len(channel.log._expiring) < 200
         assert channel.log.next_expiry() is None

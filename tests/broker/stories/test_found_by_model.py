@@ -33,7 +33,7 @@ def test_a_reply_queue_that_is_made_behind_the_end_of_a_stream_is_gone_with_its_
         peer.eof()
         world.advance(2)
         assert not world.broker.sessions
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
 
 
 def test_what_expired_in_the_mailbox_of_a_durable_name_is_dead_when_it_comes_back() -> None:

@@ -157,13 +157,13 @@ def test_recover_and_publish_with_a_blocked_transport() -> None:
         played += 1
         with Broker(STREAM) as world:
             world.publish("/topic/s", "a", "b")
-            channel = world.broker.delivery.destinations.find("/topic/s")
+            channel = world.broker.delivery.registry.find("/topic/s")
             assert channel is not None
             peer = world.connect()
             fields = {
                 "id": "s",
                 "destination": "/topic/s",
-                "last-message-id": channel.message_id(0),
+                "last-message-id": channel.log.message_id(0),
             }
             for event in order:
                 if event == "block":

@@ -142,7 +142,7 @@ def test_a_snapshot_that_fails_leaves_no_subscription() -> None:
         assert b'"receipt_id":"r"' in peer.message().body
         world.publish("/topic/a", "1")
         peer.nothing()
-        assert not [a for a in world.broker.delivery.destinations.channels if a == "/topic/a"]
+        assert not [a for a in world.broker.delivery.registry.known if a == "/topic/a"]
         peer.command("UNSUBSCRIBE", {"id": "s", "receipt": "u"})
         peer.frame("RECEIPT")
 
@@ -168,5 +168,5 @@ def test_a_session_that_ends_during_its_snapshot_leaves_nothing() -> None:
         world.publish("/topic/a", "1")
         peer.eof()
         world.advance(10)
-        assert not world.broker.delivery.destinations.channels
-        assert world.broker.delivery.destinations.tally.size == 0
+        assert not world.broker.delivery.registry.known
+        assert world.broker.delivery.registry.stored.size == 0

@@ -49,7 +49,7 @@ def test_what_a_name_had_missed_when_it_expired_is_counted_and_told() -> None:
         world.advance(301)
         assert losses(world) == {("/topic/a", "away-too-long"): 3}
         assert world.counters.messages_unsettled == 1
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
 
 
 def test_what_was_counted_once_is_not_counted_again_when_its_name_expires() -> None:
@@ -136,10 +136,10 @@ def test_who_recovers_everything_has_lost_nothing() -> None:
         resubscribe(peer, durable="true")
         peer.eof()
         world.publish("/topic/s", *"123456789")
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         peer = world.connect(login="ann")
-        receipt = resubscribe(peer, durable="true", last_message_id=channel.message_id(5))
+        receipt = resubscribe(peer, durable="true", last_message_id=channel.log.message_id(5))
         assert (receipt.headers["recovered"], receipt.headers["replayed"]) == ("true", "4")
         frames = peer.frames()
         assert [frame.body for frame in frames] == [b"6", b"7", b"8", b"9"]
@@ -154,21 +154,21 @@ def test_a_full_store_costs_histories_and_not_more_than_it_must() -> None:
         sender = world.connect()
         sender.send_to("/queue/a", "y" * 2_000)
         assert sender.error().headers["code"] == "queue-full"
-        assert world.broker.delivery.destinations.histories.size == 5 * 98
+        assert world.broker.delivery.registry.history_bytes.size == 5 * 98
         world.publish("/queue/a", "y" * 592)
-        channels = world.broker.delivery.destinations.channels
+        channels = world.broker.delivery.registry.known
         assert [len(channels[f"/topic/{n}"].log) for n in range(5)] == [0, 1, 1, 1, 1]
         world.publish("/queue/a", "z" * 300)
         world.publish("/topic/0", "new")
-        assert world.broker.delivery.destinations.tally.size <= 1_000
-        assert world.broker.delivery.destinations.histories.size == len("/topic/0" + "new")
+        assert world.broker.delivery.registry.stored.size <= 1_000
+        assert world.broker.delivery.registry.history_bytes.size == len("/topic/0" + "new")
 
 
 def test_keys_leave_with_their_values() -> None:
     with Broker({"/topic/**": policy(kind="latest")}, max_stored=2_000) as world:
         for number in range(60):
             world.publish("/topic/s", "x" * 50, key=f"{number:050}")
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         assert channel.keys is not None
         assert len(channel.keys) == len(channel.log) < 20

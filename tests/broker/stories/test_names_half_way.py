@@ -36,7 +36,7 @@ def test_what_had_not_left_expires_on_time_also_when_its_name_is_away() -> None:
         peer.eof()
         world.advance(2)
         assert [event.reason for event in world.heard(DeadLetter)] == ["expired"]
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         assert not len(channel.log)
         world.advance(300)

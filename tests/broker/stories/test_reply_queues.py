@@ -72,9 +72,9 @@ def test_reply_queues_use_up_nobodys_queues() -> None:
         for number in range(5):
             ask(peer, f"{number}")
         assert bodies(world.reader("/queue/a")) == []
-        assert world.broker.delivery.destinations.queues == 1
+        assert len(world.broker.delivery.registry.queues) == 1
         peer.eof()
-        assert list(world.broker.delivery.destinations.channels) == ["/queue/a"]
+        assert list(world.broker.delivery.registry.known) == ["/queue/a"]
 
 
 def test_of_too_many_names_the_one_used_longest_ago_goes() -> None:
@@ -88,7 +88,7 @@ def test_of_too_many_names_the_one_used_longest_ago_goes() -> None:
             service.send_to(address, name)
         assert bodies(peer) == ["a", "c"]
         assert peer.closed is None
-        assert len(world.broker.delivery.destinations.channels) == 3
+        assert len(world.broker.delivery.registry.known) == 3
 
 
 def test_the_name_of_a_reply_queue_is_taken() -> None:
@@ -140,8 +140,8 @@ def test_who_asks_behind_the_end_of_its_stream_leaves_no_reply_queue() -> None:
         assert [frame.headers["receipt-id"] for frame in service.frames()] == ["1", "2"]
         assert world.counters.messages_unrouted == unrouted + 2
         service.eof()
-        assert not world.broker.delivery.destinations.channels
-        assert not world.broker.delivery.destinations.tally.size
+        assert not world.broker.delivery.registry.known
+        assert not world.broker.delivery.registry.stored.size
 
 
 def full(world: Broker) -> tuple[Peer, str]:
@@ -200,7 +200,7 @@ def test_what_lies_in_the_mailbox_when_its_reply_queue_goes_still_comes() -> Non
         question = {"destination": "/topic/service", "reply-to": "/temp-queue/y"}
         peer.send(answer + encode("SEND", question, b"?", peer.version))
         assert bodies(peer) == ["answer"]
-        assert world.broker.delivery.destinations.tally.size == 0
+        assert world.broker.delivery.registry.stored.size == 0
 
 
 def test_what_lies_in_the_transport_when_its_reply_queue_goes_still_comes() -> None:
@@ -215,4 +215,4 @@ def test_what_lies_in_the_transport_when_its_reply_queue_goes_still_comes() -> N
         world.settle()
         assert bodies(peer) == ["answer"]
         assert world.counters.internal_errors == 0
-        assert world.broker.delivery.destinations.tally.size == 0
+        assert world.broker.delivery.registry.stored.size == 0

@@ -183,7 +183,7 @@ def test_an_unsubscribe_that_had_arrived_still_deletes_its_name() -> None:
         peer.eof()
         world.publish("/topic/a", "1")
         world.advance(2)
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
 
 
 def test_a_transaction_that_was_not_committed_before_the_end_is_undone() -> None:

@@ -62,7 +62,7 @@ def test_unsubscribe_that_deletes_a_name_still_brings_what_was_on_its_way() -> N
         peer.command("UNSUBSCRIBE", {"id": "s", "durable": "true"})
         peer.stream.open_window(None)
         assert [frame.body[:1] for frame in peer.frames()] == [b"0", b"1"]
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
 
 
 def test_a_recovery_brings_what_was_unsettled_once() -> None:
@@ -113,7 +113,7 @@ def test_on_a_latest_destination_the_header_changes_nothing() -> None:
                 world.publish("/topic/s", f"{key}{round_}" + "x" * 40_000, key=key)
             world.publish("/topic/s", f"a{round_} new", key="a")
             peer.eof()
-        channel = world.broker.delivery.destinations.find("/topic/s")
+        channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
         assert len(channel.log) == 2
         assert not channel.durables
@@ -166,5 +166,5 @@ def test_a_snapshot_that_fails_leaves_no_name_but_those_there_were() -> None:
             fields = {"id": f"{number}", "destination": "/topic/s", "durable": "true"}
             peer.command("SUBSCRIBE", fields)
         assert peer.closed is None
-        assert "/topic/s" not in world.broker.delivery.destinations.channels
-        assert "/topic/other" in world.broker.delivery.destinations.channels
+        assert "/topic/s" not in world.broker.delivery.registry.known
+        assert "/topic/other" in world.broker.delivery.registry.known

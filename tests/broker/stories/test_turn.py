@@ -76,10 +76,9 @@ def test_consumers_that_leave_leave_the_turn() -> None:
         for number in range(300):
             peer.subscribe("/queue/a", f"{number}")
             peer.command("UNSUBSCRIBE", {"id": f"{number}"})
-        channel = world.broker.delivery.destinations.find("/queue/a")
+        channel = world.broker.delivery.registry.find("/queue/a")
         assert channel is not None
-        assert channel.queue is not None
-        assert len(channel.queue.turn) < 80
+        assert len(channel.turn) < 80
         world.publish("/queue/a", "x")
         assert bodies(stays) == ["x"]
 
@@ -188,5 +187,5 @@ def test_a_queue_whose_subscribe_is_refused_is_not_left_behind() -> None:
         peer.command("SUBSCRIBE", {"id": "s", "destination": "/queue/a", "receipt": "s"})
         peer.stream.open_window(None)
         assert peer.frames()[-1].headers["code"] == "limit"
-        assert not world.broker.delivery.destinations.channels
+        assert not world.broker.delivery.registry.known
         world.reader("/queue/b")

@@ -1,0 +1,236 @@
+"""Deliveries to one subscription: pulled from a log, handed out by a queue, or made for it alone.
+
+Rule: a message for one subscription gets the marks it needs, a delivery in its ledger if it
+acknowledges, and an entry in the mailbox, shared with others where it is the same. Readers behind
+are moved by `pull`, from `Broker.take_output`, while the mailbox has room.
+"""
+
+from __future__ import annotations
+
+from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.delivery.retention import Retention
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.ledger import Delivery, Ledger
+from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.broker.model.queue import Queue
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.subscription import Reader, Subscription
+
+__all__ = ["Readers"]
+
+FRESH = 1.0
+"""Seconds an entry made for one reader behind is used for others."""
+ROOM = 65_536
+"""Bytes a mailbox holds at the most before readers behind wait."""
+
+
+class Readers:
+    """Everything that one subscription gets by itself."""
+
+    __slots__ = ("_counters", "_deliveries", "_limits", "_mailboxes", "_retention", "_step", "room")
+
+    def __init__(self, env: Environment, mailboxes: Mailboxes, retention: Retention) -> None:
+        self._limits = env.limits
+        self._counters = env.counters
+        self._step = env.step
+        self._mailboxes = mailboxes
+        self._retention = retention
+        self._deliveries = 0
+        self.room = min(ROOM, env.limits.send_queue // 4)
+        """Bytes a mailbox holds before readers behind wait, and consumers are passed over. What is
+        pulled like this must not be what makes a session slow.
+        """
+
+    def next_place(self) -> int:
+        """A place behind all deliveries so far: the order in which an acknowledgement is
+        cumulative.
+        """
+        self._deliveries += 1
+        return self._deliveries
+
+    # Behind
+
+    def fall_behind(self, reader: Reader, offset: int) -> None:
+        """From this offset on the subscription reads the log itself."""
+        session = reader.session
+        reader.group.members.pop(session.mailbox, None)
+        reader.next = offset
+        reader.topic.behind[reader] = None
+        if session.subscriptions.behind is None:
+            session.subscriptions.behind = {}
+        session.subscriptions.behind[reader] = None
+        session.mailbox.block()
+        session.mailbox.mark()
+
+    def go_live(self, reader: Reader) -> None:
+        """The reader has read everything: what comes next is handed to it."""
+        topic = reader.topic
+        topic.behind.pop(reader, None)
+        self.stop(reader)
+        reader.group.members[reader.session.mailbox] = reader
+        if not topic.behind:
+            self._retention.trim(topic)
+
+    def stop(self, reader: Reader) -> None:
+        """A reader reads its log no more: it has ended, or goes live."""
+        subscriptions = reader.session.subscriptions
+        if subscriptions.behind is not None:
+            subscriptions.behind.pop(reader, None)
+            subscriptions.behind = subscriptions.behind or None
+
+    def pull(self, session: SessionRecord) -> None:
+        """Move the session's readers while its mailbox has room, in turn."""
+        room, mailbox, subscriptions = self.room, session.mailbox, session.subscriptions
+        moved = True
+        while moved and subscriptions.behind is not None and mailbox.queued < room:
+            moved = False
+            for reader in list(subscriptions.behind):
+                if mailbox.queued >= room:
+                    return
+                moved = self._pull_one(reader) or moved
+
+    def _pull_one(self, reader: Reader) -> bool:
+        """One message for one reader; whether there was one."""
+        topic, session = reader.topic, reader.session
+        if reader.blocked or reader.ended:
+            return False
+        if topic.is_overtaken(reader):
+            # Trimmed since this reader was looked at: by a bound of all logs, or by a newcomer.
+            self._retention.tell_lost(topic)
+        if session in self._step.lost:
+            return False
+        found = topic.log.read(reader.next)
+        if found is None:
+            self._skip_to(reader, topic.log.top + 1)
+            # What the next message must tell is told by one that is made for it alone.
+            if not reader.dropped and not reader.unrecovered:
+                self.go_live(reader)
+            return False
+        offset, publication = found
+        if publication.only is not None and publication.only != session.id:
+            reader.next = offset + 1
+            return True
+        if publication.is_dead(self._step.now):
+            self._retention.bury_dead(topic)
+            return True
+        if not self._has_room(reader, publication):
+            return False
+        self._skip_to(reader, offset)
+        reader.next = offset + 1
+        replayed = topic.is_replayed(reader, offset)
+        self.deliver(reader, publication, offset, replayed=replayed)
+        return True
+
+    def _has_room(self, reader: Reader, publication: Publication) -> bool:
+        most = self._limits.ack_window_bytes
+        return reader.ledger is None or reader.ledger.has_room(publication.size, most)
+
+    def _skip_to(self, reader: Reader, offset: int) -> None:
+        """Go on at an offset; newest values that were replaced before it are lost."""
+        self._retention.lose(reader, reader.topic.superseded(reader, offset), "superseded")
+        reader.next = max(reader.next, offset)
+
+    def opened(self, session: SessionRecord, ledger: Ledger) -> None:
+        """A window may have room again: its reader or its queue goes on."""
+        if session.subscriptions.behind is not None:
+            session.mailbox.mark()
+        if ledger.subscription is not None:
+            ledger.subscription.opened()
+
+    # One message for one subscription
+
+    def deliver(
+        self,
+        subscription: Subscription,
+        publication: Publication,
+        offset: int,
+        *,
+        attempt: int = 1,
+        replayed: bool = False,
+        origin: Queue | None = None,
+    ) -> None:
+        """Queue one message for one subscription, with the marks it needs.
+
+        Args:
+            offset: Its place in the log of the destination; 0: in none.
+            origin: The queue that it leaves when it is handed to the transport.
+        """
+        mailbox, group = subscription.session.mailbox, subscription.group
+        tells = subscription.dropped
+        marks = self._marks(subscription, attempt, replayed=replayed)
+        if subscription.ledger is not None:
+            self._enter(subscription, subscription.ledger, publication, offset, attempt)
+        self._counters.messages_queued += 1
+        cached = group.cached
+        if cached is not None and self._step.now - cached.at > FRESH:
+            cached = group.cached = None  # its age would be taken for slowness of this session
+        if not marks and cached is not None and cached.publication is publication:
+            mailbox.append(cached)
+            return
+        entry = self._mailboxes.entry(publication, group, mailbox, marks)
+        entry.reader, entry.attempt, entry.tells = group, attempt, tells
+        entry.origin, entry.offset = origin, offset
+        if origin is None and not marks:
+            group.cached = entry
+        mailbox.append(entry)
+
+    def _enter(
+        self,
+        subscription: Subscription,
+        ledger: Ledger,
+        publication: Publication,
+        offset: int,
+        attempt: int,
+    ) -> None:
+        """A delivery that will have to be acknowledged."""
+        session, now = subscription.session, self._step.now
+        at = session.clocks.listened(now)
+        delivery = Delivery(subscription.home, publication, offset, attempt, at, subscription)
+        delivery.place = self.next_place()
+        ledger.add(delivery)
+        if delivery.timeout is not None:
+            self._step.sooner(session, now + delivery.timeout)
+
+    def _marks(
+        self, subscription: Subscription, attempt: int, *, replayed: bool
+    ) -> tuple[tuple[str, str], ...]:
+        marks: list[tuple[str, str]] = []
+        if attempt > 1:
+            marks += [("redelivered", "true"), ("delivery-attempt", str(attempt))]
+        if replayed:
+            marks.append(("replayed", "true"))
+        if subscription.unrecovered:
+            subscription.unrecovered = False
+            marks.append(("recovered", "false"))
+        if subscription.dropped:
+            marks.append(("dropped", str(subscription.dropped)))
+            subscription.dropped = 0
+        return tuple(marks)
+
+    # Slow consumers
+
+    def shed(self, session: SessionRecord) -> bool:
+        """Let a slow consumer lose its oldest messages, where the policy says so; told by `dropped`
+        on the next one. Whether it is within its bound now.
+        """
+        mailbox = session.mailbox
+        for reader, count in mailbox.shed().items():
+            self._retention.lose(reader, count, "slow-consumer")
+            self._tell_next(reader)
+        return mailbox.queued + mailbox.unsent <= self._limits.send_queue
+
+    def _tell_next(self, reader: Reader) -> None:
+        """Its next message says what it lost, and so is made for this subscription alone."""
+        mailbox, group = reader.session.mailbox, reader.group
+        shared = mailbox.first(group)
+        if shared is None:
+            self.fall_behind(reader, reader.topic.log.top + 1)
+            return
+        publication = shared.publication
+        assert publication is not None
+        tells = reader.dropped = reader.dropped + shared.tells
+        marks = self._marks(reader, 1, replayed=False)
+        entry = self._mailboxes.entry(publication, group, mailbox, marks)
+        entry.group, entry.tells, entry.offset = group, tells, shared.offset
+        entry.at = shared.at
+        mailbox.replace(shared, entry)

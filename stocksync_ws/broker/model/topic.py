@@ -1,0 +1,350 @@
+"""Topics: what everybody gets. A history is a topic that keeps; newest values are a topic that
+keeps one message a key.
+
+Rule: plain records. A subscription is *live* when everything published is handed to it as it comes:
+it is a member of its group. It is *behind* when it reads the log from its own offset: while it
+recovers, while its window is full, while a snapshot runs, while its session is slow. It goes live
+in the step in which it reaches the top: no gap, no duplicate, whatever the backlog. What is kept is
+arithmetic on the log, so the bounds stand here; what follows from a loss does not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from stocksync_ws.broker.model.destination import Address, Destination
+from stocksync_ws.broker.model.ledger import Delivery, Ledger
+from stocksync_ws.broker.model.log import ByteCounter
+from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.config import DestinationPolicy, Limits
+from stocksync_ws.types import Position
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.model.durable import Durable
+
+__all__ = ["ACK_TIMEOUT", "HistoryTopic", "LatestTopic", "Topic", "TopicKeeper"]
+
+ACK_TIMEOUT = 30.0
+"""Seconds a delivery on a topic may stay unsettled, where the policy does not say."""
+
+
+class TopicKeeper(Protocol):
+    """Where topics are acted on."""
+
+    def wake(self, topic: Topic, now: float) -> None: ...
+    def publish(self, topic: Topic, publication: Publication, position: Position | None) -> int: ...
+    def leave(self, reader: Reader) -> None: ...
+    def reject(self, delivery: Delivery) -> None: ...
+    def give_back(self, delivery: Delivery, ledger: Ledger, pause: float) -> None: ...
+    def lose(self, delivery: Delivery) -> int: ...
+
+
+class Topic(Destination):
+    """A topic that keeps only what somebody has still to read."""
+
+    __slots__ = ("acking", "away", "behind", "durables", "keeper", "told")
+
+    pushes = True
+    """What is published is handed to the live; else everybody reads it from the log."""
+
+    def __init__(
+        self,
+        address: Address,
+        policy: DestinationPolicy,
+        counter: ByteCounter,
+        keeper: TopicKeeper,
+        epoch: str | None = None,
+    ) -> None:
+        super().__init__(address, policy, counter, epoch)
+        self.keeper = keeper
+        self.behind: dict[Reader, None] = {}
+        self.acking = 0
+        """Subscriptions that acknowledge, whose window may be full."""
+        self.durables: dict[tuple[str, str], Durable] = {}
+        """Durable names, held or not."""
+        self.away = 0
+        """Durable names that nobody holds."""
+        self.told = 0
+        """Highest trimmed offset already reported to readers behind."""
+
+    def wake(self, now: float) -> None:
+        """What is kept here has aged."""
+        self.keeper.wake(self, now)
+
+    @property
+    def ack_timeout(self) -> float | None:
+        """Seconds a delivery may stay unsettled."""
+        return ACK_TIMEOUT if self.policy.ack_timeout is None else self.policy.ack_timeout
+
+    @property
+    def has_history(self) -> bool:
+        """Messages are kept for those that come later."""
+        return self.log.epoch is not None
+
+    @property
+    def keeps(self) -> bool:
+        """What is published may have to be read from the log."""
+        return bool(self.behind or self.acking or self.away)
+
+    @property
+    def idle(self) -> bool:
+        """Nobody needs it: no subscription, no durable name, no message, no history."""
+        return not (self.groups or self.durables or len(self.log))
+
+    # What is kept
+
+    def keep(self, publication: Publication, limits: Limits, offset: int | None = None) -> int:
+        """Append a publication to the log; its offset."""
+        return self.log.append(publication, offset)
+
+    def trim(self) -> Publication | None:
+        """Drop the oldest message; None when there is none."""
+        return self.log.trim()
+
+    def take_expired(self, now: float) -> list[tuple[int, Publication]]:
+        """Take out of the log what has reached the end of its life."""
+        return self.log.take_expired(now)
+
+    def hold_bounds(self, limits: Limits, now: float) -> None:
+        """Drop what is beyond the bounds, and what nobody will read."""
+        log = self.log
+        if not self.behind and not self.away:
+            log.forget(log.top + 1)
+            return
+        if self._is_over(limits):
+            needed = [reader.next for reader in self.behind]
+            needed += [each.next for each in self.durables.values() if each.holder is None]
+            log.forget(min(needed, default=log.top + 1))
+        while self._is_over(limits):
+            log.trim()
+
+    def _is_over(self, limits: Limits) -> bool:
+        log = self.log
+        most = limits.durable_messages if self.durables else limits.pending_messages
+        size = limits.durable_bytes if self.durables else limits.pending_bytes
+        if len(log) > most or (log.size > size and len(log) > 1):
+            return True
+        return len(log) > 0 and log.stored > limits.max_stored
+
+    def next_aging(self, now: float) -> float | None:
+        """When the oldest message is too old, in the broker's own time."""
+        return None
+
+    # Readers
+
+    def recover(self, position: Position | None, start: int) -> tuple[bool, int]:
+        """Where a subscription that has seen everything up to a position goes on. All or nothing:
+        everything behind the position is still there, or nothing is replayed.
+
+        Returns:
+            Whether it was recovered, and the first offset to read.
+        """
+        if position is not None and self.log.covers(position):
+            return True, position.offset + 1
+        return False, start
+
+    def first_offset(self) -> int:
+        """Where a subscription begins that asks for nothing."""
+        return self.log.top + 1
+
+    def is_replayed(self, reader: Reader, offset: int) -> bool:
+        """Whether what a reader reads at an offset is marked as replayed."""
+        return offset <= reader.replay_to
+
+    def is_overtaken(self, reader: Reader) -> bool:
+        """The log was trimmed under a reader."""
+        return reader.next <= self.log.lost
+
+    def superseded(self, reader: Reader, offset: int) -> int:
+        """Messages before an offset that a reader has not seen and that newer ones replaced."""
+        return 0
+
+    # As a destination
+
+    def publish(
+        self, publication: Publication, position: Position | None, *, reserved: bool
+    ) -> int:
+        """Hand a publication to everybody; a topic always has room."""
+        return self.keeper.publish(self, publication, position)
+
+    def has_room(self, sizes: list[int]) -> bool:
+        """A topic always has room."""
+        return True
+
+    def accept(self, delivery: Delivery) -> None:
+        """An acknowledged delivery leaves its ledger, and nothing else."""
+
+    def reject(self, delivery: Delivery) -> None:
+        """A delivery was refused for good: a dead letter."""
+        self.keeper.reject(delivery)
+
+    def give_back(self, delivery: Delivery, ledger: Ledger, pause: float) -> None:
+        """NACK or timeout: the same subscription gets it once more."""
+        self.keeper.give_back(delivery, ledger, pause)
+
+    def lose(self, delivery: Delivery) -> int:
+        """The session of a delivery has ended: only a durable name may get it again."""
+        return self.keeper.lose(delivery)
+
+    def join(self, reader: Reader) -> None:
+        """A subscription came."""
+        self.acking += reader.group.acked
+
+    def leave(self, reader: Reader) -> None:
+        """A subscription has ended, live or behind."""
+        self.behind.pop(reader, None)
+        self.acking -= reader.group.acked
+        self.leave_group(reader)
+
+
+class HistoryTopic(Topic):
+    """A topic that keeps its last messages for those that come later."""
+
+    __slots__ = ()
+
+    @property
+    def keeps(self) -> bool:
+        """Everything is kept."""
+        return True
+
+    @property
+    def idle(self) -> bool:
+        """Never: it goes when there are too many histories."""
+        return False
+
+    def hold_bounds(self, limits: Limits, now: float) -> None:
+        """Drop what is beyond the history, and what durable names have not seen beyond theirs."""
+        log, policy = self.log, self.policy
+        wanted: int | None = None
+        while (oldest := log.oldest()) is not None:
+            offset, publication = oldest
+            if not self._is_over(limits):
+                fresh = publication.at + policy.history_seconds > now
+                if fresh and len(log) <= policy.history:
+                    return
+                wanted = self._wanted() if wanted is None else wanted
+                if offset >= wanted:
+                    return
+            self.trim()
+
+    def _is_over(self, limits: Limits) -> bool:
+        log = self.log
+        most = max(limits.durable_messages, self.policy.history)
+        size = max(limits.durable_bytes if self.durables else 0, limits.history_bytes)
+        if len(log) > most:
+            return True
+        return len(log) > 1 and (log.size > size or log.stored > limits.max_stored)
+
+    def _wanted(self) -> int:
+        """The first offset that a durable name, or a snapshot's subscriber, has not seen."""
+        wanted = self.log.top + 1
+        for durable in self.durables.values():
+            if durable.holder is None:
+                wanted = min(wanted, durable.next)
+            elif durable.holder in self.behind:
+                wanted = min(wanted, durable.holder.next)
+        for reader in self.behind:
+            if reader.blocked or reader.next <= reader.held_to:
+                wanted = min(wanted, reader.next)
+        return wanted
+
+    def next_aging(self, now: float) -> float | None:
+        """When the oldest message is too old; if it is and somebody still wants it, when to look
+        again.
+        """
+        oldest = self.log.oldest()
+        if oldest is None:
+            return None
+        at = oldest[1].at + self.policy.history_seconds
+        return at if at > now else now + self.policy.history_seconds
+
+
+class LatestTopic(Topic):
+    """A topic that keeps the newest message of each key."""
+
+    __slots__ = ("keys",)
+
+    pushes = False
+
+    def __init__(
+        self,
+        address: Address,
+        policy: DestinationPolicy,
+        counter: ByteCounter,
+        keeper: TopicKeeper,
+        epoch: str | None = None,
+    ) -> None:
+        super().__init__(address, policy, counter, keeper, epoch)
+        self.keys: dict[str, int] = {}
+        """The offset of the newest message of each key, the oldest first."""
+
+    @property
+    def keeps(self) -> bool:
+        """Everything is kept until a newer one comes."""
+        return True
+
+    @property
+    def idle(self) -> bool:
+        """Never: it goes when there are too many histories."""
+        return False
+
+    def _key(self, publication: Publication) -> str:
+        return publication.header(self.policy.key) or publication.destination
+
+    def keep(self, publication: Publication, limits: Limits, offset: int | None = None) -> int:
+        """Append a publication in the place of the older one of its key."""
+        key = self._key(publication)
+        old = self.keys.pop(key, None)
+        if old is not None:
+            self.log.take(old)
+        elif len(self.keys) >= limits.max_keys:
+            self.log.take(self.keys.pop(next(iter(self.keys))))
+        offset = self.keys[key] = self.log.append(publication, offset)
+        return offset
+
+    def trim(self) -> Publication | None:
+        """Drop the oldest message; None when there is none."""
+        publication = self.log.trim()
+        if publication is not None:
+            self.keys.pop(self._key(publication), None)
+        return publication
+
+    def take_expired(self, now: float) -> list[tuple[int, Publication]]:
+        """Take out of the log what has reached the end of its life."""
+        dead = self.log.take_expired(now)
+        for _, publication in dead:
+            self.keys.pop(self._key(publication), None)
+        return dead
+
+    def hold_bounds(self, limits: Limits, now: float) -> None:
+        """Everything that is stored may be too much; one value always stays."""
+        while len(self.log) > 1 and self.log.stored > limits.max_stored:
+            self.trim()
+
+    def recover(self, position: Position | None, start: int) -> tuple[bool, int]:
+        """The newest values are always there; with a position only those that are newer."""
+        known = position is not None and self.log.knows(position)
+        return True, position.offset + 1 if known and position is not None else 1
+
+    def first_offset(self) -> int:
+        """Everybody gets all newest values first."""
+        return 1
+
+    def is_replayed(self, reader: Reader, offset: int) -> bool:
+        """So many of what a reader reads next were there when it came."""
+        replayed = reader.replay_left > 0
+        reader.replay_left -= replayed
+        return replayed
+
+    def is_overtaken(self, reader: Reader) -> bool:
+        """Never: what is gone was replaced by something newer."""
+        return False
+
+    def superseded(self, reader: Reader, offset: int) -> int:
+        """Messages before an offset that came since a reader subscribed and are gone."""
+        return max(0, offset - max(reader.next, reader.replay_to + 1))
+
+    def is_superseded(self, offset: int) -> bool:
+        """A newer value has taken the place of the one at this offset."""
+        return bool(offset) and not self.log.holds(offset)
