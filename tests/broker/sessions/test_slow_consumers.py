@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stocksync_ws import StompApp, send_to_user
-from stocksync_ws.config import Limits
+from stocksync_ws.broker.model.post_office import Outgoing
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
+from stocksync_ws.config import BrokerConfig, Limits
+from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
+from tests.broker.kit import environment, record
 
 Start = Callable[..., World]
 MiB = 1024 * 1024
@@ -250,3 +257,141 @@ class TestMany:
             publish(world, app, 2_000)
             assert world.broker.office.total <= limits.max_total_queued
         assert 0 < world.counters.slow_consumers < 100
+
+
+class Rooms:
+    """The policy alone: sessions in any state, and a lifecycle that writes down what it closes."""
+
+    def __init__(self, most: int = 1_000, sheds: bool = False) -> None:
+        limits = Limits(send_queue=100, max_total_queued=most)
+        self.env = environment(BrokerConfig(limits=limits))
+        self.closed: list[SessionRecord] = []
+        self.shed: list[SessionRecord] = []
+        self.rearmed: list[SessionRecord] = []
+        self.sheds = sheds
+        delivery: Any = SimpleNamespace(topics=SimpleNamespace(shed=self._shed))
+        lifecycle: Any = SimpleNamespace(close=self._close, rearm=self.rearmed.append)
+        self.slow = SlowConsumers(self.env, delivery, lifecycle)
+
+    def _shed(self, session: SessionRecord) -> bool:
+        self.shed.append(session)
+        return self.sheds
+
+    def _close(
+        self, session: SessionRecord, code: CloseCode, reason: DisconnectReason, *, drop: bool
+    ) -> None:
+        assert (code, reason, drop) == (4008, DisconnectReason.SLOW_CONSUMER, True)
+        session.state = State.CLOSING
+        session.mailbox.drop()
+        self.closed.append(session)
+
+    def session(
+        self, queued: int, unsent: int = 0, state: State = State.CONNECTED
+    ) -> SessionRecord:
+        made = record(self.env)
+        made.state = state
+        self.env.sessions[f"s{len(self.env.sessions)}"] = made
+        if queued:
+            made.mailbox.append(Outgoing(bytes(queued), queued, 0.0, 0))
+        made.mailbox.unsent = unsent
+        return made
+
+
+class TestRelieve:
+    def test_who_is_over_its_bound_loses_messages_where_it_may(self) -> None:
+        rooms = Rooms(sheds=True)
+        session = rooms.session(60, unsent=41)
+        session.mailbox.over_since = 5.0
+        rooms.slow.relieve(session)
+        assert (rooms.shed, rooms.closed) == ([session], [])
+        assert session.mailbox.over_since is None
+        assert rooms.env.counters.slow_consumers == 0
+
+    def test_where_it_may_not_it_is_closed(self) -> None:
+        rooms = Rooms(sheds=False)
+        session = rooms.session(101)
+        rooms.slow.relieve(session)
+        assert (rooms.shed, rooms.closed) == ([session], [session])
+        assert rooms.env.counters.slow_consumers == 1
+
+    def test_who_is_slow_within_its_bound_is_closed_and_loses_nothing_first(self) -> None:
+        rooms = Rooms(sheds=True)
+        session = rooms.session(60, unsent=40)
+        rooms.slow.relieve(session)
+        assert (rooms.shed, rooms.closed) == ([], [session])
+
+    @pytest.mark.parametrize("state", [each for each in State if each is not State.CONNECTED])
+    def test_who_is_not_connected_is_left_alone(self, state: State) -> None:
+        rooms = Rooms(sheds=True)
+        rooms.slow.relieve(rooms.session(101, state=state))
+        assert (rooms.shed, rooms.closed) == ([], [])
+        assert rooms.env.counters.slow_consumers == 0
+
+
+class TestRelieveAll:
+    def test_within_the_bound_nobody_is_closed(self) -> None:
+        rooms = Rooms()
+        rooms.session(1_000, unsent=9_000)
+        assert not rooms.slow.relieve_all()
+        assert rooms.closed == []
+
+    def test_over_it_the_largest_of_the_blocked_is_closed(self) -> None:
+        rooms = Rooms()
+        rooms.session(300, unsent=5_000)
+        largest = rooms.session(400, unsent=1)
+        rooms.session(900)
+        assert rooms.slow.relieve_all()
+        assert rooms.closed == [largest]
+        assert rooms.env.counters.slow_consumers == 1
+
+    def test_it_goes_on_until_it_holds(self) -> None:
+        rooms = Rooms()
+        sessions = [rooms.session(size, unsent=1) for size in (500, 700, 600)]
+        assert rooms.slow.relieve_all()
+        assert rooms.slow.relieve_all()
+        assert not rooms.slow.relieve_all()
+        assert rooms.closed == [sessions[1], sessions[2]]
+
+    def test_where_nobody_is_blocked_the_flush_is_waited_for_up_to_twice_the_bound(self) -> None:
+        rooms = Rooms()
+        rooms.session(900)
+        largest = rooms.session(1_100)
+        assert not rooms.slow.relieve_all()
+        rooms.session(1)
+        assert rooms.slow.relieve_all()
+        assert rooms.closed == [largest]
+
+    def test_who_is_not_connected_or_has_nothing_in_its_mailbox_is_not_chosen(self) -> None:
+        rooms = Rooms()
+        rooms.session(5_000, unsent=1, state=State.CLOSING)
+        rooms.session(0, unsent=9_000)
+        assert not rooms.slow.relieve_all()
+        chosen = rooms.session(1)
+        assert rooms.slow.relieve_all()
+        assert rooms.closed == [chosen]
+
+
+class TestJudge:
+    def test_a_slow_one_is_relieved_and_another_looked_at_again(self) -> None:
+        rooms = Rooms()
+        slow, fine = rooms.session(101), rooms.session(100)
+        rooms.slow.judge(slow)
+        rooms.slow.judge(fine)
+        assert (rooms.closed, rooms.rearmed) == ([slow], [fine])
+
+    def test_while_closing_only_its_own_deadline_counts(self) -> None:
+        rooms = Rooms()
+        session = rooms.session(101, state=State.CLOSING)
+        rooms.slow.judge(session)
+        assert rooms.rearmed == [session]
+
+    @pytest.mark.parametrize("size", [1_000, 1_001])
+    def test_while_all_together_are_over_the_bound_each_look_notes_it_again(
+        self, size: int
+    ) -> None:
+        """A blocked one that was none when the step ended is found after the flush."""
+        rooms = Rooms()
+        rooms.session(size)
+        rooms.env.step.noted = False
+        rooms.slow.judge(rooms.session(0, unsent=1))
+        assert rooms.env.step.noted is (size > 1_000)
