@@ -1,4 +1,4 @@
-"""Writes the catalogues `errors.md`, `counters.md` and `limits.md` from the code.
+"""Writes the catalogues `errors.md`, `counters.md`, `limits.md` and `sessions.md` from the code.
 
 python docs/generate.py            writes them
 python docs/generate.py --check    exit code 1 when one of them is stale
@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from stocksync_ws import errors  # noqa: E402
+from stocksync_ws.broker.model.state import State  # noqa: E402
+from stocksync_ws.broker.sessions.ends import ENDS, Cause, Effect, End  # noqa: E402
 from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits  # noqa: E402
 from stocksync_ws.counters import Counters  # noqa: E402
 from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode  # noqa: E402
@@ -37,19 +39,26 @@ class Item:
 
 def items(cls: Any) -> Iterator[Item]:
     """The fields of a dataclass, in order."""
-    tree = ast.parse(inspect.getsource(cls)).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    texts: dict[str, str] = {}
-    for node, after in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(node, ast.AnnAssign) and isinstance(after, ast.Expr):
-            assert isinstance(after.value, ast.Constant)
-            texts[ast.unparse(node.target)] = " ".join(str(after.value.value).split())
+    texts = texts_below(cls)
     for field in fields(cls):
         if field.default is not MISSING:
             default = number(field.default)
         else:
             default = "made when missing" if field.default_factory is not MISSING else "required"
         yield Item(field.name, default, texts.get(field.name, ""))
+
+
+def texts_below(cls: Any) -> dict[str, str]:
+    """The text below each field of a dataclass, or member of an Enum, that has one."""
+    tree = ast.parse(inspect.getsource(cls)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    texts: dict[str, str] = {}
+    for node, after in zip(tree.body, tree.body[1:], strict=False):
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(after, ast.Expr):
+            assert isinstance(after.value, ast.Constant)
+            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+            texts[ast.unparse(target)] = " ".join(str(after.value.value).split())
+    return texts
 
 
 def number(value: object) -> str:
@@ -219,7 +228,91 @@ def table(cls: Any, leave_out: tuple[str, ...] = ()) -> Iterator[str]:
             yield f"| `{item.name}` | {item.default} | {cell(item.text)} |"
 
 
-PAGES = {"errors.md": errors_page, "counters.md": counters_page, "limits.md": limits_page}
+SESSIONS = """\
+# How a session ends
+
+{made}
+
+A session begins as OPENING, while its handshake is decided. An accepted one is AWAITING its CONNECT
+or STOMP frame, and CONNECTED when that was granted. It ends by a row of the table below and in no
+other way. What has no row does nothing: a session that is closing is not closed again, one that is
+CLOSED is not lost. `SessionDisconnected` is told once for a session that was CONNECTED, and never
+for another one. CLOSING and ENDING last no longer than their deadlines: `close_timeout` (see
+[limits.md](limits.md)), and 5 s.
+
+```text
+{diagram}
+```
+
+## The table
+
+Effects are done in this order, within one step.
+
+| state | cause | next state | effects, in order |
+|---|---|---|---|
+{ends}
+
+## Causes
+
+| cause | what it means |
+|---|---|
+{causes}
+
+## Effects
+
+| effect | what is done |
+|---|---|
+{effects}
+"""
+BEGINNING = f"{State.OPENING.name} --accepted--> {State.AWAITING.name} --CONNECT--> " + (
+    State.CONNECTED.name
+)
+"""The two steps that are no end, and so in no row."""
+
+
+def sessions_page() -> str:
+    return SESSIONS.format(
+        made=MADE.format(source="stocksync_ws/broker/sessions/ends.py"),
+        diagram="\n".join((BEGINNING, "", *arrows())),
+        ends="\n".join(end_row(state, cause, end) for (state, cause), end in ENDS.items()),
+        causes="\n".join(word_rows(Cause)),
+        effects="\n".join(word_rows(Effect)),
+    )
+
+
+def arrows() -> Iterator[str]:
+    """A line for each row of the table: from where, why, and whereto."""
+    wide = max(len(state.name) for state in State)
+    long = max(len(cause.value) for cause in Cause)
+    last = None
+    for (state, cause), end in ENDS.items():
+        if last is not None and last is not state:
+            yield ""
+        name = "" if last is state else state.name
+        why = f"{cause.value} ".ljust(long + 1, "-")
+        yield f"{name:{wide}} +-- {why}--> {end.state.name}"
+        last = state
+
+
+def end_row(state: State, cause: Cause, end: End) -> str:
+    done = ", ".join(effect.value for effect in end.effects)
+    return f"| {state.name} | {cell(cause.value)} | {end.state.name} | {cell(done)} |"
+
+
+def word_rows(kind: type[Cause] | type[Effect]) -> Iterator[str]:
+    """What each word of the table means."""
+    texts = texts_below(kind)
+    for each in kind:
+        assert each.name in texts, f"{each.name} has no text"
+        yield f"| {cell(each.value)} | {cell(texts[each.name])} |"
+
+
+PAGES = {
+    "errors.md": errors_page,
+    "counters.md": counters_page,
+    "limits.md": limits_page,
+    "sessions.md": sessions_page,
+}
 
 
 def main(arguments: list[str]) -> int:

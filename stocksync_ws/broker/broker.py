@@ -12,6 +12,7 @@ lock.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVarTuple
 
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.calls.events import MessageDropped
@@ -20,7 +21,7 @@ from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.room import Frames
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Namespace
-from stocksync_ws.broker.model.outputs import Outputs
+from stocksync_ws.broker.model.outputs import Outputs, drain
 from stocksync_ws.broker.model.pipeline import Outcome, Task
 from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
 from stocksync_ws.broker.model.publication import Draft, Published
@@ -41,6 +42,8 @@ from stocksync_ws.timers import Timers
 from stocksync_ws.types import Handshake, Wire
 
 __all__ = ["Broker"]
+
+Args = TypeVarTuple("Args")
 
 
 class Broker:
@@ -144,8 +147,11 @@ class Broker:
             culprit: A session, a task, another timed object, or None.
         """
         session = culprit.session if isinstance(culprit, Task) else culprit
+        self._step.run(now, self._fail, session, problem)
+
+    def _fail(self, session: object, problem: BaseException) -> None:
         if isinstance(session, SessionRecord):
-            self._step.run(now, self._sessions.errors.internal, "session", session, problem)
+            self._sessions.errors.internal("session", session, problem)
         else:
             self.counters.internal_errors += 1
             self.calls.log.internal("the broker", None, problem)
@@ -259,10 +265,7 @@ class Broker:
                 self.calls.tasks.go_on(task, succeeded, None)
             elif step.runnable:
                 session, script, error = step.runnable.popleft()
-                try:
-                    self._decoding.go_on(session, script, error)
-                except Exception as bug:  # of this session, whatever the step was about
-                    self._sessions.errors.internal("session", session, bug)
+                self._guard(session, self._decoding.go_on, session, script, error)
             else:
                 step.noted = False
                 self._settle()
@@ -278,18 +281,27 @@ class Broker:
     def _settle(self) -> None:
         """Send dead letters on their way, close what is over a bound, tell what was lost."""
         step, sessions = self._step, self._sessions
-        dead, step.dead = step.dead, []
-        sessions.publisher.publish_dead(dead)
-        overfull, step.overfull = step.overfull, []
-        for mailbox in overfull:
+        for dead in drain(step.dead):
+            self._guard(None, sessions.publisher.publish_dead, dead)
+        for mailbox in drain(step.overfull):
             if mailbox.owner is not None:
-                sessions.slow_consumers.relieve(mailbox.owner)
-        lost, step.lost = step.lost, []
-        for session in lost:
-            sessions.lifecycle.close_lost(session)
+                self._guard(mailbox.owner, sessions.slow_consumers.relieve, mailbox.owner)
+        for session in drain(step.lost):
+            self._guard(session, sessions.lifecycle.close_lost, session)
         dropped, step.dropped = step.dropped, {}
         for (destination, reason), count in dropped.items():
             event = MessageDropped(destination=destination, reason=reason, count=count)
-            self.calls.listeners.tell(event)
+            self._guard(None, self.calls.listeners.tell, event)
         if not step.noted and sessions.slow_consumers.relieve_all():
             step.noted = True
+
+    def _guard(
+        self, session: SessionRecord | None, work: Callable[[*Args], None], *args: *Args
+    ) -> None:
+        """The fence around what is done at the end of a step: whatever the step was about, a bug of
+        ours ends the session it happened to, and the rest is still done.
+        """
+        try:
+            work(*args)
+        except Exception as bug:
+            self._fail(session, bug)

@@ -44,6 +44,7 @@ __all__ = [
     "policy",
     "publication",
     "record",
+    "refused",
     "resubscribe",
 ]
 
@@ -179,6 +180,14 @@ def ack(peer: Peer, message: Frame, command: str = "ACK", **more: str) -> None:
     else:
         fields = {"message-id": headers["message-id"], "subscription": headers["subscription"]}
     peer.command(command, fields | more)
+
+
+def refused(peer: Peer, code: str, close: int, **headers: str) -> None:
+    """The last frame was an ERROR with this code, and the connection is closed with `close`."""
+    error = peer.error()
+    assert error.headers["code"] == code
+    assert error.headers.items() >= headers.items()
+    assert peer.closed == close
 
 
 def resubscribe(peer: Peer, place: str = "/topic/s", **more: str) -> Frame:

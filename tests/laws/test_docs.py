@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -175,6 +176,26 @@ def test_no_catalogue_is_stale() -> None:
     command = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
     checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert checked.returncode == 0, checked.stderr
+
+
+GENERATED = [page for page in PAGES if "<!-- Made by docs/generate.py " in page.read_text()]
+
+
+def test_every_catalogue_is_found() -> None:
+    names = {page.stem for page in GENERATED}
+    assert names == {"counters", "errors", "limits", "sessions"}
+
+
+@pytest.mark.parametrize("page", GENERATED, ids=_name)
+def test_a_stale_catalogue_is_seen(page: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (tmp_path / "stocksync_ws").symlink_to(ROOT / "stocksync_ws")
+    copy = tmp_path / "docs" / page.name
+    copy.write_text(copy.read_text().replace("| ", "|  ", 1))
+    command = [sys.executable, str(tmp_path / "docs" / "generate.py"), "--check"]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert checked.returncode == 1
+    assert checked.stderr == f"stale: {page.name}; run python docs/generate.py\n"
 
 
 def test_the_reserved_headers_of_the_page_are_those_of_the_code() -> None:

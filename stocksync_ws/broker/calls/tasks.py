@@ -120,7 +120,6 @@ class Tasks:
     def _release(self, task: Task) -> None:
         if task.session is not None:
             self._step.ended(task.session, task)
-            task.session = None
 
     def _end(self, task: Task, error: BaseException | None) -> None:
         """A pipeline has ended; its session goes on, or is told of the error."""
@@ -128,7 +127,7 @@ class Tasks:
         session = task.session
         if isinstance(error, Cancelled):
             error = None
-        if session is not None:
+        if session is not None and (error is not None or session.inbound.task is task):
             self._step.ended(session, task, error)
         elif error is not None:
             self._counters.internal_errors += 1
@@ -187,7 +186,7 @@ class Tasks:
             self._counters.pool_slots_stuck += 1
             self._log.note("a thread of the pool is stuck in mapping=%s", call.label)
             task.left = call
-            if session is not None:
+            if session is not None and session.inbound.task is task:
                 session.inbound.stuck = call
         error, task.stopping = task.stopping, None
         self.go_on(task, None, error)

@@ -11,10 +11,12 @@ unsent, and what lies in the mailbox is all there is. Only `open` sets it, `bloc
 `send_each` uses it for mailboxes of one entry.
 """
 
+# pyright: reportPrivateUsage=false
+# `send_each` is a part of Mailbox, and a function so that nothing is called per recipient.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -303,7 +305,7 @@ stream took a part, and the exception of a `send` that failed.
 """
 
 
-def send_each(mailboxes: Iterable[Mailbox], now: float) -> Iterator[Stopped]:
+def send_each(mailboxes: Sequence[Mailbox], now: float) -> Iterator[Stopped]:
     """Send the mailboxes of one entry whose direct way is open; yield the others.
 
     The loop calls nothing per recipient but the stream's `send`, and enters no `try` anew.

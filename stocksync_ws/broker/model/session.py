@@ -88,7 +88,7 @@ class Keeper(Protocol):
 
 
 class SessionRecord:
-    """What the broker keeps of one session. Made by `Lifecycle.open` only."""
+    """What the broker keeps of one session. Made by `Opening.open` only."""
 
     __slots__ = (
         "armed",

@@ -25,6 +25,7 @@ class Cause(Enum):
     """Why a session ends."""
 
     REFUSED = "the handshake is refused"
+    """By the application, or because the server stops; the answer is an HTTP error."""
     CLOSED = "we close it"
     """In good order: what waits is written, then the close handshake."""
     CLOSED_NOW = "we close it, messages dropped"
@@ -42,18 +43,32 @@ class Cause(Enum):
 class Effect(Enum):
     """What is done when a session ends."""
 
-    LOSE_TRANSPORT = "what the transport still held is lost, and told"
-    LEAVE = "its subscriptions end, and its private queues; its handler has 5 s"
-    UNSEND = "messages in the mailbox are marked as not delivered"
-    DROP_MESSAGES = "messages are taken out of the mailbox; RECEIPTs and ERROR stay"
-    DROP_ALL = "the mailbox is emptied"
-    DISPATCH = "what came back to queues goes to other consumers"
-    SETTLE_UP = "open transactions are aborted, unsettled deliveries go back"
-    SAY_CLOSE = "the close handshake is queued, backed by `close_timeout`"
-    WAIT = "frames that had arrived are processed, for 5 s at most"
-    FORGET = "its input is thrown away, its timer disarmed, its id forgotten"
-    CANCEL = "its handler is cancelled"
-    TELL = "`SessionDisconnected`, and the log line"
+    LOSE_TRANSPORT = "transport lost"
+    """What queues had handed to it and it had not written is lost, and told."""
+    LEAVE = "subscriptions end"
+    """Its private queues too: nothing reaches it any more. Its handler has 5 s."""
+    UNSEND = "deliveries unsent"
+    """Messages that wait in the mailbox are marked as not delivered."""
+    DROP_MESSAGES = "messages dropped"
+    """They are taken out of the mailbox; RECEIPTs and ERROR stay."""
+    DROP_ALL = "mailbox emptied"
+    """Nobody is there to be told anything."""
+    DISPATCH = "queues go on"
+    """What came back to queues goes to other consumers."""
+    SETTLE_UP = "accounts settled"
+    """Open transactions are aborted. What is unsettled goes back to its queue, and to other
+    consumers; elsewhere the obligation ends.
+    """
+    SAY_CLOSE = "close queued"
+    """The close handshake, behind what waits. After `close_timeout` the connection is reset."""
+    WAIT = "last frames processed"
+    """Those that had arrived, for 5 s at most."""
+    FORGET = "session forgotten"
+    """Its input is thrown away, its timer disarmed, its id forgotten."""
+    CANCEL = "handler cancelled"
+    """What still runs for it is asked to end now."""
+    TELL = "`SessionDisconnected`"
+    """Told to the listeners, behind the log line."""
 
     __hash__ = object.__hash__
 

@@ -7,8 +7,6 @@ authorization: their issue brings them) runs once, in `admit`; the atomic step b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.queues import QueueFull
@@ -125,22 +123,21 @@ class Publisher:
 
     # Dead letters
 
-    def publish_dead(self, dead: Sequence[DeadMessage]) -> None:
-        """Tell the listeners of dead messages, and send them where their policies say."""
-        for each in dead:
-            publication, target = each.publication, each.policy.dead_letter
-            self._counters.messages_dead += 1
-            event = DeadLetter(
-                destination=publication.destination,
-                message_id=publication.message_id,
-                reason=each.reason,
-                deliveries=each.deliveries,
-                headers=dict(publication.headers),
-                body=publication.body,
-            )
-            self._listeners.tell(event)
-            if target is not None and publication.kind is not PublicationKind.DEAD_LETTER:
-                self._publish_letter(target, each)
+    def publish_dead(self, dead: DeadMessage) -> None:
+        """Tell the listeners of a dead message, and send it where its policy says."""
+        publication, target = dead.publication, dead.policy.dead_letter
+        self._counters.messages_dead += 1
+        event = DeadLetter(
+            destination=publication.destination,
+            message_id=publication.message_id,
+            reason=dead.reason,
+            deliveries=dead.deliveries,
+            headers=dict(publication.headers),
+            body=publication.body,
+        )
+        self._listeners.tell(event)
+        if target is not None and publication.kind is not PublicationKind.DEAD_LETTER:
+            self._publish_letter(target, dead)
 
     def _publish_letter(self, target: str, dead: DeadMessage) -> None:
         publication = dead.publication

@@ -1,312 +1,214 @@
-"""User code that hangs, swallows its cancellation, or blocks a thread: what becomes of it."""
+"""Pipelines: what a script may yield, what becomes of one that fails, and clean-up at its end."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import Callable
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from stocksync_ws import HandlerTimeout, SessionDisconnected, StompApp
-from stocksync_ws.broker.model.pipeline import Pipeline
-from stocksync_ws.config import Limits
-from stocksync_ws.errors import Cancelled, DisconnectReason
+from stocksync_ws import HandlerTimeout, StompApp
+from stocksync_ws.broker.model.pipeline import RELEASE, Call, Join, Mode, Pipeline, Script, Task
+from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
+from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 
 Start = Callable[..., World]
 
 
-class Hangs:
-    """An application whose handlers hang in every way there is."""
-
-    def __init__(self, **settings: Any) -> None:
-        self.log: list[str] = []
-        self.ended: list[SessionDisconnected] = []
-        self.app = app = StompApp("/ws", allowed_origins=["*"], **settings)
-        log = self.log
-
-        @app.message_mapping("/hang")
-        async def hang() -> None:
-            try:
-                await asyncio.sleep(1_000)
-            finally:
-                log.append("cleaned up")
-
-        @app.message_mapping("/swallow")
-        async def swallow() -> None:
-            try:
-                await asyncio.sleep(1_000)
-            except asyncio.CancelledError:
-                log.append("swallowed")
-                await asyncio.sleep(100)
-            log.append("returned")
-
-        @app.message_mapping("/block")
-        def block() -> None:
-            log.append("block")
-
-        @app.message_mapping("/quick", inline=True)
-        def quick() -> None:
-            log.append("quick")
-
-        @app.event_listener(inline=True)
-        def on_end(event: SessionDisconnected) -> None:
-            self.ended.append(event)
-            log.append("ended")
+def act(world: World, work: Callable[..., None], *args: Any) -> None:
+    """One step of the broker, and what the driver does behind it."""
+    world.broker._step.run(world.now, work, *args)
+    world.runtime.driver._finish(world.now)
 
 
-class TestTimeout:
-    def test_a_hanging_handler_is_cancelled_and_told(self, start: Start) -> None:
-        hangs = Hangs()
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.send_to("/app/hang", receipt="r")
-        world.advance(29.9)
-        peer.pong()
-        assert hangs.log == []
-        world.advance(0.2)
-        assert hangs.log == ["cleaned up", "ended"]
-        error = peer.error()
-        assert error.headers["code"] == "handler-timeout"
-        assert error.headers["receipt-id"] == "r"
-        assert peer.closed == 1011
-        assert hangs.ended[0].reason is DisconnectReason.HANDLER_FAILED
-        assert world.counters.handlers_timed_out == 1
-
-    def test_a_session_that_listens_lives_on(self, start: Start) -> None:
-        hangs = Hangs(limits=Limits(handler_timeout=2.0))
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.subscribe("/user/queue/errors")
-        peer.send_to("/app/hang")
-        peer.send_to("/app/quick", receipt="r")
-        world.advance(2.1)
-        assert json.loads(peer.message().body)["code"] == "handler-timeout"
-        peer.frame("RECEIPT")
-        assert hangs.log == ["cleaned up", "quick"]
-
-    def test_it_goes_through_the_exception_mapping(self, start: Start) -> None:
-        hangs = Hangs()
-
-        @hangs.app.message_exception_handler(inline=True)
-        def on_timeout(error: HandlerTimeout) -> str:
-            return f"too slow: {error}"
-
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.subscribe("/user/queue/errors")
-        peer.send_to("/app/hang", receipt="r")
-        world.advance(20)
-        peer.pong()
-        world.advance(11)
-        assert peer.message().body.startswith(b"too slow: ")
-        assert peer.frame("RECEIPT").headers == {"receipt-id": "r"}
-
-    def test_a_coroutine_that_swallows_it_is_left_behind(self, start: Start) -> None:
-        hangs = Hangs(limits=Limits(handler_timeout=2.0))
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.subscribe("/user/queue/errors")
-        peer.send_to("/app/swallow")
-        peer.send_to("/app/quick", receipt="r")
-        world.advance(2.1)
-        assert hangs.log == ["swallowed"]
-        world.advance(4.8)
-        peer.nothing()
-        world.advance(0.2)
-        assert json.loads(peer.message().body)["code"] == "handler-timeout"
-        peer.frame("RECEIPT")
-        assert world.counters.calls_abandoned == 1
-        for _ in range(5):
-            peer.pong()
-            world.advance(20)
-        assert hangs.log == ["swallowed", "quick", "returned"]
-        assert world.counters.results_dropped == 1
-        peer.nothing()
-
-    def test_a_blocked_thread_stops_its_session_and_no_other(self, start: Start) -> None:
-        hangs = Hangs(limits=Limits(handler_timeout=2.0))
-        world = start(hangs.app)
-        stuck, other = world.connect(), world.connect()
-        stuck.subscribe("/user/queue/errors")
-        world.hold_pool()
-        stuck.send_to("/app/block", receipt="r1")
-        stuck.send_to("/app/quick", receipt="r2")
-        world.advance(2.1)
-        told = stuck.message()
-        assert json.loads(told.body)["code"] == "handler-timeout"
-        world.advance(10)
-        stuck.nothing()
-        assert hangs.log == []
-        assert world.counters.pool_slots_stuck == 1
-        other.send_to("/app/quick", receipt="r")
-        other.frame("RECEIPT")
-        world.release_pool()
-        assert stuck.frame("RECEIPT").headers == {"receipt-id": "r2"}
-        assert hangs.log == ["quick", "block", "quick"]
-        assert world.counters.results_dropped == 1
-        assert world.counters.pool_slots_stuck == 0
-
-    def test_clean_up_behind_a_blocked_thread_has_a_context_of_its_own(self, start: Start) -> None:
-        """An exception handler runs although the function still holds the pipeline's context."""
-        hangs = Hangs(limits=Limits(handler_timeout=2.0))
-        seen: list[str] = []
-        mark: ContextVar[str] = ContextVar("mark", default="none")
-
-        @hangs.app.message_exception_handler(HandlerTimeout)
-        async def on_timeout() -> None:
-            seen.append(mark.get())
-
-        world = start(hangs.app)
-        peer = world.connect()
-        world.hold_pool()
-        peer.send_to("/app/block", receipt="r")
-        [task] = world.broker.calls.tasks.running
-        before = task.context
-        task.context.run(mark.set, "mine")
-        world.advance(2.1)
-        assert seen == ["mine"]
-        assert task.context is not before
-        peer.frame("RECEIPT")
-        world.release_pool()
-
-    def test_a_handler_that_is_done_in_time_is_not_timed_out(self, start: Start) -> None:
-        hangs = Hangs()
-
-        @hangs.app.message_mapping("/nearly")
-        async def nearly() -> None:
-            await asyncio.sleep(29)
-
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.send_to("/app/nearly", receipt="r")
-        world.advance(20)
-        peer.pong()
-        world.advance(20)
-        peer.frame("RECEIPT")
-        assert world.counters.handlers_timed_out == 0
+def a_second() -> Call:
+    """A call of user code that takes one."""
+    return Call(asyncio.sleep, (1,), mode=Mode.ASYNC, label="sleep")
 
 
-class TestSessionEnds:
-    def test_the_handler_has_five_seconds(self, start: Start) -> None:
-        hangs = Hangs()
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.send_to("/app/hang")
-        peer.eof()
-        world.advance(4.9)
-        assert hangs.log == []
-        world.advance(0.2)
-        assert hangs.log == ["cleaned up", "ended"]
-        [ended] = hangs.ended
-        assert ended.reason is DisconnectReason.CONNECTION_LOST
-        assert world.counters.handlers_timed_out == 0
-        assert world.counters.application_errors == 0
+class Scripted:
+    """A world with two clients, where a script is the frame in work of the first one."""
 
-    def test_a_stall_of_ours_does_not_make_it_a_timeout(self, start: Start) -> None:
-        hangs = Hangs()
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.peer: Peer = world.connect()
+        [self.session] = world.broker.sessions.values()
+        self.other: Peer = world.connect()
+        self.log: list[Any] = []
 
-        @hangs.app.message_exception_handler(HandlerTimeout)
-        async def on_timeout() -> None:
-            hangs.log.append("mapped")
+    def begin(self, script: Script) -> None:
+        act(self.world, self.world.broker.calls.tasks.run_frame, self.session, script)
 
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.send_to("/app/hang")
-        peer.eof()
-        world.advance(1)
-        world.stall(10)
-        world.advance(10)
-        assert hangs.log == ["cleaned up", "ended"]
-        assert world.counters.handlers_timed_out == 0
+    @property
+    def task(self) -> Task:
+        """The one that runs."""
+        [task] = self.world.broker.calls.tasks.running
+        return task
 
-    def test_what_had_arrived_is_still_processed_and_disconnected_is_last(
-        self, start: Start
+    def behind(self) -> None:
+        """A frame behind the script, and one of the other client, which never waits for it."""
+        for peer in (self.peer, self.other):
+            peer.send_to("/topic/a", "x", receipt="r")
+        self.other.frame("RECEIPT")
+
+
+@pytest.fixture
+def scripted(start: Start) -> Scripted:
+    return Scripted(start(client_send=["/topic/**"]))
+
+
+@pytest.fixture
+def broken() -> Iterator[Scripted]:
+    """A world in which something of ours may go wrong."""
+    with World(StompApp("/ws", client_send=["/topic/**"])) as world:
+        yield Scripted(world)
+
+
+class TestRelease:
+    def test_the_next_frame_is_decoded_while_the_script_goes_on(self, scripted: Scripted) -> None:
+        def script() -> Script:
+            yield a_second()
+            scripted.log.append("waited")
+            yield RELEASE
+            scripted.log.append("released")
+            yield a_second()
+            scripted.log.append("done")
+
+        scripted.begin(script())
+        scripted.behind()
+        scripted.peer.nothing()
+        scripted.world.advance(1.1)
+        scripted.peer.frame("RECEIPT")
+        assert scripted.log == ["waited", "released"]
+        assert scripted.session.inbound.task is None
+        assert scripted.task.call is not None
+        scripted.world.advance(1)
+        assert scripted.log == ["waited", "released", "done"]
+        scripted.peer.nothing()
+
+    def test_it_may_let_go_before_it_has_waited_for_anything(self, scripted: Scripted) -> None:
+        def script() -> Script:
+            yield RELEASE
+            yield a_second()
+
+        scripted.begin(script())
+        scripted.behind()
+        scripted.peer.frame("RECEIPT")
+        scripted.world.advance(1.1)
+
+    def test_the_end_of_its_session_is_none_of_its_business_any_more(
+        self, scripted: Scripted
     ) -> None:
-        hangs = Hangs()
-        world = start(hangs.app)
-        peer = world.connect()
-        world.hold_pool()
-        peer.send_to("/app/block")
-        peer.send_to("/app/quick")
-        peer.command("DISCONNECT", {})
-        peer.eof()
-        assert hangs.log == []
-        world.advance(3)
-        world.release_pool()
-        assert hangs.log == ["block", "quick", "ended"]
-        assert [event.reason for event in hangs.ended] == [DisconnectReason.CLIENT_DISCONNECT]
+        def script() -> Script:
+            yield RELEASE
+            for _ in range(7):
+                yield a_second()
+            scripted.log.append("done")
 
-    def test_what_asks_for_more_is_ignored_then(self, start: Start) -> None:
-        """SUBSCRIBE and UNSUBSCRIBE of somebody who is gone: nothing to do, nobody to tell."""
-        hangs = Hangs()
-        world = start(hangs.app)
-        peer = world.connect()
-        world.hold_pool()
-        peer.send_to("/app/block")
-        peer.command("SUBSCRIBE", {"id": "1", "destination": "/topic/a"})
-        peer.command("UNSUBSCRIBE", {"id": "7"})
-        peer.send_to("/app/quick")
-        peer.eof()
-        world.release_pool()
-        assert hangs.log == ["block", "quick", "ended"]
-        assert world.counters.protocol_errors == 0
+        scripted.begin(script())
+        scripted.peer.eof()
+        assert scripted.session.id not in scripted.world.broker.sessions
+        scripted.world.advance(7.1)
+        assert scripted.log == ["done"]
 
-    def test_a_peer_that_closes_is_no_lost_connection(self, start: Start) -> None:
-        hangs = Hangs()
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.send_to("/app/hang")
-        peer.close(1001)
-        world.advance(6)
-        [ended] = hangs.ended
-        assert (ended.reason, ended.close_code) == (DisconnectReason.PEER_CLOSED, 1001)
+    @pytest.mark.parametrize(
+        ("error", "code", "close"),
+        [
+            (ZeroDivisionError(), None, 1011),
+            (RemoteProtocolError(ErrorCode.BAD_DESTINATION, "SEND"), "bad-destination", 1002),
+        ],
+    )
+    def test_an_error_in_it_ends_its_session_and_no_other(
+        self, broken: Scripted, error: Exception, code: str | None, close: int
+    ) -> None:
+        def script() -> Script:
+            yield RELEASE
+            yield a_second()
+            raise error
 
-    def test_a_swallowed_cancellation_holds_nobody_up(self, start: Start) -> None:
-        hangs = Hangs()
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.send_to("/app/swallow")
-        peer.eof()
-        world.advance(5.1)
-        assert hangs.log == ["swallowed", "ended"]
-        world.advance(5)
-        assert not world.broker.calls.tasks.running
-        assert world.counters.calls_abandoned == 1
-        assert len(hangs.ended) == 1
-        world.advance(100)
-        assert hangs.log == ["swallowed", "ended", "returned"]
+        broken.begin(script())
+        broken.behind()
+        broken.peer.frame("RECEIPT")
+        broken.world.advance(1.1)
+        frames = broken.peer.frames()
+        assert [frame.headers.get("code") for frame in frames] == ([code] if code else [])
+        assert broken.peer.closed == close
+        assert broken.other.closed is None
+        assert broken.world.counters.internal_errors == (code is None)
 
-    def test_a_thread_that_returns_after_the_end(self, start: Start) -> None:
-        hangs = Hangs()
-        world = start(hangs.app)
-        peer = world.connect()
-        world.hold_pool()
-        peer.send_to("/app/block", receipt="r")
-        peer.eof()
-        world.advance(5.1)
-        assert len(hangs.ended) == 1
-        world.release_pool()
-        assert len(hangs.ended) == 1
-        assert world.counters.results_dropped == 1
-        peer.nothing()
 
-    def test_we_close_while_a_handler_runs(self, start: Start) -> None:
-        hangs = Hangs()
-        world = start(hangs.app)
-        peer = world.connect()
-        peer.answers_close = False
-        peer.send_to("/app/hang")
-        world.runtime.driver.stop()
-        world.advance(1)
-        assert peer.closed == 1012
-        assert hangs.log == ["ended"]
-        world.advance(4.2)
-        assert hangs.log == ["ended", "cleaned up"]
-        assert world.counters.application_errors == 0
+@pytest.mark.parametrize("waits", [False, True])
+class TestFailure:
+    """A script that raises, at once or after it has waited."""
+
+    def failing(self, waits: bool, error: Exception) -> Script:
+        if waits:
+            yield a_second()
+        raise error
+
+    def test_the_fault_of_the_peer_ends_its_session_with_that_error(
+        self, scripted: Scripted, waits: bool
+    ) -> None:
+        headers = {"receipt": "r", "destination": "/topic/a"}
+        problem = RemoteProtocolError(ErrorCode.BAD_ACK_MODE, "SUBSCRIBE", headers)
+        scripted.begin(self.failing(waits, problem))
+        scripted.world.advance(1.1)
+        error = scripted.peer.error()
+        assert error.headers["code"] == "bad-ack-mode"
+        assert (error.headers["command"], error.headers["receipt-id"]) == ("SUBSCRIBE", "r")
+        assert scripted.peer.closed == 1002
+        assert scripted.world.counters.protocol_errors == 1
+        assert scripted.other.closed is None
+
+    def test_a_bug_of_ours_ends_its_session_with_1011_and_no_other(
+        self, broken: Scripted, waits: bool
+    ) -> None:
+        broken.begin(self.failing(waits, ZeroDivisionError()))
+        broken.world.advance(1.1)
+        assert broken.peer.closed == 1011
+        broken.peer.nothing()
+        assert broken.world.counters.internal_errors == 1
+        broken.other.send_to("/topic/a", "x", receipt="r")
+        broken.other.frame("RECEIPT")
+        assert broken.other.closed is None
+
+
+class TestJoin:
+    @pytest.mark.parametrize("succeeded", [False, True])
+    def test_it_is_resumed_with_whether_what_it_waited_for_succeeded(
+        self, scripted: Scripted, succeeded: bool
+    ) -> None:
+        waiting: list[Task] = []
+
+        def script() -> Script:
+            scripted.log.append((yield Join(waiting)))
+
+        scripted.begin(script())
+        assert waiting == [scripted.task]
+        scripted.behind()
+        scripted.peer.nothing()
+        act(scripted.world, scripted.world.broker._step.joined, scripted.task, succeeded)
+        assert scripted.log == [succeeded]
+        scripted.world.settle()
+        scripted.peer.frame("RECEIPT")
+
+    def test_it_has_no_deadline(self, scripted: Scripted) -> None:
+        waiting: list[Task] = []
+
+        def script() -> Script:
+            yield Join(waiting)
+
+        scripted.begin(script())
+        for _ in range(5):
+            scripted.world.advance(20)
+            scripted.peer.pong()
+            scripted.other.pong()
+        assert scripted.task.deadline is None
+        assert scripted.session.inbound.task is scripted.task
+        act(scripted.world, scripted.world.broker._step.joined, scripted.task, False)
+        assert scripted.session.inbound.task is None
 
 
 class TestCleanUp:
@@ -314,7 +216,6 @@ class TestCleanUp:
 
     def pipeline(self, world: World, steps: list[Any]) -> Any:
         """A task of a session whose pipeline yields calls in its `finally`."""
-        from stocksync_ws.broker.model.pipeline import Call, Mode
 
         async def hang() -> None:
             await asyncio.sleep(1_000)
@@ -344,20 +245,16 @@ class TestCleanUp:
                 raise
             ended.append(None)
 
-        self.act(world, world.broker.calls.tasks.run_frame, session, watched())
+        act(world, world.broker.calls.tasks.run_frame, session, watched())
         [task] = world.broker.calls.tasks.running
         return task, ended
-
-    def act(self, world: World, work: Callable[..., None], *args: Any) -> None:
-        world.broker._step.run(world.now, work, *args)
-        world.runtime.driver._finish(world.now)
 
     def test_its_calls_get_five_seconds_again(self, start: Start) -> None:
         world = start()
         world.connect()
         steps: list[str] = []
         task, ended = self.pipeline(world, steps)
-        self.act(world, world.broker.calls.tasks.end_by, task, world.now)
+        act(world, world.broker.calls.tasks.end_by, task, world.now)
         world.advance(0.1)
         assert steps == ["cancelled"]
         world.advance(3)
@@ -374,36 +271,15 @@ class TestCleanUp:
         tasks = world.broker.calls.tasks
         task.wake(world.now)  # too early
         assert steps == ended == []
-        self.act(world, tasks.stop, task, HandlerTimeout("x"))
-        self.act(world, tasks.stop, task, Cancelled())  # stopping already: the first one stays
-        self.act(world, tasks.end_by, task, world.now)  # nothing more to move
+        act(world, tasks.stop, task, HandlerTimeout("x"))
+        act(world, tasks.stop, task, Cancelled())  # stopping already: the first one stays
+        act(world, tasks.end_by, task, world.now)  # nothing more to move
         world.settle()
         assert steps == ["timeout"]
         assert ended == [None]
         task.wake(world.now + 100)  # over
-        self.act(world, tasks.stop, task, Cancelled())
+        act(world, tasks.stop, task, Cancelled())
         assert ended == [None]
-
-
-def test_a_task_that_ended_before_its_call_was_started(start: Start) -> None:
-    hangs = Hangs()
-    world = start(hangs.app)
-    peer = world.connect()
-    peer.send_to("/app/hang")
-    [task] = world.broker.calls.tasks.running
-    peer.eof()
-    world.advance(6)
-    assert task.call is None
-    world.broker.outputs.calls.append(task)
-    world.runtime.driver._finish(world.now)
-    assert hangs.log.count("cleaned up") == 1
-
-
-def test_a_call_that_never_ends_keeps_nobody_from_closing(start: Start) -> None:
-    """The world closes while a handler hangs: the task is cancelled, nothing is left."""
-    hangs = Hangs()
-    world = start(hangs.app)
-    world.connect().send_to("/app/hang")
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])

@@ -1,4 +1,4 @@
-"""What ends subscriptions and sessions, what RECEIPT means, and frames that share one read."""
+"""UNSUBSCRIBE and refused ids, frames that share one read, and frames for the application."""
 
 from __future__ import annotations
 
@@ -9,19 +9,11 @@ import pytest
 
 from stocksync_ws import SessionConnected, StompApp
 from stocksync_ws.config import Limits
-from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
+from tests.broker.kit import refused
 
 Start = Callable[..., World]
 OPEN = {"client_send": ["/topic/**"]}
-
-
-def refused(peer: Peer, code: str, close: int, **headers: str) -> None:
-    """The last frame was an ERROR with this code, and the connection is closed with `close`."""
-    error = peer.error()
-    assert error.headers["code"] == code
-    assert error.headers.items() >= headers.items()
-    assert peer.closed == close
 
 
 class TestUnsubscribe:
@@ -109,78 +101,6 @@ class TestRefusedIds:
         peer.command("UNSUBSCRIBE", {"id": "q", "receipt": "r"})
         peer.frame("RECEIPT")
         assert world.counters.unsubscribes_ignored == 1
-
-
-class TestReceipts:
-    """Every client frame but CONNECT may ask."""
-
-    def test_every_frame_is_answered_in_order(self, start: Start) -> None:
-        app = StompApp("/ws", allowed_origins=["*"], client_send=["/topic/**"])
-
-        @app.message_mapping("/later")
-        async def later() -> None:
-            world.loop.call_soon(lambda: None)
-
-        @app.subscribe_mapping("/now")
-        def now() -> int:
-            return 1
-
-        world = start(app)
-        peer = world.connect()
-        peer.send(
-            b"SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r1\n\n\0"
-            b"SUBSCRIBE\nid:2\ndestination:/app/now\nreceipt:r2\n\n\0"
-            b"SEND\ndestination:/app/later\nreceipt:r3\n\n\0"
-            b"SEND\ndestination:/topic/b\nreceipt:r4\n\n\0"
-            b"UNSUBSCRIBE\nid:1\nreceipt:r5\n\n\0"
-            b"UNSUBSCRIBE\nid:2\nreceipt:r5\n\n\0"
-            b"DISCONNECT\nreceipt:\n\n\0"
-        )
-        told = [frame.headers.get("receipt-id") for frame in peer.frames()]
-        assert told == ["r1", "r2", None, "r3", "r4", "r5", "r5", ""]
-        assert peer.closed == 1000
-
-    def test_a_failed_frame_gets_no_receipt(self, start: Start) -> None:
-        peer = start().connect()
-        peer.command("SUBSCRIBE", {"id": "1", "destination": "/queue/a", "receipt": "r"})
-        assert [frame.command for frame in peer.frames()] == ["ERROR"]
-
-
-class TestDisconnect:
-    def test_with_receipt(self, start: Start) -> None:
-        peer = start().connect()
-        peer.send(b"DISCONNECT\nreceipt:message-123\n\n\0")
-        assert peer.raw() == [b"RECEIPT\nreceipt-id:message-123\n\n\0"]
-        assert peer.closed == 1000
-
-    def test_without_receipt_there_is_only_the_close(self, start: Start) -> None:
-        peer = start().connect()
-        peer.send(b"DISCONNECT\n\n\0")
-        assert peer.closed == 1000
-        assert peer.raw() == []
-
-    def test_frames_after_it_are_ignored(self, start: Start) -> None:
-        world = start(**OPEN)
-        peer = world.connect()
-        peer.send(b"DISCONNECT\n\n\0SEND\ndestination:/topic/a\n\nx\0nonsense")
-        peer.send(b"SEND\ndestination:/topic/a\n\nx\0")
-        assert peer.closed == 1000
-        peer.nothing()
-        assert not world.counters.messages_published
-
-    def test_what_waits_goes_out_before_the_receipt(self, start: Start) -> None:
-        world = start(**OPEN)
-        peer = world.connect()
-        peer.subscribe("/topic/a", "s1")
-        peer.stream.window = 0
-        peer.send_to("/topic/a", "one")
-        peer.send(b"SEND\ndestination:/topic/a\n\ntwo\0DISCONNECT\nreceipt:r\n\n\0")
-        world.connect().send_to("/topic/a", "three")
-        peer.stream.open_window(None)
-        world.settle()
-        one, two, receipt = peer.frames()
-        assert (one.body, two.body, receipt.headers) == (b"one", b"two", {"receipt-id": "r"})
-        assert peer.closed == 1000
 
 
 class TestAcknowledgements:

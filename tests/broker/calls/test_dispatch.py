@@ -1,0 +1,14 @@
+"""What the broker asks of an application, where there is none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stocksync_ws.broker.calls.dispatch import NullDispatch
+
+
+def test_without_an_application_there_is_nothing_to_say() -> None:
+    quiet: Any = NullDispatch()
+    assert quiet.handshake(None) is quiet.connect(None, None) is None
+    assert quiet.send(None, None, "/a") is quiet.subscribe(None, None, "/a") is None
+    assert quiet.event(None) == ()

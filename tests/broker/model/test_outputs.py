@@ -1,0 +1,32 @@
+"""What a step has for the world: what must be taken at once, and what in the next turn."""
+
+from __future__ import annotations
+
+import pytest
+
+from stocksync_ws.broker.model.outputs import Outputs, drain
+
+URGENT = {"aborts", "answers", "calls", "cancels", "reads"}
+PENDING = {"backlog", "calls", "cancels", "dirty"}
+
+
+@pytest.mark.parametrize("name", Outputs.__slots__)
+def test_each_output_is_urgent_or_pending_or_both(name: str) -> None:
+    outputs = Outputs()
+    assert (outputs.urgent, outputs.pending) == (False, False)
+    getattr(outputs, name).append("something")
+    assert outputs.urgent is (name in URGENT)
+    assert outputs.pending is (name in PENDING)
+    assert outputs.urgent or outputs.pending
+
+
+def test_whoever_takes_what_is_in_a_list_empties_it_and_the_list_lives_on() -> None:
+    outputs = Outputs()
+    kept = outputs.dirty
+    kept += ["one", "two"]  # type: ignore[list-item]
+    taken = drain(outputs.dirty)
+    assert taken == ["one", "two"]
+    assert outputs.dirty is kept
+    assert kept == []
+    kept.append("three")  # type: ignore[arg-type]
+    assert taken == ["one", "two"]
