@@ -177,9 +177,8 @@ class Broker:
 
     def _writable(self, session: SessionRecord, unsent: int) -> bool:
         mailbox, subscriptions = session.mailbox, session.subscriptions
-        mailbox.unsent = unsent
         if unsent or mailbox.queued:
-            self._sessions.slow_consumers.judge(session)
+            self._sessions.slow_consumers.judge(session, unsent)
         else:
             mailbox.written()
         if mailbox.in_transport is not None:

@@ -126,6 +126,49 @@ def test_a_circle_is_seen() -> None:
     assert circles({"a": ["b"], "b": []}) == set()
 
 
+OWNERS = {
+    "mailbox": {"delivery"},
+    "inbound": {"frames"},
+    "clocks": {"sessions"},
+    "subscriptions": {"delivery", "frames"},
+}
+"""The rooms that write the fields of each part of a session; its own methods are in `model/`."""
+
+
+def foreign_writes(module: str, source: str) -> list[str]:
+    """Fields of a part of a session that this source assigns in another room than its owner's."""
+    own = room_of(module)
+    found: list[str] = []
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Attribute) or isinstance(node.ctx, ast.Load):
+            continue
+        holder = node.value
+        part = holder.attr if isinstance(holder, ast.Attribute) else getattr(holder, "id", "")
+        if part in OWNERS and own not in OWNERS[part] | {RECORDS}:
+            found.append(f"{module}:{node.lineno}: {own}/ writes {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if room_of(m) is not None])
+def test_each_part_of_a_session_is_written_by_one_room(module: str) -> None:
+    assert foreign_writes(module, MODULES[module]) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("frames.decoding", "session.clocks.frame_since = None"),
+        ("frames.decoding", "clocks = session.clocks\nclocks.frame_since = None"),
+        ("sessions.lifecycle", "session.mailbox.unsent += 1"),
+        ("calls.tasks", "session.inbound.task = None"),
+        ("broker", "del session.subscriptions.active"),
+    ],
+)
+def test_a_write_from_another_room_is_seen(module: str, source: str) -> None:
+    assert len(foreign_writes(f"{BROKER}.{module}", source)) == 1
+    assert foreign_writes(f"{BROKER}.model.session", source) == []
+
+
 def test_the_table_is_read_as_it_stands() -> None:
     text = "# A\n## Rooms of the broker\n\n| room | job | may import |\n|---|---|---|\n"
     text += "| `frames/` | x | model, calls |\n| `model/` | y | — |\n\n## B\n"

@@ -51,7 +51,8 @@ class Tasks:
 
     def run_frame(self, session: SessionRecord, script: Script) -> None:
         """Run the script of a frame; the session's next frame waits for it."""
-        task = session.inbound.task = Task(self, session, script, session.context.copy())
+        task = Task(self, session, script, session.context.copy())
+        session.inbound.begin(task)
         self._start(task)
 
     def _start(self, task: Task) -> None:
@@ -80,8 +81,7 @@ class Tasks:
             if task.when_left_ends is not None:
                 task.when_left_ends(outcome)
         session = task.session
-        if session is not None and session.inbound.stuck is outcome.call:
-            session.inbound.stuck = None
+        if session is not None and session.inbound.unstick(outcome.call):
             self._step.go_on(session)
 
     def go_on(self, task: Task, value: Any, error: BaseException | None) -> None:
@@ -187,6 +187,6 @@ class Tasks:
             self._log.note("a thread of the pool is stuck in mapping=%s", call.label)
             task.left = call
             if session is not None and session.inbound.task is task:
-                session.inbound.stuck = call
+                session.inbound.stick(call)
         error, task.stopping = task.stopping, None
         self.go_on(task, None, error)

@@ -207,21 +207,18 @@ class Acknowledgements:
             if ledger is not None:
                 ledger.unsend(publication.number)
 
-    def end(self, session: SessionRecord) -> int:
-        """Queues get back what was unsettled; elsewhere the obligation ends: the number of
-        those. Call `Queues.dispatch_returned` when all that a session leaves is back.
+    def end(self, session: SessionRecord) -> None:
+        """Queues get back what was unsettled; elsewhere the obligation ends, and is counted. Call
+        `Queues.dispatch_returned` when all that a session leaves is back.
         """
-        unsettled = 0
-        for ledger in (session.subscriptions.ledgers or {}).values():
-            for delivery in ledger.clear():
-                unsettled += delivery.home.lose(delivery)
-        for _, _, _, delivery in session.subscriptions.retries or ():
+        subscriptions, unsettled = session.subscriptions, 0
+        for ledger in (subscriptions.ledgers or {}).values():
+            unsettled += sum(each.home.lose(each) for each in ledger.clear())
+        for _, _, _, delivery in subscriptions.retries or ():
             unsettled += delivery.home.lose(delivery)
-        session.subscriptions.ledgers = session.subscriptions.retries = (
-            session.subscriptions.forgotten
-        ) = None
+        subscriptions.ledgers = subscriptions.retries = subscriptions.forgotten = None
+        subscriptions.unacknowledged += unsettled
         self._counters.messages_unsettled += unsettled
-        return unsettled
 
 
 def _pause(deliveries: list[Delivery]) -> float:

@@ -95,8 +95,7 @@ class Connecting:
         user: Principal | None,
     ) -> None:
         client_every, server_every = agree_heart_beats(beats, self._server_beats)
-        session.clocks.read_every = client_every / 1000
-        session.clocks.write_every = server_every / 1000
+        session.clocks.agree(client_every / 1000, server_every / 1000)
         session.version = session.inbound.decoder.version = version
         session.user = user
         self._lifecycle.welcome(session, self._server_beats)

@@ -100,8 +100,8 @@ class Decoding:
         """What the session's next frame had waited for is over: the script of the last one, which
         may have failed, or something else.
         """
-        if task is not None and session.inbound.task is task:
-            session.inbound.task = None
+        if task is not None:
+            session.inbound.end(task)
         if error is not None:
             self._errors.script(session, error)
         self.pump(session)
@@ -117,7 +117,7 @@ class Decoding:
         self._settle(session)
 
     def _decode(self, session: SessionRecord) -> None:
-        inbound, commands = session.inbound, self._commands
+        inbound, clocks, commands = session.inbound, session.clocks, self._commands
         if inbound.turn != self._turn:
             inbound.turn = self._turn
             inbound.frames_left = self._limits.read_frames
@@ -134,7 +134,8 @@ class Decoding:
                     return
                 self._feed_next(inbound, inbound.waiting)
                 continue
-            session.clocks.frame_since = None
+            if clocks.frame_since is not None:
+                clocks.end_frame()
             if frame.command not in _FREE:
                 inbound.frames_left -= 1
             self._counters.frames_in += 1
@@ -170,11 +171,11 @@ class Decoding:
             not inbound.decoder_empty and inbound.decoder.unread
         )
         if waits and clocks.paused_since is None:
-            clocks.paused_since = self._step.now
+            clocks.pause(self._step.now)
         elif not waits and clocks.paused_since is not None:
             lifecycle.resume_clocks(session)
         if not inbound.decoder.mid_frame:
-            clocks.frame_since = None
+            clocks.end_frame()
         elif clocks.frame_since is None:
-            clocks.frame_since = self._step.now
+            clocks.begin_frame(self._step.now)
             lifecycle.rearm(session)

@@ -5,7 +5,6 @@ Rule: they travel in the mailbox like everything else and are never dropped by a
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 
 from stocksync_ws.broker.model.environment import Environment
@@ -60,6 +59,4 @@ class Receipts:
         assert session.version is not None
         entry = session.mailbox.frame(receipt(receipt_id, session.version, extra))
         if not held_back:
-            if session.mailbox.receipts is None:
-                session.mailbox.receipts = deque()
-            session.mailbox.receipts.append(entry)
+            session.mailbox.owe(entry)

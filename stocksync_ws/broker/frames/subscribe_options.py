@@ -78,8 +78,8 @@ def _key(frame: Frame) -> str:
 
 
 def ended_keys(session: SessionRecord, frame: Frame) -> list[str]:
-    """The keys that an UNSUBSCRIBE means. In 1.0 it may name by its destination what has an id: "to
-    no longer receive messages from that destination" (STOMP 1.0, "UNSUBSCRIBE") means all of it.
+    """The keys that an UNSUBSCRIBE means. In 1.0 it may name by its destination what has an id, and
+    then it ends every subscription to that destination (STOMP 1.0, "UNSUBSCRIBE").
 
     Raises:
         RemoteProtocolError: The id holds a control character.

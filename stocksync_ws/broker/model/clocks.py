@@ -78,6 +78,22 @@ class Clocks:
         self.last_seen = now
         self.pinged_at = None
 
+    def agree(self, read_every: float, write_every: float) -> None:
+        """Heart-beats were agreed at CONNECT, in seconds; 0: none."""
+        self.read_every, self.write_every = read_every, write_every
+
+    def begin_frame(self, now: float) -> None:
+        """A frame has begun, and is not complete."""
+        self.frame_since = now
+
+    def end_frame(self) -> None:
+        """There is no unfinished frame."""
+        self.frame_since = None
+
+    def pause(self, now: float) -> None:
+        """Nothing is read, or what was read waits: silence does not count from now on."""
+        self.paused_since = now
+
     def listened(self, now: float) -> float:
         """`now` on a clock that stands still while we do not read from the session."""
         return (now if self.paused_since is None else self.paused_since) - self.paused_total

@@ -58,6 +58,32 @@ class Inbound:
         has.
         """
 
+    def begin(self, task: Task) -> None:
+        """A frame is in work."""
+        self.task = task
+
+    def end(self, task: Task) -> None:
+        """The script of a frame has ended, or let go of its session."""
+        if self.task is task:
+            self.task = None
+
+    def stick(self, call: Call) -> None:
+        """A pool function was left behind."""
+        self.stuck = call
+
+    def unstick(self, call: Call) -> bool:
+        """A pool function that was left behind has returned; whether the session waited for it."""
+        waited = self.stuck is call
+        if waited:
+            self.stuck = None
+        return waited
+
+    def pause(self, paused: bool) -> bool:
+        """Reading pauses, or goes on; whether that is a change."""
+        changed = self.paused is not paused
+        self.paused = paused
+        return changed
+
     @property
     def may_decode(self) -> bool:
         """No frame is in work."""

@@ -248,18 +248,20 @@ class Mailbox:
 
     # Slowness
 
-    def judge(self, *, closing: bool) -> Verdict:
+    def judge(self, unsent: int, *, closing: bool) -> Verdict:
         """After a flush was tried: does the session take what it is sent?
 
         Args:
+            unsent: What is left in the transport.
             closing: Only the close handshake waits to be written: its own deadline judges.
         """
         limits, now = self._office.limits, self._office.step.now
-        waiting = self.queued + self.unsent
+        self.unsent = unsent
+        waiting = self.queued + unsent
         if not waiting:
             self.written()
             return Verdict.FINE
-        written = self.handed - self.unsent
+        written = self.handed - unsent
         progress = written > self.taken
         self.taken = written
         if self.progress_at is None or progress:
@@ -279,6 +281,29 @@ class Mailbox:
         if self.entries and now - self.entries[0].at >= limits.send_queue_seconds:
             return Verdict.SLOW
         return Verdict.WAITING
+
+    def wrote(self, now: float) -> None:
+        """Something was written, or counts as written: the next heart-beat is due later."""
+        self.last_write = now
+
+    def forgive(self) -> None:
+        """The mailbox is within its bound again."""
+        self.over_since = None
+
+    def lose_transport(self) -> None:
+        """The transport is gone, with what it held."""
+        self.unsent = 0
+
+    def end(self) -> None:
+        """The session has ended; nobody owns the mailbox any more."""
+        self.owner = None
+        self._send = None
+
+    def owe(self, receipt: Outgoing) -> None:
+        """A RECEIPT was queued that counts until it has left."""
+        if self.receipts is None:
+            self.receipts = deque()
+        self.receipts.append(receipt)
 
     def written(self) -> None:
         """The transport has written everything, and nothing waits."""

@@ -104,8 +104,7 @@ class Lifecycle:
 
     def pause(self, session: SessionRecord, paused: bool) -> None:
         """Pause reading from a session, or go on."""
-        if session.inbound.paused is not paused:
-            session.inbound.paused = paused
+        if session.inbound.pause(paused):
             self._outputs.reads.append(session)
 
     def resume_clocks(self, session: SessionRecord) -> None:
@@ -137,7 +136,8 @@ class Lifecycle:
         session.clocks.connect_by = None
         session.handshake = None
         session.face = Session(session)
-        session.connected_at = session.mailbox.last_write = self._step.now
+        session.connected_at = self._step.now
+        session.mailbox.wrote(self._step.now)
         self._counters.sessions += 1
         if withholds_name(session.user_name):
             self._counters.user_names_withheld += 1
@@ -231,7 +231,7 @@ class Lifecycle:
 
     def _lose_transport(self, session: SessionRecord) -> None:
         self._delivery.queues.lost(session)
-        session.mailbox.unsent = 0
+        session.mailbox.lose_transport()
 
     def _leave(self, session: SessionRecord) -> None:
         """End all subscriptions: no new message is queued after this."""
@@ -260,7 +260,7 @@ class Lifecycle:
     def _settle_up(self, session: SessionRecord) -> None:
         """What the session left open is undone, what it left unsettled goes back."""
         self._delivery.transactions.end(session)
-        session.subscriptions.unacknowledged += self._delivery.acks.end(session)
+        self._delivery.acks.end(session)
         self._delivery.queues.dispatch_returned()
 
     def _say_close(self, session: SessionRecord) -> None:
@@ -278,8 +278,8 @@ class Lifecycle:
     def _forget(self, session: SessionRecord) -> None:
         session.inbound.clear()
         session.handshake = None
-        session.face = session.mailbox.owner = None
-        session.mailbox.block()
+        session.face = None
+        session.mailbox.end()
         self._step.disarm(session)
         self._sessions.pop(session.id, None)
 

@@ -60,7 +60,7 @@ class Liveness:
             Due.SILENT: self._silent,
             Due.PING: self._ping,
             Due.BEAT: self._beat,
-            Due.JUDGE: slow.judge,
+            Due.JUDGE: lambda session: slow.judge(session, session.mailbox.unsent),
             Due.ACK: delivery.acks.expire,
             Due.RETRY: delivery.topics.retry,
             Due.TRANSACTION: self._transaction_late,
@@ -104,7 +104,7 @@ class Liveness:
             session.mailbox.beat()
 
     def _beat(self, session: SessionRecord) -> None:
-        session.mailbox.last_write = self._step.now
+        session.mailbox.wrote(self._step.now)
         # Where bytes wait, they are the life sign themselves.
         if not session.mailbox.entries and not session.mailbox.unsent:
             session.mailbox.beat()

@@ -31,13 +31,17 @@ class SlowConsumers:
         self._readers = delivery.readers
         self._lifecycle = lifecycle
 
-    def judge(self, session: SessionRecord) -> None:
+    def judge(self, session: SessionRecord, unsent: int) -> None:
         """Look at a session after a flush was tried: slow ones are dealt with, others looked at
         again in time.
+
+        Args:
+            unsent: What is left in the transport.
         """
         if self._office.over:
             self._step.noted = True
-        if session.mailbox.judge(closing=session.state is State.CLOSING) is Verdict.SLOW:
+        closing = session.state is State.CLOSING
+        if session.mailbox.judge(unsent, closing=closing) is Verdict.SLOW:
             self.relieve(session)
         else:
             self._lifecycle.rearm(session)
@@ -47,7 +51,7 @@ class SlowConsumers:
         mailbox = session.mailbox
         over = mailbox.queued + mailbox.unsent > self._limits.send_queue
         if over and session.state is CONNECTED and self._readers.shed(session):
-            mailbox.over_since = None
+            mailbox.forgive()
         else:
             self._close(session)
 

@@ -358,7 +358,7 @@ class TestJudge:
 
     def judge(self, office: Office, mailbox: Mailbox, at: float, closing: bool = False) -> Verdict:
         office.env.step.now = at
-        return mailbox.judge(closing=closing)
+        return mailbox.judge(mailbox.unsent, closing=closing)
 
     def test_nothing_waits(self) -> None:
         office, mailbox = self.waiting(0, progress_at=1.0, over_since=2.0)

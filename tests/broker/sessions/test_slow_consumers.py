@@ -375,14 +375,14 @@ class TestJudge:
     def test_a_slow_one_is_relieved_and_another_looked_at_again(self) -> None:
         rooms = Rooms()
         slow, fine = rooms.session(101), rooms.session(100)
-        rooms.slow.judge(slow)
-        rooms.slow.judge(fine)
+        rooms.slow.judge(slow, slow.mailbox.unsent)
+        rooms.slow.judge(fine, fine.mailbox.unsent)
         assert (rooms.closed, rooms.rearmed) == ([slow], [fine])
 
     def test_while_closing_only_its_own_deadline_counts(self) -> None:
         rooms = Rooms()
         session = rooms.session(101, state=State.CLOSING)
-        rooms.slow.judge(session)
+        rooms.slow.judge(session, session.mailbox.unsent)
         assert rooms.rearmed == [session]
 
     @pytest.mark.parametrize("size", [1_000, 1_001])
@@ -393,5 +393,5 @@ class TestJudge:
         rooms = Rooms()
         rooms.session(size)
         rooms.env.step.noted = False
-        rooms.slow.judge(rooms.session(0, unsent=1))
+        rooms.slow.judge(rooms.session(0), 1)
         assert rooms.env.step.noted is (size > 1_000)
