@@ -34,8 +34,8 @@ class Timed(Protocol):
     """The deadline of that entry. Only `Timers` writes it."""
 
     def wake(self, now: float) -> Sequence[Any] | None:
-        """The deadline came; after it, it is later or None. A wire that is parked returns the
-        events of its end, since no connection could bring them; others return nothing.
+        """The deadline came; after it, it is later or None. A parked wire that has ended returns
+        its `Closed` event, since no connection could bring it; others return nothing.
         """
         ...
 

@@ -18,7 +18,7 @@ from stocksync_ws.driver.flush import Flusher
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Host, Link, Machine, Stream
 from stocksync_ws.timers import Timed, Timers
-from stocksync_ws.types import Closed, Connection
+from stocksync_ws.types import Connection
 
 __all__ = ["Driver"]
 
@@ -256,9 +256,8 @@ class Driver:
 
     def _wake_one(self, thing: Timed, now: float) -> None:
         """Wake one thing. A parked wire has no link, so its end comes back from its wake."""
-        for event in thing.wake(now) or ():
-            if isinstance(event, Closed):
-                self._links.closed(event, now)
+        for closed in thing.wake(now) or ():
+            self._links.closed(closed, now)
 
     def _keep_moving(self, thing: Timed, now: float) -> None:
         """A deadline that has not moved after its wake is a bug of ours, and must not loop."""

@@ -87,7 +87,8 @@ class Flusher:
             self._machine.writable(session, link.stream.write([rest]), now)
         elif isinstance(error, OSError):
             self._links.drop(link, now)
-        elif error is not None:
+        else:
+            assert error is not None
             raise error
 
     def flush_link(self, link: Link, now: float) -> None:

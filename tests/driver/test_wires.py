@@ -138,6 +138,9 @@ def app(ended: list[DisconnectReason]) -> StompApp:
     async def slow() -> None:
         await asyncio.sleep(5)
 
+    @app.message_mapping("/quick", inline=True)
+    def quick() -> None: ...
+
     @app.event_listener(inline=True)
     def hear(event: SessionDisconnected) -> None:
         ended.append(event.reason)
@@ -278,6 +281,22 @@ def test_a_host_that_cannot_run_a_call_has_ended_it(
     assert peer.closed is None
     other.subscribe("/topic/a")
     assert not world.broker.calls.tasks.running
+
+
+def test_a_host_that_fails_behind_a_call_that_has_ended_changes_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call: Callable[..., None] = world.runtime.host.call
+
+    def broken(task: Any) -> None:
+        call(task)
+        raise RuntimeError
+
+    monkeypatch.setattr(world.runtime.host, "call", broken)
+    peer = world.connect()
+    peer.send_to("/app/quick", receipt="r")
+    peer.frame("RECEIPT")
+    assert world.counters.results_dropped == 0
 
 
 def test_an_attached_carrier_takes_over_from_one_that_has_not_left(

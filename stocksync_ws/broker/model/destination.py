@@ -119,11 +119,6 @@ class Destination(ABC):
         """
         ...
 
-    @abstractmethod
-    def has_room(self, sizes: list[int]) -> bool:
-        """Whether messages of these sizes can be taken."""
-        ...
-
     def is_superseded(self, offset: int) -> bool:
         """A newer message has taken the place of the one at this offset."""
         return False

@@ -168,10 +168,6 @@ class Topic(Destination):
         """Hand a publication to everybody; a topic always has room."""
         return self.keeper.publish(self, publication, position)
 
-    def has_room(self, sizes: list[int]) -> bool:
-        """A topic always has room."""
-        return True
-
     def accept(self, delivery: Delivery) -> None:
         """An acknowledged delivery leaves its ledger, and nothing else."""
 

@@ -258,3 +258,15 @@ def test_a_reply_in_the_mailbox_of_a_dead_session_is_gone_with_its_queue() -> No
         client.eof()
         assert world.broker.delivery.registry.stored.size == 0
         assert len(world.broker.delivery.registry.queues) == 1
+
+
+def test_a_consumer_whose_mailbox_is_full_is_passed_over_until_it_was_flushed() -> None:
+    with Broker(send_queue=1_000) as world:
+        peer = world.reader("/queue/a")
+        queue = world.broker.delivery.registry.queues["/queue/a"]
+        for number in range(9):
+            world.app.template.send("/queue/a", b"%d" % number + b"x" * 99)
+        assert 0 < len(queue.log) < 9
+        world.settle()
+        assert [body[0] for body in bodies(peer)] == list("012345678")
+        assert peer.closed is None

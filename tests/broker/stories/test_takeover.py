@@ -168,3 +168,16 @@ def test_a_snapshot_that_fails_leaves_no_name_but_those_there_were() -> None:
         assert peer.closed is None
         assert "/topic/s" not in world.broker.delivery.registry.known
         assert "/topic/other" in world.broker.delivery.registry.known
+
+
+def test_a_held_name_that_is_taken_to_another_destination_leaves_its_holder_unsubscribed() -> None:
+    with Broker() as world:
+        one, two = world.connect(login="ann"), world.connect(login="ann")
+        resubscribe(one, "/topic/a", durable="true")
+        resubscribe(two, "/topic/b", durable="true")
+        [gone] = world.heard(SessionUnsubscribed)
+        assert (gone.subscription_id, gone.destination) == ("s", "/topic/a")
+        world.publish("/topic/a", "nobody")
+        world.publish("/topic/b", "x")
+        assert (bodies(one), bodies(two)) == ([], ["x"])
+        assert one.closed is two.closed is None
