@@ -137,7 +137,7 @@ class Links:
             return
         if wire.link is link:
             wire.link = None
-        elif wire in self._bringing:
+        else:
             others = self._bringing[wire]
             others.discard(link)
             if not others:

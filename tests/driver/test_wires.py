@@ -311,3 +311,15 @@ def test_an_attached_carrier_takes_over_from_one_that_has_not_left(
     world.settle()
     assert second.received.endswith(b"x\0")
     assert poller.poll.received == b""
+
+
+def test_a_wire_that_nobody_carries_may_say_again_that_it_is_parked(
+    app: StompApp, world: World
+) -> None:
+    poller = Poller(world)
+    poller.feed(poller.poll, CONNECT)
+    poller.feed(poller.poll, b"SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0")
+    world.runtime.driver.ended(poller.poll.link)
+    poller.open(Detached(poller.wire))
+    app.template.convert_and_send("/topic/a", "x")
+    assert poller.open(Attached(poller.wire)).received.endswith(b"x\0")

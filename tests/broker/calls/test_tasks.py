@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from typing import Any
 
 import pytest
 
-from stocksync_ws import HandlerTimeout, StompApp
+from stocksync_ws import DisconnectReason, HandlerTimeout, StompApp
+from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.model.pipeline import RELEASE, Call, Join, Mode, Pipeline, Script, Task
+from stocksync_ws.broker.model.publication import Draft
+from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
@@ -296,3 +300,62 @@ def test_an_exit_in_user_code_ends_the_handler_not_the_server(
     peer = world.connect()
     peer.send_to("/app/exit")
     assert peer.error().headers["code"] == "handler-failed"
+
+
+class TestNobodysScript:
+    """A pipeline that belongs to no session, as those of the event listeners."""
+
+    def begin(self, world: World, script: Script) -> None:
+        act(world, world.broker.calls.tasks.start, script, copy_context())
+
+    def test_it_has_no_session_to_let_go_of(self, scripted: Scripted) -> None:
+        def script() -> Script:
+            yield RELEASE
+            yield a_second()
+            scripted.log.append("done")
+
+        self.begin(scripted.world, script())
+        scripted.world.advance(1.1)
+        assert scripted.log == ["done"]
+
+    def test_its_error_is_logged_and_ends_nobody(
+        self, broken: Scripted, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def script() -> Script:
+            yield a_second()
+            raise ZeroDivisionError
+
+        self.begin(broken.world, script())
+        broken.world.advance(1.1)
+        assert broken.world.counters.internal_errors == 1
+        assert "a pipeline" in caplog.text
+        broken.behind()
+        broken.peer.frame("RECEIPT")
+
+    def test_what_cannot_be_published_is_an_error_in_it(
+        self, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(publisher: Publisher, draft: Draft) -> None:
+            raise QueueFull
+
+        def script() -> Script:
+            try:
+                yield Draft("/topic/a", (), b"x")
+            except QueueFull:
+                scripted.log.append("full")
+
+        monkeypatch.setattr(Publisher, "publish", refuse)
+        self.begin(scripted.world, script())
+        assert scripted.log == ["full"]
+
+
+def test_a_mailbox_that_grew_too_much_may_have_lost_its_session(scripted: Scripted) -> None:
+    world, session = scripted.world, scripted.session
+
+    def grow_and_end() -> None:
+        world.broker._step.close_overfull(session.mailbox)
+        world.broker.lost(session, DisconnectReason.CONNECTION_LOST, world.now)
+
+    act(world, grow_and_end)
+    assert session.id not in world.broker.sessions
+    assert world.counters.internal_errors == world.counters.slow_consumers == 0

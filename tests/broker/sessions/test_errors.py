@@ -248,6 +248,26 @@ class TestConnect:
         world.advance(10)
         peer.nothing()
 
+    def test_one_that_accepts_behind_the_connect_timeout_is_not_heard(self, start: Start) -> None:
+        class Joe:
+            name = "joe"
+
+        async def stubborn(request: Any) -> Joe:
+            try:
+                await asyncio.sleep(1_000)
+            except asyncio.CancelledError:
+                pass
+            return Joe()
+
+        world = start(authenticator=stubborn)
+        peer = world.upgrade()
+        peer.send(b"CONNECT\naccept-version:1.2\n\n\0")
+        world.advance(10.1)
+        assert peer.error().headers["code"] == "connect-timeout"
+        world.advance(30)
+        peer.nothing()
+        assert not world.broker.calls.tasks.running
+
     def test_a_peer_that_goes_while_it_decides(
         self, start: Start, caplog: pytest.LogCaptureFixture
     ) -> None:
