@@ -29,6 +29,8 @@ SHELL = {
 is run.
 """
 SERVES = "asyncio.run(ws.serve("
+FENCED = re.MULTILINE | re.DOTALL
+FILE = re.compile(r"[\w/]+\.py\b")
 RUN_PAGE = """
 import sys
 from stocksync_ws import StompApp
@@ -69,7 +71,7 @@ def anchors(text: str) -> set[str]:
 
 def broken_links(page: Path, text: str) -> Iterator[str]:
     """Links to files and headings that are not there; other sites are not asked."""
-    without = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    without = re.sub(r"^```.*?^```$", "", text, flags=FENCED)
     for link in re.findall(r"\]\(([^)]+)\)", without):
         if re.match(r"https?://", link):
             continue
@@ -170,6 +172,16 @@ def test_every_page_is_named_by_the_index() -> None:
     index = (ROOT / "docs" / "index.md").read_text()
     names = {file.name for file in (ROOT / "docs").glob("*.md")} - {"index.md"}
     assert {name for name in names if f"]({name})" not in index} == set()
+
+
+@pytest.mark.parametrize("page", ["architecture.md", "changes.md"])
+def test_every_file_that_a_page_names_is_there(page: str) -> None:
+    code = [*(ROOT / "stocksync_ws").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    files = [f"/{file.relative_to(ROOT)}" for file in code]
+    text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / page).read_text(), flags=FENCED)
+    names = {name for span in re.findall(r"`([^`]+)`", text) for name in FILE.findall(span)}
+    assert len(names) > 30
+    assert [name for name in names if not any(file.endswith(f"/{name}") for file in files)] == []
 
 
 def test_no_catalogue_is_stale() -> None:
