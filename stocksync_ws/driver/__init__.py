@@ -1,1 +1,1 @@
-"""The driver: the one caller of connections and broker, shared by all adapters."""
+"""The driver: the one caller of connections and of a machine, shared by all adapters."""

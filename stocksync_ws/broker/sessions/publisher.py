@@ -1,8 +1,8 @@
 """Publishing: everything that becomes a MESSAGE is admitted here, and told when it is dead.
 
-Rule: `publish` is `admit` and then `publish_local`. What runs for a publication (interceptors,
-authorization: their issue brings them) runs once, in `admit`; the atomic step behind it stands in
-`delivery/publishing.py`. A destination's order is the order of acceptance.
+Rule: `publish` is `admit` and then `publish_local`. Everything that runs once for a publication
+runs in `admit`; the atomic step behind it stands in `delivery/publishing.py`. Whether a client may
+publish is judged by `frames/`, before. A destination's order is the order of acceptance.
 """
 
 from __future__ import annotations
