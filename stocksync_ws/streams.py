@@ -65,7 +65,7 @@ class SocketStream:
         """What the kernel has not taken."""
         self._shutting = False
         self.send: Callable[[Chunk], int] | None = sock.send
-        """The lane: the bare `send` of the socket."""
+        """The direct way out: the bare `send` of the socket."""
         self.link: Link
 
     def start(self, connection: Connection) -> None:

@@ -107,7 +107,6 @@ class Links:
             self._machine.violate(session, event.code, now)
             return
         wire.session = None
-        session.mailbox.block()
         lost = event.code == 1006
         reason = DisconnectReason.CONNECTION_LOST if lost else DisconnectReason.PEER_CLOSED
         self._machine.lost(session, reason, now, event.code)

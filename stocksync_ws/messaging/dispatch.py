@@ -35,7 +35,7 @@ _DEFAULT = (Reply(ReplyTo(())),)
 
 
 class Dispatcher:
-    """`broker.dispatch.Dispatch` for declared handlers.
+    """`broker.calls.dispatch.Dispatch` for declared handlers.
 
     Args:
         routes: Gives the frozen routes; called for each frame, so that freezing may come late.

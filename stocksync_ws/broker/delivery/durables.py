@@ -1,7 +1,7 @@
 """Durable topic subscriptions: what a named subscription of a user missed while it was away.
 
 Rule: RabbitMQ's form and no other: `durable:true` (or `persistent:true`) with `id`, owned by the
-authenticated user. While nobody holds the name its cursor keeps the destination's log, within
+authenticated user. While nobody holds the name its offset keeps the log of the topic, within
 bounds of count, bytes and time; what was trimmed is told by `dropped`. A second session takes the
 name over: there are never two live owners.
 """

@@ -44,7 +44,9 @@ class Mailboxes:
         office = self._office
         dirty, hard, size = office.dirty, office.hard, entry.size
         entry.waiting = len(mailboxes)
-        office.add(size)
+        office.total += size
+        if office.total > office.most:
+            office.step.noted = True
         for mailbox in mailboxes:
             mailbox.entries.append(entry)
             queued = mailbox.queued = mailbox.queued + size

@@ -94,7 +94,7 @@ class Readers:
         topic, session = reader.topic, reader.session
         if reader.blocked or reader.ended:
             return False
-        if topic.is_overtaken(reader):
+        if reader.next <= topic.log.lost and topic.is_overtaken(reader):
             # Trimmed since this reader was looked at: by a bound of all logs, or by a newcomer.
             self._retention.tell_lost(topic)
         if session in self._step.lost:
@@ -127,8 +127,9 @@ class Readers:
 
     def _skip_to(self, reader: Reader, offset: int) -> None:
         """Go on at an offset; newest values that were replaced before it are lost."""
-        self._retention.lose(reader, reader.topic.superseded(reader, offset), "superseded")
-        reader.next = max(reader.next, offset)
+        if offset > reader.next:
+            self._retention.lose(reader, reader.topic.superseded(reader, offset), "superseded")
+            reader.next = offset
 
     def opened(self, session: SessionRecord, ledger: Ledger) -> None:
         """A window may have room again: its reader or its queue goes on."""

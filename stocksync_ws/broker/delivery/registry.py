@@ -77,7 +77,8 @@ class Registry:
         self.histories.pop(topic.address, None)
         self._full.pop(topic, None)
         self._step.disarm(topic)
-        topic.log.forget(topic.log.top + 1)
+        if topic.log.size:
+            topic.log.forget(topic.log.top + 1)
 
     def touch(self, topic: Topic) -> None:
         """The history of a topic was used just now."""

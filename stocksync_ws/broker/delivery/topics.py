@@ -72,12 +72,14 @@ class Topics:
             offset = topic.log.skip()
             groups = topic.groups.values()
             return sum(self._mailboxes.publish(publication, each, offset) for each in groups)
-        if position is not None:
-            if position.epoch != topic.log.epoch:
-                topic.log.begin(position.epoch)
-            if position.offset <= topic.log.top:
-                return 0
-        if topic.has_history:
+        if not topic.has_history:
+            position = None  # what is kept here for a moment has offsets of its own
+        else:
+            if position is not None:
+                if position.epoch != topic.log.epoch:
+                    topic.log.begin(position.epoch)
+                if position.offset <= topic.log.top:
+                    return 0
             self._registry.touch(topic)
             self._registry.make_room(publication.size)
         offset = self._keep(topic, publication, position)

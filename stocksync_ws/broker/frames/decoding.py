@@ -90,7 +90,8 @@ class Decoding:
     def lost(self, session: SessionRecord, reason: DisconnectReason, code: int) -> None:
         """The stream ended; what had arrived is decoded on."""
         self._lifecycle.lost(session, reason, code)
-        self.pump(session)
+        if session.state is ENDING:
+            self.pump(session)
 
     def begin_turn(self) -> None:
         """A new turn begins: every session has its share of frames again."""
@@ -175,7 +176,8 @@ class Decoding:
         elif not waits and clocks.paused_since is not None:
             lifecycle.resume_clocks(session)
         if not inbound.decoder.mid_frame:
-            clocks.end_frame()
+            if clocks.frame_since is not None:
+                clocks.end_frame()
         elif clocks.frame_since is None:
             clocks.begin_frame(self._step.now)
             lifecycle.rearm(session)

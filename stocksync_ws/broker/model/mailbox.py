@@ -100,7 +100,9 @@ class Mailbox:
         """Put an entry into this mailbox; one that lies in none yet begins to count."""
         office = self._office
         if not entry.waiting:
-            office.add(entry.size)
+            office.total += entry.size
+            if office.total > office.most:
+                office.step.noted = True
         entry.waiting += 1
         self.entries.append(entry)
         self.queued += entry.size

@@ -230,8 +230,10 @@ class Lifecycle:
             effects[effect](session)
 
     def _lose_transport(self, session: SessionRecord) -> None:
-        self._delivery.queues.lost(session)
-        session.mailbox.lose_transport()
+        if session.mailbox.in_transport is not None:
+            self._delivery.queues.lost(session)
+        if session.mailbox.unsent:
+            session.mailbox.lose_transport()
 
     def _leave(self, session: SessionRecord) -> None:
         """End all subscriptions: no new message is queued after this."""
@@ -241,7 +243,8 @@ class Lifecycle:
             if subscription.ledger is None:
                 session.subscriptions.remember_auto(key, most)
         session.subscriptions.active.clear()
-        self._delivery.reply_queues.end(session)
+        if session.subscriptions.reply_queues is not None:
+            self._delivery.reply_queues.end(session)
         session.mailbox.block()
         session.clocks.connect_by = None
         session.clocks.drain_at = None
@@ -252,14 +255,16 @@ class Lifecycle:
         self._delivery.queues.unsent(session.mailbox.drop(keep_own=True))
 
     def _drop_all(self, session: SessionRecord) -> None:
-        self._delivery.queues.unsent(session.mailbox.drop())
+        if session.mailbox.entries:
+            self._delivery.queues.unsent(session.mailbox.drop())
 
     def _dispatch(self, session: SessionRecord) -> None:
         self._delivery.queues.dispatch_returned()
 
     def _settle_up(self, session: SessionRecord) -> None:
         """What the session left open is undone, what it left unsettled goes back."""
-        self._delivery.transactions.end(session)
+        if session.subscriptions.transactions is not None:
+            self._delivery.transactions.end(session)
         self._delivery.acks.end(session)
         self._delivery.queues.dispatch_returned()
 
