@@ -49,6 +49,7 @@ __all__ = [
 ]
 
 E = TypeVar("E")
+R = TypeVar("R")
 EVENTS = (
     DeadLetter,
     MessageDropped,
@@ -77,7 +78,7 @@ def environment(config: BrokerConfig | None = None, timers: Timers | None = None
     """What a room of a broker is given, without the broker: a step ends with nothing done."""
     config = config or BrokerConfig()
     numbers = count()
-    step = Step(timers or Timers(), lambda: None)
+    step = Step(Timers() if timers is None else timers, lambda: None)
     return Environment(
         config,
         config.limits,
@@ -157,6 +158,13 @@ class Broker(World):
         for body in bodies:
             self.app.template.send(destination, body.encode(), headers or None)
         self.settle()
+
+    def act(self, work: Callable[..., R], *args: Any) -> R:
+        """One step of the broker, and what the driver does behind it."""
+        result = self.broker._step.run(self.now, work, *args)
+        self.runtime.driver._finish(self.now)
+        self.settle()
+        return result
 
     def reader(self, destination: str, version: str = "1.2", login: str = "", **more: str) -> Peer:
         """A client with one subscription of the id `s`."""

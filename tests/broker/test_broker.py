@@ -9,11 +9,21 @@ import pytest
 from stocksync_ws import StompApp
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import NullDispatch
+from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped, SessionDisconnected
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.model.step import DeadMessage
+from stocksync_ws.broker.sessions.lifecycle import Lifecycle
+from stocksync_ws.broker.sessions.publisher import Publisher
+from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.testing.peer import client_frame
+from stocksync_ws.errors import DisconnectReason
+from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
+from tests.broker.kit import Broker as Kit
+from tests.broker.kit import policy
 
 Start = Callable[..., World]
 CONNECT = b"CONNECT\naccept-version:1.2\n\n\0"
@@ -103,3 +113,88 @@ def test_attached_and_pong_flush_what_waits(start: Start) -> None:
     session.mailbox.dirty = False
     peer.pong()
     peer.message()
+
+
+class TestEndOfStep:
+    """What a step has noted is done at its end, each for itself: a bug in it takes nothing away
+    from what was noted behind it.
+    """
+
+    def readers(self, world: Kit, number: int) -> list[tuple[Peer, SessionRecord]]:
+        made = []
+        for _ in range(number):
+            peer = world.reader("/topic/a")
+            made.append((peer, list(world.broker.sessions.values())[-1]))
+        return made
+
+    def test_a_bug_while_one_session_is_closed_does_not_lose_what_was_noted_behind_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Kit({"/queue/a": policy(dead_letter="/queue/dead")}) as world:
+            (one, first), (two, second), (three, _) = self.readers(world, 3)
+            close_lost = Lifecycle.close_lost
+
+            def broken(life: Lifecycle, session: SessionRecord) -> None:
+                if session is first:
+                    raise RuntimeError("a bug of ours")
+                close_lost(life, session)
+
+            monkeypatch.setattr(Lifecycle, "close_lost", broken)
+            step = world.broker._step
+
+            def note() -> None:
+                step.close_lost(first)
+                step.close_lost(second)
+                step.tell_dropped("/topic/a", "slow-consumer", 3)
+
+            world.act(note)
+            assert (one.closed, two.closed, three.closed) == (1011, 4010, None)
+            assert world.counters.internal_errors == 1
+            (event,) = world.heard(MessageDropped)
+            assert (event.destination, event.count) == ("/topic/a", 3)
+            ends = [each.reason for each in world.heard(SessionDisconnected)]
+            assert ends == [DisconnectReason.INTERNAL_ERROR, DisconnectReason.HISTORY_LOST]
+            world.publish("/topic/a", "still here")
+            assert three.message().body == b"still here"
+
+    def test_a_bug_with_one_dead_message_costs_no_session_and_no_other_dead_message(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Kit({"/queue/a": policy(dead_letter="/queue/dead")}) as world:
+            ((peer, session),) = self.readers(world, 1)
+            publish_dead = Publisher.publish_dead
+
+            def broken(publisher: Publisher, dead: DeadMessage) -> None:
+                if dead.publication.body == b"1":
+                    raise RuntimeError("a bug of ours")
+                publish_dead(publisher, dead)
+
+            monkeypatch.setattr(Publisher, "publish_dead", broken)
+            world.publish("/queue/a", "1", "2", expiration="500")
+            world.advance(2)
+            assert world.counters.internal_errors == 1
+            assert [event.body for event in world.heard(DeadLetter)] == [b"2"]
+            assert peer.closed is None
+            assert session.state is State.CONNECTED
+
+    def test_a_bug_with_one_overfull_mailbox_ends_its_session_and_the_other_one_is_relieved(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Kit() as world:
+            (one, first), (two, second) = self.readers(world, 2)
+            relieve = SlowConsumers.relieve
+
+            def broken(slow: SlowConsumers, session: SessionRecord) -> None:
+                if session is first:
+                    raise RuntimeError("a bug of ours")
+                relieve(slow, session)
+
+            monkeypatch.setattr(SlowConsumers, "relieve", broken)
+
+            def note() -> None:
+                for session in (first, second):
+                    world.broker._step.close_overfull(session.mailbox)
+
+            world.act(note)
+            assert (one.closed, two.closed) == (1011, 4008)
+            assert world.counters.internal_errors == 1

@@ -1,10 +1,13 @@
-"""Destinations: made when needed, gone when not, bounded all together."""
+"""Destinations: of which kind, made when they are needed and not before."""
 
 from __future__ import annotations
+
+import pytest
 
 from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.config import BrokerConfig, Limits
 from tests.broker.kit import Broker, environment, policy, publication
 
@@ -39,29 +42,44 @@ def test_history_is_kept_though_nobody_needs_it_and_the_rest_is_not() -> None:
     assert made.open_topic("/topic/x") is kept
 
 
-def test_the_history_that_was_used_longest_ago_goes_first() -> None:
-    made, registry = store(max_streams=2)
-    first = made.open_topic("/topic/1")
-    first.log.append(publication(1, "e-1", "/t", (), b"x", 0.0))
-    made.open_topic("/topic/2")
-    made.open_topic("/topic/1")
-    made.open_topic("/topic/3")
-    assert list(registry.known) == ["/topic/1", "/topic/3"]
-    made.open_topic("/topic/4")
-    assert list(registry.known) == ["/topic/3", "/topic/4"]
-    assert registry.stored.size == 0
+def test_what_is_asked_for_is_made_of_its_kind_once() -> None:
+    made, registry = store()
+    assert type(made.open_topic("/topic/first/x")) is HistoryTopic
+    assert type(made.open_topic("/topic/x")) is LatestTopic
+    assert type(made.open_topic(("ann", "/topic/x"))) is Topic
+    assert made.open_queue("/queue/x") is made.open_queue("/queue/x")
+    assert len(registry.known) == 4
 
 
-def test_histories_give_way_to_what_is_stored_newly_and_queues_do_not() -> None:
-    with Broker({"/topic/s": policy(kind="stream")}, max_stored=100) as world:
-        world.publish("/topic/s", "x" * 50)
-        world.publish("/queue/a", "y" * 60)
-        channel = world.broker.delivery.registry.find("/topic/s")
-        assert channel is not None
-        assert (len(channel.log), channel.log.lost) == (0, 1)
-        world.publish("/queue/a", "z" * 60)
-        assert world.counters.messages_dropped == 1
-        assert world.broker.delivery.registry.stored.size == 68
+def test_only_histories_have_an_epoch_each_its_own_and_can_give_way() -> None:
+    made, registry = store()
+    one, two = made.open_topic("/topic/1"), made.open_topic("/topic/2")
+    plain, queue = made.open_topic(("ann", "/topic/x")), made.open_queue("/queue/x")
+    assert len({one.log.epoch, two.log.epoch, None}) == 3
+    assert plain.log.epoch is queue.log.epoch is None
+    for each in (one, two, plain, queue):
+        each.log.append(publication(1, "e-1", "/t", (), b"x"))
+    assert (registry.history_bytes.size, registry.stored.size) == (6, 12)
+
+
+def test_a_message_makes_what_keeps_it_and_nothing_else() -> None:
+    made, registry = store()
+    assert made.open(("ann", "/topic/x")) is None
+    assert not registry.known
+    for address in ("/topic/x", "/queue/x"):
+        assert made.open(address) is made.open(address) is registry.find(address)
+    plain = made.open_topic(("ann", "/topic/x"))
+    assert made.open(("ann", "/topic/x")) is plain
+
+
+def test_one_queue_too_many_is_refused_and_one_that_is_there_is_not() -> None:
+    made, registry = store(max_queues=1)
+    first = made.open_queue("/queue/1")
+    with pytest.raises(OverflowError):
+        made.open("/queue/2")
+    assert made.open("/queue/1") is first
+    made.private_queue("/reply-queue/x")
+    assert list(registry.known) == ["/queue/1", "/reply-queue/x"]
 
 
 def test_a_subscription_alone_leaves_nothing_behind() -> None:

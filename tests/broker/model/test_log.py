@@ -1,16 +1,18 @@
-"""The log against a list of (offset, item, present): whatever is done to it, in whatever order."""
+"""The log against a dict of what was ever in it: whatever is done to it, in whatever order."""
 
 from __future__ import annotations
 
 from itertools import count
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stocksync_ws.broker.model.log import HOLES, ByteCounter, Log
 from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.types import Position
 from tests.broker.kit import publication as made_publication
 
 _numbers = count(1)
@@ -29,23 +31,39 @@ class LogModel(RuleBasedStateMachine):
         self.other = Log(self.tally)
         self.other.append(publication())
         self.log = Log(self.tally)
-        self.entries: list[list[Any]] = []
+        self.entries: dict[int, tuple[Publication, bool]] = {}
+        self.top = 0
         self.lost = 0
 
     def present(self, start: int = 0) -> list[tuple[int, Publication]]:
-        return [(o, item) for o, item, there in self.entries if there and o >= start]
+        return [(o, item) for o, (item, there) in self.entries.items() if there and o >= start]
+
+    def gone(self, offset: int) -> None:
+        self.entries[offset] = self.entries[offset][0], False
 
     @rule(size=st.integers(0, 50))
     def append(self, size: int) -> None:
         item = publication(size)
-        offset = self.log.append(item)
-        assert offset == len(self.entries) + 1
-        self.entries.append([offset, item, True])
+        self.top += 1
+        assert self.log.append(item) == self.top
+        self.entries[self.top] = item, True
 
     @rule(count=st.integers(1, 100))
     def append_many(self, count: int) -> None:
         for _ in range(count):
             self.append(1)
+
+    @rule(gap=st.integers(1, 50))
+    def append_at(self, gap: int) -> None:
+        item = publication()
+        self.top += gap
+        assert self.log.append(item, self.top) == self.top
+        self.entries[self.top] = item, True
+
+    @rule()
+    def skip(self) -> None:
+        self.top += 1
+        assert self.log.skip() == self.top
 
     @rule(offset=st.integers(0, 400))
     def read(self, offset: int) -> None:
@@ -56,7 +74,7 @@ class LogModel(RuleBasedStateMachine):
         there = dict(self.present()).get(offset)
         assert self.log.take(offset) is there
         if there is not None:
-            self.entries[offset - 1][2] = False
+            self.gone(offset)
 
     @rule(count=st.integers(1, 100))
     def take_first(self, count: int) -> None:
@@ -65,40 +83,47 @@ class LogModel(RuleBasedStateMachine):
             if found is not None:
                 self.take(found[0])
 
-    @precondition(lambda self: any(not there for _, _, there in self.entries))
+    @precondition(lambda self: any(not there for _, there in self.entries.values()))
     @rule(data=st.data())
     def put_back(self, data: st.DataObject) -> None:
-        gone = [o for o, _, there in self.entries if not there]
+        gone = [o for o, (_, there) in self.entries.items() if not there]
         offset = data.draw(st.sampled_from(gone))
-        self.log.put_back(offset, self.entries[offset - 1][1])
-        self.entries[offset - 1][2] = True
+        item, _ = self.entries[offset]
+        self.log.put_back(offset, item)
+        self.entries[offset] = item, True
 
     @rule()
     def trim(self) -> None:
         first = next(iter(self.present()), None)
         assert self.log.trim() is (None if first is None else first[1])
         if first is not None:
-            self.entries[first[0] - 1][2] = False
+            self.gone(first[0])
             self.lost = max(self.lost, first[0])
 
     @rule(offset=st.integers(0, 400))
     def forget(self, offset: int) -> None:
         self.log.forget(offset)
-        for entry in self.entries:
-            entry[2] = entry[2] and entry[0] >= offset
+        for each, _ in self.present():
+            if each < offset:
+                self.gone(each)
 
     @rule(offset=st.integers(0, 400))
     def count_from(self, offset: int) -> None:
         assert self.log.count_from(offset) == len(self.present(offset))
 
+    @rule(offset=st.integers(0, 400))
+    def holds(self, offset: int) -> None:
+        assert self.log.holds(offset) == (offset in dict(self.present()))
+
     @invariant()
-    def is_the_list(self) -> None:
+    def is_the_dict(self) -> None:
         present = self.present()
         assert list(self.log) == present
         assert len(self.log) == len(present)
         assert self.log.size == sum(item.size for _, item in present)
         assert self.tally.size == self.log.size + self.other.size
-        assert self.log.top == len(self.entries)
+        assert self.log.stored == self.tally.size
+        assert self.log.top == self.top
         assert self.log.lost == self.lost
         assert self.log.oldest() == (present[0] if present else None)
 
@@ -195,3 +220,163 @@ def test_what_is_dropped_next_is_behind_the_hole_at_which_reading_stands() -> No
     assert third is not None
     assert log.trim() is third[1]
     assert log.lost == 3
+
+
+# Positions: where somebody else orders what is in several logs
+
+
+def history(*offsets: int) -> Log:
+    log = Log(ByteCounter(), "e")
+    for offset in offsets:
+        log.append(publication(), offset)
+    return log
+
+
+def test_offsets_that_others_gave_may_have_gaps_and_are_read_across() -> None:
+    log = history(3, 4, 9)
+    assert [offset for offset, _ in log] == [3, 4, 9]
+    assert [found[0] for start in range(1, 10) if (found := log.read(start))] == (
+        [3, 3, 3, 4, 9, 9, 9, 9, 9]
+    )
+    assert log.count_from(5) == 1
+    assert not log.holds(5)
+    assert log.append(publication()) == 10
+
+
+@pytest.mark.parametrize(
+    ("position", "known"),
+    [
+        (Position("e", 0, 0), True),
+        (Position("e", 0, 4), True),
+        (Position("e", 0, 9), True),
+        (Position("e", 0, 10), False),
+        (Position("e", 0, -1), False),
+        (Position("e", 1, 4), False),
+        (Position("f", 0, 4), False),
+        (Position("", 0, 4), False),
+    ],
+)
+def test_a_position_is_known_up_to_the_newest_of_this_history(
+    position: Position, known: bool
+) -> None:
+    log = history(3, 9)
+    assert log.knows(position) is known
+    assert log.covers(position) is known
+    log.trim()
+    assert log.knows(position) is known
+
+
+def test_a_log_without_a_history_knows_no_position() -> None:
+    log = Log(ByteCounter())
+    log.append(publication())
+    assert log.epoch is None
+    assert not log.knows(Position("None", 0, 0))
+
+
+def test_a_position_is_covered_as_long_as_nothing_behind_it_was_trimmed() -> None:
+    log = history(3, 5, 9)
+    log.trim()
+    covered = [offset for offset in range(11) if log.covers(Position("e", 0, offset))]
+    assert covered == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_what_was_taken_or_forgotten_left_for_good_reason_and_is_still_covered() -> None:
+    log = history(1, 2, 3)
+    log.take(2)
+    log.forget(2)
+    assert log.covers(Position("e", 0, 0))
+    log.trim()
+    assert not log.covers(Position("e", 0, 2))
+    assert log.covers(Position("e", 0, 3))
+
+
+def test_a_fresh_log_takes_over_an_epoch_and_another_one_never() -> None:
+    log = Log(ByteCounter(), "mine")
+    log.begin("theirs")
+    log.begin("others")
+    assert log.epoch == "others"
+    log.append(publication(), 5)
+    with pytest.raises(ValueError, match="the history others is not theirs"):
+        log.begin("theirs")
+    assert log.epoch == "others"
+
+
+@pytest.mark.parametrize("leave", ["trim", "take", "forget", "skip"])
+def test_a_log_is_not_fresh_again_because_it_is_empty(leave: str) -> None:
+    log = Log(ByteCounter(), "e")
+    if leave == "skip":
+        log.skip()
+    else:
+        log.append(publication(), 5)
+        {"trim": log.trim, "take": lambda: log.take(5), "forget": lambda: log.forget(6)}[leave]()
+    assert not len(log)
+    with pytest.raises(ValueError):
+        log.begin("f")
+
+
+def test_a_message_id_is_its_position_as_text() -> None:
+    log = history(3)
+    assert log.message_id(3) == "e-3"
+    for offset in (0, 3):
+        position = Position.parse(log.message_id(offset))
+        assert position == Position("e", 0, offset)
+        assert position is not None
+        assert log.knows(position)
+
+
+def test_two_logs_may_keep_one_publication_each_at_an_offset_of_its_own() -> None:
+    whole = ByteCounter()
+    one, two = Log(ByteCounter(whole), "e"), Log(ByteCounter(whole), "f")
+    item = publication()
+    assert (one.append(item, 4), two.append(item)) == (4, 1)
+    assert one.read(0) == (4, item)
+    assert two.read(0) == (1, item)
+    assert one.stored == two.stored == whole.size == 2 * item.size
+    one.trim()
+    assert (one.lost, two.lost) == (4, 0)
+    assert two.read(0) == (1, item)
+    assert whole.size == item.size
+
+
+# The end of life
+
+
+def mortal(expires_at: float) -> Publication:
+    made = publication()
+    made.expires_at = expires_at
+    return made
+
+
+def test_what_is_dead_is_taken_out_in_the_order_of_death_and_leaves_holes() -> None:
+    log = history()
+    for expires_at in (30.0, 10.0, 20.0):
+        log.append(mortal(expires_at))
+    log.append(publication())
+    assert log.next_expiry() == 10.0
+    assert log.take_expired(10.0) == []  # at its very last moment it can still be delivered
+    assert [offset for offset, _ in log.take_expired(20.5)] == [2, 3]
+    assert (log.next_expiry(), log.lost, len(log)) == (30.0, 0, 2)
+    log.take(1)
+    assert log.next_expiry() is None
+    assert log.take_expired(99.0) == []
+
+
+def test_what_comes_back_dies_at_its_time_and_once() -> None:
+    log = history()
+    log.append(mortal(10.0))
+    item = log.take(1)
+    assert item is not None
+    assert log.next_expiry() is None
+    log.put_back(1, item)
+    assert log.take_expired(11.0) == [(1, item)]
+    assert log.take_expired(12.0) == []
+
+
+def test_ends_of_what_has_left_are_bounded() -> None:
+    log = history()
+    for number in range(1, 1_001):
+        log.append(mortal(1_000.0 + number))
+        if number > 1:
+            log.take(number)
+    assert len(log._expiring) <= 2 * len(log) + HOLES + 1
+    assert log.next_expiry() == 1_001.0

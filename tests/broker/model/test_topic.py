@@ -1,0 +1,449 @@
+"""What topics keep, for whom, and where a subscription begins: arithmetic on a log."""
+
+from __future__ import annotations
+
+from itertools import count
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+import pytest
+
+from stocksync_ws.broker.model.durable import Durable
+from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
+from stocksync_ws.broker.model.log import ByteCounter
+from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
+from stocksync_ws.config import Limits
+from stocksync_ws.stomp.frame import Version
+from stocksync_ws.types import Position
+from tests.broker.kit import policy, publication, record
+
+T = TypeVar("T", bound=Topic)
+LIMITS = Limits(
+    pending_messages=4,
+    pending_bytes=100,
+    durable_messages=6,
+    durable_bytes=120,
+    history_bytes=100,
+    max_keys=3,
+)
+_numbers = count(1)
+
+
+def item(size: int = 10, at: float = 0.0, **headers: str) -> Publication:
+    """A publication that counts for `size` bytes."""
+    number = next(_numbers)
+    pairs = tuple(headers.items())
+    size -= sum(len(name) + len(value) for name, value in pairs)
+    return publication(number, f"n-{number}", "", pairs, b"x" * size, at)
+
+
+class Keeper:
+    """Writes down what a topic leaves to others."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def ask(*args: Any) -> int:
+            self.asked.append((name, *args))
+            return 7
+
+        return ask
+
+
+def make(kind: type[T], counter: ByteCounter | None = None, **settings: Any) -> T:
+    keeper: Any = Keeper()
+    epoch = None if kind is Topic else "e"
+    return kind("/topic/a", policy(**settings), counter or ByteCounter(), keeper, epoch)
+
+
+def reader(topic: Topic, behind: int | None = None, mode: AckMode = AckMode.AUTO) -> Reader:
+    """A subscription; behind, at this offset."""
+    session = record()
+    session.version = Version.V12
+    ledger = None if mode is AckMode.AUTO else Ledger(mode, 9, by_message_id=False)
+    made = Reader(session, "s", "/topic/a", topic, mode, ledger)
+    if behind is not None:
+        made.next = behind
+        topic.behind[made] = None
+    return made
+
+
+def name(topic: Topic, start: int, holder: Reader | None = None) -> Durable:
+    """A durable name that nobody holds, or this subscription."""
+    durable = Durable(topic, ("ann", f"{len(topic.durables)}"), start)
+    durable.holder = holder
+    topic.durables[durable.key] = durable
+    topic.away += holder is None
+    return durable
+
+
+def fill(topic: Topic, number: int, size: int = 10, at: float = 0.0) -> None:
+    for _ in range(number):
+        topic.keep(item(size, at), LIMITS)
+
+
+def offsets(topic: Topic) -> list[int]:
+    return [offset for offset, _ in topic.log]
+
+
+def kept(topic: Topic, now: float = 0.0, limits: Limits = LIMITS) -> list[int]:
+    """The offsets that are within the bounds."""
+    topic.hold_bounds(limits, now)
+    return offsets(topic)
+
+
+class TestWhoNeedsIt:
+    def test_a_topic_keeps_only_for_who_may_have_to_read_it(self) -> None:
+        topic = make(Topic)
+        assert not topic.keeps
+        live = reader(topic)
+        assert not topic.keeps
+        acking = reader(topic, mode=AckMode.CLIENT)
+        assert topic.keeps
+        topic.leave(acking)
+        assert not topic.keeps
+        behind = reader(topic, behind=1)
+        assert topic.keeps
+        topic.leave(behind)
+        topic.leave(live)
+        assert not topic.keeps
+        held = name(topic, 1, holder=live)
+        assert not topic.keeps
+        held.holder, topic.away = None, 1
+        assert topic.keeps
+
+    @pytest.mark.parametrize("kind", [HistoryTopic, LatestTopic])
+    def test_a_history_keeps_though_nobody_is_there_and_is_never_idle(
+        self, kind: type[Topic]
+    ) -> None:
+        topic = make(kind)
+        assert topic.keeps
+        assert topic.has_history
+        assert not topic.idle
+
+    def test_a_topic_is_idle_without_subscriptions_names_and_messages(self) -> None:
+        topic = make(Topic)
+        assert topic.idle
+        assert not topic.has_history
+        subscription = reader(topic)
+        assert not topic.idle
+        topic.leave(subscription)
+        assert topic.idle
+        durable = name(topic, 1)
+        assert not topic.idle
+        del topic.durables[durable.key]
+        assert topic.idle
+        fill(topic, 1)
+        assert not topic.idle
+
+    def test_who_leaves_is_neither_behind_nor_in_a_group_any_more(self) -> None:
+        topic = make(Topic)
+        going, staying = (reader(topic, 1, AckMode.CLIENT) for _ in range(2))
+        topic.leave(going)
+        assert list(topic.behind) == [staying]
+        assert staying.group.refs == topic.acking == 1
+
+
+class TestBoundsOfATopic:
+    def test_what_nobody_will_read_is_forgotten_and_not_lost(self) -> None:
+        topic = make(Topic)
+        fill(topic, 3)
+        assert (kept(topic), topic.log.lost) == ([], 0)
+
+    def test_within_its_bounds_a_reader_behind_keeps_everything(self) -> None:
+        topic = make(Topic)
+        reader(topic, behind=3)
+        fill(topic, 4, size=25)
+        assert kept(topic) == [1, 2, 3, 4]
+
+    def test_over_them_what_was_read_goes_first_and_is_not_lost(self) -> None:
+        topic = make(Topic)
+        reader(topic, behind=3)
+        reader(topic, behind=5)
+        fill(topic, 6)
+        assert (kept(topic), topic.log.lost) == ([3, 4, 5, 6], 0)
+
+    def test_a_name_that_is_away_needs_it_and_one_that_is_held_does_not(self) -> None:
+        topic = make(Topic)
+        name(topic, 1, holder=reader(topic))
+        name(topic, 3)
+        fill(topic, 7)
+        assert (kept(topic), topic.log.lost) == ([3, 4, 5, 6, 7], 0)
+
+    def test_what_is_still_over_them_is_lost(self) -> None:
+        topic = make(Topic)
+        reader(topic, behind=1)
+        fill(topic, 6)
+        assert (kept(topic), topic.log.lost) == ([3, 4, 5, 6], 2)
+
+    def test_bytes_count_too_but_one_message_of_any_size_stays(self) -> None:
+        topic = make(Topic)
+        reader(topic, behind=1)
+        fill(topic, 1, size=60)
+        fill(topic, 1, size=500)
+        assert (kept(topic), topic.log.lost) == ([2], 1)
+
+    @pytest.mark.parametrize(("sizes", "number"), [([10] * 7, 6), ([60, 60], 2), ([60, 60, 1], 2)])
+    def test_with_a_durable_name_the_bounds_are_those_of_names(
+        self, sizes: list[int], number: int
+    ) -> None:
+        topic = make(Topic)
+        name(topic, 1)
+        for size in sizes:
+            topic.keep(item(size), LIMITS)
+        assert len(kept(topic)) == number
+
+    def test_all_that_is_stored_counts_and_then_not_even_one_stays(self) -> None:
+        whole = ByteCounter()
+        topic = make(Topic, ByteCounter(whole))
+        reader(topic, behind=1)
+        fill(topic, 2)
+        whole.add(81)
+        assert kept(topic, 0.0, Limits(max_stored=100)) == [2]
+        whole.add(10)
+        assert kept(topic, 0.0, Limits(max_stored=100)) == []
+
+
+class TestHistory:
+    def test_it_has_a_number(self) -> None:
+        topic = make(HistoryTopic, history=3)
+        fill(topic, 4)
+        assert (kept(topic), topic.log.lost) == ([2, 3, 4], 1)
+
+    def test_it_has_an_age(self) -> None:
+        topic = make(HistoryTopic, history_seconds=60.0)
+        for at in (0.0, 30.0, 60.0):
+            fill(topic, 1, at=at)
+        assert kept(topic, 59.9) == [1, 2, 3]
+        assert topic.next_aging(59.9) == 60.0
+        assert kept(topic, 60.0) == [2, 3]
+        assert topic.next_aging(60.0) == 90.0
+        assert kept(topic, 500.0) == []
+        assert topic.next_aging(500.0) is None
+
+    def test_what_is_too_old_and_still_wanted_is_looked_at_again(self) -> None:
+        topic = make(HistoryTopic, history_seconds=60.0)
+        name(topic, 1)
+        fill(topic, 1)
+        assert kept(topic, 100.0) == [1]
+        assert [topic.next_aging(now) for now in (59.0, 60.0, 100.0)] == [60.0, 120.0, 160.0]
+
+    def test_it_has_bytes_but_the_newest_stays_whatever_its_size(self) -> None:
+        topic = make(HistoryTopic)
+        fill(topic, 2, size=50)
+        assert kept(topic) == [1, 2]
+        fill(topic, 1, size=500)
+        assert kept(topic) == [3]
+
+    def test_it_gives_way_where_all_that_is_stored_is_too_much_but_for_the_newest(self) -> None:
+        whole = ByteCounter()
+        topic = make(HistoryTopic, ByteCounter(whole))
+        fill(topic, 3)
+        whole.add(80)
+        assert kept(topic, 0.0, Limits(max_stored=100)) == [2, 3]
+        whole.add(1_000)
+        assert kept(topic, 0.0, Limits(max_stored=100)) == [3]
+
+    def test_a_name_that_is_away_keeps_what_it_has_not_seen_within_the_bounds_of_names(
+        self,
+    ) -> None:
+        topic = make(HistoryTopic, history=2)
+        name(topic, 3)
+        fill(topic, 5)
+        assert kept(topic) == [3, 4, 5]
+        fill(topic, 5)
+        assert (kept(topic), topic.log.lost) == ([5, 6, 7, 8, 9, 10], 4)
+
+    def test_a_name_whose_holder_reads_behind_keeps_as_well_and_a_live_one_nothing(self) -> None:
+        topic = make(HistoryTopic, history=1)
+        name(topic, 1, holder=reader(topic))
+        name(topic, 1, holder=reader(topic, behind=3))
+        fill(topic, 4)
+        assert kept(topic) == [3, 4]
+
+    def test_any_other_reader_keeps_nothing_unless_a_snapshot_held_it(self) -> None:
+        topic = make(HistoryTopic, history=1)
+        reader(topic, behind=1)
+        fill(topic, 3)
+        assert kept(topic) == [3]
+        blocked, held = reader(topic, behind=4), reader(topic, behind=5)
+        blocked.blocked, held.held_to = True, 5
+        fill(topic, 3)
+        assert kept(topic) == [4, 5, 6]
+        blocked.blocked = False
+        assert kept(topic) == [5, 6]
+        held.next = 6
+        assert kept(topic) == [6]
+
+    def test_with_a_name_it_may_have_the_bytes_of_a_name(self) -> None:
+        topic = make(HistoryTopic)
+        fill(topic, 3, size=40)
+        name(topic, 1)
+        assert kept(topic) == [1, 2, 3]
+        topic.durables.clear()
+        assert kept(topic) == [2, 3]
+
+    def test_a_long_history_is_not_bounded_by_what_names_may_keep(self) -> None:
+        topic = make(HistoryTopic, history=8)
+        name(topic, 1)
+        fill(topic, 9)
+        assert len(kept(topic)) == 8
+
+
+class TestNewestValues:
+    def test_a_newer_one_takes_the_place_of_the_older_of_its_key(self) -> None:
+        topic = make(LatestTopic)
+        assert [topic.keep(item(key=key), LIMITS) for key in "aba"] == [1, 2, 3]
+        assert (offsets(topic), topic.keys, topic.log.lost) == ([2, 3], {"b": 2, "a": 3}, 0)
+        assert topic.keep(item(key="a"), LIMITS, 9) == topic.keys["a"] == 9
+
+    def test_of_too_many_keys_the_one_that_changed_longest_ago_goes_and_is_not_lost(self) -> None:
+        topic = make(LatestTopic)
+        for key in "abcad":
+            topic.keep(item(key=key), LIMITS)
+        assert (topic.keys, topic.log.lost) == ({"c": 3, "a": 4, "d": 5}, 0)
+        assert offsets(topic) == [3, 4, 5]
+
+    def test_the_key_is_the_header_of_the_policy_or_the_destination(self) -> None:
+        topic = make(LatestTopic, key="sku")
+        for headers in ({"sku": "a"}, {"key": "b"}, {"sku": ""}, {}):
+            topic.keep(item(**headers), LIMITS)
+        assert topic.keys == {"a": 1, "": 4}
+
+    def test_what_is_trimmed_or_expires_takes_its_key_along(self) -> None:
+        topic = make(LatestTopic)
+        dead = item(key="b")
+        dead.expires_at = 5.0
+        for each in (item(key="a"), dead, item(key="c")):
+            topic.keep(each, LIMITS)
+        assert topic.take_expired(6.0) == [(2, dead)]
+        assert topic.keys == {"a": 1, "c": 3}
+        topic.trim()
+        assert (topic.keys, topic.log.lost) == ({"c": 3}, 1)
+        topic.trim()
+        assert topic.trim() is None
+
+    def test_an_older_value_that_expires_leaves_the_key_to_the_newer(self) -> None:
+        topic = make(LatestTopic)
+        dead = item(key="a")
+        dead.expires_at = 5.0
+        for each in (dead, item(key="a")):
+            topic.keep(each, LIMITS)
+        assert topic.take_expired(6.0) == []
+        assert topic.keys == {"a": 2}
+
+    def test_only_all_that_is_stored_bounds_them_and_one_stays(self) -> None:
+        whole = ByteCounter()
+        topic = make(LatestTopic, ByteCounter(whole), history=1, history_seconds=1.0)
+        for key in "abc":
+            topic.keep(item(500, key=key), LIMITS)
+        assert kept(topic, 1e6) == [1, 2, 3]
+        assert topic.next_aging(1e6) is None
+        whole.add(100)
+        assert kept(topic, 0.0, Limits(max_stored=1_100)) == [2, 3]
+        assert kept(topic, 0.0, Limits(max_stored=1)) == [3]
+        assert topic.keys == {"c": 3}
+
+    def test_what_is_not_in_the_log_any_more_was_superseded(self) -> None:
+        topic = make(LatestTopic)
+        for key in "aa":
+            topic.keep(item(key=key), LIMITS)
+        assert [topic.is_superseded(offset) for offset in (0, 1, 2)] == [False, True, False]
+
+    def test_a_reader_lost_what_came_since_it_subscribed_and_was_replaced_before_it_read(
+        self,
+    ) -> None:
+        topic = make(LatestTopic)
+        subscription = reader(topic, behind=1)
+        subscription.replay_to = 4
+        assert [topic.superseded(subscription, offset) for offset in (1, 4, 5, 6, 8)] == (
+            [0, 0, 0, 1, 3]
+        )
+        subscription.next = 7
+        assert [topic.superseded(subscription, offset) for offset in (7, 8, 10)] == [0, 1, 3]
+        for kind in (Topic, HistoryTopic):
+            assert make(kind).superseded(subscription, 100) == 0
+
+
+class TestWhereASubscriptionBegins:
+    KNOWN = Position("e", 0, 3)
+
+    def test_behind_a_position_if_all_that_came_since_is_there(self) -> None:
+        topic = make(HistoryTopic, history=3)
+        fill(topic, 5)
+        topic.hold_bounds(LIMITS, 0.0)
+        assert topic.recover(self.KNOWN, 6) == (True, 4)
+        assert topic.recover(Position("e", 0, 2), 6) == (True, 3)
+        assert topic.recover(Position("e", 0, 5), 6) == (True, 6)
+
+    @pytest.mark.parametrize(
+        "position", [None, Position("e", 0, 1), Position("e", 0, 6), Position("f", 0, 3)]
+    )
+    def test_else_where_it_would_have_begun_anyway(self, position: Position | None) -> None:
+        topic = make(HistoryTopic, history=3)
+        fill(topic, 5)
+        topic.hold_bounds(LIMITS, 0.0)
+        assert topic.recover(position, 6) == (False, 6)
+
+    def test_newest_values_are_always_recovered_and_with_a_position_only_newer_ones(self) -> None:
+        topic = make(LatestTopic)
+        for key in "abcaa":
+            topic.keep(item(key=key), LIMITS)
+        assert topic.recover(self.KNOWN, 1) == (True, 4)
+        for unknown in (None, Position("e", 0, 6), Position("f", 0, 3)):
+            assert topic.recover(unknown, 9) == (True, 1)
+
+    def test_who_asks_for_nothing_gets_what_comes_or_all_newest_values(self) -> None:
+        for kind, first in ((Topic, 4), (HistoryTopic, 4), (LatestTopic, 1)):
+            topic = make(kind)
+            fill(topic, 3)
+            assert topic.first_offset() == first
+
+    @pytest.mark.parametrize("kind", [Topic, HistoryTopic])
+    def test_replayed_is_what_was_there_before_it_came(self, kind: type[Topic]) -> None:
+        topic = make(kind)
+        subscription = reader(topic)
+        subscription.replay_to = 4
+        assert [topic.is_replayed(subscription, offset) for offset in (3, 4, 5)] == (
+            [True, True, False]
+        )
+
+    def test_of_newest_values_so_many_as_were_there_whatever_their_offsets(self) -> None:
+        topic = make(LatestTopic)
+        subscription = reader(topic)
+        subscription.replay_left = 2
+        assert [topic.is_replayed(subscription, 9) for _ in range(4)] == [True, True, False, False]
+        assert subscription.replay_left == 0
+
+    def test_a_trimmed_log_overtakes_who_has_not_read_it_and_newest_values_nobody(self) -> None:
+        for kind, overtaken in ((Topic, True), (HistoryTopic, True), (LatestTopic, False)):
+            topic = make(kind)
+            fill(topic, 2)
+            slow, quick = reader(topic, behind=1), reader(topic, behind=2)
+            topic.trim()
+            assert topic.is_overtaken(slow) is overtaken
+            assert not topic.is_overtaken(quick)
+
+
+def test_what_is_no_record_is_asked_of_where_topics_are_acted_on() -> None:
+    topic = make(Topic)
+    keeper: Any = topic.keeper
+    made, position = item(), Position("e", 0, 1)
+    delivery, ledger = Delivery(topic, made, 1, 1, 0.0), SimpleNamespace()
+    assert topic.has_room([10**9])
+    assert topic.publish(made, position, reserved=False) == 7
+    assert topic.lose(delivery) == 7
+    topic.accept(delivery)
+    topic.reject(delivery)
+    topic.give_back(delivery, ledger, 1.5)  # type: ignore[arg-type]
+    topic.wake(3.0)
+    assert keeper.asked == [
+        ("publish", topic, made, position),
+        ("lose", delivery),
+        ("reject", delivery),
+        ("give_back", delivery, ledger, 1.5),
+        ("wake", topic, 3.0),
+    ]
