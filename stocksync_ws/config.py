@@ -125,7 +125,7 @@ class Limits:
     pong_timeout: float = 20.0
     """Seconds after that PING in which a byte must come from a client that owes no heart-beats."""
     handler_timeout: float = 30.0
-    """Seconds one call of user code may take: a handler, a listener, a snapshot, an authenticator."""
+    """Seconds one call of user code may take, whether handler, listener or authenticator."""
     handler_threads: int | None = None
     """Threads for `def` handlers; None: as many as `concurrent.futures` takes."""
     max_connections: int | None = None

@@ -277,7 +277,6 @@ def test_what_is_no_record_is_asked_of_where_queues_are_acted_on() -> None:
     (one,) = joined(queue, 1)
     ledger: Any = None
     assert queue.publish(made, None, reserved=True) == 7
-    assert queue.has_room([1, 2]) == 7
     queue.accept(delivery)
     queue.reject(delivery)
     queue.give_back(delivery, ledger, 1.5)
@@ -287,7 +286,6 @@ def test_what_is_no_record_is_asked_of_where_queues_are_acted_on() -> None:
     one.opened()
     assert keeper.asked == [
         ("publish", queue, made, True),
-        ("has_room", queue, [1, 2]),
         ("settle", queue, 5, made),
         ("reject", queue, 5, made),
         ("give_back", queue, 5, made, 3, 1.5),

@@ -433,7 +433,6 @@ def test_what_is_no_record_is_asked_of_where_topics_are_acted_on() -> None:
     keeper: Any = topic.keeper
     made, position = item(), Position("e", 0, 1)
     delivery, ledger = Delivery(topic, made, 1, 1, 0.0), SimpleNamespace()
-    assert topic.has_room([10**9])
     assert topic.publish(made, position, reserved=False) == 7
     assert topic.lose(delivery) == 7
     topic.accept(delivery)
