@@ -26,8 +26,9 @@ def start() -> Iterator[Callable[..., World]]:
         world.close()
         broker = world.broker
         assert not broker.sessions
-        channels = broker.delivery.registry.known.values()
-        assert not [each for each in channels if each.groups or each.behind or each.durables]
+        registry = broker.delivery.registry
+        assert not [each for each in registry.known.values() if each.groups]
+        assert not [each for each in registry.topics.values() if each.behind or each.durables]
         assert not broker.office.total
         assert not broker.calls.tasks.running
         assert not world.counters.internal_errors

@@ -21,11 +21,6 @@ LEFT_OUT = frozenset(("__init__.py", "room.py"))
 """Files that only re-export, or only put together what stands in others."""
 ELSEWHERE = {
     "broker/calls/events.py": "broker/sessions/test_lifecycle.py",
-    "broker/delivery/reply_queues.py": "broker/stories/test_reply_queues.py",
-    "broker/delivery/retention.py": "broker/stories/test_losses.py",
-    "broker/frames/durable_names.py": "broker/stories/test_takeover.py",
-    "broker/frames/subscribe_options.py": "broker/delivery/test_acknowledgements.py",
-    "broker/frames/subscribing.py": "broker/frames/test_commands.py",
     "broker/model/durable.py": "broker/delivery/test_durables.py",
     "broker/model/environment.py": "broker/kit.py",
     "broker/model/pipeline.py": "broker/calls/test_tasks.py",

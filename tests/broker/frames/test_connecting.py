@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from stocksync_ws import SessionConnected, StompApp
 from stocksync_ws.testing.world import World
 from tests.broker.kit import refused
 
@@ -170,3 +171,18 @@ class TestDisconnect:
         one, two, receipt = peer.frames()
         assert (one.body, two.body, receipt.headers) == (b"one", b"two", {"receipt-id": "r"})
         assert peer.closed == 1000
+
+
+def test_events_have_seen_what_the_session_may_do(start: Start) -> None:
+    """SessionConnected is told after CONNECTED was queued."""
+    app = StompApp("/ws", allowed_origins=["*"])
+    seen: list[int] = []
+
+    @app.event_listener(SessionConnected, inline=True)
+    def on_connect(event: SessionConnected) -> None:
+        [session] = world.broker.sessions.values()
+        seen.append(len(session.mailbox.entries))
+
+    world = start(app)
+    world.connect()
+    assert seen == [1]

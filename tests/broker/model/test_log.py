@@ -259,7 +259,7 @@ def test_offsets_that_others_gave_may_have_gaps_and_are_read_across() -> None:
 def test_a_position_is_known_up_to_the_newest_of_this_history(
     position: Position, known: bool
 ) -> None:
-    log = history(3, 9)
+    log = history(1, 9)
     assert log.knows(position) is known
     assert log.covers(position) is known
     log.trim()

@@ -9,8 +9,11 @@ import pytest
 
 from stocksync_ws import Header, MessagingTemplate, StompApp
 from stocksync_ws.broker.calls.events import MessageDropped
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.testing.peer import Peer
+from tests.broker.delivery.room import Room
 from tests.broker.kit import Broker, bodies
 
 
@@ -216,3 +219,55 @@ def test_what_lies_in_the_transport_when_its_reply_queue_goes_still_comes() -> N
         assert bodies(peer) == ["answer"]
         assert world.counters.internal_errors == 0
         assert world.broker.delivery.registry.stored.size == 0
+
+
+# Without a broker around them
+
+
+def room_of(**limits: int) -> tuple[Room, SessionRecord]:
+    room = Room(**limits)
+    return room, room.session()
+
+
+def test_a_name_has_one_address_as_long_as_its_session_lives_and_another_session_another() -> None:
+    room, session = room_of()
+    reply_queues, other = room.delivery.reply_queues, room.session()
+    one, two = reply_queues.address(session, "/temp-queue/x"), reply_queues.address(session, "y")
+    assert reply_queues.address(session, "/temp-queue/x") == one
+    assert len({one, two, reply_queues.address(other, "/temp-queue/x")}) == 3
+    assert one.endswith("-128")  # so many random bits
+    reply_queues.end(session)
+    assert session.subscriptions.reply_queues is None
+    assert reply_queues.address(session, "/temp-queue/x") != one
+
+
+def test_who_is_not_connected_any_more_gets_an_address_behind_which_there_is_nothing() -> None:
+    room, session = room_of()
+    session.state = State.ENDING
+    address = room.delivery.reply_queues.address(session, "x")
+    assert room.delivery.registry.find(address) is None
+    assert session.subscriptions.reply_queues is None
+
+
+def test_the_end_of_a_session_leaves_no_queue_no_consumer_and_counts_what_was_in_them() -> None:
+    room, session = room_of()
+    address = room.delivery.reply_queues.address(session, "x")
+    session.mailbox.unsent = 1  # its transport is blocked
+    queue = room.delivery.registry.private_queues[address]
+    for body in "123":
+        queue.publish(room.item(body), None, reserved=False)
+    room.delivery.reply_queues.end(session)
+    assert room.env.counters.messages_unrouted == 3
+    assert not room.delivery.registry.known
+    assert session.subscriptions.consumers is None
+    assert room.delivery.registry.stored.size == 0
+    room.delivery.reply_queues.end(session)
+
+
+def test_the_name_that_gave_way_is_one_that_needed_no_acknowledgement() -> None:
+    room, session = room_of(max_reply_queues=1)
+    gone = room.delivery.reply_queues.address(session, "x")
+    room.delivery.reply_queues.address(session, "y")
+    assert room.delivery.registry.find(gone) is None
+    assert list(session.subscriptions.ended_auto or ()) == ["x"]
+    assert list(session.subscriptions.reply_queues or ()) == ["y"]
