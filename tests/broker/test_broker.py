@@ -13,6 +13,7 @@ from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped, Session
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.step import DeadMessage
+from stocksync_ws.broker.sessions.ends import Effect
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
@@ -156,6 +157,26 @@ class TestEndOfStep:
             assert ends == [DisconnectReason.INTERNAL_ERROR, DisconnectReason.HISTORY_LOST]
             world.publish("/topic/a", "still here")
             assert three.message().body == b"still here"
+
+    def test_a_bug_in_an_effect_of_an_end_takes_away_none_behind_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Kit() as world:
+            ((peer, session),) = self.readers(world, 1)
+
+            def broken(life: Lifecycle, session: SessionRecord) -> None:
+                raise RuntimeError("a bug of ours")
+
+            monkeypatch.setitem(
+                world.broker._sessions.lifecycle._effects,
+                Effect.LEAVE,
+                broken.__get__(world.broker._sessions.lifecycle),
+            )
+            world.act(world.broker._step.close_lost, session)
+            assert peer.closed == 4010
+            assert world.counters.internal_errors == 1
+            world.advance(10)
+            assert session.id not in world.broker.sessions
 
     def test_a_bug_with_one_dead_message_costs_no_session_and_no_other_dead_message(
         self, monkeypatch: pytest.MonkeyPatch

@@ -76,8 +76,8 @@ class Topics:
             position = None  # what is kept here for a moment has offsets of its own
         else:
             if position is not None:
-                if position.epoch != topic.log.epoch:
-                    topic.log.begin(position.epoch)
+                if not topic.log.is_of(position):
+                    topic.log.begin(position)
                 if position.offset <= topic.log.top:
                     return 0
             self._registry.touch(topic)

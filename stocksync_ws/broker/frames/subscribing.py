@@ -130,6 +130,7 @@ class Subscribing:
         if ledger is not None:
             ledger.subscription = subscription
             (subscriptions.ended_auto or {}).pop(key, None)
+        (subscriptions.refused_ids or {}).pop(key, None)
         subscriptions.active[key] = subscription
 
     # Queues
@@ -145,7 +146,6 @@ class Subscribing:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
         consumer = Consumer(session, wanted.id, destination, queue, wanted.mode, ledger)
         self._add(consumer, wanted.key)
-        (session.subscriptions.refused_ids or {}).pop(wanted.key, None)
         extra: dict[str, str] = {}
         if wanted.last_message_id is not None:
             self._counters.recoveries_failed += 1
@@ -175,7 +175,6 @@ class Subscribing:
         topic = self._delivery.destinations.open_topic(address)
         reader = Reader(session, wanted.id, destination, topic, wanted.mode, ledger)
         self._add(reader, wanted.key)
-        (session.subscriptions.refused_ids or {}).pop(wanted.key, None)
         extra = self._begin(reader, wanted, name)
         if extra.get("recovered") != "true":
             pipeline = self._dispatch.snapshot(session, frame, destination)

@@ -59,7 +59,9 @@ class Log:
         "_start",
         "_tally",
         "epoch",
+        "generation",
         "lost",
+        "since",
         "size",
         "top",
     )
@@ -68,6 +70,10 @@ class Log:
         self._tally = tally
         self.epoch = epoch
         """Of its positions and message ids; None where there is no history."""
+        self.generation = 0
+        """Of its positions; 0 unless somebody else's history was taken over."""
+        self.since = 0
+        """What came up to this offset was never here: the history began somewhere else."""
         self._offsets: list[int] = []
         self._items: list[Publication | None] = []
         self._start = 0
@@ -93,28 +99,33 @@ class Log:
         """Bytes of all logs together."""
         return self._tally.whole
 
-    def begin(self, epoch: str) -> None:
-        """Take over the epoch of somebody else's history, before the first message.
+    def is_of(self, position: Position) -> bool:
+        """A position is one in this history."""
+        return (position.epoch, position.generation) == (self.epoch, self.generation)
+
+    def begin(self, position: Position) -> None:
+        """Take over the history of somebody else, at the position of its first message here.
 
         Raises:
             ValueError: There was a message already: this is another history.
         """
         if self.top:
-            raise ValueError(f"the history {self.epoch} is not {epoch}")
-        self.epoch = epoch
+            raise ValueError(f"the history {self.message_id(self.top)} is not {position}")
+        self.epoch, self.generation = position.epoch, position.generation
+        self.since = position.offset - 1
 
     def message_id(self, offset: int) -> str:
-        """The message-id of an offset; the generation is 0 in one process, and not written."""
-        return f"{self.epoch}-{offset}"
+        """The message-id of an offset: its position as text."""
+        generation = f".{self.generation}" if self.generation else ""
+        return f"{self.epoch}{generation}-{offset}"
 
     def knows(self, position: Position) -> bool:
         """A position is one of this log's, whatever is left of it."""
-        mine = position.epoch == self.epoch and not position.generation
-        return mine and 0 <= position.offset <= self.top
+        return self.is_of(position) and 0 <= position.offset <= self.top
 
     def covers(self, position: Position) -> bool:
         """Everything that came behind a position is still here, or has left for good reason."""
-        return self.knows(position) and position.offset >= self.lost
+        return self.knows(position) and position.offset >= max(self.lost, self.since)
 
     def skip(self) -> int:
         """Count a publication that nobody will read here; its offset."""

@@ -220,14 +220,21 @@ class Lifecycle:
         self._outputs.aborts.append(session)
 
     def _end(self, session: SessionRecord, cause: Cause) -> None:
-        """End a session by its row of the table."""
+        """End a session by its row of the table. A bug in one effect takes away none of those
+        behind it: nobody would come back to a session that ended by half.
+        """
         end = ENDS.get((session.state, cause))
         if end is None:
             return
         session.state = end.state
-        effects = self._effects
+        effects, bug = self._effects, None
         for effect in end.effects:
-            effects[effect](session)
+            try:
+                effects[effect](session)
+            except Exception as raised:
+                bug = bug or raised
+        if bug is not None:
+            raise bug
 
     def _lose_transport(self, session: SessionRecord) -> None:
         if session.mailbox.in_transport is not None:

@@ -105,6 +105,36 @@ class TestPositions:
             world.publish(PLACE, "2")  # and the broker lives on
             assert bodies(peer) == ["2"]
 
+    def test_a_newcomer_does_not_claim_what_was_there_before_it(self) -> None:
+        with Broker(HISTORY) as world:
+            post(world, "1", 1_000)
+            for seen, recovered in ((10, "false"), (998, "false"), (999, "true"), (1_000, "true")):
+                receipt = resubscribe(world.connect(), last_message_id=f"e-{seen}")
+                assert receipt.headers["recovered"] == recovered
+
+    def test_a_history_that_began_anew_is_another_one(self) -> None:
+        with Broker(HISTORY) as world:
+            peer = world.reader(PLACE)
+            put(world, admit(world, "1"), Position("e", 1, 5))
+            assert peer.message().headers["message-id"] == "e.1-5"
+            with pytest.raises(ValueError, match=r"is not e\.2-1"):
+                put(world, admit(world, "2"), Position("e", 2, 1))
+            assert (
+                resubscribe(world.connect(), last_message_id="e.1-5").headers["recovered"] == "true"
+            )
+            assert (
+                resubscribe(world.connect(), last_message_id="e-5").headers["recovered"] == "false"
+            )
+
+    @pytest.mark.parametrize("ack", ["auto", "client"])
+    def test_on_a_topic_that_keeps_only_for_who_is_behind_it_means_nothing(self, ack: str) -> None:
+        with Broker() as world:
+            peer = world.reader("/topic/a", ack=ack)
+            world.publish("/topic/a", "0")
+            put(world, admit(world, "1", "/topic/a"), Position("e", 0, 9))
+            assert bodies(peer) == ["0", "1"]
+            assert log(world, "/topic/a").epoch is None
+
     def test_without_a_position_the_next_offset_follows(self) -> None:
         with Broker(HISTORY) as world:
             peer = world.reader(PLACE)

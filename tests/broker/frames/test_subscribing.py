@@ -10,7 +10,7 @@ import pytest
 from stocksync_ws import StompApp
 from stocksync_ws.config import Limits
 from stocksync_ws.testing.world import World
-from tests.broker.kit import refused
+from tests.broker.kit import Broker, refused
 
 Start = Callable[..., World]
 OPEN = {"client_send": ["/topic/**"]}
@@ -168,17 +168,21 @@ class TestRefusedIds:
         peer.command("UNSUBSCRIBE", {"id": "q"})
         refused(peer, "unknown-subscription", 1002)
 
-    @pytest.mark.parametrize("destination", ["/topic/a", "/queue/a"])
-    def test_a_refused_id_may_be_used_again(self, start: Start, destination: str) -> None:
-        peer = start(client_subscribe=["/topic/a", "/queue/a"]).connect()
-        peer.subscribe("/user/queue/errors", "e")
-        peer.command("SUBSCRIBE", {"id": "q", "destination": "/queue/jobs"})
-        peer.message()
-        peer.subscribe(destination, "q")
-        peer.command("UNSUBSCRIBE", {"id": "q", "receipt": "r"})
-        peer.frame("RECEIPT")
-        peer.command("UNSUBSCRIBE", {"id": "q"})
-        refused(peer, "unknown-subscription", 1002)
+    @pytest.mark.parametrize("destination", ["/topic/a", "/queue/a", "/app/a"])
+    def test_a_refused_id_may_be_used_again(self, destination: str) -> None:
+        def answer() -> str:
+            return "x"
+
+        with Broker(prepare=lambda app: app.subscribe_mapping("/a")(answer)) as world:
+            peer = world.connect()
+            peer.subscribe("/user/queue/errors", "e")
+            peer.command("SUBSCRIBE", {"id": "q", "destination": "/nowhere"})
+            peer.message()
+            peer.command("SUBSCRIBE", {"id": "q", "destination": destination})
+            peer.command("UNSUBSCRIBE", {"id": "q", "receipt": "r"})
+            assert [frame.command for frame in peer.frames()][-1] == "RECEIPT"
+            peer.command("UNSUBSCRIBE", {"id": "q"})
+            refused(peer, "unknown-subscription", 1002)
 
     def test_only_the_last_refused_ids_are_remembered(self, start: Start) -> None:
         peer = start(limits=Limits(max_subscriptions=2)).connect()

@@ -290,15 +290,30 @@ def test_what_was_taken_or_forgotten_left_for_good_reason_and_is_still_covered()
     assert log.covers(Position("e", 0, 3))
 
 
-def test_a_fresh_log_takes_over_an_epoch_and_another_one_never() -> None:
+def test_a_fresh_log_takes_over_a_history_and_another_one_never() -> None:
     log = Log(ByteCounter(), "mine")
-    log.begin("theirs")
-    log.begin("others")
-    assert log.epoch == "others"
+    log.begin(Position("theirs", 0, 1))
+    log.begin(Position("others", 2, 5))
     log.append(publication(), 5)
-    with pytest.raises(ValueError, match="the history others is not theirs"):
-        log.begin("theirs")
-    assert log.epoch == "others"
+    assert log.message_id(5) == "others.2-5"
+    for other in (Position("theirs", 2, 6), Position("others", 1, 6), Position("others", 3, 6)):
+        assert not log.is_of(other)
+        with pytest.raises(ValueError, match=r"the history others\.2-5 is not"):
+            log.begin(other)
+    assert log.is_of(Position("others", 2, 6))
+
+
+def test_what_came_before_a_history_was_taken_over_was_never_here() -> None:
+    log = Log(ByteCounter(), "mine")
+    log.begin(Position("theirs", 0, 1_000))
+    log.append(publication(), 1_000)
+    covered = [offset for offset in (0, 10, 998, 999, 1_000) if log.covers(log_at(offset))]
+    assert covered == [999, 1_000]
+    assert log.knows(log_at(10))
+
+
+def log_at(offset: int) -> Position:
+    return Position("theirs", 0, offset)
 
 
 @pytest.mark.parametrize("leave", ["trim", "take", "forget", "skip"])
@@ -311,7 +326,7 @@ def test_a_log_is_not_fresh_again_because_it_is_empty(leave: str) -> None:
         {"trim": log.trim, "take": lambda: log.take(5), "forget": lambda: log.forget(6)}[leave]()
     assert not len(log)
     with pytest.raises(ValueError):
-        log.begin("f")
+        log.begin(Position("f", 0, 6))
 
 
 def test_a_message_id_is_its_position_as_text() -> None:
