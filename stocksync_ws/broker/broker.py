@@ -158,8 +158,8 @@ class Broker:
 
     @property
     def busy(self) -> bool:
-        """User code runs."""
-        return bool(self.calls.tasks.running)
+        """User code runs. A script that waits for another one is ended with that one."""
+        return any(task.call is not None for task in self.calls.tasks.running)
 
     # Inputs: the transport, user code, time
 
@@ -248,26 +248,32 @@ class Broker:
     def halt(self, now: float) -> None:
         """The end: close what is left with 1001 and accept nothing more."""
         self._step.run(now, self._sessions.lifecycle.halt)
+        self._step.run(now, self._sessions.lifecycle.end)
 
     # The end of a step
 
     def _finish(self) -> None:
         """Do what the step has noted, until nothing is noted any more: what pipelines want
-        published, frames that had to wait, then deaths, closes and losses.
+        published, scripts that waited for another, then deaths, closes and losses, and behind these
+        the next frame of a session whose last one is over.
         """
         step = self._step
         while step.noted:
             if step.drafts:
-                self._publish(*step.drafts.popleft())
+                task, draft = step.drafts.popleft()
+                self._guard(task.session, self._publish, task, draft)
             elif step.ready:
                 task, succeeded = step.ready.popleft()
-                self.calls.tasks.go_on(task, succeeded, None)
+                self._guard(task.session, self.calls.tasks.go_on, task, succeeded, None)
+            elif step.dead or step.overfull or step.lost or step.dropped:
+                self._settle()
+            elif self.office.over and self._relieved():
+                continue
             elif step.runnable:
                 session, script, error = step.runnable.popleft()
                 self._guard(session, self._decoding.go_on, session, script, error)
             else:
                 step.noted = False
-                self._settle()
 
     def _publish(self, task: Task, draft: Draft) -> None:
         try:
@@ -282,7 +288,7 @@ class Broker:
         step, sessions = self._step, self._sessions
         for dead in drain(step.dead):
             self._guard(None, sessions.publisher.publish_dead, dead)
-        for mailbox in drain(step.overfull):
+        for mailbox in dict.fromkeys(drain(step.overfull)):  # once, however often it grew
             if mailbox.owner is not None:
                 self._guard(mailbox.owner, sessions.slow_consumers.relieve, mailbox.owner)
         for session in drain(step.lost):
@@ -291,11 +297,17 @@ class Broker:
         for (destination, reason), count in dropped.items():
             event = MessageDropped(destination=destination, reason=reason, count=count)
             self._guard(None, self.calls.listeners.tell, event)
-        if not step.noted and sessions.slow_consumers.relieve_all():
-            step.noted = True
+
+    def _relieved(self) -> bool:
+        """All mailboxes together were over their bound, and one session was closed for it."""
+        try:
+            return self._sessions.slow_consumers.relieve_all()
+        except Exception as bug:
+            self._fail(None, bug)
+            return False
 
     def _guard(
-        self, session: SessionRecord | None, work: Callable[[*Args], None], *args: *Args
+        self, session: SessionRecord | None, work: Callable[[*Args], object], *args: *Args
     ) -> None:
         """The fence around what is done at the end of a step: whatever the step was about, a bug of
         ours ends the session it happened to, and the rest is still done.

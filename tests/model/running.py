@@ -8,6 +8,8 @@ test ends it, or its time is over, or its session.
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.model import rules
 from tests.model.frames import Frames
 from tests.model.records import Frame, Job, Key, Session, Subscription
@@ -33,6 +35,8 @@ class Running(Frames):
         """Those that end with this step."""
         self.soon: list[Job] = []
         """Those that end in the next turn."""
+        self.released: list[tuple[Session, Any]] = []
+        """Who joined what has just ended, and the frame or the job that goes on."""
 
     def receive(self, session: Session, frames: list[Frame], *, half: bool = False) -> None:
         """One message: the frames that end in it, and whether another one begins."""
@@ -139,7 +143,10 @@ class Running(Frames):
             marks = {"receipt-id": receipt} if receipt else {}
             self.publish_to(session, "/queue/errors", "mapped", marks)
         getattr(self, job.kind + "_done")(job, how)
-        self.pump(session)
+        others = self.release_joined()
+        self.settle_step()
+        for each in (session, *others):
+            self.pump(each)
         self.settle_step()
 
     def code(self, job: Job, how: str) -> str | None:
@@ -282,7 +289,12 @@ class Running(Frames):
         if not failed:
             known.until = self.now + rules.KEY_SECONDS
             self.keys[key] = known
-        for other, what in waiting:
+        self.released += waiting
+
+    def release_joined(self) -> list[Session]:
+        """Who joined what has ended goes on behind its RECEIPT; the next frames come later."""
+        released, self.released = self.released, []
+        for other, what in released:
             other.joined = False
             if other.state not in ("open", "ending"):
                 continue
@@ -290,7 +302,7 @@ class Running(Frames):
                 self.go_on(what)
             else:
                 self.send_once(other, what)
-            self.pump(other)
+        return [other for other, _ in released]
 
     # In the file above this one
 

@@ -31,6 +31,10 @@ UNHEARD = 64
 _FREE = frozenset((ACK, NACK))
 """Frames that do not count against the frames of a turn."""
 _DECODING = frozenset((AWAITING, CONNECTED, ENDING))
+_TRIMMING = frozenset(("SUBSCRIBE", "UNSUBSCRIBE"))
+"""Commands that trim what is kept: whom they left without it is closed, and dead letters are on
+their way, before the next frame.
+"""
 
 
 class Decoding:
@@ -103,6 +107,7 @@ class Decoding:
         """
         if task is not None:
             session.inbound.end(task)
+            self._lifecycle.lose_face(session)
         if error is not None:
             self._errors.script(session, error)
         self.pump(session)
@@ -119,6 +124,7 @@ class Decoding:
 
     def _decode(self, session: SessionRecord) -> None:
         inbound, clocks, commands = session.inbound, session.clocks, self._commands
+        step = self._step
         if inbound.turn != self._turn:
             inbound.turn = self._turn
             inbound.frames_left = self._limits.read_frames
@@ -143,6 +149,9 @@ class Decoding:
             script = commands.handle(session, frame)
             if script is not None:
                 self._tasks.run_frame(session, script)
+            elif step.noted and frame.command in _TRIMMING:
+                step.go_on(session)
+                return
 
     def _feed_next(self, inbound: Inbound, waiting: deque[bytes]) -> None:
         payload = waiting.popleft()

@@ -26,13 +26,13 @@ class Receipts:
         self._limits = env.limits
 
     def check(self, session: SessionRecord, frame: Frame) -> None:
-        """Whether one more may be owed; asked before a frame has its effect. Those of the frames of
-        a transaction are held back, and do not count.
+        """Whether one more may be owed; asked before a frame that wants one has its effect. Those
+        of the frames of a transaction are held back, and do not count.
 
         Raises:
             LimitExceeded: As many receipts wait for the client as may.
         """
-        if "receipt" not in frame.headers or "transaction" in frame.headers:
+        if "transaction" in frame.headers:
             return
         owed = session.mailbox.receipts
         while owed and not owed[0].waiting:

@@ -151,9 +151,10 @@ class TransactionFrames:
         for place, frame in enumerate(transaction.frames):
             if frame.command != SEND or not self._is_for_application(frame):
                 continue
-            known, key = yield from self._settled(session, frame)
-            if session.state not in (State.CONNECTED, State.ENDING):
+            settled = yield from self._settled(session, frame)
+            if settled is None:
                 return
+            known, key = settled
             if known is not None:
                 self._counters.messages_duplicate += 1
                 transaction.extra[place] = duplicate(known.message_id)
@@ -167,15 +168,17 @@ class TransactionFrames:
 
     def _settled(
         self, session: SessionRecord, frame: Frame
-    ) -> Pipeline[tuple[Remembered | None, Key | None]]:
-        """What is known of the key of a SEND, when the same SEND runs nowhere else any more."""
+    ) -> Pipeline[tuple[Remembered | None, Key | None] | None]:
+        """What is known of the key of a SEND, when the same SEND runs nowhere else any more; None:
+        the session has ended while it was waited for.
+        """
         while True:
             known, _, key = self._sending.find(session, frame)
             if known is None or known.expires_at is not None:
                 return known, key
             yield Join(known.waiting)
             if session.state not in (State.CONNECTED, State.ENDING):
-                return None, None
+                return None
 
     def _handle(self, session: SessionRecord, frame: Frame, key: Key | None) -> Pipeline[bool]:
         """Run the handler of one SEND; whether it succeeded. A failure does not undo the others."""

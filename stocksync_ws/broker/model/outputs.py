@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 def drain(items: list[T]) -> list[T]:
     """Everything in a list of outputs, which is empty afterwards."""
+    if not items:
+        return []
     taken = items.copy()
     items.clear()
     return taken

@@ -34,7 +34,6 @@ class Outgoing:
         "at",
         "attempt",
         "chunk",
-        "droppable",
         "group",
         "offset",
         "origin",

@@ -290,10 +290,15 @@ class Lifecycle:
     def _forget(self, session: SessionRecord) -> None:
         session.inbound.clear()
         session.handshake = None
-        session.face = None
+        self.lose_face(session)
         session.mailbox.end()
         self._step.disarm(session)
         self._sessions.pop(session.id, None)
+
+    def lose_face(self, session: SessionRecord) -> None:
+        """A session that has ended, and for which no code runs any more, is free of cycles."""
+        if session.inbound.task is None and session.state is State.CLOSED:
+            session.face = None
 
     def _cancel(self, session: SessionRecord) -> None:
         if session.inbound.task is not None:
@@ -336,6 +341,9 @@ class Lifecycle:
         for session in list(self._sessions.values()):
             reason = DisconnectReason.SERVER_SHUTDOWN
             self.close(session, CloseCode.GOING_AWAY, reason, drop=True)
+
+    def end(self) -> None:
+        """Everything that `halt` has ended was told: so is the end of the broker itself, once."""
         if not self.halted:
             self.halted = True
             self._calls.listeners.tell(BrokerAvailability(available=False))
