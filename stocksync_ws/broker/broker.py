@@ -254,8 +254,8 @@ class Broker:
 
     def _finish(self) -> None:
         """Do what the step has noted, until nothing is noted any more: what pipelines want
-        published, scripts that waited for another, then deaths, closes and losses, and behind these
-        the next frame of a session whose last one is over.
+        published, scripts that waited for another, frames that had to wait, then deaths, closes and
+        losses; these come before the next frame where somebody has asked for that.
         """
         step = self._step
         while step.noted:
@@ -265,13 +265,15 @@ class Broker:
             elif step.ready:
                 task, succeeded = step.ready.popleft()
                 self._guard(task.session, self.calls.tasks.go_on, task, succeeded, None)
+            elif step.runnable and not step.settles_first:
+                session, script, error = step.runnable.popleft()
+                self._guard(session, self._decoding.go_on, session, script, error)
             elif step.dead or step.overfull or step.lost or step.dropped:
                 self._settle()
             elif self.office.over and self._relieved():
                 continue
-            elif step.runnable:
-                session, script, error = step.runnable.popleft()
-                self._guard(session, self._decoding.go_on, session, script, error)
+            elif step.settles_first:
+                step.settles_first = False
             else:
                 step.noted = False
 

@@ -10,6 +10,7 @@ from stocksync_ws import StompApp
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import NullDispatch
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped, SessionDisconnected
+from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.step import DeadMessage
@@ -197,6 +198,36 @@ class TestEndOfStep:
             assert [event.body for event in world.heard(DeadLetter)] == [b"2"]
             assert peer.closed is None
             assert session.state is State.CONNECTED
+
+    def test_a_mailbox_that_grew_too_much_several_times_is_relieved_once(self) -> None:
+        lossy = {"/topic/a": policy(overflow="drop_oldest")}
+        with Kit(lossy, send_queue=3_000) as world:
+            ((peer, session),) = self.readers(world, 1)
+            publisher, step = world.broker._sessions.publisher, world.broker._step
+
+            def burst() -> None:
+                for _ in range(30):
+                    publisher.publish(Draft("/topic/a", (), b"x" * 1_000))
+                assert step.overfull.count(session.mailbox) > 1
+
+            world.act(burst)
+            assert peer.closed is None
+            assert sum(event.count for event in world.heard(MessageDropped)) > 0
+
+    def test_a_bug_in_the_bound_of_all_mailboxes_is_nobodys_error(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(slow: SlowConsumers) -> bool:
+            raise RuntimeError("a bug of ours")
+
+        monkeypatch.setattr(SlowConsumers, "relieve_all", broken)
+        with Kit(send_queue=3_000, max_total_queued=3_000) as world:
+            ((peer, _),) = self.readers(world, 1)
+            peer.stream.open_window(0)
+            for _ in range(8):
+                world.app.template.send("/topic/a", b"x" * 1_000)
+            world.settle()
+            assert world.counters.internal_errors > 0
 
     def test_a_bug_with_one_overfull_mailbox_ends_its_session_and_the_other_one_is_relieved(
         self, monkeypatch: pytest.MonkeyPatch

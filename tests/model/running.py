@@ -144,7 +144,6 @@ class Running(Frames):
             self.publish_to(session, "/queue/errors", "mapped", marks)
         getattr(self, job.kind + "_done")(job, how)
         others = self.release_joined()
-        self.settle_step()
         for each in (session, *others):
             self.pump(each)
         self.settle_step()

@@ -150,6 +150,7 @@ class Decoding:
             if script is not None:
                 self._tasks.run_frame(session, script)
             elif step.noted and frame.command in _TRIMMING:
+                step.settle_first()
                 step.go_on(session)
                 return
 

@@ -48,6 +48,7 @@ class Subscribing:
         "_namespace",
         "_publisher",
         "_receipts",
+        "_step",
     )
 
     def __init__(
@@ -58,6 +59,7 @@ class Subscribing:
         sessions: Sessions,
         receipts: Receipts,
     ) -> None:
+        self._step = env.step
         self._limits = env.limits
         self._namespace = env.namespace
         self._counters = env.counters
@@ -265,6 +267,7 @@ class Subscribing:
         reader.held_to = topic.log.top
         self._names.give_returned(reader)
         readers.pull(session)
+        self._step.settle_first()
 
     # The application
 

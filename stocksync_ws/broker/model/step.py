@@ -64,6 +64,7 @@ class Step:
         "overfull",
         "ready",
         "runnable",
+        "settles_first",
     )
 
     def __init__(self, timers: Timers, finish: Callable[[], None]) -> None:
@@ -82,6 +83,8 @@ class Step:
         self.runnable: deque[tuple[SessionRecord, Task | None, BaseException | None]] = deque()
         """Sessions whose next frame may be decoded, with the script that has ended, and its error.
         """
+        self.settles_first = False
+        """Deaths, closes and losses come before the next frame of anybody."""
         self.dead: list[DeadMessage] = []
         """Messages that have died: each is told, and may become a dead letter."""
         self.overfull: list[Mailbox] = []
@@ -139,6 +142,10 @@ class Step:
         """Note a session whose next frame may be decoded."""
         self.runnable.append((session, None, None))
         self.noted = True
+
+    def settle_first(self) -> None:
+        """What was trimmed is settled before the next frame: deaths, closes and losses."""
+        self.settles_first = self.noted = True
 
     def bury(
         self, policy: DestinationPolicy, publication: Publication, deliveries: int, reason: str

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import Session, StompApp
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from tests.broker.kit import Broker
@@ -152,6 +152,55 @@ def test_a_handler_that_is_cancelled_ends_its_transaction(shop: Shop) -> None:
         shop.go.set()
         retry.send_to("/app/slow", "1", idempotency_key="k", receipt="r")
         assert receipts(retry.frames()) == [("r", False)]
+
+
+def test_handlers_behind_a_failure_that_ends_the_session_run_all_the_same(shop: Shop) -> None:
+    with Broker(prepare=shop.prepare) as world:
+        peer = world.connect(login="ann")  # and listens for no errors
+        commit(peer, ("/app/quick", "bad", ""), ("/app/quick", "2", ""), ("/app/quick", "3", ""))
+        assert peer.closed == 1011
+        assert shop.ran == ["bad", "2", "3"]
+
+
+def test_a_handler_that_starts_behind_the_end_of_its_session_still_has_it(shop: Shop) -> None:
+    def prepare(app: StompApp) -> None:
+        shop.prepare(app)
+
+        @app.message_mapping("/who")
+        async def who(session: Session) -> None:
+            assert session.user is not None
+            shop.ran.append(session.user.name)
+
+    with Broker(prepare=prepare) as world:
+        peer = ann(world)
+        peer.answers_close = False
+        [record] = world.broker.sessions.values()
+        commit(peer, ("/app/slow", "1", ""), ("/app/who", "", ""))
+        world.act(world.broker._step.close_lost, record)
+        peer.eof()
+        assert not world.broker.sessions
+        shop.go.set()
+        world.settle()
+        assert shop.ran == ["1", "ann"]
+        assert record.face is None
+
+
+def test_a_repeat_that_waits_for_a_function_left_behind_does_not_keep_a_stop_waiting(
+    shop: Shop,
+) -> None:
+    world = Broker(prepare=shop.prepare, handler_timeout=5)
+    first, second = ann(world), ann(world)
+    world.hold_pool()
+    first.send_to("/app/pool", "1", idempotency_key="k")
+    world.advance(6)
+    second.send_to("/app/pool", "1", idempotency_key="k")
+    for peer in (first, second):
+        peer.eof()
+    world.advance(11)
+    begun = world.now
+    world.run(world.runtime.stop(), seconds=60)
+    assert world.now - begun < 1
+    world.close()
 
 
 def test_headers_are_counted_once(shop: Shop) -> None:

@@ -8,11 +8,14 @@ import pytest
 
 from stocksync_ws import StompApp
 from stocksync_ws.broker.calls.events import (
+    BrokerAvailability,
     DeadLetter,
     MessageDropped,
     SessionDisconnected,
     SessionSubscribed,
 )
+from stocksync_ws.stomp.encoder import encode
+from stocksync_ws.stomp.frame import Version
 from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
 
 BURIED = {"/topic/s": policy(dead_letter="/topic/dead")}
@@ -147,3 +150,41 @@ def test_an_unsubscribe_that_trims_another_subscriptions_log_has_its_receipt_bef
         peer.command("UNSUBSCRIBE", {"id": "s", "durable": "true", "receipt": "r"})
         assert [frame.command for frame in peer.frames()] == ["RECEIPT"]
         assert peer.closed == 4010
+
+
+@pytest.mark.parametrize("command", ["SUBSCRIBE", "UNSUBSCRIBE"])
+def test_who_lost_a_log_by_it_is_closed_before_the_next_frame(command: str) -> None:
+    """Both give up a durable name: the one deletes it, the other takes it to another place."""
+    with Broker({"/topic/s": policy(kind="stream", history=2)}) as world:
+        peer = world.connect(login="ann")
+        resubscribe(peer, durable="true", ack="client", **{"prefetch-count": "1"})
+        peer.subscribe("/topic/s", "other", ack="client", prefetch_count="1")
+        world.publish("/topic/s", *"123456")
+        assert len(peer.frames()) == 2
+        frames = [("UNSUBSCRIBE", {"id": "s", "durable": "true", "receipt": "1"})]
+        if command == "SUBSCRIBE":
+            frames = [
+                ("UNSUBSCRIBE", {"id": "s"}),
+                (command, {"id": "s", "destination": "/topic/b", "durable": "true"}),
+            ]
+        frames.append(("SEND", {"destination": "/topic/c", "receipt": "behind"}))
+        peer.send(b"".join(encode(name, headers, b"", Version.V12) for name, headers in frames))
+        assert "behind" not in [frame.headers.get("receipt-id") for frame in peer.frames()]
+        assert peer.closed == 4010
+
+
+def test_dead_letters_of_a_halt_are_told_before_its_end() -> None:
+    heard: list[str] = []
+
+    def prepare(app: StompApp) -> None:
+        @app.event_listener(DeadLetter, BrokerAvailability, inline=True)
+        def hear(event: DeadLetter | BrokerAvailability) -> None:
+            heard.append(type(event).__name__)
+
+    once = policy(max_deliveries=1, dead_letter="/queue/dead")
+    with Broker({"/queue/a": once}, prepare=prepare) as world:
+        peer = world.reader("/queue/a", ack="client-individual")
+        world.publish("/queue/a", "1")
+        peer.message()
+        heard.clear()
+    assert heard == ["DeadLetter", "BrokerAvailability"]
