@@ -257,7 +257,7 @@ class Broker:
         published, scripts that waited for another, frames that had to wait, then deaths, closes and
         losses; these come before the next frame where somebody has asked for that.
         """
-        step = self._step
+        step, office = self._step, self.office
         while step.noted:
             if step.drafts:
                 task, draft = step.drafts.popleft()
@@ -270,7 +270,7 @@ class Broker:
                 self._guard(session, self._decoding.go_on, session, script, error)
             elif step.dead or step.overfull or step.lost or step.dropped:
                 self._settle()
-            elif self.office.over and self._relieved():
+            elif office.total > office.most and self._relieved():
                 continue
             elif step.settles_first:
                 step.settles_first = False

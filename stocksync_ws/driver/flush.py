@@ -122,7 +122,7 @@ class Flusher:
             self._links.write_own(link, now)
             return
         self._links.watch(link)
-        if session.mailbox.entries:
+        if not session.mailbox.empty:
             if not unsent:
                 session.mailbox.mark()
         elif link.connection.shut:

@@ -228,7 +228,7 @@ class Links:
             link.close_by = now + self._close_timeout
             self._rearm(link)
         session = link.session if link.carries else None
-        waits = link.stream.unsent or (session is not None and session.mailbox.entries)
+        waits = link.stream.unsent or (session is not None and not session.mailbox.empty)
         if not waits and not link.shut:
             link.shut = True
             link.stream.shut()

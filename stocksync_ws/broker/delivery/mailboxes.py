@@ -44,6 +44,7 @@ class Mailboxes:
         office = self._office
         dirty, hard, size = office.dirty, office.hard, entry.size
         entry.waiting = len(mailboxes)
+        # `PostOffice.add`, written out: it would be called for each publication.
         office.total += size
         if office.total > office.most:
             office.step.noted = True

@@ -94,7 +94,7 @@ class Readers:
         topic, session = reader.topic, reader.session
         if reader.blocked or reader.ended:
             return False
-        if topic.is_overtaken(reader):
+        if reader.next <= topic.log.lost and topic.is_overtaken(reader):
             # Trimmed since this reader was looked at: by a bound of all logs, or by a newcomer.
             self._retention.tell_lost(topic)
         if session in self._step.lost:

@@ -100,6 +100,7 @@ class Mailbox:
         """Put an entry into this mailbox; one that lies in none yet begins to count."""
         office = self._office
         if not entry.waiting:
+            # `PostOffice.add`, written out: it would be called for each receiver.
             office.total += entry.size
             if office.total > office.most:
                 office.step.noted = True
@@ -139,6 +140,11 @@ class Mailbox:
     def open(self, send: Callable[[Chunk], int] | None) -> None:
         """Open the direct way: the stream has nothing unsent, and the entries are all there is."""
         self._send = send
+
+    @property
+    def empty(self) -> bool:
+        """Nothing waits for the transport."""
+        return not self.entries
 
     @property
     def is_open(self) -> bool:

@@ -1,9 +1,11 @@
 """One step of the broker: its own time, and everything that is done when the step ends.
 
 Rule: every input of the broker is one step, written once, in `Step.run`: its own time, the work,
-the end of the step. Own time is the caller's `now` less the slack of our own stalls, so that a
-stall of ours is nobody's silence. Whatever must not happen in the middle of something (a close, a
-dead letter, an event about a loss) is only noted here, and happens at the end.
+the end of the step. `Broker.writable` and `take_output` leave it out on their plain way, where
+nothing can be noted: they are called for each flush. Own time is the caller's `now` less the slack
+of our own stalls, so that a stall of ours is nobody's silence. Whatever must not happen in the
+middle of something (a close, a dead letter, an event about a loss) is only noted here, and happens
+at the end.
 """
 
 from __future__ import annotations

@@ -288,9 +288,9 @@ class Lifecycle:
         self.rearm(session)
 
     def _forget(self, session: SessionRecord) -> None:
+        self.lose_face(session)
         session.inbound.clear()
         session.handshake = None
-        self.lose_face(session)
         session.mailbox.end()
         self._step.disarm(session)
         self._sessions.pop(session.id, None)
