@@ -31,10 +31,6 @@ UNHEARD = 64
 _FREE = frozenset((ACK, NACK))
 """Frames that do not count against the frames of a turn."""
 _DECODING = frozenset((AWAITING, CONNECTED, ENDING))
-_TRIMMING = frozenset(("SUBSCRIBE", "UNSUBSCRIBE"))
-"""Commands that trim what is kept: whom they left without it is closed, and dead letters are on
-their way, before the next frame.
-"""
 
 
 class Decoding:
@@ -149,8 +145,7 @@ class Decoding:
             script = commands.handle(session, frame)
             if script is not None:
                 self._tasks.run_frame(session, script)
-            elif step.noted and frame.command in _TRIMMING:
-                step.settle_first()
+            elif step.settles_first:
                 step.go_on(session)
                 return
 

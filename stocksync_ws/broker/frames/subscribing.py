@@ -157,6 +157,7 @@ class Subscribing:
         self._delivery.queues.join(consumer)
         self._delivery.queues.dispatch(queue)
         self._listeners.emit(session, subscribed(consumer))
+        self._step.settle_first()
 
     # Topics
 
@@ -181,10 +182,12 @@ class Subscribing:
         if extra.get("recovered") != "true":
             pipeline = self._dispatch.snapshot(session, frame, destination)
             if pipeline is not None:
+                self._step.settle_first()
                 return self._snapshot(pipeline, reader, frame, wanted.key, extra)
         self._receipts.send(session, frame, extra)
         self._listeners.emit(session, subscribed(reader))
         self._names.give_returned(reader)
+        self._step.settle_first()
         return None
 
     def _begin(
@@ -321,6 +324,7 @@ class Subscribing:
         for key in ended_keys(session, frame):
             self._end(session, frame, key)
         self._receipts.send(session, frame)
+        self._step.settle_first()
 
     def _end(self, session: SessionRecord, frame: Frame, key: str) -> None:
         subscription = session.subscriptions.active.pop(key, None)
@@ -346,3 +350,4 @@ class Subscribing:
         """
         if "id" in frame.headers and wants_durable(frame.headers):
             self._names.forget(session, frame.headers["id"])
+            self._step.settle_first()

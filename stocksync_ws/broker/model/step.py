@@ -146,8 +146,8 @@ class Step:
         self.noted = True
 
     def settle_first(self) -> None:
-        """What was trimmed is settled before the next frame: deaths, closes and losses."""
-        self.settles_first = self.noted = True
+        """What is kept was trimmed: what came of it is done before the next frame."""
+        self.settles_first = self.noted
 
     def bury(
         self, policy: DestinationPolicy, publication: Publication, deliveries: int, reason: str
