@@ -114,7 +114,6 @@ class Running(Frames):
             between = len(jobs) > 1
             for job in jobs:
                 self.returned(job)
-                between = between or bool(self.calls)
                 self.run_calls()
             if between:  # a turn, before what these have started
                 self.flush()
