@@ -68,7 +68,7 @@ class Server:
         self._port = port
         self._tls = tls
         self._runtime: Runtime
-        """What the run began with; set by `start`."""
+        """The runtime that the run began with; set by `start`."""
         self._listeners: list[socket.socket] = []
         self._stopping = False
 

@@ -72,7 +72,7 @@ class Broker:
         self._most_at_once = config.limits.send_queue // 2
         self._step = Step(timers, self._finish)
         self.outputs: Outputs = self._step.outputs
-        """What the driver takes after each step."""
+        """The data that the driver takes after each step."""
         env = Environment(
             config,
             config.limits,
@@ -85,7 +85,7 @@ class Broker:
             wall,
         )
         self.office = env.office
-        """What all mailboxes share."""
+        """The books that all mailboxes share."""
         self.sessions = env.sessions
         """Every session from its handshake to the end of its stream, by id."""
         self.calls = Calls(env, dispatch)

@@ -27,7 +27,7 @@ class Conversation(Protocol):
 
     @property
     def mailbox(self) -> Mailbox:
-        """What waits for it."""
+        """The entries that wait for the transport."""
         ...
 
     @property
@@ -129,7 +129,7 @@ class Stream(Protocol):
 
     @property
     def unsent(self) -> int:
-        """What was handed over and is not written yet."""
+        """Bytes that were handed over and are not written yet, in the unit of `wire.size`."""
         ...
 
     def write(self, chunks: list[Chunk]) -> int:

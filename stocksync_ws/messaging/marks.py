@@ -120,7 +120,7 @@ class Declaration:
     replies: tuple[ReplyTo, ...] = ()
     """To users first; empty: nothing was said."""
     advice_order: int | None = None
-    """Of a `@controller_advice`; None: not from one."""
+    """The order of a `@controller_advice`; None: not from one."""
     owner: object | None = None
     """The controller or advice."""
 

@@ -34,7 +34,7 @@ __all__ = [
 class _SessionEvent:
     session_id: str
     user: Principal | None
-    """Who the session belongs to; None when anonymous."""
+    """The user that the session belongs to; None when anonymous."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ Event: TypeAlias = (
 
 
 def subscribed(subscription: Subscription) -> SessionSubscribed:
-    """It is active."""
+    """The event of a subscription that is active."""
     session = subscription.session
     return SessionSubscribed(
         session_id=session.id,

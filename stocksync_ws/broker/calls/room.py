@@ -15,7 +15,7 @@ __all__ = ["Calls"]
 
 
 class Calls:
-    """What runs user code, and tells listeners and logs."""
+    """The room that runs user code, and tells listeners and logs."""
 
     __slots__ = ("dispatch", "listeners", "log", "tasks")
 

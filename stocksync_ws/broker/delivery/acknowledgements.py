@@ -63,7 +63,7 @@ class Acknowledgements:
         return ledger
 
     def _forget_settled(self, session: SessionRecord, ledgers: dict[str, Ledger]) -> None:
-        """Of ids that have ended with everything settled, only what was issued is remembered."""
+        """Forget ids that ended with everything settled, but for what was issued to them."""
         for key in [key for key in ledgers if key not in session.subscriptions.active]:
             if not len(ledgers[key]) and not ledgers[key].returning:
                 if session.subscriptions.forgotten is None:

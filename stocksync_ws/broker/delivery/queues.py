@@ -163,7 +163,7 @@ class Queues:
         return found
 
     def _is_open(self, consumer: Consumer) -> bool:
-        """It can take something, if only something small."""
+        """The consumer can take something, if only something small."""
         session, mailbox, ledger = consumer.session, consumer.session.mailbox, consumer.ledger
         if session.state is not CONNECTED or mailbox.unsent:
             return False

@@ -55,9 +55,9 @@ class Idempotency:
         self.armed = 0
         self.armed_at = 0.0
         self._running: dict[Key, Remembered] = {}
-        """Those whose first run is not over."""
+        """Keys whose first run is not over."""
         self._keys: OrderedDict[Key, Remembered] = OrderedDict()
-        """Those whose effect has happened, the oldest first."""
+        """Keys whose effect has happened, the oldest first."""
         self._shares: dict[str, OrderedDict[Key, None]] = {}
         """The same by scope."""
 
@@ -92,7 +92,7 @@ class Idempotency:
         self._tell(found, True)
 
     def fail(self, key: Key) -> None:
-        """It failed, and is not remembered."""
+        """The SEND of a key has failed, and is not remembered."""
         self._tell(self._running.pop(key), False)
 
     def _tell(self, found: Remembered, succeeded: bool) -> None:

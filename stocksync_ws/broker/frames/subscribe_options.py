@@ -24,7 +24,7 @@ class SubscribeOptions:
     """The options of one SUBSCRIBE."""
 
     key: str
-    """What its session knows it by."""
+    """The key by which the session knows the subscription."""
     id: str | None
     """None for STOMP 1.0 without one."""
     mode: AckMode

@@ -33,7 +33,7 @@ class Durable:
         self.key = key
         """User name and subscription id."""
         self.holder: Reader | None = None
-        """Who holds it now."""
+        """The subscription that holds the name now; None: nobody is connected."""
         self.next = next_offset
         """Away: the first offset that was not handed out."""
         self.returned: list[Delivery] = []
@@ -44,10 +44,10 @@ class Durable:
         self.fresh = True
         """The SUBSCRIBE that made it has not succeeded yet."""
         self.gone = False
-        """It was deleted."""
+        """The name was deleted."""
 
     @property
     def destination(self) -> str:
-        """What it is subscribed to."""
+        """The destination that the name is subscribed to."""
         assert isinstance(self.topic.address, str)
         return self.topic.address

@@ -28,7 +28,7 @@ class Environment:
     counters: Counters
     step: Step
     office: PostOffice
-    """What all mailboxes share."""
+    """The books that all mailboxes share."""
     sessions: dict[str, SessionRecord]
     """Every session from its handshake to the end of its stream, by id."""
     token: Callable[[int], str]

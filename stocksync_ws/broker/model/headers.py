@@ -42,7 +42,7 @@ RESERVED = frozenset(
     ]
 )
 _AT_WORK = frozenset(("destination", "content-length", "receipt", "transaction", "idempotency-key"))
-"""Those that do their work in a SEND: not passed on, and not counted as stripped."""
+"""Headers that do their work in a SEND: not passed on, and not counted as stripped."""
 
 
 def _is_reserved(name: str) -> bool:

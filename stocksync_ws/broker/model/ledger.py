@@ -103,7 +103,7 @@ class Ledger:
         self.window = window
         """Messages it may hold."""
         self.subscription: Subscription | None = None
-        """Whose it is now; None between two of the same id."""
+        """The subscription that it serves now; None between two of the same id."""
         self._unsettled: dict[int, Delivery] = {}
         """In the order of delivery."""
         self._mixed = False
@@ -204,7 +204,7 @@ class Ledger:
             del self._issued[next(iter(self._issued))]
 
     def hold(self, delivery: Delivery) -> None:
-        """It was taken out, and keeps its place in the window."""
+        """Mark a delivery that was taken out and keeps its place in the window."""
         self.returning += 1
         self.size += delivery.publication.size
 
@@ -257,7 +257,7 @@ class Ledger:
         return next(iter(self._unsettled.values()), None)
 
     def due(self, listened: float) -> list[Delivery]:
-        """Those that were out for too long, the one that was due first before the others."""
+        """Deliveries that were out for too long, the one that was due first before the others."""
         late: list[Delivery] = []
         for delivery in self._unsettled.values():
             if _due_at(delivery) <= listened:

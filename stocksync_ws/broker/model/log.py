@@ -69,11 +69,11 @@ class Log:
     def __init__(self, tally: ByteCounter, epoch: str | None = None) -> None:
         self._tally = tally
         self.epoch = epoch
-        """Of its positions and message ids; None where there is no history."""
+        """The epoch of its positions and message ids; None where there is no history."""
         self.generation = 0
-        """Of its positions; 0 unless somebody else's history was taken over."""
+        """The generation of its positions; 0 unless a foreign history was taken over."""
         self.since = 0
-        """What came up to this offset was never here: the history began somewhere else."""
+        """Messages up to this offset were never here: the history began somewhere else."""
         self._offsets: list[int] = []
         self._items: list[Publication | None] = []
         self._start = 0

@@ -140,7 +140,7 @@ class Namespace:
         return Kind.NOWHERE, destination
 
     def is_topic(self, destination: str) -> bool:
-        """It fans out."""
+        """The destination fans out."""
         return self.classify(destination)[0] is Kind.TOPIC
 
     def is_own(self, destination: str) -> bool:

@@ -77,7 +77,7 @@ class Call:
         self.kwargs: Mapping[str, Any] = kwargs if kwargs is not None else {}
         self.mode = mode
         self.label = label
-        """What a log line calls it: the mapping and the function."""
+        """The name in log lines: the mapping and the function."""
 
 
 class Outcome:
@@ -164,7 +164,7 @@ class Task:
         self.label = ""
         """The label of the last call: what a log line blames."""
         self.stopping: BaseException | None = None
-        """What is thrown into the pipeline when the running call has ended."""
+        """The error that is thrown into the pipeline when the running call has ended."""
         self.left: Call | None = None
         """A pool function that was left behind and has not returned."""
         self.when_left_ends: Callable[[Outcome], None] | None = None

@@ -107,7 +107,7 @@ class Publication:
         self.destination = destination
         """As the receivers see it."""
         self.target = draft.target
-        """Who gets it."""
+        """The receivers."""
         self.headers = draft.headers
         self.body = draft.body
         self.at = at

@@ -48,7 +48,7 @@ class Session:
 
     @property
     def user(self) -> Principal | None:
-        """Who the session belongs to; None when anonymous."""
+        """The user that the session belongs to; None when anonymous."""
         return self._record.user
 
     @property
@@ -159,7 +159,7 @@ class SessionRecord:
 
     @property
     def transport(self) -> str:
-        """What carries it now."""
+        """The name of the transport that carries the session, for example `websocket`."""
         return self.wire.transport
 
     @property
@@ -174,7 +174,7 @@ class SessionRecord:
 
     @property
     def owner(self) -> str:
-        """Whose user destinations it reads: its user's, or its own when anonymous."""
+        """The owner of the user destinations it reads: its user, or itself when anonymous."""
         return "\0" + self.id if self.user is None else self.user.name
 
     def __repr__(self) -> str:

@@ -74,7 +74,7 @@ class Subscription(ABC):
 
     @abstractmethod
     def leave(self) -> None:
-        """It ends; a durable name of it stays."""
+        """The subscription ends; its durable name stays."""
         ...
 
     @abstractmethod
@@ -121,7 +121,7 @@ class Reader(Subscription):
         return self.topic
 
     def leave(self) -> None:
-        """It ends; a durable name of it stays."""
+        """The subscription ends; its durable name stays."""
         self.topic.keeper.leave(self)
 
     def opened(self) -> None:
@@ -155,7 +155,7 @@ class Consumer(Subscription):
         return self.queue
 
     def leave(self) -> None:
-        """It ends; what it holds unsettled stays with its session."""
+        """The subscription ends; unsettled deliveries stay with its session."""
         self.queue.keeper.leave(self)
 
     def opened(self) -> None:
@@ -164,7 +164,7 @@ class Consumer(Subscription):
 
 
 class Subscriptions:
-    """What one session has subscribed to, and what is owed there."""
+    """The subscriptions of one session, and what is owed there."""
 
     __slots__ = (
         "active",
@@ -193,7 +193,7 @@ class Subscriptions:
         self.has_consumed = False
         """True once the session has consumed from a queue; never reset."""
         self.ledgers: dict[str, Ledger] | None = None
-        """Of its acknowledging subscriptions, ended ones too, by their key."""
+        """Ledgers of its acknowledging subscriptions, ended ones too, by their key."""
         self.forgotten: Ledger | None = None
         """Highest ack ids of closed, fully settled ledgers; late ACKs for them are no errors."""
         self.ended_auto: dict[str, None] | None = None
@@ -210,11 +210,11 @@ class Subscriptions:
         """Deliveries on topics it left unsettled at its end."""
 
     def remember_refused(self, key: str, most: int) -> None:
-        """So that the UNSUBSCRIBE of a client that did not see the refusal is no error."""
+        """Remember a refused id: UNSUBSCRIBE by a client that did not see it is no error."""
         self.refused_ids = _remember(self.refused_ids, key, most)
 
     def remember_auto(self, key: str, most: int) -> None:
-        """So that an ACK behind UNSUBSCRIBE is no error where none was needed."""
+        """Remember an ended `auto` id: an ACK behind its UNSUBSCRIBE is no error."""
         self.ended_auto = _remember(self.ended_auto, key, most)
 
 
