@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from stocksync_ws.broker.model.publication import Draft
@@ -13,7 +13,6 @@ EPOCHS = st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=
 COUNTS = st.integers(0, 10**19 - 1)
 
 
-@settings(deadline=None)
 @given(epoch=EPOCHS, generation=COUNTS, offset=COUNTS)
 def test_a_position_is_what_its_text_is_read_as(epoch: str, generation: int, offset: int) -> None:
     position = Position(epoch, generation, offset)
@@ -90,7 +89,6 @@ def test_what_is_no_position_of_ours_is_none(text: str) -> None:
     assert Position.parse(text) is None
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_whatever_a_client_claims_is_read_or_none_and_raises_nothing(text: str) -> None:
     position = Position.parse(text)
