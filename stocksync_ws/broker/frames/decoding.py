@@ -180,9 +180,6 @@ class Decoding:
             clocks.pause(self._step.now)
         elif not waits and clocks.paused_since is not None:
             lifecycle.resume_clocks(session)
-        if not inbound.decoder.mid_frame:
-            if clocks.frame_since is not None:
-                clocks.end_frame()
-        elif clocks.frame_since is None:
+        if inbound.decoder.mid_frame and clocks.frame_since is None:
             clocks.begin_frame(self._step.now)
             lifecycle.rearm(session)

@@ -181,3 +181,17 @@ def test_a_held_name_that_is_taken_to_another_destination_leaves_its_holder_unsu
         world.publish("/topic/b", "x")
         assert (bodies(one), bodies(two)) == ([], ["x"])
         assert one.closed is two.closed is None
+
+
+def test_what_was_settled_before_it_was_sent_is_not_handed_out_again() -> None:
+    """A client may guess the id of a MESSAGE that still waits for it."""
+    with Broker() as world:
+        peer = world.connect(login="ann")
+        resubscribe(peer, durable="true", ack="client-individual")
+        peer.stream.open_window(0)
+        world.publish("/topic/s", "1", "2")
+        peer.command("ACK", {"id": "s.1"})
+        other = world.connect(login="ann")
+        resubscribe(other, durable="true", ack="client-individual")
+        assert bodies(other) == ["2"]
+        assert world.counters.messages_settled == 1

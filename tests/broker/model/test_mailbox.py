@@ -155,6 +155,16 @@ def test_drop_may_keep_what_is_the_servers_own_in_its_order(office: Office) -> N
     assert mailbox.queued == office.env.office.total == 12
 
 
+def test_a_larger_entry_in_the_place_of_one_counts_against_the_bound_of_all() -> None:
+    office = Office(send_queue=10, max_total_queued=10)
+    old, new = entry(), entry(b"hello, world")
+    mailbox = office.mailbox(old)
+    office.env.step.noted = False
+    mailbox.replace(old, new)
+    assert office.env.office.total == 12
+    assert office.env.step.noted
+
+
 def test_replace_puts_another_entry_in_the_place_of_one(office: Office) -> None:
     first, old, last, new = entry(b"1"), entry(b"old"), entry(b"2"), entry(b"newer")
     mailbox = office.mailbox(first, old, last)

@@ -248,6 +248,20 @@ class TestConnect:
         world.advance(10)
         peer.nothing()
 
+    def test_one_that_accepts_behind_the_end_of_the_server_is_not_heard(self, start: Start) -> None:
+        async def slow(request: Any) -> None:
+            await asyncio.sleep(2)
+
+        world = start(authenticator=slow)
+        peer = world.upgrade()
+        peer.answers_close = False
+        peer.send(b"CONNECT\naccept-version:1.2\n\n\0")
+        world.runtime.driver.halt()
+        world.settle()
+        assert peer.closed == 1001
+        world.advance(3)
+        peer.nothing()
+
     def test_one_that_accepts_behind_the_connect_timeout_is_not_heard(self, start: Start) -> None:
         class Joe:
             name = "joe"
