@@ -134,6 +134,7 @@ class TestPositions:
             put(world, admit(world, "1", "/topic/a"), Position("e", 0, 9))
             assert bodies(peer) == ["0", "1"]
             assert log(world, "/topic/a").epoch is None
+            assert log(world, "/topic/a").top == 2
 
     def test_without_a_position_the_next_offset_follows(self) -> None:
         with Broker(HISTORY) as world:
