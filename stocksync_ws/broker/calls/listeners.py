@@ -1,4 +1,4 @@
-"""What listeners are told: the events of sessions, and of the broker as a whole.
+"""Listeners: how they are told the events of sessions, and of the broker as a whole.
 
 Rule: listeners see the events of one session in order and one at a time, and those about no session
 as well; one that fails does not keep the next from hearing. The broker waits for none of them, but

@@ -196,7 +196,7 @@ class Acknowledgements:
     # The end of a session
 
     def unsent(self, session: SessionRecord) -> None:
-        """What lies in the mailbox of a session is thrown away: it was not delivered."""
+        """Messages in the mailbox of a session are thrown away: they were not delivered."""
         ledgers = session.subscriptions.ledgers or {}
         for entry in session.mailbox.entries:
             group, publication = entry.reader, entry.publication

@@ -255,7 +255,7 @@ class Queues:
         self._returned[queue] = None
 
     def unsent(self, entries: list[Outgoing]) -> None:
-        """What lay in the mailbox of a session that ended goes back, as if never handed out."""
+        """Messages in the mailbox of a session that ended go back, as if never handed out."""
         for entry in entries:
             queue, publication = entry.origin, entry.publication
             if queue is not None and publication is not None and self._registry.has_queue(queue):

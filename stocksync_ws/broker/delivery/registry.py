@@ -48,7 +48,7 @@ class Registry:
         """The same, without those that were emptied since."""
 
     def find(self, address: Address) -> Topic | Queue | None:
-        """What is kept of a destination, if anything is."""
+        """The topic or queue at an address, if there is one."""
         return (
             self.topics.get(address) or self.queues.get(address) or self.private_queues.get(address)
         )

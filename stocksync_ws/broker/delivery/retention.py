@@ -1,4 +1,4 @@
-"""What becomes of messages that a topic keeps no longer, and of readers whose log was trimmed.
+"""Retention: messages that a topic keeps no longer, and readers whose log was trimmed.
 
 Rule: whatever is trimmed before a reader came there ends its session, or is told by `dropped`, as
 the destination's policy says; every loss is counted, and told by an event at the end of the step.
@@ -37,7 +37,7 @@ class Retention:
             self.tell_lost(topic)
 
     def put_back(self, topic: Topic, offset: int, publication: Publication) -> None:
-        """What was handed out and not sent is in the log again."""
+        """A message that was handed out and not sent is in the log again."""
         if publication.is_dead(self._step.now):
             self._step.bury(topic.policy, publication, 0, "expired")
             return
