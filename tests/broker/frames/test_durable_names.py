@@ -195,3 +195,19 @@ def test_what_was_settled_before_it_was_sent_is_not_handed_out_again() -> None:
         resubscribe(other, durable="true", ack="client-individual")
         assert bodies(other) == ["2"]
         assert world.counters.messages_settled == 1
+
+
+def test_a_snapshot_that_was_not_sent_stays_behind_when_its_name_is_taken() -> None:
+    def prepare(app: StompApp) -> None:
+        @app.snapshot("/topic/s")
+        async def current() -> str:
+            return "now"
+
+    with Broker(prepare=prepare) as world:
+        peer = world.connect(login="ann")
+        peer.stream.open_window(0)
+        peer.command("SUBSCRIBE", {"destination": "/topic/s", "id": "s", "durable": "true"})
+        world.publish("/topic/s", "1")
+        other = world.connect(login="ann")
+        other.command("SUBSCRIBE", {"destination": "/topic/s", "id": "s", "durable": "true"})
+        assert sorted(bodies(other)) == ["1", "now"]
