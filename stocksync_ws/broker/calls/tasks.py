@@ -35,7 +35,7 @@ __all__ = ["Tasks"]
 class Tasks:
     """All running pipelines of a broker."""
 
-    __slots__ = ("_counters", "_limits", "_log", "_outputs", "_step", "running")
+    __slots__ = ("_counters", "_limits", "_log", "_outputs", "_step", "current", "running")
 
     def __init__(self, env: Environment, log: SessionLog) -> None:
         self._limits = env.limits
@@ -44,6 +44,8 @@ class Tasks:
         self._outputs = env.step.outputs
         self._log = log
         self.running: dict[Task, None] = {}
+        self.current: Task | None = None
+        """The task whose pipeline is being advanced: who asks inside of it means this one."""
 
     def start(self, pipeline: Pipeline[Any], context: Context) -> None:
         """Run a pipeline that no session waits for, to its first call."""
@@ -78,8 +80,8 @@ class Tasks:
             self._counters.pool_slots_stuck -= 1
         if task.left is outcome.call:
             task.left = None
-            if task.when_left_ends is not None:
-                task.when_left_ends(outcome)
+            for waiting in task.outlived:
+                self._step.joined(waiting, outcome.error is None)
         session = task.session
         if session is not None and session.inbound.unstick(outcome.call):
             self._step.go_on(session)
@@ -92,6 +94,7 @@ class Tasks:
         if isinstance(error, Cancelled):
             # Its clean-up may yield calls too, and gets as much time again for them.
             task.end_by = self._step.now + GIVE_UP
+        outer, self.current = self.current, task
         try:
             request = task.pipeline.send(value) if error is None else task.pipeline.throw(error)
             while isinstance(request, Release):
@@ -108,6 +111,8 @@ class Tasks:
                 request.waiting.append(task)
             else:
                 self._step.publish(task, request)
+        finally:
+            self.current = outer
 
     def _call(self, task: Task, call: Call) -> None:
         task.call = call
@@ -119,6 +124,7 @@ class Tasks:
 
     def _release(self, task: Task) -> None:
         if task.session is not None:
+            task.session.inbound.release(task)
             self._step.ended(task.session, task)
 
     def _end(self, task: Task, error: BaseException | None) -> None:
@@ -127,7 +133,7 @@ class Tasks:
         session = task.session
         if isinstance(error, Cancelled):
             error = None
-        if session is not None and (error is not None or session.inbound.task is task):
+        if session is not None:
             self._step.ended(session, task, error)
         elif error is not None:
             self._counters.internal_errors += 1

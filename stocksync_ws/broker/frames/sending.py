@@ -7,7 +7,6 @@ one to the application when its handler has returned. Frames of a transaction wa
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.queues import QueueFull
@@ -17,7 +16,7 @@ from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.headers import strip_reserved
 from stocksync_ws.broker.model.namespace import Kind, has_wildcard, is_reply_queue
-from stocksync_ws.broker.model.pipeline import Join, Outcome, Pipeline, Script
+from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
@@ -42,6 +41,7 @@ class Sending:
         "_namespace",
         "_publisher",
         "_receipts",
+        "_tasks",
         "idempotency",
     )
 
@@ -57,6 +57,7 @@ class Sending:
         self._namespace = env.namespace
         self._counters = env.counters
         self._dispatch = calls.dispatch
+        self._tasks = calls.tasks
         self._delivery = delivery
         self._publisher = sessions.publisher
         self._errors = sessions.errors
@@ -148,7 +149,7 @@ class Sending:
         except (Exception, Cancelled) as error:
             failure = error
         if key is not None:
-            self.conclude(session, key, failure)
+            self.conclude(key, failure)
         if failure is None:
             self._receipts.send(session, frame)
         else:
@@ -218,20 +219,20 @@ class Sending:
         self.idempotency.succeed(key, published.message_id)
         return {"message-id": published.message_id}
 
-    def conclude(self, session: SessionRecord, key: Key, error: BaseException | None) -> None:
+    def conclude(self, key: Key, error: BaseException | None) -> None:
         """What became of a SEND with a key. A function that was left behind in its thread still
         works: only its end tells.
         """
-        task = session.inbound.task
+        task = self._tasks.current
         if error is None:
             self.idempotency.succeed(key, None)
         elif task is None or task.left is None:
             self.idempotency.fail(key)
         else:
-            task.when_left_ends = partial(self._left_behind, key)
+            self._tasks.start(self._await_left(task, key), task.context)
 
-    def _left_behind(self, key: Key, outcome: Outcome) -> None:
-        if outcome.error is None:
+    def _await_left(self, task: Task, key: Key) -> Script:
+        if (yield Join(task.outlived)):
             self.idempotency.succeed(key, None)
         else:
             self.idempotency.fail(key)

@@ -193,7 +193,7 @@ class TransactionFrames:
             yield from pipeline
         except (Exception, Cancelled) as error:
             if key is not None:
-                self._sending.conclude(session, key, error)
+                self._sending.conclude(key, error)
             if isinstance(error, Cancelled):
                 raise
             self._errors.in_transaction(session, frame, error)

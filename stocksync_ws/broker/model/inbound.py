@@ -26,6 +26,7 @@ class Inbound:
         "frames_left",
         "paused",
         "pre_auth",
+        "released",
         "scheduled",
         "size",
         "stuck",
@@ -53,6 +54,8 @@ class Inbound:
         """Reading from the session is paused."""
         self.task: Task | None = None
         """The script of the frame in work; the next frame waits for it."""
+        self.released: dict[Task, None] | None = None
+        """The scripts that have let go of the session and go on beside its next frames."""
         self.stuck: Call | None = None
         """A pool function that was left behind and has not returned; no frame is read until it
         has.
@@ -62,10 +65,26 @@ class Inbound:
         """A frame is in work."""
         self.task = task
 
+    def release(self, task: Task) -> None:
+        """A script lets go of the session, and ends with it all the same."""
+        if self.released is None:
+            self.released = {}
+        self.released[task] = None
+
     def end(self, task: Task) -> None:
-        """The script of a frame has ended, or let go of its session."""
+        """The script of a frame is not in work any more; one that had let go before has ended."""
         if self.task is task:
             self.task = None
+        elif self.released is not None:
+            self.released.pop(task, None)
+
+    @property
+    def scripts(self) -> list[Task]:
+        """The script of the frame in work, and those that have let go."""
+        scripts = [] if self.released is None else list(self.released)
+        if self.task is not None and self.task not in scripts:
+            scripts.append(self.task)
+        return scripts
 
     def stick(self, call: Call) -> None:
         """A pool function was left behind."""

@@ -104,7 +104,9 @@ class Join:
 
 
 class Release(Enum):
-    """Let go of the session: its next frame is decoded while this script goes on."""
+    """Let go of the session: its next frame is decoded while this script goes on. It is cancelled
+    with its session all the same.
+    """
 
     NOW = "release"
 
@@ -139,11 +141,11 @@ class Task:
         "handle",
         "label",
         "left",
+        "outlived",
         "pipeline",
         "runner",
         "session",
         "stopping",
-        "when_left_ends",
     )
 
     def __init__(
@@ -167,8 +169,8 @@ class Task:
         """The error that is thrown into the pipeline when the running call has ended."""
         self.left: Call | None = None
         """A pool function that was left behind and has not returned."""
-        self.when_left_ends: Callable[[Outcome], None] | None = None
-        """Called with the outcome of a pool function that was left behind, when it returns."""
+        self.outlived: list[Task] = []
+        """The scripts that wait for the function that was left behind."""
         self.end_by: float | None = None
         """When it is cancelled because its session is over, in the broker's own time."""
         self.handle: Any = None

@@ -43,6 +43,7 @@ class ErrorReporter:
         "_log",
         "_namespace",
         "_publisher",
+        "_tasks",
         "_token",
     )
 
@@ -58,6 +59,7 @@ class ErrorReporter:
         self._counters = env.counters
         self._token = env.token
         self._log = calls.log
+        self._tasks = calls.tasks
         self._listeners = calls.listeners
         self._lifecycle = lifecycle
         self._publisher = publisher
@@ -133,7 +135,7 @@ class ErrorReporter:
         not.
         """
         self._counters.application_errors += 1
-        task = None if problem is None else session.inbound.task
+        task = None if problem is None else self._tasks.current
         label = "" if task is None else task.label
         correlation_id = self._failed(session, label, code, problem)
         if session.state is not State.CONNECTED:

@@ -255,8 +255,7 @@ class Lifecycle:
         session.mailbox.block()
         session.clocks.connect_by = None
         session.clocks.drain_at = None
-        if session.inbound.task is not None:
-            self._calls.tasks.end_by(session.inbound.task, self._step.now + GIVE_UP)
+        self._end_scripts(session, self._step.now + GIVE_UP)
 
     def _drop_messages(self, session: SessionRecord) -> None:
         self._delivery.queues.unsent(session.mailbox.drop(keep_own=True))
@@ -297,12 +296,18 @@ class Lifecycle:
 
     def lose_face(self, session: SessionRecord) -> None:
         """A session that has ended, and for which no code runs any more, is free of cycles."""
-        if session.inbound.task is None and session.state is State.CLOSED:
+        inbound = session.inbound
+        if inbound.task is None and not inbound.released and session.state is State.CLOSED:
             session.face = None
 
     def _cancel(self, session: SessionRecord) -> None:
-        if session.inbound.task is not None:
-            self._calls.tasks.end_by(session.inbound.task, self._step.now)
+        self._end_scripts(session, self._step.now)
+
+    def _end_scripts(self, session: SessionRecord, at: float) -> None:
+        inbound = session.inbound
+        if inbound.task is not None or inbound.released:
+            for script in inbound.scripts:
+                self._calls.tasks.end_by(script, at)
 
     def _tell(self, session: SessionRecord) -> None:
         reason = session.ending or DisconnectReason.CONNECTION_LOST

@@ -15,6 +15,7 @@ from stocksync_ws.broker.model.pipeline import RELEASE, Call, Join, Mode, Pipeli
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
+from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 
@@ -102,20 +103,50 @@ class TestRelease:
         scripted.peer.frame("RECEIPT")
         scripted.world.advance(1.1)
 
-    def test_the_end_of_its_session_is_none_of_its_business_any_more(
-        self, scripted: Scripted
-    ) -> None:
+    def test_it_is_cancelled_with_its_session(self, scripted: Scripted) -> None:
         def script() -> Script:
             yield RELEASE
-            for _ in range(7):
-                yield a_second()
-            scripted.log.append("done")
+            try:
+                yield Call(asyncio.sleep, (30,), mode=Mode.ASYNC)
+            except Cancelled as error:
+                scripted.log.append(error)
 
         scripted.begin(script())
         scripted.peer.eof()
         assert scripted.session.id not in scripted.world.broker.sessions
-        scripted.world.advance(7.1)
-        assert scripted.log == ["done"]
+        assert [type(each) for each in scripted.log] == [Cancelled]
+        assert scripted.session.face is None
+        assert scripted.session.inbound.scripts == []
+
+    def test_one_that_has_ended_is_forgotten_by_its_session(self, scripted: Scripted) -> None:
+        def script() -> Script:
+            yield RELEASE
+            yield a_second()
+
+        scripted.begin(script())
+        assert scripted.session.inbound.scripts == [scripted.task]
+        scripted.world.advance(1.1)
+        assert scripted.session.inbound.scripts == []
+
+    def test_an_error_that_it_tells_is_blamed_on_its_own_call(
+        self, broken: Scripted, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def released() -> Script:
+            yield RELEASE
+            yield Call(asyncio.sleep, (1,), mode=Mode.ASYNC, label="the released one")
+            frame = Frame("SEND", {"destination": "/app/a"})
+            errors = broken.world.broker._sessions.errors
+            errors.application(broken.session, frame, ErrorCode.HANDLER_FAILED, ValueError())
+
+        def in_work() -> Script:
+            yield Call(asyncio.sleep, (5,), mode=Mode.ASYNC, label="the one in work")
+
+        broken.begin(released())
+        act(broken.world, broken.world.broker.calls.tasks.run_frame, broken.session, in_work())
+        broken.world.advance(1.1)
+        assert "the released one" in caplog.text
+        assert "the one in work" not in caplog.text
+        broken.peer.frames()
 
     @pytest.mark.parametrize(
         ("error", "code", "close"),

@@ -205,7 +205,9 @@ def test_a_snapshot_that_was_not_sent_stays_behind_when_its_name_is_taken() -> N
 
     with Broker(prepare=prepare) as world:
         peer = world.connect(login="ann")
+        peer.subscribe("/topic/other", "other")
         peer.stream.open_window(0)
+        world.publish("/topic/other", "fills the transport")
         peer.command("SUBSCRIBE", {"destination": "/topic/s", "id": "s", "durable": "true"})
         world.publish("/topic/s", "1")
         other = world.connect(login="ann")
