@@ -67,16 +67,15 @@ class Inbound:
 
     def release(self, task: Task) -> None:
         """A script lets go of the session, and ends with it all the same."""
-        if self.released is None:
-            self.released = {}
-        self.released[task] = None
+        self.released = {**(self.released or {}), task: None}
 
     def end(self, task: Task) -> None:
         """The script of a frame is not in work any more; one that had let go before has ended."""
         if self.task is task:
             self.task = None
-        elif self.released is not None:
-            self.released.pop(task, None)
+        else:
+            assert self.released is not None
+            del self.released[task]
 
     @property
     def scripts(self) -> list[Task]:
