@@ -13,6 +13,7 @@ import os
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stocksync_ws.config import BrokerConfig, DestinationPolicy, EndpointConfig, Limits
 from stocksync_ws.counters import Counters
@@ -23,6 +24,10 @@ from stocksync_ws.messaging.connect import Authenticate
 from stocksync_ws.running.run import Run
 from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.wire.endpoint import Page, Site
+
+if TYPE_CHECKING:
+    from stocksync_ws.asgi.gateway import Gateway, Workers
+    from stocksync_ws.asgi.lifespan import AsgiApp
 
 __all__ = ["StompApp"]
 
@@ -53,6 +58,11 @@ class StompApp(Application):
         destinations: Patterns of broker destinations and their policies (history, newest values,
             acknowledgement, overflow); the first that matches counts.
         limits: Every bound, see `Limits`.
+        asgi_batch: On a host server, join the STOMP frames that one client gets in a turn of the
+            loop into one WebSocket message: much cheaper on busy topics, for clients that look for
+            several frames in a message, as @stomp/stompjs does.
+        workers: What a second worker process behind the same address does after 30 s: `warn` logs a
+            warning, `refuse` answers 503 to new sessions as well.
 
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
@@ -76,6 +86,8 @@ class StompApp(Application):
         error_destination: str = _DEFAULTS.error_destination,
         destinations: Mapping[str, DestinationPolicy] = _DEFAULTS.destinations,
         limits: Limits = _DEFAULTS.limits,
+        asgi_batch: bool = False,
+        workers: Workers = "warn",
     ) -> None:
         config = BrokerConfig(
             application_prefixes=_texts("application_prefixes", application_prefixes),
@@ -97,6 +109,10 @@ class StompApp(Application):
             allowed_hosts=None if allowed_hosts is None else _texts("allowed_hosts", allowed_hosts),
         )
         super().__init__(config, self.inbox, authenticator)
+        if workers not in ("warn", "refuse"):
+            raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
+        self._workers: Workers = workers
+        self._asgi_batch = asgi_batch
         self._run = Run(self)
 
     @property
@@ -139,6 +155,58 @@ class StompApp(Application):
         server = Server(self._run, site, host, port, tls=ssl)
         await server.start()
         await server.serve_forever(signals=signals)
+
+    def install(self, app: Any, *, signals: bool = True) -> AsgiApp:
+        """Put the endpoint into an ASGI application: `ws.install(app)`.
+
+        It goes in below the application's own middleware, so that its session and user arrive in
+        `ConnectRequest.request`; the application's lifespan begins and ends the run, and where the
+        server has no lifespan, the first WebSocket begins it.
+
+        Args:
+            app: An application of Starlette, FastAPI, Litestar or Quart, a `ProtocolTypeRouter` of
+                Channels, or what Django's `get_asgi_application()` returns.
+            signals: When SIGTERM or SIGINT comes, close the sessions with 1012 first, within
+                `Limits.shutdown_timeout`, then let the server's own handler have it. A second
+                signal goes straight through.
+
+        Returns:
+            The application to serve: `app` itself, but for Django, where it is
+            `application = ws.install(get_asgi_application())`.
+
+        Raises:
+            ConfigurationError: `app` is none of these, or has a route at this path.
+        """
+        from stocksync_ws.asgi.install import install
+
+        return install(self._gateway(signals=signals), app)
+
+    def wrap(self, app: AsgiApp, *, signals: bool = True) -> AsgiApp:
+        """An ASGI application that serves the endpoint, and passes everything else on to `app`.
+
+        For applications that `install` does not know. It stands in front of `app`, so middleware
+        *inside* of `app` does not see the endpoint: no session, no user, no access log of the
+        application's own; wrap those around it instead, or use `install`.
+
+        Args:
+            app: Any ASGI application. Its lifespan, where it has one, stands inside of the run.
+            signals: As for `install`.
+        """
+        from stocksync_ws.asgi.lifespan import Wrapped
+
+        return Wrapped(self._gateway(signals=signals), app)
+
+    def _gateway(self, *, signals: bool) -> Gateway:
+        from stocksync_ws.asgi.gateway import Gateway
+
+        return Gateway(
+            self._run,
+            self.check,
+            self.site(),
+            batch=self._asgi_batch,
+            signals=signals,
+            workers=self._workers,
+        )
 
     def _warn_about_hosts(self, host: str) -> None:
         if self.endpoint.allowed_hosts is None and not _is_loopback(host):

@@ -100,6 +100,10 @@ class SocketStream:
             self._poller.add_writer(self._socket.fileno(), self._writable)
         return len(self._rest)
 
+    def keep(self, chunk: Chunk, sent: int) -> int:
+        """Write the rest of a chunk that `send` took in part; the bytes unsent."""
+        return self._write(chunk[sent:])
+
     def pause(self) -> None:
         """Stop reading."""
         if self._socket.fileno() >= 0:

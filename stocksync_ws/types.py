@@ -12,10 +12,12 @@ through; it may outlive its connections, and at most one connection carries its 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import parse_qsl
+
+from stocksync_ws.errors import DisconnectReason
 
 __all__ = [
     "Alive",
@@ -68,6 +70,21 @@ class HttpRequest:
     """The address of the peer, as `host:port`."""
     secure: bool = False
     """Our side of the connection is TLS."""
+    scope: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+    """The ASGI scope that it came in, when a host application serves us; None on a server of ours.
+    """
+
+    @property
+    def session(self) -> Any:
+        """What session middleware of the host application has put into the scope, or None."""
+        return None if self.scope is None else self.scope.get("session")
+
+    @property
+    def user(self) -> Any:
+        """What authentication middleware of the host application has put into the scope, or None;
+        anonymous is whatever that middleware says it is.
+        """
+        return None if self.scope is None else self.scope.get("user")
 
     @cached_property
     def path(self) -> str:
@@ -295,13 +312,25 @@ class Closed:
     or a limit.
     """
 
-    __slots__ = ("code", "ours", "reason", "wire")
+    __slots__ = ("cause", "code", "ours", "reason", "wire")
 
-    def __init__(self, wire: Wire, code: int, reason: str, *, ours: bool = False) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        code: int,
+        reason: str,
+        *,
+        ours: bool = False,
+        cause: DisconnectReason | None = None,
+    ) -> None:
         self.wire = wire
         self.code = code
         self.reason = reason
         self.ours = ours
+        self.cause = cause
+        """Who ended it, where the code alone does not say so; None: 1006 is a lost connection, any
+        other code the peer's own.
+        """
 
 
 Event: TypeAlias = Handshake | Message | Alive | Attached | Detached | Closed

@@ -93,6 +93,17 @@ class Driver:
             self._links.drop(link, now)
         self._finish(now)
 
+    def failed(self, link: Link, problem: Exception) -> None:
+        """A stream cannot send any more, for a reason that is nobody's end: the session is ended
+        with an error.
+        """
+        now = self._host.now()
+        session = link.session
+        if link.gone or session is None:
+            return
+        self._machine.fail(session, problem, now)
+        self._finish(now)
+
     def drained(self, link: Link) -> None:
         """A stream that had unsent bytes wrote some of them."""
         if link.gone:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections import deque
 
-from stocksync_ws.broker.model.mailbox import Mailbox, send_each
+from stocksync_ws.broker.model.mailbox import Mailbox, Rest, send_each
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Conversation, Link, Machine
 from stocksync_ws.timers import Timers
-from stocksync_ws.types import Chunk, Wire
+from stocksync_ws.types import Wire
 
 __all__ = ["BATCH", "ROOM", "Flusher"]
 
@@ -69,7 +69,7 @@ class Flusher:
         self,
         link: Link | None,
         session: Conversation,
-        rest: Chunk | None,
+        rest: Rest | None,
         error: Exception | None,
         now: float,
     ) -> None:
@@ -78,13 +78,13 @@ class Flusher:
         Args:
             link: What carries its output; None while its wire is parked, and then only its bounds
                 hold.
-            rest: What the direct way has begun to send.
+            rest: The entry that the direct way has begun to send.
             error: What the direct way has raised.
         """
         if link is None:
             self._machine.writable(session, 0, now)
         elif rest is not None:
-            self._machine.writable(session, link.stream.write([rest]), now)
+            self._machine.writable(session, link.stream.keep(*rest), now)
         elif isinstance(error, OSError):
             self._links.drop(link, now)
         else:

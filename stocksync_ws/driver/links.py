@@ -108,7 +108,8 @@ class Links:
             return
         wire.session = None
         lost = event.code == 1006
-        reason = DisconnectReason.CONNECTION_LOST if lost else DisconnectReason.PEER_CLOSED
+        told = DisconnectReason.CONNECTION_LOST if lost else DisconnectReason.PEER_CLOSED
+        reason = event.cause or told
         self._machine.lost(session, reason, now, event.code)
 
     # Links and wires

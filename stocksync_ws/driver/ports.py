@@ -136,6 +136,15 @@ class Stream(Protocol):
         """Take all of it; what is unsent after a first try. Never raises."""
         ...
 
+    def keep(self, chunk: Chunk, sent: int) -> int:
+        """Take the rest of a chunk that `send` took in part; what is unsent. Never raises.
+
+        Args:
+            chunk: The whole chunk.
+            sent: What `send` returned, or 0 if it raised `BlockingIOError`.
+        """
+        ...
+
     def pause(self) -> None:
         """Stop reading."""
         ...

@@ -71,6 +71,9 @@ class Runtime:
         """Called when it is closed, before anything else: for who made something beside it."""
         self.closed = False
         """Nothing of it runs any more."""
+        self.draining = False
+        """No new session is taken."""
+        self._drained = asyncio.Event()
         self._stopping = False
         self._over = asyncio.Event()
         """Set when it is closed, unless its loop was closed before."""
@@ -103,9 +106,28 @@ class Runtime:
         except RuntimeError:
             pass  # The loop was closed under us; the inbox keeps what is posted.
 
+    async def drain(self) -> None:
+        """Take no new session and close those that there are, spread over time; wait until their
+        listeners have heard of it, but leave `Limits.close_timeout` of `Limits.shutdown_timeout`.
+        Messages are still taken. Called twice, both wait for the one end.
+        """
+        if self.closed:
+            return
+        if self.draining:
+            await self._drained.wait()
+            return
+        self.draining = True
+        limits = self.config.limits
+        try:
+            self._inbox.drain()
+            self.driver.stop()
+            await self._idle(limits.shutdown_timeout - limits.close_timeout)
+        finally:
+            self._drained.set()
+
     async def stop(self) -> None:
-        """Close all sessions in good order, within `Limits.shutdown_timeout` seconds. Called twice,
-        both wait for the one end.
+        """Drain, then end what is left, within `Limits.shutdown_timeout` seconds in all. Called
+        twice, both wait for the one end.
         """
         if self.closed:
             return
@@ -113,15 +135,12 @@ class Runtime:
             await self._over.wait()
             return
         self._stopping = True
-        limits = self.config.limits
         try:
-            self._inbox.drain()
-            self.driver.stop()
-            await self._idle(limits.shutdown_timeout - limits.close_timeout)
+            await self.drain()
             if not self.closed:
                 self._inbox.refuse()
                 self.driver.halt()
-                await self._idle(limits.close_timeout)
+                await self._idle(self.config.limits.close_timeout)
         finally:
             self.close()
 
@@ -140,6 +159,7 @@ class Runtime:
             self.driver.abort()
         else:
             self._over.set()
+            self._drained.set()
             if self._idle_event is not None:
                 self._idle_event.set()
             self._inbox.refuse()

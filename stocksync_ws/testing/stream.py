@@ -70,6 +70,10 @@ class MemoryStream:
             self._rest += data[taken:]
         return len(self._rest)
 
+    def keep(self, chunk: Chunk, sent: int) -> int:
+        """Keep the rest of a chunk that the other end took in part."""
+        return self.write([chunk[sent:]])
+
     def open_window(self, count: int | None) -> None:
         """The other end takes so many more bytes, or any number."""
         self.window = count

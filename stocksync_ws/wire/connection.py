@@ -19,9 +19,7 @@ before it at most one with `ours`; the wire of a carrier may outlive it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from logging import getLogger
 from typing import ClassVar, Final
-from zlib import crc32
 
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
@@ -35,7 +33,7 @@ from stocksync_ws.types import (
     Handshake,
     HttpRequest,
 )
-from stocksync_ws.wire.endpoint import Answer, Carrier, Site, decide, plain
+from stocksync_ws.wire.endpoint import Answer, Carrier, Site, decide, plain, tell, unavailable
 from stocksync_ws.wire.http import (
     HttpError,
     HttpReader,
@@ -60,8 +58,6 @@ _WAITING: Final = 1
 _OPEN: Final = 2
 _CARRIED: Final = 3
 _SHUT: Final = 4
-
-_log = getLogger("stocksync_ws.transport")
 
 
 class HttpConnection:
@@ -166,7 +162,7 @@ class HttpConnection:
     def _decide(self, request: HttpRequest, http: HttpReader, now: float) -> list[Event]:
         if self._draining is not None and self._draining():
             self._counters.connections_refused += 1
-            self._respond(_unavailable(request), now, close=True)
+            self._respond(unavailable(request), now, close=True)
             return []
         decision = decide(request, self._site, check_handshake)
         if isinstance(decision, Answer):
@@ -184,12 +180,7 @@ class HttpConnection:
         return [self._handshake]
 
     def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
-        if answer.refused is not None:
-            self._counters.handshakes_refused += 1
-        if answer.refused == "origin":
-            self._counters.origins_refused += 1
-        if answer.log is not None:
-            _log.warning("%s (peer %s)", answer.log, self._peer)
+        tell(answer, self._counters, self._peer)
         # A client that asks for much and takes nothing gets one answer more.
         close = answer.close or not keeps_alive(request) or self._unsent > HELD
         self._respond(answer, now, close=close)
@@ -394,9 +385,3 @@ class HttpConnection:
         self.deadline = None
         self._http = self._handshake = self._kept = None
         self._weigh()
-
-
-def _unavailable(request: HttpRequest) -> Answer:
-    # The client's own random key spreads the second attempts of a crowd over ten seconds.
-    seconds = 5 + crc32((request.get("sec-websocket-key") or "").encode()) % 10
-    return plain(503, "The server is not available.", ("Retry-After", str(seconds)))

@@ -16,9 +16,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from logging import getLogger
 from typing import Final, Literal, TypeAlias
+from zlib import crc32
 
 from stocksync_ws.config import EndpointConfig
+from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import Connection, HttpRequest
 from stocksync_ws.wire.http import has_body, wants_websocket
@@ -35,6 +38,8 @@ __all__ = [
     "decide",
     "plain",
     "refusal",
+    "tell",
+    "unavailable",
 ]
 
 _PREFIX: Final = re.compile(r"(?:/[^/?#*]+)+")
@@ -42,6 +47,8 @@ _TOKEN: Final = re.compile(r"[-!#$%&'*+.^_`|~0-9A-Za-z]+")
 _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _PORTS: Final = {"http": 80, "https": 443}
+
+_log = getLogger("stocksync_ws.transport")
 
 
 @dataclass(frozen=True)
@@ -201,6 +208,30 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Answer:
         ),
         body,
     )
+
+
+def tell(answer: Answer, counters: Counters, peer: str | None) -> None:
+    """Count and log what an answer refuses.
+
+    Args:
+        answer: Any answer; an ordinary one is neither counted nor logged.
+        counters: Where.
+        peer: The address of the peer, for the log line.
+    """
+    if answer.refused is not None:
+        counters.handshakes_refused += 1
+    if answer.refused == "origin":
+        counters.origins_refused += 1
+    if answer.log is not None:
+        _log.warning("%s (peer %s)", answer.log, peer)
+
+
+def unavailable(request: HttpRequest) -> Answer:
+    """The answer to any request while the server is full or stopping (RFC 9110 §15.6.4)."""
+    # The client's own random key spreads the second attempts of a crowd over ten seconds.
+    key = request.get("sec-websocket-key") or request.peer or ""
+    seconds = 5 + crc32(key.encode()) % 10
+    return plain(503, "The server is not available.", ("Retry-After", str(seconds)))
 
 
 def refusal(status: int, text: str, *headers: tuple[str, str], log: str | None = None) -> Answer:

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.session import SessionRecord
     from stocksync_ws.broker.model.subscription import Reader
 
-__all__ = ["RECOVER", "Mailbox", "Verdict", "send_each"]
+__all__ = ["RECOVER", "Mailbox", "Rest", "Stopped", "Verdict", "send_each"]
 
 RECOVER = 1.0
-"""Seconds a session over its bound has to fall below it while its transport takes bytes."""
+"""Seconds a session over its bound has to fall below it."""
 
 
 class Verdict(Enum):
@@ -40,6 +40,10 @@ class Verdict(Enum):
     FINE = auto()
     WAITING = auto()
     """Something waits; look again at the next deadline."""
+    OVER = auto()
+    """More waits than may. Whether the transport takes bytes is not known yet: one that never
+    finishes a write at once has had no time to say so.
+    """
     SLOW = auto()
 
 
@@ -92,7 +96,7 @@ class Mailbox:
         self.progress_at: float | None = None
         """When the transport last took bytes, while something waits; None when nothing waits."""
         self.over_since: float | None = None
-        """Since when more than `Limits.send_queue` waits although the transport takes bytes."""
+        """Since when more than `Limits.send_queue` waits."""
 
     # In
 
@@ -281,7 +285,7 @@ class Mailbox:
         elif self.over_since is None:
             self.over_since = now
             if not progress:
-                return Verdict.SLOW
+                return Verdict.OVER
         elif now - self.over_since >= RECOVER:
             return Verdict.SLOW
         if now - self.progress_at >= limits.send_stall_seconds:
@@ -332,9 +336,12 @@ class Mailbox:
         return at
 
 
-Stopped: TypeAlias = tuple[Mailbox, Chunk | None, Exception | None]
-"""A mailbox that `send_each` could not empty by itself, the unsent rest of its entry where the
-stream took a part, and the exception of a `send` that failed.
+Rest: TypeAlias = tuple[Chunk, int]
+"""A chunk that a stream took in part, and how much of it."""
+
+Stopped: TypeAlias = tuple[Mailbox, Rest | None, Exception | None]
+"""A mailbox that `send_each` could not empty by itself, what the stream took of its entry where
+that was a part, and the exception of a `send` that failed.
 """
 
 
@@ -364,7 +371,7 @@ def send_each(mailboxes: Sequence[Mailbox], now: float) -> Iterator[Stopped]:
                 sent = send(entry.chunk)
                 if sent != entry.size:
                     _sent_partly(mailbox, entry, sent, now)
-                    yield mailbox, entry.chunk[sent:], None
+                    yield mailbox, (entry.chunk, sent), None
                     continue
                 mailbox.dirty = False
                 mailbox.queued = 0
@@ -377,7 +384,7 @@ def send_each(mailboxes: Sequence[Mailbox], now: float) -> Iterator[Stopped]:
             assert mailbox is not None
             assert entry is not None
             _sent_partly(mailbox, entry, 0, now)
-            yield mailbox, entry.chunk, None
+            yield mailbox, (entry.chunk, 0), None
         except Exception as error:
             assert mailbox is not None
             assert entry is not None

@@ -40,20 +40,25 @@ class SlowConsumers:
         """
         if self._office.over:
             self._step.noted = True
-        closing = session.state is State.CLOSING
-        if session.mailbox.judge(unsent, closing=closing) is Verdict.SLOW:
+        verdict = session.mailbox.judge(unsent, closing=session.state is State.CLOSING)
+        if verdict is Verdict.SLOW:
             self.relieve(session)
-        else:
+        elif verdict is not Verdict.OVER or not self._shed(session):
             self._lifecycle.rearm(session)
 
     def relieve(self, session: SessionRecord) -> None:
         """A session is over a bound: it loses messages where it may, else it is closed."""
+        if not self._shed(session):
+            self._close(session)
+
+    def _shed(self, session: SessionRecord) -> bool:
+        """Take messages away that a session over its bound may lose; whether there were any."""
         mailbox = session.mailbox
         over = mailbox.queued + mailbox.unsent > self._limits.send_queue
-        if over and session.state is CONNECTED and self._readers.shed(session):
-            mailbox.forgive()
-        else:
-            self._close(session)
+        if not over or session.state is not CONNECTED or not self._readers.shed(session):
+            return False
+        mailbox.forgive()
+        return True
 
     def relieve_all(self) -> bool:
         """Close the session that holds most, if all mailboxes together hold more than they may;

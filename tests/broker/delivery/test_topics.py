@@ -196,6 +196,8 @@ def test_a_subscriber_that_does_not_keep_up_is_closed_with_4008() -> None:
         peer.stream.open_window(0)
         for _ in range(12):
             world.publish("/topic/a", "x" * 100)
+        assert world.counters.slow_consumers == 0
+        world.advance(1.1)
         assert world.counters.slow_consumers == 1
         assert len(bodies(healthy)) == 12
         peer.stream.open_window(None)

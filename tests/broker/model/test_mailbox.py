@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws.broker.model.mailbox import Mailbox, Verdict, send_each
+from stocksync_ws.broker.model.mailbox import Mailbox, Stopped, Verdict, send_each
 from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.config import BrokerConfig, Limits
@@ -227,7 +227,7 @@ class TestSendEach:
     def test_of_what_is_sent_partly_the_rest_is_given_back(self, office: Office, part: int) -> None:
         made = entry()
         mailbox = office.mailbox(made, send=lambda chunk: part)
-        assert office.send(mailbox) == [(mailbox, b"hello"[part:], None)]
+        assert office.send(mailbox) == [(mailbox, (b"hello", part), None)]
         assert self.books(mailbox) == self.gone(handed=5 - part, is_open=False)
         assert made.waiting == office.env.office.total == 0
 
@@ -235,7 +235,7 @@ class TestSendEach:
     def test_of_what_would_block_all_is_given_back(self, office: Office, error: OSError) -> None:
         made = entry()
         mailbox = office.mailbox(made, send=raising(error))
-        assert office.send(mailbox) == [(mailbox, b"hello", None)]
+        assert office.send(mailbox) == [(mailbox, (b"hello", 0), None)]
         assert self.books(mailbox) == self.gone(handed=5, is_open=False)
         assert made.waiting == office.env.office.total == 0
 
@@ -300,7 +300,7 @@ class TestSendEach:
             plain[0], several, plain[1], closed, plain[2], part, plain[3], blocked, plain[4],
             broken, plain[5],
         ]  # fmt: skip
-        back: list[tuple[Mailbox, Chunk | None, Exception | None]] = []
+        back: list[Stopped] = []
         for each in send_each(batch, NOW):
             back.append(each)
             # Nothing behind it was sent before it was given back.
@@ -310,8 +310,8 @@ class TestSendEach:
         assert back == [
             (several, None, None),
             (closed, None, None),
-            (part, b"ello", None),
-            (blocked, b"hello", None),
+            (part, (b"hello", 1), None),
+            (blocked, (b"hello", 0), None),
             (broken, None, error),
         ]
         assert [mailbox for mailbox, _ in office.sent] == [
@@ -381,17 +381,17 @@ class TestJudge:
         assert self.judge(office, mailbox, 100.0) is Verdict.WAITING
         assert mailbox.judge_at() == 110.0
 
-    def test_over_the_bound_without_progress(self) -> None:
-        office, mailbox = self.waiting(1_001)
-        assert self.judge(office, mailbox, 100.0) is Verdict.SLOW
-
     def test_what_the_transport_holds_counts_too(self) -> None:
         office, mailbox = self.waiting(600, unsent=401, handed=401)
-        assert self.judge(office, mailbox, 100.0) is Verdict.SLOW
+        assert self.judge(office, mailbox, 100.0) is Verdict.OVER
+        assert self.judge(office, mailbox, 101.0) is Verdict.SLOW
 
-    def test_over_the_bound_with_progress_it_has_a_second(self) -> None:
-        office, mailbox = self.waiting(1_001, handed=10)
-        assert self.judge(office, mailbox, 100.0) is Verdict.WAITING
+    @pytest.mark.parametrize(("handed", "first"), [(0, Verdict.OVER), (10, Verdict.WAITING)])
+    def test_over_the_bound_it_has_a_second_with_or_without_progress(
+        self, handed: int, first: Verdict
+    ) -> None:
+        office, mailbox = self.waiting(1_001, handed=handed)
+        assert self.judge(office, mailbox, 100.0) is first
         assert mailbox.judge_at() == 101.0
         assert self.judge(office, mailbox, 100.9) is Verdict.WAITING
         mailbox.handed = 20

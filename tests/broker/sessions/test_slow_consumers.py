@@ -49,12 +49,18 @@ def closed(world: World, peer: Peer) -> int | None:
 
 
 class TestByBytes:
-    def test_over_the_bound_and_nothing_moves(self, start: Start, app: StompApp) -> None:
+    def test_over_the_bound_and_nothing_moves_for_a_second(
+        self, start: Start, app: StompApp
+    ) -> None:
         world = start(app)
         peer = subscriber(world)
         publish(world, app, 50_000, 10)
+        world.advance(2)
         assert world.counters.slow_consumers == 0
         publish(world, app, 50_000)
+        world.advance(0.9)
+        assert world.counters.slow_consumers == 0
+        world.advance(0.2)
         assert world.counters.slow_consumers == 1
         assert closed(world, peer) == 4008
 
@@ -62,6 +68,7 @@ class TestByBytes:
         world = start(app)
         subscriber(world)
         publish(world, app, 50_000, 11)
+        world.advance(1.1)
         assert world.broker.office.total < 100
 
     def test_publisher_and_others_are_unaffected(self, start: Start, app: StompApp) -> None:
@@ -69,6 +76,7 @@ class TestByBytes:
         subscriber(world)
         healthy = subscriber(world, None)
         publish(world, app, 50_000, 30)
+        world.advance(1.1)
         assert len(healthy.frames()) == 30
         assert world.counters.slow_consumers == 1
 
@@ -375,6 +383,10 @@ class TestJudge:
     def test_a_slow_one_is_relieved_and_another_looked_at_again(self) -> None:
         rooms = Rooms()
         slow, fine = rooms.session(101), rooms.session(100)
+        rooms.slow.judge(slow, slow.mailbox.unsent)
+        assert rooms.closed == []
+        rooms.rearmed.clear()
+        rooms.env.step.now += 1.0
         rooms.slow.judge(slow, slow.mailbox.unsent)
         rooms.slow.judge(fine, fine.mailbox.unsent)
         assert (rooms.closed, rooms.rearmed) == ([slow], [fine])

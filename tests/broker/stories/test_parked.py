@@ -267,6 +267,8 @@ def test_its_byte_bound_holds_while_it_is_parked(
     for _ in range(12):
         app.template.convert_and_send("/topic/a", b"x" * 50_000)
         world.settle()
+    assert ended == []
+    world.advance(1.1)
     assert ended == [("slow_consumer", 4008)]
 
 

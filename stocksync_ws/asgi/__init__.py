@@ -1,0 +1,1 @@
+"""Inside an ASGI application of somebody else: `StompApp.install` and `StompApp.wrap`."""

@@ -1,0 +1,225 @@
+"""The scopes of an application inside a host: who is let in, by which run, and how each one ends.
+
+Rule: the run begins when the host's lifespan does, or with the first WebSocket where the host has
+none; it ends with the lifespan, or with the loop. What a request gets is decided by the site. A
+scope that comes on a second live loop is the caller's mistake and raises.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Literal, TypeAlias
+
+from stocksync_ws.asgi.stream import Receive, ScopeStream, Send
+from stocksync_ws.running.run import Run
+from stocksync_ws.running.runtime import Runtime
+from stocksync_ws.running.siblings import Claim, claim_of
+from stocksync_ws.running.signals import SignalChain
+from stocksync_ws.types import HttpRequest
+from stocksync_ws.wire.endpoint import Answer, Site, decide, refusal, tell, unavailable
+from stocksync_ws.wire.scope import Batcher, ScopeConnection, answer_messages, request_of
+from stocksync_ws.wire.upgrade import check_handshake
+
+__all__ = ["Gateway", "Scope", "Workers"]
+
+Scope: TypeAlias = MutableMapping[str, Any]
+Workers: TypeAlias = Literal["warn", "refuse"]
+"""What becomes of a second worker process behind the same address."""
+
+_log = logging.getLogger("stocksync_ws.transport")
+
+
+class Stepping:
+    """Messages are sent in the flush, until that has failed once."""
+
+    def __init__(self) -> None:
+        self.allowed = True
+
+    def failed(self, error: Exception) -> None:
+        """One step has raised."""
+        if self.allowed:
+            self.allowed = False
+            _log.warning(
+                "the host cannot send outside of a task (%s: %s); messages are sent in tasks from"
+                " now on, which is slower. Middleware around the WebSocket may be the cause",
+                type(error).__name__,
+                str(error)[:200],
+            )
+
+
+class Gateway:
+    """An ASGI application for the scopes of one site: `http` and `websocket`.
+
+    Args:
+        run: The one run of the application.
+        check: Freezes the application; raises `ConfigurationError` when a declaration cannot work.
+        site: Endpoint and routes.
+        batch: Join the frames of one turn into one message.
+        signals: Drain the sessions before the host's own handler of SIGTERM and SIGINT is called.
+        workers: After 30 s a second worker logs a warning, or takes no sessions either.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        check: Callable[[], None],
+        site: Site,
+        *,
+        batch: bool,
+        signals: bool,
+        workers: Workers,
+    ) -> None:
+        self._run = run
+        self._check = check
+        self._site = site
+        self._batcher = Batcher() if batch else None
+        self._signals = signals
+        self._refuse_siblings = workers == "refuse"
+        self._stepping = Stepping()
+        self._runtime: Runtime | None = None
+        self._claim: Claim | None = None
+        self._claimed = False
+        self._chain: SignalChain | None = None
+        self._ended = False
+        """The host's lifespan is over."""
+
+    @property
+    def path(self) -> str:
+        """The path of the endpoint."""
+        return self._site.endpoint.path
+
+    # The run
+
+    def begin(self) -> Runtime:
+        """Begin on the running loop, or join what runs there.
+
+        Raises:
+            WrongLoop: The application runs on another loop.
+            ConfigurationError: A declaration cannot work.
+        """
+        loop = asyncio.get_running_loop()
+        runtime = self._runtime
+        if runtime is None or runtime.closed or runtime.loop is not loop:
+            self._check()
+            runtime = self._runtime = self._run.begin(loop)
+            self._claimed = False
+            self._ended = False
+            runtime.at_end.append(self._clean_up)
+            if self._signals:
+                self._chain = SignalChain(loop, runtime.drain)
+                self._chain.install()
+        return runtime
+
+    def _clean_up(self) -> None:
+        if self._chain is not None:
+            self._chain.restore()
+        if self._claim is not None:
+            self._claim.end()
+        self._chain = self._claim = None
+
+    async def drain(self) -> None:
+        """Close all sessions in good order; messages are still taken."""
+        if self._runtime is not None:
+            await self._runtime.drain()
+
+    async def end(self) -> None:
+        """The host's lifespan is over: end the run."""
+        self._ended = True
+        runtime, self._runtime = self._runtime, None
+        if runtime is not None and self._run.runtime is runtime:
+            await self._run.stop()
+
+    # Scopes
+
+    def owns(self, scope: Mapping[str, Any]) -> bool:
+        """Say whether a scope is for the endpoint, or for what stands below it."""
+        return scope["type"] in ("http", "websocket") and self.path_of(scope) is not None
+
+    def path_of(self, scope: Mapping[str, Any]) -> str | None:
+        """The path of a scope as the site knows it, or None when it is none of the site's.
+
+        Hosts do not agree on whether the path begins with the root path; both are understood.
+        """
+        whole: str = scope["path"]
+        root: str = scope.get("root_path") or ""
+        paths = [whole]
+        if root and whole.startswith(root):
+            paths.insert(0, whole[len(root) :])
+        for path in paths:
+            if path in self._site.paths or self._is_routed(path):
+                return path
+        return None
+
+    def _is_routed(self, path: str) -> bool:
+        return any(path.startswith(prefix + "/") for prefix in self._site.routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one scope.
+
+        Raises:
+            WrongLoop: The application runs on another loop.
+        """
+        path = self.path_of(scope)
+        if path is None:
+            path = self._site.endpoint.path  # A router of the host has seen to the path.
+        request = request_of(scope, path)
+        if scope["type"] == "websocket":
+            await self._websocket(request, receive, send)
+        else:
+            await self._http(request, send)
+
+    async def _http(self, request: HttpRequest, send: Send) -> None:
+        decision = decide(request, self._site, check_handshake)
+        if not isinstance(decision, Answer):
+            decision = refusal(
+                501,
+                "The server in front of this application passes no WebSocket on.",
+                log="a WebSocket came as plain HTTP: the ASGI server lacks a WebSocket library"
+                " (for uvicorn: pip install websockets)",
+            )
+        if self._ended:
+            decision = unavailable(request)
+        elif self._runtime is not None:
+            tell(decision, self._runtime.broker.counters, request.peer)
+        if request.http_version not in ("1.0", "1.1"):
+            # HTTP/2 knows no such header (RFC 9113 §8.2.2).
+            headers = tuple(each for each in decision.headers if each[0] != "Upgrade")
+            decision = Answer(decision.status, headers, decision.body)
+        for message in answer_messages(decision, "http.response"):
+            await send(message)
+
+    async def _websocket(self, request: HttpRequest, receive: Receive, send: Send) -> None:
+        await receive()  # `websocket.connect`
+        if self._ended:
+            await send({"type": "websocket.close", "code": 1012})
+            return
+        runtime = self.begin()
+        self._claim_once(runtime, request)
+        connection = ScopeConnection(
+            self._site,
+            request,
+            runtime.config.limits,
+            runtime.broker.counters,
+            batcher=self._batcher,
+            refused=self._is_full(runtime),
+        )
+        await ScopeStream(runtime.driver, send, self._stepping).run(connection, receive)
+
+    def _is_full(self, runtime: Runtime) -> bool:
+        cap = runtime.config.limits.max_connections
+        sibling = self._claim is not None and self._claim.sibling and self._refuse_siblings
+        return (
+            runtime.draining or sibling or (cap is not None and runtime.driver.connections >= cap)
+        )
+
+    def _claim_once(self, runtime: Runtime, request: HttpRequest) -> None:
+        """Claim the address that the first WebSocket came to."""
+        if self._claimed or request.scope is None:
+            return
+        self._claimed = True
+        server = request.scope.get("server")
+        self._claim = claim_of(runtime.loop, server, self._site.endpoint.path)
+        if self._claim is not None:
+            self._claim.make()

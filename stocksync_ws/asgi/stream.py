@@ -1,0 +1,323 @@
+"""A WebSocket scope as a stream of the driver: messages to the host, and the host's messages in.
+
+Rule: it moves messages and decides nothing. A `websocket.send` is begun in the flush itself, as the
+host would begin it; where the host suspends, a task finishes it, and what comes behind waits.
+Everything else (accept, close, a refusal) is sent in a task from the start, since hosts use
+time-outs there. The driver is told `feed`, `drained`, `ended`, never from inside one of its own
+calls.
+
+The application's coroutine is the reader: `run` returns when the scope is over. To end it from
+outside its task is cancelled, and only while it waits for the host; a cancellation that is not ours
+is passed on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextvars import Context, copy_context
+from types import CoroutineType
+from typing import Any, Protocol, TypeAlias
+
+from stocksync_ws.driver.driver import Driver
+from stocksync_ws.driver.ports import Link
+from stocksync_ws.types import Chunk
+from stocksync_ws.wire.scope import ScopeChunk, ScopeConnection
+
+__all__ = ["Receive", "ScopeStream", "Send", "Stepping"]
+
+Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
+Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
+
+
+class Stepping(Protocol):
+    """Whether messages may be sent outside of a task; one answer for all streams of an
+    application.
+    """
+
+    allowed: bool
+
+    def failed(self, error: Exception) -> None:
+        """One step has raised: from now on it is not allowed."""
+        ...
+
+
+class ScopeStream:
+    """One WebSocket scope.
+
+    Args:
+        driver: Whom it tells.
+        send: The host's.
+        stepping: Shared by all scopes of the application.
+    """
+
+    __slots__ = (
+        "_cancelled",
+        "_closing",
+        "_context",
+        "_driver",
+        "_going_on",
+        "_host_send",
+        "_over",
+        "_queue",
+        "_reader",
+        "_stepping",
+        "_unsent",
+        "_waits",
+        "_writer",
+        "link",
+        "send",
+    )
+
+    def __init__(self, driver: Driver, send: Send, stepping: Stepping) -> None:
+        self._driver = driver
+        self._host_send = send
+        self._stepping = stepping
+        # What middleware of the host keeps in context variables is there in every send.
+        self._context: Context = copy_context()
+        self._queue: deque[ScopeChunk] = deque()
+        """Messages behind the one that the host has not finished."""
+        self._unsent = 0
+        """Bytes of that one and of those."""
+        self._writer: asyncio.Task[None] | None = None
+        self._reader: asyncio.Task[Any] | None = asyncio.current_task()
+        self._going_on: asyncio.Future[None] | None = None
+        """Done when reading goes on; None: it is not paused."""
+        self._closing = False
+        """The scope is over when everything is sent."""
+        self._over = False
+        self._waits = False
+        """The reader waits for the host, or for reading to go on."""
+        self._cancelled = False
+        """We have cancelled the reader."""
+        self.send: Callable[[Chunk], int] | None = self._send if stepping.allowed else None
+        """The direct way out: one step of the host's `send`."""
+        self.link: Link
+
+    # The driver's verbs
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of messages that the host has not finished sending; at least one while there is
+        one.
+        """
+        return max(self._unsent, 1) if self._writer is not None else 0
+
+    def write(self, chunks: list[Chunk]) -> int:
+        """Send what can be sent at once, and keep the rest; what is unsent."""
+        for place, chunk in enumerate(chunks):
+            if self._over:
+                return 0
+            if self._writer is not None or not chunk.plain:
+                self._keep(chunks[place:])
+                break
+            try:
+                self._send(chunk)
+            except OSError:
+                self._lose()
+                return 0
+        return self.unsent
+
+    def _send(self, chunk: Chunk) -> int:
+        """Begin to send one message; its size when the host has finished it, else 0.
+
+        Raises:
+            OSError: The client has gone.
+        """
+        if not self._stepping.allowed:
+            self._keep([chunk])
+            return 0
+        try:
+            begun = self._context.run(_begin, self._host_send, chunk.message)
+        except OSError:
+            raise
+        except Exception as error:
+            self._fail(error)
+            begun = None
+        if begun is not None:
+            self._unsent = chunk.size
+            self._write_on(_Rest(*begun), chunk.size)
+            return 0
+        size: int = chunk.size
+        return size
+
+    def keep(self, chunk: Chunk, sent: int) -> int:
+        """A message that was begun is finished by a task already; what is unsent."""
+        return self.unsent
+
+    def pause(self) -> None:
+        """Ask the host for no more messages, which pauses its reading."""
+        if self._going_on is None:
+            self._going_on = asyncio.get_running_loop().create_future()
+
+    def unpause(self) -> None:
+        """Ask for messages again."""
+        going_on, self._going_on = self._going_on, None
+        if going_on is not None and not going_on.done():
+            going_on.set_result(None)
+
+    def shut(self) -> None:
+        """End the scope when everything is sent."""
+        self._closing = True
+        if self._writer is None:
+            self._end()
+
+    def abort(self) -> None:
+        """End the scope now, whatever is unsent."""
+        self.send = None
+        self._queue.clear()
+        self._unsent = 0
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.cancel()
+        self._end()
+
+    def _end(self) -> None:
+        """The reader is to return."""
+        self._over = True
+        if self._waits and not self._cancelled and self._reader is not None:
+            self._cancelled = True
+            self._reader.cancel()
+
+    # Writing
+
+    def _keep(self, chunks: list[Chunk]) -> None:
+        self._queue.extend(chunks)
+        self._unsent += sum(chunk.size for chunk in chunks)
+        if self._writer is None:
+            self._write_on(None, 0)
+
+    def _write_on(self, rest: _Rest | None, size: int) -> None:
+        # A copy: the driver is told from inside the task, and takes further steps then.
+        context = self._context.copy()
+        loop = asyncio.get_running_loop()
+        self._writer = loop.create_task(self._write(rest, size), context=context)
+
+    async def _write(self, rest: _Rest | None, size: int) -> None:
+        """Finish one message of so many bytes, then send those behind it, one after the other."""
+        last = False
+        try:
+            if rest is not None:
+                await rest
+                self._unsent -= size
+                self._progress()
+            while self._queue and not last:
+                chunk = self._queue.popleft()
+                last = chunk.last
+                await self._host_send(chunk.message)
+                self._unsent -= chunk.size
+                self._progress()
+        except OSError:
+            last = True
+        except Exception as error:
+            # Not every host can send every close code; it ends the connection as it can.
+            if not last and not self._over:
+                self._queue.clear()
+                self._unsent = 0
+                self._driver.failed(self.link, error)
+        if self._over:
+            return
+        self._writer = None
+        if last:
+            # A close that is sent ends the scope: the host waits for the client's answer itself.
+            self._driver.ended(self.link)
+        elif self._closing:
+            self._end()
+        else:
+            self._driver.drained(self.link)
+
+    def _progress(self) -> None:
+        if self._queue and not self._over:
+            self._driver.drained(self.link)
+
+    def _lose(self) -> None:
+        """The client has gone; told in the next turn, because the driver is at work."""
+        asyncio.get_running_loop().call_soon(self._driver.ended, self.link)
+
+    def _fail(self, error: Exception) -> None:
+        """A step has raised, and nobody knows what of it the host has sent: it is not repeated."""
+        self._stepping.failed(error)
+        asyncio.get_running_loop().call_soon(self._driver.failed, self.link, error)
+
+    # Reading
+
+    async def run(self, connection: ScopeConnection, receive: Receive) -> None:
+        """Be the application of this scope until it is over.
+
+        Args:
+            connection: Its connection; `websocket.connect` has come.
+            receive: The host's.
+        """
+        self.link = self._driver.connected(self, connection)
+        try:
+            while not self._over:
+                message = await self._next(receive)
+                if message is not None:
+                    self._hear(connection, message)
+        except asyncio.CancelledError:
+            if self._reader is None or not self._cancelled or self._reader.uncancel():
+                raise
+        finally:
+            self._waits = False
+            self._driver.ended(self.link)
+            self._reader = None
+
+    async def _next(self, receive: Receive) -> Mapping[str, Any] | None:
+        self._waits = True
+        try:
+            if self._going_on is None:
+                return await receive()
+            await self._going_on
+            return None
+        finally:
+            self._waits = False
+
+    def _hear(self, connection: ScopeConnection, message: Mapping[str, Any]) -> None:
+        if message["type"] == "websocket.receive":
+            text = message.get("text")
+            data = text.encode() if text is not None else message.get("bytes") or b""
+            self._driver.feed(self.link, data)
+        elif message["type"] == "websocket.disconnect":
+            self._over = True
+            connection.gone(message)
+
+
+Begun: TypeAlias = tuple[Generator[Any, Any, Any], Any]
+"""The steps of a `send` that has been begun, and what its first step has yielded."""
+
+
+def _begin(send: Send, message: Mapping[str, Any]) -> Begun | None:
+    """Take the first step of a send; None when that was the last one, too."""
+    awaitable = send(message)
+    steps: Any = awaitable
+    if type(awaitable) is not CoroutineType:
+        # Some hosts return an object like a future.
+        steps = awaitable.__await__()
+    try:
+        return steps, steps.send(None)
+    except StopIteration:
+        return None
+
+
+class _Rest:
+    """What is left of a send that was begun; awaited in a task."""
+
+    __slots__ = ("_steps", "_yielded")
+
+    def __init__(self, steps: Generator[Any, Any, Any], yielded: Any) -> None:
+        self._steps = steps
+        self._yielded = yielded
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        steps, yielded = self._steps, self._yielded
+        try:
+            while True:
+                try:
+                    value = yield yielded
+                except BaseException as error:
+                    yielded = steps.throw(error)
+                else:
+                    yielded = steps.send(value)
+        except StopIteration:
+            return

@@ -1,0 +1,388 @@
+"""One WebSocket scope of ASGI: a request that the host has parsed, and the messages behind it;
+implements `types.Connection` and `types.Wire`.
+
+Rule: what the host does is not done again: the mechanics of the handshake, framing, PING and PONG
+are its own. Who may come in is judged by the same `decide` as on a socket. A chunk is one message
+to the host; equal payloads are one shared message for every receiver of a group.
+
+    NEW ------ start: a refusal --------> SHUT
+    NEW ------ start: Handshake --------> WAITING
+    WAITING -- accept ------------------> OPEN
+    WAITING -- refuse ------------------> SHUT
+
+From every state `lost` leads to SHUT. A wire that was in a `Handshake` gets one `Closed` without
+`ours` (a refused one none), and before it at most one with `ours`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from operator import is_
+from typing import Any, Final
+from urllib.parse import quote
+
+from stocksync_ws.config import Limits
+from stocksync_ws.counters import Counters
+from stocksync_ws.errors import CloseCode, DisconnectReason
+from stocksync_ws.types import (
+    Alive,
+    Chunk,
+    Closed,
+    Event,
+    Handshake,
+    HttpRequest,
+    Message,
+)
+from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, plain, tell, unavailable
+
+__all__ = ["Batcher", "ScopeChunk", "ScopeConnection", "ScopeWire", "answer_messages", "request_of"]
+
+_UNRESERVED: Final = "/!$&'()*+,;=:@-._~"
+_CLOSED_BY_HOST: Final = 1012
+"""What a host says when it stops; no client may send it (RFC 6455 §7.4.1)."""
+
+
+class ScopeChunk:
+    """One message to the host, shared by its receivers and never changed."""
+
+    __slots__ = ("last", "message", "plain", "size")
+
+    def __init__(
+        self, message: Mapping[str, Any], size: int, *, plain: bool = False, last: bool = False
+    ) -> None:
+        self.message = message
+        self.size = size
+        """Bytes of its payload."""
+        self.plain = plain
+        """It is a `websocket.send`."""
+        self.last = last
+        """Nothing may be sent behind it."""
+
+
+class Batcher:
+    """Joins the messages of one flush into one; all wires of an application share it.
+
+    The receivers of a busy topic have equal messages, so the last result is remembered, and a group
+    joins once.
+    """
+
+    __slots__ = ("_joined", "_last")
+
+    def __init__(self) -> None:
+        self._last: list[ScopeChunk] = []
+        self._joined: list[ScopeChunk] = []
+
+    def join(self, chunks: list[ScopeChunk]) -> list[ScopeChunk]:
+        """The same frames in as few messages as their kinds (text, binary) allow."""
+        last = self._last
+        if len(last) != len(chunks) or not all(map(is_, last, chunks)):
+            self._joined = _join(chunks)
+            self._last = chunks
+        return self._joined
+
+
+def _join(chunks: list[ScopeChunk]) -> list[ScopeChunk]:
+    joined: list[ScopeChunk] = []
+    run: list[ScopeChunk] = []
+    for chunk in chunks:
+        if run and (_kind(chunk) is None or _kind(run[0]) != _kind(chunk)):
+            joined.append(_one(run))
+            run = []
+        run.append(chunk)
+    return [*joined, _one(run)]
+
+
+def _kind(chunk: ScopeChunk) -> str | None:
+    if not chunk.plain:
+        return None
+    return "text" if "text" in chunk.message else "bytes"
+
+
+def _one(run: list[ScopeChunk]) -> ScopeChunk:
+    kind = _kind(run[0])
+    if len(run) == 1 or kind is None:
+        return run[0]
+    parts = [chunk.message[kind] for chunk in run]
+    payload = "".join(parts) if kind == "text" else b"".join(parts)
+    size = sum(chunk.size for chunk in run)
+    return ScopeChunk({"type": "websocket.send", kind: payload}, size, plain=True)
+
+
+class ScopeWire:
+    """STOMP frames as WebSocket messages of a host, one each; implements `types.Wire`.
+
+    Args:
+        batcher: Join the frames of one flush into one message; None: one message a frame.
+    """
+
+    __slots__ = ("_batcher", "closing", "key", "link", "session")
+
+    transport: str = "websocket"
+
+    def __init__(self, batcher: Batcher | None = None) -> None:
+        self._batcher = batcher
+        self.key: Hashable = "asgi"
+        self.session: Any = None
+        self.link: Any = None
+        self.closing = False
+        """Our close was made: nothing may be sent behind it."""
+
+    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
+        """One `websocket.send` with the whole of `head` and `tail`.
+
+        Args:
+            head: The part that differs per group.
+            tail: The part all groups share.
+            text: It is valid UTF-8: a text message, else a binary one.
+        """
+        payload = head + tail
+        size = len(payload)
+        if text:
+            message = {"type": "websocket.send", "text": payload.decode()}
+            return ScopeChunk(message, size, plain=True)
+        return ScopeChunk({"type": "websocket.send", "bytes": payload}, size, plain=True)
+
+    def size(self, chunk: Chunk) -> int:
+        """Bytes of its payload."""
+        size: int = chunk.size
+        return size
+
+    def ping(self) -> None:
+        """None: ASGI has no PING; the host's own find dead peers."""
+        return
+
+    def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
+        """The chunks as they are, or joined."""
+        if self._batcher is None or len(chunks) < 2:
+            return chunks, False
+        return self._batcher.join(chunks), False
+
+    def close(self, code: int, reason: str) -> list[Chunk]:
+        """`websocket.close`, made once.
+
+        Args:
+            code: A close code; whether the host can send it is the host's matter.
+            reason: A constant of ours, at most 123 bytes; never peer text.
+        """
+        if self.closing:
+            return []
+        self.closing = True
+        # Some hosts look at the exact type of the code.
+        message = {"type": "websocket.close", "code": int(code), "reason": reason}
+        return [ScopeChunk(message, len(reason) + 4, last=True)]
+
+
+_NEW: Final = 0
+_WAITING: Final = 1
+_OPEN: Final = 2
+_SHUT: Final = 3
+
+
+class ScopeConnection:
+    """One WebSocket scope, from its request to its end.
+
+    Args:
+        site: What is served.
+        request: The request, as `request_of` makes it.
+        limits: `max_message_size`.
+        counters: Where refusals are counted.
+        batcher: See `ScopeWire`.
+        refused: The application takes no new session: the answer is 503.
+    """
+
+    __slots__ = (
+        "_batcher",
+        "_counters",
+        "_extended",
+        "_gone",
+        "_handshake",
+        "_limits",
+        "_out",
+        "_refused",
+        "_request",
+        "_site",
+        "_state",
+        "_wire",
+        "deadline",
+        "held",
+        "shut",
+    )
+
+    def __init__(
+        self,
+        site: Site,
+        request: HttpRequest,
+        limits: Limits,
+        counters: Counters,
+        *,
+        batcher: Batcher | None = None,
+        refused: bool = False,
+    ) -> None:
+        self._site = site
+        self._request: HttpRequest | None = request
+        self._limits = limits
+        self._counters = counters
+        self._batcher = batcher
+        self._refused = refused
+        self._extended = "websocket.http.response" in _extensions(request.scope)
+        self._state = _NEW
+        self._handshake: Handshake | None = None
+        self._wire: ScopeWire | None = None
+        self._gone: tuple[int, str, DisconnectReason] | None = None
+        self._out: list[Chunk] = []
+        self.deadline: float | None = None
+        """Always None: the host times its handshakes itself."""
+        self.held = False
+        """Always False: the host bounds what it keeps."""
+        self.shut = False
+        """The scope is over when everything is written."""
+
+    def start(self, now: float) -> list[Event]:
+        """Judge the request: a Handshake, or a refusal that is to be written."""
+        request, self._request = self._request, None
+        assert request is not None
+        if self._refused:
+            self._counters.connections_refused += 1
+            self._refuse(unavailable(request))
+            return []
+        decision = decide(request, self._site)
+        if not isinstance(decision, Endpoint):
+            answer = decision if isinstance(decision, Answer) else plain(404, "Nothing is here.")
+            tell(answer, self._counters, request.peer)
+            self._refuse(answer)
+            return []
+        self._state = _WAITING
+        self._wire = ScopeWire(self._batcher)
+        self._handshake = Handshake(request, self._wire, decision.subprotocol)
+        return [self._handshake]
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """One whole message came; a text message as its UTF-8 bytes."""
+        wire = self._wire
+        if wire is None or self._state != _OPEN or wire.closing:
+            return []
+        if len(data) > self._limits.max_message_size:
+            self._state = _SHUT
+            return [Closed(wire, CloseCode.TOO_BIG, "message too big", ours=True)]
+        return [Message(wire, data)] if data else [Alive(wire)]
+
+    def accept(self, handshake: Handshake, now: float) -> list[Event]:
+        """Answer `websocket.accept`. Nothing happens when the client has gone meanwhile."""
+        if self._handshake is not handshake:
+            return []
+        self._handshake = None
+        self._state = _OPEN
+        message = {"type": "websocket.accept", "subprotocol": handshake.subprotocol}
+        self._out.append(ScopeChunk(message, 0))
+        return []
+
+    def refuse(self, handshake: Handshake, status: int, text: str, now: float) -> list[Event]:
+        """Answer with an HTTP error, or what the host makes of a close (403)."""
+        if self._handshake is not handshake:
+            return []
+        self._counters.handshakes_refused += 1
+        self._wire = self._handshake = None
+        self._refuse(plain(status, text))
+        return []
+
+    def _refuse(self, answer: Answer) -> None:
+        self._state = _SHUT
+        self.shut = True
+        if self._extended:
+            self._out += [
+                ScopeChunk(each, 0, last="body" in each)
+                for each in answer_messages(answer, "websocket.http.response")
+            ]
+        else:
+            self._out.append(ScopeChunk({"type": "websocket.close", "code": 1008}, 0, last=True))
+
+    def gone(self, message: Mapping[str, Any]) -> None:
+        """`websocket.disconnect` came: `lost` is going to say this.
+
+        Args:
+            message: With the client's code, or with what the host says in its place. 1006, and
+                1005 without a word about a reason, are a lost connection; 1012 is the host that
+                stops.
+        """
+        code = message.get("code") or 1005
+        reason = DisconnectReason.PEER_CLOSED
+        if code == 1006 or (code == 1005 and "reason" not in message):
+            reason = DisconnectReason.CONNECTION_LOST
+        elif code == _CLOSED_BY_HOST:
+            reason = DisconnectReason.SERVER_SHUTDOWN
+        self._gone = code, message.get("reason") or "", reason
+
+    def lost(self, now: float) -> list[Event]:
+        """The scope is over. The wire, if it had not ended, has; with 1006 when nobody said how."""
+        wire, self._wire = self._wire, None
+        self._handshake = None
+        self._state = _SHUT
+        self.shut = True
+        self._out.clear()
+        if wire is None:
+            return []
+        code, reason, cause = self._gone or (1006, "", DisconnectReason.CONNECTION_LOST)
+        return [Closed(wire, code, reason, cause=cause)]
+
+    def wake(self, now: float) -> list[Event]:
+        """Nothing: there is no deadline."""
+        return []
+
+    def detach(self, now: float) -> list[Event]:
+        """Nothing: a WebSocket never ends with `pack`."""
+        return []
+
+    def take(self) -> list[Chunk]:
+        """`websocket.accept`, or a refusal."""
+        out, self._out = self._out, []
+        return out
+
+
+def answer_messages(answer: Answer, kind: str) -> list[dict[str, Any]]:
+    """An answer as the two messages of ASGI.
+
+    Args:
+        answer: Status, headers, body.
+        kind: `http.response`, or `websocket.http.response` for a refused handshake.
+    """
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers
+    ]
+    return [
+        {"type": f"{kind}.start", "status": answer.status, "headers": headers},
+        {"type": f"{kind}.body", "body": answer.body},
+    ]
+
+
+def _extensions(scope: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    return (scope or {}).get("extensions") or {}
+
+
+def request_of(scope: Mapping[str, Any], path: str) -> HttpRequest:
+    """The request of an ASGI scope of type `http` or `websocket`.
+
+    Args:
+        scope: As the host made it. Sub-protocols are read from `subprotocols`: some hosts take the
+            headers of the handshake away.
+        path: Its path without the root path, percent-decoded.
+    """
+    query = scope.get("query_string", b"").decode("latin-1")
+    target = quote(path, safe=_UNRESERVED)
+    headers = [
+        (name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t"))
+        for name, value in scope["headers"]
+    ]
+    if scope["type"] == "websocket":
+        headers = [each for each in headers if each[0] != "sec-websocket-protocol"]
+        if scope.get("subprotocols"):
+            headers.append(("sec-websocket-protocol", ", ".join(scope["subprotocols"])))
+    client = scope.get("client")
+    return HttpRequest(
+        method=scope.get("method", "GET"),
+        target=f"{target}?{query}" if query else target,
+        headers=tuple(headers),
+        http_version=scope.get("http_version", "1.1"),
+        peer=f"{client[0]}:{client[1]}" if client else None,
+        secure=scope.get("scheme") in ("https", "wss"),
+        scope=scope,
+    )
