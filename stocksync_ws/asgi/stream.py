@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
@@ -106,17 +106,17 @@ class ScopeStream:
 
     def write(self, chunks: list[Chunk]) -> int:
         """Send what can be sent at once, and keep the rest; what is unsent."""
-        for place, chunk in enumerate(chunks):
-            if self._over:
-                return 0
-            if self._writer is not None or not chunk.plain:
-                self._keep(chunks[place:])
-                break
+        if self._over:
+            return 0
+        begun = 0
+        if self._writer is None and chunks[0].plain and self._stepping.allowed:
             try:
-                self._send(chunk)
+                begun = self._begin(chunks)
             except OSError:
                 self._lose()
                 return 0
+        if begun < len(chunks):
+            self._keep(chunks[begun:])
         return self.unsent
 
     def _send(self, chunk: Chunk) -> int:
@@ -127,20 +127,31 @@ class ScopeStream:
         """
         if not self._stepping.allowed:
             self._keep([chunk])
+        else:
+            self._begin((chunk,))
+        if self._writer is not None:
             return 0
+        size: int = chunk.size
+        return size
+
+    def _begin(self, chunks: Sequence[ScopeChunk]) -> int:
+        """Begin to send messages, one behind the other, until the host does not finish one at once,
+        or one needs a task; how many were begun.
+
+        Raises:
+            OSError: The client has gone.
+        """
         try:
-            begun = self._context.run(_begin, self._host_send, chunk.message)
+            begun, rest = self._context.run(_begin, self._host_send, chunks)
         except OSError:
             raise
         except Exception as error:
             self._fail(error)
-            begun = None
-        if begun is not None:
-            self._unsent = chunk.size
-            self._write_on(_Rest(*begun), chunk.size)
-            return 0
-        size: int = chunk.size
-        return size
+            return len(chunks)
+        if rest is not None:
+            self._unsent = chunks[begun - 1].size
+            self._write_on(rest, self._unsent)
+        return begun
 
     def keep(self, chunk: Chunk, sent: int) -> int:
         """A message that was begun is finished by a task already; what is unsent."""
@@ -283,21 +294,26 @@ class ScopeStream:
             connection.gone(message)
 
 
-Begun: TypeAlias = tuple[Generator[Any, Any, Any], Any]
-"""The steps of a `send` that has been begun, and what its first step has yielded."""
-
-
-def _begin(send: Send, message: Mapping[str, Any]) -> Begun | None:
-    """Take the first step of a send; None when that was the last one, too."""
-    awaitable = send(message)
-    steps: Any = awaitable
-    if type(awaitable) is not CoroutineType:
+def _begin(send: Send, chunks: Sequence[ScopeChunk]) -> tuple[int, _Rest | None]:
+    """Take the first step of each send while that is also the last one; how many were begun, and
+    what is left of the last of them.
+    """
+    begun = 0
+    for chunk in chunks:
+        if not chunk.plain:
+            break
+        awaitable: Any = send(chunk.message)
+        begun += 1
         # Some hosts return an object like a future.
-        steps = awaitable.__await__()
-    try:
-        return steps, steps.send(None)
-    except StopIteration:
-        return None
+        steps: Any = awaitable
+        if type(awaitable) is not CoroutineType:
+            steps = awaitable.__await__()
+        try:
+            yielded = steps.send(None)
+        except StopIteration:
+            continue
+        return begun, _Rest(steps, yielded)
+    return begun, None
 
 
 class _Rest:

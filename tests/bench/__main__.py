@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.bench import acks, connect, fanout, inbound, inprocess, memory, publishers, stored
+from tests.bench import acks, asgi, connect, fanout, inbound, inprocess, memory, publishers, stored
 from tests.bench.against import QUICK_ROUNDS, ROUNDS, compare
 from tests.bench.harness import begin, show
 from tests.bench.probes import PROBES
 
 BENCHMARKS = {
     "fanout": fanout,
+    "asgi": asgi,
     "inprocess": inprocess,
     "acks": acks,
     "publishers": publishers,

@@ -189,6 +189,11 @@ def main() -> None:
     kind, control_fd, _core, *rest = sys.argv[1:]
     if kind == "bare":
         bare(int(control_fd), *rest)
+    elif kind.startswith("asgi-"):
+        from tests.bench import hosts
+
+        serve = hosts.inside if kind == "asgi-inside" else hosts.plain
+        asyncio.run(serve(int(control_fd), *rest))
     elif kind == "websockets":
         asyncio.run(websockets(int(control_fd), *rest))
     else:

@@ -1,0 +1,68 @@
+"""Fan-out inside a host server: CPU per delivered message, against a plain ASGI loop.
+
+`python -m tests.bench.asgi [--quick]`: 200 subscribers, 250 bytes of JSON, uvicorn with
+`websockets-sansio`; one publication at a time, and 16 in flight. All servers send the same bytes.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from tests.bench.fanout import WARM_UP, Contender
+from tests.bench.harness import Process, Row, at_most, begin, options, show
+from tests.bench.load import Crowd, in_groups, open_plain, open_stomp
+
+SUBSCRIBERS = 200
+NAMES = {"inside": "inside a host", "batch": "inside, batched", "plain": "plain ASGI loop"}
+
+
+def _start(stack: ExitStack) -> list[Contender]:
+    """Ours first: the plain loop sends what it sends."""
+    found: list[Contender] = []
+    frame = b""
+    for kind in ("inside", "batch"):
+        process = stack.enter_context(Process("asgi-inside", kind))
+        port = process.port
+        crowd = Crowd(in_groups(lambda count: open_stomp(port, count), SUBSCRIBERS))  # noqa: B023
+        crowd.drive(process.publish, 120, 16)  # message ids have three digits from here on
+        frame = crowd.one(process.publish)
+        assert frame.count(0) == 1
+        found.append(Contender(NAMES[kind], process, crowd))
+    process = stack.enter_context(Process("asgi-plain", frame.hex()))
+    crowd = Crowd(in_groups(lambda count: open_plain(process.port, count), SUBSCRIBERS))
+    process.wait_for(SUBSCRIBERS)
+    assert crowd.one(process.publish) == frame
+    crowd.drive(process.publish, WARM_UP, 16)
+    return [*found, Contender(NAMES["plain"], process, crowd)]
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """The rows of the table."""
+    rounds, publications = (6, 16) if quick else (40, 24)
+    with ExitStack() as stack:
+        contenders = _start(stack)
+        for _ in range(rounds):
+            for contender in contenders:
+                contender.round(publications, 1)
+                contender.round(publications * 2, 16)
+        inside, batched, loop = contenders
+        for contender in contenders:
+            contender.crowd.close()
+    return [
+        *(
+            Row(
+                f"fan-out, {each.name}",
+                f"{each.least(1):.2f} us, user {each.user(1):.2f};"
+                f" 16 in flight {each.least(16):.2f} us, user {each.user(16):.2f}",
+            )
+            for each in contenders
+        ),
+        at_most("inside / plain loop, 1 in flight", inside.least(1) / loop.least(1), 1.25, "x"),
+        at_most("inside / plain loop, 16 in flight", inside.least(16) / loop.least(16), 1.2, "x"),
+        at_most("batched / plain loop, 16", batched.least(16) / loop.least(16), 0.35, "x"),
+    ]
+
+
+if __name__ == "__main__":
+    begin()
+    show(measure(quick=options(__doc__)))
