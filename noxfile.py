@@ -68,7 +68,7 @@ def interop(session: nox.Session) -> None:
 
     What is not there is skipped and says so; STOCKSYNC_INTEROP=required makes that a failure.
     """
-    session.install("-e", ".", *group("test"), *group("interop"))
+    session.install("-e", ".", *group("test"), *group("interop"), *group("servers"))
     if shutil.which("npm"):
         for folder in ("browser", "node"):
             with session.chdir(f"tests/interop/{folder}"):

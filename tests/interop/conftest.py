@@ -27,7 +27,7 @@ OF_CHROMIUM = re.compile(r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/invent
 
 @pytest.fixture
 def inventory(tmp_path: Path) -> Iterator[Example]:
-    with Example("inventory/app.py", tmp_path / "inventory.log") as server:
+    with Example("examples/inventory/app.py", tmp_path / "inventory.log") as server:
         yield server
 
 
@@ -38,10 +38,18 @@ def network(inventory: Example) -> Iterator[Proxy]:
         yield proxy
 
 
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Example]:
-    """One for all: no test ends it, and each uses destinations of its own."""
-    with Example("broker.py", tmp_path_factory.mktemp("broker") / "broker.log") as server:
+BROKERS = {"ours": "examples/broker.py", "uvicorn": "tests/interop/peers/hosted_broker.py"}
+
+
+@pytest.fixture(scope="session", params=BROKERS)
+def broker(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Example]:
+    """One for all: no test ends it, and each uses destinations of its own. It is served by our own
+    server, then by a host.
+    """
+    log = tmp_path_factory.mktemp("broker") / "broker.log"
+    with Example(BROKERS[request.param], log) as server:
         yield server
 
 

@@ -89,7 +89,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch,
         Chromium(tools.chromium(), Path(scratch)) as browser,
-        Example("inventory/app.py", Path(scratch) / "inventory.log") as server,
+        Example("examples/inventory/app.py", Path(scratch) / "inventory.log") as server,
     ):
         page = browser.page(f"http://127.0.0.1:{server.port}/")
         page.wait_for_text("status", "Online")

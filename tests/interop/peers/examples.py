@@ -37,11 +37,11 @@ def free_port() -> int:
 
 
 class Example:
-    """`with Example("inventory/app.py", log) as server: ...`; it can be stopped and started."""
+    """`with Example("examples/broker.py", log) as server: ...`; it can be stopped and started."""
 
     def __init__(self, script: str, log: Path) -> None:
         self.port = free_port()
-        self._script = ROOT / "examples" / script
+        self._script = ROOT / script
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
