@@ -22,12 +22,15 @@ from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError
 
 _log = logging.getLogger("stocksync_ws.broker")
 
-__all__ = ["MAX_BYTES", "MAX_MESSAGES", "Inbox"]
+__all__ = ["MAX_BYTES", "MAX_MESSAGES", "START", "Inbox"]
 
 MAX_MESSAGES = 10_000
 """Publications that may wait for the owner thread."""
 MAX_BYTES = 16 * 1024 * 1024
 """Bytes that may wait for it."""
+
+START = 30.0
+"""Seconds an awaited publication waits for the application to start."""
 
 Waiter: TypeAlias = Callable[[Published | None, Exception | None], None]
 """Told what became of a publication, on the owner thread."""
@@ -162,7 +165,8 @@ class Inbox:
         """Publish, and wait for room and until it has been applied; before the start, until that.
 
         Raises:
-            BrokerClosed: After the stop.
+            BrokerClosed: After the stop, or when nothing has started the application for `START`
+                seconds; then nothing was published.
             ForkedBrokerError: In a forked child of the process that started the application.
         """
         if self._is_owner():
@@ -176,13 +180,40 @@ class Inbox:
             except RuntimeError:
                 pass  # The caller's loop is closed: nobody waits any more.
 
+        post = _Post(draft, waiter)
         with self._lock:
             self._check()
             if self._has_room(draft) and not self._queue:
-                self._append(_Post(draft, waiter))
+                self._append(post)
             else:
-                self._queue.append(_Post(draft, waiter))
+                self._queue.append(post)
+            waits_for_start = self._publish is None
+        if waits_for_start:
+            await asyncio.wait([future], timeout=START)
+            self._withdraw(post)
         return await future
+
+    def _withdraw(self, post: _Post) -> None:
+        """Take a publication out again that nothing has applied, if nothing has started.
+
+        Raises:
+            BrokerClosed: It was taken out.
+        """
+        with self._lock:
+            if self._publish is not None or self._closed:
+                return
+            if post in self._queue:
+                self._queue.remove(post)
+            elif post in self._items:
+                self._items.remove(post)
+                self._messages -= 1
+                self._bytes -= post.draft.size
+            else:
+                return
+        raise BrokerClosed(
+            f"the application has not been started for {START:g} s: serve() starts it, and so does"
+            " the lifespan of the application that it was installed in"
+        )
 
     def hand_over(self, result: Callable[[], None]) -> None:
         """Run `result` on the owner thread, behind what this thread has posted; after the end it

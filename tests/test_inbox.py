@@ -13,7 +13,8 @@ import pytest
 
 from stocksync_ws import BrokerBusy, BrokerClosed, Published
 from stocksync_ws.broker.model.publication import Draft
-from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, Inbox
+from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Inbox
+from stocksync_ws.testing.clock import VirtualLoop
 
 PATIENCE = 10.0
 
@@ -251,6 +252,40 @@ def test_publish_before_the_start_waits_for_it(owner: Owner) -> None:
         assert await waiting == Published("id-a", 1)
 
     run(publish())
+
+
+class TestNothingStarts:
+    """On a virtual clock: an awaited publication has `START` seconds."""
+
+    def wait(self, inbox: Inbox, *drafts: Draft, seconds: float) -> list[BaseException | Published]:
+        async def publish() -> list[BaseException | Published]:
+            waiting = [inbox.publish(each) for each in drafts]
+            return await asyncio.gather(*waiting, return_exceptions=True)
+
+        loop = VirtualLoop()
+        try:
+            return loop.run(publish(), seconds)
+        finally:
+            loop.close()
+
+    def test_publish_gives_up_and_publishes_nothing(self, owner: Owner) -> None:
+        [error] = self.wait(owner.inbox, draft("late", 100), seconds=START + 1)
+        assert isinstance(error, BrokerClosed)
+        assert "not been started for 30 s" in str(error)
+        owner.inbox.post(draft("kept"))
+        owner.open()
+        assert owner.applied == ["kept"]
+
+    def test_and_so_does_one_that_waits_for_room(self, owner: Owner) -> None:
+        large = [draft(str(number), MAX_BYTES) for number in range(2)]
+        errors = self.wait(owner.inbox, *large, seconds=START + 1)
+        assert [type(error) for error in errors] == [BrokerClosed, BrokerClosed]
+        owner.open()
+        assert owner.applied == []
+
+    def test_but_not_earlier(self, owner: Owner) -> None:
+        with pytest.raises(TimeoutError):
+            self.wait(owner.inbox, draft("early"), seconds=START - 1)
 
 
 def test_publish_from_another_loop_completes_there(owner: Owner) -> None:

@@ -99,7 +99,8 @@ class MessagingTemplate:
     async def publish(
         self, destination: str, payload: object, headers: Mapping[str, str] | None = None
     ) -> Published:
-        """As `convert_and_send`, but wait for room and until the message has been queued.
+        """As `convert_and_send`, but wait for room and until the message has been queued; before
+        the application has started, until that, but at most 30 s (then `BrokerClosed`).
 
         Returns:
             The `message-id`, and the number of subscriptions it was queued for.
