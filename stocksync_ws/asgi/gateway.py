@@ -19,7 +19,13 @@ from stocksync_ws.running.siblings import Claim, claim_of
 from stocksync_ws.running.signals import SignalChain
 from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.endpoint import Answer, Site, decide, refusal, tell, unavailable
-from stocksync_ws.wire.scope import Batcher, ScopeConnection, answer_messages, request_of
+from stocksync_ws.wire.scope import (
+    Batcher,
+    ScopeConnection,
+    answer_messages,
+    refusal_messages,
+    request_of,
+)
 from stocksync_ws.wire.upgrade import check_handshake
 
 __all__ = ["Gateway", "Scope", "Workers"]
@@ -82,8 +88,8 @@ class Gateway:
         self._claim: Claim | None = None
         self._claimed = False
         self._chain: SignalChain | None = None
-        self._ended = False
-        """The host's lifespan is over."""
+        self._ended_on: asyncio.AbstractEventLoop | None = None
+        """The loop on which the host's lifespan is over; another loop is another host."""
 
     @property
     def path(self) -> str:
@@ -105,7 +111,7 @@ class Gateway:
             self._check()
             runtime = self._runtime = self._run.begin(loop)
             self._claimed = False
-            self._ended = False
+            self._ended_on = None
             runtime.at_end.append(self._clean_up)
             if self._signals:
                 self._chain = SignalChain(loop, runtime.drain)
@@ -126,10 +132,22 @@ class Gateway:
 
     async def end(self) -> None:
         """The host's lifespan is over: end the run."""
-        self._ended = True
-        runtime, self._runtime = self._runtime, None
-        if runtime is not None and self._run.runtime is runtime:
+        if self._leave():
             await self._run.stop()
+
+    def abort(self) -> None:
+        """The host's lifespan was cancelled: end the run at once."""
+        if self._leave():
+            self._run.abort()
+
+    def _leave(self) -> bool:
+        """The lifespan of this loop is over; whether there is a run to end."""
+        self._ended_on = asyncio.get_running_loop()
+        runtime, self._runtime = self._runtime, None
+        return runtime is not None and self._run.runtime is runtime
+
+    def _has_ended(self) -> bool:
+        return self._ended_on is asyncio.get_running_loop()
 
     # Scopes
 
@@ -179,7 +197,7 @@ class Gateway:
                 log="a WebSocket came as plain HTTP: the ASGI server lacks a WebSocket library"
                 " (for uvicorn: pip install websockets)",
             )
-        if self._ended:
+        if self._has_ended():
             decision = unavailable(request)
         elif self._runtime is not None:
             tell(decision, self._runtime.broker.counters, request.peer)
@@ -192,8 +210,9 @@ class Gateway:
 
     async def _websocket(self, request: HttpRequest, receive: Receive, send: Send) -> None:
         await receive()  # `websocket.connect`
-        if self._ended:
-            await send({"type": "websocket.close", "code": 1012})
+        if self._has_ended():
+            for message in refusal_messages(unavailable(request), request.scope):
+                await send(message)
             return
         runtime = self.begin()
         self._claim_once(runtime, request)

@@ -64,13 +64,19 @@ async def lifespan(
         raise
     inner = _Inner(gateway, startup, receive, send)
     try:
-        if app is not None:
-            await app(scope, inner.receive, inner.send)
+        try:
+            if app is not None:
+                await app(scope, inner.receive, inner.send)
+        except Exception:
+            if inner.answered:
+                raise
+        await inner.finish()
     except Exception:
-        if inner.answered:
-            await gateway.end()
-            raise
-    await inner.finish()
+        await gateway.end()
+        raise
+    except BaseException:
+        gateway.abort()  # The host cancels, and waits for nothing more.
+        raise
 
 
 class _Inner:

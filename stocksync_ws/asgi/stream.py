@@ -180,14 +180,14 @@ class ScopeStream:
         self._unsent = 0
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.cancel()
+            _cancel(writer)
 
     def _end(self) -> None:
         """The reader is to return."""
         self._over = True
         if self._waits and not self._cancelled and self._reader is not None:
             self._cancelled = True
-            self._reader.cancel()
+            _cancel(self._reader)
 
     # Writing
 
@@ -309,6 +309,12 @@ class ScopeStream:
         elif message["type"] == "websocket.disconnect":
             self._over = True
             connection.gone(message)
+
+
+def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task; on a loop that was closed under it, it does not run any more."""
+    if not task.get_loop().is_closed():
+        task.cancel()
 
 
 Begun: TypeAlias = tuple[Any, Any]
