@@ -132,7 +132,9 @@ def test_an_end_tells_who_ended_it_and_else_the_code_does(
         peer: Peer = world.connect()
         wire = peer.stream.link.wire
         assert wire is not None
-        world.runtime.driver._links.closed(Closed(wire, code, "", cause=cause), world.now)
+        driver = world.runtime.driver
+        driver._links.closed(Closed(wire, code, "", cause=cause), world.now)
+        driver.wake()
         world.settle()
         assert [(event.close_code, event.reason) for event in heard] == [(code, told)]
 
