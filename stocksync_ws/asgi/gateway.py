@@ -84,6 +84,8 @@ class Gateway:
         self._signals = signals
         self._refuse_siblings = workers == "refuse"
         self._stepping = Stepping()
+        self.checks: list[Callable[[], None]] = []
+        """Called before a run begins; one that raises `ConfigurationError` prevents it."""
         self._runtime: Runtime | None = None
         self._claim: Claim | None = None
         self._claimed = False
@@ -108,7 +110,8 @@ class Gateway:
         loop = asyncio.get_running_loop()
         runtime = self._runtime
         if runtime is None or runtime.closed or runtime.loop is not loop:
-            self._check()
+            for check in (self._check, *self.checks):
+                check()
             runtime = self._runtime = self._run.begin(loop)
             self._claimed = False
             self._ended_on = None
@@ -142,9 +145,11 @@ class Gateway:
 
     def _leave(self) -> bool:
         """The lifespan of this loop is over; whether there is a run to end."""
-        self._ended_on = asyncio.get_running_loop()
         runtime, self._runtime = self._runtime, None
-        return runtime is not None and self._run.runtime is runtime
+        if runtime is None:
+            return False
+        self._ended_on = runtime.loop
+        return self._run.runtime is runtime
 
     def _has_ended(self) -> bool:
         return self._ended_on is asyncio.get_running_loop()
@@ -180,9 +185,7 @@ class Gateway:
             WrongLoop: The application runs on another loop.
         """
         path = self.path_of(scope)
-        if path is None:
-            path = self._site.endpoint.path  # A router of the host has seen to the path.
-        request = request_of(scope, path)
+        request = request_of(scope, scope["path"] if path is None else path)
         if scope["type"] == "websocket":
             await self._websocket(request, receive, send)
         else:

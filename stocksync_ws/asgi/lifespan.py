@@ -30,17 +30,18 @@ class Wrapped:
 
     def __init__(self, gateway: Gateway, app: AsgiApp, endpoint: AsgiApp | None = None) -> None:
         self._gateway = gateway
-        self._app = app
+        self.other = app
+        self.path = gateway.path
         self._endpoint = endpoint or gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope, or pass it on."""
         if scope["type"] == "lifespan":
-            await lifespan(self._gateway, self._app, scope, receive, send)
+            await lifespan(self._gateway, self.other, scope, receive, send)
         elif self._gateway.owns(scope):
             await self._endpoint(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self.other(scope, receive, send)
 
 
 async def lifespan(

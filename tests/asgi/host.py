@@ -311,7 +311,13 @@ class Asgi:
         scope = websocket_scope(path, type="http", method="GET", scheme="http", **changes)
         sent: list[dict[str, Any]] = []
 
+        come = False
+
         async def receive() -> dict[str, Any]:
+            nonlocal come
+            if come:
+                await asyncio.Event().wait()  # The client waits for its answer.
+            come = True
             return {"type": "http.request", "body": b"", "more_body": False}
 
         async def send(message: dict[str, Any]) -> None:
@@ -330,7 +336,7 @@ class Asgi:
         """The host ends: nothing of it runs any more."""
         for task in asyncio.all_tasks(self.loop):
             task.cancel()
-        self.settle()
+        self.advance(60)
         self.loop.close()
 
 

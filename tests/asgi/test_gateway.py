@@ -384,9 +384,10 @@ def test_what_workers_means_is_checked() -> None:
         StompApp("/ws", workers="many")  # type: ignore[arg-type]
 
 
-def test_a_scope_of_a_router_that_has_cut_the_path_off_is_served(app: StompApp) -> None:
+def test_a_router_that_sends_us_more_than_ours_is_told_so(app: StompApp) -> None:
     host = Asgi(app._gateway(signals=False))
-    host.open(path="/").connect()
-    assert host.get("/")[0] == 426
+    host.open(path="/ws").connect()
+    assert status(host.open(path="/ws/more", extensions=EXTENDED)) == 404
+    assert host.get("/ws/more")[0] == 404
     host.close()
     app._run.abort()
