@@ -290,6 +290,8 @@ class Asgi:
     def __init__(self, app: Callable[[Any, Any, Any], Awaitable[Any]]) -> None:
         self.loop = VirtualLoop()
         self.app = app
+        self._lifespans: list[Lifespan] = []
+        """The loop holds tasks weakly; these would be lost."""
 
     def settle(self) -> None:
         self.loop.settle()
@@ -304,7 +306,8 @@ class Asgi:
         return client
 
     def lifespan(self) -> Lifespan:
-        return Lifespan(self)
+        self._lifespans.append(Lifespan(self))
+        return self._lifespans[-1]
 
     def get(self, path: str = "/ws", **changes: Any) -> tuple[int, dict[str, str], bytes]:
         """One HTTP request: status, headers, body."""

@@ -25,6 +25,7 @@ from stocksync_ws import (
 from tests.asgi.frameworks import FRAMEWORKS, add_route, make
 from tests.asgi.host import Asgi, Client
 
+KINDS = ["route", "websocket", "mount"]
 LOCAL = (b"host", b"localhost")
 everywhere = pytest.mark.parametrize("framework", FRAMEWORKS)
 starlettes = pytest.mark.parametrize("framework", ["starlette", "fastapi"])
@@ -97,8 +98,6 @@ def test_a_root_path_is_understood(
     ws: StompApp, run: Run, framework: str, whole: bool
 ) -> None:
     """Pitfall 10: the path begins with the root path, or it does not."""
-    if framework == "quart" and not whole:
-        pytest.skip("Quart itself takes whole paths only")
     host = run(ws.install(make(framework), signals=False))
     path = "/shop/ws" if whole else "/ws"
     works(host.open(path=path, root_path="/shop"), ws)
@@ -334,14 +333,17 @@ def test_a_route_of_the_same_path_is_an_error(ws: StompApp, framework: str, path
         ws.install(app, signals=False)
 
 
-@starlettes
-@pytest.mark.parametrize("kind", ["route", "websocket", "mount", "router"])
+@pytest.mark.parametrize(
+    ("framework", "kind"),
+    [
+        *((name, kind) for name in ("starlette", "fastapi") for kind in KINDS),
+        ("fastapi", "router"),
+        ("fastapi", "router with a prefix of its own"),
+    ],
+)
 def test_a_route_of_the_same_path_that_is_added_later_fails_the_startup(
     ws: StompApp, run: Run, framework: str, kind: str
 ) -> None:
-    if kind == "router" and framework == "starlette":
-        pytest.skip("a router of Starlette is a mount")
-
     async def endpoint(websocket: WebSocket) -> None: ...
 
     app = make(framework)
@@ -352,10 +354,16 @@ def test_a_route_of_the_same_path_that_is_added_later_fails_the_startup(
         app.router.routes.append(WebSocketRoute("/ws", endpoint))
     elif kind == "mount":
         app.mount("/ws", Router())
+    elif kind == "router":
+        router = APIRouter()
+        router.add_api_websocket_route("/ws", endpoint)
+        app.include_router(router)
     else:
         router = APIRouter(prefix="/ws")
-        router.add_api_websocket_route("", endpoint)
-        app.include_router(router)
+        router.add_api_websocket_route("/", endpoint)
+        outer = APIRouter()
+        outer.include_router(router)
+        app.include_router(outer)
     lifespan = run(app).lifespan()
     assert lifespan.tell("startup") == ["startup.failed"]
     assert "has the path '/ws' already" in lifespan.sent[0]["message"]
