@@ -8,7 +8,6 @@ they would have read from its cookies is read here, once, before the handshake.
 from __future__ import annotations
 
 import sys
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
@@ -63,14 +62,9 @@ def _load_django(cookies: dict[str, str]) -> tuple[Any, Any]:
 
 
 def _cookies(scope: Scope) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        if name.lower() == b"cookie":
-            try:
-                parsed = SimpleCookie(value.decode("latin-1"))
-            except CookieError:
-                continue
-            found.update({key: morsel.value for key, morsel in parsed.items()})
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+    # By Django's own parser: a strict one would lose the session behind another's odd cookie.
+    found: dict[str, str] = _of("django.http").parse_cookie("; ".join(values))
     return found
 
 

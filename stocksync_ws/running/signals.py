@@ -51,7 +51,8 @@ class SignalChain:
                 self._before[number] = before
                 signal.signal(number, self._on_signal)
             else:
-                left.append(f"{number.name} ({getattr(before, '__name__', before)})")
+                name = getattr(before, "__name__", None) or getattr(before, "name", before)
+                left.append(f"{number.name} ({name})")
         if left:
             _log.info(
                 "sessions are not drained before a stop by %s: its handler is left as it is",
@@ -59,11 +60,12 @@ class SignalChain:
             )
 
     def restore(self) -> None:
-        """Put the host's handlers back, where ours still stands."""
+        """Put the host's handlers back, where ours still stands. Who stands in front of ours goes
+        on calling it, so it goes on calling theirs.
+        """
         for number, before in self._before.items():
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, before)
-        self._before = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         before = self._before.get(number)
