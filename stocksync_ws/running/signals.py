@@ -51,7 +51,8 @@ class SignalChain:
                 self._before[number] = before
                 signal.signal(number, self._on_signal)
             else:
-                left.append(f"{number.name} ({getattr(before, '__name__', before)})")
+                what = getattr(before, "__name__", getattr(before, "name", before))
+                left.append(f"{number.name} ({what})")
         if left:
             _log.info(
                 "sessions are not drained before a stop by %s: its handler is left as it is",
