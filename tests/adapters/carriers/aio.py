@@ -13,6 +13,7 @@ from stocksync_ws import StompApp
 from stocksync_ws.aio.server import Server
 from stocksync_ws.counters import Counters
 from stocksync_ws.running.run import Run
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.wire.endpoint import Page
 
 __all__ = ["AioCarrier"]
@@ -51,7 +52,7 @@ class AioCarrier:
             tls.load_cert_chain(self._certificate)
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        run = Run(app)
+        run = self._slot = Run(app)
         async with Server(run, app.site(pages), "127.0.0.1", 0, tls=tls) as server:
             self.counters: Counters = run.counters
             self._port = server.ports[0]
@@ -62,6 +63,13 @@ class AioCarrier:
         if self._certificate is None:
             return _SocketPipe(self._port)
         return _TlsPipe(self._port, self._certificate)
+
+    @property
+    def runtime(self) -> Runtime | None:
+        return self._slot.runtime
+
+    def settle(self) -> None:
+        """The loop runs by itself."""
 
     def begin_stop(self) -> None:
         if self._thread.is_alive():

@@ -145,12 +145,18 @@ class Client:
         length = int(headers.get("content-length", "0")) if body else 0
         return int(first.split()[1]), headers, self._take(length)
 
-    def upgrade(self, early: bytes = b"", **headers: str) -> None:
-        """Open the WebSocket; `early` are bytes sent along with the request."""
+    def upgrade(self, early: bytes = b"", **headers: str) -> dict[str, str]:
+        """Open the WebSocket; the headers of the answer.
+
+        Args:
+            early: Bytes sent along with the request.
+            headers: Of the request; `target` is its path.
+        """
         self.pipe.send(upgrade(**headers) + early)
         status, fields, _ = self.response()
         assert status == 101, status
         assert fields["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        return fields
 
     # WebSocket and STOMP
 
@@ -193,7 +199,8 @@ class Client:
 
     def connect(self) -> Client:
         """Upgrade and CONNECT."""
-        self.upgrade(connect_frame())
+        self.upgrade()
+        self.pipe.send(connect_frame())
         self.frame("CONNECTED")
         return self
 
