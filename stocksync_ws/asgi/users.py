@@ -115,7 +115,7 @@ class QuartSession:
 
 
 def _connecting(receive: Receive) -> Receive:
-    """A `receive` that begins with `websocket.connect`, which the test client of Quart leaves out."""
+    """A `receive` that begins with `websocket.connect`; the test client of Quart leaves it out."""
     kept: list[Mapping[str, Any]] = []
     connected = False
 
