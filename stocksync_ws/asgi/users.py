@@ -8,6 +8,7 @@ they would have read from its cookies is read here, once, before the handshake.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
@@ -86,6 +87,8 @@ class QuartSession:
             sessions = self._app.session_interface
             session = await sessions.open_session(self._app, self._request(scope))
             scope = {**scope, "session": session}
+        if scope["type"] == "websocket":
+            receive = _connecting(receive)
         await self._gateway(scope, receive, send)
 
     def _request(self, scope: Scope) -> Any:
@@ -103,3 +106,21 @@ class QuartSession:
             *[None] * 4,
             scope=scope,
         )
+
+
+def _connecting(receive: Receive) -> Receive:
+    """A `receive` that begins with `websocket.connect`; the test client of Quart leaves it out."""
+    kept: list[Mapping[str, Any]] = []
+    connected = False
+
+    async def received() -> Mapping[str, Any]:
+        nonlocal connected
+        message = kept.pop() if kept else await receive()
+        if not connected:
+            connected = True
+            if message["type"] != "websocket.connect":
+                kept.append(message)
+                return {"type": "websocket.connect"}
+        return message
+
+    return received
