@@ -28,4 +28,5 @@ DATABASES = {
     }
 }
 USE_TZ = True
+TIME_ZONE = "UTC"
 LOGGING_CONFIG = None

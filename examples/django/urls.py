@@ -1,7 +1,5 @@
 from django.urls import path
-from django.views.static import serve
 
-from shop import PAGE
 from stock import views
 
 urlpatterns = [
@@ -9,6 +7,6 @@ urlpatterns = [
     path("login", views.log_in),
     path("logout", views.log_out),
     path("restock", views.restock),
-    path("", serve, {"path": "index.html", "document_root": PAGE}),
-    path("<path:path>", serve, {"document_root": PAGE}),
+    path("", views.file),
+    path("<str:name>", views.file),
 ]

@@ -1,14 +1,24 @@
 """What goes over HTTP: the views of every Django project, all of them sync."""
 
+from mimetypes import guess_type
+
 from django.contrib.auth import authenticate, login, logout
 from django.db import transaction
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import ensure_csrf_cookie
 from django.views.decorators.http import require_GET, require_POST
 
-from shop import LOW, Adjustment
+from shop import LOW, PAGE, Adjustment
 from stock.messaging import change
 from stock.models import Product
+
+
+@require_GET
+def file(request: HttpRequest, name: str = "index.html") -> HttpResponse:
+    found = next((each for each in PAGE.iterdir() if each.name == name), None)
+    if found is None:
+        raise Http404
+    return HttpResponse(found.read_bytes(), content_type=guess_type(name)[0])
 
 
 @require_GET
