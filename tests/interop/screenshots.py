@@ -136,7 +136,9 @@ def frameworks(browser: Chromium, scratch: Path, folder: Path) -> None:
     """The page on every framework."""
     for name, (act, scheme) in FRAMEWORKS.items():
         database = str(scratch / "db.sqlite3")
-        with Example(f"examples/{name}/app.py", scratch / f"{name}.log", DATABASE=database) as server:
+        with Example(
+            f"examples/{name}/app.py", scratch / f"{name}.log", DATABASE=database
+        ) as server:
             page = browser.page(f"http://127.0.0.1:{server.port}/", height=720)
             page.scheme(scheme)
             page.wait_for_text("status", "Online")
