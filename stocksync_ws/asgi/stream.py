@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextvars import Context, copy_context
 from types import CoroutineType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.driver.ports import Link
@@ -317,15 +317,17 @@ def _cancel(task: asyncio.Task[Any]) -> None:
         task.cancel()
 
 
+_COROUTINE: Final[type] = CoroutineType
+
 Begun: TypeAlias = tuple[Any, Any]
 """The steps of a `send` that has been begun, and what its first step has yielded."""
 
 
 def _begin(send: Send, message: Mapping[str, Any]) -> Begun | None:
     """Take the first step of a send; None when that was the last one, too."""
-    awaitable = send(message)
+    awaitable: Any = send(message)
     try:
-        if type(awaitable) is CoroutineType:
+        if type(awaitable) is _COROUTINE:
             return awaitable, awaitable.send(None)
         # Some hosts return an object like a future, which can be iterated and no more.
         steps = awaitable.__await__()
@@ -345,7 +347,6 @@ class _Rest:
 
     def __await__(self) -> Generator[Any, Any, None]:
         steps, yielded = self._steps, self._yielded
-        send = getattr(steps, "send", None) or (lambda _: next(steps))
         try:
             while True:
                 try:
@@ -355,6 +356,6 @@ class _Rest:
                         raise
                     yielded = steps.throw(error)
                 else:
-                    yielded = send(value)
+                    yielded = steps.send(value) if hasattr(steps, "send") else next(steps)
         except StopIteration:
             return
