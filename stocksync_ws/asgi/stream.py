@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextvars import Context, copy_context
 from types import CoroutineType
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.driver.ports import Link
@@ -317,8 +317,6 @@ def _cancel(task: asyncio.Task[Any]) -> None:
         task.cancel()
 
 
-_COROUTINE: Final[type] = CoroutineType
-
 Begun: TypeAlias = tuple[Any, Any]
 """The steps of a `send` that has been begun, and what its first step has yielded."""
 
@@ -326,8 +324,9 @@ Begun: TypeAlias = tuple[Any, Any]
 def _begin(send: Send, message: Mapping[str, Any]) -> Begun | None:
     """Take the first step of a send; None when that was the last one, too."""
     awaitable: Any = send(message)
+    kind: object = type(awaitable)
     try:
-        if type(awaitable) is _COROUTINE:
+        if kind is CoroutineType:
             return awaitable, awaitable.send(None)
         # Some hosts return an object like a future, which can be iterated and no more.
         steps = awaitable.__await__()
