@@ -324,9 +324,8 @@ Begun: TypeAlias = tuple[Any, Any]
 def _begin(send: Send, message: Mapping[str, Any]) -> Begun | None:
     """Take the first step of a send; None when that was the last one, too."""
     awaitable: Any = send(message)
-    kind: object = type(awaitable)
     try:
-        if kind is CoroutineType:
+        if awaitable.__class__ is CoroutineType:
             return awaitable, awaitable.send(None)
         # Some hosts return an object like a future, which can be iterated and no more.
         steps = awaitable.__await__()
