@@ -8,16 +8,33 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
-from stocksync_ws import Limits, StompApp
+from stocksync_ws import Limits, SessionDisconnected, StompApp
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.testing.clock import VirtualLoop
 
-__all__ = ["Asgi", "Client", "Ends", "Held", "Lifespan", "host_of", "websocket_scope"]
+__all__ = [
+    "Asgi",
+    "Client",
+    "Ends",
+    "FutureLike",
+    "Held",
+    "Lifespan",
+    "at_once",
+    "ends_of",
+    "host_of",
+    "learn",
+    "lost",
+    "only_timer",
+    "publish",
+    "suspending",
+    "timed",
+    "websocket_scope",
+]
 
 Manner = Callable[["Client", Mapping[str, Any]], Awaitable[None]]
 _WIDE = Limits(max_message_size=2**31)
@@ -61,6 +78,7 @@ async def suspending(client: Client, message: Mapping[str, Any]) -> None:
 async def timed(client: Client, message: Mapping[str, Any]) -> None:
     """The host bounds its own sending, which works in a task only."""
     async with asyncio.timeout(5):
+        await asyncio.sleep(0)
         client.take(message)
 
 
@@ -355,4 +373,41 @@ def host_of(app: StompApp, inner: Any = nothing_else, *, signals: bool = False) 
     return Asgi(app.wrap(inner, signals=signals))
 
 
-Offered = Sequence[str]
+# Stories
+
+
+def publish(app: StompApp, *bodies: bytes) -> None:
+    for body in bodies:
+        app.template.send("/topic/a", body)
+
+
+def ends_of(app: StompApp) -> list[SessionDisconnected]:
+    heard: list[SessionDisconnected] = []
+
+    @app.event_listener(SessionDisconnected, inline=True)
+    def listen(event: SessionDisconnected) -> None:
+        heard.append(event)
+
+    return heard
+
+
+def learn(host: Asgi, manner: Any) -> None:
+    """The first client of a host that sends in tasks only pays for the lesson."""
+    if manner is timed:
+        client = host.open(manner)
+        client.command("CONNECT", {"accept-version": "1.2", "host": "localhost"})
+        assert client.over
+
+
+def only_timer(host: Asgi) -> bool:
+    """Nothing is left of a client: no task, and nothing to do in the next turn."""
+    turns = 0
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+
+    assert host.tasks() == set()
+    host.loop.call_soon(count)
+    host.settle()
+    return turns == 1

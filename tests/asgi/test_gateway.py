@@ -206,6 +206,9 @@ def test_a_closed_loop_is_thrown_away_with_its_sessions_and_its_pool(
     assert after.bodies() == [b"1"]
     assert not [each for each in before.messages if "MESSAGE" in str(each)]
     before.task._log_destroy_pending = False  # type: ignore[attr-defined]
+    coroutine = before.task.get_coro()
+    assert coroutine is not None
+    coroutine.close()
 
 
 def test_two_gateways_of_an_application_share_its_run(app: StompApp, serve: Serve) -> None:

@@ -205,9 +205,7 @@ def test_a_startup_that_fails_quietly_ends_the_run(app: StompApp, serve: Serve) 
     assert app._run.runtime is None
 
 
-def test_an_application_that_breaks_while_it_runs_ends_the_run(
-    app: StompApp, serve: Serve
-) -> None:
+def test_an_application_that_breaks_while_it_runs_ends_the_run(app: StompApp, serve: Serve) -> None:
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         await receive()
         await send({"type": "lifespan.startup.complete"})

@@ -94,5 +94,3 @@ def test_with_wrap_only_middleware_around_it_is_seen(app: StompApp) -> None:
     app._run.abort()
     host.close()
     assert seen == ["ann"]
-
-

@@ -5,16 +5,14 @@ slow client is found out, and nothing is left when a scope is over.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import weakref
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
 
-from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
+from stocksync_ws import DisconnectReason, StompApp
 from tests.asgi.host import (
     Asgi,
     Client,
@@ -22,7 +20,11 @@ from tests.asgi.host import (
     FutureLike,
     Held,
     at_once,
+    ends_of,
+    learn,
     lost,
+    only_timer,
+    publish,
     suspending,
     timed,
 )
@@ -31,43 +33,6 @@ Serve = Callable[..., Asgi]
 TRACE: ContextVar[str] = ContextVar("trace", default="unset")
 BIG = bytes(60_000)
 MANNERS = ["at once", "suspending", "timed", "future-like"]
-
-
-def publish(app: StompApp, *bodies: bytes) -> None:
-    for body in bodies:
-        app.template.send("/topic/a", body)
-
-
-def ends_of(app: StompApp) -> list[SessionDisconnected]:
-    heard: list[SessionDisconnected] = []
-
-    @app.event_listener(SessionDisconnected, inline=True)
-    def listen(event: SessionDisconnected) -> None:
-        heard.append(event)
-
-    return heard
-
-
-def learn(host: Asgi, manner: Any) -> None:
-    """The first client of a host that sends in tasks only pays for the lesson."""
-    if manner is timed:
-        client = host.open(manner)
-        client.command("CONNECT", {"accept-version": "1.2", "host": "localhost"})
-        assert client.over
-
-
-def only_timer(host: Asgi) -> bool:
-    """Nothing is left of a client: no task, and nothing to do in the next turn."""
-    turns = 0
-
-    def count() -> None:
-        nonlocal turns
-        turns += 1
-
-    assert host.tasks() == set()
-    host.loop.call_soon(count)
-    host.settle()
-    return turns == 1
 
 
 # Manners of sending
@@ -299,120 +264,6 @@ def test_an_accept_that_the_host_refuses_ends_the_scope(app: StompApp, host: Asg
     assert app.counters.connections == 1
 
 
-# Slow clients, and healthy ones
-
-
-def test_a_client_that_takes_nothing_is_closed_with_4008(app: StompApp, host: Asgi) -> None:
-    ends = ends_of(app)
-    client = host.open().connect().subscribe("/topic/a")
-    held = Held()
-    client.manner = held
-    for _ in range(20):
-        publish(app, BIG)
-    host.settle()
-    assert not client.over
-    host.advance(3)
-    assert [end.close_code for end in ends] == [4008]
-    host.advance(app.config.limits.close_timeout + 1)
-    assert client.over
-    assert held.cancelled == 1
-    assert only_timer(host)
-    assert app.counters.slow_consumers == 1
-
-
-def test_a_client_that_takes_nothing_of_a_little_is_found_out_too(
-    app: StompApp, host: Asgi
-) -> None:
-    ends = ends_of(app)
-    client = host.open().connect().subscribe("/topic/a")
-    client.manner = Held()
-    publish(app, b"1")
-    host.advance(app.config.limits.send_stall_seconds - 1)
-    assert ends == []
-    host.advance(2)
-    assert [end.close_code for end in ends] == [4008]
-    host.advance(app.config.limits.close_timeout + 1)
-    assert client.over
-
-
-@pytest.mark.parametrize("manner", [suspending, timed, at_once])
-def test_a_burst_to_a_healthy_client_is_no_slowness(
-    app: StompApp, host: Asgi, manner: Any
-) -> None:
-    """Pitfall 5: a host that never finishes a send at once has had no time to take it."""
-    learn(host, manner)
-    client = host.open(manner).connect().subscribe("/topic/a")
-    for turn in range(3):
-        publish(app, *(bytes([turn]) + BIG for _ in range(30)))
-        got = client.bodies()
-        assert [body[0] for body in got] == [turn] * 30
-    assert client.closed is None
-    assert app.counters.slow_consumers == 0
-
-
-def test_bytes_that_wait_are_counted_and_counted_off(app: StompApp, host: Asgi) -> None:
-    held = Held()
-    client = host.open().connect().subscribe("/topic/a")
-    client.manner = held
-    publish(app, b"1", b"22")
-    host.settle()
-    [link] = app._run.runtime.driver._links.open  # type: ignore[union-attr]
-    unsent = [link.stream.unsent]
-    while held.waiting:
-        held.release()
-        host.settle()
-        unsent.append(link.stream.unsent)
-    assert unsent[0] > unsent[1] > unsent[2] == 0
-
-
-# Batching and sharing
-
-
-def texts(client: Client) -> list[Any]:
-    """The objects of the messages, as the host got them."""
-    return [each for each in client.messages if each["type"] == "websocket.send"]
-
-
-def test_a_group_shares_one_message_object(app: StompApp, host: Asgi) -> None:
-    clients = [host.open().connect().subscribe("/topic/a") for _ in range(3)]
-    publish(app, b"1", b"2")
-    host.settle()
-    first = texts(clients[0])
-    assert len(first) == 2
-    for client in clients[1:]:
-        assert all(mine is theirs for mine, theirs in zip(texts(client), first, strict=True))
-
-
-@pytest.mark.parametrize("manner", [at_once, suspending])
-def test_a_batch_is_one_message_object_for_the_group_and_keeps_order(
-    serve: Serve, manner: Any
-) -> None:
-    app = StompApp("/ws", heart_beat=(0, 0), asgi_batch=True)
-    host = serve(app)
-    clients = [host.open(manner).connect().subscribe("/topic/a") for _ in range(3)]
-    publish(app, b"1", b"2", b"3")
-    host.settle()
-    [joined] = texts(clients[0])
-    for client in clients[1:]:
-        assert texts(client)[0] is joined
-    for client in clients:
-        assert client.bodies() == [b"1", b"2", b"3"]
-    publish(app, b"4")
-    for client in clients:
-        assert client.bodies() == [b"4"]
-
-
-def test_a_batch_in_front_of_a_close_is_sent_before_it(serve: Serve) -> None:
-    app = StompApp("/ws", heart_beat=(0, 0), asgi_batch=True)
-    host = serve(app)
-    client = host.open().connect().subscribe("/topic/a")
-    publish(app, b"1", b"2")
-    client.command("DISCONNECT", {"receipt": "bye"})
-    assert [frame.command for frame in client.frames()] == ["MESSAGE", "MESSAGE", "RECEIPT"]
-    assert client.closed is not None
-    assert client.closed["code"] == 1000
-
-
 # Hearing
 
 
@@ -507,152 +358,3 @@ def test_context_variables_of_the_host_are_there_in_every_send(app: StompApp, ho
         client.disconnect(code=1000)
         assert set(seen) == {name}
         seen.clear()
-
-
-# The end
-
-
-@pytest.mark.parametrize("while_unsent", [False, True])
-def test_a_lost_client_is_freed(app: StompApp, host: Asgi, while_unsent: bool) -> None:
-    ends = ends_of(app)
-    client = host.open().connect().subscribe("/topic/a")
-    held = Held()
-    if while_unsent:
-        client.manner = held
-        publish(app, b"1", b"2")
-        host.settle()
-    client.disconnect(code=1006)
-    assert client.over
-    assert [(end.reason, end.close_code) for end in ends] == [
-        (DisconnectReason.CONNECTION_LOST, 1006)
-    ]
-    assert held.cancelled == while_unsent
-    assert only_timer(host)
-    publish(app, b"3")
-    assert only_timer(host)
-
-
-@pytest.mark.parametrize("while_unsent", [False, True])
-def test_an_abort_frees_everything_and_forgets_what_is_unsent(
-    app: StompApp, host: Asgi, while_unsent: bool
-) -> None:
-    """Pitfalls 6 and 7: the coroutine returns, and nothing spins."""
-    client = host.open().connect().subscribe("/topic/a")
-    held = Held()
-    if while_unsent:
-        client.manner = held
-        publish(app, b"1", b"2")
-        host.settle()
-    app._run.abort()
-    assert client.over
-    assert not client.task.cancelled()
-    assert client.task.cancelling() == 0
-    assert held.cancelled == while_unsent
-    assert only_timer(host)
-
-
-def test_nothing_of_a_client_is_left_in_memory(app: StompApp, host: Asgi) -> None:
-    client = host.open(suspending).connect().subscribe("/topic/a")
-    publish(app, b"1")
-    client.disconnect(code=1000)
-    assert client.over
-    # Whatever knew the scope's stream would know the host's `send`, and this client by it.
-    kept = weakref.ref(client)
-    del client
-    gc.collect()
-    assert kept() is None
-
-
-def test_a_cancellation_by_the_host_is_passed_on_behind_our_own_end(
-    app: StompApp, host: Asgi
-) -> None:
-    """Pitfall 7, the other half."""
-    ends = ends_of(app)
-    client = host.open().connect().subscribe("/topic/a")
-    client.task.cancel()
-    host.settle()
-    assert client.task.cancelled()
-    assert [end.reason for end in ends] == [DisconnectReason.CONNECTION_LOST]
-    assert only_timer(host)
-
-
-def test_a_cancellation_by_the_host_beside_our_own_is_passed_on(app: StompApp, host: Asgi) -> None:
-    client = host.open().connect()
-    app._run.abort()
-    client.task.cancel()
-    host.settle()
-    assert client.task.cancelled()
-
-
-def test_a_host_whose_receive_raises_ends_its_scope_only(app: StompApp, serve: Serve) -> None:
-    ends = ends_of(app)
-    host = serve(app)
-    other = host.open().connect().subscribe("/topic/a")
-    client = host.open().connect()
-    assert client._waiter is not None
-    client._waiter.set_exception(RuntimeError("a host that is broken"))
-    host.settle()
-    with pytest.raises(RuntimeError, match="a host that is broken"):
-        client.task.result()
-    assert len(ends) == 1
-    publish(app, b"1")
-    assert other.bodies() == [b"1"]
-
-
-def test_a_host_that_swallows_our_cancellation_is_left_as_it_was(app: StompApp, host: Asgi) -> None:
-    client = host.open().connect()
-    state: list[int] = []
-
-    async def receive() -> Any:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            return {"type": "websocket.disconnect", "code": 1006}
-
-    async def outer(scope: Any, _: Any, send: Any) -> None:
-        connected = False
-
-        async def first() -> Any:
-            nonlocal connected
-            if connected:
-                return await receive()
-            connected = True
-            return {"type": "websocket.connect"}
-
-        await inner(scope, first, send)
-        task = asyncio.current_task()
-        assert task is not None
-        state.append(task.cancelling())
-
-    inner, host.app = host.app, outer
-    second = host.open()
-    app._run.abort()
-    assert second.over
-    assert client.over
-    assert state == [0]
-
-
-def test_a_refusal_that_is_still_being_sent_is_given_up_when_the_client_has_gone(
-    app: StompApp, host: Asgi
-) -> None:
-    held = Held()
-    client = host.open(held, headers=[(b"host", b"a/b")])
-    host.settle()
-    assert len(held.waiting) == 1
-    client.disconnect(code=1006)
-    assert client.over
-    assert held.cancelled == 1
-    assert only_timer(host)
-
-
-def test_a_client_that_never_takes_a_refusal_is_given_up_in_time(serve: Serve) -> None:
-    app = StompApp("/ws", limits=Limits(close_timeout=2))
-    host = serve(app)
-    held = Held()
-    client = host.open(held, headers=[(b"host", b"a/b")])
-    host.advance(1)
-    assert not client.over
-    host.advance(2)
-    assert client.over
-    assert held.cancelled == 1
-    assert only_timer(host)

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from fastapi import BackgroundTasks, FastAPI
 from starlette.testclient import TestClient, WebSocketTestSession
-from starlette.websockets import WebSocketDisconnect
 
 from stocksync_ws import (
     BrokerClosed,

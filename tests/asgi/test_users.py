@@ -135,9 +135,7 @@ def test_session_and_user_arrive(ws: StompApp, kind: str, asked: list[ConnectReq
     assert mine.session["cart"] == 3
 
 
-def test_the_session_is_found_beside_odd_cookies(
-    ws: StompApp, asked: list[ConnectRequest]
-) -> None:
+def test_the_session_is_found_beside_odd_cookies(ws: StompApp, asked: list[ConnectRequest]) -> None:
     with TestClient(_django(ws)) as client:
         client.get("/login")
         key = client.cookies["sessionid"]
@@ -295,9 +293,7 @@ def test_a_session_of_quart_is_read_by_its_own_interface(
     host.close()
 
 
-def test_a_session_that_is_there_already_is_left(
-    ws: StompApp, asked: list[ConnectRequest]
-) -> None:
+def test_a_session_that_is_there_already_is_left(ws: StompApp, asked: list[ConnectRequest]) -> None:
     host = Asgi(ws.install(make("quart"), signals=False))
     host.open(session={"of": "a middleware around it"}).connect()
     assert asked[0].request.session == {"of": "a middleware around it"}

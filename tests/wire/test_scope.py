@@ -428,9 +428,7 @@ def test_the_second_attempts_of_a_crowd_are_spread() -> None:
         seconds(HttpRequest("GET", "/", (("sec-websocket-key", str(number)),), peer="1.2.3.4:5"))
         for number in range(200)
     }
-    unkeyed = {
-        seconds(HttpRequest("GET", "/", peer=f"1.2.3.4:{number}")) for number in range(200)
-    }
+    unkeyed = {seconds(HttpRequest("GET", "/", peer=f"1.2.3.4:{number}")) for number in range(200)}
     assert keyed == unkeyed == set(range(5, 15))
     assert seconds(HttpRequest("GET", "/")) == 5
 
