@@ -15,16 +15,14 @@ def frame(command: str, body: str = "", **headers: str) -> str:
 
 CONNECT = {"accept_version": "1.2", "host": "x", "heart_beat": "0,1"}
 """With heart-beats, which end the wait of a test for what does not come."""
-SUBSCRIBED = (
-    frame("SUBSCRIBE", id="1", destination="/topic/inventory")
-    + frame("SUBSCRIBE", id="2", destination="/user/queue/errors", receipt="open")
-)  # fmt: skip
+TOPIC = frame("SUBSCRIBE", id="1", destination="/topic/inventory")
+ERRORS = frame("SUBSCRIBE", id="2", destination="/user/queue/errors", receipt="open")
 ADJUST = frame("SEND", '{"delta": 1}', destination="/app/inventory/kettle/adjust")
 
 
 def opening(**headers: str) -> str:
     """All that is said before the first message: it ends with a RECEIPT."""
-    return frame("CONNECT", **CONNECT, **headers) + SUBSCRIBED
+    return frame("CONNECT", **CONNECT, **headers) + TOPIC + ERRORS
 
 
 def until(receive: Callable[[], str], command: str) -> str:
