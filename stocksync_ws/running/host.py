@@ -21,7 +21,7 @@ from typing import Any
 from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome, Task
 from stocksync_ws.counters import Counters
 from stocksync_ws.driver.driver import Driver
-from stocksync_ws.errors import StockSyncError
+from stocksync_ws.errors import Cancelled, StockSyncError
 from stocksync_ws.inbox import Inbox
 
 __all__ = ["AioHost", "run_plain"]
@@ -120,6 +120,10 @@ class AioHost:
 
     def _ended(self, task: Task, call: Call, running: asyncio.Task[Any]) -> None:
         self._tasks.discard(running)
+        if self._closed and running.cancelled():
+            # By us, in `close`: the handler has not failed, and nobody is to be told that it has.
+            self.driver.resume(task, Outcome(call, error=Cancelled()))
+            return
         self.driver.resume(task, _outcome(call, running))
 
     def in_pool(self, task: Task, call: Call) -> None:
