@@ -9,6 +9,7 @@ listeners heard is appended to a file, which outlives the process. Settings come
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -24,6 +25,7 @@ from typing import Any
 from stocksync_ws import (
     BrokerAvailability,
     BrokerBusy,
+    BrokerClosed,
     ConnectRequest,
     ForkedBrokerError,
     Limits,
@@ -97,7 +99,7 @@ if SETTINGS.get("publishing_listeners"):
 
     @ws.event_listener(SessionSubscribed, inline=True)
     def hear_and_publish(event: SessionSubscribed) -> None:
-        for number in range(3):
+        for number in range(3 if event.destination.startswith("/topic/") else 0):
             ws.template.send(event.destination, f"{event.subscription_id} {number}".encode())
 
 
@@ -169,23 +171,23 @@ async def publish(body: dict[str, Any]) -> None:
 
 
 ticking: set[asyncio.Task[None]] = set()
+ticked = 0
+"""Numbers that the broker has accepted."""
 
 
 @ws.message_mapping("/tick")
 async def tick(body: dict[str, Any]) -> None:
-    """Publish numbers from now on, until the broker takes none; what was accepted is noted."""
+    """Publish numbers from now on, until the broker takes none."""
+    ticking.add(asyncio.get_running_loop().create_task(tick_on(**body)))
 
-    async def run() -> None:
-        number = 0
-        try:
-            while True:
-                ws.template.send(body["destination"], b"%d" % (number + 1))
-                number += 1
-                await asyncio.sleep(body["every"])
-        finally:
-            note(event="ticked", accepted=number)
 
-    ticking.add(asyncio.get_running_loop().create_task(run()))
+async def tick_on(destination: str, every: float) -> None:
+    global ticked
+    with contextlib.suppress(BrokerClosed):
+        while True:
+            ws.template.send(destination, b"%d" % (ticked + 1))
+            ticked += 1
+            await asyncio.sleep(every)
 
 
 @ws.message_mapping("/block")
@@ -393,7 +395,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 @ws.event_listener(BrokerAvailability, inline=True)
 def began(event: BrokerAvailability) -> None:
-    note(event="available" if event.available else "unavailable")
+    note(event="available" if event.available else "unavailable", ticked=ticked)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ def serve(
     check_pairs(faulty.events())
     told = [line for line in server.log.splitlines() if not any(each in line for each in noise)]
     wrong = [line for line in told if line.startswith(("ERROR", "Traceback", "Exception ignored"))]
-    assert not wrong, server.log
+    assert not wrong, "\n".join([*wrong, "", *server.log.splitlines()[-60:]])
 
 
 def _start(host: str, log: Path, variables: dict[str, str]) -> Server:
