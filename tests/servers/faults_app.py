@@ -21,6 +21,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from stocksync_ws import (
     BrokerAvailability,
@@ -29,6 +30,7 @@ from stocksync_ws import (
     ConnectRequest,
     ForkedBrokerError,
     Limits,
+    Session,
     SessionConnected,
     SessionDisconnected,
     SessionSubscribed,
@@ -120,9 +122,10 @@ def most_queued() -> int:
     return max(each.queued + each.unsent for each in boxes)
 
 
-def peak() -> int:
-    """The most memory there ever was, in bytes. (`ru_maxrss` is inherited.)"""
-    [line] = [each for each in Path("/proc/self/status").read_text().split("\n") if "VmHWM" in each]
+def status(name: str) -> int:
+    """A number of bytes that the kernel knows. (What `getrusage` says of memory is inherited.)"""
+    lines = Path("/proc/self/status").read_text().split("\n")
+    [line] = [each for each in lines if each.startswith(name)]
     return int(line.split()[1]) * 1024
 
 
@@ -150,9 +153,12 @@ async def probe(body: bytes) -> dict[str, Any]:
         "timers": kept(runtime.driver._timers._heap),
         "sessions": len(sessions),
         "connections": runtime.driver.connections,
+        "destinations": len(runtime.broker.delivery.registry.known),
+        "pipelines": len(runtime.broker.calls.tasks.running),
         "queued": most_queued(),
         "objects": len(gc.get_objects()),
-        "peak": peak(),
+        "peak": status("VmHWM"),
+        "rss": status("VmRSS"),
         "counters": asdict(runtime.broker.counters),
     }
 
@@ -254,6 +260,29 @@ async def slow(body: dict[str, Any]) -> list[str]:
     return ["done"]
 
 
+waiting: WeakValueDictionary[int, asyncio.Future[None]] = WeakValueDictionary()
+
+
+@ws.message_mapping("/wait")
+@answered
+async def wait(body: bytes) -> list[str]:
+    """Wait for a future that nothing but this very call holds."""
+    future = asyncio.get_running_loop().create_future()
+    waiting[len(waiting)] = future
+    await future
+    return ["done"]
+
+
+@ws.message_mapping("/wake")
+@answered
+async def wake(body: bytes) -> list[int]:
+    """Let all of these go on; how many there are."""
+    there = list(waiting.values())
+    for future in there:
+        future.set_result(None)
+    return [len(there)]
+
+
 @ws.message_mapping("/surrogate")
 @answered
 async def surrogate(body: bytes) -> list[str]:
@@ -341,6 +370,39 @@ def publish_in_a_thread() -> None:
 
 def publish_and_wait() -> None:
     ws.template.publish("/topic/a", "by a child").send(None)  # type: ignore[attr-defined]
+
+
+class BrokenStream:
+    """A stream of ours that cannot write any more."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+        self.send = self.write
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, what: object) -> int:
+        raise RuntimeError("a broken transport")
+
+
+@ws.message_mapping("/break")
+@answered
+async def break_stream(body: bytes, session: Session) -> list[str]:
+    """From the next turn on, nothing can be written to the one who asks: on our own server."""
+    runtime = ws._run.runtime
+    assert runtime is not None
+    [link] = [
+        each for each in runtime.driver._links.open
+        if each.wire is not None and each.wire.session.id == session.id
+    ]  # fmt: skip
+
+    def do_break() -> None:
+        link.stream = BrokenStream(link.stream)
+        link.wire.session.mailbox.block()
+
+    asyncio.get_running_loop().call_later(0.05, do_break)
+    return ["it will be"]
 
 
 collecting = threading.Event()

@@ -137,7 +137,7 @@ def serve(
     check_pairs(faulty.events())
     told = [line for line in server.log.splitlines() if not any(each in line for each in noise)]
     wrong = [line for line in told if line.startswith(("ERROR", "Traceback", "Exception ignored"))]
-    assert not wrong, "\n".join([*wrong, "", *server.log.splitlines()[-60:]])
+    assert not wrong, "\n".join([*wrong[:20], "", *server.log.splitlines()[-60:]])
 
 
 def _start(host: str, log: Path, variables: dict[str, str]) -> Server:
@@ -257,7 +257,7 @@ class Watcher(Client):
         try:
             return until(seen, what, PATIENCE)
         except AssertionError:
-            raise AssertionError(f"not within {PATIENCE:g} s: {what}: {found}") from None
+            raise AssertionError(f"not within {PATIENCE:g} s: {what}; it is: {found}") from None
 
 
 class Proxy:

@@ -169,8 +169,9 @@ def test_row_36_garbage_collection_in_a_tight_loop(host: str, tmp_path: Path) ->
         members = herd.join(10, TOPIC, beat=0.3)
         workers = [server.watcher().enter() for _ in range(5)]
         for worker in workers:
-            worker.tell("/slow", {"steps": 40, "every": 0.02})
+            worker.tell("/wait", b"x")
         until(lambda: min(member.beats for member in members) >= 8, "heart-beats go on")
+        assert watcher.ask("/wake") == [5]
         for worker in workers:
             assert worker.frame("MESSAGE").body == b'["done"]'
         herd.each(lambda member: member.command("SEND", destination=TOPIC, body="1"))
