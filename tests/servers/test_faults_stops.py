@@ -29,7 +29,7 @@ TOPIC = "/topic/a"
 @both
 def test_row_17_sigterm_under_load(host: str, tmp_path: Path) -> None:
     clients = scaled(300, 2_000)
-    limits = {"shutdown_timeout": 30.0, "close_timeout": 5.0}
+    limits = {"shutdown_timeout": 30.0}
     with serve(host, tmp_path, limits=limits) as server, Herd(server.port) as herd:
         watcher = server.watcher().enter()
         members = herd.join(clients, TOPIC)

@@ -170,7 +170,7 @@ def test_row_36_garbage_collection_in_a_tight_loop(host: str, tmp_path: Path) ->
         workers = [server.watcher().enter() for _ in range(5)]
         for worker in workers:
             worker.tell("/wait", b"x")
-        until(lambda: min(member.beats for member in members) >= 8, "heart-beats go on")
+        until(lambda: min(member.beats for member in members) >= 5, "heart-beats go on")
         assert watcher.ask("/wake") == [5]
         for worker in workers:
             assert worker.frame("MESSAGE").body == b'["done"]'
