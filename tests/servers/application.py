@@ -7,7 +7,6 @@ session.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
