@@ -19,16 +19,16 @@ import sys
 import threading
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
+
+from faults_tools import BrokenStream, forked, kept, status, watch_writers
 
 from stocksync_ws import (
     BrokerAvailability,
     BrokerBusy,
     BrokerClosed,
     ConnectRequest,
-    ForkedBrokerError,
     Limits,
     Session,
     SessionConnected,
@@ -37,7 +37,6 @@ from stocksync_ws import (
     StompApp,
     send_to_user,
 )
-from stocksync_ws.driver.flush import Flusher
 
 SETTINGS: dict[str, Any] = json.loads(os.environ.get("FAULTS", "{}"))
 EVENTS = os.open(
@@ -110,23 +109,12 @@ if SETTINGS.get("publishing_listeners"):
 answered = send_to_user("/queue/answers", broadcast=False)
 
 
-def kept(collection: Any) -> int:
-    return sum(1 for entry in collection if entry[2].armed == entry[1])
-
-
 def most_queued() -> int:
     """What waits for the session for which most waits."""
     runtime = ws._run.runtime
     assert runtime is not None
     boxes = [each.mailbox for each in runtime.broker.sessions.values()]
     return max(each.queued + each.unsent for each in boxes)
-
-
-def status(name: str) -> int:
-    """A number of bytes that the kernel knows. (What `getrusage` says of memory is inherited.)"""
-    lines = Path("/proc/self/status").read_text().split("\n")
-    [line] = [each for each in lines if each.startswith(name)]
-    return int(line.split()[1]) * 1024
 
 
 @ws.message_mapping("/queued")
@@ -307,45 +295,15 @@ async def threads(body: dict[str, Any]) -> None:
                 except BrokerBusy:
                     time.sleep(0.001)
 
-    watch_writers(threading.get_ident())
+    watch_writers(threading.get_ident(), lambda: note(event="written by another thread"))
     for thread in range(body["threads"]):
         threading.Thread(target=run, args=(thread,)).start()
-
-
-def watch_writers(owner: int) -> None:
-    """Note every write from any thread but the owner's."""
-    flushed = Flusher.flush
-
-    def checked(self: Any, now: float) -> None:
-        if threading.get_ident() != owner:
-            note(event="written by another thread")
-        flushed(self, now)
-
-    Flusher.flush = checked  # type: ignore[method-assign]
 
 
 @ws.message_mapping("/fork")
 @answered
 async def fork(body: bytes) -> list[int]:
-    """What becomes of a publish in a forked child, in each way of publishing: 0 is as it should."""
-    found = []
-    for way in (publish_now, publish_in_a_thread, publish_and_wait):
-        child = os.fork()
-        if child == 0:
-            os._exit(told(way))
-        found.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))  # noqa: ASYNC222
-    return found
-
-
-def told(way: Any) -> int:
-    """In the child, which must not go on in any case."""
-    try:
-        way()
-    except ForkedBrokerError:
-        return 0
-    except BaseException:
-        return 4
-    return 3
+    return forked((publish_now, publish_in_a_thread, publish_and_wait))
 
 
 def publish_now() -> None:
@@ -370,20 +328,6 @@ def publish_in_a_thread() -> None:
 
 def publish_and_wait() -> None:
     ws.template.publish("/topic/a", "by a child").send(None)  # type: ignore[attr-defined]
-
-
-class BrokenStream:
-    """A stream of ours that cannot write any more."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.send = self.write
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def write(self, what: object) -> int:
-        raise RuntimeError("a broken transport")
 
 
 @ws.message_mapping("/break")

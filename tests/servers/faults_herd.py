@@ -175,7 +175,7 @@ class Herd:
     def __init__(self, port: int) -> None:
         self._port = port
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self.members: list[Member] = []
 
     def __enter__(self) -> Self:
@@ -188,10 +188,12 @@ class Herd:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.run(self._end())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
-        self._loop.close()
+        try:
+            self.run(self._end())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(PATIENCE)
+            self._loop.close()
 
     async def _end(self) -> None:
         for member in self.members:

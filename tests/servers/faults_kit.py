@@ -127,13 +127,15 @@ def serve(
         **(environment or {}),
     }
     faulty = Faulty(host, _start(host, log, variables), events)
-    with faulty.server as server:
-        try:
-            yield faulty
-        finally:
-            faulty.close()
-    end = server.stop()
-    assert end.code == faulty.good_code(), (end, server.log)
+    server = faulty.server
+    try:
+        yield faulty
+    finally:
+        faulty.close()
+        end = server.stop()
+    assert not end.hung, server.tail
+    assert not end.left, server.tail
+    assert end.code == faulty.good_code(), (end, server.tail)
     check_pairs(faulty.events())
     told = [line for line in server.log.splitlines() if not any(each in line for each in noise)]
     wrong = [line for line in told if line.startswith(("ERROR", "Traceback", "Exception ignored"))]

@@ -186,7 +186,7 @@ def closing(client: Watcher) -> int | None:
     """The code of the Close that comes, if one comes before the stream ends."""
     while True:
         try:
-            opcode, payload = client._next_message()
+            opcode, payload = client.next_message()
         except (Gone, ConnectionResetError):
             return None
         if opcode == 8:
@@ -204,7 +204,7 @@ def test_row_19_a_second_sigterm(host: str, tmp_path: Path) -> None:
         hanging.tell("/hang", b"x")
         client.probe()
         server.server.signal(signal.SIGTERM)
-        assert client._next_message()[0] == 8
+        assert client.next_message()[0] == 8
         assert server.server.running
         server.server.signal(signal.SIGTERM)
         end = server.server.wait(20)

@@ -16,7 +16,7 @@ from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.wire.endpoint import Page
 
-__all__ = ["AioCarrier"]
+__all__ = ["AioCarrier", "SocketPipe"]
 
 PATIENCE = 10.0
 """Seconds any single wait may take before the test fails."""
@@ -61,7 +61,7 @@ class AioCarrier:
 
     def connect(self) -> Pipe:
         if self._certificate is None:
-            return _SocketPipe(self._port)
+            return SocketPipe(self._port)
         return _TlsPipe(self._port, self._certificate)
 
     @property
@@ -82,7 +82,9 @@ class AioCarrier:
         assert self._problem is None, self._problem
 
 
-class _SocketPipe:
+class SocketPipe:
+    """A plain socket."""
+
     def __init__(self, port: int) -> None:
         self._socket = socket.socket()
         # A small window, so that a reader who stops is soon felt.
@@ -96,6 +98,10 @@ class _SocketPipe:
 
     def receive(self) -> bytes:
         return self._socket.recv(65_536)
+
+    def wait_at_most(self, seconds: float) -> None:
+        """For what comes."""
+        self._socket.settimeout(seconds)
 
     def stop_reading(self) -> None:
         """Reading is what `receive` does."""
@@ -115,7 +121,7 @@ class _SocketPipe:
         self._socket.close()
 
 
-class _TlsPipe(_SocketPipe):
+class _TlsPipe(SocketPipe):
     """TLS by hand, so that our direction can end alone."""
 
     def __init__(self, port: int, certificate: str) -> None:

@@ -112,6 +112,8 @@ class Client:
         self.close_code: int | None = None
         """The code of the server's Close frame."""
         self.pongs: list[bytes] = []
+        self._closes = False
+        """We have sent a Close."""
 
     # Bytes
 
@@ -145,6 +147,10 @@ class Client:
         length = int(headers.get("content-length", "0")) if body else 0
         return int(first.split()[1]), headers, self._take(length)
 
+    def ask_upgrade(self, early: bytes = b"", **headers: str) -> None:
+        """Ask for a WebSocket; `response` has the answer."""
+        self.pipe.send(upgrade(**headers) + early)
+
     def upgrade(self, early: bytes = b"", **headers: str) -> dict[str, str]:
         """Open the WebSocket; the headers of the answer.
 
@@ -152,7 +158,7 @@ class Client:
             early: Bytes sent along with the request.
             headers: Of the request; `target` is its path.
         """
-        self.pipe.send(upgrade(**headers) + early)
+        self.ask_upgrade(early, **headers)
         status, fields, _ = self.response()
         assert status == 101, status
         assert fields["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
@@ -164,7 +170,8 @@ class Client:
         """Send one STOMP frame."""
         self.pipe.send(stomp(command, headers or {}, body))
 
-    def _next_message(self) -> tuple[int, bytes]:
+    def next_message(self) -> tuple[int, bytes]:
+        """The next WebSocket frame: opcode and payload."""
         head = self._take(2)
         length = head[1] & 0x7F
         if length == 126:
@@ -176,7 +183,7 @@ class Client:
     def frame(self, command: str) -> Stomp:
         """The next STOMP frame, which must be of this command."""
         while True:
-            opcode, payload = self._next_message()
+            opcode, payload = self.next_message()
             if opcode == PONG:
                 self.pongs.append(payload)
             elif opcode == CLOSE:
@@ -187,14 +194,25 @@ class Client:
                 assert frame.command == command, frame
                 return frame
 
+    def close(self, code: int) -> None:
+        """Begin the closing handshake."""
+        self._closes = True
+        self.pipe.send(ws_frame(CLOSE, struct.pack("!H", code)))
+
     def closed(self) -> int:
-        """The code of the server's Close, which must come next; it is answered."""
+        """The code of the server's Close, which must come next; it is answered, if it is no answer
+        itself.
+        """
         while self.close_code is None:
-            opcode, payload = self._next_message()
+            opcode, payload = self.next_message()
             assert opcode in (CLOSE, PONG) or not payload.strip(), payload[:200]
             if opcode == CLOSE:
                 self.close_code = int.from_bytes(payload[:2])
-        self.pipe.send(ws_frame(CLOSE, struct.pack("!H", self.close_code)))
+        if not self._closes:
+            try:
+                self.close(self.close_code)
+            except (ConnectionResetError, BrokenPipeError):
+                pass  # It did not wait for that.
         return self.close_code
 
     def connect(self) -> Client:

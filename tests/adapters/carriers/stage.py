@@ -30,6 +30,13 @@ def until(look: Callable[[], _T], what: str, seconds: float = PATIENCE) -> _T:
 class Stage(ABC):
     """What a test may ask, whatever serves the application."""
 
+    waits = True
+    """Behind its Close the server waits for that of the client; else it drops the connection."""
+    drains = True
+    """A stop closes all sessions in good order."""
+    slows_down = True
+    """A client that reads nothing is felt."""
+
     def __init__(self) -> None:
         self._clients: list[Client] = []
         self._read = 0
@@ -79,9 +86,22 @@ class Stage(ABC):
         """What a client sees of a close code of ours."""
         return code
 
+    def answered(self, code: int) -> tuple[int, End]:
+        """What a client sees after it has sent Close with a code, and what the application is told.
+        """
+        return code, End("peer_closed", code)
+
+    def over(self, client: Client) -> None:
+        """Nothing more comes, and the stream ends; then our direction does, too."""
+        try:
+            assert client.rest() == b""
+        except ConnectionResetError:
+            assert not self.waits
+        client.pipe.close()
+
     def next_end(self) -> End:
         """The next end of a session; waits for it."""
-        until(lambda: len(self.ends()) > self._read, "the end of a session")
+        until(lambda: len(self.ends()) > self._read, "the end of a session", 15.0)
         self._read += 1
         return self.ends()[self._read - 1]
 
