@@ -8,7 +8,6 @@ they would have read from its cookies is read here, once, before the handshake.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
@@ -95,25 +94,25 @@ class QuartSession:
         headers = _of("werkzeug.datastructures").Headers()
         for name, value in scope["headers"]:
             headers.add(name.decode("latin-1").title(), value.decode("latin-1"))
-        return self._app.websocket_class(
+        # Not `websocket_class`, whose arguments are not the same in all versions of Quart.
+        return _of("quart.wrappers.base").BaseRequestWebsocket(
+            "GET",
+            scope["scheme"],
             scope["path"],
             scope["query_string"],
-            scope["scheme"],
             headers,
             scope.get("root_path", ""),
             scope.get("http_version", "1.1"),
-            list(scope.get("subprotocols", [])),
-            *[None] * 4,
-            scope=scope,
+            scope,
         )
 
 
 def _connecting(receive: Receive) -> Receive:
     """A `receive` that begins with `websocket.connect`; the test client of Quart leaves it out."""
-    kept: list[Mapping[str, Any]] = []
+    kept: list[Any] = []
     connected = False
 
-    async def received() -> Mapping[str, Any]:
+    async def received() -> Any:
         nonlocal connected
         message = kept.pop() if kept else await receive()
         if not connected:

@@ -67,7 +67,7 @@ def _environment() -> dict[str, str]:
 def _run(folder: Path, *arguments: str) -> str:
     command = [sys.executable, *arguments]
     ran = subprocess.run(
-        command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=120
+        command, cwd=folder, env=_environment(), capture_output=True, text=True, timeout=60
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout + ran.stderr
