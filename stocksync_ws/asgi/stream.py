@@ -353,12 +353,11 @@ def _begin(send: Send, chunks: Sequence[ScopeChunk]) -> tuple[int, _Rest | None]
             break
         awaitable: Any = send(chunk.message)
         begun += 1
-        steps: Any = awaitable
-        if type(awaitable) is not CoroutineType:
-            # Some hosts return an object like a future, which can be iterated and no more.
-            steps = awaitable.__await__()
+        plain = awaitable.__class__ is CoroutineType
+        # Some hosts return an object like a future, which can be iterated and no more.
+        steps: Any = awaitable if plain else awaitable.__await__()
         try:
-            yielded = steps.send(None) if steps is awaitable else next(steps)
+            yielded = steps.send(None) if plain else next(steps)
         except StopIteration:
             continue
         return begun, _Rest(steps, yielded)

@@ -61,9 +61,7 @@ def open_shop(host: Host, tmp_path: Path) -> Iterator[Open]:
     """Opens a shop in a server of the test's own; settings of the shop, and of `launch`."""
     opened: list[ServerStage] = []
 
-    def open_shop(
-        settings: dict[str, Any] | None = None, **launching: Any
-    ) -> ServerStage:
+    def open_shop(settings: dict[str, Any] | None = None, **launching: Any) -> ServerStage:
         log = tmp_path / f"log{len(opened)}"
         opened.append(ServerStage(host, shop(host, log, settings or {}, **launching)))
         return opened[-1]
