@@ -231,7 +231,12 @@ def test_while_it_drains_it_answers_503(app: StompApp, serve: Serve) -> None:
         heard.append(event)
         await asyncio.sleep(2)
 
-    host = serve(app)
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        for answer in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{answer}.complete"})
+
+    host = serve(app, inner)
     lifespan = host.lifespan()
     lifespan.tell("startup")
     client = host.open().connect()
