@@ -159,7 +159,6 @@ class Runtime:
             self.driver.abort()
         else:
             self._over.set()
-            self._drained.set()
             if self._idle_event is not None:
                 self._idle_event.set()
             self._inbox.refuse()

@@ -359,6 +359,9 @@ class Asgi:
             task.cancel()
         self.advance(60)
         self.loop.close()
+        for lifespan in self._lifespans:
+            if not lifespan.task.cancelled():
+                lifespan.task.exception()  # A host has seen it.
 
 
 async def nothing_else(scope: Any, receive: Any, send: Any) -> None:

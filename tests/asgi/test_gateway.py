@@ -231,7 +231,12 @@ def test_while_it_drains_it_answers_503(app: StompApp, serve: Serve) -> None:
         heard.append(event)
         await asyncio.sleep(2)
 
-    host = serve(app)
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        for answer in ("startup", "shutdown"):
+            await receive()
+            await send({"type": f"lifespan.{answer}.complete"})
+
+    host = serve(app, inner)
     lifespan = host.lifespan()
     lifespan.tell("startup")
     client = host.open().connect()
@@ -242,7 +247,11 @@ def test_while_it_drains_it_answers_503(app: StompApp, serve: Serve) -> None:
         "code": 1012,
         "reason": "server restarts",
     }
-    assert status(host.open(extensions=EXTENDED)) == 503
+    late = host.open(extensions=EXTENDED)
+    assert status(late) == 503
+    # Before anything is kept for it, and with a time to come again.
+    assert b"retry-after" in dict(late.messages[0]["headers"])
+    assert app.counters.connections_refused == 1
     assert lifespan.said == ["startup.complete"]
     host.advance(3)
     assert lifespan.said == ["startup.complete", "shutdown.complete"]

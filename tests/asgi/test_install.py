@@ -338,6 +338,7 @@ def test_a_route_of_the_same_path_is_an_error(ws: StompApp, framework: str, path
         *((name, kind) for name in ("starlette", "fastapi") for kind in KINDS),
         ("fastapi", "router"),
         ("fastapi", "router with a prefix of its own"),
+        ("fastapi", "router with a prefix given to it"),
     ],
 )
 def test_a_route_of_the_same_path_that_is_added_later_fails_the_startup(
@@ -357,6 +358,10 @@ def test_a_route_of_the_same_path_that_is_added_later_fails_the_startup(
         router = APIRouter()
         router.add_api_websocket_route("/ws", endpoint)
         app.include_router(router)
+    elif kind == "router with a prefix given to it":
+        router = APIRouter()
+        router.add_api_websocket_route("/", endpoint)
+        app.include_router(router, prefix="/ws")
     else:
         router = APIRouter(prefix="/ws")
         router.add_api_websocket_route("/", endpoint)

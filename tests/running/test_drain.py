@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -74,7 +75,10 @@ def test_what_was_posted_before_it_is_published_before_the_sessions_close(
     peer = world.connect()
     peer.subscribe("/topic/a")
     world.loop.create_task(world.runtime.drain())
-    app.template.send("/topic/a", b"last words")
+    # It lies in the inbox when the drain begins.
+    thread = threading.Thread(target=app.template.send, args=("/topic/a", b"last words"))
+    thread.start()
+    thread.join(10)
     assert peer.message().body == b"last words"
     assert peer.closed == 1012
 
