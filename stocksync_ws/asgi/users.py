@@ -8,7 +8,6 @@ they would have read from its cookies is read here, once, before the handshake.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
@@ -116,10 +115,10 @@ class QuartSession:
 
 def _connecting(receive: Receive) -> Receive:
     """A `receive` that begins with `websocket.connect`; the test client of Quart leaves it out."""
-    kept: list[Mapping[str, Any]] = []
+    kept: list[Any] = []
     connected = False
 
-    async def received() -> Mapping[str, Any]:
+    async def received() -> Any:
         nonlocal connected
         message = kept.pop() if kept else await receive()
         if not connected:
