@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from carriers.client import (
@@ -16,7 +15,6 @@ from carriers.client import (
     TEXT,
     Client,
     Gone,
-    connect_frame,
     http_request,
     stomp,
     ws_frame,

@@ -27,7 +27,6 @@ def app() -> StompApp:
     return StompApp("/ws")
 
 
-
 def test_pages_are_served(serve: Serve, app: StompApp) -> None:
     client = serve(app, PAGES).open()
     client.pipe.send(http_request("GET", "/"))

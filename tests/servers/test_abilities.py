@@ -11,9 +11,8 @@ import sys
 import pytest
 from carriers.aio import SocketPipe
 from carriers.client import CLOSE, PING, Gone
-from conftest import Open
 from hosts import Host
-from stage import ServerStage
+from stage import Open, ServerStage
 
 
 def test_the_run_begins_before_the_first_request_and_ends_with_the_server(

@@ -10,9 +10,8 @@ import pytest
 from carriers.client import CLOSE, Client, Gone
 from carriers.shop import End
 from carriers.stage import until
-from conftest import Open
 from hosts import Host
-from stage import ServerStage
+from stage import Open, ServerStage
 
 CLIENTS = 40
 """Closes are spread, 200 sessions a second: a server that does not wait for the drain cuts it."""
