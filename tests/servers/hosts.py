@@ -42,7 +42,7 @@ class Setting:
 
     Args:
         text: As the docs name it; "" where there is none.
-        default: What holds without it, in words.
+        default: What holds without it, in words; of a bound, in MiB.
         words: What gives it the value that the tests need; for a bound that is 100,000 bytes.
     """
 
@@ -78,6 +78,8 @@ class Host:
     """Which clients hear 1012 after SIGTERM, before the server stops."""
     farewell: int | None = 1012
     """The close code of those who do not hear 1012; None: the stream ends without a Close."""
+    outstays: bool = False
+    """After SIGTERM it waits for the last client to leave, for as long as that takes."""
     refuses_in_words: bool = True
     """A refused handshake has our status and our text; else it is an empty 403."""
     all_codes: bool = True
@@ -187,6 +189,8 @@ HOSTS = {
             note="its workers cannot be drained: they are child processes that hear no signal",
             drain="none",
             farewell=1011,
+            # `Server.wait_closed` of Python began to wait for connections then.
+            outstays=sys.version_info >= (3, 12, 1),
             tells_codes=False,
             over_bound=(1009, End("connection_lost", 1006)),
             waits=False,
