@@ -9,8 +9,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-pytest.register_assert_rewrite("suite", "carriers")
-
 from carriers.aio import AioCarrier
 from carriers.running import Carrier, Running
 from carriers.world import WorldCarrier

@@ -13,6 +13,7 @@ import os
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from carriers.shop import End, Shop
@@ -53,10 +54,10 @@ async def counters() -> dict[str, int]:
 
 
 @app.get("/process")
-async def process() -> dict[str, float]:
+def process() -> dict[str, float]:
     """What this process holds and has used."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    pages = int(open("/proc/self/statm").read().split()[1])
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
     return {
         "pid": os.getpid(),
         "cpu": usage.ru_utime + usage.ru_stime,

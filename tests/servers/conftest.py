@@ -1,12 +1,14 @@
 """The servers of others: each serves the shop of the suite in a process of its own.
 
+Without `--full`, what is deprecated, second class or a variant of another server is served the
+inventory story and no more.
+
 A test that changes nothing gets one server for all of them; one with settings, or one that stops
 it, gets its own. `--ignore=tests/servers` leaves the folder out, where they are not installed.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,16 +16,29 @@ from typing import Any
 
 import pytest
 
-HERE = Path(__file__).parent
-ADAPTERS = HERE.parent / "adapters"
-sys.path[:0] = [str(HERE), str(ADAPTERS)]
-pytest.register_assert_rewrite("suite", "carriers")
+sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
+sys.path.insert(0, str(Path(__file__).parent))
 
 from hosts import HOSTS, Host
-from launcher import Server, launch
-from stage import ServerStage
+from launcher import Server
+from stage import Open, ServerStage, open_server
 
-Open = Callable[..., ServerStage]
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="every test on every server")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only `--full` has."""
+    if config.getoption("--full"):
+        return
+
+    def is_left_out(item: pytest.Item) -> bool:
+        host = getattr(item, "callspec", None) and item.callspec.params.get("host")
+        return isinstance(host, Host) and not host.always and "story" not in item.name
+
+    config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
+    items[:] = [item for item in items if not is_left_out(item)]
 
 
 @pytest.fixture(scope="session", params=HOSTS.values(), ids=HOSTS.keys())
@@ -40,7 +55,7 @@ def shared(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
 
     def get() -> Server:
         if not started or not started[-1].running:
-            started.append(shop(host, tmp_path_factory.mktemp(host.name) / "log", {}))
+            started.append(open_server(host, tmp_path_factory.mktemp(host.name) / "log", {}))
         return started[-1]
 
     yield get
@@ -63,22 +78,10 @@ def open_shop(host: Host, tmp_path: Path) -> Iterator[Open]:
 
     def open_shop(settings: dict[str, Any] | None = None, **launching: Any) -> ServerStage:
         log = tmp_path / f"log{len(opened)}"
-        opened.append(ServerStage(host, shop(host, log, settings or {}, **launching)))
+        opened.append(ServerStage(host, open_server(host, log, settings or {}, **launching)))
         return opened[-1]
 
     yield open_shop
     for stage in opened:
         stage.close()
         stage.server.check(stage.server.stop())
-
-
-def shop(host: Host, log: Path, settings: dict[str, Any], **launching: Any) -> Server:
-    """A server of the shop."""
-    return launch(
-        host.name,
-        "application:app",
-        log,
-        environment={"SHOP": json.dumps(settings)},
-        folders=(HERE, ADAPTERS),
-        **launching,
-    )

@@ -42,7 +42,7 @@ class Setting:
 
     Args:
         text: As the docs name it; "" where there is none.
-        default: What holds without it, in words.
+        default: What holds without it, in words; of a bound, in MiB.
         words: What gives it the value that the tests need; for a bound that is 100,000 bytes.
     """
 
@@ -64,6 +64,12 @@ class Host:
     """PINGs of its own."""
     deflate: Setting
     """Whether it compresses messages for a client that offers it."""
+    title: str
+    """Its name in the docs."""
+    note: str = ""
+    """What else the docs say of it."""
+    always: bool = True
+    """All tests run on it without `--full`."""
     lifespan: bool = True
     """The run begins before the first request, and ends when the server stops."""
     slows_down: bool = True
@@ -72,6 +78,8 @@ class Host:
     """Which clients hear 1012 after SIGTERM, before the server stops."""
     farewell: int | None = 1012
     """The close code of those who do not hear 1012; None: the stream ends without a Close."""
+    outstays: bool = False
+    """After SIGTERM it waits for the last client to leave, for as long as that takes."""
     refuses_in_words: bool = True
     """A refused handshake has our status and our text; else it is an empty 403."""
     all_codes: bool = True
@@ -148,23 +156,41 @@ _UVICORN: dict[str, Any] = {
 HOSTS = {
     host.name: host
     for host in (
-        Host("uvicorn-sansio", _uvicorn("websockets-sansio"), **_UVICORN),
-        Host("uvicorn-wsproto", _uvicorn("wsproto"), **_UVICORN),
+        Host(
+            "uvicorn-sansio",
+            _uvicorn("websockets-sansio"),
+            title="uvicorn, `--ws websockets-sansio`",
+            **_UVICORN,
+        ),
+        Host("uvicorn-wsproto", _uvicorn("wsproto"), title="uvicorn, `--ws wsproto`", **_UVICORN),
         Host(
             "uvicorn-legacy",
             _uvicorn("websockets"),
+            title="uvicorn, `--ws websockets`",
+            note="deprecated by uvicorn itself",
+            always=False,
             over_bound=(1009, End("connection_lost", 1006)),
             **_UVICORN,
         ),
-        Host("uvicorn-uvloop", _uvicorn("websockets-sansio", "uvloop"), **_UVICORN),
+        Host(
+            "uvicorn-uvloop",
+            _uvicorn("websockets-sansio", "uvloop"),
+            title="uvicorn, `--loop uvloop`",
+            always=False,
+            **_UVICORN,
+        ),
         Host(
             "hypercorn",
             _hypercorn,
             Setting("websocket_max_message_size", "16 MiB", ("--config", "python:hypercorn_bound")),
             Setting("--websocket-ping-interval", "none", ("--websocket-ping-interval", "1")),
             Setting("", "on"),
+            title="hypercorn",
+            note="its workers cannot be drained: they are child processes that hear no signal",
             drain="none",
             farewell=1011,
+            # `Server.wait_closed` of Python began to wait for connections then.
+            outstays=sys.version_info >= (3, 12, 1),
             tells_codes=False,
             over_bound=(1009, End("connection_lost", 1006)),
             waits=False,
@@ -175,6 +201,8 @@ HOSTS = {
             Setting("", "16 MiB"),
             Setting("", "none"),
             Setting("", "off"),
+            title="granian",
+            note="stops beside our drain: who is not closed within milliseconds is cut",
             drain="some",
             farewell=None,
             waits=False,
@@ -187,6 +215,7 @@ HOSTS = {
             ),
             Setting("", "none"),
             Setting("", "off"),
+            title="gunicorn, `-k asgi`",
             refuses_in_words=False,
             over_bound=(1009, End("connection_lost", 1006)),
         ),
@@ -198,6 +227,9 @@ HOSTS = {
             ),
             Setting("--ping-interval", "20 s", ("--ping-interval", "1")),
             Setting("", "off"),
+            title="daphne",
+            note="second class: the first WebSocket starts the broker",
+            always=False,
             lifespan=False,
             slows_down=False,
             refuses_in_words=False,

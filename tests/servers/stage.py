@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from carriers.aio import SocketPipe
@@ -12,9 +14,24 @@ from carriers.client import Pipe
 from carriers.shop import End
 from carriers.stage import Stage, until
 from hosts import Host
-from launcher import Server
+from launcher import Server, launch
 
-__all__ = ["ServerStage", "open_pipe"]
+__all__ = ["ADAPTERS", "HERE", "Open", "ServerStage", "open_pipe", "open_server"]
+
+HERE = Path(__file__).parent
+ADAPTERS = HERE.parent / "adapters"
+
+
+def open_server(host: Host, log: Path, settings: dict[str, Any], **launching: Any) -> Server:
+    """A server of the shop."""
+    return launch(
+        host.name,
+        "application:app",
+        log,
+        environment={"SHOP": json.dumps(settings)},
+        folders=(HERE, ADAPTERS),
+        **launching,
+    )
 
 
 def open_pipe(server: Server) -> Pipe:
@@ -116,3 +133,7 @@ class ServerStage(Stage):
     def wait_until_free(self) -> None:
         """Wait until no connection is left in the server."""
         until(lambda: not self._ask("/counters").get("connections_open"), "the last connection")
+
+
+Open = Callable[..., ServerStage]
+"""Settings of the shop, and of `launch`, to the stage in a server of the test's own."""

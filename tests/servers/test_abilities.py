@@ -11,9 +11,8 @@ import sys
 import pytest
 from carriers.aio import SocketPipe
 from carriers.client import CLOSE, PING, Gone
-from conftest import Open
 from hosts import Host
-from stage import ServerStage
+from stage import Open, ServerStage
 
 
 def test_the_run_begins_before_the_first_request_and_ends_with_the_server(
@@ -76,6 +75,21 @@ def test_messages_over_the_servers_own_bound_are_its_close(open_shop: Open, host
         seen = None
     client.pipe.close()
     assert (seen, stage.next_end()) == host.over_bound
+
+
+def test_the_default_of_that_bound_is_as_the_table_says(stage: ServerStage, host: Host) -> None:
+    bound = int(host.max_message.default.removesuffix(" MiB")) * 1_048_576
+    within, over = stage.connect(), stage.connect()
+    within.send("SEND", {"destination": "/topic/say"}, bytes(bound - 100_000))
+    # Ours is looked at behind that of the server, and has words.
+    assert within.frame("ERROR").headers["code"] == "limit"
+    try:
+        over.send("SEND", {"destination": "/topic/say"}, bytes(bound + 100_000))
+        with pytest.raises(Gone):
+            over.frame("ERROR")
+    except (ConnectionResetError, BrokenPipeError):
+        pass  # It did not even wait for the rest.
+    stage.hang_up()
 
 
 def test_it_sends_pings_if_it_is_told_to(open_shop: Open, host: Host) -> None:

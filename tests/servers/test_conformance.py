@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import Open
 from hosts import Host
 from launcher import Server
-from stage import ServerStage
+from stage import Open, ServerStage
 from suite import *  # noqa: F403
 from suite import Serve
 

@@ -7,20 +7,10 @@ import os
 import re
 from pathlib import Path
 
-import pytest
-from carriers.client import Client, connect_frame
+from carriers.client import Client
 from carriers.stage import until
-from conftest import ADAPTERS, HERE
 from launcher import launch
-from stage import open_pipe
-
-UNLIBRARIED = """
-import uvicorn
-from application import app
-
-def main(port):
-    uvicorn.run(app, host="127.0.0.1", port=port, ws="none")
-"""
+from stage import ADAPTERS, HERE, open_pipe
 
 
 def test_a_reload_starts_and_stops_each_process_once(tmp_path: Path) -> None:
@@ -36,7 +26,7 @@ def test_a_reload_starts_and_stops_each_process_once(tmp_path: Path) -> None:
     )
     with server:
         client = Client(open_pipe(server)).connect()
-        first = server.ask("/process")["pid"]
+        first = int(server.ask("/process")["pid"])
         module.write_text("from application import app  # changed\n")
         os.utime(module, (2_000_000_000, 2_000_000_000))
         assert client.closed() == 1012
@@ -54,8 +44,7 @@ def test_a_reload_starts_and_stops_each_process_once(tmp_path: Path) -> None:
     assert "several workers" not in server.log
 
 
-@pytest.mark.parametrize("path", ["/ws"])
-def test_without_a_websocket_library_the_way_out_is_told(tmp_path: Path, path: str) -> None:
+def test_without_a_websocket_library_the_way_out_is_told(tmp_path: Path) -> None:
     server = launch(
         "uvicorn-sansio",
         "application:app",
@@ -65,7 +54,7 @@ def test_without_a_websocket_library_the_way_out_is_told(tmp_path: Path, path: s
     )
     with server:
         client = Client(open_pipe(server))
-        client.ask_upgrade(connect_frame(), target=path)
+        client.ask_upgrade()
         status, _, body = client.response()
         assert status == 501
         assert body == b"The server in front of this application passes no WebSocket on.\n"

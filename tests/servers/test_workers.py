@@ -7,9 +7,8 @@ import time
 
 import pytest
 from carriers.stage import until
-from conftest import Open
 from hosts import Host
-from stage import ServerStage
+from stage import Open, ServerStage
 
 SOON = {"patience": 1.0}
 SEVERAL = "several workers serve"

@@ -87,7 +87,7 @@ class Stage(ABC):
         return code
 
     def answered(self, code: int) -> tuple[int, End]:
-        """What a client sees after it has sent Close with a code, and what the application is told."""
+        """What a client sees after a Close of its own, and what the application is told."""
         return code, End("peer_closed", code)
 
     def over(self, client: Client) -> None:
