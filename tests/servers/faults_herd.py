@@ -70,7 +70,8 @@ class Member(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
-        self.over.set_result(None)
+        if not self.over.done():
+            self.over.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
         if not self.ready.done():

@@ -161,18 +161,25 @@ def test_row_29_clients_that_are_reset_amid_a_fan_out(host: str, tmp_path: Path)
         members = herd.join(1_000, TOPIC)
         leaving, staying = members[::5], [each for at, each in enumerate(members) if at % 5]
 
-        async def leave() -> None:
-            for member in leaving:
+        async def leave(some: list[Member]) -> None:
+            for member in some:
                 member.reset()
                 await asyncio.sleep(0)
 
-        publish(watcher, 1, 20)
-        work = herd.begin(leave())
-        publish(watcher, 21, 20)
+        # As it happens, amid messages that are written one at a time.
+        work = herd.begin(leave(leaving[:100]))
+        watcher.tell("/publish", {"destination": TOPIC, "first": 1, "count": 30, "at_once": 1})
         work.result(10)
-        assert server.wait_for_ends(len(leaving)) == ["connection_lost"] * len(leaving)
+        herd.wait_for_numbers(30, staying)
+        # And all at once, before the server can hear of any of them.
+        watcher.tell("/block", {"seconds": 0.5, "number": 31})
+        until(lambda: server.events("blocked"), "it hears of nothing now")
+        herd.run(leave(leaving[100:]))
+        herd.wait_for_numbers(31, staying)
+        publish(watcher, 32, 9)
         herd.wait_for_numbers(40, staying)
         assert all(member.numbers == list(range(1, 41)) for member in staying)
+        assert server.wait_for_ends(len(leaving)) == ["connection_lost"] * len(leaving)
         now = watcher.probe()
         assert now["counters"]["internal_errors"] == 0
         assert now["sessions"] == len(staying) + 1
