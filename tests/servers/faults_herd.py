@@ -16,13 +16,13 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, cast
 
-from tests.servers.faults_kit import until
+from tests.servers.faults_kit import LONG, until
 
 from carriers.client import CLOSE, PING, PONG, TEXT, stomp, upgrade, ws_frame  # isort: skip
 
 __all__ = ["Herd", "Member"]
 
-PATIENCE = 30.0
+PATIENCE = 150.0 if LONG else 30.0
 
 
 class Member(asyncio.Protocol):

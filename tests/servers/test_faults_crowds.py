@@ -74,9 +74,8 @@ def test_row_21_a_storm_of_reconnects(host: str, tmp_path: Path) -> None:
         for storm in range(2):
             herd.reset(leaving)
             leaving = herd.join(leave, TOPIC)
-            assert server.wait_for_ends((storm + 1) * leave) == ["connection_lost"] * (
-                (storm + 1) * leave
-            )
+            ended = (storm + 1) * leave
+            assert server.wait_for_ends(ended) == ["connection_lost"] * ended
         assert not any(member.lost for member in stayed)
         publish(watcher, 1, 5)
         herd.wait_for_numbers(5, stayed + leaving)

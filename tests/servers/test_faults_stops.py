@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.servers.faults_herd import Herd, Member
-from tests.servers.faults_kit import HERE, Faulty, Watcher, both, scaled, serve, until
+from tests.servers.faults_kit import HERE, LONG, Faulty, Watcher, both, scaled, serve, until
 
 from carriers.client import Gone, upgrade  # isort: skip
 
@@ -33,7 +33,7 @@ def test_row_17_sigterm_under_load(host: str, tmp_path: Path) -> None:
     with serve(host, tmp_path, limits=limits) as server, Herd(server.port) as herd:
         watcher = server.watcher().enter()
         members = herd.join(clients, TOPIC)
-        watcher.tell("/tick", {"destination": TOPIC, "every": 0.005})
+        watcher.tell("/tick", {"destination": TOPIC, "every": 0.1 if LONG else 0.01})
         herd.wait_for_numbers(10, members)
         server.server.signal(signal.SIGTERM)
         end = server.server.wait(35)
