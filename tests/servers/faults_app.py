@@ -186,7 +186,11 @@ async def tick_on(destination: str, every: float) -> None:
 
 @ws.message_mapping("/block")
 async def block(body: dict[str, Any]) -> None:
+    """Hold the loop; then publish a number, before the loop hears of anything else."""
+    note(event="blocked")
     time.sleep(body["seconds"])  # noqa: ASYNC251  The fault.
+    if "number" in body:
+        ws.template.send("/topic/a", b"%d" % body["number"])
 
 
 class Mapped(Exception):

@@ -16,13 +16,13 @@ from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Self, cast
 
-from tests.servers.faults_kit import until
+from tests.servers.faults_kit import LONG, until
 
 from carriers.client import CLOSE, PING, PONG, TEXT, stomp, upgrade, ws_frame  # isort: skip
 
 __all__ = ["Herd", "Member"]
 
-PATIENCE = 30.0
+PATIENCE = 150.0 if LONG else 30.0
 
 
 class Member(asyncio.Protocol):
@@ -70,7 +70,8 @@ class Member(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
-        self.over.set_result(None)
+        if not self.over.done():
+            self.over.set_result(None)
         if self._timer is not None:
             self._timer.cancel()
         if not self.ready.done():

@@ -133,8 +133,9 @@ def upgrade(herd: Herd, count: int) -> None:
 
     async def live(number: int) -> None:
         [member] = await herd._join(1, TOPIC, 0.2)
-        await WAYS[number % len(WAYS)](member)
-        await asyncio.wait_for(asyncio.shield(member.over), 10)
+        async with asyncio.timeout(10):
+            await WAYS[number % len(WAYS)](member)
+            await member.over
 
     async def all_of_them() -> None:
         for first in range(0, count, AT_ONCE):

@@ -74,9 +74,8 @@ def test_row_21_a_storm_of_reconnects(host: str, tmp_path: Path) -> None:
         for storm in range(2):
             herd.reset(leaving)
             leaving = herd.join(leave, TOPIC)
-            assert server.wait_for_ends((storm + 1) * leave) == ["connection_lost"] * (
-                (storm + 1) * leave
-            )
+            ended = (storm + 1) * leave
+            assert server.wait_for_ends(ended) == ["connection_lost"] * ended
         assert not any(member.lost for member in stayed)
         publish(watcher, 1, 5)
         herd.wait_for_numbers(5, stayed + leaving)
@@ -159,23 +158,32 @@ def test_row_29_clients_that_are_reset_amid_a_fan_out(host: str, tmp_path: Path)
     with serve(host, tmp_path) as server, Herd(server.port) as herd:
         watcher = server.watcher().enter()
         members = herd.join(1_000, TOPIC)
-        leaving, staying = members[::5], [each for at, each in enumerate(members) if at % 5]
+        first, second = members[::10], members[1::2]
+        staying = [each for at, each in enumerate(members) if at % 10 in (2, 4, 6, 8)]
+        left = len(first) + len(second)
 
-        async def leave() -> None:
-            for member in leaving:
+        async def leave(some: list[Member]) -> None:
+            for member in some:
                 member.reset()
                 await asyncio.sleep(0)
 
-        publish(watcher, 1, 20)
-        work = herd.begin(leave())
-        publish(watcher, 21, 20)
+        # As it happens, amid messages that are written one at a time.
+        work = herd.begin(leave(first))
+        watcher.tell("/publish", {"destination": TOPIC, "first": 1, "count": 30, "at_once": 1})
         work.result(10)
-        assert server.wait_for_ends(len(leaving)) == ["connection_lost"] * len(leaving)
+        herd.wait_for_numbers(30, staying)
+        # And half of all at once, before the server can hear of any of them.
+        watcher.tell("/block", {"seconds": 0.5, "number": 31})
+        until(lambda: server.events("blocked"), "it hears of nothing now")
+        herd.run(leave(second))
+        herd.wait_for_numbers(31, staying)
+        publish(watcher, 32, 9)
         herd.wait_for_numbers(40, staying)
         assert all(member.numbers == list(range(1, 41)) for member in staying)
+        assert server.wait_for_ends(left) == ["connection_lost"] * left
         now = watcher.probe()
         assert now["counters"]["internal_errors"] == 0
-        assert now["sessions"] == len(staying) + 1
+        assert now["sessions"] == len(members) - left + 1
 
 
 @both
