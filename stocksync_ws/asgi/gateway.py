@@ -117,7 +117,7 @@ class Gateway:
             self._ended_on = None
             runtime.at_end.append(self._clean_up)
             if self._signals:
-                self._chain = SignalChain(loop, runtime.drain)
+                self._chain = SignalChain(loop, runtime.drain, runtime.hurry)
                 self._chain.install()
         return runtime
 

@@ -4,7 +4,7 @@ handler hears of them.
 Rule: nothing is taken away from the host. A handler written in Python is put behind the drain. One
 that an asyncio loop has installed is called by the loop whatever Python calls, so the drain runs
 beside it. Where no Python is called at all (SIG_DFL, SIG_IGN, a handler of C) nothing is changed.
-The second signal goes straight through.
+The second signal goes straight through, and nothing is waited for any more.
 """
 
 from __future__ import annotations
@@ -29,13 +29,18 @@ class SignalChain:
     Args:
         loop: The loop of the run.
         drain: Closes all sessions; ends when that is done, in bounded time.
+        hurry: Called on the loop when the second signal comes: the drain is to end at once.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, drain: Callable[[], Coroutine[Any, Any, None]]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        drain: Callable[[], Coroutine[Any, Any, None]],
+        hurry: Callable[[], object],
     ) -> None:
         self._loop = loop
         self._drain = drain
+        self._hurry = hurry
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._caught = False
         self._task: asyncio.Task[None] | None = None
@@ -70,6 +75,8 @@ class SignalChain:
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         before = self._before.get(number)
         if self._caught or self._loop.is_closed():
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._hurry)
             if before is not None:
                 before(number, frame)
             return

@@ -122,6 +122,21 @@ def test_it_leaves_time_for_the_end(app: StompApp) -> None:
         assert world.runtime.closed
 
 
+def test_a_second_signal_ends_it_and_the_stop_behind_it_at_once(
+    world: World, story: list[str]
+) -> None:
+    world.connect()
+    drained = world.loop.create_task(world.runtime.drain())
+    world.advance(1)
+    world.runtime.hurry()
+    world.settle()
+    assert drained.done()
+    stopped = world.loop.create_task(world.runtime.stop())
+    world.settle()
+    assert stopped.done()
+    assert story == ["up", "closed", "down"]
+
+
 def test_a_close_under_it_ends_it(world: World) -> None:
     world.connect()
     drained = [world.loop.create_task(world.runtime.drain()) for _ in range(2)]

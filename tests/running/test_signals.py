@@ -52,7 +52,7 @@ def chain_of(loop: Any, story: list[str]) -> SignalChain:
         await asyncio.sleep(5)
         story.append("drained")
 
-    return SignalChain(loop, drain)
+    return SignalChain(loop, drain, lambda: story.append("hurried"))
 
 
 @pytest.mark.parametrize("number", BOTH)
@@ -83,7 +83,7 @@ def test_a_second_signal_goes_straight_through(
     signal.raise_signal(second)
     assert story == ["drain begins", f"host hears {second.name}"]
     loop.advance(6)
-    assert story[2:] == ["drained", "host hears SIGTERM"]
+    assert story[2:] == ["hurried", "drained", "host hears SIGTERM"]
 
 
 def test_the_host_hears_of_it_when_the_drain_fails(loop: VirtualLoop, story: list[str]) -> None:
@@ -93,7 +93,7 @@ def test_the_host_hears_of_it_when_the_drain_fails(loop: VirtualLoop, story: lis
         raise ValueError("broken")
 
     loop.set_exception_handler(lambda _, context: failed.append(context))
-    chain = SignalChain(loop, drain)
+    chain = SignalChain(loop, drain, lambda: None)
     chain.install()
     signal.raise_signal(signal.SIGTERM)
     loop.settle()
@@ -240,7 +240,7 @@ def test_beside_a_handler_of_the_loop_the_drain_runs_too() -> None:
 
         loop.add_signal_handler(signal.SIGTERM, handler)
         noop = signal.getsignal(signal.SIGTERM)
-        chain = SignalChain(loop, drain)
+        chain = SignalChain(loop, drain, lambda: None)
         chain.install()
         assert ours(signal.SIGTERM)
         signal.raise_signal(signal.SIGTERM)
