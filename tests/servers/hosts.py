@@ -86,6 +86,8 @@ class Host:
     """It sends every close code; else 1000 and those from 3000 on."""
     waits: bool = True
     """Behind its Close it waits for that of the client; else it drops the connection."""
+    says_why: bool = True
+    """It sends the reason beside a close code."""
     tells_codes: bool = True
     """The close code of a client is told; else it is a lost connection."""
     returns_codes: bool = True
@@ -234,6 +236,7 @@ HOSTS = {
             slows_down=False,
             refuses_in_words=False,
             all_codes=False,
+            says_why=False,
             waits=False,
             returns_codes=False,
             over_bound=(None, End("connection_lost", 1006)),

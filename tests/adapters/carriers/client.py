@@ -111,6 +111,8 @@ class Client:
         self._receipts = 0
         self.close_code: int | None = None
         """The code of the server's Close frame."""
+        self.close_reason = ""
+        """Its reason."""
         self.pongs: list[bytes] = []
         self._closes = False
         """We have sent a Close."""
@@ -208,6 +210,7 @@ class Client:
             assert opcode in (CLOSE, PONG) or not payload.strip(), payload[:200]
             if opcode == CLOSE:
                 self.close_code = int.from_bytes(payload[:2])
+                self.close_reason = payload[2:].decode()
         if not self._closes:
             try:
                 self.close(self.close_code)

@@ -108,7 +108,7 @@ class Shop:
         gc.collect()
         scheduled = getattr(runtime.loop, "_scheduled", [])
         return {
-            "descriptors": len(os.listdir("/proc/self/fd")),
+            "descriptors": len(os.listdir("/dev/fd")),
             "threads": threading.active_count(),
             "tasks": len(asyncio.all_tasks(runtime.loop)),
             "timers": sum(not timer.cancelled() for timer in list(scheduled)),
