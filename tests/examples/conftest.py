@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,9 @@ def load() -> Iterator[Callable[[str], ModuleType]]:
     """Loads an example anew: its stock is a variable of it. Nothing is left behind."""
     path = list(sys.path)
     names = ["shop"]
+    # Litestar configures the logging of the process when an application is made.
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
 
     def load(name: str) -> ModuleType:
         names.append(f"example_{name}")
@@ -31,5 +35,7 @@ def load() -> Iterator[Callable[[str], ModuleType]]:
 
     yield load
     sys.path[:] = path
+    root.setLevel(level)
+    root.handlers[:] = handlers
     for name in names:
         sys.modules.pop(name, None)
