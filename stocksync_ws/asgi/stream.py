@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextvars import Context, copy_context
 from types import CoroutineType
 from typing import Any, Protocol, TypeAlias
@@ -111,17 +111,15 @@ class ScopeStream:
         """Send what can be sent at once, and keep the rest; what is unsent."""
         if self._over or self._broken:
             return 0
-        for place, chunk in enumerate(chunks):
-            if self._writer is not None or not chunk.plain:
-                self._keep(chunks[place:])
-                break
+        begun = 0
+        if self._writer is None and self._stepping.allowed:
             try:
-                self._send(chunk)
+                begun = self._begin(chunks)
             except OSError:
                 self._lose()
                 return 0
-            if self._broken:
-                break
+        if begun < len(chunks):
+            self._keep(chunks[begun:])
         return self.unsent
 
     def _send(self, chunk: Chunk) -> int:
@@ -133,21 +131,32 @@ class ScopeStream:
         if not self._stepping.allowed:
             self._keep([chunk])
             return 0
+        self._begin((chunk,))
+        if self._writer is not None:
+            return 0
         size: int = chunk.size
+        return size
+
+    def _begin(self, chunks: Sequence[ScopeChunk]) -> int:
+        """Begin to send messages, one behind the other, until the host does not finish one at once,
+        or one needs a task; how many were begun.
+
+        Raises:
+            OSError: The client has gone.
+        """
         try:
-            rest = self._context.run(_begin, self._host_send, chunk.message)
+            begun, rest = self._context.run(_begin, self._host_send, chunks)
         except OSError:
             raise
         except asyncio.CancelledError as error:
             raise ConnectionAbortedError("the host has cancelled its own send") from error
         except Exception as error:
             self._fail(error)
-            return size
-        if rest is None:
-            return size
-        self._unsent = size
-        self._write_on(rest, size)
-        return 0
+            return len(chunks)
+        if rest is not None:
+            self._unsent = chunks[begun - 1].size
+            self._write_on(rest, self._unsent)
+        return begun
 
     def keep(self, chunk: Chunk, sent: int) -> int:
         """A message that was begun is finished by a task already; what is unsent."""
@@ -334,19 +343,27 @@ def _cancel(task: asyncio.Task[Any]) -> None:
         task.cancel()
 
 
-def _begin(send: Send, message: Mapping[str, Any]) -> _Rest | None:
-    """Take the first step of a send; what is left of it, or None when that was the last step."""
-    awaitable: Any = send(message)
-    try:
-        if awaitable.__class__ is CoroutineType:
-            steps, yielded = awaitable, awaitable.send(None)
-        else:
-            # Some hosts return an object like a future, which can be iterated and no more.
-            steps = awaitable.__await__()
-            yielded = next(steps)
-    except StopIteration:
-        return None
-    return _Rest(steps, yielded)
+def _begin(send: Send, chunks: Sequence[ScopeChunk]) -> tuple[int, _Rest | None]:
+    """Take the first step of each send while that is also the last one; how many were begun, and
+    what is left of the last of them.
+    """
+    begun = 0
+    for chunk in chunks:
+        if not chunk.plain:
+            break
+        awaitable: Any = send(chunk.message)
+        begun += 1
+        try:
+            if awaitable.__class__ is CoroutineType:
+                steps, yielded = awaitable, awaitable.send(None)
+            else:
+                # Some hosts return an object like a future, which can be iterated and no more.
+                steps = awaitable.__await__()
+                yielded = next(steps)
+        except StopIteration:
+            continue
+        return begun, _Rest(steps, yielded)
+    return begun, None
 
 
 class _Rest:
