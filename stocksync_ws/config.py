@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import permutations
 from typing import Literal, cast
+from urllib.parse import quote
 
 from stocksync_ws.errors import ConfigurationError
 
-__all__ = ["BrokerConfig", "DestinationPolicy", "EndpointConfig", "Limits"]
+__all__ = ["PATH_SAFE", "BrokerConfig", "DestinationPolicy", "EndpointConfig", "Limits"]
 
 
 def _fail(setting: str, problem: str) -> ConfigurationError:
@@ -188,6 +189,10 @@ class DestinationPolicy:
             _check_prefix("DestinationPolicy.dead_letter", self.dead_letter)
 
 
+PATH_SAFE = "/!$&'()*+,;=:@-._~"
+"""What may stand in a path without being percent-encoded (RFC 3986 §3.3)."""
+
+
 def _check_prefix(setting: str, prefix: str) -> None:
     if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or "*" in prefix:
         raise _fail(setting, f"{prefix!r} must be like '/topic': /segments, no trailing slash")
@@ -291,6 +296,9 @@ class EndpointConfig:
 
     def __post_init__(self) -> None:
         _check_prefix("path", self.path)
+        if quote(self.path, safe=PATH_SAFE) != self.path:
+            # Hosts give it decoded, clients send it encoded: two texts for one path.
+            raise _fail("path", f"{self.path!r} must be letters, digits and {PATH_SAFE!r}")
         for origin in self.allowed_origins:
             if origin in ("*", "null"):
                 continue

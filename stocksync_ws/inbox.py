@@ -187,7 +187,7 @@ class Inbox:
                 self._append(post)
             else:
                 self._queue.append(post)
-            waits_for_start = self._publish is None
+            waits_for_start = self._nobody_applies()
         if waits_for_start:
             await asyncio.wait([future], timeout=START)
             self._withdraw(post)
@@ -200,7 +200,7 @@ class Inbox:
             BrokerClosed: It was taken out.
         """
         with self._lock:
-            if self._publish is not None or self._closed:
+            if self._closed or not self._nobody_applies():
                 return
             if post in self._queue:
                 self._queue.remove(post)
@@ -223,6 +223,10 @@ class Inbox:
             if self._wake is not None or not self._closed:
                 self._items.append(result)
                 self._ring()
+
+    def _nobody_applies(self) -> bool:
+        """It has not been started, or its owner is gone without a stop."""
+        return self._publish is None or (self._gone is not None and self._gone())
 
     # Under the lock, or on the owner thread
 

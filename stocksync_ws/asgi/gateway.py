@@ -8,17 +8,18 @@ scope that comes on a second live loop is the caller's mistake and raises.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
-from stocksync_ws.asgi.stream import Receive, ScopeStream, Send
+from stocksync_ws.asgi.stepping import Receive, Send, Stepping
+from stocksync_ws.asgi.stream import ScopeStream
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.running.siblings import Claim, claim_of
 from stocksync_ws.running.signals import SignalChain
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.endpoint import Answer, Site, decide, refusal, tell, unavailable
+from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, refusal, tell, unavailable
 from stocksync_ws.wire.scope import (
     Batcher,
     ScopeConnection,
@@ -28,31 +29,13 @@ from stocksync_ws.wire.scope import (
 )
 from stocksync_ws.wire.upgrade import check_handshake
 
-__all__ = ["Gateway", "Scope", "Workers"]
+__all__ = ["Gateway", "Scope", "Users", "Workers"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
+Users: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""What is to be added to a scope: `session` and `user`."""
 Workers: TypeAlias = Literal["warn", "refuse"]
 """What becomes of a second worker process behind the same address."""
-
-_log = logging.getLogger("stocksync_ws.transport")
-
-
-class Stepping:
-    """Messages are sent in the flush, until that has failed once."""
-
-    def __init__(self) -> None:
-        self.allowed = True
-
-    def failed(self, error: Exception) -> None:
-        """One step has raised."""
-        if self.allowed:
-            self.allowed = False
-            _log.warning(
-                "the host cannot send outside of a task (%s: %s); messages are sent in tasks from"
-                " now on, which is slower. Middleware around the WebSocket may be the cause",
-                type(error).__name__,
-                str(error)[:200],
-            )
 
 
 class Gateway:
@@ -86,6 +69,8 @@ class Gateway:
         self._stepping = Stepping()
         self.checks: list[Callable[[], None]] = []
         """Called before a run begins; one that raises `ConfigurationError` prevents it."""
+        self.users: Users | None = None
+        """Asks for session and user where the host's middleware has not put them into the scope."""
         self._runtime: Runtime | None = None
         self._claim: Claim | None = None
         self._claimed = False
@@ -99,6 +84,10 @@ class Gateway:
         return self._site.endpoint.path
 
     # The run
+
+    def begin_lifespan(self) -> None:
+        """A host's lifespan begins: the run is there until the last such lifespan has ended."""
+        self.begin().lifespans += 1
 
     def begin(self) -> Runtime:
         """Begin on the running loop, or join what runs there.
@@ -129,8 +118,10 @@ class Gateway:
         self._chain = self._claim = None
 
     async def drain(self) -> None:
-        """Close all sessions in good order; messages are still taken."""
-        if self._runtime is not None:
+        """Close all sessions in good order; messages are still taken. Not where another application
+        goes on with the run.
+        """
+        if self._runtime is not None and self._runtime.lifespans <= 1:
             await self._runtime.drain()
 
     async def end(self) -> None:
@@ -149,7 +140,8 @@ class Gateway:
         if runtime is None:
             return False
         self._ended_on = runtime.loop
-        return self._run.runtime is runtime
+        runtime.lifespans -= 1
+        return self._run.runtime is runtime and runtime.lifespans <= 0
 
     def _has_ended(self) -> bool:
         return self._ended_on is asyncio.get_running_loop()
@@ -167,13 +159,9 @@ class Gateway:
         """
         whole: str = scope["path"]
         root: str = scope.get("root_path") or ""
-        paths = [whole]
-        if root and whole.startswith(root):
-            paths.insert(0, whole[len(root) :])
-        for path in paths:
-            if path in self._site.paths or self._is_routed(path):
-                return path
-        return None
+        root = root.rstrip("/")
+        path = whole[len(root) :] if whole == root or whole.startswith(root + "/") else whole
+        return path if path in self._site.paths or self._is_routed(path) else None
 
     def _is_routed(self, path: str) -> bool:
         return any(path.startswith(prefix + "/") for prefix in self._site.routes)
@@ -212,22 +200,35 @@ class Gateway:
             await send(message)
 
     async def _websocket(self, request: HttpRequest, receive: Receive, send: Send) -> None:
-        await receive()  # `websocket.connect`
+        first = await receive()
+        if first["type"] == "websocket.disconnect":
+            return
+        if first["type"] != "websocket.connect":
+            receive = _again(first, receive)  # Quart's test client begins with what it sends.
         if self._has_ended():
             for message in refusal_messages(unavailable(request), request.scope):
                 await send(message)
             return
         runtime = self.begin()
         self._claim_once(runtime, request)
+        full = self._is_full(runtime)
+        if self.users is not None and not full:
+            request = await self._with_user(self.users, request)
         connection = ScopeConnection(
             self._site,
             request,
             runtime.config.limits,
             runtime.broker.counters,
             batcher=self._batcher,
-            refused=self._is_full(runtime),
+            refused=full,
         )
         await ScopeStream(runtime.driver, send, self._stepping).run(connection, receive)
+
+    async def _with_user(self, users: Users, request: HttpRequest) -> HttpRequest:
+        """The request with session and user, of whom the site would let in."""
+        if not isinstance(decide(request, self._site), Endpoint) or request.scope is None:
+            return request
+        return replace(request, scope={**request.scope, **await users(request.scope)})
 
     def _is_full(self, runtime: Runtime) -> bool:
         cap = runtime.config.limits.max_connections
@@ -245,3 +246,13 @@ class Gateway:
         self._claim = claim_of(runtime.loop, server, self._site.endpoint.path)
         if self._claim is not None:
             self._claim.make()
+
+
+def _again(message: Mapping[str, Any], receive: Receive) -> Receive:
+    """What the host says, this message first."""
+    first = [message]
+
+    async def receive_on() -> Mapping[str, Any]:
+        return first.pop() if first else await receive()
+
+    return receive_on

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
 from stocksync_ws.asgi.lifespan import AsgiApp, Wrapped, lifespan
-from stocksync_ws.asgi.stream import Receive, Send
-from stocksync_ws.asgi.users import DjangoUsers, QuartSession
+from stocksync_ws.asgi.stepping import Receive, Send
+from stocksync_ws.asgi.users import QuartSession, django_users
 from stocksync_ws.errors import ConfigurationError
 
 __all__ = ["install"]
@@ -39,6 +39,10 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
         ConfigurationError: It is none of these, or a route of it has the path already.
     """
     router = getattr(app, "router", app)
+    if router is app and hasattr(app, "include_router"):
+        raise ConfigurationError(
+            "install: it goes into the application, and not into a router that is included in one"
+        )
     if hasattr(router, "routes") and hasattr(router, "lifespan_context"):
         _starlette(gateway, router)
     elif hasattr(app, "asgi_router") and hasattr(app, "register"):
@@ -49,7 +53,9 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
         _channels(gateway, app.application_mapping)
     elif any(each.__module__ == "django.core.handlers.asgi" for each in _types(app)):
         _check_free(gateway, _in_front(app))
-        return Wrapped(gateway, app, DjangoUsers(gateway))
+        gateway.users = django_users
+        gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway.path)))
+        return Wrapped(gateway, app)
     else:
         raise ConfigurationError(
             f"install: {type(app).__name__} is no application of Starlette, FastAPI, Litestar,"
@@ -74,6 +80,17 @@ def _in_front(app: Any) -> Iterator[str]:
     while isinstance(app, (Wrapped, _Either)):
         yield app.path
         app = app.other
+
+
+def _django_routes(path: str) -> Iterator[str]:
+    """The route of Django's own URLs that has just this path; one with variables may stay."""
+    urls = sys.modules.get("django.urls")
+    if urls is None:
+        return
+    try:
+        yield "/" + urls.resolve(path).route
+    except urls.Resolver404:
+        return
 
 
 def _types(app: Any) -> tuple[type, ...]:
@@ -129,6 +146,7 @@ def _paths(routes: Iterable[Any], prefix: str = "") -> Iterator[str]:
             yield from _paths(included.routes, prefix + more)
         elif isinstance(path := getattr(route, "path", None), str):
             yield prefix + path
+            yield from _paths(getattr(route, "routes", None) or (), prefix + path)
 
 
 def _around(gateway: Gateway, inner: LifespanContext) -> LifespanContext:
@@ -136,7 +154,7 @@ def _around(gateway: Gateway, inner: LifespanContext) -> LifespanContext:
 
     @asynccontextmanager
     async def around(app: Any) -> AsyncGenerator[Any]:
-        gateway.begin()
+        gateway.begin_lifespan()
         try:
             async with inner(app) as state:
                 yield state
@@ -156,9 +174,16 @@ def _litestar(gateway: Gateway, app: Any) -> None:
     async def stocksync_ws(scope: Any, receive: Any, send: Any) -> None:
         await gateway(scope, receive, send)
 
+    prefix = (getattr(app, "path", None) or "").rstrip("/")
+    if prefix and not gateway.path.startswith(prefix + "/"):
+        raise ConfigurationError(
+            f"install: everything in this application is below {prefix!r}, and so has the path of"
+            f" StompApp to be: {prefix + gateway.path!r}"
+        )
+
     @asynccontextmanager
     async def begun(_: Any) -> AsyncGenerator[None]:
-        gateway.begin()
+        gateway.begin_lifespan()
         yield
 
     @asynccontextmanager
@@ -168,7 +193,7 @@ def _litestar(gateway: Gateway, app: Any) -> None:
 
     asgi = sys.modules["litestar.handlers"].asgi
     # No mount: it would have `/wsx` too. A trailing slash is seen to by Litestar.
-    app.register(asgi(gateway.path, copy_scope=True)(stocksync_ws))
+    app.register(asgi(gateway.path[len(prefix) :], copy_scope=True)(stocksync_ws))
     # Entered in this order and left in the other, before the handlers of `on_shutdown` run.
     app._lifespan_managers.insert(0, begun)
     app._lifespan_managers.append(drained)
@@ -185,7 +210,8 @@ def _quart(gateway: Gateway, app: Any) -> None:
     check()
     _check_free(gateway, _in_front(app.asgi_app))
     gateway.checks.append(check)
-    app.asgi_app = Wrapped(gateway, app.asgi_app, QuartSession(app, gateway))
+    gateway.users = QuartSession(app)
+    app.asgi_app = Wrapped(gateway, app.asgi_app)
 
 
 # Channels
@@ -194,15 +220,14 @@ def _quart(gateway: Gateway, app: Any) -> None:
 class _Either:
     """The endpoint, or another application."""
 
-    def __init__(self, gateway: Gateway, endpoint: AsgiApp, other: AsgiApp | None) -> None:
+    def __init__(self, gateway: Gateway, other: AsgiApp | None) -> None:
         self._gateway = gateway
-        self._endpoint = endpoint
         self.other = other
         self.path = gateway.path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._gateway.owns(scope):
-            await self._endpoint(scope, receive, send)
+            await self._gateway(scope, receive, send)
         elif self.other is not None:
             await self.other(scope, receive, send)
         else:
@@ -213,8 +238,8 @@ def _channels(gateway: Gateway, mapping: dict[str, AsgiApp]) -> None:
     _check_free(gateway, _in_front(mapping.get("http")))
     router = _url_router(mapping.get("websocket"))
     if router is None:
-        users = DjangoUsers(gateway)
-        mapping["websocket"] = _Either(gateway, users, mapping.get("websocket"))
+        gateway.users = django_users
+        mapping["websocket"] = _Either(gateway, mapping.get("websocket"))
     else:
 
         def check() -> None:
@@ -225,7 +250,7 @@ def _channels(gateway: Gateway, mapping: dict[str, AsgiApp]) -> None:
         path = escape(gateway.path.lstrip("/"))
         re_path = sys.modules["django.urls"].re_path
         router.routes.insert(0, re_path(rf"^{path}/?$", gateway))
-    mapping["http"] = _Either(gateway, gateway, mapping.get("http"))
+    mapping["http"] = _Either(gateway, mapping.get("http"))
     inner = mapping.get("lifespan")
 
     async def around(scope: Scope, receive: Receive, send: Send) -> None:

@@ -7,13 +7,16 @@ the broker halts. An application without a lifespan of its own gets ours.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeAlias
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
-from stocksync_ws.asgi.stream import Receive, Send
+from stocksync_ws.asgi.stepping import Receive, Send
 
 __all__ = ["AsgiApp", "Wrapped", "lifespan"]
+
+_log = logging.getLogger("stocksync_ws.transport")
 
 AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[Any]]
 
@@ -25,21 +28,19 @@ class Wrapped:
     Args:
         gateway: What serves the endpoint.
         app: The application that gets everything else.
-        endpoint: What stands around the gateway; None: nothing.
     """
 
-    def __init__(self, gateway: Gateway, app: AsgiApp, endpoint: AsgiApp | None = None) -> None:
+    def __init__(self, gateway: Gateway, app: AsgiApp) -> None:
         self._gateway = gateway
         self.other = app
         self.path = gateway.path
-        self._endpoint = endpoint or gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope, or pass it on."""
         if scope["type"] == "lifespan":
             await lifespan(self._gateway, self.other, scope, receive, send)
         elif self._gateway.owns(scope):
-            await self._endpoint(scope, receive, send)
+            await self._gateway(scope, receive, send)
         else:
             await self.other(scope, receive, send)
 
@@ -51,15 +52,15 @@ async def lifespan(
 
     Args:
         gateway: Begins before `app` starts, and ends after it has shut down.
-        app: Gets the scope. One that raises or returns before it has answered has no lifespan, and
-            the host is answered here. None: there is no other.
+        app: Gets the scope. One that raises before it has asked for anything, or returns before it
+            has answered, has no lifespan, and the host is answered here. None: there is no other.
         scope: The scope.
         receive: The host's.
         send: The host's.
     """
     startup = await receive()
     try:
-        gateway.begin()
+        gateway.begin_lifespan()
     except Exception as error:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         raise
@@ -68,9 +69,12 @@ async def lifespan(
         try:
             if app is not None:
                 await app(scope, inner.receive, inner.send)
-        except Exception:
-            if inner.answered:
+        except Exception as error:
+            if inner.asked and not inner.answered:
+                await inner.send({"type": "lifespan.startup.failed", "message": str(error)})
+            if inner.asked:
                 raise
+            _log.debug("the application has no lifespan: %r", error)
         await inner.finish()
     except Exception:
         await gateway.end()
@@ -92,11 +96,14 @@ class _Inner:
         self._send = send
         self._stopping = False
         self._over = False
-        self.answered = False
+        self.asked = False
         """The application has a lifespan."""
+        self.answered = False
+        """It has said whether it has started."""
 
     async def receive(self) -> Mapping[str, Any]:
         """Startup, then shutdown behind the drain."""
+        self.asked = True
         startup, self._startup = self._startup, None
         if startup is not None:
             return startup

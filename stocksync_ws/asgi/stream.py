@@ -15,32 +15,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
-from types import CoroutineType
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
+from stocksync_ws.asgi.stepping import Receive, Rest, Send, Stepping, begin
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.driver.ports import Link
 from stocksync_ws.types import Chunk
 from stocksync_ws.wire.scope import ScopeChunk, ScopeConnection
 
-__all__ = ["Receive", "ScopeStream", "Send", "Stepping"]
+__all__ = ["ScopeStream"]
 
-Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
-Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
-
-
-class Stepping(Protocol):
-    """Whether messages may be sent outside of a task; one answer for all streams of an
-    application.
-    """
-
-    allowed: bool
-
-    def failed(self, error: Exception) -> None:
-        """One step has raised: from now on it is not allowed."""
-        ...
+_FAILED = ScopeChunk(
+    {"type": "websocket.close", "code": 1011, "reason": "internal error"}, 0, last=True
+)
 
 
 class ScopeStream:
@@ -86,7 +75,7 @@ class ScopeStream:
         self._going_on: asyncio.Future[None] | None = None
         """Done when reading goes on; None: it is not paused."""
         self._broken = False
-        """A message was lost, and the driver has not been told: nothing is sent behind it."""
+        """A message was lost: nothing is sent behind it but a close."""
         self._closing = False
         """The scope is over when everything is sent."""
         self._over = False
@@ -110,13 +99,13 @@ class ScopeStream:
     def write(self, chunks: list[Chunk]) -> int:
         """Send what can be sent at once, and keep the rest; what is unsent."""
         if self._over or self._broken:
-            return 0
+            return self.unsent
         begun = 0
         if self._writer is None and self._stepping.allowed:
             try:
                 begun = self._begin(chunks)
             except OSError:
-                self._lose()
+                self._tell(self._driver.ended)
                 return 0
         if begun < len(chunks):
             self._keep(chunks[begun:])
@@ -145,7 +134,7 @@ class ScopeStream:
             OSError: The client has gone.
         """
         try:
-            begun, rest = self._context.run(_begin, self._host_send, chunks)
+            begun, rest = self._context.run(begin, self._host_send, chunks)
         except OSError:
             raise
         except asyncio.CancelledError as error:
@@ -208,13 +197,13 @@ class ScopeStream:
         if self._writer is None:
             self._write_on(None, 0)
 
-    def _write_on(self, rest: _Rest | None, size: int) -> None:
-        # A copy: the driver is told from inside the task, and takes further steps then.
-        context = self._context.copy()
+    def _write_on(self, rest: Rest | None, size: int) -> None:
+        # In the same context: middleware may reset there what it has set in the first step. And
+        # past the factory of the loop, which might begin the task at once.
         loop = asyncio.get_running_loop()
-        self._writer = loop.create_task(self._write(rest, size), context=context)
+        self._writer = asyncio.Task(self._write(rest, size), loop=loop, context=self._context)
 
-    async def _write(self, rest: _Rest | None, size: int) -> None:
+    async def _write(self, rest: Rest | None, size: int) -> None:
         """Finish one message of so many bytes, then send those behind it, one after the other."""
         last = False
         try:
@@ -233,24 +222,46 @@ class ScopeStream:
         except asyncio.CancelledError:
             if not self._over:  # else it is our own
                 self._writer = None
-                self._driver.ended(self.link)
+                self._tell(self._driver.ended)
             raise
         except Exception as error:
             if not last and not self._over:
-                self._queue.clear()
-                self._unsent = 0
-                self._driver.failed(self.link, error)
+                await self._give_up(error)
+            last = True
         if self._over:
             return
         self._writer = None
         if last:
             # A close that is sent ends the scope: the host waits for the client's answer itself.
-            self._driver.ended(self.link)
+            self._tell(self._driver.ended)
         elif self._closing:
             self._end()
         else:
-            # Not from here: what is begun outside of a task must not begin inside of this one.
-            asyncio.get_running_loop().call_soon(self._driver.drained, self.link)
+            self._tell(self._driver.drained)
+
+    async def _give_up(self, error: Exception) -> bool:
+        """A message could not be sent, and nobody knows what of it has left: end with 1011. Where
+        that cannot be sent either, it was the client that had gone, which hosts tell in many ways.
+        Whether it was the host.
+        """
+        self._broken = True
+        self._queue.clear()
+        self._unsent = 0
+        await asyncio.sleep(0)  # A disconnect that has come is heard first.
+        if self._over:
+            return False
+        try:
+            await self._send_whole(_FAILED)
+        except Exception:
+            return False
+        self._tell(self._driver.failed, error)
+        return True
+
+    def _tell(self, driver: Callable[..., None], *args: Any) -> None:
+        """Tell the driver in the next turn: not from inside its own calls, nor inside a task, where
+        what is begun outside of one must not begin.
+        """
+        asyncio.get_running_loop().call_soon(driver, self.link, *args)
 
     async def _send_whole(self, chunk: ScopeChunk) -> None:
         """Send one message in a task.
@@ -270,21 +281,26 @@ class ScopeStream:
 
     def _progress(self) -> None:
         if self._queue and not self._over:
-            self._driver.drained(self.link)
-
-    def _lose(self) -> None:
-        """The client has gone; told in the next turn, because the driver is at work."""
-        asyncio.get_running_loop().call_soon(self._driver.ended, self.link)
+            self._tell(self._driver.drained)
 
     def _fail(self, error: Exception) -> None:
-        """A step has raised, and nobody knows what of it the host has sent: it is not repeated."""
-        self._stepping.failed(error)
+        """A step has raised: nothing is sent behind it but a close."""
         self._broken = True
-        asyncio.get_running_loop().call_soon(self._tell_failed, error)
+        self._stepping.suspect()
+        loop = asyncio.get_running_loop()
+        ending = self._end_failed(error)
+        self._writer = asyncio.Task(ending, loop=loop, context=self._context)
 
-    def _tell_failed(self, error: Exception) -> None:
-        self._broken = False
-        self._driver.failed(self.link, error)
+    async def _end_failed(self, error: Exception) -> None:
+        try:
+            was_host = await self._give_up(error)
+        except asyncio.CancelledError:
+            self._stepping.settle(None)
+            raise
+        self._stepping.settle(error if was_host else None)
+        if not self._over:
+            self._writer = None
+            self._tell(self._driver.ended)
 
     # Reading
 
@@ -341,52 +357,3 @@ def _cancel(task: asyncio.Task[Any]) -> None:
     """Cancel a task; on a loop that was closed under it, it does not run any more."""
     if not task.get_loop().is_closed():
         task.cancel()
-
-
-def _begin(send: Send, chunks: Sequence[ScopeChunk]) -> tuple[int, _Rest | None]:
-    """Take the first step of each send while that is also the last one; how many were begun, and
-    what is left of the last of them.
-    """
-    begun = 0
-    for chunk in chunks:
-        if not chunk.plain:
-            break
-        awaitable: Any = send(chunk.message)
-        begun += 1
-        try:
-            if awaitable.__class__ is CoroutineType:
-                steps, yielded = awaitable, awaitable.send(None)
-            else:
-                # Some hosts return an object like a future, which can be iterated and no more.
-                steps = awaitable.__await__()
-                yielded = next(steps)
-        except StopIteration:
-            continue
-        return begun, _Rest(steps, yielded)
-    return begun, None
-
-
-class _Rest:
-    """What is left of a send that was begun; awaited in a task."""
-
-    __slots__ = ("_steps", "_yielded")
-
-    def __init__(self, steps: Any, yielded: Any) -> None:
-        self._steps = steps
-        self._yielded = yielded
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        steps, yielded = self._steps, self._yielded
-        can_send = hasattr(steps, "send")
-        try:
-            while True:
-                try:
-                    value = yield yielded
-                except BaseException as error:
-                    if not hasattr(steps, "throw"):
-                        raise
-                    yielded = steps.throw(error)
-                else:
-                    yielded = steps.send(value) if can_send else next(steps)
-        except StopIteration:
-            return

@@ -8,6 +8,7 @@ thrown away.
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from stocksync_ws.streams import read_buffer
 from stocksync_ws.timers import Timers
 
 __all__ = ["Runnable", "Runtime", "token"]
+
+_log = logging.getLogger("stocksync_ws.broker")
 
 
 def token(bits: int) -> str:
@@ -69,6 +72,8 @@ class Runtime:
         self.driver = self.host.driver = Driver(self.host, self.broker, timers)
         self.at_end: list[Callable[[], None]] = []
         """Called when it is closed, before anything else: for who made something beside it."""
+        self.lifespans = 0
+        """Lifespans of hosts that have begun in it and are not over."""
         self.closed = False
         """Nothing of it runs any more."""
         self.draining = False
@@ -161,7 +166,10 @@ class Runtime:
             return
         self.closed = True
         for callback in self.at_end:
-            callback()
+            try:
+                callback()
+            except Exception:
+                _log.exception("internal error at the end of a run")
         if self.loop.is_closed():
             self.driver.abort()
         else:

@@ -63,12 +63,21 @@ class SocketName:
             made.listen(64)
         except OSError as error:
             made.close()
-            return error.errno != errno.EADDRINUSE  # Without such sockets nothing is noticed.
+            if error.errno != errno.EADDRINUSE:
+                return True  # Without such sockets nothing is noticed.
+            found = self._credentials()
+            # Anybody may take any name; another user's process is none of our workers.
+            return found is not None and found[1] != os.getuid()
         self._socket = made
         return True
 
     def holder(self) -> int | None:
-        """Who listens, by the credentials of a connection."""
+        """Who listens."""
+        found = self._credentials()
+        return None if found is None else found[0]
+
+    def _credentials(self) -> tuple[int, int] | None:
+        """Process and user of who listens, as the kernel tells them of a connection."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
             asking.setblocking(False)
             try:
@@ -77,8 +86,8 @@ class SocketName:
                 found = asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
             except OSError:
                 return None
-        pid: int = struct.unpack("3i", found)[0]
-        return pid
+        pid, uid, _ = struct.unpack("3i", found)
+        return pid, uid
 
     def free(self) -> None:
         """Close it."""
@@ -203,6 +212,7 @@ def claim_of(
     host, port = server
     address = host if port is None else f"{host}:{port}"
     uid = os.getuid() if hasattr(os, "getuid") else 0
-    text = f"{uid}/{address}{path}"
+    # By the port alone: the first clients of two workers may have come to different addresses.
+    text = f"{uid}/{host if port is None else port}{path}"
     name = SocketName(text) if sys.platform == "linux" else FileName(text)
     return Claim(loop, name, f"{address}{path}")

@@ -68,6 +68,8 @@ class SignalChain:
         """Put the host's handlers back, where ours still stands. Who stands in front of ours goes
         on calling it, so it goes on calling theirs.
         """
+        if threading.current_thread() is not threading.main_thread():
+            return  # Only there it may be done; on a closed loop ours passes through.
         for number, before in self._before.items():
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, before)

@@ -21,7 +21,7 @@ from operator import is_
 from typing import Any, Final
 from urllib.parse import quote
 
-from stocksync_ws.config import Limits
+from stocksync_ws.config import PATH_SAFE, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.types import (
@@ -45,9 +45,8 @@ __all__ = [
     "request_of",
 ]
 
-_UNRESERVED: Final = "/!$&'()*+,;=:@-._~"
-_CLOSED_BY_HOST: Final = 1012
-"""What a host says when it stops; no client may send it (RFC 6455 §7.4.1)."""
+_RESTART: Final = 1012
+"""What a host says when it stops (the registry of RFC 6455 §11.7)."""
 
 
 class ScopeChunk:
@@ -304,15 +303,15 @@ class ScopeConnection:
         """`websocket.disconnect` came: `lost` is going to say this.
 
         Args:
-            message: With the client's code, or with what the host says in its place. 1006, and
-                1005 without a word about a reason, are a lost connection; 1012 is the host that
-                stops.
+            message: With the client's code and reason, or with what the host says in its place: it
+                gives no reason. 1006, and 1005 of the host, are a lost connection; 1012 of the host
+                is a host that stops.
         """
         code = message.get("code") or 1005
         reason = DisconnectReason.PEER_CLOSED
         if code == 1006 or (code == 1005 and "reason" not in message):
             reason = DisconnectReason.CONNECTION_LOST
-        elif code == _CLOSED_BY_HOST:
+        elif code == _RESTART and "reason" not in message:
             reason = DisconnectReason.SERVER_SHUTDOWN
         self._gone = code, message.get("reason") or "", reason
 
@@ -379,7 +378,7 @@ def request_of(scope: Mapping[str, Any], path: str) -> HttpRequest:
         path: Its path without the root path, percent-decoded.
     """
     query = scope.get("query_string", b"").decode("latin-1")
-    target = quote(path, safe=_UNRESERVED)
+    target = quote(path, safe=PATH_SAFE)
     headers = [
         (name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t"))
         for name, value in scope["headers"]

@@ -134,7 +134,18 @@ async def raises_late(scope: Any, receive: Any, send: Any) -> None:
     raise KeyError("path")
 
 
-@pytest.mark.parametrize("inner", [returns, raises, raises_late])
+def test_a_startup_that_raises_after_it_was_asked_for_is_a_failed_one(
+    app: StompApp, serve: Serve
+) -> None:
+    host = serve(app, raises_late)
+    lifespan = host.lifespan()
+    assert lifespan.tell("startup") == ["startup.failed"]
+    with pytest.raises(KeyError):
+        lifespan.task.result()
+    assert app._run.runtime is None
+
+
+@pytest.mark.parametrize("inner", [returns, raises])
 def test_an_application_without_a_lifespan_gets_ours(
     app: StompApp, serve: Serve, inner: Any
 ) -> None:

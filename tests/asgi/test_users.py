@@ -17,7 +17,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketT
 from starlette.websockets import WebSocketDisconnect
 
 from stocksync_ws import ConfigurationError, ConnectRequest, StompApp
-from stocksync_ws.asgi.users import DjangoUsers
+from stocksync_ws.asgi.users import django_users
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Version
 from tests.asgi.django_site import NAME, configure
@@ -192,14 +192,8 @@ def test_a_database_that_fails_is_told_to_the_host(
     monkeypatch.setattr("django.contrib.sessions.backends.db.SessionStore", fail)
     scope = websocket_scope("/ws", headers=[(b"host", b"a")])
 
-    async def call() -> None:
-        async def receive() -> Any:
-            pytest.fail("it went on")
-
-        await DjangoUsers(ws._gateway(signals=False))(scope, receive, receive)
-
     with pytest.raises(ConnectionError, match="no database"):
-        asyncio.run(call())
+        asyncio.run(django_users(scope))
 
 
 def test_a_consumer_of_the_team_is_still_reached(ws: StompApp) -> None:
