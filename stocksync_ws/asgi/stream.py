@@ -70,7 +70,7 @@ class ScopeStream:
         """Messages behind the one that the host has not finished."""
         self._unsent = 0
         """Bytes of that one and of those."""
-        self._writer: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[Any] | None = None
         self._reader: asyncio.Task[Any] | None = asyncio.current_task()
         self._going_on: asyncio.Future[None] | None = None
         """Done when reading goes on; None: it is not paused."""
@@ -284,23 +284,28 @@ class ScopeStream:
             self._tell(self._driver.drained)
 
     def _fail(self, error: Exception) -> None:
-        """A step has raised: nothing is sent behind it but a close."""
+        """A step has raised: nothing is sent behind it but a close, and none is taken until it is
+        known whose fault it was.
+        """
         self._broken = True
-        self._stepping.suspect()
-        loop = asyncio.get_running_loop()
-        ending = self._end_failed(error)
-        self._writer = asyncio.Task(ending, loop=loop, context=self._context)
+        stepping = self._stepping
+        stepping.suspect()
 
-    async def _end_failed(self, error: Exception) -> None:
-        try:
-            was_host = await self._give_up(error)
-        except asyncio.CancelledError:
-            self._stepping.settle(None)
-            raise
-        self._stepping.settle(error if was_host else None)
+        def settle(ended: asyncio.Task[bool]) -> None:
+            host = not ended.cancelled() and ended.result()
+            stepping.settle(error if host else None)
+
+        loop = asyncio.get_running_loop()
+        ending = asyncio.Task(self._end_failed(error), loop=loop, context=self._context)
+        ending.add_done_callback(settle)  # Also of a task that was cancelled before it began.
+        self._writer = ending
+
+    async def _end_failed(self, error: Exception) -> bool:
+        host = await self._give_up(error)
         if not self._over:
             self._writer = None
             self._tell(self._driver.ended)
+        return host
 
     # Reading
 
