@@ -47,6 +47,7 @@ class ScopeStream:
         "_closing",
         "_context",
         "_driver",
+        "_failing",
         "_going_on",
         "_host_send",
         "_over",
@@ -76,6 +77,8 @@ class ScopeStream:
         """Done when reading goes on; None: it is not paused."""
         self._broken = False
         """A message was lost: nothing is sent behind it but a close."""
+        self._failing = False
+        """It is being closed with 1011: a disconnect is the echo of that."""
         self._closing = False
         """The scope is over when everything is sent."""
         self._over = False
@@ -250,11 +253,12 @@ class ScopeStream:
         await asyncio.sleep(0)  # A disconnect that has come is heard first.
         if self._over:
             return False
+        self._failing = True
         try:
             await self._send_whole(_FAILED)
         except Exception:
             return False
-        self._tell(self._driver.failed, error)
+        self._driver.failed(self.link, error)
         return True
 
     def _tell(self, driver: Callable[..., None], *args: Any) -> None:
@@ -353,7 +357,7 @@ class ScopeStream:
             text = message.get("text")
             data = text.encode() if text is not None else message.get("bytes") or b""
             self._driver.feed(self.link, data)
-        elif message["type"] == "websocket.disconnect":
+        elif message["type"] == "websocket.disconnect" and not self._failing:
             self._over = True
             connection.gone(message)
 
