@@ -190,7 +190,7 @@ class DestinationPolicy:
 
 
 PATH_SAFE = "/!$&'()*+,;=:@-._~"
-"""What may stand in a path without being percent-encoded (RFC 3986 §3.3)."""
+"""The punctuation that a path holds without being percent-encoded (RFC 3986 §3.3)."""
 
 
 def _check_prefix(setting: str, prefix: str) -> None:

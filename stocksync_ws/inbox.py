@@ -225,7 +225,7 @@ class Inbox:
                 self._ring()
 
     def _nobody_applies(self) -> bool:
-        """It has not been started, or its owner is gone without a stop."""
+        """The application has not been started, or its owner is gone without a stop."""
         return self._publish is None or (self._gone is not None and self._gone())
 
     # Under the lock, or on the owner thread

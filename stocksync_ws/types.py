@@ -76,12 +76,12 @@ class HttpRequest:
 
     @property
     def session(self) -> Any:
-        """What session middleware of the host application has put into the scope, or None."""
+        """The session that middleware of the host application has put into the scope, or None."""
         return None if self.scope is None else self.scope.get("session")
 
     @property
     def user(self) -> Any:
-        """What authentication middleware of the host application has put into the scope, or None;
+        """The user that middleware of the host application has put into the scope, or None;
         anonymous is whatever that middleware says it is.
         """
         return None if self.scope is None else self.scope.get("user")
@@ -328,7 +328,7 @@ class Closed:
         self.reason = reason
         self.ours = ours
         self.cause = cause
-        """Who ended it, where the code alone does not say so; None: 1006 is a lost connection, any
+        """The reason of its end, where the code alone does not tell; None: 1006 is a lost connection, any
         other code the peer's own.
         """
 

@@ -33,9 +33,9 @@ __all__ = ["Gateway", "Scope", "Users", "Workers"]
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Users: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
-"""What is to be added to a scope: `session` and `user`."""
+"""A question for what is to be added to a scope: its `session` and `user`."""
 Workers: TypeAlias = Literal["warn", "refuse"]
-"""What becomes of a second worker process behind the same address."""
+"""The treatment of a second worker process behind the same address."""
 
 
 class Gateway:
@@ -249,7 +249,7 @@ class Gateway:
 
 
 def _again(message: Mapping[str, Any], receive: Receive) -> Receive:
-    """What the host says, this message first."""
+    """A `receive` of the host that begins with this message."""
     first = [message]
 
     async def receive_on() -> Mapping[str, Any]:

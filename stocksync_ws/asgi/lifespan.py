@@ -85,7 +85,7 @@ async def lifespan(
 
 
 class _Inner:
-    """What the inner application sees of a lifespan."""
+    """A lifespan as the inner application sees it."""
 
     def __init__(
         self, gateway: Gateway, startup: Mapping[str, Any], receive: Receive, send: Send
@@ -99,7 +99,7 @@ class _Inner:
         self.asked = False
         """The application has a lifespan."""
         self.answered = False
-        """It has said whether it has started."""
+        """The application has said whether it has started."""
 
     async def receive(self) -> Mapping[str, Any]:
         """Startup, then shutdown behind the drain."""

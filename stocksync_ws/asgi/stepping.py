@@ -23,7 +23,7 @@ _log = logging.getLogger("stocksync_ws.transport")
 
 
 class Stepping:
-    """Whether it may be done: one answer for all scopes of an application."""
+    """The permission to do it: one for all scopes of an application."""
 
     def __init__(self) -> None:
         self.allowed = True
@@ -36,7 +36,7 @@ class Stepping:
         self.allowed = False
 
     def settle(self, error: Exception | None) -> None:
-        """It is known why."""
+        """The cause is known."""
         self._suspicions -= 1
         if error is not None and not self._failed:
             self._failed = True
@@ -73,7 +73,7 @@ def begin(send: Send, chunks: Sequence[ScopeChunk]) -> tuple[int, Rest | None]:
 
 
 class Rest:
-    """What is left of a send that was begun; awaited in a task."""
+    """The rest of a send that was begun; awaited in a task."""
 
     __slots__ = ("_steps", "_yielded")
 

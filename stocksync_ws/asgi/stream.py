@@ -78,7 +78,7 @@ class ScopeStream:
         self._broken = False
         """A message was lost: nothing is sent behind it but a close."""
         self._failing = False
-        """It is being closed with 1011: a disconnect is the echo of that."""
+        """The scope is being closed with 1011: a disconnect is the echo of that."""
         self._closing = False
         """The scope is over when everything is sent."""
         self._over = False

@@ -72,7 +72,7 @@ class SocketName:
         return True
 
     def holder(self) -> int | None:
-        """Who listens."""
+        """The process that listens."""
         found = self._credentials()
         return None if found is None else found[0]
 
@@ -128,7 +128,7 @@ class FileName:
         return True
 
     def holder(self) -> int | None:
-        """Who wrote it."""
+        """The process that wrote it."""
         try:
             return int(self._path.read_text())
         except (OSError, ValueError):

@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 _RESTART: Final = 1012
-"""What a host says when it stops (the registry of RFC 6455 §11.7)."""
+"""The code of a host that stops (the registry of RFC 6455 §11.7)."""
 
 
 class ScopeChunk:
@@ -61,7 +61,7 @@ class ScopeChunk:
         self.size = size
         """Bytes of its payload."""
         self.plain = plain
-        """It is a `websocket.send`."""
+        """The message is a `websocket.send`."""
         self.last = last
         """Nothing may be sent behind it."""
 
