@@ -328,8 +328,8 @@ class Closed:
         self.reason = reason
         self.ours = ours
         self.cause = cause
-        """The reason of its end, where the code alone does not tell; None: 1006 is a lost connection, any
-        other code the peer's own.
+        """The reason of its end, where the code alone does not tell; None: 1006 is a lost
+        connection, any other code the peer's own.
         """
 
 
