@@ -19,7 +19,7 @@ from stocksync_ws import (
 )
 from stocksync_ws.running import siblings
 from stocksync_ws.running.siblings import PATIENCE, Claim
-from tests.asgi.host import Asgi, Client, host_of
+from tests.asgi.host import Asgi, Client, at_once, host_of, websocket_scope
 
 Serve = Callable[..., Asgi]
 EXTENDED = {"websocket.http.response": {}}
@@ -61,6 +61,7 @@ ROOTS = {
     "the path has it not": ("/ws", "/shop"),
     "it begins like the path": ("/ws", "/w"),
     "it is the path": ("/ws/ws/", "/ws"),
+    "it ends with a slash": ("/shop/ws", "/shop/"),
 }
 
 
@@ -74,6 +75,11 @@ def test_a_root_path_is_understood_both_ways(app: StompApp, host: Asgi, name: st
 
 def test_a_path_below_another_root_is_not_ours(host: Asgi) -> None:
     assert host.get("/shop/ws", root_path="/stop")[0] == 404
+
+
+def test_the_index_of_a_root_path_that_is_called_like_the_endpoint_is_not_ours(host: Asgi) -> None:
+    for path in ("/ws", "/ws/"):
+        assert host.get(path, root_path="/ws")[2] == b"of the inner application"
 
 
 def test_a_websocket_that_comes_as_plain_http_is_the_servers_lack(
@@ -133,6 +139,22 @@ def test_a_verdict_of_the_application_is_an_answer(app: StompApp, serve: Serve) 
     assert status(client) == 401
     assert gone.over
     assert gone.messages == []
+
+
+# The first message
+
+
+def test_a_client_that_has_gone_before_it_asked_opens_nothing(app: StompApp, host: Asgi) -> None:
+    client = Client(host, websocket_scope(), at_once)
+    client.disconnect(code=1006)
+    assert client.over
+    client.task.result()
+    assert (client.messages, app._run.runtime, app.counters.connections) == ([], None, 0)
+
+
+def test_what_a_client_sends_without_asking_first_is_not_lost(host: Asgi) -> None:
+    """The test client of Quart does so."""
+    Client(host, websocket_scope(), at_once).connect().subscribe("/topic/a")
 
 
 # How many

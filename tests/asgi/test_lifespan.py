@@ -16,7 +16,7 @@ from stocksync_ws import (
     SessionDisconnected,
     StompApp,
 )
-from tests.asgi.host import Asgi, Lifespan, host_of
+from tests.asgi.host import Asgi, Lifespan, host_of, nothing_else
 
 Serve = Callable[..., Asgi]
 
@@ -282,6 +282,54 @@ def test_a_lifespan_that_begins_late_joins_the_run(app: StompApp, serve: Serve) 
     assert client.bodies() == [b"1"]
     lifespan.tell("shutdown")
     assert client.over
+
+
+# Two hosts of one application
+
+
+def second_host(app: StompApp, host: Asgi) -> Lifespan:
+    """The lifespan of another host of the same application, on the loop of the first."""
+    first, host.app = host.app, app.wrap(nothing_else, signals=False)
+    lifespan = begun(host)
+    host.app = first
+    return lifespan
+
+
+@pytest.mark.parametrize("first_ends_first", [False, True])
+def test_the_last_lifespan_of_two_hosts_ends_the_run(
+    app: StompApp, serve: Serve, first_ends_first: bool
+) -> None:
+    host = serve(app)
+    lifespans = [begun(host), second_host(app, host)]
+    client = host.open().connect().subscribe("/topic/a")
+    if first_ends_first:
+        lifespans.reverse()
+    lifespans.pop().tell("shutdown")
+    app.template.send("/topic/a", b"1")
+    assert client.bodies() == [b"1"]
+    assert client.closed is None
+    lifespans.pop().tell("shutdown")
+    assert client.closed is not None
+    assert client.closed["code"] == 1012
+    assert client.over
+    assert app._run.runtime is None
+
+
+def test_a_lifespan_beside_another_that_is_cancelled_or_fails_leaves_the_run(
+    app: StompApp, serve: Serve
+) -> None:
+    host = serve(app)
+    lifespan = begun(host)
+    client = host.open().connect()
+    second_host(app, host).task.cancel()
+    host.settle()
+    inner, host.app = host.app, app.wrap(raises_late, signals=False)
+    assert host.lifespan().tell("startup") == ["startup.failed"]
+    host.app = inner
+    assert client.closed is None
+    lifespan.tell("shutdown")
+    assert client.over
+    assert app._run.runtime is None
 
 
 def test_other_scopes_are_passed_on_untouched(app: StompApp, serve: Serve) -> None:

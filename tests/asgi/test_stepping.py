@@ -67,9 +67,16 @@ def test_a_disconnect_that_has_come_is_heard_before_a_close_is_tried(
 ) -> None:
     ends = ends_of(app)
     client = host.open().connect().subscribe("/topic/a")
-    client.manner = manner = Ends(RuntimeError("closed"))
+    gone = {"type": "websocket.disconnect", "code": 1001, "reason": "away"}
+
+    class Closed(Ends):
+        async def __call__(self, client: Client, message: Any) -> None:
+            if not self.raised:
+                host.loop.call_soon(lambda: client.say(gone))
+            await super().__call__(client, message)
+
+    client.manner = manner = Closed(RuntimeError("closed"))
     publish(app, b"1")
-    client.disconnect(code=1001, reason="away")
     assert client.over
     assert [(end.reason, end.close_code) for end in ends] == [(DisconnectReason.PEER_CLOSED, 1001)]
     assert manner.raised == 1
