@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stocksync_ws import (
+    BrokerClosed,
     ConfigurationError,
     DisconnectReason,
     Limits,
@@ -17,6 +18,7 @@ from stocksync_ws import (
     StompApp,
     WrongLoop,
 )
+from stocksync_ws.inbox import START
 from stocksync_ws.running import siblings
 from stocksync_ws.running.siblings import PATIENCE, Claim
 from tests.asgi.host import Asgi, Client, at_once, host_of, websocket_scope
@@ -231,6 +233,18 @@ def test_a_closed_loop_is_thrown_away_with_its_sessions_and_its_pool(
     coroutine = before.task.get_coro()
     assert coroutine is not None
     coroutine.close()
+
+
+def test_an_awaited_publication_behind_a_closed_loop_gives_up_in_time(
+    app: StompApp, serve: Serve
+) -> None:
+    """A `TestClient` without `with` closes its loop behind each request."""
+    first = host_of(app)
+    first.open().disconnect(code=1000)
+    first.loop.close()
+    second = serve(app)
+    with pytest.raises(BrokerClosed):
+        second.loop.run(app.template.publish("/topic/a", b"1"), START + 1)
 
 
 def test_two_gateways_of_an_application_share_its_run(app: StompApp, serve: Serve) -> None:
