@@ -212,22 +212,21 @@ class Gateway:
             return
         if first["type"] != "websocket.connect":
             receive = _again(first, receive)  # Quart's test client begins with what it sends.
+        if self.users is not None and not self._has_ended() and not self._is_full(self.begin()):
+            request = await self._with_user(self.users, request)  # Meanwhile all may have changed.
         if self._has_ended():
             for message in refusal_messages(unavailable(request), request.scope):
                 await send(message)
             return
         runtime = self.begin()
         self._claim_once(runtime, request)
-        full = self._is_full(runtime)
-        if self.users is not None and not full:
-            request = await self._with_user(self.users, request)
         connection = ScopeConnection(
             self._site,
             request,
             runtime.config.limits,
             runtime.broker.counters,
             batcher=self._batcher,
-            refused=full,
+            refused=self._is_full(runtime),
         )
         await ScopeStream(runtime.driver, send, self._stepping).run(connection, receive)
 

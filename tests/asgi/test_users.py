@@ -327,6 +327,38 @@ def test_who_is_not_let_in_costs_no_question_for_session_and_user(
     host.close()
 
 
+def test_what_has_changed_while_session_and_user_were_asked_for_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Many may ask at once, and the host may stop meanwhile."""
+    waiting: list[asyncio.Future[None]] = []
+
+    async def users(scope: Any) -> dict[str, Any]:
+        waiting.append(asyncio.get_running_loop().create_future())
+        await waiting[-1]
+        return {}
+
+    monkeypatch.setattr("stocksync_ws.asgi.install.django_users", users)
+    ws = StompApp("/ws", heart_beat=(0, 0), limits=Limits(max_connections=1))
+    host = Asgi(_django(ws))
+    lifespan = host.lifespan()
+    lifespan.tell("startup")
+    first, second, third = (host.open() for _ in range(3))
+    for future in waiting[:2]:
+        future.set_result(None)
+    first.connect()
+    assert second.closed == {"type": "websocket.close", "code": 1008}
+    first.disconnect(code=1000)
+    lifespan.tell("shutdown")
+    assert lifespan.said[1:] == ["shutdown.complete"]
+    waiting[2].set_result(None)
+    assert third.closed == {"type": "websocket.close", "code": 1008}
+    assert third.over
+    third.task.result()
+    assert ws._run.runtime is None
+    host.close()
+
+
 # Quart
 
 
