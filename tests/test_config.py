@@ -168,6 +168,15 @@ class TestEndpointConfig:
         with pytest.raises(ConfigurationError, match="allowed_origins"):
             EndpointConfig(path="/ws", allowed_origins=(origin,))
 
+    @pytest.mark.parametrize("path", ["/größe", "/a b", "/a%20b", "/x|y", "/ws[1]", "/w?s", "/#"])
+    def test_a_path_that_hosts_and_clients_write_in_two_ways(self, path: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"path: .* must be letters, digits and"):
+            EndpointConfig(path=path)
+
+    @pytest.mark.parametrize("path", ["/ws", "/a/b", "/~x", "/a;b", "/v1.2", "/@me", "/a:b=c,d"])
+    def test_a_path_that_both_write_alike(self, path: str) -> None:
+        assert EndpointConfig(path=path).path == path
+
     @pytest.mark.parametrize("path", ["", "/", "ws", "/ws/", "//ws"])
     def test_a_malformed_path(self, path: str) -> None:
         with pytest.raises(ConfigurationError, match="path"):

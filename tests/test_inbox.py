@@ -283,6 +283,17 @@ class TestNothingStarts:
         owner.open()
         assert owner.applied == []
 
+    def test_and_so_does_one_behind_an_owner_that_is_gone_without_a_stop(
+        self, owner: Owner
+    ) -> None:
+        owner.open()
+        owner.gone = True
+        [error] = self.wait(owner.inbox, draft("late"), seconds=START + 1)
+        assert isinstance(error, BrokerClosed)
+        again = Owner(owner.inbox)
+        again.open()
+        assert (owner.applied, again.applied) == ([], [])
+
     def test_but_not_earlier(self, owner: Owner) -> None:
         with pytest.raises(TimeoutError):
             self.wait(owner.inbox, draft("early"), seconds=START - 1)

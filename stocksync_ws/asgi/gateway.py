@@ -72,6 +72,8 @@ class Gateway:
         self.users: Users | None = None
         """Asks for session and user where the host's middleware has not put them into the scope."""
         self._runtime: Runtime | None = None
+        self._lifespans = 0
+        """Those of the runtime's lifespans that are this application's; two hosts may serve it."""
         self._claim: Claim | None = None
         self._claimed = False
         self._chain: SignalChain | None = None
@@ -88,6 +90,7 @@ class Gateway:
     def begin_lifespan(self) -> None:
         """A host's lifespan begins: the run is there until the last such lifespan has ended."""
         self.begin().lifespans += 1
+        self._lifespans += 1
 
     def begin(self) -> Runtime:
         """Begin on the running loop, or join what runs there.
@@ -103,6 +106,7 @@ class Gateway:
                 check()
             runtime = self._runtime = self._run.begin(loop)
             self._claimed = False
+            self._lifespans = 0
             self._ended_on = None
             runtime.at_end.append(self._clean_up)
             if self._signals:
@@ -135,12 +139,15 @@ class Gateway:
             self._run.abort()
 
     def _leave(self) -> bool:
-        """The lifespan of this loop is over; whether there is a run to end."""
-        runtime, self._runtime = self._runtime, None
+        """A lifespan is over; whether there is a run to end."""
+        runtime = self._runtime
         if runtime is None:
             return False
-        self._ended_on = runtime.loop
         runtime.lifespans -= 1
+        self._lifespans -= 1
+        if self._lifespans <= 0:
+            self._runtime = None
+            self._ended_on = runtime.loop
         return self._run.runtime is runtime and runtime.lifespans <= 0
 
     def _has_ended(self) -> bool:
@@ -205,22 +212,21 @@ class Gateway:
             return
         if first["type"] != "websocket.connect":
             receive = _again(first, receive)  # Quart's test client begins with what it sends.
+        if self.users is not None and not self._has_ended() and not self._is_full(self.begin()):
+            request = await self._with_user(self.users, request)  # Meanwhile all may have changed.
         if self._has_ended():
             for message in refusal_messages(unavailable(request), request.scope):
                 await send(message)
             return
         runtime = self.begin()
         self._claim_once(runtime, request)
-        full = self._is_full(runtime)
-        if self.users is not None and not full:
-            request = await self._with_user(self.users, request)
         connection = ScopeConnection(
             self._site,
             request,
             runtime.config.limits,
             runtime.broker.counters,
             batcher=self._batcher,
-            refused=full,
+            refused=self._is_full(runtime),
         )
         await ScopeStream(runtime.driver, send, self._stepping).run(connection, receive)
 

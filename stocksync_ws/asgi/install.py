@@ -51,7 +51,7 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
         _quart(gateway, app)
     elif isinstance(getattr(app, "application_mapping", None), dict):
         _channels(gateway, app.application_mapping)
-    elif any(each.__module__ == "django.core.handlers.asgi" for each in _types(app)):
+    elif _is_django(app):
         _check_free(gateway, _in_front(app))
         gateway.users = django_users
         gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway.path)))
@@ -83,21 +83,22 @@ def _in_front(app: Any) -> Iterator[str]:
 
 
 def _django_routes(path: str) -> Iterator[str]:
-    """The route of Django's own URLs that has just this path; one with variables may stay."""
+    """Routes of Django's own URLs that have just this path; one with variables may stay."""
     urls = sys.modules.get("django.urls")
     if urls is None:
         return
-    try:
-        yield "/" + urls.resolve(path).route
-    except urls.Resolver404:
-        return
+    for each in (path, path + "/"):
+        try:
+            yield "/" + urls.resolve(each).route
+        except urls.Resolver404:
+            pass
 
 
-def _types(app: Any) -> tuple[type, ...]:
-    """The classes of the application that is behind those endpoints."""
-    while isinstance(app, Wrapped):
+def _is_django(app: Any) -> bool:
+    """Whether Django's own application is behind those endpoints."""
+    while isinstance(app, (Wrapped, _Either)):
         app = app.other
-    return type(app).__mro__
+    return any(each.__module__ == "django.core.handlers.asgi" for each in type(app).__mro__)
 
 
 # Starlette and FastAPI
@@ -236,6 +237,8 @@ class _Either:
 
 def _channels(gateway: Gateway, mapping: dict[str, AsgiApp]) -> None:
     _check_free(gateway, _in_front(mapping.get("http")))
+    if _is_django(mapping.get("http")):
+        gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway.path)))
     router = _url_router(mapping.get("websocket"))
     if router is None:
         gateway.users = django_users

@@ -77,10 +77,10 @@ async def lifespan(
             _log.debug("the application has no lifespan: %r", error)
         await inner.finish()
     except Exception:
-        await gateway.end()
+        await inner.end()
         raise
     except BaseException:
-        gateway.abort()  # The host cancels, and waits for nothing more.
+        inner.abort()  # The host cancels, and waits for nothing more.
         raise
 
 
@@ -96,6 +96,7 @@ class _Inner:
         self._send = send
         self._stopping = False
         self._over = False
+        self._ended = False
         self.asked = False
         """The application has a lifespan."""
         self.answered = False
@@ -118,7 +119,7 @@ class _Inner:
         self.answered = True
         if message["type"] != "lifespan.startup.complete":
             self._over = True
-            await self._gateway.end()
+            await self.end()
         await self._send(message)
 
     async def finish(self) -> None:
@@ -129,5 +130,17 @@ class _Inner:
             await self._send({"type": "lifespan.startup.complete"})
         while not self._stopping:
             self._stopping = (await self._receive())["type"] == "lifespan.shutdown"
-        await self._gateway.end()
+        await self.end()
         await self._send({"type": "lifespan.shutdown.complete"})
+
+    async def end(self) -> None:
+        """End the run, once."""
+        if not self._ended:
+            self._ended = True
+            await self._gateway.end()
+
+    def abort(self) -> None:
+        """End it at once, where it has not been ended."""
+        if not self._ended:
+            self._ended = True
+            self._gateway.abort()

@@ -29,6 +29,7 @@ __all__ = [
     "host_of",
     "learn",
     "lost",
+    "nothing_else",
     "only_timer",
     "publish",
     "suspending",
@@ -210,11 +211,15 @@ class Client:
 
     # What the client does
 
-    def tell(self, message: dict[str, Any]) -> None:
-        """A message for the application."""
+    def say(self, message: dict[str, Any]) -> None:
+        """A message for the application, out of the running loop."""
         self._incoming.append(message)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def tell(self, message: dict[str, Any]) -> None:
+        """A message for the application."""
+        self.say(message)
         self.host.settle()
 
     def text(self, text: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stocksync_ws import (
+    BrokerClosed,
     ConfigurationError,
     DisconnectReason,
     Limits,
@@ -17,9 +18,10 @@ from stocksync_ws import (
     StompApp,
     WrongLoop,
 )
+from stocksync_ws.inbox import START
 from stocksync_ws.running import siblings
 from stocksync_ws.running.siblings import PATIENCE, Claim
-from tests.asgi.host import Asgi, Client, host_of
+from tests.asgi.host import Asgi, Client, at_once, host_of, websocket_scope
 
 Serve = Callable[..., Asgi]
 EXTENDED = {"websocket.http.response": {}}
@@ -61,6 +63,7 @@ ROOTS = {
     "the path has it not": ("/ws", "/shop"),
     "it begins like the path": ("/ws", "/w"),
     "it is the path": ("/ws/ws/", "/ws"),
+    "it ends with a slash": ("/shop/ws", "/shop/"),
 }
 
 
@@ -74,6 +77,11 @@ def test_a_root_path_is_understood_both_ways(app: StompApp, host: Asgi, name: st
 
 def test_a_path_below_another_root_is_not_ours(host: Asgi) -> None:
     assert host.get("/shop/ws", root_path="/stop")[0] == 404
+
+
+def test_the_index_of_a_root_path_that_is_called_like_the_endpoint_is_not_ours(host: Asgi) -> None:
+    for path in ("/ws", "/ws/"):
+        assert host.get(path, root_path="/ws")[2] == b"of the inner application"
 
 
 def test_a_websocket_that_comes_as_plain_http_is_the_servers_lack(
@@ -133,6 +141,22 @@ def test_a_verdict_of_the_application_is_an_answer(app: StompApp, serve: Serve) 
     assert status(client) == 401
     assert gone.over
     assert gone.messages == []
+
+
+# The first message
+
+
+def test_a_client_that_has_gone_before_it_asked_opens_nothing(app: StompApp, host: Asgi) -> None:
+    client = Client(host, websocket_scope(), at_once)
+    client.disconnect(code=1006)
+    assert client.over
+    client.task.result()
+    assert (client.messages, app._run.runtime, app.counters.connections) == ([], None, 0)
+
+
+def test_what_a_client_sends_without_asking_first_is_not_lost(host: Asgi) -> None:
+    """The test client of Quart does so."""
+    Client(host, websocket_scope(), at_once).connect().subscribe("/topic/a")
 
 
 # How many
@@ -209,6 +233,18 @@ def test_a_closed_loop_is_thrown_away_with_its_sessions_and_its_pool(
     coroutine = before.task.get_coro()
     assert coroutine is not None
     coroutine.close()
+
+
+def test_an_awaited_publication_behind_a_closed_loop_gives_up_in_time(
+    app: StompApp, serve: Serve
+) -> None:
+    """A `TestClient` without `with` closes its loop behind each request."""
+    first = host_of(app)
+    first.open().disconnect(code=1000)
+    first.loop.close()
+    second = serve(app)
+    with pytest.raises(BrokerClosed):
+        second.loop.run(app.template.publish("/topic/a", b"1"), START + 1)
 
 
 def test_two_gateways_of_an_application_share_its_run(app: StompApp, serve: Serve) -> None:

@@ -284,6 +284,81 @@ def test_a_lifespan_that_begins_late_joins_the_run(app: StompApp, serve: Serve) 
     assert client.over
 
 
+# Two hosts of one application
+
+
+async def ordinary(scope: Any, receive: Any, send: Any) -> None:
+    for answer in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{answer}.complete"})
+
+
+def second_host(host: Asgi, application: Any) -> Lifespan:
+    """The lifespan of another host on the same loop."""
+    first, host.app = host.app, application
+    lifespan = begun(host)
+    host.app = first
+    return lifespan
+
+
+@pytest.mark.parametrize("inner", [ordinary, raises])
+@pytest.mark.parametrize("same", [False, True])
+@pytest.mark.parametrize("first_ends_first", [False, True])
+def test_the_last_lifespan_of_two_hosts_ends_the_run(
+    app: StompApp, serve: Serve, inner: Any, same: bool, first_ends_first: bool
+) -> None:
+    """Of two applications that one `StompApp` is in, or of one application that both serve."""
+    host = serve(app, inner)
+    second = host.app if same else app.wrap(inner, signals=False)
+    lifespans = [begun(host), second_host(host, second)]
+    client = host.open().connect().subscribe("/topic/a")
+    if first_ends_first:
+        lifespans.reverse()
+    assert lifespans.pop().tell("shutdown")[1:] == ["shutdown.complete"]
+    app.template.send("/topic/a", b"1")
+    assert client.bodies() == [b"1"]
+    assert client.closed is None
+    # An application whose only host has gone lets nobody in any more.
+    late = host.open().connect() if same else client
+    [last] = lifespans
+    last.tell("shutdown")
+    host.advance(2)  # Closes are spread.
+    assert last.said[1:] == ["shutdown.complete"]
+    assert client.closed is not None
+    assert client.closed["code"] == 1012
+    assert client.over
+    assert late.over
+    assert app._run.runtime is None
+
+
+def test_a_lifespan_beside_another_that_is_cancelled_or_fails_leaves_the_run(
+    app: StompApp, serve: Serve
+) -> None:
+    fails = False
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        await (raises_late if fails else ordinary)(scope, receive, send)
+
+    host = serve(app, inner)
+    lifespan = begun(host)
+    client = host.open().connect()
+    for second in (host.app, app.wrap(inner, signals=False)):
+        fails = False
+        second_host(host, second).task.cancel()
+        fails = True
+        first, host.app = host.app, second
+        assert host.lifespan().tell("startup") == ["startup.failed"]
+        host.app = first
+    fails = False
+    late = host.open().connect()
+    assert client.closed is None
+    lifespan.tell("shutdown")
+    host.advance(2)
+    assert client.over
+    assert late.over
+    assert app._run.runtime is None
+
+
 def test_other_scopes_are_passed_on_untouched(app: StompApp, serve: Serve) -> None:
     seen: list[Any] = []
 

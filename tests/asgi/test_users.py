@@ -16,7 +16,13 @@ from django.urls import path
 from starlette.testclient import TestClient, WebSocketDenialResponse, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
-from stocksync_ws import ConfigurationError, ConnectRequest, StompApp
+from stocksync_ws import (
+    ConfigurationError,
+    ConnectRequest,
+    Limits,
+    SessionDisconnected,
+    StompApp,
+)
 from stocksync_ws.asgi.users import django_users
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Version
@@ -45,6 +51,13 @@ def ws(asked: list[ConnectRequest]) -> Iterator[StompApp]:
     app = StompApp("/ws", heart_beat=(0, 0), authenticator=authenticate, allowed_origins=["*"])
     yield app
     app._run.abort()
+
+
+async def ordinary(scope: Any, receive: Any, send: Any) -> None:
+    """A lifespan of the team's own."""
+    for answer in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{answer}.complete"})
 
 
 async def chat(scope: Any, receive: Any, send: Any) -> None:
@@ -266,6 +279,84 @@ def test_what_is_below_the_endpoint_is_not_the_endpoint(ws: StompApp) -> None:
         with pytest.raises(ValueError, match="No route found"):
             client.websocket_connect("/ws/more").__enter__()
         assert client.get("/ws/more").text == "caught"
+
+
+# Whom the database is asked for
+
+
+@pytest.mark.parametrize("framework", ["django", "channels", "quart"])
+def test_who_is_not_let_in_costs_no_question_for_session_and_user(
+    monkeypatch: pytest.MonkeyPatch, framework: str
+) -> None:
+    questions: list[Any] = []
+
+    async def users(*args: Any) -> dict[str, Any]:
+        questions.append(args)
+        return {"session": {}, "user": None}
+
+    monkeypatch.setattr("stocksync_ws.asgi.install.django_users", users)
+    monkeypatch.setattr("stocksync_ws.asgi.users.QuartSession.__call__", users)
+    ws = StompApp("/ws", heart_beat=(0, 0), limits=Limits(max_connections=2))
+
+    @ws.event_listener(SessionDisconnected)
+    async def listen(event: SessionDisconnected) -> None:
+        await asyncio.sleep(2)
+
+    installs: dict[str, Install] = {
+        "django": _django,
+        "channels": _channels(lifespan=ordinary),
+        "quart": lambda ws: ws.install(make("quart"), signals=False),
+    }
+    host = Asgi(installs[framework](ws))
+    lifespan = host.lifespan()
+    assert lifespan.tell("startup") == ["startup.complete"]
+    for refused in ((b"origin", b"https://evil.example"), (b"host", b"a/b")):
+        client = host.open(headers=[(b"host", b"localhost"), refused])
+        assert client.closed is not None
+    assert questions == []
+    clients = [host.open().connect() for _ in range(2)]
+    assert len(questions) == 2
+    assert host.open().closed is not None  # full
+    clients.pop().disconnect(code=1000)
+    lifespan.tell("shutdown")
+    assert host.open().closed is not None  # draining
+    host.advance(5)
+    assert lifespan.said[1:] == ["shutdown.complete"]
+    assert host.open().closed is not None
+    assert len(questions) == 2
+    host.close()
+
+
+def test_what_has_changed_while_session_and_user_were_asked_for_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Many may ask at once, and the host may stop meanwhile."""
+    waiting: list[asyncio.Future[None]] = []
+
+    async def users(scope: Any) -> dict[str, Any]:
+        waiting.append(asyncio.get_running_loop().create_future())
+        await waiting[-1]
+        return {}
+
+    monkeypatch.setattr("stocksync_ws.asgi.install.django_users", users)
+    ws = StompApp("/ws", heart_beat=(0, 0), limits=Limits(max_connections=1))
+    host = Asgi(_django(ws))
+    lifespan = host.lifespan()
+    lifespan.tell("startup")
+    first, second, third = (host.open() for _ in range(3))
+    for future in waiting[:2]:
+        future.set_result(None)
+    first.connect()
+    assert second.closed == {"type": "websocket.close", "code": 1008}
+    first.disconnect(code=1000)
+    lifespan.tell("shutdown")
+    assert lifespan.said[1:] == ["shutdown.complete"]
+    waiting[2].set_result(None)
+    assert third.closed == {"type": "websocket.close", "code": 1008}
+    assert third.over
+    third.task.result()
+    assert ws._run.runtime is None
+    host.close()
 
 
 # Quart

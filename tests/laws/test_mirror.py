@@ -20,7 +20,6 @@ MIRRORED = ("asgi", "broker", "driver", "running", "stomp", "wire")
 LEFT_OUT = frozenset(("__init__.py", "room.py"))
 """Files that only re-export, or only put together what stands in others."""
 ELSEWHERE = {
-    "asgi/stepping.py": "asgi/test_stream.py",
     "broker/calls/events.py": "broker/sessions/test_lifecycle.py",
     "broker/model/durable.py": "broker/delivery/test_durables.py",
     "broker/model/environment.py": "broker/kit.py",

@@ -16,6 +16,7 @@ from carriers.line import Line, run, serving
 from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
 from stocksync_ws.broker.model.pipeline import Call, Mode
 from stocksync_ws.running.runtime import Runtime, token
+from stocksync_ws.testing.clock import VirtualLoop
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import Refusal
 
@@ -334,6 +335,32 @@ def test_a_loop_that_was_closed_without_a_stop_loses_only_the_wake_up(app: Stomp
     assert runtime.broker.counters.messages_published == 0
     with World(app) as world:
         assert world.counters.messages_published == 1
+
+
+@pytest.mark.parametrize("loop_closed", [False, True])
+def test_who_made_something_beside_it_and_fails_to_end_that_does_not_keep_it_open(
+    app: StompApp, caplog: pytest.LogCaptureFixture, loop_closed: bool
+) -> None:
+    called: list[str] = []
+
+    def fail() -> None:
+        called.append("first")
+        raise ValueError("broken")
+
+    loop = VirtualLoop()
+    runtime = app._run.begin(loop)
+    runtime.at_end += [fail, lambda: called.append("second")]
+    runtime.host._pool.submit(lambda: None).result()
+    if loop_closed:
+        loop.close()
+    app._run.abort()
+    assert called == ["first", "second"]
+    assert app._run.runtime is None
+    assert runtime.host._pool._shutdown
+    assert "internal error at the end of a run" in caplog.text
+    with World(app):
+        pass
+    loop.close()
 
 
 def test_an_abort_resets_at_once_and_a_later_stop_does_nothing(app: StompApp) -> None:

@@ -183,6 +183,24 @@ def test_a_lock_file_that_says_nothing_has_no_holder(text: str, tmp_path: Path) 
     name.free()
 
 
+@linux
+def test_a_name_that_another_user_holds_is_nobodys(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every user of the machine can take any name."""
+    first, second = SocketName(text), SocketName(text)
+    assert first.take()
+    assert not second.take()
+    uid = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: uid + 1)
+    assert second.take()
+    # One that cannot be asked may still be one of ours.
+    monkeypatch.setattr(SocketName, "_credentials", lambda self: None)
+    assert not second.take()
+    for name in (first, second):
+        name.free()
+
+
 # Claims
 
 
@@ -319,6 +337,19 @@ def test_a_claim_says_what_is_claimed(loop: VirtualLoop, server: Any, what: str)
     claim = claim_of(loop, server, "/ws")
     assert claim is not None
     assert claim._what == what
+
+
+def test_workers_whose_first_clients_came_to_different_addresses_of_a_port_meet(
+    loop: VirtualLoop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "platform", "darwin")  # Files in a folder of our own.
+    servers = [("127.0.0.1", 8000), ("::1", 8000), ("10.0.0.5", 8000), ("127.0.0.1", 8001)]
+    claims = [claim_of(loop, server, "/ws") for server in servers]
+    names = [claim._name for claim in claims if claim is not None]
+    assert [name.take() for name in names] == [True, False, False, True]
+    for name in names:
+        name.free()
 
 
 @pytest.mark.parametrize("platform", [pytest.param("linux", marks=linux), "darwin"])

@@ -187,6 +187,29 @@ def test_at_the_end_the_hosts_handlers_are_back(loop: VirtualLoop, story: list[s
     assert [signal.getsignal(number) for number in BOTH] == before
 
 
+def test_off_the_main_thread_an_end_leaves_ours_and_ours_passes_through(story: list[str]) -> None:
+    """Whoever throws away a run whose loop was closed may be any thread."""
+    loop = VirtualLoop()
+    chain = chain_of(loop, story)
+    chain.install()
+    loop.close()
+    raised: list[BaseException] = []
+
+    def restore() -> None:
+        try:
+            chain.restore()
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=restore)
+    thread.start()
+    thread.join(PATIENCE)
+    assert raised == []
+    assert all(ours(number) for number in BOTH)
+    signal.raise_signal(signal.SIGTERM)
+    assert story == ["host hears SIGTERM"]
+
+
 def test_a_handler_that_came_behind_ours_stays_and_reaches_the_host(
     loop: VirtualLoop, story: list[str]
 ) -> None:

@@ -296,6 +296,7 @@ ENDS: dict[str, tuple[dict[str, Any], tuple[int, str, DisconnectReason]]] = {
     "no code at all": ({}, (1005, "", "connection_lost")),
     "no reason": ({"code": 1000, "reason": None}, (1000, "", "peer_closed")),
     "the host stops": ({"code": 1012}, (1012, "", "server_shutdown")),
+    "the client says 1012": ({"code": 1012, "reason": ""}, (1012, "", "peer_closed")),
 }
 
 
