@@ -13,7 +13,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -23,6 +22,7 @@ from stocksync_ws.counters import Counters
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.errors import StockSyncError
 from stocksync_ws.inbox import Inbox
+from stocksync_ws.running.pool import Pool
 
 __all__ = ["AioHost", "run_plain"]
 
@@ -51,12 +51,16 @@ class AioHost:
         """The loop's clock: seconds, monotonic."""
         self._inbox = inbox
         self._counters = counters
-        self._pool = ThreadPoolExecutor(threads, "stocksync-handler")
+        self._pool = Pool(threads, "stocksync-handler")
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         """The loop holds tasks weakly; these would be lost."""
         self._slow_said = float("-inf")
         self._closed = False
+
+    def start(self) -> None:
+        """The run begins."""
+        self._pool.start()
 
     def soon(self, callback: Callable[[], None]) -> None:
         """In the next turn."""
@@ -101,7 +105,7 @@ class AioHost:
             self._timer.cancel()
         for task in () if self._loop.is_closed() else self._tasks:
             task.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
 
     def _in_task(self, task: Task, call: Call) -> None:
         try:
@@ -124,7 +128,7 @@ class AioHost:
 
     def in_pool(self, task: Task, call: Call) -> None:
         """Run a plain function in the pool."""
-        self._pool.submit(self._run_in_pool, task, call, task.context)
+        self._pool.submit(partial(self._run_in_pool, task, call, task.context))
 
     def _run_in_pool(self, task: Task, call: Call, context: Context) -> None:
         self.hand_over(task, run_plain(call, context))

@@ -91,6 +91,7 @@ class Runtime:
             ConfigurationError: A declaration cannot work; nothing of the runtime is left.
         """
         try:
+            self.host.start()
             self._inbox.open(self.driver.publish, self._wake, self.loop.is_closed)
             self.driver.start()
         except BaseException:
