@@ -10,10 +10,11 @@ import ipaddress
 import logging
 import mimetypes
 import os
+import socket
 import ssl
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stocksync_ws.config import BrokerConfig, DestinationPolicy, EndpointConfig, Limits
 from stocksync_ws.counters import Counters
@@ -26,14 +27,19 @@ from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.wire.endpoint import Page, Site
 
 if TYPE_CHECKING:
+    from stocksync_ws.aio.address import Address
     from stocksync_ws.asgi.gateway import Gateway, Workers
     from stocksync_ws.asgi.lifespan import AsgiApp
+    from stocksync_ws.threads import ThreadServer
 
 __all__ = ["StompApp"]
 
 _log = logging.getLogger("stocksync_ws.transport")
 
 _DEFAULTS = BrokerConfig()
+
+Pages: TypeAlias = "Mapping[str, str | os.PathLike[str]]"
+"""Files served beside the endpoint: exact path to file."""
 
 
 class StompApp(Application):
@@ -129,7 +135,10 @@ class StompApp(Application):
         host: str = "127.0.0.1",
         port: int = 8000,
         *,
-        pages: Mapping[str, str | os.PathLike[str]] | None = None,
+        unix: str | os.PathLike[str] | None = None,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+        pages: Pages | None = None,
         ssl: ssl.SSLContext | None = None,
         signals: bool = True,
     ) -> None:
@@ -138,6 +147,9 @@ class StompApp(Application):
         Args:
             host: The address to bind.
             port: The port.
+            unix: Listen on a Unix socket of this path instead.
+            sock: Listen on this bound socket instead, as a supervisor hands it over.
+            reuse_port: Several processes may listen on the port.
             pages: Files served beside the endpoint: exact path to file, read once, at the start.
             ssl: A server-side context, for `wss` and `https`.
             signals: Handle SIGINT and SIGTERM; a second one ends at once.
@@ -147,14 +159,59 @@ class StompApp(Application):
             ConfigurationError: A declaration cannot work.
             WrongLoop: The application runs already.
         """
+        from stocksync_ws.aio.address import Address
         from stocksync_ws.aio.server import Server
 
-        self.check()
-        site = self.site({at: _page(Path(file)) for at, file in (pages or {}).items()})
-        self._warn_about_hosts(host)
-        server = Server(self._run, site, host, port, tls=ssl)
+        address = Address(host, port, unix, sock, reuse_port)
+        server = Server(self._run, self._served(address, pages), address, tls=ssl)
         await server.start()
         await server.serve_forever(signals=signals)
+
+    def serve_in_thread(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        unix: str | os.PathLike[str] | None = None,
+        sock: socket.socket | None = None,
+        pages: Pages | None = None,
+        ssl: ssl.SSLContext | None = None,
+    ) -> ThreadServer:
+        """Serve on a thread of its own, beside an application that has no event loop.
+
+            with ws.serve_in_thread(port=8001) as server:
+                ...
+
+        It listens when this returns, and ends with the `with` block, by `stop()`, or with the
+        interpreter. Handlers that are `async def` run on that thread's loop.
+
+        Args:
+            host: The address to bind.
+            port: The port; 0 takes any free one, see `ThreadServer.url`.
+            unix: As for `serve`.
+            sock: As for `serve`.
+            pages: As for `serve`.
+            ssl: As for `serve`.
+
+        Raises:
+            OSError: The address cannot be bound, or a page cannot be read.
+            ConfigurationError: A declaration cannot work.
+            WrongLoop: The application runs already.
+        """
+        from stocksync_ws.aio.address import Address
+        from stocksync_ws.threads import ThreadServer
+
+        address = Address(host, port, unix, sock)
+        server = ThreadServer(self._run, self._served(address, pages), address, tls=ssl)
+        server.start()
+        return server
+
+    def _served(self, address: Address, pages: Pages | None) -> Site:
+        self.check()
+        site = self.site({at: _page(Path(file)) for at, file in (pages or {}).items()})
+        if address.unix is None and address.sock is None:
+            self._warn_about_hosts(address.host)
+        return site
 
     def install(self, app: Any, *, signals: bool = True) -> AsgiApp:
         """Put the endpoint into an ASGI application: `ws.install(app)`.

@@ -18,9 +18,11 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
+from stocksync_ws.aio.address import Address, Listener
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.streams import SocketStream, TlsStream
+from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.connection import HttpConnection
 from stocksync_ws.wire.endpoint import Site
 
@@ -28,11 +30,6 @@ __all__ = ["Server"]
 
 ACCEPT = 64
 """Connections accepted in one turn."""
-BACKLOG = 4_096
-"""Connections the kernel keeps for us; Linux keeps at most `net.core.somaxconn`, 4,096 by default.
-A client that finds the backlog full sends its SYN again after one second, then after two: a storm
-of more clients than this waits for that, while the server has nothing to do.
-"""
 RETRY = 1.0
 """Seconds without accepting after the process ran out of descriptors."""
 RESERVE = 64
@@ -48,8 +45,7 @@ class Server:
     Args:
         run: The one run of the application, which must not have begun.
         site: Endpoint and pages.
-        host: The address to bind.
-        port: The port; 0 takes any free one, see `ports`.
+        address: What to listen on; None: nothing, and connections come by `adopt`.
         tls: For `wss`: a server-side context.
     """
 
@@ -57,25 +53,27 @@ class Server:
         self,
         run: Run,
         site: Site,
-        host: str,
-        port: int,
+        address: Address | None,
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._run = run
         self._site = site
-        self._host = host
-        self._port = port
+        self._address = address
         self._tls = tls
         self._runtime: Runtime
         """The runtime that the run began with; set by `start`."""
-        self._listeners: list[socket.socket] = []
+        self._listeners: list[Listener] = []
         self._stopping = False
 
     @property
     def ports(self) -> Sequence[int]:
-        """The ports that are listened on."""
-        return [listener.getsockname()[1] for listener in self._listeners]
+        """The ports that are listened on; none for Unix sockets."""
+        return [
+            each.sock.getsockname()[1]
+            for each in self._listeners
+            if each.sock.family != getattr(socket, "AF_UNIX", None)
+        ]
 
     async def start(self) -> None:
         """Listen, and begin the run.
@@ -87,9 +85,10 @@ class Server:
         self._loop = loop = asyncio.get_running_loop()
         self._run.make_way()
         try:
-            await self._bind()
-            for listener in self._listeners:
-                loop.add_reader(listener.fileno(), self._accept, listener)
+            if self._address is not None:
+                self._listeners = await self._address.listen(loop)
+            for each in self._listeners:
+                loop.add_reader(each.sock.fileno(), self._accept, each.sock)
             # In this same turn, before anything can be accepted.
             self._runtime = self._run.begin(loop, alone=True)
         except BaseException:
@@ -98,20 +97,9 @@ class Server:
         self._runtime.at_end.append(self._close_listeners)
         self._limits = self._runtime.config.limits
         self._cap = self._limits.max_connections or _descriptors()
-        _log.info("listening on %s", ", ".join(f"{self._host}:{port}" for port in self.ports))
-
-    async def _bind(self) -> None:
-        try:
-            found = await self._loop.getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
-            for family, kind, protocol, _, address in dict.fromkeys(found):
-                self._listeners.append(_listen(family, kind, protocol, address))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise OSError(
-                error.errno, f"cannot listen on {self._host}:{self._port}: {reason}"
-            ) from None
+        if self._address is not None:
+            ports = ", ".join(f"{self._address.host}:{port}" for port in self.ports)
+            _log.info("listening on %s", ports or self._address)
 
     async def stop(self) -> None:
         """Stop listening, close all sessions in good order, and end the run."""
@@ -184,23 +172,42 @@ class Server:
             else:
                 self._begin(sock, address)
 
-    def _begin(self, sock: socket.socket, address: tuple[object, ...]) -> None:
+    def _begin(self, sock: socket.socket, address: object) -> None:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != getattr(socket, "AF_UNIX", None):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._stream(sock, self._tls).start(self._connection(_peer(address)))
+
+    def _stream(self, sock: socket.socket, tls: ssl.SSLContext | None) -> SocketStream:
         runtime = self._runtime
-        if self._tls is None:
-            stream = SocketStream(sock, runtime.loop, runtime.driver, runtime.buffer)
-        else:
-            stream = TlsStream(sock, runtime.loop, runtime.driver, runtime.buffer, self._tls)
-        connection = HttpConnection(
+        if tls is None:
+            return SocketStream(sock, runtime.loop, runtime.driver, runtime.buffer)
+        return TlsStream(sock, runtime.loop, runtime.driver, runtime.buffer, tls)
+
+    def _connection(self, peer: str | None) -> HttpConnection:
+        return HttpConnection(
             self._site,
             self._limits,
-            runtime.broker.counters,
-            peer=f"{address[0]}:{address[1]}",
+            self._runtime.broker.counters,
+            peer=peer,
             secure=self._tls is not None,
             draining=lambda: self._stopping,
         )
-        stream.start(connection)
+
+    def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
+        """Go on with a connection whose first request somebody else has read; on our loop.
+
+        Args:
+            sock: A connected socket, which is ours from now on.
+            request: The head of its first request; nothing behind it was read.
+        """
+        if self._stopping or self._runtime.driver.connections >= self._cap:
+            self._refuse(sock)
+            return
+        sock.setblocking(False)
+        connection = self._connection(request.peer)
+        connection.hand_over(request)
+        self._stream(sock, None).start(connection)
 
     def _refuse(self, sock: socket.socket) -> None:
         """At the cap: a cheap answer without state."""
@@ -225,10 +232,10 @@ class Server:
         loop.call_later(RETRY, resume)
 
     def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            if listener.fileno() >= 0:
-                self._loop.remove_reader(listener.fileno())
-                listener.close()
+        for each in self._listeners:
+            if each.sock.fileno() >= 0:
+                self._loop.remove_reader(each.sock.fileno())
+            each.close()
         self._listeners.clear()
 
 
@@ -238,19 +245,9 @@ _FULL = (
 )
 
 
-def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.setblocking(False)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+def _peer(address: object) -> str | None:
+    """Host and port of a peer; None for one of a Unix socket, which has no address."""
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else None
 
 
 def _descriptors() -> int:

@@ -36,6 +36,10 @@ class Gate(Protocol):
         """Wait for room, and until the publication has been applied."""
         ...
 
+    def publish_wait(self, draft: Draft, timeout: float) -> Published:
+        """Block the thread for that, at most so many seconds."""
+        ...
+
 
 class MessagingTemplate:
     """Sends messages to destinations and users. Thread-safe; made by the application.
@@ -106,6 +110,29 @@ class MessagingTemplate:
             The `message-id`, and the number of subscriptions it was queued for.
         """
         return await self._gate.publish(self._convert(destination, payload, headers))
+
+    def publish_wait(
+        self,
+        destination: str,
+        payload: object,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float = 30.0,
+    ) -> Published:
+        """As `publish`, for a thread without an event loop: block until the message was queued.
+
+        Args:
+            destination: As in `convert_and_send`.
+            payload: As in `convert_and_send`.
+            headers: As in `convert_and_send`.
+            timeout: Seconds.
+
+        Raises:
+            TimeoutError: It was not queued in time. It is not going to be, unless it was just being
+                queued.
+            RuntimeError: An event loop runs on this thread.
+        """
+        return self._gate.publish_wait(self._convert(destination, payload, headers), timeout)
 
     def _convert(
         self, destination: str, payload: object, headers: Mapping[str, str] | None

@@ -14,6 +14,7 @@ from carriers.line import Line, run, serving
 
 from stocksync_ws import Limits, StompApp, WrongLoop
 from stocksync_ws.aio import server as server_module
+from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.running.run import Run
 
@@ -33,7 +34,7 @@ def test_a_port_in_use_is_named(app: StompApp) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}") as raised:
-                await Server(Run(app), app.site(), "127.0.0.1", port).start()
+                await Server(Run(app), app.site(), Address("127.0.0.1", port)).start()
             assert raised.value.errno == errno.EADDRINUSE
 
     run(main())
@@ -41,7 +42,7 @@ def test_a_port_in_use_is_named(app: StompApp) -> None:
 
 def test_a_host_that_does_not_exist_is_named(app: StompApp) -> None:
     async def main() -> None:
-        server = Server(Run(app), app.site(), "host.invalid", 0)
+        server = Server(Run(app), app.site(), Address("host.invalid", 0))
         with pytest.raises(OSError, match=r"cannot listen on host\.invalid:0"):
             await server.start()
         assert list(server.ports) == []
@@ -52,7 +53,7 @@ def test_a_host_that_does_not_exist_is_named(app: StompApp) -> None:
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
 def test_it_listens_on_ipv6(app: StompApp) -> None:
     async def main() -> None:
-        async with Server(Run(app), app.site(), "::1", 0) as server:
+        async with Server(Run(app), app.site(), Address("::1", 0)) as server:
             reader, writer = await asyncio.open_connection("::1", server.ports[0])
             writer.write(http_request())
             assert (await reader.readline()).startswith(b"HTTP/1.1 404")
@@ -67,11 +68,11 @@ def test_a_port_in_use_costs_no_message_and_no_run(app: StompApp) -> None:
     async def main() -> None:
         app.template.send("/topic/a", b"posted before")
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            server = Server(slot, app.site(), "127.0.0.1", taken.getsockname()[1])
+            server = Server(slot, app.site(), Address("127.0.0.1", taken.getsockname()[1]))
             with pytest.raises(OSError, match="cannot listen"):
                 await server.start()
         assert slot.runtime is None
-        async with Server(slot, app.site(), "127.0.0.1", 0):
+        async with Server(slot, app.site(), Address("127.0.0.1", 0)):
             assert slot.counters.messages_published == 1
 
     run(main())
@@ -81,8 +82,8 @@ def test_a_second_server_of_a_run_is_refused_and_leaves_the_first_alone(app: Sto
     slot = Run(app)
 
     async def main() -> None:
-        async with Server(slot, app.site(), "127.0.0.1", 0) as first:
-            second = Server(slot, app.site(), "127.0.0.1", 0)
+        async with Server(slot, app.site(), Address("127.0.0.1", 0)) as first:
+            second = Server(slot, app.site(), Address("127.0.0.1", 0))
             with pytest.raises(WrongLoop, match="runs already"):
                 await second.start()
             assert list(second.ports) == []

@@ -143,6 +143,7 @@ async def websockets(control_fd: int, frame: str) -> None:
 async def ours(control_fd: int, cert: str = "") -> None:
     """A `StompApp` on our own server, publishing with its template."""
     from stocksync_ws import Limits, StompApp, send_to
+    from stocksync_ws.aio.address import Address
     from stocksync_ws.aio.server import Server
     from stocksync_ws.running.run import Run
 
@@ -170,7 +171,7 @@ async def ours(control_fd: int, cert: str = "") -> None:
     ws.check()
     payload = json.loads(BODY)
     run = Run(ws)
-    server = Server(run, ws.site(), "127.0.0.1", 0, tls=tls)
+    server = Server(run, ws.site(), Address("127.0.0.1", 0), tls=tls)
     await server.start()
     runtime = run.runtime
     assert runtime is not None

@@ -10,6 +10,7 @@ import threading
 
 from carriers.client import Pipe
 from stocksync_ws import StompApp
+from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.counters import Counters
 from stocksync_ws.running.run import Run
@@ -52,7 +53,7 @@ class AioCarrier:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         run = Run(app)
-        async with Server(run, app.site(pages), "127.0.0.1", 0, tls=tls) as server:
+        async with Server(run, app.site(pages), Address("127.0.0.1", 0), tls=tls) as server:
             self.counters: Counters = run.counters
             self._port = server.ports[0]
             self._started.set()

@@ -1,0 +1,172 @@
+"""The asyncio server on a thread of its own, for applications without an event loop.
+
+Rule: the thread is native whatever the application has patched, and its loop is its own. Who starts
+it waits until it listens, and gets the errors of the start; who stops it waits until the sessions
+have been told. When the main thread ends, so does the server, within `AT_EXIT` seconds: then no
+thread can be started any more, so nothing here needs one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from stocksync_ws.aio.address import Address
+from stocksync_ws.aio.server import Server
+from stocksync_ws.errors import ForkedBrokerError
+from stocksync_ws.running.at_exit import AtExit
+from stocksync_ws.running.native import is_patched, new_lock, start_thread
+from stocksync_ws.running.run import Run
+from stocksync_ws.wire.endpoint import Site
+
+__all__ = ["ThreadServer"]
+
+AT_EXIT = 1.0
+"""Seconds for closing sessions in good order while the interpreter exits."""
+
+
+_at_exit = AtExit()
+
+
+class ThreadServer:
+    """Serves one site on a thread of its own. `StompApp.serve_in_thread` makes and starts it.
+
+    Args:
+        run: The one run of the application, which must not have begun.
+        site: Endpoint and pages.
+        address: What to listen on; None: nothing, and connections come by `adopt`.
+        tls: For `wss`: a server-side context.
+    """
+
+    def __init__(
+        self, run: Run, site: Site, address: Address | None, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._run = run
+        self._site = site
+        self._address = address
+        self._tls = tls
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: Server | None = None
+        self._problem: BaseException | None = None
+        self._ask_to_end: Callable[[float | None], None] = _nothing
+        # Released by the thread: blocks natively, so that nothing has to be patched for it.
+        self._ready = new_lock()
+        self._ended = new_lock()
+        self.port: int | None = None
+        """The port that it listens on; None for a Unix socket."""
+
+    @property
+    def url(self) -> str:
+        """Where clients connect: `ws://127.0.0.1:8000/inventory-ws`."""
+        scheme = "ws" if self._tls is None else "wss"
+        host = "127.0.0.1" if self._address is None else self._address.host
+        host = f"[{host}]" if ":" in host else host
+        return f"{scheme}://{host}:{self.port}{self._site.endpoint.path}"
+
+    def start(self) -> None:
+        """Start the thread, and wait until it listens.
+
+        Raises:
+            OSError: The address cannot be bound; its text names it.
+            WrongLoop: The application runs already.
+        """
+        self._ready.acquire()
+        self._ended.acquire()
+        start_thread(self._main, "stocksync-server", daemon=False)
+        self._ready.acquire()
+        if self._problem is not None:
+            self._ended.acquire()
+            raise self._problem
+        _at_exit.add(self._end_at_exit)
+
+    def stop(self) -> None:
+        """Close all sessions in good order, within `Limits.shutdown_timeout` seconds, and wait for
+        that. Called again, or where it has ended by itself, it does nothing.
+
+        Raises:
+            ForkedBrokerError: In a forked child: the server runs in the parent.
+        """
+        if self._pid != os.getpid():
+            raise ForkedBrokerError("the server runs in the parent of this process")
+        self._ask_to_end(None)
+        with self._ended:
+            pass
+
+    def _end_at_exit(self) -> None:
+        self._ask_to_end(AT_EXIT)
+        if is_patched():  # Elsewhere the interpreter waits for the thread itself.
+            with self._ended:
+                pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # On the thread
+
+    def _main(self) -> None:
+        loop = asyncio.new_event_loop()
+        try:
+            loop.run_until_complete(self._serve(loop))
+            loop.run_until_complete(_end_tasks(loop))
+        except BaseException as error:
+            self._problem = error
+        finally:
+            loop.close()
+            self._ask_to_end = _nothing
+            _at_exit.remove(self._end_at_exit)
+            if self._ready.locked():
+                self._ready.release()
+            self._ended.release()
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        server = Server(self._run, self._site, self._address, tls=self._tls)
+        await server.start()
+        self._server, self._loop = server, loop
+        self.port = next(iter(server.ports), None)
+        asked: asyncio.Future[float | None] = loop.create_future()
+
+        def end(seconds: float | None) -> None:
+            if not asked.done():
+                asked.set_result(seconds)
+
+        def ask(seconds: float | None) -> None:
+            try:
+                loop.call_soon_threadsafe(end, seconds)
+            except RuntimeError:
+                pass  # It has ended by itself.
+
+        self._ask_to_end = ask
+        self._ready.release()
+        seconds = await asked
+        try:
+            async with asyncio.timeout(seconds):
+                await server.stop()
+        except TimeoutError:
+            server.abort()
+
+
+def _nothing(seconds: float | None) -> None:
+    """It does not run."""
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what user code has left on the loop, and let it clean up for a moment."""
+    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=AT_EXIT)
+    await loop.shutdown_asyncgens()
