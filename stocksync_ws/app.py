@@ -13,6 +13,7 @@ import os
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from stocksync_ws.asgi.gateway import Gateway, Workers
     from stocksync_ws.asgi.lifespan import AsgiApp
     from stocksync_ws.threads import ThreadServer
+    from stocksync_ws.wsgi import WsgiApp
 
 __all__ = ["StompApp"]
 
@@ -64,6 +66,9 @@ class StompApp(Application):
         destinations: Patterns of broker destinations and their policies (history, newest values,
             acknowledgement, overflow); the first that matches counts.
         limits: Every bound, see `Limits`.
+        trusted_proxies: Addresses and networks of proxies whose `Forwarded` and `X-Forwarded-For`,
+            `-Proto` and `-Host` are believed, `unix` for a Unix socket; for servers of ours and
+            WSGI. On ASGI the host has its own setting.
         asgi_batch: On a host server, join the STOMP frames that one client gets in a turn of the
             loop into one WebSocket message: much cheaper on busy topics, for clients that look for
             several frames in a message, as @stomp/stompjs does.
@@ -92,6 +97,7 @@ class StompApp(Application):
         error_destination: str = _DEFAULTS.error_destination,
         destinations: Mapping[str, DestinationPolicy] = _DEFAULTS.destinations,
         limits: Limits = _DEFAULTS.limits,
+        trusted_proxies: Sequence[str] = (),
         asgi_batch: bool = False,
         workers: Workers = "warn",
     ) -> None:
@@ -117,6 +123,9 @@ class StompApp(Application):
         super().__init__(config, self.inbox, authenticator)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
+        self._trusted_proxies = _texts("trusted_proxies", trusted_proxies)
+        if trusted_proxies:
+            self.site()  # A mistake in them is told at once.
         self._workers: Workers = workers
         self._asgi_batch = asgi_batch
         self._run = Run(self)
@@ -128,7 +137,12 @@ class StompApp(Application):
 
     def site(self, pages: Mapping[str, Page] | None = None) -> Site:
         """What a server of this application answers to."""
-        return Site(self.endpoint, choose_subprotocol, dict(pages or {}))
+        site = Site(self.endpoint, choose_subprotocol, dict(pages or {}))
+        if self._trusted_proxies:
+            from stocksync_ws.aio.proxies import TrustedProxies
+
+            site = replace(site, seen=TrustedProxies(self._trusted_proxies))
+        return site
 
     async def serve(
         self,
@@ -252,6 +266,23 @@ class StompApp(Application):
         from stocksync_ws.asgi.lifespan import Wrapped
 
         return Wrapped(self._gateway(signals=signals), app)
+
+    def wrap_wsgi(self, app: WsgiApp) -> WsgiApp:
+        """A WSGI application that serves the endpoint, and passes everything else on to `app`:
+        `app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)`.
+
+        The socket of a WebSocket is taken from the server and served on a thread of ours; the
+        thread of the request is free at once. Works on POSIX, on servers that document how to get
+        at the socket (Werkzeug, gunicorn's sync, gthread and gevent workers, uWSGI with
+        `--http-socket`) and do not end TLS; others get a 501 that says what to do. The environ
+        stands in `ConnectRequest.request.scope`.
+
+        Args:
+            app: Any WSGI application.
+        """
+        from stocksync_ws.wsgi import WrappedWsgi
+
+        return WrappedWsgi(self._run, self.check, self.site(), app)
 
     def _gateway(self, *, signals: bool) -> Gateway:
         from stocksync_ws.asgi.gateway import Gateway

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import Callable
 from types import TracebackType
@@ -21,6 +22,7 @@ from stocksync_ws.errors import ForkedBrokerError
 from stocksync_ws.running.at_exit import AtExit
 from stocksync_ws.running.native import is_patched, new_lock, start_thread
 from stocksync_ws.running.run import Run
+from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.endpoint import Site
 
 __all__ = ["ThreadServer"]
@@ -83,6 +85,33 @@ class ThreadServer:
             self._ended.acquire()
             raise self._problem
         _at_exit.add(self._end_at_exit)
+
+    @property
+    def running(self) -> bool:
+        """It serves."""
+        return self._ask_to_end is not _nothing
+
+    def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
+        """Go on with a connection whose first request somebody else has read; from any thread.
+
+        Args:
+            sock: A connected socket, which is the server's from now on.
+            request: The head of its first request; nothing behind it was read.
+        """
+        self._call(lambda server: server.adopt(sock, request), sock)
+
+    def swallow(self, sock: socket.socket) -> None:
+        """Read and drop what comes from a socket until it ends, then close it; from any thread."""
+        self._call(lambda server: server.swallow(sock), sock)
+
+    def _call(self, work: Callable[[Server], None], sock: socket.socket) -> None:
+        loop, server = self._loop, self._server
+        try:
+            assert loop is not None
+            assert server is not None
+            loop.call_soon_threadsafe(work, server)
+        except RuntimeError:
+            sock.close()  # It has ended meanwhile.
 
     def stop(self) -> None:
         """Close all sessions in good order, within `Limits.shutdown_timeout` seconds, and wait for

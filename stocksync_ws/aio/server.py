@@ -64,6 +64,8 @@ class Server:
         self._runtime: Runtime
         """The runtime that the run began with; set by `start`."""
         self._listeners: list[Listener] = []
+        self._swallowing: set[socket.socket] = set()
+        """Dead ends that servers of WSGI applications still hold."""
         self._stopping = False
 
     @property
@@ -209,6 +211,26 @@ class Server:
         connection.hand_over(request)
         self._stream(sock, None).start(connection)
 
+    def swallow(self, sock: socket.socket) -> None:
+        """Read and drop what comes from a socket until it ends, then close it; on our loop."""
+        sock.setblocking(False)
+        loop = self._loop
+
+        def readable() -> None:
+            try:
+                while sock.recv(65_536):
+                    pass
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                pass  # It has ended all the same.
+            loop.remove_reader(sock.fileno())
+            self._swallowing.discard(sock)
+            sock.close()
+
+        self._swallowing.add(sock)
+        loop.add_reader(sock.fileno(), readable)
+
     def _refuse(self, sock: socket.socket) -> None:
         """At the cap: a cheap answer without state."""
         self._runtime.broker.counters.connections_refused += 1
@@ -236,6 +258,10 @@ class Server:
             if each.sock.fileno() >= 0:
                 self._loop.remove_reader(each.sock.fileno())
             each.close()
+        for sock in self._swallowing:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+        self._swallowing.clear()
         self._listeners.clear()
 
 

@@ -172,6 +172,7 @@ class HttpConnection:
         return events
 
     def _decide(self, request: HttpRequest, http: HttpReader, now: float) -> list[Event]:
+        request = self._site.seen(request)
         if self._draining is not None and self._draining():
             self._counters.connections_refused += 1
             self._respond(unavailable(request), now, close=True)
@@ -192,7 +193,7 @@ class HttpConnection:
         return [self._handshake]
 
     def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
-        tell(answer, self._counters, self._peer)
+        tell(answer, self._counters, request.peer)
         # A client that asks for much and takes nothing gets one answer more.
         close = answer.close or not keeps_alive(request) or self._unsent > HELD
         self._respond(answer, now, close=close)

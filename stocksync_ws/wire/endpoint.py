@@ -132,6 +132,8 @@ class Site:
     """By exact path."""
     routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
     """By prefix, like `/live`: has `/live/a`, neither `/live` nor `/lively`."""
+    seen: Callable[[HttpRequest], HttpRequest] = lambda request: request
+    """The request as the first proxy saw it, where proxies are trusted."""
 
     def __post_init__(self) -> None:
         for prefix in self.routes:

@@ -18,6 +18,7 @@ from stocksync_ws.config import Limits
 from stocksync_ws.types import HttpRequest
 
 __all__ = [
+    "SAFE",
     "HttpError",
     "HttpReader",
     "has_body",
@@ -40,6 +41,9 @@ _ABSOLUTE: Final = re.compile(r"https?://([^/?#]*)(.*)", re.IGNORECASE)
 
 _FRAMING: Final = frozenset(("content-length", "transfer-encoding", "expect"))
 """Headers whose values h11 judges."""
+
+SAFE: Final = "/!$&'()*+,;=:@-._~"
+"""What stands in the path of a request target without being percent-encoded (RFC 3986 §3.3)."""
 
 _PHRASES: Final = {
     200: "OK",

@@ -34,10 +34,10 @@ from stocksync_ws.types import (
     Message,
 )
 from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, plain, tell, unavailable
+from stocksync_ws.wire.http import SAFE
 
 __all__ = ["Batcher", "ScopeChunk", "ScopeConnection", "ScopeWire", "answer_messages", "request_of"]
 
-_UNRESERVED: Final = "/!$&'()*+,;=:@-._~"
 _CLOSED_BY_HOST: Final = 1012
 """What a host says when it stops; no client may send it (RFC 6455 §7.4.1)."""
 
@@ -367,7 +367,7 @@ def request_of(scope: Mapping[str, Any], path: str) -> HttpRequest:
         path: Its path without the root path, percent-decoded.
     """
     query = scope.get("query_string", b"").decode("latin-1")
-    target = quote(path, safe=_UNRESERVED)
+    target = quote(path, safe=SAFE)
     headers = [
         (name.decode("latin-1").lower(), value.decode("latin-1").strip(" \t"))
         for name, value in scope["headers"]
