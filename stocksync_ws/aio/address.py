@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["Address", "Listener"]
+__all__ = ["BACKLOG", "Address", "Listener"]
 
 Found: TypeAlias = tuple[int, int, int, str, Any]
 """What `getaddrinfo` has found: family, kind, protocol, name, address."""

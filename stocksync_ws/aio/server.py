@@ -15,10 +15,11 @@ import signal
 import socket
 import ssl
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import Any, Self
 
-from stocksync_ws.aio.address import Address, Listener
+from stocksync_ws.aio.address import BACKLOG, Address, Listener
+from stocksync_ws.aio.transports import TransportStream
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.streams import SocketStream, TlsStream
@@ -64,6 +65,8 @@ class Server:
         self._runtime: Runtime
         """The runtime that the run began with; set by `start`."""
         self._listeners: list[Listener] = []
+        self._servers: list[asyncio.Server] = []
+        """What listens on loops that watch no descriptors."""
         self._swallowing: set[socket.socket] = set()
         """Dead ends that servers of WSGI applications still hold."""
         self._stopping = False
@@ -90,9 +93,11 @@ class Server:
             if self._address is not None:
                 self._listeners = await self._address.listen(loop)
             for each in self._listeners:
-                loop.add_reader(each.sock.fileno(), self._accept, each.sock)
+                await self._watch(each.sock)
             # In this same turn, before anything can be accepted.
             self._runtime = self._run.begin(loop, alone=True)
+            for server in self._servers:
+                await server.start_serving()
         except BaseException:
             self._close_listeners()
             raise
@@ -102,6 +107,26 @@ class Server:
         if self._address is not None:
             ports = ", ".join(f"{self._address.host}:{port}" for port in self.ports)
             _log.info("listening on %s", ports or self._address)
+
+    async def _watch(self, listener: socket.socket) -> None:
+        loop = self._loop
+        try:
+            loop.add_reader(listener.fileno(), self._accept, listener)
+        except NotImplementedError:
+            # A loop that watches no descriptors, as the default one of Windows.
+            made = await loop.create_server(
+                self._accepted, sock=listener, ssl=self._tls, backlog=BACKLOG, start_serving=False
+            )
+            self._servers.append(made)
+
+    def _accepted(self) -> TransportStream:
+        runtime = self._runtime
+        full = runtime.driver.connections >= self._cap
+
+        def connect(address: object) -> HttpConnection:
+            return self._connection(_peer(address), full=full)
+
+        return TransportStream(runtime.driver, runtime.buffer, connect)
 
     async def stop(self) -> None:
         """Stop listening, close all sessions in good order, and end the run."""
@@ -138,6 +163,7 @@ class Server:
         """
         done = asyncio.Event()
         caught: list[signal.Signals] = []
+        before: dict[signal.Signals, Any] = {}
         loop = self._loop
 
         def on_signal() -> None:
@@ -145,10 +171,17 @@ class Server:
                 self.abort()
             done.set()
 
+        def from_python(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(on_signal)
+
         try:
             for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
-                loop.add_signal_handler(number, on_signal)
-                caught.append(number)
+                try:
+                    loop.add_signal_handler(number, on_signal)
+                except NotImplementedError:  # Windows
+                    before[number] = signal.signal(number, from_python)
+                else:
+                    caught.append(number)
             await done.wait()
         finally:
             if loop.is_closed():
@@ -157,6 +190,8 @@ class Server:
                 await asyncio.shield(self.stop())
             for number in caught:
                 loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPT):
@@ -186,14 +221,14 @@ class Server:
             return SocketStream(sock, runtime.loop, runtime.driver, runtime.buffer)
         return TlsStream(sock, runtime.loop, runtime.driver, runtime.buffer, tls)
 
-    def _connection(self, peer: str | None) -> HttpConnection:
+    def _connection(self, peer: str | None, *, full: bool = False) -> HttpConnection:
         return HttpConnection(
             self._site,
             self._limits,
             self._runtime.broker.counters,
             peer=peer,
             secure=self._tls is not None,
-            draining=lambda: self._stopping,
+            draining=lambda: self._stopping or full,
         )
 
     def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
@@ -254,8 +289,10 @@ class Server:
         loop.call_later(RETRY, resume)
 
     def _close_listeners(self) -> None:
+        for server in self._servers:
+            server.close()
         for each in self._listeners:
-            if each.sock.fileno() >= 0:
+            if each.sock.fileno() >= 0 and not self._servers:
                 self._loop.remove_reader(each.sock.fileno())
             each.close()
         for sock in self._swallowing:
