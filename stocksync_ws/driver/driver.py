@@ -72,6 +72,7 @@ class Driver:
         """A connection was accepted; what it has to say without any byte is heard now."""
         now = self._host.now()
         link = self._links.add(stream, connection, now)
+        self._links.write_own(link, now)
         self._finish(now)
         return link
 

@@ -103,6 +103,15 @@ class Carried:
         return [own] if own else []
 
 
+class Refused(Carried):
+    """A connection whose whole life is one answer."""
+
+    def start(self, now: float) -> list[Event]:
+        self._own = b"no"
+        self.shut = True
+        return []
+
+
 class Poller:
     """A client of such a wire."""
 
@@ -164,6 +173,14 @@ def test_a_connection_that_needs_no_bytes_opens_its_session_at_the_start(world: 
     assert poller.wire.session is not None
     poller.feed(poller.poll, CONNECT)
     assert poller.poll.received.startswith(b"CONNECTED\n")
+
+
+def test_an_answer_that_needs_no_bytes_is_written_at_the_start(world: World) -> None:
+    stream = MemoryStream(world.runtime.driver, world.runtime.host.soon)
+    stream.start(Refused(PollWire()))
+    world.settle()
+    assert bytes(stream.received) == b"no"
+    assert stream.ended
 
 
 def test_every_link_that_brings_input_pauses_with_its_session(world: World) -> None:
