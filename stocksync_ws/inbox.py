@@ -217,8 +217,7 @@ class Inbox:
         with self._lock:
             self._check()
             self._enqueue(post)
-        if not told.wait(timeout):
-            self._take_out(post)
+        if not told.wait(timeout) and (self._take_out(post) or not told.is_set()):
             raise TimeoutError(f"the message was not published within {timeout:g} s")
         if isinstance(outcome[0], Exception):
             raise outcome[0]

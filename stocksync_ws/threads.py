@@ -9,9 +9,11 @@ thread can be started any more, so nothing here needs one.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -20,7 +22,7 @@ from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.errors import ForkedBrokerError
 from stocksync_ws.running.at_exit import AtExit
-from stocksync_ws.running.native import is_patched, new_lock, start_thread
+from stocksync_ws.running.native import new_lock, start_thread
 from stocksync_ws.running.run import Run
 from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.endpoint import Site
@@ -30,6 +32,7 @@ __all__ = ["ThreadServer"]
 AT_EXIT = 1.0
 """Seconds for closing sessions in good order while the interpreter exits."""
 
+_log = logging.getLogger("stocksync_ws.transport")
 
 _at_exit = AtExit()
 
@@ -55,20 +58,29 @@ class ThreadServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
         self._problem: BaseException | None = None
+        self._thread: int | None = None
+        self._unwanted = False
+        """Nobody waits for the start any more."""
         self._ask_to_end: Callable[[float | None], None] = _nothing
         # Released by the thread: blocks natively, so that nothing has to be patched for it.
         self._ready = new_lock()
         self._ended = new_lock()
+        self._host = "127.0.0.1"
         self.port: int | None = None
         """The port that it listens on; None for a Unix socket."""
 
     @property
     def url(self) -> str:
-        """Where clients connect: `ws://127.0.0.1:8000/inventory-ws`."""
+        """Where clients connect: `ws://127.0.0.1:8000/inventory-ws`; for a Unix socket what they
+        ask for there: `ws://localhost/inventory-ws`.
+        """
         scheme = "ws" if self._tls is None else "wss"
-        host = "127.0.0.1" if self._address is None else self._address.host
-        host = f"[{host}]" if ":" in host else host
-        return f"{scheme}://{host}:{self.port}{self._site.endpoint.path}"
+        return f"{scheme}://{self._authority()}{self._site.endpoint.path}"
+
+    def _authority(self) -> str:
+        if self.port is None:
+            return "localhost"
+        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
 
     def start(self) -> None:
         """Start the thread, and wait until it listens.
@@ -79,12 +91,17 @@ class ThreadServer:
         """
         self._ready.acquire()
         self._ended.acquire()
-        start_thread(self._main, "stocksync-server", daemon=False)
-        self._ready.acquire()
+        start_thread(self._main, "stocksync-server", daemon=True)
+        try:
+            self._ready.acquire()
+        except BaseException:  # Ctrl-C, say.
+            self._unwanted = True
+            self._ask_to_end(None)
+            raise
         if self._problem is not None:
             self._ended.acquire()
             raise self._problem
-        _at_exit.add(self._end_at_exit)
+        _at_exit.add(self)
 
     @property
     def running(self) -> bool:
@@ -119,18 +136,27 @@ class ThreadServer:
 
         Raises:
             ForkedBrokerError: In a forked child: the server runs in the parent.
+            RuntimeError: On the server's own thread, as in a coroutine handler: it would wait for
+                itself.
         """
         if self._pid != os.getpid():
             raise ForkedBrokerError("the server runs in the parent of this process")
+        if self._thread == threading.get_ident():
+            raise RuntimeError("stop would block the event loop that it waits for")
         self._ask_to_end(None)
         with self._ended:
             pass
 
-    def _end_at_exit(self) -> None:
+    def end_at_exit(self) -> None:
+        """Begin to end, within `AT_EXIT` seconds; a stop that has begun hurries up."""
         self._ask_to_end(AT_EXIT)
-        if is_patched():  # Elsewhere the interpreter waits for the thread itself.
-            with self._ended:
-                pass
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end, at most so long; whether it has ended."""
+        ended = self._ended.acquire(timeout=seconds)
+        if ended:
+            self._ended.release()
+        return ended
 
     def __enter__(self) -> Self:
         return self
@@ -146,30 +172,46 @@ class ThreadServer:
     # On the thread
 
     def _main(self) -> None:
-        loop = asyncio.new_event_loop()
+        self._thread = threading.get_ident()
         try:
-            loop.run_until_complete(self._serve(loop))
-            loop.run_until_complete(_end_tasks(loop))
+            loop = asyncio.new_event_loop()
+            try:
+                self._run_on(loop)
+            finally:
+                loop.close()
         except BaseException as error:
             self._problem = error
         finally:
-            loop.close()
             self._ask_to_end = _nothing
-            _at_exit.remove(self._end_at_exit)
+            self._thread = None
+            _at_exit.remove(self)
             if self._ready.locked():
                 self._ready.release()
             self._ended.release()
+
+    def _run_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.run_until_complete(self._serve(loop))
+        except BaseException as error:
+            if self._server is None:
+                raise
+            _log.error("the server on its thread has ended by itself", exc_info=error)
+            self._server.abort()
+        loop.run_until_complete(_end_tasks(loop))
 
     async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         server = Server(self._run, self._site, self._address, tls=self._tls)
         await server.start()
         self._server, self._loop = server, loop
         self.port = next(iter(server.ports), None)
-        asked: asyncio.Future[float | None] = loop.create_future()
+        if self._address is not None:
+            self._host = self._address.name
+        asked = asyncio.Event()
 
         def end(seconds: float | None) -> None:
-            if not asked.done():
-                asked.set_result(seconds)
+            if seconds is not None:
+                server.hurry(seconds)
+            asked.set()
 
         def ask(seconds: float | None) -> None:
             try:
@@ -178,13 +220,11 @@ class ThreadServer:
                 pass  # It has ended by itself.
 
         self._ask_to_end = ask
+        if self._unwanted:
+            asked.set()
         self._ready.release()
-        seconds = await asked
-        try:
-            async with asyncio.timeout(seconds):
-                await server.stop()
-        except TimeoutError:
-            server.abort()
+        await asked.wait()
+        await server.stop()
 
 
 def _nothing(seconds: float | None) -> None:

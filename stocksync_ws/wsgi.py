@@ -21,6 +21,7 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
+from stocksync_ws.running.native import socket_of, socket_pair
 from stocksync_ws.running.run import Run
 from stocksync_ws.threads import ThreadServer
 from stocksync_ws.types import HttpRequest
@@ -148,8 +149,8 @@ def take_over(fd: int, swallow: Callable[[socket.socket], None]) -> socket.socke
         fd: The server's descriptor; it stays open, and stays the server's.
         swallow: Reads and drops what comes out of the other end until that is closed.
     """
-    ours = socket.socket(fileno=os.dup(fd))
-    dead, other = socket.socketpair()
+    ours = socket_of(os.dup(fd))
+    dead, other = socket_pair()
     try:
         # The server reads the end of the stream at once.
         other.shutdown(socket.SHUT_WR)

@@ -36,15 +36,18 @@ class Listener:
         self.sock = sock
         self._path = path
         """The file of a Unix socket that was made here."""
+        self._inode = None if path is None else os.stat(path).st_ino
 
     def close(self) -> None:
-        """Stop listening; its file goes."""
-        self.sock.close()
+        """Stop listening; its file goes first, so that nobody else has put his there meanwhile."""
         if self._path is not None:
             try:
-                os.unlink(self._path)
+                if os.stat(self._path).st_ino == self._inode:
+                    os.unlink(self._path)
             except OSError:
-                pass  # It is gone, or belongs to somebody else by now.
+                pass  # It is gone already.
+            self._path = None
+        self.sock.close()
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,11 @@ class Address:
         if self.sock is not None:
             return str(self.sock.getsockname())
         return f"{self.host}:{self.port}" if self.unix is None else os.fspath(self.unix)
+
+    @property
+    def name(self) -> str:
+        """The host that clients connect to."""
+        return self.host if self.sock is None else str(self.sock.getsockname()[0])
 
     async def listen(self, loop: asyncio.AbstractEventLoop) -> list[Listener]:
         """Listen there.
@@ -142,5 +150,6 @@ def _remove_stale(path: str) -> None:
     except FileNotFoundError:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.setblocking(False)  # A full backlog is somebody who is there.
         if asking.connect_ex(path) == errno.ECONNREFUSED:
             os.unlink(path)

@@ -2,15 +2,16 @@
 
 Rule: `Forwarded` (RFC 7239) and `X-Forwarded-For`, `-Proto`, `-Host` are read only when the peer is
 a trusted proxy, and from the right: what a trusted proxy has added is believed, what stands left of
-the first address that is not trusted is the client's own word. Without trusted proxies nothing is
-read.
+the first address that is not trusted, or not told, is the client's own word. A proxy sets one kind
+and may pass the other on as the client sent it: where they name different clients, neither is
+believed. Without trusted proxies nothing is read.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -55,13 +56,25 @@ class TrustedProxies:
         """The request with the peer, the scheme and the Host of its client."""
         if not self._trusts(request.peer):
             return request
-        peer, proto, host = request.peer, None, None
-        for hop in _hops(request):
-            peer = _peer(hop.get("for")) or peer
+        kinds = (_forwarded(request), _x_forwarded(request))
+        told = [seen for hops in kinds if (seen := self._follow(hops, request)) is not None]
+        if len({_host(seen.peer) for seen in told}) != 1:
+            return request
+        return told[0]
+
+    def _follow(self, hops: Iterable[Hop], request: HttpRequest) -> HttpRequest | None:
+        """From the nearest proxy to the client; None where nothing was told."""
+        peer, proto, host, any_told = request.peer, None, None, False
+        for hop in hops:
+            any_told = True
+            told = _peer(hop.get("for"))
+            peer = told or peer
             proto = hop.get("proto") or proto
             host = hop.get("host") or host
-            if not self._trusts(peer):
+            if told is None or not self._trusts(told):
                 break
+        if not any_told:
+            return None
         headers = request.headers
         if host is not None and _HOST.fullmatch(host):
             headers = (*((n, v) for n, v in headers if n != "host"), ("host", host))
@@ -72,18 +85,25 @@ class TrustedProxies:
         if peer is None:
             return self._unix
         try:
-            address = ipaddress.ip_address(peer.rpartition(":")[0].strip("[]"))
+            address = ipaddress.ip_address(_host(peer))
         except ValueError:
             return False
+        address = getattr(address, "ipv4_mapped", None) or address
         return any(address in network for network in self._networks)
 
 
-def _hops(request: HttpRequest) -> Iterator[Hop]:
-    """What the proxies have said, the nearest first."""
-    forwarded = request.all("forwarded")
-    if forwarded:
-        yield from reversed(_parse(",".join(forwarded)))
-        return
+def _host(peer: str | None) -> str:
+    """The address of a peer without its port; none has an empty one."""
+    return (peer or "").rpartition(":")[0].strip("[]")
+
+
+def _forwarded(request: HttpRequest) -> Iterable[Hop]:
+    """What the proxies have said in `Forwarded`, the nearest first."""
+    return reversed(_parse(",".join(request.all("forwarded"))))
+
+
+def _x_forwarded(request: HttpRequest) -> Iterator[Hop]:
+    """What they have said in `X-Forwarded-`, the nearest first."""
     columns = {
         name: _items(request.all(f"x-forwarded-{name}")) for name in ("for", "proto", "host")
     }
@@ -96,8 +116,8 @@ def _items(values: Sequence[str]) -> list[str]:
 
 
 def _parse(text: str) -> list[Hop]:
-    """The elements of `Forwarded`; what is malformed ends the list."""
-    hops: list[Hop] = [{}]
+    """The elements of `Forwarded`; none when one is malformed."""
+    hops: list[Hop] = [{}] if text else []
     at = 0
     while at < len(text):
         match = _PAIR.match(text, at)
@@ -114,14 +134,14 @@ def _peer(node: str | None) -> str | None:
     """A node identifier as `host:port`; None for `unknown` and hidden ones (RFC 7239 §6)."""
     if not node:
         return None
-    host, port = node, "0"
+    host, port = node, ""
     if node.startswith("["):
         host, _, rest = node[1:].partition("]")
-        port = rest[1:] or "0"
+        port = rest[1:]
     elif node.count(":") == 1:
         host, _, port = node.partition(":")
     try:
         ipaddress.ip_address(host)
     except ValueError:
         return None
-    return f"{host}:{port}"
+    return f"{host}:{port if port.isascii() and port.isdecimal() else 0}"

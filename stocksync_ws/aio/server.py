@@ -144,6 +144,24 @@ class Server:
         if self._run.runtime is self._runtime:
             self._run.abort()
 
+    def hurry(self, seconds: float) -> None:
+        """Have a stop, begun or not, end in time: by then all sessions have been closed and all
+        connections reset, and listeners have had half of the time to hear of it.
+        """
+        loop, runtime = self._loop, self._runtime
+
+        def reset() -> None:
+            if not runtime.closed:
+                runtime.driver.abort()
+
+        def halt() -> None:
+            if not runtime.closed:
+                runtime.driver.halt()
+
+        loop.call_later(seconds * 0.3, halt)
+        loop.call_later(seconds * 0.5, reset)
+        loop.call_later(seconds, self.abort)
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -210,9 +228,7 @@ class Server:
                 self._begin(sock, address)
 
     def _begin(self, sock: socket.socket, address: object) -> None:
-        sock.setblocking(False)
-        if sock.family != getattr(socket, "AF_UNIX", None):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _prepare(sock)
         self._stream(sock, self._tls).start(self._connection(_peer(address)))
 
     def _stream(self, sock: socket.socket, tls: ssl.SSLContext | None) -> SocketStream:
@@ -241,7 +257,7 @@ class Server:
         if self._stopping or self._runtime.driver.connections >= self._cap:
             self._refuse(sock)
             return
-        sock.setblocking(False)
+        _prepare(sock)
         connection = self._connection(request.peer)
         connection.hand_over(request)
         self._stream(sock, None).start(connection)
@@ -306,6 +322,12 @@ _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
     b"Connection: close\r\n\r\n"
 )
+
+
+def _prepare(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _peer(address: object) -> str | None:

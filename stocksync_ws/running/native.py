@@ -7,14 +7,24 @@ imported that is not there already.
 
 from __future__ import annotations
 
+import _socket
 import _thread
 import queue
+import socket
 import sys
 import threading
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Lock", "is_patched", "new_lock", "new_queue", "start_thread"]
+__all__ = [
+    "Lock",
+    "is_patched",
+    "new_lock",
+    "new_queue",
+    "socket_of",
+    "socket_pair",
+    "start_thread",
+]
 
 Lock = _thread.LockType
 
@@ -26,8 +36,9 @@ def is_patched() -> bool:
 
 
 def _original(module: Any, name: str) -> Any:
-    if is_patched():
-        return sys.modules["gevent.monkey"].get_original(module.__name__, name)
+    monkey: Any = sys.modules.get("gevent.monkey")
+    if monkey is not None:
+        return monkey.get_original(module.__name__, name)
     return getattr(module, name)
 
 
@@ -41,6 +52,20 @@ def new_queue() -> queue.SimpleQueue[Any]:
     """A queue between native threads."""
     made: queue.SimpleQueue[Any] = _original(queue, "SimpleQueue")()
     return made
+
+
+def socket_of(fd: int) -> socket.socket:
+    """A socket of a descriptor that any thread may close: a cooperative one is bound to the loop
+    of the thread that made it.
+    """
+    made: socket.socket = _original(socket, "socket")(fileno=fd)
+    return made
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Two such sockets that are connected to each other."""
+    one, other = _socket.socketpair()
+    return socket_of(one.detach()), socket_of(other.detach())
 
 
 def start_thread(function: Callable[[], None], name: str, *, daemon: bool) -> None:
