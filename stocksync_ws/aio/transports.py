@@ -2,7 +2,8 @@
 
 Rule: as `streams.py`, it moves bytes and decides nothing, and tells the driver nothing from inside
 one of its calls. What the transport keeps counts as unsent, so there is no bare `send`: whether it
-could be written at once is not known before the next turn. Untried on Windows itself.
+could be written at once is not known before the next turn. TLS is asyncio's there: it cannot end
+one direction alone, so who ends his gets no more. Untried on Windows itself.
 """
 
 from __future__ import annotations
@@ -37,8 +38,10 @@ class TransportStream(asyncio.BufferedProtocol):
         self._buffer = buffer
         self._connect = connect
         self._transport: asyncio.Transport
+        self._writing = False
         self._shutting = False
         self._gone = False
+        """It is over: the transport is not asked any more."""
         self.send: Callable[[Chunk], int] | None = None
         self.link: Link
 
@@ -46,6 +49,7 @@ class TransportStream(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
+        self._soon = asyncio.get_running_loop().call_soon
         self._transport = cast("asyncio.Transport", transport)
         # `resume_writing` comes when everything is written.
         self._transport.set_write_buffer_limits(high=0)
@@ -61,17 +65,21 @@ class TransportStream(asyncio.BufferedProtocol):
         self._driver.feed(self.link, bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> bool:
-        """The peer has ended its direction; ours goes on."""
+        """The peer has ended its direction; ours goes on, where it can alone."""
         self._driver.ended(self.link)
-        return not self._gone
+        return not self._gone and self._transport.can_write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is over."""
         if not self._gone:
+            self._gone = True
             self._driver.ended(self.link)
 
     def resume_writing(self) -> None:
-        """Everything was written."""
+        """Everything was written. TLS says so of the last time, from inside a write."""
+        if self._writing:
+            self._soon(self.resume_writing)
+            return
         if self._gone:
             return
         self._driver.drained(self.link)
@@ -88,7 +96,9 @@ class TransportStream(asyncio.BufferedProtocol):
     def write(self, chunks: list[Chunk]) -> int:
         """Hand over all of it; the bytes that the transport keeps."""
         if not self._gone:
+            self._writing = True
             self._transport.writelines(chunks)
+            self._writing = False
         return self.unsent
 
     def keep(self, chunk: Chunk, sent: int) -> int:
@@ -110,7 +120,7 @@ class TransportStream(asyncio.BufferedProtocol):
         alone; reading goes on.
         """
         self._shutting = True
-        if self.unsent or self._gone:
+        if self._gone or self.unsent or self._transport.is_closing():
             return
         if self._transport.can_write_eof():
             self._transport.write_eof()

@@ -9,8 +9,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from carriers.aio import AioCarrier
+from carriers.aio import AioCarrier, NoReaders
 from carriers.running import Carrier, Running
+from carriers.thread import ThreadCarrier
 from carriers.world import WorldCarrier
 
 from stocksync_ws import StompApp
@@ -32,14 +33,20 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(file)
 
 
-@pytest.fixture(params=["world", "aio", "aio-tls"])
+CARRIERS: dict[str, Callable[[str | None], Carrier]] = {
+    "aio": AioCarrier,
+    "transports": lambda certificate: AioCarrier(certificate, NoReaders),
+    "thread": ThreadCarrier,
+}
+
+
+@pytest.fixture(params=["world", *CARRIERS, "aio-tls", "transports-tls", "thread-tls"])
 def carrier(request: pytest.FixtureRequest) -> Carrier:
     """One adapter, not started."""
     if request.param == "world":
         return WorldCarrier()
-    if request.param == "aio":
-        return AioCarrier()
-    return AioCarrier(request.getfixturevalue("certificate"))
+    name, _, tls = request.param.partition("-")
+    return CARRIERS[name](request.getfixturevalue("certificate") if tls else None)
 
 
 @pytest.fixture
