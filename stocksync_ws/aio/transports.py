@@ -97,7 +97,8 @@ class TransportStream(asyncio.BufferedProtocol):
         """Hand over all of it; the bytes that the transport keeps."""
         if not self._gone:
             self._writing = True
-            self._transport.writelines(chunks)
+            # Not `writelines`, which forgets to say `pause_writing` on some 3.12 and 3.13.
+            self._transport.write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
             self._writing = False
         return self.unsent
 

@@ -216,7 +216,7 @@ def test_a_long_list_takes_linear_time_and_is_followed_no_further_than_the_clien
 
 @pytest.mark.parametrize("wrong", ["10.0.0.1/8", "proxy.internal", "", "10.0.0.0/33"])
 def test_what_is_no_address_and_no_network_is_told_when_the_app_is_made(wrong: str) -> None:
-    with pytest.raises(ConfigurationError, match="trusted_proxies: .* no address and no network"):
+    with pytest.raises(ConfigurationError, match=r"trusted_proxies: .* no address and no network"):
         StompApp("/ws", trusted_proxies=[wrong])
 
 

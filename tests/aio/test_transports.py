@@ -71,8 +71,8 @@ class Transport:
     def set_write_buffer_limits(self, *, high: int) -> None:
         assert high == 0
 
-    def writelines(self, chunks: list[bytes]) -> None:
-        self.kept += b"".join(chunks)
+    def write(self, data: bytes) -> None:
+        self.kept += data
         if self.resumes_inside:
             self.stream.resume_writing()
 
