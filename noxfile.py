@@ -18,6 +18,8 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
+ELSEWHERE = ("--ignore=tests/interop", "--ignore=tests/servers")
+"""Tests that need the clients and servers of others."""
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 nox.needs_version = ">=2026.10.20"
@@ -54,7 +56,7 @@ def types(session: nox.Session) -> None:
 def _tests(session: nox.Session) -> None:
     """Everything but the peers of others and the benchmarks."""
     session.install("-e", ".", *group("test"), *build_tools())
-    session.run("python", "-m", "pytest", "--ignore=tests/interop", *session.posargs)
+    session.run("python", "-m", "pytest", *ELSEWHERE, *session.posargs)
 
 
 tests = nox.session(_tests, name="tests")
@@ -98,7 +100,7 @@ def coverage(session: nox.Session) -> None:
     """Layers 0 to 6 by the whole suite: no branch may be missed."""
     session.install("-e", ".", *group("test"), *build_tools())
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "--ignore=tests/interop", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *ELSEWHERE, *session.posargs)
     session.run(
         "coverage",
         "report",
@@ -133,4 +135,4 @@ def fuzz(session: nox.Session) -> None:
     session.install("-e", ".", *group("test"))
     rounds = int(session.posargs[0]) if session.posargs else 20
     for _ in range(rounds):
-        session.run("python", "-m", "pytest", "--ignore=tests/interop", "-m", "hypothesis")
+        session.run("python", "-m", "pytest", *ELSEWHERE, "-m", "hypothesis")

@@ -147,11 +147,14 @@ def test_of_two_faults_the_same_one_is_told_as_ever(name: str) -> None:
     assert answer.body.startswith(text)
 
 
-def test_only_who_is_given_plain_http_reads_a_handshake() -> None:
+def test_only_who_answers_plain_http_reads_a_handshake() -> None:
+    """The byte connection, what a host passes on without a WebSocket, and the head of a WSGI
+    environ.
+    """
     root = Path(upgrade.__file__).parents[1]
-    users = [
+    users = {
         str(file.relative_to(root))
         for file in root.rglob("*.py")
         if "stocksync_ws.wire.upgrade" in file.read_text()
-    ]
-    assert sorted(users) == ["asgi/gateway.py", "wire/connection.py", "wsgi.py"]
+    }
+    assert users == {"asgi/gateway.py", "wire/connection.py", "wsgi.py"}
