@@ -309,7 +309,7 @@ def test_after_the_stop_the_template_is_closed(app: StompApp) -> None:
         pass
     for publish in (app.template.send, app.template.publish_wait):
         with pytest.raises(BrokerClosed):
-            publish("/topic/a", "x")  # type: ignore[operator]
+            publish("/topic/a", b"x")  # type: ignore[operator]
 
 
 def test_it_stops_once_from_many_threads(app: StompApp) -> None:
