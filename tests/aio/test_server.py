@@ -9,14 +9,15 @@ import sys
 from typing import Any
 
 import pytest
-from carriers.client import CLOSE, http_request, ws_frame
+from carriers.client import CLOSE, connect_frame, http_request, ws_frame
 from carriers.line import Line, run, serving
 
-from stocksync_ws import Limits, StompApp, WrongLoop
+from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp, WrongLoop
 from stocksync_ws.aio import server as server_module
 from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.running.run import Run
+from stocksync_ws.types import HttpRequest
 
 PATIENCE = 10.0
 
@@ -197,3 +198,149 @@ def test_another_error_of_accept_is_not_swallowed(
         line.writer.close()
 
     run(main())
+
+
+# Connections whose first request somebody else has read
+
+
+def head(target: str = "/ws", **headers: str) -> HttpRequest:
+    fields = {
+        "host": "localhost",
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+        "sec-websocket-protocol": "v12.stomp",
+    }
+    return HttpRequest("GET", target, tuple((fields | headers).items()), "1.1", "9.9.9.9:9", False)
+
+
+async def adopted(server: Server, request: HttpRequest) -> Line:
+    theirs, ours = socket.socketpair()
+    line = Line()
+    line.reader, line.writer = await asyncio.open_connection(sock=theirs)
+    server.adopt(ours, request)
+    return line
+
+
+def test_an_adopted_connection_goes_on_behind_its_head(app: StompApp) -> None:
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await adopted(server, head())
+            line.writer.write(connect_frame())
+            assert (await line.reader.readline()).startswith(b"HTTP/1.1 101")
+            await line.reader.readuntil(b"CONNECTED")
+            line.writer.close()
+
+    run(main())
+
+
+def test_an_adopted_request_that_is_no_upgrade_is_answered_and_so_is_what_follows(
+    app: StompApp,
+) -> None:
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await adopted(server, HttpRequest("GET", "/x", (("host", "a"),), "1.1", None))
+            assert (await line.reader.readline()).startswith(b"HTTP/1.1 404")
+            line.writer.write(http_request("GET", "/ws"))
+            await line.reader.readuntil(b"HTTP/1.1 426")
+            line.writer.close()
+
+    run(main())
+
+
+def test_over_the_cap_and_while_it_stops_an_adopted_connection_is_503() -> None:
+    app = StompApp("/ws", limits=Limits(max_connections=1, close_timeout=0.2))
+
+    async def main() -> None:
+        async with serving(app) as server:
+            first = await adopted(server, head())
+            assert (await (await adopted(server, head())).ended()).startswith(b"HTTP/1.1 503")
+            first.writer.close()
+        assert (await (await adopted(server, head())).ended()).startswith(b"HTTP/1.1 503")
+
+    run(main())
+
+
+def test_what_comes_out_of_a_dead_end_is_dropped_until_it_ends(app: StompApp) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(app) as server:
+            theirs, ours = socket.socketpair()
+            theirs.setblocking(False)
+            server.swallow(ours)
+            await loop.sock_sendall(theirs, bytes(2_000_000))
+            theirs.shutdown(socket.SHUT_WR)
+            assert await loop.sock_recv(theirs, 10) == b""
+            theirs.close()
+            assert (ours.fileno(), server._swallowing) == (-1, set())
+
+    run(main())
+
+
+# A stop that hurries
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_stop_that_hurries_tells_listeners_although_no_client_answers(begun: bool) -> None:
+    app = StompApp("/ws", limits=Limits(close_timeout=60, shutdown_timeout=90))
+    ends: list[DisconnectReason] = []
+
+    @app.event_listener(SessionDisconnected)
+    async def listen(event: SessionDisconnected) -> None:
+        await asyncio.sleep(0)
+        ends.append(event.reason)
+
+    async def main() -> None:
+        server = Server(Run(app), app.site(), Address("127.0.0.1", 0))
+        await server.start()
+        lines = [await Line.connected(server) for _ in range(3)]
+        if begun:
+            stopping = asyncio.create_task(server.stop())
+            await asyncio.sleep(0)
+            server.hurry(0.4)
+            await stopping
+        else:
+            server.hurry(0.4)
+            await server.stop()
+        for line in lines:
+            line.writer.close()
+
+    run(main())
+    assert ends == [DisconnectReason.SERVER_SHUTDOWN] * 3
+
+
+def test_a_listener_that_does_not_end_is_not_waited_for() -> None:
+    app = StompApp("/ws", limits=Limits(close_timeout=60, shutdown_timeout=90))
+
+    @app.event_listener(SessionDisconnected)
+    async def listen(event: SessionDisconnected) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        server = Server(Run(app), app.site(), Address("127.0.0.1", 0))
+        await server.start()
+        line = await Line.connected(server)
+        server.hurry(0.2)
+        await server.stop()
+        line.writer.close()
+
+    run(main())
+
+
+# Other loops
+
+
+def test_it_serves_on_uvloop(app: StompApp) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.close()
+            adopted_line = await adopted(server, head())
+            assert (await adopted_line.reader.readline()).startswith(b"HTTP/1.1 101")
+            adopted_line.writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(main(), PATIENCE))
