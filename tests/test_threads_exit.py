@@ -142,8 +142,8 @@ def test_ctrl_c_in_a_with_block_ends_it_and_a_second_one_hurries_the_stop() -> N
         """
 with app.serve_in_thread(port=0) as server:
     clients = connect(3)
-    say("exit")
     try:
+        say("exit")
         time.sleep(60)
     except KeyboardInterrupt:
         say("stopping")

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent / "adapters"))
 from carriers.client import Client, connect_frame, stomp, ws_frame
 from threaded import PATIENCE, Sock
 
-from stocksync_ws import ConnectRequest, Limits, SessionDisconnected, StompApp
+from stocksync_ws import ConnectRequest, Limits, SessionDisconnected, StompApp, WrongLoop
 from stocksync_ws.wsgi import WrappedWsgi, find_socket, request_of, take_over
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
@@ -360,9 +360,20 @@ def test_the_thread_starts_with_the_first_websocket_and_is_one(server: Server) -
     assert [t.name for t in threading.enumerate()].count("stocksync-server") == 1
 
 
-def test_in_the_child_of_a_fork_and_after_its_end_it_starts_anew(
+def test_the_child_of_a_process_that_serves_takes_nothing_over_for_its_parent(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    server.connect()
+    theirs, ours = socket.socketpair()
+    with theirs, ours, monkeypatch.context() as patch:
+        patch.setattr(server.wsgi, "_pid", -1)
+        with pytest.raises(WrongLoop):
+            server.call(UPGRADE | {"gunicorn.socket": ours})
+        ours.sendall(b"still the server's")
+        assert theirs.recv(100) == b"still the server's"
+
+
+def test_after_its_end_it_starts_anew(server: Server) -> None:
     server.connect()
     first = server.wsgi._server
     assert first is not None
@@ -371,10 +382,6 @@ def test_in_the_child_of_a_fork_and_after_its_end_it_starts_anew(
     second = server.wsgi._server
     assert second is not None
     assert second is not first
-    second.stop()
-    monkeypatch.setattr(server.wsgi, "_pid", -1)
-    server.connect()
-    assert server.wsgi._server is not second
 
 
 def test_many_first_requests_at_once_start_one_thread(server: Server) -> None:
