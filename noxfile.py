@@ -1,8 +1,9 @@
 """What is run before a change is done. `python -m nox` runs the sessions of the first list.
 
-python -m nox                     lint, types, tests, interop and readme, on the running Python
+python -m nox                     lint, types, tests, interop, servers and readme, on this Python
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
+python -m nox -s servers -- --full  every test on every ASGI server
 python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
@@ -18,13 +19,14 @@ from pathlib import Path
 import nox
 
 ROOT = Path(__file__).parent
-ELSEWHERE = ("--ignore=tests/interop", "--ignore=tests/servers")
-"""Tests that need the clients and servers of others."""
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
+
+OWN = ("--ignore=tests/interop", "--ignore=tests/servers")
+"""Tests that need nothing of others."""
 
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "tests", "interop", "readme"]
+nox.options.sessions = ["lint", "types", "tests", "interop", "servers", "readme"]
 nox.options.error_on_missing_interpreters = True
 
 
@@ -54,9 +56,9 @@ def types(session: nox.Session) -> None:
 
 
 def _tests(session: nox.Session) -> None:
-    """Everything but the peers of others and the benchmarks."""
+    """Everything but the peers and servers of others, and the benchmarks."""
     session.install("-e", ".", *group("test"), *build_tools())
-    session.run("python", "-m", "pytest", *ELSEWHERE, *session.posargs)
+    session.run("python", "-m", "pytest", *OWN, *session.posargs)
 
 
 tests = nox.session(_tests, name="tests")
@@ -81,6 +83,13 @@ def interop(session: nox.Session) -> None:
 
 
 @nox.session
+def servers(session: nox.Session) -> None:
+    """The conformance suite over the ASGI servers of others; `-- --full` leaves nothing out."""
+    session.install("-e", ".", *group("test"), *group("servers"))
+    session.run("python", "-m", "pytest", "-rs", "tests/servers", *session.posargs)
+
+
+@nox.session
 def model(session: nox.Session) -> None:
     """Delivery against its model, in random steps; `-- --seed N` begins with other rounds."""
     session.install("-e", ".", *group("test"))
@@ -100,7 +109,7 @@ def coverage(session: nox.Session) -> None:
     """Layers 0 to 6 by the whole suite: no branch may be missed."""
     session.install("-e", ".", *group("test"), *build_tools())
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", *ELSEWHERE, *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", *OWN, *session.posargs)
     session.run(
         "coverage",
         "report",
@@ -135,4 +144,4 @@ def fuzz(session: nox.Session) -> None:
     session.install("-e", ".", *group("test"))
     rounds = int(session.posargs[0]) if session.posargs else 20
     for _ in range(rounds):
-        session.run("python", "-m", "pytest", *ELSEWHERE, "-m", "hypothesis")
+        session.run("python", "-m", "pytest", *OWN, "-m", "hypothesis")

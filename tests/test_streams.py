@@ -209,6 +209,23 @@ def test_a_full_socket_takes_nothing_and_nothing_is_lost(pair: Pair) -> None:
     assert pair.take(count + 6).endswith(b"\0behind")
 
 
+@pytest.mark.parametrize("taken", [0, 3])
+def test_the_rest_of_a_chunk_goes_behind_what_was_taken_of_it(pair: Pair, taken: int) -> None:
+    chunk = b"abcdef"
+    assert pair.stream.send(chunk[:taken]) == taken
+    assert pair.stream.keep(chunk, taken) == 0
+    assert pair.take(6) == chunk
+
+
+def test_the_rest_of_a_chunk_waits_where_the_kernel_takes_nothing(pair: Pair) -> None:
+    sent = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            sent += pair.socket.send(bytes(4_096))
+    assert pair.stream.keep(b"abcdef", 4) == 2
+    assert pair.take(sent + 2).endswith(b"\0ef")
+
+
 def test_a_writer_that_was_woken_for_nothing_keeps_its_bytes(pair: Pair) -> None:
     fill(pair)
     unsent = pair.stream.unsent

@@ -24,6 +24,7 @@ from stocksync_ws import (
 
 log = logging.getLogger("inventory")
 here = Path(__file__).parent
+page = here.parent / "shared" / "page"  # the same for all examples
 ws = StompApp(
     "/inventory-ws",
     allowed_origins=["*"],
@@ -127,10 +128,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    pages = {f"/{name}": here / name for name in ("style.css", "app.js", "stomp.js")}
+    pages = {f"/{file.name}": file for file in (*page.iterdir(), here / "page.json")}
     log.info("StockSync: http://%s:%d/ (Ctrl-C stops it)", args.host, args.port)
     try:
-        asyncio.run(ws.serve(args.host, args.port, pages={"/": here / "index.html", **pages}))
+        asyncio.run(ws.serve(args.host, args.port, pages={"/": page / "index.html", **pages}))
     except OSError as error:
         sys.exit(str(error))
 

@@ -3,7 +3,7 @@
 Rule: it accepts and hands over. The run begins when the address is bound, so that a port in use
 costs no message; a server ends with the run that it began, and ends no other. At most `ACCEPT`
 connections are accepted in one turn; the rest waits in the listen backlog. What the kernel refuses
-for want of descriptors is tried again a second later.
+for want of descriptors is tried again every second, and told every ten.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ ACCEPT = 64
 """Connections accepted in one turn."""
 RETRY = 1.0
 """Seconds without accepting after the process ran out of descriptors."""
+SAY_EVERY = 10.0
+"""Seconds between two log lines about that."""
 RESERVE = 64
 """Descriptors left for everything else when `Limits.max_connections` is not set."""
 
@@ -70,6 +72,8 @@ class Server:
         self._swallowing: set[socket.socket] = set()
         """Dead ends that servers of WSGI applications still hold."""
         self._stopping = False
+        self._said = float("-inf")
+        """When the log last told that the process was out of descriptors."""
 
     @property
     def ports(self) -> Sequence[int]:
@@ -295,7 +299,9 @@ class Server:
     def _pause(self, listener: socket.socket, error: OSError) -> None:
         """Out of descriptors: a reader that stays ready would only burn the loop."""
         loop = self._loop
-        _log.warning("cannot accept connections: %s; trying again in 1 s", error.strerror)
+        if loop.time() - self._said >= SAY_EVERY:
+            self._said = loop.time()
+            _log.warning("cannot accept connections: %s; trying again every second", error.strerror)
         loop.remove_reader(listener.fileno())
 
         def resume() -> None:

@@ -19,7 +19,13 @@ from stocksync_ws.running.siblings import Claim, claim_of
 from stocksync_ws.running.signals import SignalChain
 from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.endpoint import Answer, Site, decide, refusal, tell, unavailable
-from stocksync_ws.wire.scope import Batcher, ScopeConnection, answer_messages, request_of
+from stocksync_ws.wire.scope import (
+    Batcher,
+    ScopeConnection,
+    answer_messages,
+    refusal_messages,
+    request_of,
+)
 from stocksync_ws.wire.upgrade import check_handshake
 
 __all__ = ["Gateway", "Scope", "Workers"]
@@ -78,12 +84,14 @@ class Gateway:
         self._signals = signals
         self._refuse_siblings = workers == "refuse"
         self._stepping = Stepping()
+        self.checks: list[Callable[[], None]] = []
+        """Called before a run begins; one that raises `ConfigurationError` prevents it."""
         self._runtime: Runtime | None = None
         self._claim: Claim | None = None
         self._claimed = False
         self._chain: SignalChain | None = None
-        self._ended = False
-        """The host's lifespan is over."""
+        self._ended_on: asyncio.AbstractEventLoop | None = None
+        """The loop on which the host's lifespan is over; another loop is another host."""
 
     @property
     def path(self) -> str:
@@ -102,13 +110,14 @@ class Gateway:
         loop = asyncio.get_running_loop()
         runtime = self._runtime
         if runtime is None or runtime.closed or runtime.loop is not loop:
-            self._check()
+            for check in (self._check, *self.checks):
+                check()
             runtime = self._runtime = self._run.begin(loop)
             self._claimed = False
-            self._ended = False
+            self._ended_on = None
             runtime.at_end.append(self._clean_up)
             if self._signals:
-                self._chain = SignalChain(loop, runtime.drain)
+                self._chain = SignalChain(loop, runtime.drain, runtime.hurry)
                 self._chain.install()
         return runtime
 
@@ -126,10 +135,24 @@ class Gateway:
 
     async def end(self) -> None:
         """The host's lifespan is over: end the run."""
-        self._ended = True
-        runtime, self._runtime = self._runtime, None
-        if runtime is not None and self._run.runtime is runtime:
+        if self._leave():
             await self._run.stop()
+
+    def abort(self) -> None:
+        """The host's lifespan was cancelled: end the run at once."""
+        if self._leave():
+            self._run.abort()
+
+    def _leave(self) -> bool:
+        """The lifespan of this loop is over; whether there is a run to end."""
+        runtime, self._runtime = self._runtime, None
+        if runtime is None:
+            return False
+        self._ended_on = runtime.loop
+        return self._run.runtime is runtime
+
+    def _has_ended(self) -> bool:
+        return self._ended_on is asyncio.get_running_loop()
 
     # Scopes
 
@@ -162,9 +185,7 @@ class Gateway:
             WrongLoop: The application runs on another loop.
         """
         path = self.path_of(scope)
-        if path is None:
-            path = self._site.endpoint.path  # A router of the host has seen to the path.
-        request = request_of(scope, path)
+        request = request_of(scope, scope["path"] if path is None else path)
         if scope["type"] == "websocket":
             await self._websocket(request, receive, send)
         else:
@@ -179,7 +200,7 @@ class Gateway:
                 log="a WebSocket came as plain HTTP: the ASGI server lacks a WebSocket library"
                 " (for uvicorn: pip install websockets)",
             )
-        if self._ended:
+        if self._has_ended():
             decision = unavailable(request)
         elif self._runtime is not None:
             tell(decision, self._runtime.broker.counters, request.peer)
@@ -192,8 +213,9 @@ class Gateway:
 
     async def _websocket(self, request: HttpRequest, receive: Receive, send: Send) -> None:
         await receive()  # `websocket.connect`
-        if self._ended:
-            await send({"type": "websocket.close", "code": 1012})
+        if self._has_ended():
+            for message in refusal_messages(unavailable(request), request.scope):
+                await send(message)
             return
         runtime = self.begin()
         self._claim_once(runtime, request)

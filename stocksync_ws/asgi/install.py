@@ -9,7 +9,7 @@ be reached.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from re import escape
 from typing import Any, TypeAlias
@@ -47,7 +47,8 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
         _quart(gateway, app)
     elif isinstance(getattr(app, "application_mapping", None), dict):
         _channels(gateway, app.application_mapping)
-    elif any(each.__module__ == "django.core.handlers.asgi" for each in type(app).__mro__):
+    elif any(each.__module__ == "django.core.handlers.asgi" for each in _types(app)):
+        _check_free(gateway, _in_front(app))
         return Wrapped(gateway, app, DjangoUsers(gateway))
     else:
         raise ConfigurationError(
@@ -66,6 +67,20 @@ def _check_free(gateway: Gateway, taken: Iterable[object]) -> None:
             f"install: a route of the application has the path {gateway.path!r} already; give"
             " StompApp another path, or remove that route"
         )
+
+
+def _in_front(app: Any) -> Iterator[str]:
+    """The paths of endpoints that are in front of an application already."""
+    while isinstance(app, (Wrapped, _Either)):
+        yield app.path
+        app = app.other
+
+
+def _types(app: Any) -> tuple[type, ...]:
+    """The classes of the application that is behind those endpoints."""
+    while isinstance(app, Wrapped):
+        app = app.other
+    return type(app).__mro__
 
 
 # Starlette and FastAPI
@@ -95,22 +110,32 @@ class _Route:
 
 def _starlette(gateway: Gateway, router: Any) -> None:
     def check() -> None:
-        others = (route for route in router.routes if route is not ours)
-        _check_free(gateway, (getattr(route, "path", None) for route in others))
+        _check_free(gateway, _paths(route for route in router.routes if route is not ours))
 
     ours = _Route(gateway, sys.modules["starlette.routing"])
     check()
+    gateway.checks.append(check)
     # In front, or a route that takes everything would hide it.
     router.routes.insert(0, ours)
-    router.lifespan_context = _around(gateway, router.lifespan_context, check)
+    router.lifespan_context = _around(gateway, router.lifespan_context)
 
 
-def _around(gateway: Gateway, inner: LifespanContext, check: Callable[[], None]) -> LifespanContext:
+def _paths(routes: Iterable[Any], prefix: str = "") -> Iterator[str]:
+    """The paths of routes; FastAPI keeps those of an included router in that router."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is not None:
+            more = getattr(getattr(route, "include_context", None), "prefix", "")
+            yield from _paths(included.routes, prefix + more)
+        elif isinstance(path := getattr(route, "path", None), str):
+            yield prefix + path
+
+
+def _around(gateway: Gateway, inner: LifespanContext) -> LifespanContext:
     """A lifespan with the run around it, in the order of `lifespan.py`."""
 
     @asynccontextmanager
     async def around(app: Any) -> AsyncGenerator[Any]:
-        check()
         gateway.begin()
         try:
             async with inner(app) as state:
@@ -142,7 +167,8 @@ def _litestar(gateway: Gateway, app: Any) -> None:
         await gateway.drain()
 
     asgi = sys.modules["litestar.handlers"].asgi
-    app.register(asgi(gateway.path, is_mount=True, copy_scope=True)(stocksync_ws))
+    # No mount: it would have `/wsx` too. A trailing slash is seen to by Litestar.
+    app.register(asgi(gateway.path, copy_scope=True)(stocksync_ws))
     # Entered in this order and left in the other, before the handlers of `on_shutdown` run.
     app._lifespan_managers.insert(0, begun)
     app._lifespan_managers.append(drained)
@@ -153,7 +179,12 @@ def _litestar(gateway: Gateway, app: Any) -> None:
 
 
 def _quart(gateway: Gateway, app: Any) -> None:
-    _check_free(gateway, (rule.rule for rule in app.url_map.iter_rules()))
+    def check() -> None:
+        _check_free(gateway, (rule.rule for rule in app.url_map.iter_rules()))
+
+    check()
+    _check_free(gateway, _in_front(app.asgi_app))
+    gateway.checks.append(check)
     app.asgi_app = Wrapped(gateway, app.asgi_app, QuartSession(app, gateway))
 
 
@@ -166,27 +197,34 @@ class _Either:
     def __init__(self, gateway: Gateway, endpoint: AsgiApp, other: AsgiApp | None) -> None:
         self._gateway = gateway
         self._endpoint = endpoint
-        self._other = other
+        self.other = other
+        self.path = gateway.path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._gateway.owns(scope):
             await self._endpoint(scope, receive, send)
-        elif self._other is not None:
-            await self._other(scope, receive, send)
+        elif self.other is not None:
+            await self.other(scope, receive, send)
         else:
             raise ValueError(f"there is no application for {scope['type']} {scope['path']!r}")
 
 
 def _channels(gateway: Gateway, mapping: dict[str, AsgiApp]) -> None:
+    _check_free(gateway, _in_front(mapping.get("http")))
     router = _url_router(mapping.get("websocket"))
     if router is None:
         users = DjangoUsers(gateway)
         mapping["websocket"] = _Either(gateway, users, mapping.get("websocket"))
     else:
-        _check_free(gateway, (f"/{route.pattern}" for route in router.routes))
+
+        def check() -> None:
+            _check_free(gateway, (f"/{route.pattern}" for route in router.routes))
+
+        check()
+        gateway.checks.append(check)
         path = escape(gateway.path.lstrip("/"))
         re_path = sys.modules["django.urls"].re_path
-        router.routes.insert(0, re_path(rf"^{path}(?:/.*)?$", gateway))
+        router.routes.insert(0, re_path(rf"^{path}/?$", gateway))
     mapping["http"] = _Either(gateway, gateway, mapping.get("http"))
     inner = mapping.get("lifespan")
 

@@ -30,17 +30,18 @@ class Wrapped:
 
     def __init__(self, gateway: Gateway, app: AsgiApp, endpoint: AsgiApp | None = None) -> None:
         self._gateway = gateway
-        self._app = app
+        self.other = app
+        self.path = gateway.path
         self._endpoint = endpoint or gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope, or pass it on."""
         if scope["type"] == "lifespan":
-            await lifespan(self._gateway, self._app, scope, receive, send)
+            await lifespan(self._gateway, self.other, scope, receive, send)
         elif self._gateway.owns(scope):
             await self._endpoint(scope, receive, send)
         else:
-            await self._app(scope, receive, send)
+            await self.other(scope, receive, send)
 
 
 async def lifespan(
@@ -64,13 +65,19 @@ async def lifespan(
         raise
     inner = _Inner(gateway, startup, receive, send)
     try:
-        if app is not None:
-            await app(scope, inner.receive, inner.send)
+        try:
+            if app is not None:
+                await app(scope, inner.receive, inner.send)
+        except Exception:
+            if inner.answered:
+                raise
+        await inner.finish()
     except Exception:
-        if inner.answered:
-            await gateway.end()
-            raise
-    await inner.finish()
+        await gateway.end()
+        raise
+    except BaseException:
+        gateway.abort()  # The host cancels, and waits for nothing more.
+        raise
 
 
 class _Inner:

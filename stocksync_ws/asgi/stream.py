@@ -53,6 +53,7 @@ class ScopeStream:
     """
 
     __slots__ = (
+        "_broken",
         "_cancelled",
         "_closing",
         "_context",
@@ -84,6 +85,8 @@ class ScopeStream:
         self._reader: asyncio.Task[Any] | None = asyncio.current_task()
         self._going_on: asyncio.Future[None] | None = None
         """Done when reading goes on; None: it is not paused."""
+        self._broken = False
+        """A message was lost, and the driver has not been told: nothing is sent behind it."""
         self._closing = False
         """The scope is over when everything is sent."""
         self._over = False
@@ -106,10 +109,10 @@ class ScopeStream:
 
     def write(self, chunks: list[Chunk]) -> int:
         """Send what can be sent at once, and keep the rest; what is unsent."""
-        if self._over:
+        if self._over or self._broken:
             return 0
         begun = 0
-        if self._writer is None and chunks[0].plain and self._stepping.allowed:
+        if self._writer is None and self._stepping.allowed:
             try:
                 begun = self._begin(chunks)
             except OSError:
@@ -127,8 +130,8 @@ class ScopeStream:
         """
         if not self._stepping.allowed:
             self._keep([chunk])
-        else:
-            self._begin((chunk,))
+            return 0
+        self._begin((chunk,))
         if self._writer is not None:
             return 0
         size: int = chunk.size
@@ -145,6 +148,8 @@ class ScopeStream:
             begun, rest = self._context.run(_begin, self._host_send, chunks)
         except OSError:
             raise
+        except asyncio.CancelledError as error:
+            raise ConnectionAbortedError("the host has cancelled its own send") from error
         except Exception as error:
             self._fail(error)
             return len(chunks)
@@ -177,19 +182,23 @@ class ScopeStream:
     def abort(self) -> None:
         """End the scope now, whatever is unsent."""
         self.send = None
+        self._forget()
+        self._end()
+
+    def _forget(self) -> None:
+        """Nothing that is unsent will be sent."""
         self._queue.clear()
         self._unsent = 0
         writer, self._writer = self._writer, None
         if writer is not None:
-            writer.cancel()
-        self._end()
+            _cancel(writer)
 
     def _end(self) -> None:
         """The reader is to return."""
         self._over = True
         if self._waits and not self._cancelled and self._reader is not None:
             self._cancelled = True
-            self._reader.cancel()
+            _cancel(self._reader)
 
     # Writing
 
@@ -216,13 +225,17 @@ class ScopeStream:
             while self._queue and not last:
                 chunk = self._queue.popleft()
                 last = chunk.last
-                await self._host_send(chunk.message)
+                await self._send_whole(chunk)
                 self._unsent -= chunk.size
                 self._progress()
         except OSError:
             last = True
+        except asyncio.CancelledError:
+            if not self._over:  # else it is our own
+                self._writer = None
+                self._driver.ended(self.link)
+            raise
         except Exception as error:
-            # Not every host can send every close code; it ends the connection as it can.
             if not last and not self._over:
                 self._queue.clear()
                 self._unsent = 0
@@ -236,7 +249,24 @@ class ScopeStream:
         elif self._closing:
             self._end()
         else:
-            self._driver.drained(self.link)
+            # Not from here: what is begun outside of a task must not begin inside of this one.
+            asyncio.get_running_loop().call_soon(self._driver.drained, self.link)
+
+    async def _send_whole(self, chunk: ScopeChunk) -> None:
+        """Send one message in a task.
+
+        A host that knows no close codes but 1000 and from 3000 on would keep the connection open:
+        it gets 2000 more, 3012 for 1012.
+        """
+        try:
+            await self._host_send(chunk.message)
+        except OSError:
+            raise
+        except Exception:
+            code = chunk.message.get("code", 0)
+            if self._over or not 1000 < code < 2000:
+                raise
+            await self._host_send({**chunk.message, "code": code + 2000})
 
     def _progress(self) -> None:
         if self._queue and not self._over:
@@ -249,7 +279,12 @@ class ScopeStream:
     def _fail(self, error: Exception) -> None:
         """A step has raised, and nobody knows what of it the host has sent: it is not repeated."""
         self._stepping.failed(error)
-        asyncio.get_running_loop().call_soon(self._driver.failed, self.link, error)
+        self._broken = True
+        asyncio.get_running_loop().call_soon(self._tell_failed, error)
+
+    def _tell_failed(self, error: Exception) -> None:
+        self._broken = False
+        self._driver.failed(self.link, error)
 
     # Reading
 
@@ -267,12 +302,20 @@ class ScopeStream:
                 if message is not None:
                     self._hear(connection, message)
         except asyncio.CancelledError:
-            if self._reader is None or not self._cancelled or self._reader.uncancel():
+            if self._is_foreign():
                 raise
+        else:
+            self._is_foreign()  # Some hosts swallow a cancellation.
         finally:
-            self._waits = False
+            self._over = True
+            # Nobody is there to take a refusal either, which the driver would wait for.
+            self._forget()
             self._driver.ended(self.link)
             self._reader = None
+
+    def _is_foreign(self) -> bool:
+        """Take our own cancellation back; whether there is one that is not ours."""
+        return self._reader is None or not self._cancelled or self._reader.uncancel() > 0
 
     async def _next(self, receive: Receive) -> Mapping[str, Any] | None:
         self._waits = True
@@ -294,6 +337,12 @@ class ScopeStream:
             connection.gone(message)
 
 
+def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task; on a loop that was closed under it, it does not run any more."""
+    if not task.get_loop().is_closed():
+        task.cancel()
+
+
 def _begin(send: Send, chunks: Sequence[ScopeChunk]) -> tuple[int, _Rest | None]:
     """Take the first step of each send while that is also the last one; how many were begun, and
     what is left of the last of them.
@@ -304,12 +353,13 @@ def _begin(send: Send, chunks: Sequence[ScopeChunk]) -> tuple[int, _Rest | None]
             break
         awaitable: Any = send(chunk.message)
         begun += 1
-        # Some hosts return an object like a future.
-        steps: Any = awaitable
-        if type(awaitable) is not CoroutineType:
-            steps = awaitable.__await__()
         try:
-            yielded = steps.send(None)
+            if awaitable.__class__ is CoroutineType:
+                steps, yielded = awaitable, awaitable.send(None)
+            else:
+                # Some hosts return an object like a future, which can be iterated and no more.
+                steps = awaitable.__await__()
+                yielded = next(steps)
         except StopIteration:
             continue
         return begun, _Rest(steps, yielded)
@@ -321,19 +371,22 @@ class _Rest:
 
     __slots__ = ("_steps", "_yielded")
 
-    def __init__(self, steps: Generator[Any, Any, Any], yielded: Any) -> None:
+    def __init__(self, steps: Any, yielded: Any) -> None:
         self._steps = steps
         self._yielded = yielded
 
     def __await__(self) -> Generator[Any, Any, None]:
         steps, yielded = self._steps, self._yielded
+        can_send = hasattr(steps, "send")
         try:
             while True:
                 try:
                     value = yield yielded
                 except BaseException as error:
+                    if not hasattr(steps, "throw"):
+                        raise
                     yielded = steps.throw(error)
                 else:
-                    yielded = steps.send(value)
+                    yielded = steps.send(value) if can_send else next(steps)
         except StopIteration:
             return

@@ -8,7 +8,6 @@ they would have read from its cookies is read here, once, before the handshake.
 from __future__ import annotations
 
 import sys
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
@@ -63,14 +62,9 @@ def _load_django(cookies: dict[str, str]) -> tuple[Any, Any]:
 
 
 def _cookies(scope: Scope) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        if name.lower() == b"cookie":
-            try:
-                parsed = SimpleCookie(value.decode("latin-1"))
-            except CookieError:
-                continue
-            found.update({key: morsel.value for key, morsel in parsed.items()})
+    values = [value.decode("latin-1") for name, value in scope["headers"] if name == b"cookie"]
+    # By Django's own parser: a strict one would lose the session behind another's odd cookie.
+    found: dict[str, str] = _of("django.http").parse_cookie("; ".join(values))
     return found
 
 
@@ -92,20 +86,40 @@ class QuartSession:
             sessions = self._app.session_interface
             session = await sessions.open_session(self._app, self._request(scope))
             scope = {**scope, "session": session}
+        if scope["type"] == "websocket":
+            receive = _connecting(receive)
         await self._gateway(scope, receive, send)
 
     def _request(self, scope: Scope) -> Any:
         headers = _of("werkzeug.datastructures").Headers()
         for name, value in scope["headers"]:
             headers.add(name.decode("latin-1").title(), value.decode("latin-1"))
-        return self._app.websocket_class(
+        # Not `websocket_class`, whose arguments are not the same in all versions of Quart.
+        return _of("quart.wrappers.base").BaseRequestWebsocket(
+            "GET",
+            scope["scheme"],
             scope["path"],
             scope["query_string"],
-            scope["scheme"],
             headers,
             scope.get("root_path", ""),
             scope.get("http_version", "1.1"),
-            list(scope.get("subprotocols", [])),
-            *[None] * 4,
-            scope=scope,
+            scope,
         )
+
+
+def _connecting(receive: Receive) -> Receive:
+    """A `receive` that begins with `websocket.connect`; the test client of Quart leaves it out."""
+    kept: list[Any] = []
+    connected = False
+
+    async def received() -> Any:
+        nonlocal connected
+        message = kept.pop() if kept else await receive()
+        if not connected:
+            connected = True
+            if message["type"] != "websocket.connect":
+                kept.append(message)
+                return {"type": "websocket.connect"}
+        return message
+
+    return received

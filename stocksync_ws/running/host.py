@@ -20,7 +20,7 @@ from typing import Any
 from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome, Task
 from stocksync_ws.counters import Counters
 from stocksync_ws.driver.driver import Driver
-from stocksync_ws.errors import StockSyncError
+from stocksync_ws.errors import Cancelled, StockSyncError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.running.pool import Pool
 
@@ -124,6 +124,10 @@ class AioHost:
 
     def _ended(self, task: Task, call: Call, running: asyncio.Task[Any]) -> None:
         self._tasks.discard(running)
+        if self._closed and running.cancelled():
+            # By us, in `close`: the handler has not failed, and nobody is to be told that it has.
+            self.driver.resume(task, Outcome(call, error=Cancelled()))
+            return
         self.driver.resume(task, _outcome(call, running))
 
     def in_pool(self, task: Task, call: Call) -> None:

@@ -74,6 +74,7 @@ class Runtime:
         self.draining = False
         """No new session is taken."""
         self._drained = asyncio.Event()
+        self._hurried = False
         self._stopping = False
         self._over = asyncio.Event()
         """Set when it is closed, unless its loop was closed before."""
@@ -145,6 +146,12 @@ class Runtime:
         finally:
             self.close()
 
+    def hurry(self) -> None:
+        """Wait for nothing any more: a drain or a stop that is under way ends at once."""
+        self._hurried = True
+        if self._idle_event is not None:
+            self._idle_event.set()
+
     def close(self) -> None:
         """End at once: reset what is left, and wait for nothing.
 
@@ -160,7 +167,6 @@ class Runtime:
             self.driver.abort()
         else:
             self._over.set()
-            self._drained.set()
             if self._idle_event is not None:
                 self._idle_event.set()
             self._inbox.refuse()
@@ -171,7 +177,7 @@ class Runtime:
 
     async def _idle(self, seconds: float) -> None:
         """Wait until nothing is left to do, at most so long."""
-        if self.closed:
+        if self.closed or self._hurried:
             return
         idle = self._idle_event = asyncio.Event()
         self.driver.when_idle(idle.set)

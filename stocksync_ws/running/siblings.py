@@ -3,7 +3,8 @@ miss what the others publish. That is noticed, and said.
 
 Rule: a process claims its address and path by a name that the kernel frees when the process ends;
 one that finds the name taken asks again `PATIENCE` seconds later, so that a predecessor that still
-drains, as in a reload, is silent. Nothing but a log line comes of it, unless the application wants
+drains, as in a reload, is silent. It goes on asking, and is alone when it has got the name. Nothing
+but a log line comes of it, unless the application wants
 such a worker to refuse.
 """
 
@@ -101,14 +102,16 @@ class FileName:
         except ImportError:
             return True  # Nothing is noticed on this system.
         try:
-            file = self._path.open("a+")
+            # In a folder of everybody, somebody may have put a link there.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            file = os.fdopen(os.open(self._path, flags, 0o600), "r+")
         except OSError:
             return True
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except OSError as error:
             file.close()
-            return False
+            return error.errno not in (errno.EAGAIN, errno.EACCES)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -143,6 +146,7 @@ class Claim:
         self._name = name
         self._what = what
         self._timer: asyncio.TimerHandle | None = None
+        self._told = False
         self.sibling = False
         """Another process serves the same address, and has done so for `PATIENCE` seconds."""
 
@@ -153,10 +157,19 @@ class Claim:
 
     def _again(self) -> None:
         self._timer = None
+        self.sibling = False
         if self._name.take():
             return
-        self.sibling = True
+        self._timer = self._loop.call_later(PATIENCE, self._again)
         holder = self._name.holder()
+        if holder != os.getpid():  # It may be served twice by one process, with one broker.
+            self.sibling = True
+            self._tell(holder)
+
+    def _tell(self, holder: int | None) -> None:
+        if self._told:
+            return
+        self._told = True
         other = "another process" if holder is None else f"process {holder}"
         _log.warning(
             "several workers serve %s: this is process %d, and %s does so too. Each has a broker of"

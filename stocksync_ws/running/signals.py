@@ -4,7 +4,7 @@ handler hears of them.
 Rule: nothing is taken away from the host. A handler written in Python is put behind the drain. One
 that an asyncio loop has installed is called by the loop whatever Python calls, so the drain runs
 beside it. Where no Python is called at all (SIG_DFL, SIG_IGN, a handler of C) nothing is changed.
-The second signal goes straight through.
+The second signal goes straight through, and nothing is waited for any more.
 """
 
 from __future__ import annotations
@@ -29,13 +29,18 @@ class SignalChain:
     Args:
         loop: The loop of the run.
         drain: Closes all sessions; ends when that is done, in bounded time.
+        hurry: Called on the loop when the second signal comes: the drain is to end at once.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, drain: Callable[[], Coroutine[Any, Any, None]]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        drain: Callable[[], Coroutine[Any, Any, None]],
+        hurry: Callable[[], object],
     ) -> None:
         self._loop = loop
         self._drain = drain
+        self._hurry = hurry
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._caught = False
         self._task: asyncio.Task[None] | None = None
@@ -51,7 +56,8 @@ class SignalChain:
                 self._before[number] = before
                 signal.signal(number, self._on_signal)
             else:
-                left.append(f"{number.name} ({getattr(before, '__name__', before)})")
+                name = getattr(before, "__name__", None) or getattr(before, "name", before)
+                left.append(f"{number.name} ({name})")
         if left:
             _log.info(
                 "sessions are not drained before a stop by %s: its handler is left as it is",
@@ -59,15 +65,18 @@ class SignalChain:
             )
 
     def restore(self) -> None:
-        """Put the host's handlers back, where ours still stands."""
+        """Put the host's handlers back, where ours still stands. Who stands in front of ours goes
+        on calling it, so it goes on calling theirs.
+        """
         for number, before in self._before.items():
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, before)
-        self._before = {}
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         before = self._before.get(number)
         if self._caught or self._loop.is_closed():
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._hurry)
             if before is not None:
                 before(number, frame)
             return

@@ -36,7 +36,15 @@ from stocksync_ws.types import (
 from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, plain, tell, unavailable
 from stocksync_ws.wire.http import SAFE
 
-__all__ = ["Batcher", "ScopeChunk", "ScopeConnection", "ScopeWire", "answer_messages", "request_of"]
+__all__ = [
+    "Batcher",
+    "ScopeChunk",
+    "ScopeConnection",
+    "ScopeWire",
+    "answer_messages",
+    "refusal_messages",
+    "request_of",
+]
 
 _CLOSED_BY_HOST: Final = 1012
 """What a host says when it stops; no client may send it (RFC 6455 §7.4.1)."""
@@ -193,13 +201,13 @@ class ScopeConnection:
     __slots__ = (
         "_batcher",
         "_counters",
-        "_extended",
         "_gone",
         "_handshake",
         "_limits",
         "_out",
         "_refused",
         "_request",
+        "_scope",
         "_site",
         "_state",
         "_wire",
@@ -224,7 +232,7 @@ class ScopeConnection:
         self._counters = counters
         self._batcher = batcher
         self._refused = refused
-        self._extended = "websocket.http.response" in _extensions(request.scope)
+        self._scope = request.scope
         self._state = _NEW
         self._handshake: Handshake | None = None
         self._wire: ScopeWire | None = None
@@ -270,7 +278,7 @@ class ScopeConnection:
         """Answer `websocket.accept`. Nothing happens when the client has gone meanwhile."""
         if self._handshake is not handshake:
             return []
-        self._handshake = None
+        self._handshake = self._scope = None
         self._state = _OPEN
         message = {"type": "websocket.accept", "subprotocol": handshake.subprotocol}
         self._out.append(ScopeChunk(message, 0))
@@ -288,13 +296,9 @@ class ScopeConnection:
     def _refuse(self, answer: Answer) -> None:
         self._state = _SHUT
         self.shut = True
-        if self._extended:
-            self._out += [
-                ScopeChunk(each, 0, last="body" in each)
-                for each in answer_messages(answer, "websocket.http.response")
-            ]
-        else:
-            self._out.append(ScopeChunk({"type": "websocket.close", "code": 1008}, 0, last=True))
+        for message in refusal_messages(answer, self._scope):
+            self._out.append(ScopeChunk(message, 0))
+        self._out[-1].last = True
 
     def gone(self, message: Mapping[str, Any]) -> None:
         """`websocket.disconnect` came: `lost` is going to say this.
@@ -354,8 +358,16 @@ def answer_messages(answer: Answer, kind: str) -> list[dict[str, Any]]:
     ]
 
 
-def _extensions(scope: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    return (scope or {}).get("extensions") or {}
+def refusal_messages(answer: Answer, scope: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """A refused handshake: the answer, or where the host knows none, a close (it says 403).
+
+    Args:
+        answer: The answer.
+        scope: The scope of the handshake.
+    """
+    if "websocket.http.response" in ((scope or {}).get("extensions") or {}):
+        return answer_messages(answer, "websocket.http.response")
+    return [{"type": "websocket.close", "code": 1008}]
 
 
 def request_of(scope: Mapping[str, Any], path: str) -> HttpRequest:

@@ -120,8 +120,32 @@ def test_out_of_descriptors_is_said_once_and_tried_again(
             line.writer.close()
 
     run(main())
+    assert failures == 0
     lines = [each for each in caplog.messages if "cannot accept" in each]
-    assert lines == ["cannot accept connections: Too many open files; trying again in 1 s"] * 2
+    assert lines == ["cannot accept connections: Too many open files; trying again every second"]
+
+
+def test_out_of_descriptors_is_said_again_when_it_goes_on(
+    app: StompApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_module, "RETRY", 0.001)
+    monkeypatch.setattr(server_module, "SAY_EVERY", 0.02)
+    real = socket.socket.accept
+
+    def accept(listener: socket.socket) -> Any:
+        if sum("cannot accept" in each for each in caplog.messages) < 3:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", accept)
+
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.open(server, http_request())
+            assert (await line.reader.readline()).startswith(b"HTTP/1.1 404")
+            line.writer.close()
+
+    run(main())
 
 
 def test_a_listener_that_was_closed_meanwhile_is_not_tried_again(

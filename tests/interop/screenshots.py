@@ -1,12 +1,14 @@
-"""Pictures of the inventory page, to look at: `python -m tests.interop.screenshots FOLDER`.
+"""Pictures of the examples' page, to look at: `python -m tests.interop.screenshots FOLDER`.
 
-With `--docs` the light one also becomes `docs/images/inventory.png`.
+With `--docs` the light one also becomes `docs/images/inventory.png`, and those of the frameworks
+become `docs/images/example-*.png`. Each of these shows the page at another moment.
 """
 
 import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from itertools import zip_longest
 from pathlib import Path
 
@@ -79,10 +81,87 @@ def recover(browser: Chromium, server: Example, folder: Path) -> None:
             shoot(page, folder / f"recovered-{width}.png")
 
 
+def log_in(page: Page) -> None:
+    page.click("log-in")
+    page.type("login-name", "ann")
+    page.type("login-password", "espresso")
+    page.click("login-submit")
+    page.wait_for_text("user", "ann")
+    page.wait_for_text("feed", "Logged in as ann")
+
+
+def with_token(page: Page) -> None:
+    log_in(page)
+    page.run("document.querySelector('[data-testid=feed] .entry').remove()")
+    change(page)
+
+
+def at_login(page: Page) -> None:
+    page.click("log-in")
+    page.type("login-name", "ann")
+    page.type("login-password", "espresso")
+
+
+def refused(page: Page) -> None:
+    page.click("plus10-kettle")
+    page.wait_for_text("toast", "Log in")
+
+
+def too_few(page: Page) -> None:
+    log_in(page)
+    for step in ("plus10-kettle", "minus1-scale", "minus10-travel-mug", "minus10-scale"):
+        page.click(step)
+    page.wait_for_text("toast", "Only")
+
+
+def restocked(page: Page) -> None:
+    log_in(page)
+    for step in ("minus10-espresso-machine", "minus1-kettle", "minus1-kettle", "minus1-kettle"):
+        page.click(step)
+    page.wait("document.querySelectorAll('.low').length === 3")
+    page.click("restock")
+    page.wait("document.querySelectorAll('.low').length === 0")
+
+
+FRAMEWORKS: dict[str, tuple[Callable[[Page], None], str]] = {
+    "fastapi": (with_token, "light"),
+    "starlette": (at_login, "light"),
+    "litestar": (refused, "light"),
+    "quart": (too_few, "dark"),
+    "django": (restocked, "light"),
+}
+
+
+def frameworks(browser: Chromium, scratch: Path, folder: Path) -> None:
+    """The page on every framework."""
+    for name, (act, scheme) in FRAMEWORKS.items():
+        database = str(scratch / "db.sqlite3")
+        with Example(
+            f"examples/{name}/app.py", scratch / f"{name}.log", DATABASE=database
+        ) as server:
+            page = browser.page(f"http://127.0.0.1:{server.port}/", height=720)
+            page.scheme(scheme)
+            page.wait_for_text("status", "Online")
+            page.wait("document.querySelectorAll('[data-testid^=row-]').length === 6")
+            act(page)
+            page.hover_away()
+            shoot(page, folder / f"example-{name}.png")
+            page.resize(360, 780, mobile=True)
+            page.run("scrollTo(0, 0)")
+            shoot(page, folder / f"narrow-{name}.png")
+            if name == "quart":
+                server.kill()
+                page.wait_for_text("status", "Reconnecting in")
+                shoot(page, folder / f"narrow-{name}-offline.png")
+                page.resize(1000, 700)
+                shoot(page, folder / f"medium-{name}-offline.png")
+            page.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Takes pictures of the inventory page.")
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--docs", action="store_true", help="update docs/images/inventory.png")
+    parser.add_argument("--docs", action="store_true", help="update docs/images")
     args = parser.parse_args()
     folder: Path = args.folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,10 +201,13 @@ def main() -> None:
         shoot(page, folder / "offline.png")
         page.resize(390, 844, mobile=True)
         shoot(page, folder / "narrow-offline.png")
+        frameworks(browser, Path(scratch), folder)
     if args.docs:
-        image = ROOT / "docs" / "images" / "inventory.png"
-        image.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / "light.png", image)
+        images = ROOT / "docs" / "images"
+        images.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "light.png", images / "inventory.png")
+        for name in FRAMEWORKS:
+            shutil.copyfile(folder / f"example-{name}.png", images / f"example-{name}.png")
 
 
 if __name__ == "__main__":

@@ -347,6 +347,39 @@ def test_an_abort_resets_at_once_and_a_later_stop_does_nothing(app: StompApp) ->
     run(main())
 
 
+def test_a_handler_that_an_abort_cancels_has_not_failed(
+    app: StompApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[str] = []
+
+    async def main() -> None:
+        begun, cleaned = asyncio.Event(), asyncio.Event()
+
+        @app.message_mapping("/x")
+        async def handler() -> None:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cleaned.set()
+
+        @app.message_exception_handler(Exception)
+        def mapped(error: Exception) -> None:
+            ended.append(str(error))
+
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.write(stomp("SEND", {"destination": "/app/x"}))
+            await begun.wait()
+            server.abort()
+            await cleaned.wait()
+            await line.ended()
+
+    run(main())
+    assert [each for each in caplog.messages if "failed" in each] == []
+    assert ended == []
+
+
 def test_a_second_signal_does_not_wait_for_a_pool_function() -> None:
     app = StompApp("/ws", limits=Limits(shutdown_timeout=8))
     begun, release = threading.Event(), threading.Event()

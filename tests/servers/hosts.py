@@ -8,10 +8,13 @@ loses it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-__all__ = ["HOSTS", "Host", "Start"]
+from carriers.shop import End
+
+__all__ = ["HOSTS", "Host", "Setting", "Start", "python_command"]
 
 
 @dataclass(frozen=True)
@@ -34,12 +37,71 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """An option of a server.
+
+    Args:
+        text: As the docs name it; "" where there is none.
+        default: What holds without it, in words; of a bound, in MiB.
+        words: What gives it the value that the tests need; for a bound that is 100,000 bytes.
+    """
+
+    text: str
+    default: str
+    words: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Host:
-    """One server with one of its WebSocket implementations."""
+    """One server with one of its WebSocket implementations, and what it can carry."""
 
     name: str
     command: Callable[[Start], list[str]]
     """What follows `python -m`."""
+    max_message: Setting
+    """The bound of one message that it reads."""
+    ping: Setting
+    """PINGs of its own."""
+    deflate: Setting
+    """Whether it compresses messages for a client that offers it."""
+    title: str
+    """Its name in the docs."""
+    note: str = ""
+    """What else the docs say of it."""
+    always: bool = True
+    """All tests run on it without `--full`."""
+    lifespan: bool = True
+    """The run begins before the first request, and ends when the server stops."""
+    slows_down: bool = True
+    """Its `send` waits for a client that does not read."""
+    drain: Literal["all", "some", "none"] = "all"
+    """Which clients hear 1012 after SIGTERM, before the server stops."""
+    farewell: int | None = 1012
+    """The close code of those who do not hear 1012; None: the stream ends without a Close."""
+    outstays: bool = False
+    """After SIGTERM it waits for the last client to leave, for as long as that takes."""
+    refuses_in_words: bool = True
+    """A refused handshake has our status and our text; else it is an empty 403."""
+    all_codes: bool = True
+    """It sends every close code; else 1000 and those from 3000 on."""
+    waits: bool = True
+    """Behind its Close it waits for that of the client; else it drops the connection."""
+    says_why: bool = True
+    """It sends the reason beside a close code."""
+    tells_codes: bool = True
+    """The close code of a client is told; else it is a lost connection."""
+    returns_codes: bool = True
+    """The close code of a client is returned to it; else it is 1000."""
+    over_bound: tuple[int | None, End] = (1009, End("peer_closed", 1009))
+    """What the client and the application see of a message over `max_message`; None: no Close."""
+    root_paths: Mapping[str, int] = field(default_factory=lambda: {"/ws": 101, "/shop/ws": 101})
+    """What the two paths are answered with under the root path `/shop`."""
+    workers: Literal["warned", "alone"] = "warned"
+    """What becomes of a second worker; `alone`: there cannot be one."""
+
+    def carried(self, code: int) -> int:
+        """What a client sees of a close code of ours."""
+        return code if self.all_codes or code == 1000 or code >= 3000 else code + 2000
 
 
 def _uvicorn(implementation: str, loop: str = "asyncio") -> Callable[[Start], list[str]]:
@@ -85,17 +147,101 @@ def _daphne(start: Start) -> list[str]:
     return [*words, *start.extra, start.target]
 
 
+_UVICORN: dict[str, Any] = {
+    "max_message": Setting("--ws-max-size", "16 MiB", ("--ws-max-size", "100000")),
+    "ping": Setting("--ws-ping-interval", "20 s", ("--ws-ping-interval", "0.2")),
+    "root_paths": {"/ws": 101, "/shop/ws": 403},
+    "deflate": Setting(
+        "--ws-per-message-deflate false", "on", ("--ws-per-message-deflate", "false")
+    ),
+}
 HOSTS = {
     host.name: host
     for host in (
-        Host("uvicorn-sansio", _uvicorn("websockets-sansio")),
-        Host("uvicorn-wsproto", _uvicorn("wsproto")),
-        Host("uvicorn-legacy", _uvicorn("websockets")),
-        Host("uvicorn-uvloop", _uvicorn("websockets-sansio", "uvloop")),
-        Host("hypercorn", _hypercorn),
-        Host("granian", _granian),
-        Host("gunicorn", _gunicorn),
-        Host("daphne", _daphne),
+        Host(
+            "uvicorn-sansio",
+            _uvicorn("websockets-sansio"),
+            title="uvicorn, `--ws websockets-sansio`",
+            **_UVICORN,
+        ),
+        Host("uvicorn-wsproto", _uvicorn("wsproto"), title="uvicorn, `--ws wsproto`", **_UVICORN),
+        Host(
+            "uvicorn-legacy",
+            _uvicorn("websockets"),
+            title="uvicorn, `--ws websockets`",
+            note="deprecated by uvicorn itself",
+            always=False,
+            over_bound=(1009, End("connection_lost", 1006)),
+            **_UVICORN,
+        ),
+        Host(
+            "uvicorn-uvloop",
+            _uvicorn("websockets-sansio", "uvloop"),
+            title="uvicorn, `--loop uvloop`",
+            always=False,
+            **_UVICORN,
+        ),
+        Host(
+            "hypercorn",
+            _hypercorn,
+            Setting("websocket_max_message_size", "16 MiB", ("--config", "python:hypercorn_bound")),
+            Setting("--websocket-ping-interval", "none", ("--websocket-ping-interval", "1")),
+            Setting("", "on"),
+            title="hypercorn",
+            note="its workers cannot be drained: they are child processes that hear no signal",
+            drain="none",
+            farewell=1011,
+            # `Server.wait_closed` of Python began to wait for connections then.
+            outstays=sys.version_info >= (3, 12, 1),
+            tells_codes=False,
+            over_bound=(1009, End("connection_lost", 1006)),
+            waits=False,
+        ),
+        Host(
+            "granian",
+            _granian,
+            Setting("", "16 MiB"),
+            Setting("", "none"),
+            Setting("", "off"),
+            title="granian",
+            note="stops beside our drain: who is not closed within milliseconds is cut",
+            drain="some",
+            farewell=None,
+            waits=False,
+        ),
+        Host(
+            "gunicorn",
+            _gunicorn,
+            Setting(
+                "--websocket-max-message-size", "16 MiB", ("--websocket-max-message-size", "100000")
+            ),
+            Setting("", "none"),
+            Setting("", "off"),
+            title="gunicorn, `-k asgi`",
+            refuses_in_words=False,
+            over_bound=(1009, End("connection_lost", 1006)),
+        ),
+        Host(
+            "daphne",
+            _daphne,
+            Setting(
+                "--websocket-max-message-size", "1 MiB", ("--websocket-max-message-size", "100000")
+            ),
+            Setting("--ping-interval", "20 s", ("--ping-interval", "1")),
+            Setting("", "off"),
+            title="daphne",
+            note="second class: the first WebSocket starts the broker",
+            always=False,
+            lifespan=False,
+            slows_down=False,
+            refuses_in_words=False,
+            all_codes=False,
+            says_why=False,
+            waits=False,
+            returns_codes=False,
+            over_bound=(None, End("connection_lost", 1006)),
+            workers="alone",
+        ),
     )
 }
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -83,6 +84,7 @@ class Server:
         self.port = port
         self._log = log
         self._ended: End | None = None
+        self._told = False
         self.expected_to_hang = False
         """Set by a test that knows: else a server that has to be killed fails the test."""
         with log.open("ab") as output:
@@ -95,10 +97,10 @@ class Server:
                 start_new_session=True,
             )
         try:
-            until(self._answers, f"the first answer of {command[2]}")
+            until(self._answers, "its first answer")
         except BaseException:
             self.kill()
-            raise AssertionError(f"{' '.join(command)} does not serve:\n{self.log}") from None
+            raise AssertionError(f"{' '.join(command)} does not serve:\n{self.tail}") from None
 
     def _answers(self) -> bool:
         # More than a port that is open: a main process listens before a worker is there, and one
@@ -121,6 +123,11 @@ class Server:
     def log(self) -> str:
         """What the server and the application have printed."""
         return self._log.read_text(errors="replace")
+
+    @property
+    def tail(self) -> str:
+        """The end of that."""
+        return self.log[-2_000:]
 
     @property
     def running(self) -> bool:
@@ -152,6 +159,12 @@ class Server:
         """Send a signal to the main process alone."""
         self._process.send_signal(number)
 
+    def terminate(self) -> None:
+        """SIGTERM; `stop` then waits."""
+        if not self._told:
+            self._told = True
+            self.signal(signal.SIGTERM)
+
     def wait(self, seconds: float = PATIENCE) -> End:
         """Wait for the end of a server that was told to end; then it is killed."""
         begun = time.monotonic()
@@ -160,15 +173,22 @@ class Server:
         except subprocess.TimeoutExpired:
             code = None
         took = time.monotonic() - begun
-        left = code is not None and bool(self.pids())
+        left = code is not None and not self._is_empty(within=3.0)
         self.kill()
         self._ended = End(code, took, hung=code is None, left=left)
         return self._ended
 
+    def _is_empty(self, within: float) -> bool:
+        """Nothing is left of it; helpers of Python's own end a moment later than it does."""
+        end = time.monotonic() + within
+        while self.pids() and time.monotonic() < end:
+            time.sleep(0.02)
+        return not self.pids()
+
     def stop(self, seconds: float = PATIENCE) -> End:
         """SIGTERM, and wait; what has not gone then is killed. Asked twice, it is told again."""
         if self._ended is None:
-            self.signal(signal.SIGTERM)
+            self.terminate()
             self.wait(seconds)
         assert self._ended is not None
         return self._ended
@@ -192,9 +212,20 @@ class Server:
         traceback: TracebackType | None,
     ) -> None:
         end = self.stop()
-        if error is None and not self.expected_to_hang:
-            assert not end.hung, f"it had to be killed after {end.seconds:.0f} s:\n{self.log}"
-            assert not end.left, f"workers outlived their main process:\n{self.log}"
+        if error is None:
+            self.check(end)
+
+    def check(self, end: End) -> None:
+        """Fail when it did not end by itself, or has printed a traceback through the library.
+
+        Raises:
+            AssertionError: With its log.
+        """
+        if not self.expected_to_hang:
+            assert not end.hung, f"it had to be killed after {end.seconds:.0f} s:\n{self.tail}"
+            assert not end.left, f"workers outlived their main process:\n{self.tail}"
+        found = re.search(r'File "[^"]*/stocksync_ws/|ERROR stocksync_ws', self.log)
+        assert found is None, self.log[max(0, found.start() - 1_000) : found.end() + 2_000]
 
 
 def _processes() -> list[int]:
@@ -219,7 +250,8 @@ def launch(
     root_path: str = "",
     extra: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
-    folder: Path = HERE,
+    folders: tuple[Path, ...] = (HERE,),
+    program: Path | None = None,
 ) -> Server:
     """Start a server and wait until it answers.
 
@@ -231,15 +263,19 @@ def launch(
         root_path: What a proxy in front would cut off the path.
         extra: Further arguments of this server.
         environment: Further variables.
-        folder: Where the module is.
+        folders: Where its modules are.
+        program: Runs in place of the server's own module, with the same words.
 
     Raises:
         AssertionError: It does not serve; with its log.
     """
     start = Start(target, free_port(), workers, root_path, extra)
     variables = {
-        "PYTHONPATH": os.pathsep.join((str(folder), str(PACKAGE))),
+        "PYTHONPATH": os.pathsep.join(map(str, (*folders, PACKAGE))),
         "PYTHONUNBUFFERED": "1",
         **(environment or {}),
     }
-    return Server(python_command(HOSTS[name], start), log, variables, start.port)
+    command = python_command(HOSTS[name], start)
+    if program is not None:
+        command[1:3] = [str(program)]
+    return Server(command, log, variables, start.port)

@@ -17,6 +17,8 @@ __all__ = ["SessionLog", "quote"]
 
 STORM = 100
 """Lines a second before the rest is summed up."""
+FAILURES = 1_000
+"""Listeners and kinds of exceptions that are told apart."""
 
 _sessions = logging.getLogger("stocksync_ws.session")
 _handlers = logging.getLogger("stocksync_ws.handler")
@@ -39,6 +41,7 @@ class SessionLog:
     __slots__ = (
         "_connects",
         "_disconnects",
+        "_failures",
         "_lines",
         "_refusals",
         "_second",
@@ -55,6 +58,8 @@ class SessionLog:
         self._lines = 0
         self._connects = 0
         self._disconnects = 0
+        self._failures: set[tuple[str, str]] = set()
+        """Listeners and kinds of exceptions whose traceback has been written."""
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
@@ -159,9 +164,19 @@ class SessionLog:
         )
 
     def listener_failed(self, label: str, session_id: str | None, error: BaseException) -> None:
-        """An event listener raised; the others go on."""
+        """An event listener raised; the others go on. The traceback stands in the log once for each
+        listener and kind of exception: a crowd that leaves would write it a thousand times.
+        """
+        kind = (label, type(error).__name__)
+        known = kind in self._failures
+        if not known and len(self._failures) < FAILURES:
+            self._failures.add(kind)
         _handlers.error(
-            "listener failed mapping=%s session=%s", label, session_id or "-", exc_info=error
+            "listener failed mapping=%s session=%s error=%s",
+            label,
+            session_id or "-",
+            quote(error),
+            exc_info=None if known else error,
         )
 
     def internal(self, what: str, session: SessionRecord | None, error: BaseException) -> None:

@@ -18,9 +18,10 @@ from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.counters import Counters
 from stocksync_ws.running.run import Run
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.wire.endpoint import Page
 
-__all__ = ["AioCarrier", "Connector", "NoReaders"]
+__all__ = ["AioCarrier", "Connector", "NoReaders", "SocketPipe"]
 
 PATIENCE = 10.0
 """Seconds any single wait may take before the test fails."""
@@ -53,7 +54,7 @@ class Connector:
 
     def connect(self) -> Pipe:
         if self._certificate is None:
-            return _SocketPipe(self._port)
+            return SocketPipe(self._port)
         return _TlsPipe(self._port, self._certificate)
 
 
@@ -89,13 +90,20 @@ class AioCarrier(Connector):
     async def _serve(self, app: StompApp, pages: dict[str, Page]) -> None:
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
-        run = Run(app)
+        run = self._slot = Run(app)
         address = Address("127.0.0.1", 0)
         async with Server(run, app.site(pages), address, tls=self._context()) as server:
             self.counters: Counters = run.counters
             self._port = server.ports[0]
             self._started.set()
             await self._stop.wait()
+
+    @property
+    def runtime(self) -> Runtime | None:
+        return self._slot.runtime
+
+    def settle(self) -> None:
+        """The loop runs by itself."""
 
     def begin_stop(self) -> None:
         if self._thread.is_alive():
@@ -108,7 +116,9 @@ class AioCarrier(Connector):
         assert self._problem is None, self._problem
 
 
-class _SocketPipe:
+class SocketPipe:
+    """A plain socket."""
+
     def __init__(self, port: int) -> None:
         self._socket = socket.socket()
         # A small window, so that a reader who stops is soon felt.
@@ -122,6 +132,10 @@ class _SocketPipe:
 
     def receive(self) -> bytes:
         return self._socket.recv(65_536)
+
+    def wait_at_most(self, seconds: float) -> None:
+        """For what comes."""
+        self._socket.settimeout(seconds)
 
     def stop_reading(self) -> None:
         """Reading is what `receive` does."""
@@ -141,7 +155,7 @@ class _SocketPipe:
         self._socket.close()
 
 
-class _TlsPipe(_SocketPipe):
+class _TlsPipe(SocketPipe):
     """TLS by hand, so that our direction can end alone."""
 
     def __init__(self, port: int, certificate: str) -> None:

@@ -111,7 +111,11 @@ class Client:
         self._receipts = 0
         self.close_code: int | None = None
         """The code of the server's Close frame."""
+        self.close_reason = ""
+        """Its reason."""
         self.pongs: list[bytes] = []
+        self._closes = False
+        """We have sent a Close."""
 
     # Bytes
 
@@ -145,12 +149,22 @@ class Client:
         length = int(headers.get("content-length", "0")) if body else 0
         return int(first.split()[1]), headers, self._take(length)
 
-    def upgrade(self, early: bytes = b"", **headers: str) -> None:
-        """Open the WebSocket; `early` are bytes sent along with the request."""
+    def ask_upgrade(self, early: bytes = b"", **headers: str) -> None:
+        """Ask for a WebSocket; `response` has the answer."""
         self.pipe.send(upgrade(**headers) + early)
+
+    def upgrade(self, early: bytes = b"", **headers: str) -> dict[str, str]:
+        """Open the WebSocket; the headers of the answer.
+
+        Args:
+            early: Bytes sent along with the request.
+            headers: Of the request; `target` is its path.
+        """
+        self.ask_upgrade(early, **headers)
         status, fields, _ = self.response()
         assert status == 101, status
         assert fields["sec-websocket-accept"] == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+        return fields
 
     # WebSocket and STOMP
 
@@ -158,7 +172,8 @@ class Client:
         """Send one STOMP frame."""
         self.pipe.send(stomp(command, headers or {}, body))
 
-    def _next_message(self) -> tuple[int, bytes]:
+    def next_message(self) -> tuple[int, bytes]:
+        """The next WebSocket frame: opcode and payload."""
         head = self._take(2)
         length = head[1] & 0x7F
         if length == 126:
@@ -170,7 +185,7 @@ class Client:
     def frame(self, command: str) -> Stomp:
         """The next STOMP frame, which must be of this command."""
         while True:
-            opcode, payload = self._next_message()
+            opcode, payload = self.next_message()
             if opcode == PONG:
                 self.pongs.append(payload)
             elif opcode == CLOSE:
@@ -181,19 +196,32 @@ class Client:
                 assert frame.command == command, frame
                 return frame
 
+    def close(self, code: int) -> None:
+        """Begin the closing handshake."""
+        self._closes = True
+        self.pipe.send(ws_frame(CLOSE, struct.pack("!H", code)))
+
     def closed(self) -> int:
-        """The code of the server's Close, which must come next; it is answered."""
+        """The code of the server's Close, which must come next; it is answered, if it is no answer
+        itself.
+        """
         while self.close_code is None:
-            opcode, payload = self._next_message()
+            opcode, payload = self.next_message()
             assert opcode in (CLOSE, PONG) or not payload.strip(), payload[:200]
             if opcode == CLOSE:
                 self.close_code = int.from_bytes(payload[:2])
-        self.pipe.send(ws_frame(CLOSE, struct.pack("!H", self.close_code)))
+                self.close_reason = payload[2:].decode()
+        if not self._closes:
+            try:
+                self.close(self.close_code)
+            except (ConnectionResetError, BrokenPipeError):
+                pass  # It did not wait for that.
         return self.close_code
 
     def connect(self) -> Client:
         """Upgrade and CONNECT."""
-        self.upgrade(connect_frame())
+        self.upgrade()
+        self.pipe.send(connect_frame())
         self.frame("CONNECTED")
         return self
 

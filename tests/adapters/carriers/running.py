@@ -7,6 +7,7 @@ from typing import Protocol
 from carriers.client import Client, Pipe
 from stocksync_ws import StompApp
 from stocksync_ws.counters import Counters
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.wire.endpoint import Page
 
 __all__ = ["Carrier", "Running"]
@@ -21,6 +22,15 @@ class Carrier(Protocol):
     @property
     def counters(self) -> Counters:
         """The counters of the run."""
+        ...
+
+    @property
+    def runtime(self) -> Runtime | None:
+        """What runs."""
+        ...
+
+    def settle(self) -> None:
+        """Do what is ready, where nothing goes on by itself."""
         ...
 
     def start(self, app: StompApp, pages: dict[str, Page]) -> None:

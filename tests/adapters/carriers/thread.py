@@ -9,6 +9,7 @@ from stocksync_ws import StompApp
 from stocksync_ws.aio.address import Address
 from stocksync_ws.counters import Counters
 from stocksync_ws.running.run import Run
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.threads import ThreadServer
 from stocksync_ws.wire.endpoint import Page
 
@@ -21,7 +22,7 @@ class ThreadCarrier(Connector):
     """Runs an application on a thread."""
 
     def start(self, app: StompApp, pages: dict[str, Page]) -> None:
-        run = Run(app)
+        run = self._slot = Run(app)
         address = Address("127.0.0.1", 0)
         self._server = ThreadServer(run, app.site(pages), address, tls=self._context())
         self._server.start()
@@ -30,6 +31,13 @@ class ThreadCarrier(Connector):
         self.counters: Counters = run.counters
         self._stopping = threading.Thread(target=self._server.stop)
         self._begun = False
+
+    @property
+    def runtime(self) -> Runtime | None:
+        return self._slot.runtime
+
+    def settle(self) -> None:
+        """The thread runs by itself."""
 
     def begin_stop(self) -> None:
         if not self._begun:

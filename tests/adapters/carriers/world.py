@@ -5,6 +5,7 @@ from __future__ import annotations
 from carriers.client import Pipe
 from stocksync_ws import StompApp
 from stocksync_ws.counters import Counters
+from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.testing.world import World
 from stocksync_ws.wire.endpoint import Page
@@ -26,6 +27,14 @@ class WorldCarrier:
     @property
     def counters(self) -> Counters:
         return self._world.counters
+
+    @property
+    def runtime(self) -> Runtime:
+        return self._world.runtime
+
+    def settle(self) -> None:
+        if not self._world.loop.is_closed():
+            self._world.settle()
 
     def begin_stop(self) -> None:
         self._world.runtime.driver.stop()

@@ -162,7 +162,8 @@ class TestOthers:
         journal.failed(session, "", ErrorCode.NO_HANDLER, "c1", None)
         journal.failed(session, "m", ErrorCode.BAD_PAYLOAD, "c2", ValueError("a\nb"))
         journal.failed(session, "m", ErrorCode.HANDLER_FAILED, "c3", ValueError("a"))
-        journal.listener_failed("l", None, ValueError("a"))
+        for error in (ValueError("a"), ValueError("b"), KeyError("a")):
+            journal.listener_failed("l", None, error)
         journal.internal("x", None, ValueError("a"))
         journal.note("something %s", "once")
         told = [(r.name, r.levelname, r.message, bool(r.exc_info)) for r in caplog.records]
@@ -176,7 +177,9 @@ class TestOthers:
                 False,
             ),
             (h, "ERROR", "failed mapping=m session=s1 code=handler-failed correlation=c3", True),
-            (h, "ERROR", "listener failed mapping=l session=-", True),
+            (h, "ERROR", "listener failed mapping=l session=- error='a'", True),
+            (h, "ERROR", "listener failed mapping=l session=- error='b'", False),
+            (h, "ERROR", "listener failed mapping=l session=- error=\"'a'\"", True),
             (b, "ERROR", "internal error in x session=-", True),
             (b, "WARNING", "something once", False),
         ]

@@ -116,8 +116,8 @@ class Chromium:
         return page
 
     def forget(self, session: str, context: str) -> None:
-        self._pages.pop(session, None)
-        self.call("Target.disposeBrowserContext", browserContextId=context)
+        if self._pages.pop(session, None) is not None:
+            self.call("Target.disposeBrowserContext", browserContextId=context)
 
     def __enter__(self) -> Self:
         return self
@@ -236,6 +236,12 @@ class Page:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         self.call("Input.dispatchMouseEvent", type="mousePressed", **mouse)
         self.call("Input.dispatchMouseEvent", type="mouseReleased", **mouse)
+
+    def type(self, testid: str, text: str) -> None:
+        """Replace what stands in a field."""
+        self.click(testid)
+        self.run(f"{_find(testid)}.select()")
+        self.call("Input.insertText", text=text)
 
     def hover_away(self) -> None:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)

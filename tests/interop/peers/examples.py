@@ -39,8 +39,9 @@ def free_port() -> int:
 class Example:
     """`with Example("examples/broker.py", log) as server: ...`; it can be stopped and started."""
 
-    def __init__(self, script: str, log: Path) -> None:
+    def __init__(self, script: str, log: Path, **environment: str) -> None:
         self.port = free_port()
+        self._environment = environment
         self._script = ROOT / script
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -54,6 +55,13 @@ class Example:
         """What the process has printed, over all its lives."""
         return self._log.read_text(errors="replace")
 
+    def wait_for_log(self, part: str, times: int = 1) -> None:
+        """Until a text has been printed so often."""
+        until = time.monotonic() + PATIENCE
+        while self.log.count(part) < times:
+            assert time.monotonic() < until, f"not {times} times {part!r}:\n{self.log}"
+            time.sleep(0.02)
+
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -61,7 +69,12 @@ class Example:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": str(PACKAGE), "PYTHONUNBUFFERED": "1"},
+                env={
+                    **os.environ,
+                    "PYTHONPATH": str(PACKAGE),
+                    "PYTHONUNBUFFERED": "1",
+                    **self._environment,
+                },
             )
         until = time.monotonic() + PATIENCE
         while self._process.poll() is None and time.monotonic() < until:

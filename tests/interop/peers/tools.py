@@ -24,11 +24,11 @@ def missing(text: str) -> None:
     pytest.skip(f"skipped: {text}", allow_module_level=True)
 
 
-def module(name: str, package: str) -> ModuleType:
+def module(name: str, package: str, group: str = "interop") -> ModuleType:
     try:
         return importlib.import_module(name)
     except ImportError:
-        missing(f"no {package} (dependency group interop)")
+        missing(f"no {package} (dependency group {group})")
         raise
 
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /** The page: live stock, buttons that change it, and a feed of what happened. */
 
+import { account, connectHeaders, forgetToken, post, server } from "./login.js";
 import { StompClient } from "./stomp.js";
 
 const LOW = 5; // at or below this a quantity is shown as low
@@ -14,7 +15,7 @@ const SVG = "http://www.w3.org/2000/svg";
 
 const scheme = location.protocol === "https:" ? "wss:" : "ws:";
 const endpoint = `${scheme}//${location.host}/inventory-ws`;
-const client = new StompClient(endpoint);
+const client = new StompClient(endpoint, { connectHeaders });
 const find = (id) => document.getElementById(id);
 
 /** An element with classes, attributes and children; a string child becomes text, never markup. */
@@ -245,6 +246,7 @@ function summarise() {
   const total = all.reduce((sum, { quantity }) => sum + quantity, 0);
   const count = all.length === 1 ? "1 product" : `${all.length} products`;
   const parts = [count, `${total} in stock`, low ? `${low} low` : "none low"];
+  find("restock").disabled = !low;
   find("summary").textContent = parts.map((part) => part.replaceAll(" ", "\u00a0")).join(" · ");
   if (all.length) find("empty").hidden = true;
 }
@@ -262,6 +264,18 @@ async function adjust(product, delta) {
     const text = `${signed(delta)} was not confirmed. Check the quantity before you repeat it.`;
     tell("error", product.name, [text]);
     toast(product.name, text);
+  }
+}
+
+/** Over HTTP: what it changes comes to everybody over the WebSocket. */
+async function restock() {
+  try {
+    const response = await post(server.restock);
+    if (response.ok) return;
+    if ([401, 403].includes(response.status)) onError({ code: "send-denied" });
+    else onError({ message: `The server answered ${response.status} to Restock.` });
+  } catch {
+    onError({ message: "The server could not be reached." });
   }
 }
 
@@ -306,8 +320,10 @@ function leaveToast() {
 
 /** An error of the inventory, `{product_id, message}`, or of the library, `{code, message}`. */
 function onError(error) {
+  const anonymous = error.code === "send-denied" && server.login && !account.user;
   const title = products.get(error.product_id)?.name ?? error.product_id ?? "Not accepted";
-  const message = error.message ?? error.code ?? "The server gave no reason.";
+  const reason = error.message ?? error.code ?? "The server gave no reason.";
+  const message = anonymous ? "Log in to change the stock." : reason;
   tell("error", title, [message], error.timestamp);
   toast(title, message);
 }
@@ -330,6 +346,8 @@ function countDown(until) {
 
 let everConnected = false;
 let connected = false;
+let changingUser = false;
+let refused = false; // the server does not take our token any more
 let focusLost = null; // the button that had the focus when the connection went
 
 function onState({ detail }) {
@@ -338,20 +356,24 @@ function onState({ detail }) {
   const online = detail.state === "online";
   if (!online && document.activeElement?.matches(".step")) focusLost = document.activeElement;
   for (const button of document.querySelectorAll(".step")) button.disabled = !online;
-  find("retry").hidden = detail.state !== "offline";
+  find("retry").hidden = detail.state !== "offline" || changingUser;
 
   if (online) {
     everConnected = connected = true;
     showState("online", "Online");
     if (document.activeElement === document.body) focusLost?.focus();
     focusLost = null;
+    account.show(detail.user);
     catchUp(detail.again);
   } else if (detail.state === "connecting") {
     showState("connecting", everConnected ? "Reconnecting…" : "Connecting…");
   } else {
-    if (connected) tell("link", "Connection lost", detail.reason ? [detail.reason] : []);
+    if (connected && !changingUser) tell("link", "Connection lost", detail.reason ? [detail.reason] : []);
     connected = false;
-    if (detail.retryIn === null) {
+    if (refused) {
+      refused = false;
+      client.connect(); // without the token: to look is free
+    } else if (detail.retryIn === null) {
       showState("offline", "Offline");
     } else {
       const until = performance.now() + detail.retryIn;
@@ -366,10 +388,13 @@ function onState({ detail }) {
  * cannot be, the whole stock is loaded, after they are subscribed so that no change falls between.
  */
 async function catchUp(again) {
+  const changed = changingUser;
+  changingUser = false;
+  if (changed) tell("back", account.user ? `Logged in as ${account.user}` : "Logged out");
   try {
     const [changes] = await Promise.all(subscriptions.map(({ ready }) => ready));
     if (changes.recovered && complete) {
-      showRecovery(changes.replayed);
+      if (!changed || changes.replayed) showRecovery(changes.replayed);
       return;
     }
     complete = false;
@@ -379,7 +404,7 @@ async function catchUp(again) {
     if (mine !== visit) return;
     onStock(JSON.parse(body));
     complete = true;
-    if (again) tell("back", "Reconnected; stock reloaded");
+    if (again && !changed) tell("back", "Reconnected; stock reloaded");
   } catch (error) {
     if (!error.lost) tell("error", "The stock could not be loaded", [error.message]);
   }
@@ -411,10 +436,22 @@ const subscriptions = [
   client.subscribe("/user/queue/errors", json(onError)),
 ];
 
+/** Who we are is decided once per connection, so another user needs another connection. */
+async function changeUser() {
+  changingUser = true;
+  await client.close();
+  client.connect();
+}
+
 client.addEventListener("state", onState);
 client.addEventListener("error", ({ detail }) => {
-  tell("error", detail.message, detail.body ? [detail.body] : []);
+  refused = detail.code === "bad-credentials" && forgetToken();
+  if (refused) tell("link", "Logged out", ["The server knows this login no more."]);
+  else tell("error", detail.message, detail.body ? [detail.body] : []);
 });
+account.addEventListener("change", changeUser);
+find("restock").hidden = !server.restock;
+find("restock").addEventListener("click", restock);
 find("retry").addEventListener("click", () => client.connect());
 find("toast-close").addEventListener("click", hideToast);
 for (const [event, listener] of [

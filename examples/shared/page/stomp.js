@@ -29,6 +29,7 @@ const DEFAULTS = {
   reconnectBase: 500, // ms: the bound of the first wait; it doubles with every failure
   reconnectCap: 10_000, // ms: no wait is longer
   healthyAfter: 5_000, // ms online after which the waits start small again
+  connectHeaders: () => ({}), // asked at every CONNECT, for login and passcode
 };
 
 /**
@@ -136,7 +137,8 @@ export function mayReconnect(code) {
  * Events:
  * - `state`, at every change; `detail.state` is
  *   - `"connecting"`,
- *   - `"online"`, with `again`: true from the second time on; everything is subscribed,
+ *   - `"online"`, with `again`: true from the second time on, and `user`: the name by which the
+ *     server knows us, or null; everything is subscribed,
  *   - `"offline"`, with `retryIn`: ms until the next try, or null if there will be none; `code` and
  *     `reason` of the close.
  * - `error`, when the server sent ERROR; `detail` is a `StompError`. The close follows.
@@ -246,6 +248,7 @@ export class StompClient extends EventTarget {
         "accept-version": "1.2",
         host: new URL(this.#url).hostname,
         "heart-beat": this.#options.heartBeat.join(","),
+        ...this.#options.connectHeaders(),
       });
     socket.onmessage = ({ data }) => this.#receive(data);
     socket.onclose = ({ code, reason }) => this.#lost(code, reason, mayReconnect(code));
@@ -316,7 +319,7 @@ export class StompClient extends EventTarget {
     const again = this.#wasOnline;
     this.#wasOnline = true;
     for (const subscription of this.#subscriptions.values()) this.#announce(subscription);
-    this.#setState("online", { again });
+    this.#setState("online", { again, user: headers["user-name"] ?? null });
   }
 
   #announce(subscription) {

@@ -1,0 +1,115 @@
+"""What goes over the WebSocket, and how the stock is changed, from there and from the views."""
+
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from django.db import close_old_connections, transaction
+
+from shop import (
+    Adjustment,
+    InventoryErrorResponse,
+    InventoryUpdate,
+    InventoryUpdateError,
+    StockItem,
+)
+from stock.models import Product
+from stocksync_ws import (
+    ConnectRequest,
+    ConversionError,
+    DestinationPolicy,
+    Principal,
+    SessionConnected,
+    SessionDisconnected,
+    StompApp,
+    send_to_user,
+)
+
+log = logging.getLogger("inventory")
+
+
+@dataclass(frozen=True)
+class Clerk:
+    """A user of Django has no `name`; this is what the handlers see."""
+
+    name: str
+
+
+async def authenticate(request: ConnectRequest) -> Clerk | None:
+    user = request.request.user  # of the session whose cookie came along, loaded already
+    return Clerk(user.get_username()) if user.is_authenticated else None  # to look is free
+
+
+ws = StompApp(
+    "/inventory-ws",
+    authenticator=authenticate,
+    # A page whose connection was cut for less than ten minutes misses nothing.
+    destinations={
+        "/topic/inventory/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=600)
+    },
+)
+
+
+@contextmanager
+def database() -> Generator[None]:
+    """For code outside of a request: nobody else closes the connections of its thread."""
+    close_old_connections()
+    try:
+        yield
+    finally:
+        close_old_connections()
+
+
+@transaction.atomic
+def change(product_id: str, adjustment: Adjustment) -> None:
+    """Change the stock; everybody is told when that is committed, and nobody if it is not."""
+    product = Product.objects.select_for_update().filter(pk=product_id).first()
+    if product is None:
+        raise InventoryUpdateError(f"There is no product {product_id}.")
+    if product.quantity + adjustment.delta < 0:
+        raise InventoryUpdateError(f"Only {product.quantity} left of {product.name}.")
+    product.quantity += adjustment.delta
+    product.save()
+    update = InventoryUpdate(product_id, product.quantity, adjustment.urgent, product.updated_at)
+    transaction.on_commit(partial(publish, update))
+
+
+def publish(update: InventoryUpdate) -> None:
+    ws.template.convert_and_send("/topic/inventory", update)
+    if update.urgent:
+        ws.template.convert_and_send("/topic/inventory/urgent", update)
+
+
+# A handler that is no `async def` runs in a thread and may use the database.
+@ws.message_mapping("/inventory/{product_id}/adjust")
+def adjust(adjustment: Adjustment, product_id: str, user: Principal) -> None:
+    with database():
+        change(product_id, adjustment)
+    log.info("%s: %+d %s", user.name, adjustment.delta, product_id)
+
+
+@ws.subscribe_mapping("/inventory")
+def current_stock() -> list[StockItem]:
+    with database():
+        return [
+            StockItem(each.product_id, each.name, each.quantity, each.updated_at)
+            for each in Product.objects.all()
+        ]
+
+
+@ws.message_exception_handler(InventoryUpdateError, ConversionError)
+@send_to_user("/queue/errors", broadcast=False)
+async def on_error(error: Exception, product_id: str) -> InventoryErrorResponse:
+    return InventoryErrorResponse(product_id, str(error))
+
+
+@ws.event_listener(SessionConnected)
+async def log_connect(event: SessionConnected) -> None:
+    log.info("client connected: session %s", event.session_id)
+
+
+@ws.event_listener(SessionDisconnected)
+async def log_disconnect(event: SessionDisconnected) -> None:
+    log.info("client disconnected: session %s (%s)", event.session_id, event.reason)

@@ -1,0 +1,47 @@
+"""An application in front of another, on a host in memory, and nothing of it left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from stocksync_ws import StompApp
+from tests.asgi.host import Asgi, host_of
+
+PATIENCE = 10.0
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """The threads of our pools end, whatever a test did."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("stocksync-handler"):
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), thread.name
+
+
+@pytest.fixture
+def app() -> StompApp:
+    return StompApp("/ws", heart_beat=(0, 0), client_send=["/topic/**"], allowed_origins=["*"])
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Asgi]]:
+    """Serves an application; the host ends with the test."""
+    hosts: list[Asgi] = []
+
+    def serve(app: StompApp, *inner: object, signals: bool = False) -> Asgi:
+        hosts.append(host_of(app, *inner, signals=signals))
+        return hosts[-1]
+
+    yield serve
+    for host in hosts:
+        host.close()
+
+
+@pytest.fixture
+def host(app: StompApp, serve: Callable[..., Asgi]) -> Asgi:
+    return serve(app)

@@ -1,0 +1,149 @@
+"""The examples of frameworks, each started by its one command and used in a real browser."""
+
+import json
+import re
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from peers import tools
+from peers.chromium import Page
+from peers.examples import Example
+
+FRAMEWORKS = ("fastapi", "starlette", "litestar", "quart", "django")
+OpenShop = Callable[[], Page]
+
+
+@pytest.fixture(params=FRAMEWORKS)
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Example]:
+    name: str = request.param
+    for module in (name, "uvicorn"):
+        tools.module(module, module, "servers")
+    database = str(tmp_path / "db.sqlite3")  # of Django
+    with Example(f"examples/{name}/app.py", tmp_path / "example.log", DATABASE=database) as server:
+        yield server
+
+
+@pytest.fixture
+def shop(open_page: Callable[[str], Page], server: Example) -> OpenShop:
+    def open_shop() -> Page:
+        page = open_page(f"http://127.0.0.1:{server.port}/")
+        page.wait_for_text("status", "Online")
+        page.wait("document.querySelectorAll('[data-testid^=row-]').length === 6")
+        return page
+
+    return open_shop
+
+
+def wait_for_quantity(page: Page, product: str, quantity: int) -> None:
+    find = f"document.querySelector('[data-testid=qty-{product}]').innerText"
+    page.wait(f"{find} === {json.dumps(str(quantity))}")
+
+
+def log_in(page: Page, password: str = "espresso") -> None:
+    if not page.is_visible("login"):
+        page.click("log-in")
+    page.type("login-name", "ann")
+    page.type("login-password", password)
+    page.click("login-submit")
+
+
+def change_by_ann(page: Page) -> None:
+    log_in(page)
+    page.wait_for_text("user", "ann")
+    page.wait_for_text("feed", "Logged in as ann")
+    page.click("plus1-kettle")
+
+
+def test_the_story_of_two_windows(shop: OpenShop, server: Example) -> None:
+    here, there = shop(), shop()
+    change_by_ann(here)
+    for page in (here, there):
+        wait_for_quantity(page, "kettle", 9)
+    server.wait_for_log("ann: +1 kettle")
+    here.click("urgent")
+    here.click("minus1-grinder")
+    for page in (here, there):
+        wait_for_quantity(page, "grinder", 29)
+        page.wait_for_text("row-grinder", "Urgent")
+    here.click("minus10-scale")
+    here.wait_for_text("toast", "Brewing scale Only 4 left of Brewing scale.")
+    here.click("minus1-scale")
+    for page in (here, there):
+        wait_for_quantity(page, "scale", 3)
+    # Whatever the other one was told came before this change.
+    assert not there.is_visible("toast")
+    assert "Connection lost" not in here.text("feed")
+    assert here.complaints() == []
+    assert there.complaints() == []
+
+
+def test_who_is_not_logged_in_may_look_and_nothing_else(shop: OpenShop) -> None:
+    here, there = shop(), shop()
+    there.click("plus1-kettle")
+    there.wait_for_text("toast", "Log in to change the stock.")
+    there.click("restock")
+    there.wait("document.querySelectorAll('[data-kind=error]').length === 2")
+    log_in(here, "tea")
+    here.wait_for_text("login-error", "not right")
+    change_by_ann(here)
+    for page in (here, there):
+        wait_for_quantity(page, "kettle", 9)
+        wait_for_quantity(page, "scale", 4)
+    here.click("log-out")
+    here.wait_for_text("feed", "Logged out")
+    here.click("plus1-kettle")
+    here.wait_for_text("toast", "Log in to change the stock.")
+    wait_for_quantity(here, "kettle", 9)
+
+
+def test_what_is_changed_over_http_is_published(shop: OpenShop) -> None:
+    here, there = shop(), shop()
+    log_in(here)
+    here.wait_for_text("user", "ann")
+    here.click("restock")
+    for page in (here, there):
+        wait_for_quantity(page, "scale", 24)
+    assert here.run("document.querySelector('[data-testid=restock]').disabled")  # none is low
+
+
+def test_who_is_logged_in_is_so_after_a_reload(shop: OpenShop, server: Example) -> None:
+    here = shop()
+    change_by_ann(here)
+    wait_for_quantity(here, "kettle", 9)
+    here.open(f"http://127.0.0.1:{server.port}/")
+    here.wait_for_text("user", "ann")
+    wait_for_quantity(here, "kettle", 9)
+
+
+def test_who_goes_is_logged_and_a_stop_says_1012(shop: OpenShop, server: Example) -> None:
+    here, there = shop(), shop()
+    server.wait_for_log("client connected", 2)
+    there.close()
+    server.wait_for_log("client disconnected")
+    here.run(
+        f"""new Promise((resolve) => {{
+          window.socket = new WebSocket("ws://127.0.0.1:{server.port}/inventory-ws", ["v12.stomp"]);
+          socket.onopen = () => socket.send("CONNECT\\naccept-version:1.2\\nhost:x\\n\\n\\0");
+          socket.onmessage = () => resolve(0);
+          socket.onclose = ({{ code }}) => {{ window.code = code; }};
+        }})"""
+    )
+    assert server.signal(signal.SIGTERM) == 0
+    assert here.wait("window.code") == 1012
+    here.wait_for_text("feed", "server restarts")
+    assert len(re.findall("client disconnected: .*server_shutdown", server.log)) == 2
+
+
+def test_a_login_that_the_server_has_forgotten_is_given_up(shop: OpenShop, server: Example) -> None:
+    here = shop()
+    log_in(here)
+    here.wait_for_text("user", "ann")
+    server.kill()
+    here.wait_for_text("status", "econnecting")
+    server.start()
+    here.wait_for_text("status", "Online")
+    here.wait("document.querySelector('[data-testid=log-in]').checkVisibility()")
+    here.click("plus1-kettle")
+    here.wait_for_text("toast", "Log in to change the stock.")
