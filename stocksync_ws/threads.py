@@ -24,6 +24,7 @@ from stocksync_ws.errors import ForkedBrokerError
 from stocksync_ws.running.at_exit import AtExit
 from stocksync_ws.running.native import new_lock, start_thread
 from stocksync_ws.running.run import Run
+from stocksync_ws.running.siblings import Claim
 from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.endpoint import Site
 
@@ -58,6 +59,7 @@ class ThreadServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: Server | None = None
         self._problem: BaseException | None = None
+        self._claim: Claim | None = None
         self._thread: int | None = None
         self._unwanted = False
         """Nobody waits for the start any more."""
@@ -108,6 +110,26 @@ class ThreadServer:
         """It serves."""
         return self._ask_to_end is not _nothing
 
+    @property
+    def refuses(self) -> bool:
+        """It takes no connection now: it is full, or it ends."""
+        return self._server is None or self._server.refuses
+
+    @property
+    def sibling(self) -> bool:
+        """Another process serves what was claimed, and has done so for a while."""
+        return self._claim is not None and self._claim.sibling
+
+    def claim(self, host: str, port: int) -> None:
+        """Claim the address that somebody else listens on for us: his other workers are noticed by
+        it, and warned of.
+        """
+
+        def claim(server: Server) -> None:
+            self._claim = server.claim(host, port)
+
+        self._call(claim)
+
     def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
         """Go on with a connection whose first request somebody else has read; from any thread.
 
@@ -121,14 +143,15 @@ class ThreadServer:
         """Read and drop what comes from a socket until it ends, then close it; from any thread."""
         self._call(lambda server: server.swallow(sock), sock)
 
-    def _call(self, work: Callable[[Server], None], sock: socket.socket) -> None:
+    def _call(self, work: Callable[[Server], None], sock: socket.socket | None = None) -> None:
         loop, server = self._loop, self._server
         try:
             assert loop is not None
             assert server is not None
             loop.call_soon_threadsafe(work, server)
         except RuntimeError:
-            sock.close()  # It has ended meanwhile.
+            if sock is not None:
+                sock.close()  # It has ended meanwhile.
 
     def stop(self) -> None:
         """Close all sessions in good order, within `Limits.shutdown_timeout` seconds, and wait for

@@ -25,7 +25,7 @@ from stocksync_ws.running.native import socket_of, socket_pair
 from stocksync_ws.running.run import Run
 from stocksync_ws.threads import ThreadServer
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, refusal, tell
+from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, refusal, tell, unavailable
 from stocksync_ws.wire.http import SAFE
 from stocksync_ws.wire.upgrade import check_handshake
 
@@ -48,10 +48,20 @@ class WrappedWsgi:
         check: Freezes the application; raises `ConfigurationError` when a declaration cannot work.
         site: Endpoint and routes.
         app: The application that gets everything else.
+        refuse_siblings: A second worker, that warns after 30 s, takes no sessions from then on.
     """
 
-    def __init__(self, run: Run, check: Callable[[], None], site: Site, app: WsgiApp) -> None:
+    def __init__(
+        self,
+        run: Run,
+        check: Callable[[], None],
+        site: Site,
+        app: WsgiApp,
+        *,
+        refuse_siblings: bool = False,
+    ) -> None:
         self._run = run
+        self._refuse_siblings = refuse_siblings
         self._check = check
         self._site = site
         self._app = app
@@ -75,10 +85,13 @@ class WrappedWsgi:
         decision = decide(request, self._site, check_handshake)
         found = find_socket(environ)
         if isinstance(decision, Endpoint) and isinstance(found, int):
-            server = self._begin()
-            server.adopt(take_over(found, server.swallow), request)
-            start_response("101 Switching Protocols", [])
-            return []
+            server = self._begin(environ)
+            if not (server.refuses or (server.sibling and self._refuse_siblings)):
+                server.adopt(take_over(found, server.swallow), request)
+                start_response("101 Switching Protocols", [])
+                return []
+            self._run.counters.connections_refused += 1
+            decision = unavailable(request)
         if not isinstance(decision, Answer):
             text = f"This server cannot pass a WebSocket on ({found})."
             log = f"no WebSocket through this server ({found}): {_WAY_OUT}"
@@ -86,13 +99,14 @@ class WrappedWsgi:
         tell(decision, self._run.counters, request.peer)
         return _respond(decision, start_response)
 
-    def _begin(self) -> ThreadServer:
+    def _begin(self, environ: Environ) -> ThreadServer:
         with self._lock:
             server = self._server
             if server is None or self._pid != os.getpid() or not server.running:
                 self._check()
                 server = ThreadServer(self._run, self._site, None)
                 server.start()
+                server.claim(environ["SERVER_NAME"], int(environ["SERVER_PORT"]))
                 self._server, self._pid = server, os.getpid()
             return server
 

@@ -433,6 +433,7 @@ if child == 0:
         ("stop", server.stop),
         ("send", lambda: app.template.send("/topic/a", b"x")),
         ("publish_wait", lambda: app.template.publish_wait("/topic/a", b"x")),
+        ("start", lambda: app.serve_in_thread(port=0)),
     ):
         try:
             call()
@@ -454,6 +455,7 @@ def test_a_forked_child_is_told_and_its_parent_lives() -> None:
         "stop the server runs in the parent of this process",
         "send the application runs in the parent of this process",
         "publish_wait the application runs in the parent of this process",
+        "start the application runs in the parent of this process",
         "child 0",
         "parent 0",
     ]

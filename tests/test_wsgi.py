@@ -22,9 +22,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent / "adapters"))
 
 from carriers.client import Client, connect_frame, stomp, ws_frame
+from carriers.stage import until
 from threaded import PATIENCE, Sock
 
-from stocksync_ws import ConnectRequest, Limits, SessionDisconnected, StompApp, WrongLoop
+from stocksync_ws import ConnectRequest, ForkedBrokerError, Limits, SessionDisconnected, StompApp
+from stocksync_ws.running import siblings
+from stocksync_ws.running.siblings import Claim
+from stocksync_ws.threads import ThreadServer
 from stocksync_ws.wsgi import WrappedWsgi, find_socket, request_of, take_over
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX only")
@@ -37,6 +41,8 @@ BASE = {
     "SERVER_PROTOCOL": "HTTP/1.1",
     "REMOTE_ADDR": "127.0.0.1",
     "REMOTE_PORT": "4711",
+    "SERVER_NAME": "testserver",
+    "SERVER_PORT": "80",
     "HTTP_HOST": "localhost",
     "wsgi.url_scheme": "http",
 }
@@ -324,10 +330,65 @@ def test_sockets_are_told_not_to_wait_for_more(server: Server) -> None:
 def test_over_the_cap_the_answer_is_503(app: StompApp) -> None:
     server = Server(StompApp("/ws", limits=Limits(max_connections=1, close_timeout=0.2)))
     server.connect()
-    client, ours = server.upgrade()
-    ours.close()
-    assert client.response()[0] == 503
+    theirs, ours = socket.socketpair()
+    with theirs, ours:
+        status, headers, body = server.call(UPGRADE | {"gunicorn.socket": ours})
+        assert (status, body) == ("503 Service Unavailable", b"The server is not available.\n")
+        assert 5 <= int(headers["Retry-After"]) < 15
+        # One that is full only when the socket has been taken gets an answer, too.
+        assert server.wsgi._server is not None
+        server.wsgi._server.adopt(ours.dup(), request_of(UPGRADE, "/ws"))
+        assert theirs.recv(100).startswith(b"HTTP/1.1 503 ")
+    assert server.app.counters.connections_refused == 2
     server.stop()
+
+
+class Taken:
+    """A name that another process holds until it is told otherwise."""
+
+    def __init__(self) -> None:
+        self.freed = 0
+
+    def take(self) -> bool:
+        return False
+
+    def holder(self) -> int | None:
+        return 4_242
+
+    def free(self) -> None:
+        self.freed += 1
+
+
+@pytest.mark.parametrize("workers", ["warn", "refuse"])
+def test_a_second_worker_warns_or_refuses_as_well(
+    workers: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    taken = Taken()
+    asked: list[object] = []
+
+    def claim_of(loop: Any, server: object, path: str) -> Claim:
+        asked.append(server)
+        return Claim(loop, taken, f"there{path}")
+
+    monkeypatch.setattr("stocksync_ws.aio.server.claim_of", claim_of)
+    monkeypatch.setattr(siblings, "PATIENCE", 0.01)
+    limits = Limits(close_timeout=0.2, shutdown_timeout=0.4)
+    server = Server(StompApp("/ws", workers=workers, limits=limits))
+    place = {"SERVER_NAME": "10.0.0.1", "SERVER_PORT": "8000"}
+    server.connect(**place)
+    until(lambda: "several workers serve there/ws" in caplog.text, "the warning")
+    assert "process 4242" in caplog.text
+    if workers == "warn":
+        server.connect(**place)
+    else:
+        theirs, ours = socket.socketpair()
+        with theirs, ours:
+            environ = UPGRADE | place | {"gunicorn.socket": ours}
+            assert server.call(environ)[0] == "503 Service Unavailable"
+        assert server.app.counters.connections_refused == 1
+    server.stop()
+    assert asked == [("10.0.0.1", 8000)]
+    assert taken.freed == 1
 
 
 def test_the_head_of_a_request_is_that_of_the_environ() -> None:
@@ -367,7 +428,8 @@ def test_the_child_of_a_process_that_serves_takes_nothing_over_for_its_parent(
     theirs, ours = socket.socketpair()
     with theirs, ours, monkeypatch.context() as patch:
         patch.setattr(server.wsgi, "_pid", -1)
-        with pytest.raises(WrongLoop):
+        patch.setattr(server.app._run, "_pid", -1)
+        with pytest.raises(ForkedBrokerError):
             server.call(UPGRADE | {"gunicorn.socket": ours})
         ours.sendall(b"still the server's")
         assert theirs.recv(100) == b"still the server's"
@@ -401,12 +463,15 @@ def test_many_first_requests_at_once_start_one_thread(server: Server) -> None:
     assert [t.name for t in threading.enumerate()].count("stocksync-server") == 1
 
 
-def test_a_websocket_that_comes_while_the_thread_ends_is_closed(server: Server) -> None:
+def test_a_websocket_that_comes_while_the_thread_ends_is_closed(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.connect()
     ending = server.wsgi._server
     assert ending is not None
     ending.stop()
     ending._ask_to_end = lambda seconds: None  # It still says that it runs.
+    monkeypatch.setattr(ThreadServer, "refuses", False)
     client, ours = server.upgrade()
     ours.close()
     assert client.pipe.receive() == b""

@@ -22,6 +22,7 @@ from stocksync_ws.aio.address import BACKLOG, Address, Listener
 from stocksync_ws.aio.transports import TransportStream
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
+from stocksync_ws.running.siblings import Claim, claim_of
 from stocksync_ws.streams import SocketStream, TlsStream
 from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.connection import HttpConnection
@@ -150,9 +151,11 @@ class Server:
 
     def hurry(self, seconds: float) -> None:
         """Have a stop, begun or not, end in time: by then all sessions have been closed and all
-        connections reset, and listeners have had half of the time to hear of it.
+        connections reset, and listeners have had half of the time to hear of it. One that has not
+        begun spreads its closes less, so that all clients hear 1012.
         """
         loop, runtime = self._loop, self._runtime
+        runtime.spread = seconds * 0.1
 
         def reset() -> None:
             if not runtime.closed:
@@ -251,6 +254,11 @@ class Server:
             draining=lambda: self._stopping or full,
         )
 
+    @property
+    def refuses(self) -> bool:
+        """It takes no connection now; may be asked from any thread."""
+        return self._stopping or self._runtime.driver.connections >= self._cap
+
     def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
         """Go on with a connection whose first request somebody else has read; on our loop.
 
@@ -258,13 +266,23 @@ class Server:
             sock: A connected socket, which is ours from now on.
             request: The head of its first request; nothing behind it was read.
         """
-        if self._stopping or self._runtime.driver.connections >= self._cap:
+        if self.refuses:
             self._refuse(sock)
             return
         _prepare(sock)
         connection = self._connection(request.peer)
         connection.hand_over(request)
         self._stream(sock, None).start(connection)
+
+    def claim(self, host: str, port: int) -> Claim | None:
+        """Claim the address that somebody else listens on for us, for as long as we run; on our
+        loop. Other workers of his are noticed by it.
+        """
+        claim = claim_of(self._loop, (host, port), self._site.endpoint.path)
+        if claim is not None:
+            claim.make()
+            self._runtime.at_end.append(claim.end)
+        return claim
 
     def swallow(self, sock: socket.socket) -> None:
         """Read and drop what comes from a socket until it ends, then close it; on our loop."""

@@ -45,8 +45,8 @@ class MessagingTemplate:
     """Sends messages to destinations and users. Thread-safe; made by the application.
 
     Every method raises:
-        ValueError: The destination or a header is malformed, or the message is larger than
-            `Limits.send_queue`. The caller's fault; nothing was sent.
+        ValueError: The destination, a header or the body of `send` is malformed, or the message is
+            larger than `Limits.send_queue`. The caller's fault; nothing was sent.
         ConversionError: The payload cannot be converted. The caller's fault; nothing was sent.
         BrokerBusy: The inbox is full (10,000 messages or 16 MiB); not from `publish`.
         BrokerClosed: The application was stopped.
@@ -98,6 +98,11 @@ class MessagingTemplate:
     def send(self, destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send octets as they are; give their `content-type` in `headers`."""
         self._check(destination)
+        given = cast("object", body)
+        if not isinstance(given, bytes):
+            raise ValueError(
+                f"send takes bytes as they are, not {type(given).__name__}: use convert_and_send"
+            )
         self._gate.post(self._draft(destination, body, None, headers))
 
     async def publish(

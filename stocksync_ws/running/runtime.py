@@ -8,6 +8,7 @@ thrown away.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -71,6 +72,8 @@ class Runtime:
         """Called when it is closed, before anything else: for who made something beside it."""
         self.closed = False
         """Nothing of it runs any more."""
+        self.spread = math.inf
+        """Seconds over which a drain may spread its closes."""
         self.draining = False
         """No new session is taken."""
         self._drained = asyncio.Event()
@@ -122,7 +125,7 @@ class Runtime:
         limits = self.config.limits
         try:
             self._inbox.drain()
-            self.driver.stop()
+            self.driver.stop(self.spread)
             await self._idle(limits.shutdown_timeout - limits.close_timeout)
         finally:
             self._drained.set()

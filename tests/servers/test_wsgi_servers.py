@@ -1,204 +1,74 @@
-"""The endpoint inside Flask, under the WSGI servers that it can be taken over from."""
+"""What a server that hands its socket over must not notice, and what it is told that cannot."""
 
 from __future__ import annotations
 
-import signal
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+import json
 
 import pytest
+from carriers.client import connect_frame, stomp
+from carriers.stage import until
+from hosts import Host
+from stage import Open, ServerStage
 
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
-
-from carriers.client import Client, connect_frame, http_request, stomp
-from launcher import HERE, PACKAGE, Server, free_port, until
-from threaded import open_client
-
-pytest.importorskip("flask")
-
-TARGET = "wsgi_application:app"
+WAY_OUT = "serve the WebSocket on a port of its own: ws.serve_in_thread()"
 
 
-def _werkzeug(port: int) -> list[str]:
-    return [sys.executable, "-m", "flask", "--app", TARGET, "run", "--port", str(port)]
-
-
-def _gunicorn(worker: str, *extra: str) -> Callable[[int], list[str]]:
-    def command(port: int) -> list[str]:
-        words = [sys.executable, "-m", "gunicorn", "--worker-class", worker]
-        words += ["--bind", f"127.0.0.1:{port}", "--no-control-socket", *extra, TARGET]
-        return words
-
-    return command
-
-
-def _uwsgi(port: int) -> list[str]:
-    words = [str(Path(sys.executable).with_name("uwsgi")), "--master", "--die-on-term"]
-    words += ["--http-socket", f"127.0.0.1:{port}", "--enable-threads", "--disable-logging"]
-    return [*words, "--module", TARGET]
-
-
-HOSTS = {
-    "werkzeug": _werkzeug,
-    "gunicorn-gthread": _gunicorn("gthread", "--threads", "2"),
-    "gunicorn-sync": _gunicorn("sync"),
-    "gunicorn-gevent": _gunicorn("gevent"),
-    "uwsgi": _uwsgi,
-}
-SIGTERM_ENDS_AT_ONCE = frozenset(("werkzeug",))
-"""Servers that leave SIGTERM as it is: their process is gone before anybody can be told."""
-
-
-@pytest.fixture(params=HOSTS)
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    """One server, running."""
-    port = free_port()
-    command = HOSTS[request.param](port)
-    if request.param == "gunicorn-gevent":
-        pytest.importorskip("gevent")
-    if request.param == "uwsgi" and not Path(command[0]).exists():
-        pytest.skip("uWSGI is not installed")
-    variables = {
-        "PYTHONPATH": f"{HERE}:{PACKAGE}",
-        "PYTHONUNBUFFERED": "1",
-        "VIRTUAL_ENV": sys.prefix,
-    }
-    if request.param == "uwsgi":
-        command += ["--virtualenv", sys.prefix]
-    with Server(command, tmp_path / "log", variables, port) as running:
-        running.name = request.param  # type: ignore[attr-defined]
-        yield running
-
-
-def connect(server: Server, **headers: str) -> Client:
-    client = open_client(server.port)
-    client.upgrade(**headers)
-    client.pipe.send(connect_frame())
-    client.frame("CONNECTED")
-    return client
-
-
-def test_a_session_lives_beside_the_pages(server: Server) -> None:
-    client = connect(server, Cookie="login=ann")
-    client.subscribe("/topic/say")
-    client.send("SEND", {"destination": "/app/say"}, b"hello")
-    assert client.frame("MESSAGE").body == b"hello"
-    client.send("SUBSCRIBE", {"id": "t", "destination": "/app/thread"})
-    client.frame("MESSAGE")
-    body = b"x" * 60_000
-    for _ in range(30):
-        assert server.ask("/publish", body) == 1
-    for _ in range(30):
-        assert client.frame("MESSAGE").body == body
-    client.send("DISCONNECT", {"receipt": "bye"})
-    client.frame("RECEIPT")
-    assert client.closed() == 1000
-    client.pipe.close()
-    until(lambda: "GONE ann client_disconnect 1000" in server.log, "the listener is told")
-
-
-def test_fifty_open_sockets_hold_no_thread_of_the_server(server: Server) -> None:
-    clients = [connect(server) for _ in range(50)]
+@pytest.mark.wsgi
+def test_fifty_open_sockets_hold_no_thread_of_the_server(stage: ServerStage) -> None:
+    clients = [stage.connect() for _ in range(50)]
     for _ in range(10):
-        assert server.request("/") == b"a page"
+        assert json.loads(stage.server.request("/")) == {"shop": "open"}
     # And nobody spins on a descriptor that is somebody else's now.
-    before = server.ask("/process")["seconds"]
+    before = stage.process()["cpu"]
     for number, client in enumerate(clients):
         client.subscribe(f"/topic/{number}")
-    used = server.ask("/process")["seconds"] - before
-    assert used < 5
-    for client in clients:
-        client.pipe.close()
+    assert stage.process()["cpu"] - before < 2
 
 
-def test_frames_sent_at_once_behind_the_answer_are_not_stolen(server: Server) -> None:
+@pytest.mark.wsgi
+def test_frames_sent_at_once_behind_the_answer_are_not_stolen(stage: ServerStage) -> None:
+    subscribe = stomp("SUBSCRIBE", {"id": "1", "destination": "/topic/a", "receipt": "r"})
     for _ in range(200):
-        client = open_client(server.port)
+        client = stage.open()
         client.upgrade()
-        client.pipe.send(connect_frame())
-        client.pipe.send(stomp("SUBSCRIBE", {"id": "1", "destination": "/topic/a", "receipt": "r"}))
+        client.pipe.send(connect_frame() + subscribe)
         client.frame("CONNECTED")
         assert client.frame("RECEIPT").headers["receipt-id"] == "r"
         client.pipe.close()
 
 
-def test_after_a_thousand_hand_overs_descriptors_and_threads_are_where_they_were(
-    server: Server,
-) -> None:
-    def hand_over(count: int) -> None:
-        for _ in range(count):
-            client = connect(server)
-            client.send("DISCONNECT", {"receipt": "bye"})
-            client.frame("RECEIPT")
-            client.closed()
-            client.pipe.close()
-
-    hand_over(10)
-    baseline = until(lambda: _still(server), "it is at rest")
-    hand_over(1_000)
-
-    def at_rest() -> bool:
-        now = server.ask("/process")
-        # The last request of ours may still be open in it.
-        return (
-            now["descriptors"] <= baseline["descriptors"] + 1
-            and now["threads"] <= baseline["threads"] + 1
-        )
-
-    until(at_rest, f"it is back at {baseline}")
-
-
-def _still(server: Server) -> dict[str, int] | None:
-    first, second = (server.ask("/process") for _ in range(2))
-    same = all(first[name] == second[name] for name in ("descriptors", "threads"))
-    return second if same else None
-
-
-def test_what_is_refused_is_answered_by_the_server(server: Server) -> None:
-    client = open_client(server.port)
-    client.pipe.send(http_request("GET", "/ws"))
-    assert client.response()[0] == 426
-    client.pipe.close()
-    client = open_client(server.port)
-    with pytest.raises(AssertionError, match="403"):
-        client.upgrade(Origin="https://evil.example")
-    client.pipe.close()
-    assert server.ask("/process")["origins_refused"] == 1
-
-
-def test_at_sigterm_sessions_are_closed_in_good_order(server: Server) -> None:
-    client = connect(server, Cookie="login=ann")
-    if server.name in SIGTERM_ENDS_AT_ONCE:  # type: ignore[attr-defined]
-        server.stop()
-        assert client.pipe.receive() == b""
-        client.pipe.close()
-        assert "GONE" not in server.log
-        return
-    server.signal(signal.SIGTERM)
-    assert client.closed() == 1012
-    client.pipe.close()
-    end = server.wait()
-    assert not end.hung
-    assert "GONE ann server_shutdown 1012" in server.log
-
-
-def test_a_socket_that_the_client_leaves_ends_its_session(server: Server) -> None:
-    client = connect(server, Cookie="login=ann")
-    client.pipe.half_close()
-    assert client.rest() == b""
-    client.pipe.close()
-    until(lambda: "GONE ann connection_lost 1006" in server.log, "the session is lost")
-
-
-def test_asyncio_runs_in_a_view_beside_it(server: Server) -> None:
-    if server.name == "uwsgi":  # type: ignore[attr-defined]
+@pytest.mark.wsgi
+def test_asyncio_runs_in_a_view_beside_it(stage: ServerStage, host: Host) -> None:
+    if host.name == "uwsgi":
         pytest.skip("asyncio.run takes uWSGI's SIGINT away: its worker would not end")
-    connect(server).pipe.close()
-    assert server.request("/asyncio") == b"ran"
-    if server.name == "gunicorn-gevent":  # type: ignore[attr-defined]
-        answer = server.ask("/gevent")
+    stage.connect()
+    assert stage.server.ask("/asyncio") == "ran"
+    if host.name == "gunicorn-gevent":
+        answer = stage.server.ask("/gevent")
         assert answer["order"] == ["waits", "others run", "has read"]
         assert answer["waited"] == [0] * 20
+
+
+@pytest.mark.wsgi
+def test_where_tls_ends_in_the_server_the_answer_and_the_log_name_the_way_out(
+    open_shop: Open, host: Host, certificate: str
+) -> None:
+    if not host.ends_tls:
+        pytest.skip("it does not serve by TLS")
+    stage = open_shop(certificate=certificate)
+    client = stage.open()
+    client.ask_upgrade()
+    status, _, body = client.response()
+    assert (status, body) == (501, b"This server cannot pass a WebSocket on (TLS ends in it).\n")
+    until(lambda: WAY_OUT in stage.server.log, "the way out, in the log")
+
+
+@pytest.mark.way_out
+def test_a_server_that_gives_no_socket_is_told_the_way_out(stage: ServerStage) -> None:
+    client = stage.open()
+    client.ask_upgrade()
+    status, _, body = client.response()
+    reason = b"This server cannot pass a WebSocket on (it gives no access to the socket).\n"
+    assert (status, body) == (501, reason)
+    until(lambda: WAY_OUT in stage.server.log, "the way out, in the log")
+    assert json.loads(stage.server.request("/")) == {"shop": "open"}

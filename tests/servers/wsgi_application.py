@@ -1,4 +1,4 @@
-"""A Flask application with the endpoint in it, and what a test asks it about its process.
+"""The same for WSGI servers: Flask, with the routes of `application.py` and the shop put into it.
 
 Under gevent it also asks itself whether its own sockets and threads are cooperative.
 """
@@ -6,77 +6,75 @@ Under gevent it also asks itself whether its own sockets and threads are coopera
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import os
 import resource
-import sys
-import threading
 import time
+from pathlib import Path
 from typing import Any
 
+from carriers.shop import End, Shop
 from flask import Flask, jsonify, request
 
-from stocksync_ws import ConnectRequest, SessionDisconnected, StompApp
+import stocksync_ws.running.siblings
+
+settings: dict[str, Any] = json.loads(os.environ.get("SHOP", "{}"))
+stocksync_ws.running.siblings.PATIENCE = settings.pop("patience", 30.0)
+logging.basicConfig(level=logging.INFO, format="%(process)d %(levelname)s %(name)s %(message)s")
 
 
-class User:
-    def __init__(self, name: str) -> None:
-        self.name = name
+def told(end: End) -> None:
+    # One write, whole: under gevent `print` is not for native threads.
+    os.write(1, f"END {end.reason} {end.code}\n".encode())
 
 
-def authenticate(connect: ConnectRequest) -> User:
-    return User(connect.request.cookies.get("login", "nobody"))
-
-
+shop = Shop(settings, told)
 app = Flask(__name__)
-ws = StompApp("/ws", authenticator=authenticate, client_send=["/topic/**"])
-app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)  # type: ignore[method-assign]
-
-
-@ws.message_mapping("/say")
-async def say(body: bytes) -> bytes:
-    return body
-
-
-@ws.subscribe_mapping("/thread")
-def thread() -> str:
-    return threading.current_thread().name
-
-
-@ws.event_listener(SessionDisconnected)
-def listen(event: SessionDisconnected) -> None:
-    name = event.user.name if event.user else None
-    print(f"GONE {name} {event.reason} {event.close_code}", flush=True)
+app.wsgi_app = shop.app.wrap_wsgi(app.wsgi_app)  # type: ignore[method-assign]
 
 
 @app.get("/")
-def page() -> str:
-    return "a page"
+def front() -> Any:
+    return jsonify(shop="open")
 
 
-@app.post("/publish")
-def publish() -> Any:
-    published = ws.template.publish_wait("/topic/say", request.get_data())
-    return jsonify(published.receivers)
+@app.get("/counters")
+def counters() -> Any:
+    return jsonify(shop.counters())
 
 
 @app.get("/process")
 def process() -> Any:
-    used = resource.getrusage(resource.RUSAGE_SELF)
+    """What this process holds and has used."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
     return jsonify(
-        descriptors=len(os.listdir("/proc/self/fd")),
-        threads=len(os.listdir("/proc/self/task")),
-        origins_refused=ws.counters.origins_refused,
-        seconds=used.ru_utime + used.ru_stime,
+        pid=os.getpid(),
+        cpu=usage.ru_utime + usage.ru_stime,
+        memory=pages * resource.getpagesize(),
     )
 
 
+@app.get("/baseline")
+def baseline() -> Any:
+    # Ours are native threads, which `threading` does not count where gevent has patched it.
+    return jsonify(shop.baseline() | {"threads": len(os.listdir("/proc/self/task"))})
+
+
+@app.post("/publish/<path:destination>")
+def publish(destination: str) -> Any:
+    shop.publish(f"/{destination}", request.get_data(), int(request.args.get("count", 1)))
+    return jsonify(None)
+
+
 @app.get("/asyncio")
-def run() -> str:
+def run() -> Any:
     async def nothing() -> str:
         await asyncio.sleep(0)
         return "ran"
 
-    return asyncio.run(nothing())
+    return jsonify(asyncio.run(nothing()))
 
 
 @app.get("/gevent")
@@ -101,13 +99,11 @@ def greenlets() -> Any:
     one.close()
     other.close()
     begun = time.monotonic()
-    waiting = [
-        gevent.spawn(ws.template.publish_wait, "/topic/none", b"x", timeout=10) for _ in range(20)
-    ]
+    publish = shop.app.template.publish_wait
+    waiting = [gevent.spawn(publish, "/topic/none", b"x", timeout=10) for _ in range(20)]
     gevent.joinall(waiting, raise_error=True)
     return jsonify(
         order=order,
         waited=[each.value.receivers for each in waiting],
         seconds=time.monotonic() - begun,
-        patched="gevent.monkey" in sys.modules,
     )

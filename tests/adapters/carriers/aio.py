@@ -21,7 +21,7 @@ from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.wire.endpoint import Page
 
-__all__ = ["AioCarrier", "Connector", "NoReaders", "SocketPipe"]
+__all__ = ["AioCarrier", "Connector", "NoReaders", "SocketPipe", "TlsPipe"]
 
 PATIENCE = 10.0
 """Seconds any single wait may take before the test fails."""
@@ -55,7 +55,7 @@ class Connector:
     def connect(self) -> Pipe:
         if self._certificate is None:
             return SocketPipe(self._port)
-        return _TlsPipe(self._port, self._certificate)
+        return TlsPipe(self._port, self._certificate)
 
 
 class AioCarrier(Connector):
@@ -155,7 +155,7 @@ class SocketPipe:
         self._socket.close()
 
 
-class _TlsPipe(SocketPipe):
+class TlsPipe(SocketPipe):
     """TLS by hand, so that our direction can end alone."""
 
     def __init__(self, port: int, certificate: str) -> None:
