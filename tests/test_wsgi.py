@@ -511,7 +511,7 @@ def test_after_a_thousand_hand_overs_nothing_is_left(app: StompApp) -> None:
         client.pipe.send(connect_frame())
         client.frame("CONNECTED")
         client.pipe.send(ws_frame(8, b"\x03\xe8"))
-        assert client._next_message() == (8, b"\x03\xe8")
+        assert client.next_message() == (8, b"\x03\xe8")
         client.pipe.close()
         server.clients.remove(client)
         assert ends.acquire(timeout=PATIENCE)
