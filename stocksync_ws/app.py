@@ -10,10 +10,12 @@ import ipaddress
 import logging
 import mimetypes
 import os
+import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from stocksync_ws.config import BrokerConfig, DestinationPolicy, EndpointConfig, Limits
 from stocksync_ws.counters import Counters
@@ -26,14 +28,20 @@ from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.wire.endpoint import Page, Site
 
 if TYPE_CHECKING:
+    from stocksync_ws.aio.address import Address
     from stocksync_ws.asgi.gateway import Gateway, Workers
     from stocksync_ws.asgi.lifespan import AsgiApp
+    from stocksync_ws.threads import ThreadServer
+    from stocksync_ws.wsgi import WsgiApp
 
 __all__ = ["StompApp"]
 
 _log = logging.getLogger("stocksync_ws.transport")
 
 _DEFAULTS = BrokerConfig()
+
+Pages: TypeAlias = "Mapping[str, str | os.PathLike[str]]"
+"""Files served beside the endpoint: exact path to file."""
 
 
 class StompApp(Application):
@@ -58,6 +66,9 @@ class StompApp(Application):
         destinations: Patterns of broker destinations and their policies (history, newest values,
             acknowledgement, overflow); the first that matches counts.
         limits: Every bound, see `Limits`.
+        trusted_proxies: Addresses and networks of proxies whose `Forwarded` and `X-Forwarded-For`,
+            `-Proto` and `-Host` are believed, `unix` for a Unix socket; for servers of ours and
+            WSGI. On ASGI the host has its own setting.
         asgi_batch: On a host server, join the STOMP frames that one client gets in a turn of the
             loop into one WebSocket message: much cheaper on busy topics, for clients that look for
             several frames in a message, as @stomp/stompjs does.
@@ -86,6 +97,7 @@ class StompApp(Application):
         error_destination: str = _DEFAULTS.error_destination,
         destinations: Mapping[str, DestinationPolicy] = _DEFAULTS.destinations,
         limits: Limits = _DEFAULTS.limits,
+        trusted_proxies: Sequence[str] = (),
         asgi_batch: bool = False,
         workers: Workers = "warn",
     ) -> None:
@@ -111,6 +123,9 @@ class StompApp(Application):
         super().__init__(config, self.inbox, authenticator)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
+        self._trusted_proxies = _texts("trusted_proxies", trusted_proxies)
+        if trusted_proxies:
+            self.site()  # A mistake in them is told at once.
         self._workers: Workers = workers
         self._asgi_batch = asgi_batch
         self._run = Run(self)
@@ -122,14 +137,22 @@ class StompApp(Application):
 
     def site(self, pages: Mapping[str, Page] | None = None) -> Site:
         """What a server of this application answers to."""
-        return Site(self.endpoint, choose_subprotocol, dict(pages or {}))
+        site = Site(self.endpoint, choose_subprotocol, dict(pages or {}))
+        if self._trusted_proxies:
+            from stocksync_ws.aio.proxies import TrustedProxies
+
+            site = replace(site, seen=TrustedProxies(self._trusted_proxies))
+        return site
 
     async def serve(
         self,
         host: str = "127.0.0.1",
         port: int = 8000,
         *,
-        pages: Mapping[str, str | os.PathLike[str]] | None = None,
+        unix: str | os.PathLike[str] | None = None,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+        pages: Pages | None = None,
         ssl: ssl.SSLContext | None = None,
         signals: bool = True,
     ) -> None:
@@ -138,6 +161,9 @@ class StompApp(Application):
         Args:
             host: The address to bind.
             port: The port.
+            unix: Listen on a Unix socket of this path instead.
+            sock: Listen on this bound socket instead, as a supervisor hands it over.
+            reuse_port: Several processes may listen on the port.
             pages: Files served beside the endpoint: exact path to file, read once, at the start.
             ssl: A server-side context, for `wss` and `https`.
             signals: Handle SIGINT and SIGTERM; a second one ends at once.
@@ -147,14 +173,59 @@ class StompApp(Application):
             ConfigurationError: A declaration cannot work.
             WrongLoop: The application runs already.
         """
+        from stocksync_ws.aio.address import Address
         from stocksync_ws.aio.server import Server
 
-        self.check()
-        site = self.site({at: _page(Path(file)) for at, file in (pages or {}).items()})
-        self._warn_about_hosts(host)
-        server = Server(self._run, site, host, port, tls=ssl)
+        address = Address(host, port, unix, sock, reuse_port)
+        server = Server(self._run, self._served(address, pages), address, tls=ssl)
         await server.start()
         await server.serve_forever(signals=signals)
+
+    def serve_in_thread(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        unix: str | os.PathLike[str] | None = None,
+        sock: socket.socket | None = None,
+        pages: Pages | None = None,
+        ssl: ssl.SSLContext | None = None,
+    ) -> ThreadServer:
+        """Serve on a thread of its own, beside an application that has no event loop.
+
+            with ws.serve_in_thread(port=8001) as server:
+                ...
+
+        It listens when this returns, and ends with the `with` block, by `stop()`, or with the
+        interpreter. Handlers that are `async def` run on that thread's loop.
+
+        Args:
+            host: The address to bind.
+            port: The port; 0 takes any free one, see `ThreadServer.url`.
+            unix: As for `serve`.
+            sock: As for `serve`.
+            pages: As for `serve`.
+            ssl: As for `serve`.
+
+        Raises:
+            OSError: The address cannot be bound, or a page cannot be read.
+            ConfigurationError: A declaration cannot work.
+            WrongLoop: The application runs already.
+        """
+        from stocksync_ws.aio.address import Address
+        from stocksync_ws.threads import ThreadServer
+
+        address = Address(host, port, unix, sock)
+        server = ThreadServer(self._run, self._served(address, pages), address, tls=ssl)
+        server.start()
+        return server
+
+    def _served(self, address: Address, pages: Pages | None) -> Site:
+        self.check()
+        site = self.site({at: _page(Path(file)) for at, file in (pages or {}).items()})
+        if address.unix is None and address.sock is None:
+            self._warn_about_hosts(address.host)
+        return site
 
     def install(self, app: Any, *, signals: bool = True) -> AsgiApp:
         """Put the endpoint into an ASGI application: `ws.install(app)`.
@@ -195,6 +266,24 @@ class StompApp(Application):
         from stocksync_ws.asgi.lifespan import Wrapped
 
         return Wrapped(self._gateway(signals=signals), app)
+
+    def wrap_wsgi(self, app: WsgiApp) -> WsgiApp:
+        """A WSGI application that serves the endpoint, and passes everything else on to `app`:
+        `app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)`.
+
+        The socket of a WebSocket is taken from the server and served on a thread of ours; the
+        thread of the request is free at once. Works on POSIX, on servers that document how to get
+        at the socket (Werkzeug, gunicorn's sync, gthread and gevent workers, uWSGI with
+        `--http-socket`) and do not end TLS; others get a 501 that says what to do. The environ
+        stands in `ConnectRequest.request.scope`.
+
+        Args:
+            app: Any WSGI application.
+        """
+        from stocksync_ws.wsgi import WrappedWsgi
+
+        refuse = self._workers == "refuse"
+        return WrappedWsgi(self._run, self.check, self.site(), app, refuse_siblings=refuse)
 
     def _gateway(self, *, signals: bool) -> Gateway:
         from stocksync_ws.asgi.gateway import Gateway

@@ -128,7 +128,7 @@ class Limits:
     handler_timeout: float = 30.0
     """Seconds one call of user code may take, whether handler, listener or authenticator."""
     handler_threads: int | None = None
-    """Threads for `def` handlers; None: as many as `concurrent.futures` takes."""
+    """Threads for `def` handlers, listeners not counted; None: as `concurrent.futures` does."""
     max_connections: int | None = None
     """Connections open at a time; None: as many as file descriptors allow."""
     close_timeout: float = 5.0

@@ -183,15 +183,45 @@ class Inbox:
         post = _Post(draft, waiter)
         with self._lock:
             self._check()
-            if self._has_room(draft) and not self._queue:
-                self._append(post)
-            else:
-                self._queue.append(post)
+            self._enqueue(post)
             waits_for_start = self._nobody_applies()
         if waits_for_start:
             await asyncio.wait([future], timeout=START)
             self._withdraw(post)
         return await future
+
+    def publish_wait(self, draft: Draft, timeout: float) -> Published:
+        """Publish, and block this thread until it has been applied, at most so many seconds.
+
+        Raises:
+            RuntimeError: An event loop runs on this thread: it would wait for itself.
+            TimeoutError: It has not been applied in time; it was taken out again, or is applied
+                later, if the owner thread has it already.
+            BrokerClosed: After the stop.
+            ForkedBrokerError: In a forked child of the process that started the application.
+        """
+        if _runs_a_loop():
+            raise RuntimeError(
+                "publish_wait would block the event loop that runs on this thread; use"
+                " `await template.publish(...)`"
+            )
+        self._is_owner()  # Raises in a forked child.
+        told = threading.Event()
+        outcome: list[Published | Exception] = []
+
+        def waiter(published: Published | None, error: Exception | None) -> None:
+            outcome.extend(each for each in (error, published) if each is not None)
+            told.set()
+
+        post = _Post(draft, waiter)
+        with self._lock:
+            self._check()
+            self._enqueue(post)
+        if not told.wait(timeout) and (self._take_out(post) or not told.is_set()):
+            raise TimeoutError(f"the message was not published within {timeout:g} s")
+        if isinstance(outcome[0], Exception):
+            raise outcome[0]
+        return outcome[0]
 
     def _withdraw(self, post: _Post) -> None:
         """Take a publication out again that nothing has applied, if nothing has started.
@@ -199,9 +229,16 @@ class Inbox:
         Raises:
             BrokerClosed: It was taken out.
         """
+        if self._closed or not self._nobody_applies() or not self._take_out(post):
+            return
+        raise BrokerClosed(
+            f"the application has not been started for {START:g} s: serve() starts it, and so does"
+            " the lifespan of the application that it was installed in"
+        )
+
+    def _take_out(self, post: _Post) -> bool:
+        """Take a publication out, unless it is being applied; whether it was taken out."""
         with self._lock:
-            if self._closed or not self._nobody_applies():
-                return
             if post in self._queue:
                 self._queue.remove(post)
             elif post in self._items:
@@ -209,11 +246,8 @@ class Inbox:
                 self._messages -= 1
                 self._bytes -= post.draft.size
             else:
-                return
-        raise BrokerClosed(
-            f"the application has not been started for {START:g} s: serve() starts it, and so does"
-            " the lifespan of the application that it was installed in"
-        )
+                return False
+        return True
 
     def hand_over(self, result: Callable[[], None]) -> None:
         """Run `result` on the owner thread, behind what this thread has posted; after the end it
@@ -255,6 +289,13 @@ class Inbox:
         fits = self._messages < MAX_MESSAGES and self._bytes + draft.size <= MAX_BYTES
         return fits or not self._messages
 
+    def _enqueue(self, post: _Post) -> None:
+        """Accept a publication that somebody waits for, in its turn."""
+        if self._has_room(post.draft) and not self._queue:
+            self._append(post)
+        else:
+            self._queue.append(post)
+
     def _append(self, post: _Post) -> None:
         self._items.append(post)
         self._messages += 1
@@ -270,6 +311,15 @@ class Inbox:
         """There is room again for publications that are awaited."""
         while self._queue and self._has_room(self._queue[0].draft):
             self._append(self._queue.popleft())
+
+
+def _runs_a_loop() -> bool:
+    """An event loop runs on this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _apply(publish: Callable[[Draft], Published] | None, post: _Post) -> None:

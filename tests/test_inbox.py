@@ -7,11 +7,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stocksync_ws import BrokerBusy, BrokerClosed, Published
+from stocksync_ws import inbox as inbox_module
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Inbox
 from stocksync_ws.testing.clock import VirtualLoop
@@ -368,6 +370,135 @@ def test_a_cancelled_publish_is_not_answered(owner: Owner) -> None:
     run(publish())
 
 
+# publish_wait
+
+
+def waiting(inbox: Inbox, given: Draft, timeout: float = PATIENCE) -> Callable[[], object]:
+    """Publish and wait in a thread, which has posted when this returns; then its outcome."""
+    outcome: list[object] = []
+
+    def run() -> None:
+        try:
+            outcome.append(inbox.publish_wait(given, timeout))
+        except Exception as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    before = len(inbox._items) + len(inbox._queue)
+    thread.start()
+    while thread.is_alive() and len(inbox._items) + len(inbox._queue) == before:
+        pass
+
+    def end() -> object:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        return outcome[0]
+
+    return end
+
+
+def test_a_thread_that_waits_is_told_what_was_published(owner: Owner) -> None:
+    owner.open()
+    end = waiting(owner.inbox, draft("a"))
+    assert owner.wakes == 1
+    owner.inbox.drain()
+    assert end() == Published("id-a", 1)
+
+
+def test_before_the_start_a_thread_waits_for_it(owner: Owner) -> None:
+    end = waiting(owner.inbox, draft("a"))
+    owner.open()
+    assert end() == Published("id-a", 1)
+
+
+def test_a_thread_waits_for_room_in_its_turn(owner: Owner) -> None:
+    owner.inbox.post(draft("x", MAX_BYTES))
+    ends = [waiting(owner.inbox, draft(name)) for name in "ab"]
+    owner.open()
+    owner.inbox.drain()
+    assert [end() for end in ends] == [Published("id-a", 2), Published("id-b", 3)]
+
+
+@pytest.mark.parametrize("room", [True, False])
+def test_what_was_not_published_in_time_is_never_published(owner: Owner, room: bool) -> None:
+    if not room:
+        owner.inbox.post(draft("x", MAX_BYTES))
+    with pytest.raises(TimeoutError, match=r"not published within 0.01 s"):
+        owner.inbox.publish_wait(draft("late"), 0.01)
+    owner.inbox.post(draft("kept")) if room else None
+    owner.open()
+    owner.inbox.drain()
+    assert owner.applied == ["kept" if room else "x"]
+
+
+def test_what_is_being_applied_when_the_time_is_up_is_applied_all_the_same(owner: Owner) -> None:
+    applying, go_on = threading.Event(), threading.Event()
+
+    def publish(given: Draft) -> Published:
+        applying.set()
+        assert go_on.wait(PATIENCE)
+        return owner.publish(given)
+
+    owner.inbox.open(publish, lambda: None, lambda: False)
+    end = waiting(owner.inbox, draft("a"), timeout=0.01)
+
+    def release() -> None:
+        assert applying.wait(PATIENCE)
+        assert isinstance(end(), TimeoutError)
+        go_on.set()
+
+    releasing = threading.Thread(target=release)
+    releasing.start()
+    owner.inbox.drain()
+    releasing.join(PATIENCE)
+    if owner.applied:  # Else the time was up before it began, and it was taken out.
+        assert owner.applied == ["a"]
+
+
+def test_what_was_applied_just_when_the_time_was_up_is_told(
+    owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner.open()
+
+    class Late(threading.Event):
+        """Its time is up, and then it is set."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            owner.inbox.drain()
+            return False
+
+    double = SimpleNamespace(Event=Late, get_ident=threading.get_ident)
+    monkeypatch.setattr(inbox_module, "threading", double)
+    assert owner.inbox.publish_wait(draft("a"), 1.0) == Published("id-a", 1)
+
+
+def test_on_a_thread_that_runs_a_loop_waiting_raises_at_once(owner: Owner) -> None:
+    async def publish() -> None:
+        with pytest.raises(RuntimeError, match=r"await template\.publish"):
+            owner.inbox.publish_wait(draft("a"), PATIENCE)
+
+    run(publish())
+    owner.open()
+    run(publish())
+    assert owner.applied == []
+
+
+def test_a_thread_that_waits_is_told_of_the_stop(owner: Owner) -> None:
+    owner.open()
+    owner.inbox.close()
+    with pytest.raises(BrokerClosed):
+        owner.inbox.publish_wait(draft("a"), PATIENCE)
+
+
+def test_a_thread_that_waits_is_told_what_went_wrong(owner: Owner) -> None:
+    def refuse(given: Draft) -> Published:
+        raise BrokerClosed("halted")
+
+    end = waiting(owner.inbox, draft("a"))
+    owner.inbox.open(refuse, lambda: None, lambda: False)
+    assert isinstance(end(), BrokerClosed)
+
+
 # Threads and processes
 
 
@@ -410,7 +541,10 @@ def fork():
     if child:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     try:
-        inbox.post(Draft("/topic/a", (), b""))
+        if sys.argv[2] == "post":
+            inbox.post(Draft("/topic/a", (), b""))
+        else:
+            inbox.publish_wait(Draft("/topic/a", (), b""), 10)
     except ForkedBrokerError as error:
         print(error, flush=True)
         os._exit(0)
@@ -431,9 +565,10 @@ thread.join()
         "other",
     ],
 )
-def test_a_forked_child_is_told(where: str) -> None:
+@pytest.mark.parametrize("how", ["post", "wait"])
+def test_a_forked_child_is_told(where: str, how: str) -> None:
     child = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK, where],
+        [sys.executable, "-W", "ignore", "-c", FORK, where, how],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

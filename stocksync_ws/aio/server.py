@@ -15,12 +15,16 @@ import signal
 import socket
 import ssl
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
+from types import FrameType, TracebackType
+from typing import Any, Self
 
+from stocksync_ws.aio.address import BACKLOG, Address, Listener
+from stocksync_ws.aio.transports import TransportStream
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
+from stocksync_ws.running.siblings import Claim, claim_of
 from stocksync_ws.streams import SocketStream, TlsStream
+from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.connection import HttpConnection
 from stocksync_ws.wire.endpoint import Site
 
@@ -28,11 +32,6 @@ __all__ = ["Server"]
 
 ACCEPT = 64
 """Connections accepted in one turn."""
-BACKLOG = 4_096
-"""Connections the kernel keeps for us; Linux keeps at most `net.core.somaxconn`, 4,096 by default.
-A client that finds the backlog full sends its SYN again after one second, then after two: a storm
-of more clients than this waits for that, while the server has nothing to do.
-"""
 RETRY = 1.0
 """Seconds without accepting after the process ran out of descriptors."""
 SAY_EVERY = 10.0
@@ -50,8 +49,7 @@ class Server:
     Args:
         run: The one run of the application, which must not have begun.
         site: Endpoint and pages.
-        host: The address to bind.
-        port: The port; 0 takes any free one, see `ports`.
+        address: What to listen on; None: nothing, and connections come by `adopt`.
         tls: For `wss`: a server-side context.
     """
 
@@ -59,27 +57,33 @@ class Server:
         self,
         run: Run,
         site: Site,
-        host: str,
-        port: int,
+        address: Address | None,
         *,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._run = run
         self._site = site
-        self._host = host
-        self._port = port
+        self._address = address
         self._tls = tls
         self._runtime: Runtime
         """The runtime that the run began with; set by `start`."""
-        self._listeners: list[socket.socket] = []
+        self._listeners: list[Listener] = []
+        self._servers: list[asyncio.Server] = []
+        """What listens on loops that watch no descriptors."""
+        self._swallowing: set[socket.socket] = set()
+        """Dead ends that servers of WSGI applications still hold."""
         self._stopping = False
         self._said = float("-inf")
         """When the log last told that the process was out of descriptors."""
 
     @property
     def ports(self) -> Sequence[int]:
-        """The ports that are listened on."""
-        return [listener.getsockname()[1] for listener in self._listeners]
+        """The ports that are listened on; none for Unix sockets."""
+        return [
+            each.sock.getsockname()[1]
+            for each in self._listeners
+            if each.sock.family != getattr(socket, "AF_UNIX", None)
+        ]
 
     async def start(self) -> None:
         """Listen, and begin the run.
@@ -91,31 +95,43 @@ class Server:
         self._loop = loop = asyncio.get_running_loop()
         self._run.make_way()
         try:
-            await self._bind()
-            for listener in self._listeners:
-                loop.add_reader(listener.fileno(), self._accept, listener)
+            if self._address is not None:
+                self._listeners = await self._address.listen(loop)
+            for each in self._listeners:
+                await self._watch(each.sock)
             # In this same turn, before anything can be accepted.
             self._runtime = self._run.begin(loop, alone=True)
+            for server in self._servers:
+                await server.start_serving()
         except BaseException:
             self._close_listeners()
             raise
         self._runtime.at_end.append(self._close_listeners)
         self._limits = self._runtime.config.limits
         self._cap = self._limits.max_connections or _descriptors()
-        _log.info("listening on %s", ", ".join(f"{self._host}:{port}" for port in self.ports))
+        if self._address is not None:
+            ports = ", ".join(f"{self._address.host}:{port}" for port in self.ports)
+            _log.info("listening on %s", ports or self._address)
 
-    async def _bind(self) -> None:
+    async def _watch(self, listener: socket.socket) -> None:
+        loop = self._loop
         try:
-            found = await self._loop.getaddrinfo(
-                self._host, self._port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            loop.add_reader(listener.fileno(), self._accept, listener)
+        except NotImplementedError:
+            # A loop that watches no descriptors, as the default one of Windows.
+            made = await loop.create_server(
+                self._accepted, sock=listener, ssl=self._tls, backlog=BACKLOG, start_serving=False
             )
-            for family, kind, protocol, _, address in dict.fromkeys(found):
-                self._listeners.append(_listen(family, kind, protocol, address))
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise OSError(
-                error.errno, f"cannot listen on {self._host}:{self._port}: {reason}"
-            ) from None
+            self._servers.append(made)
+
+    def _accepted(self) -> TransportStream:
+        runtime = self._runtime
+        full = runtime.driver.connections >= self._cap
+
+        def connect(address: object) -> HttpConnection:
+            return self._connection(_peer(address), full=full)
+
+        return TransportStream(runtime.driver, runtime.buffer, connect)
 
     async def stop(self) -> None:
         """Stop listening, close all sessions in good order, and end the run."""
@@ -132,6 +148,26 @@ class Server:
         self._stopping = True
         if self._run.runtime is self._runtime:
             self._run.abort()
+
+    def hurry(self, seconds: float) -> None:
+        """Have a stop, begun or not, end in time: by then all sessions have been closed and all
+        connections reset, and listeners have had half of the time to hear of it. One that has not
+        begun spreads its closes less, so that all clients hear 1012.
+        """
+        loop, runtime = self._loop, self._runtime
+        runtime.spread = seconds * 0.1
+
+        def reset() -> None:
+            if not runtime.closed:
+                runtime.driver.abort()
+
+        def halt() -> None:
+            if not runtime.closed:
+                runtime.driver.halt()
+
+        loop.call_later(seconds * 0.3, halt)
+        loop.call_later(seconds * 0.5, reset)
+        loop.call_later(seconds, self.abort)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -152,6 +188,7 @@ class Server:
         """
         done = asyncio.Event()
         caught: list[signal.Signals] = []
+        before: dict[signal.Signals, Any] = {}
         loop = self._loop
 
         def on_signal() -> None:
@@ -159,10 +196,17 @@ class Server:
                 self.abort()
             done.set()
 
+        def from_python(number: int, frame: FrameType | None) -> None:
+            loop.call_soon_threadsafe(on_signal)
+
         try:
             for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
-                loop.add_signal_handler(number, on_signal)
-                caught.append(number)
+                try:
+                    loop.add_signal_handler(number, on_signal)
+                except NotImplementedError:  # Windows
+                    before[number] = signal.signal(number, from_python)
+                else:
+                    caught.append(number)
             await done.wait()
         finally:
             if loop.is_closed():
@@ -171,6 +215,8 @@ class Server:
                 await asyncio.shield(self.stop())
             for number in caught:
                 loop.remove_signal_handler(number)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPT):
@@ -188,23 +234,75 @@ class Server:
             else:
                 self._begin(sock, address)
 
-    def _begin(self, sock: socket.socket, address: tuple[object, ...]) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _begin(self, sock: socket.socket, address: object) -> None:
+        _prepare(sock)
+        self._stream(sock, self._tls).start(self._connection(_peer(address)))
+
+    def _stream(self, sock: socket.socket, tls: ssl.SSLContext | None) -> SocketStream:
         runtime = self._runtime
-        if self._tls is None:
-            stream = SocketStream(sock, runtime.loop, runtime.driver, runtime.buffer)
-        else:
-            stream = TlsStream(sock, runtime.loop, runtime.driver, runtime.buffer, self._tls)
-        connection = HttpConnection(
+        if tls is None:
+            return SocketStream(sock, runtime.loop, runtime.driver, runtime.buffer)
+        return TlsStream(sock, runtime.loop, runtime.driver, runtime.buffer, tls)
+
+    def _connection(self, peer: str | None, *, full: bool = False) -> HttpConnection:
+        return HttpConnection(
             self._site,
             self._limits,
-            runtime.broker.counters,
-            peer=f"{address[0]}:{address[1]}",
+            self._runtime.broker.counters,
+            peer=peer,
             secure=self._tls is not None,
-            draining=lambda: self._stopping,
+            draining=lambda: self._stopping or full,
         )
-        stream.start(connection)
+
+    @property
+    def refuses(self) -> bool:
+        """It takes no connection now; may be asked from any thread."""
+        return self._stopping or self._runtime.driver.connections >= self._cap
+
+    def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
+        """Go on with a connection whose first request somebody else has read; on our loop.
+
+        Args:
+            sock: A connected socket, which is ours from now on.
+            request: The head of its first request; nothing behind it was read.
+        """
+        if self.refuses:
+            self._refuse(sock)
+            return
+        _prepare(sock)
+        connection = self._connection(request.peer)
+        connection.hand_over(request)
+        self._stream(sock, None).start(connection)
+
+    def claim(self, host: str, port: int) -> Claim | None:
+        """Claim the address that somebody else listens on for us, for as long as we run; on our
+        loop. Other workers of his are noticed by it.
+        """
+        claim = claim_of(self._loop, (host, port), self._site.endpoint.path)
+        if claim is not None:
+            claim.make()
+            self._runtime.at_end.append(claim.end)
+        return claim
+
+    def swallow(self, sock: socket.socket) -> None:
+        """Read and drop what comes from a socket until it ends, then close it; on our loop."""
+        sock.setblocking(False)
+        loop = self._loop
+
+        def readable() -> None:
+            try:
+                while sock.recv(65_536):
+                    pass
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                pass  # It has ended all the same.
+            loop.remove_reader(sock.fileno())
+            self._swallowing.discard(sock)
+            sock.close()
+
+        self._swallowing.add(sock)
+        loop.add_reader(sock.fileno(), readable)
 
     def _refuse(self, sock: socket.socket) -> None:
         """At the cap: a cheap answer without state."""
@@ -231,10 +329,16 @@ class Server:
         loop.call_later(RETRY, resume)
 
     def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            if listener.fileno() >= 0:
-                self._loop.remove_reader(listener.fileno())
-                listener.close()
+        for server in self._servers:
+            server.close()
+        for each in self._listeners:
+            if each.sock.fileno() >= 0 and not self._servers:
+                self._loop.remove_reader(each.sock.fileno())
+            each.close()
+        for sock in self._swallowing:
+            self._loop.remove_reader(sock.fileno())
+            sock.close()
+        self._swallowing.clear()
         self._listeners.clear()
 
 
@@ -244,19 +348,15 @@ _FULL = (
 )
 
 
-def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> socket.socket:
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.setblocking(False)
-        listener.bind(address)
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
+def _prepare(sock: socket.socket) -> None:
+    sock.setblocking(False)
+    if sock.family != getattr(socket, "AF_UNIX", None):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _peer(address: object) -> str | None:
+    """Host and port of a peer; None for one of a Unix socket, which has no address."""
+    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else None
 
 
 def _descriptors() -> int:

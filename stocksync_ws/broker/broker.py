@@ -11,6 +11,7 @@ lock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeVarTuple
 
@@ -241,9 +242,11 @@ class Broker:
         """The broker takes messages from now on."""
         self._step.run(now, self._sessions.lifecycle.start)
 
-    def stop(self, now: float) -> None:
-        """Take no new session and close those that there are, spread over time, with 1012."""
-        self._step.run(now, self._sessions.lifecycle.stop)
+    def stop(self, now: float, within: float = math.inf) -> None:
+        """Take no new session and close those that there are, spread over time, but at most so many
+        seconds, with 1012.
+        """
+        self._step.run(now, self._sessions.lifecycle.stop, within)
 
     def halt(self, now: float) -> None:
         """The end: close what is left with 1001 and accept nothing more."""

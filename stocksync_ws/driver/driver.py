@@ -9,6 +9,7 @@ context that is already entered would hang the loop.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 from stocksync_ws.broker.model.outputs import drain
@@ -156,10 +157,12 @@ class Driver:
         self._machine.start(self._host.now())
         self._finish(self._host.now())
 
-    def stop(self) -> None:
-        """Begin to close all sessions, spread over time; connections without one close now."""
+    def stop(self, within: float = math.inf) -> None:
+        """Begin to close all sessions, spread over time, but at most so many seconds; connections
+        without one close now.
+        """
         now = self._host.now()
-        self._machine.stop(now)
+        self._machine.stop(now, within)
         for link in list(self._links.open):
             if link.wire is None:
                 self._links.drop(link, now)

@@ -98,8 +98,8 @@ class Machine(Protocol):
         """The run begins."""
         ...
 
-    def stop(self, now: float) -> None:
-        """Close all sessions, spread over time."""
+    def stop(self, now: float, within: float) -> None:
+        """Close all sessions, spread over time, but at most so many seconds."""
         ...
 
     def halt(self, now: float) -> None:

@@ -66,7 +66,10 @@ class Handler:
             ConversionError: Something of the message does not fit.
         """
         args, kwargs = self._plan.bind(exchange)
-        return Call(self._function, args, kwargs, mode=self._mode, label=self.label)
+        listens = exchange.event is not None
+        return Call(
+            self._function, args, kwargs, mode=self._mode, label=self.label, listens=listens
+        )
 
 
 def _accepts(declaration: Declaration, compiled: Plan) -> tuple[type, ...]:

@@ -36,13 +36,17 @@ class Gate(Protocol):
         """Wait for room, and until the publication has been applied."""
         ...
 
+    def publish_wait(self, draft: Draft, timeout: float) -> Published:
+        """Block the thread for that, at most so many seconds."""
+        ...
+
 
 class MessagingTemplate:
     """Sends messages to destinations and users. Thread-safe; made by the application.
 
     Every method raises:
-        ValueError: The destination or a header is malformed, or the message is larger than
-            `Limits.send_queue`. The caller's fault; nothing was sent.
+        ValueError: The destination, a header or the body of `send` is malformed, or the message is
+            larger than `Limits.send_queue`. The caller's fault; nothing was sent.
         ConversionError: The payload cannot be converted. The caller's fault; nothing was sent.
         BrokerBusy: The inbox is full (10,000 messages or 16 MiB); not from `publish`.
         BrokerClosed: The application was stopped.
@@ -94,6 +98,11 @@ class MessagingTemplate:
     def send(self, destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send octets as they are; give their `content-type` in `headers`."""
         self._check(destination)
+        given = cast("object", body)
+        if not isinstance(given, bytes):
+            raise ValueError(
+                f"send takes bytes as they are, not {type(given).__name__}: use convert_and_send"
+            )
         self._gate.post(self._draft(destination, body, None, headers))
 
     async def publish(
@@ -106,6 +115,29 @@ class MessagingTemplate:
             The `message-id`, and the number of subscriptions it was queued for.
         """
         return await self._gate.publish(self._convert(destination, payload, headers))
+
+    def publish_wait(
+        self,
+        destination: str,
+        payload: object,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout: float = 30.0,
+    ) -> Published:
+        """As `publish`, for a thread without an event loop: block until the message was queued.
+
+        Args:
+            destination: As in `convert_and_send`.
+            payload: As in `convert_and_send`.
+            headers: As in `convert_and_send`.
+            timeout: Seconds.
+
+        Raises:
+            TimeoutError: It was not queued in time. It is not going to be, unless it was just being
+                queued.
+            RuntimeError: An event loop runs on this thread.
+        """
+        return self._gate.publish_wait(self._convert(destination, payload, headers), timeout)
 
     def _convert(
         self, destination: str, payload: object, headers: Mapping[str, str] | None

@@ -13,7 +13,6 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable, Coroutine, Generator
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from functools import partial
 from typing import Any
@@ -23,9 +22,11 @@ from stocksync_ws.counters import Counters
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.errors import Cancelled, StockSyncError
 from stocksync_ws.inbox import Inbox
+from stocksync_ws.running.pool import Pool
 
 __all__ = ["AioHost", "run_plain"]
 
+LISTENER_THREADS = 2
 SLOW = 0.1
 """Seconds a call may hold the loop before it is counted and named."""
 SLOW_EVERY = 10.0
@@ -51,12 +52,18 @@ class AioHost:
         """The loop's clock: seconds, monotonic."""
         self._inbox = inbox
         self._counters = counters
-        self._pool = ThreadPoolExecutor(threads, "stocksync-handler")
+        self._pool = Pool(threads, "stocksync-handler")
+        self._listeners = Pool(LISTENER_THREADS, "stocksync-listener")
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         """The loop holds tasks weakly; these would be lost."""
         self._slow_said = float("-inf")
         self._closed = False
+
+    def start(self) -> None:
+        """The run begins."""
+        self._pool.start()
+        self._listeners.start()
 
     def soon(self, callback: Callable[[], None]) -> None:
         """In the next turn."""
@@ -101,7 +108,8 @@ class AioHost:
             self._timer.cancel()
         for task in () if self._loop.is_closed() else self._tasks:
             task.cancel()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool.close()
+        self._listeners.close()
 
     def _in_task(self, task: Task, call: Call) -> None:
         try:
@@ -127,8 +135,11 @@ class AioHost:
         self.driver.resume(task, _outcome(call, running))
 
     def in_pool(self, task: Task, call: Call) -> None:
-        """Run a plain function in the pool."""
-        self._pool.submit(self._run_in_pool, task, call, task.context)
+        """Run a plain function in a pool. Listeners have one of their own: at the exit of the
+        interpreter no thread can be started, and handlers may hold all that there are.
+        """
+        pool = self._listeners if call.listens else self._pool
+        pool.submit(partial(self._run_in_pool, task, call, task.context))
 
     def _run_in_pool(self, task: Task, call: Call, context: Context) -> None:
         self.hand_over(task, run_plain(call, context))

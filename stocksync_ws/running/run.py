@@ -9,11 +9,12 @@ an application that is only declared costs none of it.
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from typing import TYPE_CHECKING
 
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import WrongLoop
+from stocksync_ws.errors import ForkedBrokerError, WrongLoop
 
 if TYPE_CHECKING:
     from stocksync_ws.running.runtime import Runnable, Runtime
@@ -33,6 +34,8 @@ class Run:
         self._lock = threading.Lock()
         """Held while the slot is looked at and changed, and never while anything runs."""
         self._runtime: Runtime | None = None
+        self._pid: int | None = None
+        """The process of what is in the slot."""
         self._counters = Counters()
 
     @property
@@ -51,6 +54,7 @@ class Run:
 
         Raises:
             WrongLoop: The application runs, on this loop or on another.
+            ForkedBrokerError: It runs in the parent of this process.
         """
         last = self._swap(None)
         if last is not None:
@@ -68,6 +72,7 @@ class Run:
 
         Raises:
             WrongLoop: It runs on another loop that is not closed; or it runs, and `alone`.
+            ForkedBrokerError: It runs in the parent of this process.
             ConfigurationError: A declaration cannot work.
         """
         from stocksync_ws.running.runtime import Runtime
@@ -113,11 +118,13 @@ class Run:
         with self._lock:
             last = self._runtime
             if last is not None and not last.loop.is_closed():
+                if self._pid != os.getpid():
+                    raise ForkedBrokerError("the application runs in the parent of this process")
                 raise WrongLoop(
                     "this StompApp runs already; a second loop needs a StompApp of its own"
                     " (in tests: `with TestClient(app)`, or `World(app)` of stocksync_ws.testing)"
                 )
-            self._runtime = runtime
+            self._runtime, self._pid = runtime, os.getpid()
         return last
 
     def _free(self, runtime: Runtime) -> None:

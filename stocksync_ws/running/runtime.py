@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -76,6 +77,8 @@ class Runtime:
         """Lifespans of hosts that have begun in it and are not over."""
         self.closed = False
         """Nothing of it runs any more."""
+        self.spread = math.inf
+        """Seconds over which a drain may spread its closes."""
         self.draining = False
         """No new session is taken."""
         self._drained = asyncio.Event()
@@ -97,6 +100,7 @@ class Runtime:
             ConfigurationError: A declaration cannot work; nothing of the runtime is left.
         """
         try:
+            self.host.start()
             self._inbox.open(self.driver.publish, self._wake, self.loop.is_closed)
             self.driver.start()
         except BaseException:
@@ -126,7 +130,7 @@ class Runtime:
         limits = self.config.limits
         try:
             self._inbox.drain()
-            self.driver.stop()
+            self.driver.stop(self.spread)
             await self._idle(limits.shutdown_timeout - limits.close_timeout)
         finally:
             self._drained.set()

@@ -41,6 +41,9 @@ class _Host(AioHost):
         super().__init__(*args)
         self.held: list[Callable[[], None]] | None = None
 
+    def start(self) -> None:
+        """Start no thread."""
+
     def in_pool(self, task: Task, call: Call) -> None:
         context = task.context
 

@@ -77,6 +77,7 @@ class HttpConnection:
         "_carrier",
         "_counters",
         "_draining",
+        "_first",
         "_handshake",
         "_http",
         "_idle",
@@ -111,6 +112,7 @@ class HttpConnection:
         self._peer = peer
         self._secure = secure
         self._draining = draining
+        self._first: HttpRequest | None = None
         self._state = _READING
         self._http: HttpReader | None = HttpReader(limits)
         self._idle = False  # between two requests
@@ -129,10 +131,20 @@ class HttpConnection:
         self.shut = False
         """Close the stream when everything is written."""
 
+    def hand_over(self, request: HttpRequest) -> None:
+        """The head of the first request was read by somebody else; before `start`."""
+        self._first = request
+
     def start(self, now: float) -> list[Event]:
-        """No events: a socket needs bytes first, and has `handshake_timeout` for them."""
+        """No events: a socket needs bytes first, and has `handshake_timeout` for them. Where the
+        first request was handed over, it is decided now.
+        """
         self.deadline = now + self._limits.handshake_timeout
-        return []
+        first, self._first = self._first, None
+        if first is None:
+            return []
+        assert self._http is not None
+        return self._decide(first, self._http, now)
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Bytes came from the stream. Never raises for anything a peer can send."""
@@ -160,6 +172,7 @@ class HttpConnection:
         return events
 
     def _decide(self, request: HttpRequest, http: HttpReader, now: float) -> list[Event]:
+        request = self._site.seen(request)
         if self._draining is not None and self._draining():
             self._counters.connections_refused += 1
             self._respond(unavailable(request), now, close=True)
@@ -180,7 +193,7 @@ class HttpConnection:
         return [self._handshake]
 
     def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
-        tell(answer, self._counters, self._peer)
+        tell(answer, self._counters, request.peer)
         # A client that asks for much and takes nothing gets one answer more.
         close = answer.close or not keeps_alive(request) or self._unsent > HELD
         self._respond(answer, now, close=close)

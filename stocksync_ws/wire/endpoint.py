@@ -132,6 +132,8 @@ class Site:
     """By exact path."""
     routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
     """By prefix, like `/live`: has `/live/a`, neither `/live` nor `/lively`."""
+    seen: Callable[[HttpRequest], HttpRequest] = field(default_factory=lambda: _as_it_came)
+    """The request as the first proxy saw it, where proxies are trusted."""
 
     def __post_init__(self) -> None:
         for prefix in self.routes:
@@ -176,6 +178,10 @@ class Site:
     def hosts(self) -> frozenset[str]:
         """The listed hosts in lower case."""
         return frozenset(host.lower() for host in self.endpoint.allowed_hosts or ())
+
+
+def _as_it_came(request: HttpRequest) -> HttpRequest:
+    return request
 
 
 def _is_below(path: str, prefix: str) -> bool:

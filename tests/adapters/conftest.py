@@ -1,6 +1,5 @@
 """The adapters that the conformance suite runs over. A new adapter adds a carrier here."""
 
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +8,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from carriers.aio import AioCarrier
+from carriers.aio import AioCarrier, NoReaders
+from carriers.certificate import make_certificate
 from carriers.running import Carrier, Running
+from carriers.thread import ThreadCarrier
 from carriers.world import WorldCarrier
 
 from stocksync_ws import StompApp
@@ -20,26 +21,23 @@ from stocksync_ws.wire.endpoint import Page
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A self-signed certificate with its key in one file."""
-    file = tmp_path_factory.mktemp("tls") / "server.pem"
-    command = [
-        "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-        "-nodes", "-days", "2", "-subj", "/CN=localhost",
-        "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        "-keyout", str(file), "-out", str(file.with_suffix(".crt")),
-    ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, timeout=30)
-    file.write_text(file.read_text() + file.with_suffix(".crt").read_text())
-    return str(file)
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
-@pytest.fixture(params=["world", "aio", "aio-tls"])
+CARRIERS: dict[str, Callable[[str | None], Carrier]] = {
+    "aio": AioCarrier,
+    "transports": lambda certificate: AioCarrier(certificate, NoReaders),
+    "thread": ThreadCarrier,
+}
+
+
+@pytest.fixture(params=["world", *CARRIERS, "aio-tls", "transports-tls", "thread-tls"])
 def carrier(request: pytest.FixtureRequest) -> Carrier:
     """One adapter, not started."""
     if request.param == "world":
         return WorldCarrier()
-    if request.param == "aio":
-        return AioCarrier()
-    return AioCarrier(request.getfixturevalue("certificate"))
+    name, _, tls = request.param.partition("-")
+    return CARRIERS[name](request.getfixturevalue("certificate") if tls else None)
 
 
 @pytest.fixture

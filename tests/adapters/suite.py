@@ -15,6 +15,7 @@ from carriers.client import (
     TEXT,
     Client,
     Gone,
+    connect_frame,
     http_request,
     stomp,
     ws_frame,
@@ -59,6 +60,13 @@ def test_the_sub_protocol_that_is_offered_is_taken(serve: Serve) -> None:
     client = serve().open()
     fields = client.upgrade(Sec_WebSocket_Protocol="chat, v11.stomp, v12.stomp")
     assert fields["sec-websocket-protocol"] == "v12.stomp"
+
+
+def test_the_cookies_of_the_handshake_reach_the_authenticator(serve: Serve) -> None:
+    client = serve().open()
+    client.upgrade(Cookie="theme=dark; login=ann")
+    client.pipe.send(connect_frame())
+    assert client.frame("CONNECTED").headers["user-name"] == "ann"
 
 
 # Sessions

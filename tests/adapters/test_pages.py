@@ -67,6 +67,8 @@ def test_a_large_page_is_whole_although_the_client_has_ended_its_direction(
 ) -> None:
     page = Page("text/plain", bytes(12_000_000))
     running = serve(app, {"/huge": page})
+    if not getattr(running.carrier, "half_closes", True):
+        pytest.skip("asyncio's own TLS cannot end one direction alone")
     client = running.open()
     client.pipe.stop_reading()
     client.pipe.send(http_request("GET", "/huge"))

@@ -9,13 +9,15 @@ import sys
 from typing import Any
 
 import pytest
-from carriers.client import CLOSE, http_request, ws_frame
+from carriers.client import CLOSE, connect_frame, http_request, ws_frame
 from carriers.line import Line, run, serving
 
-from stocksync_ws import Limits, StompApp, WrongLoop
+from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp, WrongLoop
 from stocksync_ws.aio import server as server_module
+from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.running.run import Run
+from stocksync_ws.types import HttpRequest
 
 PATIENCE = 10.0
 
@@ -33,7 +35,7 @@ def test_a_port_in_use_is_named(app: StompApp) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}") as raised:
-                await Server(Run(app), app.site(), "127.0.0.1", port).start()
+                await Server(Run(app), app.site(), Address("127.0.0.1", port)).start()
             assert raised.value.errno == errno.EADDRINUSE
 
     run(main())
@@ -41,7 +43,7 @@ def test_a_port_in_use_is_named(app: StompApp) -> None:
 
 def test_a_host_that_does_not_exist_is_named(app: StompApp) -> None:
     async def main() -> None:
-        server = Server(Run(app), app.site(), "host.invalid", 0)
+        server = Server(Run(app), app.site(), Address("host.invalid", 0))
         with pytest.raises(OSError, match=r"cannot listen on host\.invalid:0"):
             await server.start()
         assert list(server.ports) == []
@@ -52,7 +54,7 @@ def test_a_host_that_does_not_exist_is_named(app: StompApp) -> None:
 @pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
 def test_it_listens_on_ipv6(app: StompApp) -> None:
     async def main() -> None:
-        async with Server(Run(app), app.site(), "::1", 0) as server:
+        async with Server(Run(app), app.site(), Address("::1", 0)) as server:
             reader, writer = await asyncio.open_connection("::1", server.ports[0])
             writer.write(http_request())
             assert (await reader.readline()).startswith(b"HTTP/1.1 404")
@@ -67,11 +69,11 @@ def test_a_port_in_use_costs_no_message_and_no_run(app: StompApp) -> None:
     async def main() -> None:
         app.template.send("/topic/a", b"posted before")
         with socket.create_server(("127.0.0.1", 0)) as taken:
-            server = Server(slot, app.site(), "127.0.0.1", taken.getsockname()[1])
+            server = Server(slot, app.site(), Address("127.0.0.1", taken.getsockname()[1]))
             with pytest.raises(OSError, match="cannot listen"):
                 await server.start()
         assert slot.runtime is None
-        async with Server(slot, app.site(), "127.0.0.1", 0):
+        async with Server(slot, app.site(), Address("127.0.0.1", 0)):
             assert slot.counters.messages_published == 1
 
     run(main())
@@ -81,8 +83,8 @@ def test_a_second_server_of_a_run_is_refused_and_leaves_the_first_alone(app: Sto
     slot = Run(app)
 
     async def main() -> None:
-        async with Server(slot, app.site(), "127.0.0.1", 0) as first:
-            second = Server(slot, app.site(), "127.0.0.1", 0)
+        async with Server(slot, app.site(), Address("127.0.0.1", 0)) as first:
+            second = Server(slot, app.site(), Address("127.0.0.1", 0))
             with pytest.raises(WrongLoop, match="runs already"):
                 await second.start()
             assert list(second.ports) == []
@@ -220,3 +222,154 @@ def test_another_error_of_accept_is_not_swallowed(
         line.writer.close()
 
     run(main())
+
+
+# Connections whose first request somebody else has read
+
+
+def head(target: str = "/ws", **headers: str) -> HttpRequest:
+    fields = {
+        "host": "localhost",
+        "upgrade": "websocket",
+        "connection": "Upgrade",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "sec-websocket-version": "13",
+        "sec-websocket-protocol": "v12.stomp",
+    }
+    return HttpRequest("GET", target, tuple((fields | headers).items()), "1.1", "9.9.9.9:9", False)
+
+
+async def adopted(server: Server, request: HttpRequest) -> Line:
+    theirs, ours = socket.socketpair()
+    line = Line()
+    line.reader, line.writer = await asyncio.open_connection(sock=theirs)
+    server.adopt(ours, request)
+    return line
+
+
+def test_an_adopted_connection_goes_on_behind_its_head(app: StompApp) -> None:
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await adopted(server, head())
+            line.writer.write(connect_frame())
+            assert (await line.reader.readline()).startswith(b"HTTP/1.1 101")
+            await line.reader.readuntil(b"CONNECTED")
+            line.writer.close()
+
+    run(main())
+
+
+def test_an_adopted_request_that_is_no_upgrade_is_answered_and_so_is_what_follows(
+    app: StompApp,
+) -> None:
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await adopted(server, HttpRequest("GET", "/x", (("host", "a"),), "1.1", None))
+            assert (await line.reader.readline()).startswith(b"HTTP/1.1 404")
+            line.writer.write(http_request("GET", "/ws"))
+            await line.reader.readuntil(b"HTTP/1.1 426")
+            line.writer.close()
+
+    run(main())
+
+
+def test_over_the_cap_and_while_it_stops_an_adopted_connection_is_503() -> None:
+    app = StompApp("/ws", limits=Limits(max_connections=1, close_timeout=0.2))
+
+    async def main() -> None:
+        async with serving(app) as server:
+            first = await adopted(server, head())
+            assert (await (await adopted(server, head())).ended()).startswith(b"HTTP/1.1 503")
+            first.writer.close()
+        assert (await (await adopted(server, head())).ended()).startswith(b"HTTP/1.1 503")
+
+    run(main())
+
+
+def test_what_comes_out_of_a_dead_end_is_dropped_until_it_ends(app: StompApp) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with serving(app) as server:
+            theirs, ours = socket.socketpair()
+            theirs.setblocking(False)
+            server.swallow(ours)
+            await loop.sock_sendall(theirs, bytes(2_000_000))
+            theirs.shutdown(socket.SHUT_WR)
+            assert await loop.sock_recv(theirs, 10) == b""
+            theirs.close()
+            assert (ours.fileno(), server._swallowing) == (-1, set())
+
+    run(main())
+
+
+# A stop that hurries
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_stop_that_hurries_tells_listeners_although_no_client_answers(
+    begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aborted: list[bool] = []
+    app = StompApp("/ws", limits=Limits(close_timeout=60, shutdown_timeout=90))
+    ends: list[DisconnectReason] = []
+
+    @app.event_listener(SessionDisconnected)
+    async def listen(event: SessionDisconnected) -> None:
+        await asyncio.sleep(0)
+        ends.append(event.reason)
+
+    async def main() -> None:
+        server = Server(Run(app), app.site(), Address("127.0.0.1", 0))
+        await server.start()
+        monkeypatch.setattr(server, "abort", lambda: aborted.append(True))
+        lines = [await Line.connected(server) for _ in range(3)]
+        if begun:
+            stopping = asyncio.create_task(server.stop())
+            await asyncio.sleep(0)
+            server.hurry(0.4)
+            await stopping
+        else:
+            server.hurry(0.4)
+            await server.stop()
+        for line in lines:
+            line.writer.close()
+
+    run(main())
+    assert ends == [DisconnectReason.SERVER_SHUTDOWN] * 3
+    assert aborted == []  # Not cut off: connections were reset in time for listeners to hear.
+
+
+def test_a_listener_that_does_not_end_is_not_waited_for() -> None:
+    app = StompApp("/ws", limits=Limits(close_timeout=60, shutdown_timeout=90))
+
+    @app.event_listener(SessionDisconnected)
+    async def listen(event: SessionDisconnected) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        server = Server(Run(app), app.site(), Address("127.0.0.1", 0))
+        await server.start()
+        line = await Line.connected(server)
+        server.hurry(0.2)
+        await server.stop()
+        line.writer.close()
+
+    run(main())
+
+
+# Other loops
+
+
+def test_it_serves_on_uvloop(app: StompApp) -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        async with serving(app) as server:
+            line = await Line.connected(server)
+            line.writer.close()
+            adopted_line = await adopted(server, head())
+            assert (await adopted_line.reader.readline()).startswith(b"HTTP/1.1 101")
+            adopted_line.writer.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(asyncio.wait_for(main(), PATIENCE))

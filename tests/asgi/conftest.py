@@ -3,22 +3,37 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from stocksync_ws import StompApp
+from stocksync_ws.running.run import Run
 from tests.asgi.host import Asgi, host_of
 
 PATIENCE = 10.0
 
 
 @pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    """The threads of our pools end, whatever a test did."""
+def no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The threads of our pools end, whatever a test did: with the run, or with the next one where a
+    host has closed its loop under it.
+    """
+    runs: weakref.WeakSet[Run] = weakref.WeakSet()
+    made = Run.__init__
+
+    def remember(run: Run, app: StompApp) -> None:
+        made(run, app)
+        runs.add(run)
+
+    monkeypatch.setattr(Run, "__init__", remember)
     yield
+    for run in runs:
+        if run.runtime is not None and run.runtime.loop.is_closed():
+            run.make_way()
     for thread in threading.enumerate():
-        if thread.name.startswith("stocksync-handler"):
+        if thread.name.startswith(("stocksync-handler", "stocksync-listener")):
             thread.join(PATIENCE)
             assert not thread.is_alive(), thread.name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -221,7 +222,9 @@ def test_a_closed_loop_is_thrown_away_with_its_sessions_and_its_pool(
     before = first.open().connect().subscribe("/topic/a")
     runtime = app._run.runtime
     assert runtime is not None
-    runtime.host._pool.submit(lambda: None).result()
+    ran = threading.Event()
+    runtime.host._pool.submit(ran.set)
+    assert ran.wait(10)
     first.loop.close()
     after = serve(app).open().connect().subscribe("/topic/a")
     assert runtime.closed

@@ -8,7 +8,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from tests.bench import acks, asgi, connect, fanout, inbound, inprocess, memory, publishers, stored
+from tests.bench import (
+    acks,
+    asgi,
+    connect,
+    fanout,
+    inbound,
+    inprocess,
+    memory,
+    publishers,
+    stored,
+    threads,
+)
 from tests.bench.against import QUICK_ROUNDS, ROUNDS, compare
 from tests.bench.harness import begin, show
 from tests.bench.probes import PROBES
@@ -16,6 +27,7 @@ from tests.bench.probes import PROBES
 BENCHMARKS = {
     "fanout": fanout,
     "asgi": asgi,
+    "threads": threads,
     "inprocess": inprocess,
     "acks": acks,
     "publishers": publishers,

@@ -140,11 +140,9 @@ async def websockets(control_fd: int, frame: str) -> None:
     server.close()
 
 
-async def ours(control_fd: int, cert: str = "") -> None:
-    """A `StompApp` on our own server, publishing with its template."""
+def _application() -> Any:
+    """What our servers serve."""
     from stocksync_ws import Limits, StompApp, send_to
-    from stocksync_ws.aio.server import Server
-    from stocksync_ws.running.run import Run
 
     # The load client answers no PING.
     limits = Limits(ping_after=3600, pong_timeout=3600, handshake_timeout=60)
@@ -163,6 +161,16 @@ async def ours(control_fd: int, cert: str = "") -> None:
     async def wait(update: dict[str, Any]) -> None:
         pass
 
+    return ws
+
+
+async def ours(control_fd: int, cert: str = "") -> None:
+    """A `StompApp` on our own server, publishing with its template."""
+    from stocksync_ws.aio.address import Address
+    from stocksync_ws.aio.server import Server
+    from stocksync_ws.running.run import Run
+
+    ws = _application()
     tls = None
     if cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -170,7 +178,7 @@ async def ours(control_fd: int, cert: str = "") -> None:
     ws.check()
     payload = json.loads(BODY)
     run = Run(ws)
-    server = Server(run, ws.site(), "127.0.0.1", 0, tls=tls)
+    server = Server(run, ws.site(), Address("127.0.0.1", 0), tls=tls)
     await server.start()
     runtime = run.runtime
     assert runtime is not None
@@ -185,6 +193,23 @@ async def ours(control_fd: int, cert: str = "") -> None:
     server.abort()
 
 
+def threaded(control_fd: int) -> None:
+    """The same on a thread of its own. The control socket is read on the main thread, so that each
+    publication is posted to another one, as by an application without a loop.
+    """
+    ws = _application()
+    payload = json.loads(BODY)
+    with ws.serve_in_thread(port=0) as server:
+        control = Control(
+            control_fd,
+            lambda: ws.template.convert_and_send(TOPIC, payload),
+            lambda: ws.counters.connections,
+        )
+        control.tell({"port": server.port})
+        while control.step():
+            pass
+
+
 def main() -> None:
     kind, control_fd, _core, *rest = sys.argv[1:]
     if kind == "bare":
@@ -194,6 +219,8 @@ def main() -> None:
 
         serve = hosts.inside if kind == "asgi-inside" else hosts.plain
         asyncio.run(serve(int(control_fd), *rest))
+    elif kind == "threaded":
+        threaded(int(control_fd), *rest)
     elif kind == "websockets":
         asyncio.run(websockets(int(control_fd), *rest))
     else:

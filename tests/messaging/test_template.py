@@ -29,6 +29,11 @@ class Gate:
         self.drafts.append(draft)
         return Published("e-1", 2)
 
+    def publish_wait(self, draft: Draft, timeout: float) -> Published:
+        self.drafts.append(draft)
+        self.timeout = timeout
+        return Published("e-2", 3)
+
 
 @pytest.fixture
 def gate() -> Gate:
@@ -188,3 +193,16 @@ def test_destination_and_payload_in_the_wrong_order(template: MessagingTemplate)
     payload: Any = {"a": 1}
     with pytest.raises(ValueError, match="it comes before the payload"):
         template.convert_and_send(payload, "/topic/a")
+
+
+def test_publish_wait_converts_and_passes_its_patience_on(
+    template: MessagingTemplate, gate: Gate
+) -> None:
+    assert template.publish_wait("/topic/a", {"a": 1}, {"n": "1"}) == Published("e-2", 3)
+    assert gate.timeout == 30.0
+    template.publish_wait("/topic/a", "x", timeout=1.5)
+    assert gate.timeout == 1.5
+    assert gate.drafts[0].headers == (("content-type", "application/json"), ("n", "1"))
+    with pytest.raises(ConversionError):
+        template.publish_wait("/topic/a", object())
+    assert len(gate.drafts) == 2

@@ -23,6 +23,7 @@ from stocksync_ws import (
     StompApp,
     WrongLoop,
 )
+from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
@@ -364,7 +365,7 @@ def vanish(slot: Run, app: StompApp) -> tuple[Server, socket.socket]:
     """Serve a client on a loop that ends without a stop; the server, and that client."""
 
     async def main() -> tuple[Server, socket.socket]:
-        server = Server(slot, app.site(), "127.0.0.1", 0)
+        server = Server(slot, app.site(), Address("127.0.0.1", 0))
         await server.start()
         return server, await connected(server.ports[0])
 
@@ -462,7 +463,7 @@ def test_a_handler_that_hung_on_the_closed_loop_disturbs_nobody(app: StompApp, s
         handled.append("x")
 
     async def first() -> socket.socket:
-        server = Server(slot, app.site(), "127.0.0.1", 0)
+        server = Server(slot, app.site(), Address("127.0.0.1", 0))
         await server.start()
         client = await connected(server.ports[0])
         frames = stomp("SEND", {"destination": "/app/hang"}) + stomp(
@@ -544,7 +545,7 @@ def test_a_session_of_a_run_that_stops_is_told_and_the_next_starts_empty(
         ends.append(event.reason)
 
     async def main() -> None:
-        async with Server(slot, app.site(), "127.0.0.1", 0) as server:
+        async with Server(slot, app.site(), Address("127.0.0.1", 0)) as server:
             line = await Line.connected(server)
             ended = asyncio.create_task(line.ended())
         assert b"server restarts" in await ended

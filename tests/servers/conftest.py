@@ -1,7 +1,9 @@
 """The servers of others: each serves the shop of the suite in a process of its own.
 
-Without `--full`, what is deprecated, second class or a variant of another server is served the
-inventory story and no more.
+Without `--full`, a server that is deprecated, second class or a variant of another one gets the
+tests that `hosts.py` says, the inventory story at least. A test that is marked `asgi` or `wsgi` is
+for the servers that call the application so; one marked `way_out`, for those that keep their socket
+to themselves, and for no others.
 
 A test that changes nothing gets one server for all of them; one with settings, or one that stops
 it, gets its own. `--ignore=tests/servers` leaves the folder out, where they are not installed.
@@ -9,6 +11,7 @@ it, gets its own. `--ignore=tests/servers` leaves the folder out, where they are
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +22,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "adapters"))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from carriers.certificate import make_certificate
 from hosts import HOSTS, Host
 from launcher import Server
 from stage import Open, ServerStage, open_server
@@ -28,14 +32,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="every test on every server")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    for name, what in (
+        ("asgi", "for servers that speak ASGI"),
+        ("wsgi", "for servers that speak WSGI"),
+        ("way_out", "for servers that give no access to the socket"),
+    ):
+        config.addinivalue_line("markers", f"{name}: {what}")
+
+
+def _is_for(host: Host, item: pytest.Item) -> bool:
+    gateways = {mark.name for mark in item.iter_markers() if mark.name in ("asgi", "wsgi")}
+    way_out = item.get_closest_marker("way_out") is not None
+    return (not gateways or host.gateway in gateways) and host.gives_socket is not way_out
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what only `--full` has."""
-    if config.getoption("--full"):
-        return
+    """Leave out what is not for a server, and what only `--full` has."""
+    full = config.getoption("--full")
 
     def is_left_out(item: pytest.Item) -> bool:
         host = getattr(item, "callspec", None) and item.callspec.params.get("host")
-        return isinstance(host, Host) and not host.always and "story" not in item.name
+        if not isinstance(host, Host):
+            return False
+        in_slice = full or any(word in item.name for word in host.default)
+        return not (in_slice and _is_for(host, item))
 
     config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
     items[:] = [item for item in items if not is_left_out(item)]
@@ -45,6 +66,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def host(request: pytest.FixtureRequest) -> Host:
     """One server."""
     chosen: Host = request.param
+    if chosen.needs and importlib.util.find_spec(chosen.needs) is None:
+        pytest.skip(f"{chosen.title} is not installed")
     return chosen
 
 
@@ -61,6 +84,12 @@ def shared(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cal
     yield get
     for server in started:
         server.check(server.stop())
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A self-signed certificate with its key in one file."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The ASGI servers of others: how each is started, and what it can carry.
+"""The ASGI and WSGI servers of others: how each is started, and what it can carry.
 
 Rule: this is the one place that knows them. `docs/embedding/servers.md` is checked against it, and
 every ability is asserted both ways: a server that gains one makes a test red, and so does one that
@@ -10,11 +10,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from carriers.shop import End
 
 __all__ = ["HOSTS", "Host", "Setting", "Start", "python_command"]
+
+STORY = ("story",)
+STOP = ("a_stop", "ctrl_c")
+CORE = (*STORY, *STOP, "close_code", "slow_reader", "reads_nothing", "refused_handshake", "tls")
+"""What can differ between servers that all leave the WebSocket to us."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Start:
         port: On 127.0.0.1.
         workers: Processes that serve.
         root_path: What a proxy in front would cut off the path, or "".
+        certificate: A file with a certificate and its key, to serve by TLS; or "".
         extra: Further arguments of this one server.
     """
 
@@ -33,6 +40,7 @@ class Start:
     port: int
     workers: int = 1
     root_path: str = ""
+    certificate: str = ""
     extra: tuple[str, ...] = ()
 
 
@@ -57,7 +65,7 @@ class Host:
 
     name: str
     command: Callable[[Start], list[str]]
-    """What follows `python -m`."""
+    """What follows `python -m`; of a program that is no module, what follows the folder of them."""
     max_message: Setting
     """The bound of one message that it reads."""
     ping: Setting
@@ -66,10 +74,22 @@ class Host:
     """Whether it compresses messages for a client that offers it."""
     title: str
     """Its name in the docs."""
+    gateway: Literal["asgi", "wsgi"] = "asgi"
+    """What it calls the application by. Of WSGI servers the socket is taken over, and everything
+    behind the upgrade is ours.
+    """
     note: str = ""
     """What else the docs say of it."""
-    always: bool = True
-    """All tests run on it without `--full`."""
+    default: tuple[str, ...] = ("",)
+    """Tests that run on it without `--full`: one of these words is in their names."""
+    module: bool = True
+    """It is run by `python -m`."""
+    needs: str = ""
+    """A module without which its tests are skipped."""
+    gives_socket: bool = True
+    """It lets the application have the socket of a request."""
+    ends_tls: bool = True
+    """It can be told to serve by TLS."""
     lifespan: bool = True
     """The run begins before the first request, and ends when the server stops."""
     slows_down: bool = True
@@ -78,6 +98,8 @@ class Host:
     """Which clients hear 1012 after SIGTERM, before the server stops."""
     farewell: int | None = 1012
     """The close code of those who do not hear 1012; None: the stream ends without a Close."""
+    tells_the_end: bool = True
+    """The application is told of the sessions that a stop has ended."""
     outstays: bool = False
     """After SIGTERM it waits for the last client to leave, for as long as that takes."""
     refuses_in_words: bool = True
@@ -147,6 +169,35 @@ def _daphne(start: Start) -> list[str]:
     return [*words, *start.extra, start.target]
 
 
+def _werkzeug(start: Start) -> list[str]:
+    words = ["flask", "--app", start.target, "run", "--port", str(start.port)]
+    if start.certificate:
+        words += ["--cert", start.certificate, "--key", start.certificate]
+    return [*words, *start.extra]
+
+
+def _gunicorn_wsgi(worker: str, *options: str) -> Callable[[Start], list[str]]:
+    def command(start: Start) -> list[str]:
+        words = ["gunicorn", "--worker-class", worker, "--bind", f"127.0.0.1:{start.port}"]
+        words += ["--no-control-socket", "--workers", str(start.workers), *options]
+        if start.certificate:
+            words += ["--certfile", start.certificate, "--keyfile", start.certificate]
+        return [*words, *start.extra, start.target]
+
+    return command
+
+
+def _uwsgi(start: Start) -> list[str]:
+    words = ["uwsgi", "--master", "--die-on-term", "--enable-threads", "--disable-logging"]
+    words += ["--http-socket", f"127.0.0.1:{start.port}", "--virtualenv", sys.prefix]
+    words += ["--processes", str(start.workers)]
+    return [*words, *start.extra, "--module", start.target]
+
+
+def _waitress(start: Start) -> list[str]:
+    return ["waitress", "--listen", f"127.0.0.1:{start.port}", *start.extra, start.target]
+
+
 _UVICORN: dict[str, Any] = {
     "max_message": Setting("--ws-max-size", "16 MiB", ("--ws-max-size", "100000")),
     "ping": Setting("--ws-ping-interval", "20 s", ("--ws-ping-interval", "0.2")),
@@ -154,6 +205,13 @@ _UVICORN: dict[str, Any] = {
     "deflate": Setting(
         "--ws-per-message-deflate false", "on", ("--ws-per-message-deflate", "false")
     ),
+}
+_WSGI: dict[str, Any] = {
+    "gateway": "wsgi",
+    "lifespan": False,
+    "max_message": Setting("", "ours"),
+    "ping": Setting("", "ours"),
+    "deflate": Setting("", "off"),
 }
 HOSTS = {
     host.name: host
@@ -170,7 +228,7 @@ HOSTS = {
             _uvicorn("websockets"),
             title="uvicorn, `--ws websockets`",
             note="deprecated by uvicorn itself",
-            always=False,
+            default=STORY,
             over_bound=(1009, End("connection_lost", 1006)),
             **_UVICORN,
         ),
@@ -178,7 +236,7 @@ HOSTS = {
             "uvicorn-uvloop",
             _uvicorn("websockets-sansio", "uvloop"),
             title="uvicorn, `--loop uvloop`",
-            always=False,
+            default=STORY,
             **_UVICORN,
         ),
         Host(
@@ -231,7 +289,7 @@ HOSTS = {
             Setting("", "off"),
             title="daphne",
             note="second class: the first WebSocket starts the broker",
-            always=False,
+            default=STORY,
             lifespan=False,
             slows_down=False,
             refuses_in_words=False,
@@ -242,10 +300,68 @@ HOSTS = {
             over_bound=(None, End("connection_lost", 1006)),
             workers="alone",
         ),
+        Host(
+            "werkzeug",
+            _werkzeug,
+            title="Werkzeug, `flask run`",
+            note="for development: SIGTERM ends it at once, Ctrl-C in good order",
+            default=CORE,
+            drain="none",
+            farewell=None,
+            tells_the_end=False,
+            workers="alone",
+            **_WSGI,
+        ),
+        Host(
+            "gunicorn-gthread",
+            _gunicorn_wsgi("gthread", "--threads", "2"),
+            title="gunicorn, `-k gthread`",
+            default=(*CORE, "workers"),
+            **_WSGI,
+        ),
+        Host(
+            "gunicorn-sync",
+            _gunicorn_wsgi("sync"),
+            title="gunicorn, `-k sync`",
+            default=CORE,
+            **_WSGI,
+        ),
+        Host(
+            "gunicorn-gevent",
+            _gunicorn_wsgi("gevent"),
+            title="gunicorn, `-k gevent`",
+            default=(*STORY, *STOP, "asyncio"),
+            needs="gevent",
+            **_WSGI,
+        ),
+        Host(
+            "uwsgi",
+            _uwsgi,
+            title="uWSGI, `--http-socket --enable-threads --die-on-term`",
+            note="not behind its own protocol (`--socket`): the socket is then nginx's",
+            default=(*STORY, *STOP),
+            module=False,
+            needs="uwsgidecorators",
+            ends_tls=False,
+            **_WSGI,
+        ),
+        Host(
+            "waitress",
+            _waitress,
+            title="waitress",
+            default=("way_out",),
+            needs="waitress",
+            gives_socket=False,
+            ends_tls=False,
+            **_WSGI,
+        ),
     )
 }
 
 
 def python_command(host: Host, start: Start) -> list[str]:
     """The whole command line, on the running Python."""
-    return [sys.executable, "-m", *host.command(start)]
+    words = host.command(start)
+    if host.module:
+        return [sys.executable, "-m", *words]
+    return [str(Path(sys.executable).with_name(words[0])), *words[1:]]

@@ -11,12 +11,14 @@ whoever asks is told that it hung.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import urllib.error
@@ -37,6 +39,10 @@ PACKAGE = Path(stocksync_ws.__file__).parents[1]
 HERE = Path(__file__).parent
 PATIENCE = 20.0
 """Seconds a server has to answer its first request, or to end."""
+
+_ANYBODY = ssl.create_default_context()
+_ANYBODY.check_hostname = False
+_ANYBODY.verify_mode = ssl.CERT_NONE
 
 _T = TypeVar("_T")
 
@@ -80,8 +86,18 @@ class End:
 class Server:
     """One server process with its workers; made by `launch`."""
 
-    def __init__(self, command: list[str], log: Path, environment: Mapping[str, str], port: int):
+    def __init__(
+        self,
+        command: list[str],
+        log: Path,
+        environment: Mapping[str, str],
+        port: int,
+        *,
+        certificate: str = "",
+    ):
         self.port = port
+        self.certificate = certificate
+        """What it shows in its TLS; "" where it has none."""
         self._log = log
         self._ended: End | None = None
         self._told = False
@@ -146,10 +162,16 @@ class Server:
         Raises:
             OSError: No answer, or one that is an error.
         """
-        url = f"http://127.0.0.1:{self.port}{target}"
-        with urllib.request.urlopen(url, body, timeout=seconds) as answer:
+        url = f"http{'s' if self.certificate else ''}://127.0.0.1:{self.port}{target}"
+        with urllib.request.urlopen(url, body, timeout=seconds, context=_ANYBODY) as answer:
             read: bytes = answer.read()
         return read
+
+    def line(self) -> http.client.HTTPConnection:
+        """A connection of HTTP to it, not open yet."""
+        if self.certificate:
+            return http.client.HTTPSConnection("127.0.0.1", self.port, timeout=20, context=_ANYBODY)
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
 
     def ask(self, target: str, body: bytes | None = None) -> Any:
         """The same for an answer in JSON."""
@@ -248,6 +270,7 @@ def launch(
     *,
     workers: int = 1,
     root_path: str = "",
+    certificate: str = "",
     extra: tuple[str, ...] = (),
     environment: Mapping[str, str] | None = None,
     folders: tuple[Path, ...] = (HERE,),
@@ -261,6 +284,7 @@ def launch(
         log: Where its output goes; what stands there is kept.
         workers: Processes that serve.
         root_path: What a proxy in front would cut off the path.
+        certificate: A file with a certificate and its key, to serve by TLS.
         extra: Further arguments of this server.
         environment: Further variables.
         folders: Where its modules are.
@@ -269,7 +293,7 @@ def launch(
     Raises:
         AssertionError: It does not serve; with its log.
     """
-    start = Start(target, free_port(), workers, root_path, extra)
+    start = Start(target, free_port(), workers, root_path, certificate, extra)
     variables = {
         "PYTHONPATH": os.pathsep.join(map(str, (*folders, PACKAGE))),
         "PYTHONUNBUFFERED": "1",
@@ -278,4 +302,4 @@ def launch(
     command = python_command(HOSTS[name], start)
     if program is not None:
         command[1:3] = [str(program)]
-    return Server(command, log, variables, start.port)
+    return Server(command, log, variables, start.port, certificate=certificate)

@@ -1,4 +1,4 @@
-"""The table of `docs/embedding/servers.md`, made from `hosts.py`.
+"""The tables of `docs/embedding/servers.md`, made from `hosts.py`.
 
 python tests/servers/page.py      writes it
 """
@@ -29,6 +29,23 @@ HEAD = (
     "note",
 )
 BEGIN = "<!-- Made by tests/servers/page.py from tests/servers/hosts.py; edit that instead. -->\n"
+WSGI_HEAD = (
+    "server",
+    "works",
+    "close codes",
+    "after SIGTERM",
+    "TLS that ends in it",
+    "way out",
+    "note",
+)
+UNTRIED = (
+    ("mod_wsgi", "gives no access to the socket"),
+    ("eventlet", "says HTTP/1.0 where the client said 1.1; gunicorn has dropped it"),
+)
+"""WSGI servers of which the tests know nothing."""
+PORT = "`ws.serve_in_thread()`, a port of its own"
+PROXY = "end TLS in a proxy in front"
+BEGIN_WSGI = BEGIN.replace("Made by", "The WSGI servers, made by")
 END = "<!-- The end of what is made. -->\n"
 
 
@@ -71,16 +88,34 @@ def row(host: Host) -> tuple[str, ...]:
     )
 
 
-def table() -> str:
-    """The whole of it."""
-    rows = [HEAD, ("---",) * len(HEAD), *(row(host) for host in HOSTS.values())]
+def wsgi_row(host: Host) -> tuple[str, ...]:
+    """What the page says of a WSGI server."""
+    if not host.gives_socket:
+        return (host.title, "no: 501", "-", "-", "-", PORT, host.note or "-")
+    stop = _stop(host) if host.tells_the_end else f"{_stop(host)}, and nobody is told"
+    tls = "501" if host.ends_tls else "-"
+    way_out = PROXY if host.ends_tls else "-"
+    return (host.title, "yes", _codes(host), stop, tls, way_out, host.note or "-")
+
+
+def table(gateway: str) -> str:
+    """The whole of one of the two."""
+    hosts = [host for host in HOSTS.values() if host.gateway == gateway]
+    if gateway == "asgi":
+        rows = [HEAD, *map(row, hosts)]
+    else:
+        untried = [(name, "no; not tried", "-", "-", "-", PORT, note) for name, note in UNTRIED]
+        rows = [WSGI_HEAD, *map(wsgi_row, hosts), *untried]
+    rows.insert(1, ("---",) * len(rows[0]))
     return "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
 
 
 def with_table(text: str) -> str:
-    """A page with its table made anew."""
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n{table()}\n{END}{rest.split(END)[1]}"
+    """A page with its tables made anew."""
+    for begin, gateway in ((BEGIN, "asgi"), (BEGIN_WSGI, "wsgi")):
+        before, rest = text.split(begin)
+        text = f"{before}{begin}\n{table(gateway)}\n{END}{rest.split(END, 1)[1]}"
+    return text
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from carriers.aio import SocketPipe
+from carriers.aio import SocketPipe, TlsPipe
 from carriers.client import Pipe
 from carriers.shop import End
 from carriers.stage import Stage, until
@@ -26,7 +26,7 @@ def open_server(host: Host, log: Path, settings: dict[str, Any], **launching: An
     """A server of the shop."""
     return launch(
         host.name,
-        "application:app",
+        f"{'wsgi_application' if host.gateway == 'wsgi' else 'application'}:app",
         log,
         environment={"SHOP": json.dumps(settings)},
         folders=(HERE, ADAPTERS),
@@ -36,7 +36,9 @@ def open_server(host: Host, log: Path, settings: dict[str, Any], **launching: An
 
 def open_pipe(server: Server) -> Pipe:
     """A new stream to a server."""
-    return SocketPipe(server.port)
+    return (
+        TlsPipe(server.port, server.certificate) if server.certificate else SocketPipe(server.port)
+    )
 
 
 class ServerStage(Stage):
@@ -54,7 +56,7 @@ class ServerStage(Stage):
         self.waits = host.waits
         self.drains = host.drain == "all"
         self.slows_down = host.slows_down
-        self._line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        self._line = server.line()
         self._ends_before = len(self._all_ends())
         self._counters_before = self._ask("/counters")
 

@@ -60,6 +60,7 @@ def test_a_refused_handshake_is_told_in_our_words_or_is_a_403(open_shop: Open, h
     assert stage.counters()["connections_refused"] == 1
 
 
+@pytest.mark.asgi
 def test_messages_over_the_servers_own_bound_are_its_close(open_shop: Open, host: Host) -> None:
     if not host.max_message.words:
         pytest.skip("it has no such setting")
@@ -77,6 +78,7 @@ def test_messages_over_the_servers_own_bound_are_its_close(open_shop: Open, host
     assert (seen, stage.next_end()) == host.over_bound
 
 
+@pytest.mark.asgi
 def test_the_default_of_that_bound_is_as_the_table_says(stage: ServerStage, host: Host) -> None:
     bound = int(host.max_message.default.removesuffix(" MiB")) * 1_048_576
     within, over = stage.connect(), stage.connect()
@@ -92,6 +94,7 @@ def test_the_default_of_that_bound_is_as_the_table_says(stage: ServerStage, host
     stage.hang_up()
 
 
+@pytest.mark.asgi
 def test_it_sends_pings_if_it_is_told_to(open_shop: Open, host: Host) -> None:
     if not host.ping.words:
         pytest.skip("it has no such setting")
@@ -111,6 +114,7 @@ def test_it_compresses_only_where_the_table_says_so(open_shop: Open, host: Host)
         assert not takes_it(open_shop(extra=host.deflate.words))
 
 
+@pytest.mark.asgi
 @pytest.mark.parametrize("kind", ["max_message", "ping", "deflate"])
 def test_a_setting_that_the_table_does_not_know_is_not_there(host: Host, kind: str) -> None:
     words = {
@@ -136,6 +140,7 @@ def _help(host: Host) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
+@pytest.mark.asgi
 def test_a_root_path_may_be_in_front(open_shop: Open, host: Host) -> None:
     stage = open_shop(root_path="/shop")
     answers = {}

@@ -55,7 +55,8 @@ def test_who_hears_of_a_stop_is_as_the_table_says(open_shop: Open, host: Host) -
         assert ends.total() == CLIENTS
     else:
         assert seen == {host.farewell: CLIENTS}
-        assert ends == {End("connection_lost", 1006): CLIENTS}
+        lost = {End("connection_lost", 1006): CLIENTS}
+        assert ends == (lost if host.tells_the_end else {})
 
 
 def test_a_server_that_waits_for_its_clients_ends_when_they_leave(
@@ -99,6 +100,18 @@ def test_a_second_sigterm_goes_straight_through(open_shop: Open, host: Host) -> 
     end = stage.server.stop()
     assert not end.hung
     assert end.seconds < 8.0
+
+
+@pytest.mark.wsgi
+def test_ctrl_c_closes_everybody_in_good_order(open_shop: Open, host: Host) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        pytest.skip("this process ignores SIGINT, and so would the server")
+    stage = open_shop()
+    clients = [stage.connect() for _ in range(5)]
+    stage.server.signal(signal.SIGINT)
+    assert [farewell(client) for client in clients] == [1012] * 5
+    until(lambda: not stage.server.running, "its end")
+    assert told(stage) == {End("server_shutdown", 1012): 5}
 
 
 def test_listeners_hear_before_the_applications_own_shutdown(open_shop: Open, host: Host) -> None:

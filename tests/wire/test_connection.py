@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import cycle, pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from stocksync_ws.config import EndpointConfig, Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.types import Alive, Closed, Connection, Event, Handshake, Message
+from stocksync_ws.types import Alive, Closed, Connection, Event, Handshake, HttpRequest, Message
 from stocksync_ws.wire import HttpConnection, Page, Site
 
 MASK = b"\x11\x22\x33\x44"
@@ -56,17 +57,25 @@ SITE = Site(
 class Peer:
     """A connection with everything that came out of it."""
 
-    def __init__(self, *, draining: bool | None = None, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        draining: bool | None = None,
+        limits: Limits | None = None,
+        site: Site | None = None,
+        started: bool = True,
+    ) -> None:
         self.counters = Counters()
         self.connection = HttpConnection(
-            SITE,
+            site or SITE,
             limits or Limits(),
             self.counters,
             peer="1.2.3.4:5",
             secure=False,
             draining=None if draining is None else lambda: draining,
         )
-        self.connection.start(100.0)
+        if started:
+            self.connection.start(100.0)
         self.output = b""
         self.events: list[object] = []
         self.handshake: Handshake | None = None
@@ -417,3 +426,76 @@ def test_any_bytes_end_alike_however_they_are_split(data: bytes, cuts: list[int]
 
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     assert run([data]) == run(data[a:b] for a, b in pairwise(edges))
+
+
+# A request that somebody else has read
+
+
+def handed(head: dict[str, str], site: Site = SITE, *, draining: bool = False) -> Peer:
+    """A connection whose first request was read by somebody else, started."""
+    peer = Peer(site=site, started=False, draining=draining or None)
+    headers = tuple((name.lower(), value) for name, value in head.items())
+    peer.connection.hand_over(HttpRequest("GET", "/ws", headers, "1.1", "9.9.9.9:9", False))
+    peer.see(peer.connection.start(100.0))
+    return peer
+
+
+HEAD = {
+    "Host": "a",
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Protocol": "v12.stomp",
+}
+
+
+def test_a_request_that_was_handed_over_is_decided_at_the_start() -> None:
+    peer = handed(HEAD)
+    assert peer.handshake is not None
+    assert peer.handshake.request.peer == "9.9.9.9:9"
+    assert (peer.output, peer.connection.deadline) == (b"", None)
+    peer.see(peer.connection.accept(peer.handshake, 100.0))
+    assert peer.output == SWITCH
+
+
+def test_frames_may_come_before_and_behind_the_answer_to_it() -> None:
+    peer = handed(HEAD)
+    peer.feed(client(0x82, b"early"))
+    assert peer.handshake is not None
+    peer.see(peer.connection.accept(peer.handshake, 100.0))
+    peer.feed(client(0x82, b"late"))
+    assert peer.events == ["handshake", b"early", b"late"]
+
+
+def test_a_request_that_was_handed_over_is_refused_as_any_other() -> None:
+    peer = handed({**HEAD, "Origin": "https://evil.example"})
+    assert peer.output.startswith(b"HTTP/1.1 403 ")
+    assert (peer.counters.origins_refused, peer.connection.shut) == (1, True)
+    peer = handed(HEAD, draining=True)
+    assert peer.output.startswith(b"HTTP/1.1 503 ")
+
+
+def test_it_is_decided_once() -> None:
+    peer = handed(HEAD)
+    assert peer.connection.start(101.0) == []
+
+
+# Proxies
+
+
+def test_a_request_is_judged_and_told_as_the_proxies_have_seen_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def seen(request: HttpRequest) -> HttpRequest:
+        return replace(request, peer="7.7.7.7:7")
+
+    site = replace(SITE, seen=seen)
+    peer = Peer(site=site)
+    peer.feed(UPGRADE)
+    assert peer.handshake is not None
+    assert peer.handshake.request.peer == "7.7.7.7:7"
+    peer = Peer(site=site)
+    with caplog.at_level(logging.WARNING):
+        peer.feed(UPGRADE.replace(b"Host: a", b"Host: a\r\nOrigin: https://evil.example"))
+    assert "(peer 7.7.7.7:7)" in caplog.text

@@ -148,11 +148,13 @@ def test_of_two_faults_the_same_one_is_told_as_ever(name: str) -> None:
 
 
 def test_only_who_answers_plain_http_reads_a_handshake() -> None:
-    """The byte connection, and the answer to what a host passes on without a WebSocket."""
+    """The byte connection, what a host passes on without a WebSocket, and the head of a WSGI
+    environ.
+    """
     root = Path(upgrade.__file__).parents[1]
     users = {
         str(file.relative_to(root))
         for file in root.rglob("*.py")
         if "stocksync_ws.wire.upgrade" in file.read_text()
     }
-    assert users == {"asgi/gateway.py", "wire/connection.py"}
+    assert users == {"asgi/gateway.py", "wire/connection.py", "wsgi.py"}

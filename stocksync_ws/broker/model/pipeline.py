@@ -61,7 +61,7 @@ class Mode(Enum):
 class Call:
     """One call of user code, to be run by the adapter."""
 
-    __slots__ = ("args", "function", "kwargs", "label", "mode")
+    __slots__ = ("args", "function", "kwargs", "label", "listens", "mode")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class Call:
         *,
         mode: Mode,
         label: str = "",
+        listens: bool = False,
     ) -> None:
         self.function = function
         self.args = args
@@ -78,6 +79,8 @@ class Call:
         self.mode = mode
         self.label = label
         """The name in log lines: the mapping and the function."""
+        self.listens = listens
+        """It is told of an event: handlers that hold their threads must not keep it from that."""
 
 
 class Outcome:

@@ -329,13 +329,13 @@ class Lifecycle:
         """Messages are taken from now on."""
         self._calls.listeners.tell(BrokerAvailability(available=True))
 
-    def stop(self) -> None:
+    def stop(self, within: float) -> None:
         """Take no new session and close those that there are, spread over time, with 1012."""
         if self.stopping:
             return
         self.stopping = True
         sessions = list(self._sessions.values())
-        window = min(STOP_WINDOW, len(sessions) / 200)
+        window = min(STOP_WINDOW, within, len(sessions) / 200)
         for place, session in enumerate(sessions):
             session.clocks.drain_at = self._step.now + window * place / len(sessions)
             self.rearm(session)

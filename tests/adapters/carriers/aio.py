@@ -1,4 +1,6 @@
-"""Our own server on asyncio as a carrier: a loop in a thread, real sockets, plain or TLS."""
+"""Our own server on asyncio as a carrier: a loop in a thread, real sockets, plain or TLS; also on a
+loop that watches no descriptors, as the default one of Windows.
+"""
 
 from __future__ import annotations
 
@@ -7,27 +9,66 @@ import socket
 import ssl
 import struct
 import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from carriers.client import Pipe
 from stocksync_ws import StompApp
+from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.counters import Counters
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.wire.endpoint import Page
 
-__all__ = ["AioCarrier", "SocketPipe"]
+__all__ = ["AioCarrier", "Connector", "NoReaders", "SocketPipe", "TlsPipe"]
 
 PATIENCE = 10.0
 """Seconds any single wait may take before the test fails."""
 
 
-class AioCarrier:
-    """Runs an application on a server of its own; with a certificate, under TLS."""
+class NoReaders(asyncio.SelectorEventLoop):
+    """A loop that watches no descriptors and no signals."""
 
-    def __init__(self, certificate: str | None = None) -> None:
+    def add_reader(self, *args: Any) -> NoReturn:
+        raise NotImplementedError
+
+    add_writer = remove_reader = remove_writer = add_signal_handler = add_reader
+
+
+class Connector:
+    """Connects to a port of this machine, plain or by TLS."""
+
+    _port: int
+
+    def __init__(self, certificate: str | None) -> None:
         self.secure = certificate is not None
         self._certificate = certificate
+
+    def _context(self) -> ssl.SSLContext | None:
+        if self._certificate is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._certificate)
+        return context
+
+    def connect(self) -> Pipe:
+        if self._certificate is None:
+            return SocketPipe(self._port)
+        return TlsPipe(self._port, self._certificate)
+
+
+class AioCarrier(Connector):
+    """Runs an application on a server of its own; with a certificate, under TLS."""
+
+    def __init__(
+        self,
+        certificate: str | None = None,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    ) -> None:
+        super().__init__(certificate)
+        self._new_loop = new_loop
+        self.half_closes = new_loop is None or not self.secure
         self._started = threading.Event()
         self._problem: BaseException | None = None
 
@@ -39,30 +80,23 @@ class AioCarrier:
 
     def _run(self, app: StompApp, pages: dict[str, Page]) -> None:
         try:
-            asyncio.run(self._serve(app, pages))
+            with asyncio.Runner(loop_factory=self._new_loop) as runner:
+                runner.run(self._serve(app, pages))
         except BaseException as problem:
             self._problem = problem
         finally:
             self._started.set()
 
     async def _serve(self, app: StompApp, pages: dict[str, Page]) -> None:
-        tls = None
-        if self._certificate is not None:
-            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            tls.load_cert_chain(self._certificate)
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         run = self._slot = Run(app)
-        async with Server(run, app.site(pages), "127.0.0.1", 0, tls=tls) as server:
+        address = Address("127.0.0.1", 0)
+        async with Server(run, app.site(pages), address, tls=self._context()) as server:
             self.counters: Counters = run.counters
             self._port = server.ports[0]
             self._started.set()
             await self._stop.wait()
-
-    def connect(self) -> Pipe:
-        if self._certificate is None:
-            return SocketPipe(self._port)
-        return _TlsPipe(self._port, self._certificate)
 
     @property
     def runtime(self) -> Runtime | None:
@@ -121,7 +155,7 @@ class SocketPipe:
         self._socket.close()
 
 
-class _TlsPipe(SocketPipe):
+class TlsPipe(SocketPipe):
     """TLS by hand, so that our direction can end alone."""
 
     def __init__(self, port: int, certificate: str) -> None:

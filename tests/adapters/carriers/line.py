@@ -9,6 +9,7 @@ from typing import Any
 
 from carriers.client import connect_frame, upgrade
 from stocksync_ws import StompApp
+from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
 from stocksync_ws.running.run import Run
 
@@ -27,7 +28,7 @@ def run(coroutine: Any) -> Any:
 
 @asynccontextmanager
 async def serving(app: StompApp) -> AsyncIterator[Server]:
-    async with Server(Run(app), app.site(), "127.0.0.1", 0) as server:
+    async with Server(Run(app), app.site(), Address("127.0.0.1", 0)) as server:
         yield server
 
 

@@ -188,4 +188,5 @@ def _chat(app: StompApp) -> None:
 async def _authenticate(request: ConnectRequest) -> Principal | None:
     if request.login == "mallory":
         raise BadCredentials
-    return None if request.login is None else Name(request.login)
+    name = request.login or request.request.cookies.get("login")
+    return None if name is None else Name(name)

@@ -1,0 +1,264 @@
+"""The asyncio server on a thread of its own, for applications without an event loop.
+
+Rule: the thread is native whatever the application has patched, and its loop is its own. Who starts
+it waits until it listens, and gets the errors of the start; who stops it waits until the sessions
+have been told. When the main thread ends, so does the server, within `AT_EXIT` seconds: then no
+thread can be started any more, so nothing here needs one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from stocksync_ws.aio.address import Address
+from stocksync_ws.aio.server import Server
+from stocksync_ws.errors import ForkedBrokerError
+from stocksync_ws.running.at_exit import AtExit
+from stocksync_ws.running.native import new_lock, start_thread
+from stocksync_ws.running.run import Run
+from stocksync_ws.running.siblings import Claim
+from stocksync_ws.types import HttpRequest
+from stocksync_ws.wire.endpoint import Site
+
+__all__ = ["ThreadServer"]
+
+AT_EXIT = 1.0
+"""Seconds for closing sessions in good order while the interpreter exits."""
+
+_log = logging.getLogger("stocksync_ws.transport")
+
+_at_exit = AtExit()
+
+
+class ThreadServer:
+    """Serves one site on a thread of its own. `StompApp.serve_in_thread` makes and starts it.
+
+    Args:
+        run: The one run of the application, which must not have begun.
+        site: Endpoint and pages.
+        address: What to listen on; None: nothing, and connections come by `adopt`.
+        tls: For `wss`: a server-side context.
+    """
+
+    def __init__(
+        self, run: Run, site: Site, address: Address | None, *, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self._run = run
+        self._site = site
+        self._address = address
+        self._tls = tls
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._server: Server | None = None
+        self._problem: BaseException | None = None
+        self._claim: Claim | None = None
+        self._thread: int | None = None
+        self._unwanted = False
+        """Nobody waits for the start any more."""
+        self._ask_to_end: Callable[[float | None], None] = _nothing
+        # Released by the thread: blocks natively, so that nothing has to be patched for it.
+        self._ready = new_lock()
+        self._ended = new_lock()
+        self._host = "127.0.0.1"
+        self.port: int | None = None
+        """The port that it listens on; None for a Unix socket."""
+
+    @property
+    def url(self) -> str:
+        """Where clients connect: `ws://127.0.0.1:8000/inventory-ws`; for a Unix socket what they
+        ask for there: `ws://localhost/inventory-ws`.
+        """
+        scheme = "ws" if self._tls is None else "wss"
+        return f"{scheme}://{self._authority()}{self._site.endpoint.path}"
+
+    def _authority(self) -> str:
+        if self.port is None:
+            return "localhost"
+        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
+
+    def start(self) -> None:
+        """Start the thread, and wait until it listens.
+
+        Raises:
+            OSError: The address cannot be bound; its text names it.
+            WrongLoop: The application runs already.
+        """
+        self._ready.acquire()
+        self._ended.acquire()
+        start_thread(self._main, "stocksync-server", daemon=True)
+        try:
+            self._ready.acquire()
+        except BaseException:  # Ctrl-C, say.
+            self._unwanted = True
+            self._ask_to_end(None)
+            raise
+        if self._problem is not None:
+            self._ended.acquire()
+            raise self._problem
+        _at_exit.add(self)
+
+    @property
+    def running(self) -> bool:
+        """It serves."""
+        return self._ask_to_end is not _nothing
+
+    @property
+    def refuses(self) -> bool:
+        """It takes no connection now: it is full, or it ends."""
+        return self._server is None or self._server.refuses
+
+    @property
+    def sibling(self) -> bool:
+        """Another process serves what was claimed, and has done so for a while."""
+        return self._claim is not None and self._claim.sibling
+
+    def claim(self, host: str, port: int) -> None:
+        """Claim the address that somebody else listens on for us: his other workers are noticed by
+        it, and warned of.
+        """
+
+        def claim(server: Server) -> None:
+            self._claim = server.claim(host, port)
+
+        self._call(claim)
+
+    def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
+        """Go on with a connection whose first request somebody else has read; from any thread.
+
+        Args:
+            sock: A connected socket, which is the server's from now on.
+            request: The head of its first request; nothing behind it was read.
+        """
+        self._call(lambda server: server.adopt(sock, request), sock)
+
+    def swallow(self, sock: socket.socket) -> None:
+        """Read and drop what comes from a socket until it ends, then close it; from any thread."""
+        self._call(lambda server: server.swallow(sock), sock)
+
+    def _call(self, work: Callable[[Server], None], sock: socket.socket | None = None) -> None:
+        loop, server = self._loop, self._server
+        try:
+            assert loop is not None
+            assert server is not None
+            loop.call_soon_threadsafe(work, server)
+        except RuntimeError:
+            if sock is not None:
+                sock.close()  # It has ended meanwhile.
+
+    def stop(self) -> None:
+        """Close all sessions in good order, within `Limits.shutdown_timeout` seconds, and wait for
+        that. Called again, or where it has ended by itself, it does nothing.
+
+        Raises:
+            ForkedBrokerError: In a forked child: the server runs in the parent.
+            RuntimeError: On the server's own thread, as in a coroutine handler: it would wait for
+                itself.
+        """
+        if self._pid != os.getpid():
+            raise ForkedBrokerError("the server runs in the parent of this process")
+        if self._thread == threading.get_ident():
+            raise RuntimeError("stop would block the event loop that it waits for")
+        self._ask_to_end(None)
+        with self._ended:
+            pass
+
+    def end_at_exit(self) -> None:
+        """Begin to end, within `AT_EXIT` seconds; a stop that has begun hurries up."""
+        self._ask_to_end(AT_EXIT)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for the end, at most so long; whether it has ended."""
+        ended = self._ended.acquire(timeout=seconds)
+        if ended:
+            self._ended.release()
+        return ended
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    # On the thread
+
+    def _main(self) -> None:
+        self._thread = threading.get_ident()
+        try:
+            loop = asyncio.new_event_loop()
+            try:
+                self._run_on(loop)
+            finally:
+                loop.close()
+        except BaseException as error:
+            self._problem = error
+        finally:
+            self._ask_to_end = _nothing
+            self._thread = None
+            _at_exit.remove(self)
+            if self._ready.locked():
+                self._ready.release()
+            self._ended.release()
+
+    def _run_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.run_until_complete(self._serve(loop))
+        except BaseException as error:
+            if self._server is None:
+                raise
+            _log.error("the server on its thread has ended by itself", exc_info=error)
+            self._server.abort()
+        loop.run_until_complete(_end_tasks(loop))
+
+    async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        server = Server(self._run, self._site, self._address, tls=self._tls)
+        await server.start()
+        self._server, self._loop = server, loop
+        self.port = next(iter(server.ports), None)
+        if self._address is not None:
+            self._host = self._address.name
+        asked = asyncio.Event()
+
+        def end(seconds: float | None) -> None:
+            if seconds is not None:
+                server.hurry(seconds)
+            asked.set()
+
+        def ask(seconds: float | None) -> None:
+            try:
+                loop.call_soon_threadsafe(end, seconds)
+            except RuntimeError:
+                pass  # It has ended by itself.
+
+        self._ask_to_end = ask
+        if self._unwanted:
+            asked.set()
+        self._ready.release()
+        await asked.wait()
+        await server.stop()
+
+
+def _nothing(seconds: float | None) -> None:
+    """It does not run."""
+
+
+async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what user code has left on the loop, and let it clean up for a moment."""
+    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=AT_EXIT)
+    await loop.shutdown_asyncgens()

@@ -1,0 +1,190 @@
+"""Inside a WSGI application: the socket of an upgrade is taken over and served on a thread of ours.
+
+Rule: the server of the application keeps its descriptor, with a dead end behind it: what it
+writes, reads, shuts down or closes never touches the client. Only documented ways to the socket are
+used; where there is none, the answer names the way out. The thread of the request is free again at
+once.
+
+The server that goes on with the socket starts with the first one, in the process that has it: a
+server that forks its workers does so before.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import sys
+import threading
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import Any, TypeAlias
+from urllib.parse import quote
+
+from stocksync_ws.config import PATH_SAFE
+from stocksync_ws.running.native import socket_of, socket_pair
+from stocksync_ws.running.run import Run
+from stocksync_ws.threads import ThreadServer
+from stocksync_ws.types import HttpRequest
+from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, refusal, tell, unavailable
+from stocksync_ws.wire.upgrade import check_handshake
+
+__all__ = ["WrappedWsgi"]
+
+Environ: TypeAlias = dict[str, Any]
+StartResponse: TypeAlias = Callable[..., Any]
+WsgiApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_WAY_OUT = (
+    "serve the WebSocket on a port of its own: ws.serve_in_thread(), see docs/embedding/index.md"
+)
+
+
+class WrappedWsgi:
+    """A WSGI application in front of another: requests for the endpoint are its own.
+
+    Args:
+        run: The one run of the application.
+        check: Freezes the application; raises `ConfigurationError` when a declaration cannot work.
+        site: Endpoint and routes.
+        app: The application that gets everything else.
+        refuse_siblings: A second worker, that warns after 30 s, takes no sessions from then on.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        check: Callable[[], None],
+        site: Site,
+        app: WsgiApp,
+        *,
+        refuse_siblings: bool = False,
+    ) -> None:
+        self._run = run
+        self._refuse_siblings = refuse_siblings
+        self._check = check
+        self._site = site
+        self._app = app
+        self._lock = threading.Lock()
+        """Held while the thread starts."""
+        self._server: ThreadServer | None = None
+        self._pid: int | None = None
+        """The process of the thread."""
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve one request, or pass it on."""
+        path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+        inner = environ.get("PATH_INFO", "")
+        for each in (inner, path):
+            if each in self._site.paths:
+                return self._serve(environ, each, start_response)
+        return self._app(environ, start_response)
+
+    def _serve(self, environ: Environ, path: str, start_response: StartResponse) -> Iterable[bytes]:
+        request = self._site.seen(request_of(environ, path))
+        decision = decide(request, self._site, check_handshake)
+        found = find_socket(environ)
+        if isinstance(decision, Endpoint) and isinstance(found, int):
+            server = self._begin(environ)
+            if not (server.refuses or (server.sibling and self._refuse_siblings)):
+                server.adopt(take_over(found, server.swallow), request)
+                start_response("101 Switching Protocols", [])
+                return []
+            self._run.counters.connections_refused += 1
+            decision = unavailable(request)
+        if not isinstance(decision, Answer):
+            text = f"This server cannot pass a WebSocket on ({found})."
+            log = f"no WebSocket through this server ({found}): {_WAY_OUT}"
+            decision = refusal(501, text, log=log)
+        tell(decision, self._run.counters, request.peer)
+        return _respond(decision, start_response)
+
+    def _begin(self, environ: Environ) -> ThreadServer:
+        with self._lock:
+            server = self._server
+            if server is None or self._pid != os.getpid() or not server.running:
+                self._check()
+                server = ThreadServer(self._run, self._site, None)
+                server.start()
+                server.claim(environ["SERVER_NAME"], int(environ["SERVER_PORT"]))
+                self._server, self._pid = server, os.getpid()
+            return server
+
+
+def request_of(environ: Environ, path: str) -> HttpRequest:
+    """The request of a WSGI environ (PEP 3333).
+
+    Args:
+        environ: As the server made it; it is found again as `HttpRequest.scope`.
+        path: Its path without what the application is mounted at.
+    """
+    headers: list[tuple[str, str]] = []
+    for name, value in environ.items():
+        if name.startswith("HTTP_"):
+            headers.append((name[5:].replace("_", "-").lower(), value.strip(" \t")))
+    if environ.get("CONTENT_LENGTH"):
+        headers.append(("content-length", environ["CONTENT_LENGTH"]))
+    target = quote(path.encode("latin-1"), safe=PATH_SAFE)
+    query = environ.get("QUERY_STRING", "")
+    address, port = environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT", "0")
+    return HttpRequest(
+        method=environ["REQUEST_METHOD"],
+        target=f"{target}?{query}" if query else target,
+        headers=tuple(headers),
+        http_version=environ.get("SERVER_PROTOCOL", "HTTP/1.1").partition("/")[2],
+        peer=f"{address}:{port}" if address else None,
+        secure=environ.get("wsgi.url_scheme") == "https",
+        scope=environ,
+    )
+
+
+def find_socket(environ: Environ) -> int | str:
+    """The descriptor of the client's connection, by the ways that servers document; or why there is
+    none.
+    """
+    if sys.platform == "win32":
+        return "a socket cannot be taken over on Windows"
+    found = environ.get("werkzeug.socket") or environ.get("gunicorn.socket")
+    if found is None and "uwsgi" in sys.modules and environ.get("uwsgi.version"):
+        fd: int = sys.modules["uwsgi"].connection_fd()
+        return fd
+    if found is None:
+        return "it gives no access to the socket"
+    if isinstance(found, ssl.SSLSocket) or hasattr(found, "_sslobj"):
+        return "TLS ends in it"
+    number: int = found.fileno()
+    return number
+
+
+def take_over(fd: int, swallow: Callable[[socket.socket], None]) -> socket.socket:
+    """Take the connection behind a descriptor, and leave a dead end there.
+
+    Args:
+        fd: The server's descriptor; it stays open, and stays the server's.
+        swallow: Reads and drops what comes out of the other end until that is closed.
+    """
+    ours = socket_of(os.dup(fd))
+    dead, other = socket_pair()
+    try:
+        # The server reads the end of the stream at once.
+        other.shutdown(socket.SHUT_WR)
+        os.dup2(dead.fileno(), fd)
+    except BaseException:
+        ours.close()
+        other.close()
+        raise
+    finally:
+        dead.close()
+    swallow(other)
+    return ours
+
+
+def _respond(answer: Answer, start_response: StartResponse) -> Iterable[bytes]:
+    try:
+        phrase = HTTPStatus(answer.status).phrase
+    except ValueError:
+        phrase = "Refused"
+    # The header Connection is the server's own.
+    headers = [each for each in answer.headers if each[0] != "Upgrade"]
+    start_response(f"{answer.status} {phrase}", headers)
+    return [answer.body]
