@@ -403,7 +403,7 @@ def test_at_the_exit_a_stop_that_waits_hurries_up() -> None:
     stopping = threading.Thread(target=server.stop)
     stopping.start()
     while client.close_code is None:
-        opcode, payload = client._next_message()
+        opcode, payload = client.next_message()
         if opcode == 8:
             client.close_code = int.from_bytes(payload[:2])  # and no answer
     server.end_at_exit()
