@@ -446,7 +446,7 @@ def test_after_a_thousand_hand_overs_nothing_is_left(app: StompApp) -> None:
         client.pipe.send(connect_frame())
         client.frame("CONNECTED")
         client.pipe.send(ws_frame(8, b"\x03\xe8"))
-        assert client._next_message() == (8, b"\x03\xe8")
+        assert client.next_message() == (8, b"\x03\xe8")
         client.pipe.close()
         server.clients.remove(client)
         assert ends.acquire(timeout=PATIENCE)
@@ -465,12 +465,12 @@ def settled(server: Server) -> tuple[int, int, int, int]:
     ours = thread._server
     loop: Any = thread._loop
     assert ours is not None
-    while True:
+    open_ = True
+    while open_:
+        open_ = ours._runtime.driver.connections != 1 or bool(ours._swallowing)
         done = threading.Event()
-        loop.call_soon_threadsafe(done.set)
+        loop.call_soon_threadsafe(done.set)  # Behind the callbacks that close descriptors.
         assert done.wait(PATIENCE)
-        if ours._runtime.driver.connections == 1 and not ours._swallowing:
-            break
     timers = len([each for each in loop._scheduled if not each.cancelled()])
     return len(os.listdir("/proc/self/fd")), threading.active_count(), len(ours._swallowing), timers
 
