@@ -71,7 +71,8 @@ class HttpRequest:
     secure: bool = False
     """Our side of the connection is TLS."""
     scope: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-    """The ASGI scope that it came in, when a host application serves us; None on a server of ours.
+    """The ASGI scope or the WSGI environ that it came in, when a host application serves us; None
+    on a server of ours.
     """
 
     @property

@@ -5,8 +5,8 @@ writes, reads, shuts down or closes never touches the client. Only documented wa
 used; where there is none, the answer names the way out. The thread of the request is free again at
 once.
 
-The server that goes on with the socket starts with the first one, in the process that has it: a
-server that forks its workers does so before.
+The thread starts with the first request of any kind, in the process that serves it: a server that
+forks its workers does so before, and a page that publishes has somebody who applies it.
 """
 
 from __future__ import annotations
@@ -78,6 +78,9 @@ class WrappedWsgi:
         for each in (inner, path):
             if each in self._site.paths:
                 return self._serve(environ, each, start_response)
+        begun = self._pid is not None or self._run.runtime is not None
+        if not begun and isinstance(find_socket(environ), int):  # A test client has none.
+            self._begin()
         return self._app(environ, start_response)
 
     def _serve(self, environ: Environ, path: str, start_response: StartResponse) -> Iterable[bytes]:

@@ -412,13 +412,35 @@ def test_the_head_of_a_request_is_that_of_the_environ() -> None:
 # The thread behind it
 
 
-def test_the_thread_starts_with_the_first_websocket_and_is_one(server: Server) -> None:
-    server.call(BASE)
-    server.call(BASE | {"PATH_INFO": "/"})
-    assert server.wsgi._server is None
+def count_of_threads() -> int:
+    return [t.name for t in threading.enumerate()].count("stocksync-server")
+
+
+def test_the_thread_starts_with_the_first_request_and_is_one(server: Server) -> None:
+    """A page that publishes, or waits for that, does not depend on a client having come before."""
+    one, other = socket.socketpair()
+    with one, other:
+        for _ in range(2):
+            answer = server.call(BASE | {"PATH_INFO": "/", "gunicorn.socket": one})
+            assert answer[2] == b"inner /"
+            assert server.app.template.publish_wait("/topic/a", b"x", timeout=PATIENCE) is not None
     for _ in range(3):
         server.connect()
-    assert [t.name for t in threading.enumerate()].count("stocksync-server") == 1
+    assert count_of_threads() == 1
+
+
+def test_a_page_for_a_test_client_starts_nothing(server: Server) -> None:
+    server.call(BASE)
+    server.call(BASE | {"PATH_INFO": "/"})
+    assert count_of_threads() == 0
+
+
+def test_a_page_beside_a_server_of_its_own_starts_nothing(server: Server) -> None:
+    one, other = socket.socketpair()
+    with server.app.serve_in_thread(port=0), one, other:
+        answer = server.call(BASE | {"PATH_INFO": "/", "gunicorn.socket": one})
+        assert answer[2] == b"inner /"
+        assert count_of_threads() == 1
 
 
 def test_the_child_of_a_process_that_serves_takes_nothing_over_for_its_parent(
@@ -530,12 +552,12 @@ def settled(server: Server) -> tuple[int, int, int, int]:
     ours = thread._server
     loop: Any = thread._loop
     assert ours is not None
-    while True:
+    open_ = True
+    while open_:
+        open_ = ours._runtime.driver.connections != 1 or bool(ours._swallowing)
         done = threading.Event()
-        loop.call_soon_threadsafe(done.set)
+        loop.call_soon_threadsafe(done.set)  # Behind the callbacks that close descriptors.
         assert done.wait(PATIENCE)
-        if ours._runtime.driver.connections == 1 and not ours._swallowing:
-            break
     timers = len([each for each in loop._scheduled if not each.cancelled()])
     return len(os.listdir("/proc/self/fd")), threading.active_count(), len(ours._swallowing), timers
 

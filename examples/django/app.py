@@ -18,26 +18,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "settings")
 
 app = get_asgi_application()  # First of all: what follows has models.
 
-from django.contrib.auth.models import User
-from django.core.management import call_command
-
-from shop import ITEMS, PASSWORDS, serve
+from shop import serve
 from stock.messaging import ws
-from stock.models import Product
+from stock.prepare import prepare
 
 app = ws.install(app)
-
-
-def prepare() -> None:
-    """Make the tables, and what is to be there when the example is started for the first time."""
-    call_command("migrate", verbosity=0)
-    for item in ITEMS:
-        defaults = {"name": item.name, "quantity": item.quantity}
-        Product.objects.get_or_create(product_id=item.product_id, defaults=defaults)
-    for name, password in PASSWORDS.items():
-        if not User.objects.filter(username=name).exists():
-            User.objects.create_user(name, password=password)
-
 
 if __name__ == "__main__":
     prepare()

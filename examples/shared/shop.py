@@ -8,7 +8,7 @@ import hmac
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,16 +102,30 @@ def is_password(name: str, password: str) -> bool:
     return hmac.compare_digest(password.encode(), expected.encode()) and expected != ""
 
 
-def serve(app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
-    """Serve an ASGI application with uvicorn, as `uvicorn app:app --port 8000` does."""
-    import uvicorn
-
+def arguments() -> argparse.Namespace:
+    """`--host` and `--port`; it logs from here on, and SIGTERM ends it as Ctrl-C does."""
     parser = argparse.ArgumentParser(description="StockSync, a live stock table.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     logging.info("StockSync: http://%s:%d/ (Ctrl-C stops it)", args.host, args.port)
-    # When uvicorn has stopped, it hands the signal on; without this the exit code would not be 0.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    return args
+
+
+def serve(app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+    """Serve an ASGI application with uvicorn, as `uvicorn app:app --port 8000` does."""
+    import uvicorn
+
+    args = arguments()
+    # When uvicorn has stopped, it hands SIGTERM on to us.
     uvicorn.run(app, host=args.host, port=args.port, log_config=None)
+
+
+def serve_wsgi(app: Callable[[Any, Any], Iterable[bytes]]) -> None:
+    """Serve a WSGI application with Werkzeug, as `flask run --port 8000` does."""
+    from werkzeug.serving import run_simple
+
+    args = arguments()
+    run_simple(args.host, args.port, app, threaded=True)

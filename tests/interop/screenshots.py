@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from peers import tools
 from peers.chromium import Chromium, Page
 from peers.examples import ROOT, Example
+from peers.notebook import kernel
 from peers.proxy import Proxy
 
 CHANGES = {
@@ -123,22 +124,48 @@ def restocked(page: Page) -> None:
     page.wait("document.querySelectorAll('.low').length === 0")
 
 
+def wrong_password(page: Page) -> None:
+    page.click("log-in")
+    page.type("login-name", "ann")
+    page.type("login-password", "tea")
+    page.click("login-submit")
+    page.wait_for_text("login-error", "not right")
+
+
+def by_several(page: Page) -> None:
+    log_in(page)
+    for step in ("minus1-scale", "plus1-scale", "minus10-kettle", "plus10-kettle"):
+        page.click(step)
+    page.click("urgent")
+    page.click("plus10-grinder")
+    page.click("urgent")
+    page.wait_for_text("row-grinder", "Urgent")
+
+
+def sold(page: Page) -> None:
+    """What the tills of the script sell by themselves."""
+    page.click("minus1-scale")
+    page.wait("document.querySelectorAll('.entry').length >= 9")
+
+
 FRAMEWORKS: dict[str, tuple[Callable[[Page], None], str]] = {
     "fastapi": (with_token, "light"),
     "starlette": (at_login, "light"),
     "litestar": (refused, "light"),
     "quart": (too_few, "dark"),
     "django": (restocked, "light"),
+    "flask": (wrong_password, "light"),
+    "django_wsgi": (by_several, "light"),
+    "threads": (sold, "dark"),
 }
 
 
 def frameworks(browser: Chromium, scratch: Path, folder: Path) -> None:
     """The page on every framework."""
     for name, (act, scheme) in FRAMEWORKS.items():
-        database = str(scratch / "db.sqlite3")
-        with Example(
-            f"examples/{name}/app.py", scratch / f"{name}.log", DATABASE=database
-        ) as server:
+        database = str(scratch / f"{name}.sqlite3")
+        script = f"examples/{name}/{'script' if name == 'threads' else 'app'}.py"
+        with Example(script, scratch / f"{name}.log", DATABASE=database) as server:
             page = browser.page(f"http://127.0.0.1:{server.port}/", height=720)
             page.scheme(scheme)
             page.wait_for_text("status", "Online")
@@ -156,6 +183,24 @@ def frameworks(browser: Chromium, scratch: Path, folder: Path) -> None:
                 page.resize(1000, 700)
                 shoot(page, folder / f"medium-{name}-offline.png")
             page.close()
+
+
+def notebook(browser: Chromium, folder: Path) -> None:
+    """The page when a cell has stopped the server."""
+    with kernel() as cells:
+        for _ in range(3):
+            cells.run_cell()
+        page = browser.page(f"http://127.0.0.1:{cells.port}/", height=720)
+        page.wait_for_text("status", "Online")
+        page.wait("document.querySelectorAll('[data-testid^=row-]').length === 6")
+        page.click("minus1-grinder")
+        page.wait_for_text("qty-grinder", "29")
+        for _ in range(3):
+            cells.run_cell()
+        page.wait_for_text("status", "Reconnecting in")
+        page.hover_away()
+        shoot(page, folder / "example-notebook.png")
+        page.close()
 
 
 def main() -> None:
@@ -202,11 +247,12 @@ def main() -> None:
         page.resize(390, 844, mobile=True)
         shoot(page, folder / "narrow-offline.png")
         frameworks(browser, Path(scratch), folder)
+        notebook(browser, folder)
     if args.docs:
         images = ROOT / "docs" / "images"
         images.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(folder / "light.png", images / "inventory.png")
-        for name in FRAMEWORKS:
+        for name in (*FRAMEWORKS, "notebook"):
             shutil.copyfile(folder / f"example-{name}.png", images / f"example-{name}.png")
 
 

@@ -11,14 +11,23 @@ from peers import tools
 from peers.chromium import Page
 from peers.examples import Example
 
-FRAMEWORKS = ("fastapi", "starlette", "litestar", "quart", "django")
+FRAMEWORKS = {
+    "fastapi": ("fastapi", "uvicorn"),
+    "starlette": ("starlette", "uvicorn"),
+    "litestar": ("litestar", "uvicorn"),
+    "quart": ("quart", "uvicorn"),
+    "django": ("django", "uvicorn"),
+    "flask": ("flask",),
+    "django_wsgi": ("django", "werkzeug"),
+}
+"""Each with what its command installs."""
 OpenShop = Callable[[], Page]
 
 
 @pytest.fixture(params=FRAMEWORKS)
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Example]:
     name: str = request.param
-    for module in (name, "uvicorn"):
+    for module in FRAMEWORKS[name]:
         tools.module(module, module, "servers")
     database = str(tmp_path / "db.sqlite3")  # of Django
     with Example(f"examples/{name}/app.py", tmp_path / "example.log", DATABASE=database) as server:
@@ -147,3 +156,35 @@ def test_a_login_that_the_server_has_forgotten_is_given_up(shop: OpenShop, serve
     here.wait("document.querySelector('[data-testid=log-in]').checkVisibility()")
     here.click("plus1-kettle")
     here.wait_for_text("toast", "Log in to change the stock.")
+
+
+GUNICORN = (
+    "gunicorn --threads 8 --no-control-socket --bind 127.0.0.1:{port} --chdir examples/%s app:app"
+)
+
+
+@pytest.mark.parametrize("name", ["flask", "django_wsgi"])
+def test_gunicorn_serves_the_examples_of_wsgi(
+    name: str, open_page: Callable[[str], Page], tmp_path: Path
+) -> None:
+    for module in (*FRAMEWORKS[name], "gunicorn"):
+        tools.module(module, module, "servers")
+    script = f"examples/{name}/app.py"
+    environment = {"DATABASE": str(tmp_path / "db.sqlite3")}
+    if name == "django_wsgi":  # Its first start makes the database.
+        with Example(script, tmp_path / "first.log", **environment) as first:
+            first.interrupt()
+    log = tmp_path / "gunicorn.log"
+    with Example(script, log, command=GUNICORN % name, **environment) as server:
+        here, there = (open_page(f"http://127.0.0.1:{server.port}/") for _ in range(2))
+        for page in (here, there):
+            page.wait_for_text("status", "Online")
+        change_by_ann(here)
+        for page in (here, there):
+            wait_for_quantity(page, "kettle", 9)
+        here.click("restock")
+        for page in (here, there):
+            wait_for_quantity(page, "scale", 24)
+        assert server.signal(signal.SIGTERM) == 0
+        for page in (here, there):
+            page.wait_for_text("feed", "server restarts")

@@ -1,12 +1,11 @@
 """The pages of docs/embedding work as they stand: their files are written into an empty folder,
 their tests run there with the test client of the framework, and their commands serve.
 
-What a machine lacks (uvicorn, nginx, Caddy, openssl) is skipped and says so.
+What a machine lacks (a server, nginx, Caddy, openssl) is skipped and says so.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shlex
@@ -31,12 +30,14 @@ from wsproto.events import AcceptConnection, CloseConnection, RejectConnection, 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "embedding"
 PAGES = sorted(FOLDER.glob("*.md"))
-FRAMEWORKS = ("django", "fastapi", "litestar", "quart", "starlette")
+ASGI = ("django", "fastapi", "litestar", "quart", "starlette")
+WSGI = ("django-wsgi", "flask")
 BLOCK = re.compile(r"^```(\w+)\n((?:.*\n)*?)```$", re.MULTILINE)
 HEAD = re.compile(r"# ([\w/]+\.py)\n")
 PARTS = {"Users", "Publishing in the background", "Tests", "Deployment"}
 STARTPROJECT = "django-admin startproject shop ."
 CURL = "curl -X POST http://127.0.0.1:8000/restock/kettle"
+SCRIPT = "python script.py"
 CONNECT = "CONNECT\naccept-version:1.2\nhost:shop\n\n\0"
 SUBSCRIBE = "SUBSCRIBE\nid:1\ndestination:/topic/inventory\nreceipt:r1\n\n\0"
 
@@ -88,6 +89,8 @@ def write(name: str, folder: Path) -> dict[str, str]:
 def test_the_tests_of_a_page_pass(name: str, tmp_path: Path) -> None:
     found = write(name, tmp_path)
     tests = sum(len(re.findall(r" def test_|^def test_", text, re.M)) for text in found.values())
+    if "from websockets." in "".join(found.values()):
+        pytest.importorskip("websockets")
     if (tmp_path / "manage.py").exists():
         inherited = sum("(tests.Live)" in text for text in found.values())
         told = _run(tmp_path, "manage.py", "test")
@@ -102,11 +105,15 @@ def test_the_tests_of_a_page_pass(name: str, tmp_path: Path) -> None:
         assert path in modules or name in used or (tmp_path / "manage.py").exists(), path
 
 
-@pytest.mark.parametrize("name", FRAMEWORKS)
+@pytest.mark.parametrize("name", [*ASGI, *WSGI])
 def test_a_framework_has_a_page_with_everything(name: str) -> None:
     text = (FOLDER / f"{name}.md").read_text()
     heads = re.findall(r"^## (.+)$", text, re.MULTILINE)
     assert set(heads) - {"With Channels"} == PARTS
+
+
+@pytest.mark.parametrize("name", [*ASGI, *WSGI, "threads"])
+def test_the_lines_for_the_console_are_those_of_all(name: str) -> None:
     assert blocks(name, "js") == blocks("fastapi", "js") != []
 
 
@@ -123,7 +130,8 @@ def test_commands_are_of_a_kind_that_is_checked(page: Path) -> None:
         if words[:2] == ["pip", "install"]:
             assert {word.partition("[")[0] for word in words[2:]} <= _packages() | {"stocksync-ws"}
         else:
-            assert line in (STARTPROJECT, CURL) or words[0] == "uvicorn", line
+            known = words[0] in ("uvicorn", "gunicorn", "flask") or line == SCRIPT
+            assert line in (STARTPROJECT, CURL) or known, line
 
 
 def _free_port() -> int:
@@ -189,39 +197,89 @@ def process(folder: Path, port: int, *command: str) -> Iterator[subprocess.Popen
         started.wait(10)
 
 
+@contextmanager
+def _subscriber(port: int) -> Iterator[Client]:
+    """A client to whom changes of the stock come."""
+    host = f"127.0.0.1:{port}"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        client = Client(connection, "/inventory-ws", host, (b"origin", f"http://{host}".encode()))
+        assert isinstance(client.answer, AcceptConnection)
+        client.send(CONNECT)
+        assert client.frame().startswith("CONNECTED\n")
+        client.send(SUBSCRIBE)
+        assert client.frame().startswith("RECEIPT\n")
+        yield client
+
+
+def _post(url: str, port: int) -> None:
+    url = url.replace("8000", str(port))
+    with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10):
+        pass
+
+
 def _served() -> Iterator[tuple[str, str]]:
-    for name in FRAMEWORKS:
+    for name in (*ASGI, *WSGI):
         for line in commands(name):
-            if line.startswith("uvicorn "):
+            if line.startswith(("uvicorn ", "gunicorn ", "flask ")):
                 yield name, line
     for line in commands("proxies"):
         yield "fastapi", line
 
 
-@pytest.mark.skipif(importlib.util.find_spec("uvicorn") is None, reason="no uvicorn")
+def _on_port(command: str, port: int) -> list[str]:
+    """A command of a page on another port, and without what gunicorn leaves in a home folder."""
+    words = [sys.executable, "-m", *shlex.split(command)]
+    if words[2] == "gunicorn":
+        return [*words, "--bind", f"127.0.0.1:{port}", "--no-control-socket"]
+    return [*words, "--port", str(port)]
+
+
 @pytest.mark.parametrize(("name", "command"), list(_served()))
 def test_a_command_serves_and_stops(name: str, command: str, tmp_path: Path) -> None:
+    server_of = command.split()[0]
+    pytest.importorskip(server_of)
     write(name, tmp_path)
     port = _free_port()
-    words = [sys.executable, "-m", *shlex.split(command), "--port", str(port)]
-    with process(tmp_path, port, *words) as server:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-            host = f"127.0.0.1:{port}"
-            client = Client(
-                connection, "/inventory-ws", host, (b"origin", f"http://{host}".encode())
-            )
-            assert isinstance(client.answer, AcceptConnection)
-            client.send(CONNECT)
-            assert client.frame().startswith("CONNECTED\n")
-            client.send(SUBSCRIBE)
-            assert client.frame().startswith("RECEIPT\n")
-            url = CURL.split()[-1].replace("8000", str(port))
-            with urllib.request.urlopen(urllib.request.Request(url, method="POST"), timeout=10):
-                pass
+    with process(tmp_path, port, *_on_port(command, port)) as server:
+        with _subscriber(port) as client:
+            _post(CURL.split()[-1], port)
             assert '{"kettle":18}' in client.frame()
-            server.send_signal(signal.SIGTERM)
+            # The page says so: SIGTERM ends Werkzeug at once.
+            server.send_signal(signal.SIGINT if server_of == "flask" else signal.SIGTERM)
             assert client.close_code() == 1012
         server.wait(20)
+
+
+def test_any_wsgi_application_serves(tmp_path: Path) -> None:
+    pytest.importorskip("gunicorn")
+    write("wsgi", tmp_path)
+    [command] = commands("wsgi")
+    port = _free_port()
+    topic = SUBSCRIBE.replace("/topic/inventory", "/topic/visits")
+    with process(tmp_path, port, *_on_port(command, port)), _subscriber(port) as client:
+        client.send(topic.replace("id:1", "id:2"))
+        assert client.frame().startswith("RECEIPT\n")
+        _post("http://127.0.0.1:8000/shelf", port)
+        assert client.frame().endswith("\n\n/shelf\0")
+
+
+def test_the_script_serves_and_stops(tmp_path: Path) -> None:
+    write("threads", tmp_path)
+    assert SCRIPT in commands("threads")
+    port = _free_port()
+    script = tmp_path / "script.py"
+    assert "port=8000" in script.read_text()
+    script.write_text(script.read_text().replace("port=8000", f"port={port}"))
+    with process(tmp_path, port, sys.executable, str(script)) as server:
+        with _subscriber(port) as client:
+            assert '{"kettle":' in client.frame()
+            server.send_signal(signal.SIGINT)
+            while True:
+                event = client._event()
+                if isinstance(event, CloseConnection):
+                    break
+            assert event.code == 1012
+        assert server.wait(20) == 0
 
 
 # Proxies

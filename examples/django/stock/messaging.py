@@ -1,12 +1,17 @@
 """What goes over the WebSocket, and how the stock is changed, from there and from the views."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from django.conf import settings
+from django.contrib.auth import get_user
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import close_old_connections, transaction
+from django.http import HttpRequest
 
 from shop import (
     Adjustment,
@@ -37,9 +42,19 @@ class Clerk:
     name: str
 
 
-async def authenticate(request: ConnectRequest) -> Clerk | None:
-    user = request.request.user  # of the session whose cookie came along, loaded already
+def authenticate(request: ConnectRequest) -> Clerk | None:
+    user = request.request.user  # under ASGI that of the cookie that came along, loaded already
+    if user is None:
+        user = user_of(request.request.cookies)
     return Clerk(user.get_username()) if user.is_authenticated else None  # to look is free
+
+
+def user_of(cookies: Mapping[str, str]) -> AbstractBaseUser | AnonymousUser:
+    """Under WSGI nobody has looked at the cookie; this is what Django's middleware does with it."""
+    request = HttpRequest()
+    with database():
+        request.session = SessionStore(cookies.get(settings.SESSION_COOKIE_NAME))
+        return get_user(request)
 
 
 ws = StompApp(

@@ -39,8 +39,10 @@ def free_port() -> int:
 class Example:
     """`with Example("examples/broker.py", log) as server: ...`; it can be stopped and started."""
 
-    def __init__(self, script: str, log: Path, **environment: str) -> None:
+    def __init__(self, script: str, log: Path, *, command: str = "", **environment: str) -> None:
         self.port = free_port()
+        self._command = command
+        """How another server is told to serve it, with `{port}` in it."""
         self._environment = environment
         self._script = ROOT / script
         self._log = log
@@ -65,7 +67,8 @@ class Example:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, str(self._script), "--port", str(self.port)],
+                self._words(),
+                cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -86,6 +89,11 @@ class Example:
                 return
         self.kill()
         raise AssertionError(f"{self._script.name} does not listen:\n{self.log}")
+
+    def _words(self) -> list[str]:
+        if self._command:
+            return [sys.executable, "-m", *self._command.format(port=self.port).split()]
+        return [sys.executable, str(self._script), "--port", str(self.port)]
 
     def signal(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end; returns the exit code."""
