@@ -80,7 +80,7 @@ class WrappedWsgi:
                 return self._serve(environ, each, start_response)
         begun = self._pid is not None or self._run.runtime is not None
         if not begun and isinstance(find_socket(environ), int):  # A test client has none.
-            self._begin()
+            self._begin(environ)
         return self._app(environ, start_response)
 
     def _serve(self, environ: Environ, path: str, start_response: StartResponse) -> Iterable[bytes]:
