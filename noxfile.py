@@ -84,7 +84,7 @@ def interop(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """The conformance suite over the ASGI and WSGI servers of others; `-- --full` leaves nothing out."""
+    """The one suite over the ASGI and WSGI servers of others; `-- --full` leaves nothing out."""
     session.install("-e", ".", *group("test"), *group("servers"))
     session.run("python", "-m", "pytest", "-rs", "tests/servers", *session.posargs)
 
