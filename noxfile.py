@@ -3,7 +3,7 @@
 python -m nox                     lint, types, tests, interop, servers and readme, on this Python
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
-python -m nox -s servers -- --full  every test on every ASGI server
+python -m nox -s servers -- --full  every test on every server
 python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
@@ -84,7 +84,7 @@ def interop(session: nox.Session) -> None:
 
 @nox.session
 def servers(session: nox.Session) -> None:
-    """The conformance suite over the ASGI servers of others; `-- --full` leaves nothing out."""
+    """The one suite over the ASGI and WSGI servers of others; `-- --full` leaves nothing out."""
     session.install("-e", ".", *group("test"), *group("servers"))
     session.run("python", "-m", "pytest", "-rs", "tests/servers", *session.posargs)
 

@@ -39,7 +39,7 @@ def tiny_switch_interval() -> Iterator[None]:
 
 
 class Story:
-    """An app that runs on a thread, a client that is subscribed, and one that is not yet."""
+    """An app that runs on a thread, a client that is subscribed, and two that are not yet."""
 
     def __init__(self) -> None:
         self.ends: list[str] = []
@@ -51,7 +51,9 @@ class Story:
 
         self.server: ThreadServer = self.app.serve_in_thread(port=0)
         self.client = open_client(self.server.port).connect()
-        self.other = open_client(self.server.port).connect()
+        self.others = [open_client(self.server.port).connect() for _ in range(2)]
+        self._silent = list(self.others)
+        """Not subscribed yet: of two threads that subscribe, each has its own client."""
         self.client.subscribe("/topic/a")
         self.published: int | None = None
 
@@ -63,7 +65,7 @@ class Story:
 
     def subscribe(self) -> None:
         try:
-            self.other.subscribe("/topic/a")
+            self._silent.pop().subscribe("/topic/a")
         except (Gone, OSError, AssertionError):
             pass  # Closed, or a MESSAGE came behind the SUBSCRIBE and before its RECEIPT.
 
@@ -76,10 +78,11 @@ class Story:
     def end(self) -> None:
         """Whatever happened: it stops, each session has ended once, and nothing waits."""
         self.client.pipe.close()
-        self.other.pipe.close()
+        for other in self.others:
+            other.pipe.close()
         self.server.stop()
         assert sorted(self.ends) == sorted(set(self.ends))
-        assert len(self.ends) == 2
+        assert len(self.ends) == 3
         assert not self.app.inbox._items
         assert not self.app.inbox._queue
         with pytest.raises(BrokerClosed):

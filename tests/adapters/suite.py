@@ -42,10 +42,11 @@ def drained(client: Client) -> int:
 
 
 def test_a_plain_get_of_the_endpoint_is_426(serve: Serve) -> None:
-    client = serve().open()
+    stage = serve()
+    client = stage.open()
     client.pipe.send(http_request("GET", "/ws"))
     status, headers, body = client.response()
-    assert (status, headers["upgrade"]) == (426, "websocket")
+    assert (status, headers.get("upgrade")) == (426, "websocket" if stage.hops else None)
     assert body
 
 

@@ -114,6 +114,15 @@ def test_a_destination_of_a_user_that_cannot_be(
         template.convert_and_send_to_user("joe", destination, 1)
 
 
+@pytest.mark.parametrize("body", ["text", bytearray(b"x"), None])
+def test_what_is_sent_as_it_is_must_be_bytes(
+    template: MessagingTemplate, gate: Gate, body: Any
+) -> None:
+    with pytest.raises(ValueError, match=f"bytes as they are, not {type(body).__name__}: use conv"):
+        template.send("/topic/a", body)
+    assert not gate.drafts
+
+
 def test_nobody_is_no_user(template: MessagingTemplate) -> None:
     with pytest.raises(ValueError, match="must be the name of a user"):
         template.convert_and_send_to_user("", "/queue/a", 1)

@@ -54,6 +54,7 @@ class ServerStage(Stage):
         self.host = host
         self.server = server
         self.waits = host.waits
+        self.hops = host.gateway == "asgi"
         self.drains = host.drain == "all"
         self.slows_down = host.slows_down
         self._line = server.line()

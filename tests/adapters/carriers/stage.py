@@ -32,6 +32,8 @@ class Stage(ABC):
 
     waits = True
     """Behind its Close the server waits for that of the client; else it drops the connection."""
+    hops = True
+    """An answer has the headers that are for one hop; of WSGI those are the server's own."""
     drains = True
     """A stop closes all sessions in good order."""
     slows_down = True
