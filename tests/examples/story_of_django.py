@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "django"))
 
-from channels.testing import WebsocketCommunicator
+from asgiref.testing import ApplicationCommunicator
 from django.db import transaction
 from django.test import Client
 
@@ -21,6 +21,37 @@ from tests.examples.stomp import ADJUST, async_until, opening
 
 ANN = {"username": "ann", "password": "espresso"}
 HOST = {"SERVER_NAME": "localhost"}
+PATIENCE = 10
+
+
+class Socket:
+    """A WebSocket of the example, without a server."""
+
+    def __init__(self, headers: list[tuple[bytes, bytes]]) -> None:
+        scope = {
+            "type": "websocket",
+            "scheme": "ws",
+            "path": "/inventory-ws",
+            "query_string": b"",
+            "headers": headers,
+            "subprotocols": [],
+        }
+        self._host = ApplicationCommunicator(example.app, scope)
+
+    async def connect(self) -> bool:
+        await self._host.send_input({"type": "websocket.connect"})
+        answer = await self._host.receive_output(PATIENCE)
+        return bool(answer["type"] == "websocket.accept")
+
+    async def send(self, text: str) -> None:
+        await self._host.send_input({"type": "websocket.receive", "text": text})
+
+    async def receive(self) -> str:
+        return str((await self._host.receive_output(PATIENCE))["text"])
+
+    async def disconnect(self) -> None:
+        await self._host.send_input({"type": "websocket.disconnect", "code": 1000})
+        await self._host.wait(PATIENCE)
 
 
 def client() -> Client:
@@ -41,14 +72,14 @@ def fail_after_a_change() -> None:
         raise ZeroDivisionError
 
 
-async def connect(client: Client) -> tuple[WebsocketCommunicator, str]:
+async def connect(client: Client) -> tuple[Socket, str]:
     cookies = "; ".join(f"{name}={each.value}" for name, each in client.cookies.items())
     headers = [(b"host", b"localhost"), (b"cookie", cookies.encode())]
-    socket = WebsocketCommunicator(example.app, "/inventory-ws", headers)
-    assert (await socket.connect())[0]
-    await socket.send_to(text_data=opening())
-    connected = await async_until(socket.receive_from, "CONNECTED")
-    await async_until(socket.receive_from, "RECEIPT")
+    socket = Socket(headers)
+    assert await socket.connect()
+    await socket.send(opening())
+    connected = await async_until(socket.receive, "CONNECTED")
+    await async_until(socket.receive, "RECEIPT")
     return socket, connected
 
 
@@ -66,20 +97,16 @@ async def story(stranger: Client, ann: Client) -> None:
     here, connected = await connect(ann)
     assert "\nuser-name:ann\n" in connected
 
-    await there.send_to(text_data=ADJUST)
-    assert '"code":"send-denied"' in await async_until(there.receive_from, "MESSAGE")
-    await here.send_to(text_data=ADJUST)
+    await there.send(ADJUST)
+    assert '"code":"send-denied"' in await async_until(there.receive, "MESSAGE")
+    await here.send(ADJUST)
     for socket in (there, here):
-        assert '"product_id":"kettle","quantity":9' in await async_until(
-            socket.receive_from, "MESSAGE"
-        )
+        assert '"product_id":"kettle","quantity":9' in await async_until(socket.receive, "MESSAGE")
 
     await asyncio.to_thread(fail_after_a_change)
     assert await asyncio.to_thread(post, ann, "/restock") == 200
     for socket in (there, here):  # What was rolled back was told to nobody.
-        assert '"product_id":"scale","quantity":24' in await async_until(
-            socket.receive_from, "MESSAGE"
-        )
+        assert '"product_id":"scale","quantity":24' in await async_until(socket.receive, "MESSAGE")
     assert await asyncio.to_thread(lambda: Product.objects.get(pk="kettle").quantity) == 9
     for socket in (there, here):
         await socket.disconnect()
