@@ -173,7 +173,7 @@ def test_gunicorn_serves_the_examples_of_wsgi(
     environment = {"DATABASE": str(tmp_path / "db.sqlite3")}
     if name == "django_wsgi":  # Its first start makes the database.
         with Example(script, tmp_path / "first.log", **environment) as first:
-            first.interrupt()
+            first.kill()  # It listens, so the database is there.
     log = tmp_path / "gunicorn.log"
     with Example(script, log, command=GUNICORN % name, **environment) as server:
         here, there = (open_page(f"http://127.0.0.1:{server.port}/") for _ in range(2))
