@@ -302,4 +302,8 @@ def launch(
     command = python_command(HOSTS[name], start)
     if program is not None:
         command[1:3] = [str(program)]
-    return Server(command, log, variables, start.port, certificate=certificate)
+    server = Server(command, log, variables, start.port, certificate=certificate)
+    # Now and then its own stop does not end; then it is killed, and docs/embedding/servers.md says
+    # what is known of its stops.
+    server.expected_to_hang = bool(HOSTS[name].unsteady)
+    return server
