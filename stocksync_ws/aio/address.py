@@ -1,4 +1,4 @@
-"""What a server listens on: a host and port, a Unix socket, or a socket that somebody has made.
+"""The addresses of a server: a host and port, a Unix socket, or a socket that somebody has made.
 
 Rule: what was made here ends here, a Unix socket with its file; a given socket is closed, and what
 it is bound to is left alone.
@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 __all__ = ["BACKLOG", "Address", "Listener"]
 
 Found: TypeAlias = tuple[int, int, int, str, Any]
-"""What `getaddrinfo` has found: family, kind, protocol, name, address."""
+"""A result of `getaddrinfo`: family, kind, protocol, name, address."""
 
 BACKLOG = 4_096
 """Connections the kernel keeps for us; Linux keeps at most `net.core.somaxconn`, 4,096 by default.

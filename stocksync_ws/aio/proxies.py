@@ -1,4 +1,4 @@
-"""What proxies say about a request: whose it is, how it came, and for which host.
+"""The words of proxies about a request: whose it is, how it came, and for which host.
 
 Rule: `Forwarded` (RFC 7239) and `X-Forwarded-For`, `-Proto`, `-Host` are read only when the peer is
 a trusted proxy, and from the right: what a trusted proxy has added is believed, what stands left of
@@ -22,7 +22,7 @@ __all__ = ["TrustedProxies"]
 
 Network: TypeAlias = "ipaddress.IPv4Network | ipaddress.IPv6Network"
 Hop: TypeAlias = dict[str, str]
-"""What one proxy has said: `for`, `proto`, `host`."""
+"""The words of one proxy: `for`, `proto`, `host`."""
 
 _PAIR = re.compile(r"\s*([A-Za-z]+)=(\"[^\"]*\"|[^;,\"\s]*)\s*(?:[;,]|$)")
 _HOST = re.compile(r"[A-Za-z0-9.\-:\[\]]{1,255}")
@@ -98,12 +98,12 @@ def _host(peer: str | None) -> str:
 
 
 def _forwarded(request: HttpRequest) -> Iterable[Hop]:
-    """What the proxies have said in `Forwarded`, the nearest first."""
+    """The words of the proxies in `Forwarded`, the nearest first."""
     return reversed(_parse(",".join(request.all("forwarded"))))
 
 
 def _x_forwarded(request: HttpRequest) -> Iterator[Hop]:
-    """What they have said in `X-Forwarded-`, the nearest first."""
+    """The words of the proxies in `X-Forwarded-`, the nearest first."""
     columns = {
         name: _items(request.all(f"x-forwarded-{name}")) for name in ("for", "proto", "host")
     }
