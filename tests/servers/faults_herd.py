@@ -10,7 +10,6 @@ import asyncio
 import socket
 import struct
 import threading
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from types import TracebackType
@@ -52,8 +51,6 @@ class Member(asyncio.Protocol):
         self.errors: list[str] = []
         self.code: int | None = None
         """Of the server's Close."""
-        self.closed_at = 0.0
-        """When that came."""
         self.lost = False
         """The stream has ended."""
 
@@ -114,7 +111,6 @@ class Member(asyncio.Protocol):
             self.transport.write(ws_frame(PONG, payload))
         elif opcode == CLOSE:
             self.code = int.from_bytes(payload[:2])
-            self.closed_at = time.monotonic()
             self.transport.write(ws_frame(CLOSE, payload[:2]))
         elif not payload.strip():
             self.beats += 1

@@ -76,15 +76,14 @@ def test_row_17_what_has_a_receipt_is_delivered_to_who_is_still_there(
         for work in works:
             work.result(5)
         assert {member.code for member in herd.members} == {1012}
-        last = max(readers, key=lambda member: member.closed_at)
+        # Who was sent the most is still there when every writer has been closed. When a Close came
+        # is not asked for: a busy machine reads many of them at once.
+        last = max(readers, key=lambda member: len(member.numbers))
         for reader in readers:
             assert reader.numbers == last.numbers[: len(reader.numbers)]
-        earlier = 0
         for number, writer in enumerate(writers):
-            if writer.closed_at < last.closed_at - 0.05:
-                earlier += 1
-                assert last.numbers.count(number) >= len(writer.heard)
-        assert earlier > 0
+            assert writer.heard, "some of its messages had a receipt"
+            assert last.numbers.count(number) >= len(writer.heard)
 
 
 def half_a_handshake(server: Faulty) -> Watcher:
