@@ -29,7 +29,7 @@ from stocksync_ws.broker.calls.events import (
 )
 from stocksync_ws.broker.model.publication import Published
 from stocksync_ws.broker.model.session import Session
-from stocksync_ws.config import DestinationPolicy, Limits
+from stocksync_ws.config import DestinationPolicy, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
     AccessDenied,
@@ -109,6 +109,7 @@ __all__ = [
     "SessionDisconnected",
     "SessionSubscribed",
     "SessionUnsubscribed",
+    "SockJSOptions",
     "StockSyncError",
     "StompApp",
     "TransactionAborted",

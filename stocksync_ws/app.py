@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import mimetypes
 import os
+import secrets
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from stocksync_ws.config import BrokerConfig, DestinationPolicy, EndpointConfig, Limits
+from stocksync_ws.config import (
+    BrokerConfig,
+    DestinationPolicy,
+    EndpointConfig,
+    Limits,
+    SockJSOptions,
+)
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.inbox import Inbox
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from stocksync_ws.asgi.gateway import Gateway, Workers
     from stocksync_ws.asgi.lifespan import AsgiApp
     from stocksync_ws.threads import ThreadServer
+    from stocksync_ws.wire.sockjs.routes import SockJSRoutes
     from stocksync_ws.wsgi import WsgiApp
 
 __all__ = ["StompApp"]
@@ -66,6 +74,9 @@ class StompApp(Application):
         destinations: Patterns of broker destinations and their policies (history, newest values,
             acknowledgement, overflow); the first that matches counts.
         limits: Every bound, see `Limits`.
+        sockjs: Serve SockJS at the path, for browsers that a proxy keeps from opening a WebSocket;
+            True, or `SockJSOptions`. Clients are then `new SockJS("/inventory-ws")`, and plain
+            WebSocket goes on as before.
         trusted_proxies: Addresses and networks of proxies whose `Forwarded` and `X-Forwarded-For`,
             `-Proto` and `-Host` are believed, `unix` for a Unix socket; for servers of ours and
             WSGI. On ASGI the host has its own setting.
@@ -97,6 +108,7 @@ class StompApp(Application):
         error_destination: str = _DEFAULTS.error_destination,
         destinations: Mapping[str, DestinationPolicy] = _DEFAULTS.destinations,
         limits: Limits = _DEFAULTS.limits,
+        sockjs: bool | SockJSOptions = False,
         trusted_proxies: Sequence[str] = (),
         asgi_batch: bool = False,
         workers: Workers = "warn",
@@ -119,6 +131,7 @@ class StompApp(Application):
             path=path,
             allowed_origins=_texts("allowed_origins", allowed_origins),
             allowed_hosts=None if allowed_hosts is None else _texts("allowed_hosts", allowed_hosts),
+            sockjs=_sockjs(sockjs),
         )
         super().__init__(config, self.inbox, authenticator)
         if workers not in ("warn", "refuse"):
@@ -128,6 +141,7 @@ class StompApp(Application):
             self.site()  # A mistake in them is told at once.
         self._workers: Workers = workers
         self._asgi_batch = asgi_batch
+        self._sockjs: SockJSRoutes | None = None
         self._run = Run(self)
 
     @property
@@ -138,11 +152,20 @@ class StompApp(Application):
     def site(self, pages: Mapping[str, Page] | None = None) -> Site:
         """What a server of this application answers to."""
         site = Site(self.endpoint, choose_subprotocol, dict(pages or {}))
+        if self.endpoint.sockjs is not None:
+            # One table of sessions, whatever servers the application has.
+            routes = self._sockjs = self._sockjs or self._sockjs_routes()
+            site = replace(site, routes={self.endpoint.path: routes}, greet=routes.greet)
         if self._trusted_proxies:
             from stocksync_ws.aio.proxies import TrustedProxies
 
             site = replace(site, seen=TrustedProxies(self._trusted_proxies))
         return site
+
+    def _sockjs_routes(self) -> SockJSRoutes:
+        from stocksync_ws.wire.sockjs.routes import SockJSRoutes
+
+        return SockJSRoutes(self.endpoint, self.config.limits, lambda: secrets.randbits(32))
 
     async def serve(
         self,
@@ -310,6 +333,14 @@ def _texts(setting: str, given: Sequence[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise ConfigurationError(f"{setting}: must be a list of texts, not one: [{given!r}]")
     return tuple(given)
+
+
+def _sockjs(given: object) -> SockJSOptions | None:
+    if isinstance(given, SockJSOptions):
+        return given
+    if not isinstance(given, bool):
+        raise ConfigurationError(f"sockjs: must be a bool or SockJSOptions, not {given!r}")
+    return SockJSOptions() if given else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,6 +6,7 @@ or counts and are given with each field.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import permutations
@@ -14,7 +15,14 @@ from urllib.parse import quote
 
 from stocksync_ws.errors import ConfigurationError
 
-__all__ = ["PATH_SAFE", "BrokerConfig", "DestinationPolicy", "EndpointConfig", "Limits"]
+__all__ = [
+    "PATH_SAFE",
+    "BrokerConfig",
+    "DestinationPolicy",
+    "EndpointConfig",
+    "Limits",
+    "SockJSOptions",
+]
 
 
 def _fail(setting: str, problem: str) -> ConfigurationError:
@@ -113,6 +121,16 @@ class Limits:
     """Bytes read from one connection in one turn of the loop."""
     read_frames: int = 64
     """Frames taken from one connection in one turn of the loop."""
+    sockjs_body: int = 1_048_576
+    """Bytes of one SockJS request body, and of one message on its WebSocket."""
+    sockjs_messages: int = 4_096
+    """Messages of one of them."""
+    sockjs_posts: int = 8
+    """Posts of one SockJS session that wait at a time; more get 503."""
+    sockjs_sessions: int = 10_000
+    """SockJS sessions over plain HTTP that are open at a time."""
+    sockjs_remembered: int = 10_000
+    """Closed SockJS sessions that are remembered at a time; the oldest is forgotten first."""
     send_queue: int = 524_288
     """Bytes that may wait for one session; judged once a turn, after a flush was tried."""
     send_queue_seconds: float = 30.0
@@ -189,6 +207,8 @@ class DestinationPolicy:
             _check_prefix("DestinationPolicy.dead_letter", self.dead_letter)
 
 
+_URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
+"""What may stand in an attribute of HTML as it is."""
 PATH_SAFE = "/!$&'()*+,;=:@-._~"
 """The punctuation that a path holds without being percent-encoded (RFC 3986 §3.3)."""
 
@@ -280,6 +300,70 @@ class BrokerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SockJSOptions:
+    """How an endpoint serves SockJS, for browsers behind proxies that let no WebSocket through.
+
+    Raises:
+        ConfigurationError: A value is out of its range, or the iframe page has no client to load.
+    """
+
+    websocket: bool = True
+    """WebSocket, plain at `/websocket` below the path, and framed."""
+    xhr_streaming: bool = True
+    """One long answer to a POST."""
+    xhr: bool = True
+    """Long polling."""
+    eventsource: bool = True
+    """Server-sent events."""
+    iframe: bool = False
+    """The page for transports in a frame; answered with 404 where origins are listed, since it is
+    a bridge for any other page.
+    """
+    htmlfile: bool = False
+    """An endless page of scripts, for Internet Explorer."""
+    jsonp: bool = False
+    """Polling by script elements, for browsers that are gone."""
+    client_url: str | None = None
+    """Where the iframe page loads sockjs-client from: the very version that the outer page has."""
+    base_url: str | None = None
+    """What `/info` tells clients to use instead of the address they came to."""
+    cookie: bool = False
+    """Send a `JSESSIONID` cookie and ask clients for it, for balancers that stick by it."""
+    bind_address: bool = True
+    """Requests of a session must come from the address that opened it; the port may differ."""
+    heart_beat: float = 25.0
+    """Seconds of silence after which a waiting client gets a heart-beat of SockJS."""
+    disconnect_delay: float = 5.0
+    """Seconds a session lives while no request of its client waits for messages."""
+    stream_bytes: int = 131_072
+    """Bytes after which a stream ends, and the client asks for the next one."""
+    remember: float = 60.0
+    """Seconds a closed session is remembered, so that late requests are told of its end."""
+
+    def __post_init__(self) -> None:
+        for name in ("heart_beat", "disconnect_delay", "stream_bytes", "remember"):
+            if not getattr(self, name) > 0:
+                raise _fail(f"SockJSOptions.{name}", "must be a positive number")
+        if self.iframe and not _is_url(self.client_url):
+            raise _fail(
+                "SockJSOptions.client_url",
+                f"the iframe page needs a path or http address of sockjs-client, not"
+                f" {self.client_url!r}",
+            )
+        if self.base_url is not None and not _is_url(self.base_url):
+            raise _fail("SockJSOptions.base_url", f"{self.base_url!r} is no path or http address")
+
+    @classmethod
+    def conformance(cls) -> SockJSOptions:
+        """Everything on, as the public test suite of the protocol wants it. Not for production."""
+        return cls(iframe=True, htmlfile=True, jsonp=True, client_url="/sockjs.min.js")
+
+
+def _is_url(text: str | None) -> bool:
+    return text is not None and _URL.fullmatch(text) is not None
+
+
+@dataclass(frozen=True, kw_only=True)
 class EndpointConfig:
     """One path, and who may open it.
 
@@ -293,6 +377,8 @@ class EndpointConfig:
     """Exact origins such as `https://shop.example`; none: the same origin; `("*",)`: any."""
     allowed_hosts: tuple[str, ...] | None = None
     """Host names that may stand in the Host header; None: any."""
+    sockjs: SockJSOptions | None = None
+    """SockJS below the path; None: only WebSocket."""
 
     def __post_init__(self) -> None:
         _check_prefix("path", self.path)

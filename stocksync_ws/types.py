@@ -148,6 +148,13 @@ class Wire(Protocol):
     """`websocket`, `xhr_streaming` ...: for log lines and events."""
 
     @property
+    def parking(self) -> Parking | None:
+        """What keeps this wire alive between two connections; None for a wire that ends with its
+        connection, which then carries its output and brings its input as well.
+        """
+        ...
+
+    @property
     def key(self) -> Hashable:
         """Wires of equal keys dress a frame into equal bytes."""
         ...
@@ -189,6 +196,43 @@ class Wire(Protocol):
             code: A WebSocket close code.
             reason: A constant of ours, at most 123 bytes; never peer text.
         """
+        ...
+
+
+class Parking(Protocol):
+    """A wire that outlives its connections, as the driver looks at it. Any number of them bring its
+    input, in posts that are whole before any of it counts; at most one carries its output.
+    """
+
+    deadline: float | None
+    """When to wake it; None while a connection carries it. Seconds, monotonic."""
+    armed: int
+    """Only `Timers` writes it."""
+    armed_at: float
+    """Only `Timers` writes it."""
+    paused: bool
+    """The session is not to be read now; set by the driver."""
+
+    def wake(self, now: float) -> list[Event]:
+        """The deadline came: `Closed` when nothing has carried the wire for too long."""
+        ...
+
+    def batch(self) -> list[bytes]:
+        """The messages of the posts that have come, oldest first, at most 64 KiB at a time, but at
+        least one when there is one. Each call takes them out.
+        """
+        ...
+
+    def refuse(self, status: int) -> None:
+        """The handshake was refused after its client had been told that the session is open.
+
+        Args:
+            status: The HTTP status of the refusal.
+        """
+        ...
+
+    def ended(self, now: float) -> None:
+        """The session has ended, whoever ended it; called once."""
         ...
 
 
@@ -276,7 +320,7 @@ class Message:
 
 class Alive:
     """Something came from the peer that is no message: PONG, PING, an empty frame, part of a
-    message.
+    message or a post.
     """
 
     __slots__ = ("wire",)
@@ -295,7 +339,9 @@ class Attached:
 
 
 class Detached:
-    """No connection carries this wire any more; it is parked, its session lives."""
+    """The connection has nothing to do with this wire any more. If it carried the wire, that is
+    parked, and its session lives.
+    """
 
     __slots__ = ("wire",)
 
@@ -366,6 +412,12 @@ class Connection(Protocol):
 
     def refuse(self, handshake: Handshake, status: int, text: str, now: float) -> list[Event]:
         """Answer with an HTTP error and close."""
+        ...
+
+    def resume(self, now: float) -> list[Event]:
+        """Posts of the wire it brings input for were taken, or are not taken now, or its session
+        has ended. Nothing for a connection that brings no posts.
+        """
         ...
 
     def lost(self, now: float) -> list[Event]:

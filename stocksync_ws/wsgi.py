@@ -26,7 +26,8 @@ from stocksync_ws.running.native import socket_of, socket_pair
 from stocksync_ws.running.run import Run
 from stocksync_ws.threads import ThreadServer
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, refusal, tell, unavailable
+from stocksync_ws.wire.answer import Answer, refusal, tell, unavailable
+from stocksync_ws.wire.endpoint import Endpoint, Site, decide
 from stocksync_ws.wire.upgrade import check_handshake
 
 __all__ = ["WrappedWsgi"]

@@ -19,14 +19,10 @@ from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.running.siblings import Claim, claim_of
 from stocksync_ws.running.signals import SignalChain
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, refusal, tell, unavailable
-from stocksync_ws.wire.scope import (
-    Batcher,
-    ScopeConnection,
-    answer_messages,
-    refusal_messages,
-    request_of,
-)
+from stocksync_ws.wire.answer import Answer, refusal, tell, unavailable
+from stocksync_ws.wire.endpoint import Endpoint, Site, decide
+from stocksync_ws.wire.scope import ScopeConnection, answer_messages, refusal_messages, request_of
+from stocksync_ws.wire.scope_wire import Batcher
 from stocksync_ws.wire.upgrade import check_handshake
 
 __all__ = ["Gateway", "Scope", "Users", "Workers"]

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from types import CoroutineType
 from typing import Any, TypeAlias
 
-from stocksync_ws.wire.scope import ScopeChunk
+from stocksync_ws.wire.scope_wire import ScopeChunk
 
 __all__ = ["Receive", "Rest", "Send", "Stepping", "begin"]
 

@@ -23,7 +23,8 @@ from stocksync_ws.asgi.stepping import Receive, Rest, Send, Stepping, begin
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.driver.ports import Link
 from stocksync_ws.types import Chunk
-from stocksync_ws.wire.scope import ScopeChunk, ScopeConnection
+from stocksync_ws.wire.scope import ScopeConnection
+from stocksync_ws.wire.scope_wire import ScopeChunk
 
 __all__ = ["ScopeStream"]
 

@@ -190,7 +190,7 @@ class Driver:
             for handshake, refusal in drain(outputs.answers):
                 self._links.answer(handshake, refusal, now)
             for session in drain(outputs.reads):
-                self._links.watch_all(session.wire)
+                self._links.watch_all(session.wire, now)
             for session in drain(outputs.aborts):
                 self._links.abort(session.wire, now)
             self._start_calls()

@@ -108,6 +108,9 @@ class Flusher:
         if stream.unsent:
             machine.writable(session, stream.unsent, now)
             return
+        if link.ending:
+            self._end(link, now)
+            return
         chunks = link.connection.take()
         entries = machine.take_output(session, ROOM, now)
         ends = False
@@ -116,10 +119,10 @@ class Flusher:
             chunks = chunks + packed if chunks else packed
         unsent = stream.write(chunks) if chunks else 0
         plain = machine.writable(session, unsent, now)
-        if ends:
-            self._links.handle(link, link.connection.detach(now), now)
+        link.ending = ends
+        if ends and not unsent:
+            self._end(link, now)
         if wire.link is not link:
-            self._links.write_own(link, now)
             return
         self._links.watch(link)
         if not session.mailbox.empty:
@@ -128,4 +131,12 @@ class Flusher:
         elif link.connection.shut:
             self._links.shut(link, now)
         elif plain and not unsent:
-            session.mailbox.open(stream.send)
+            session.mailbox.open(stream.send if wire.parking is None else None)
+
+    def _end(self, link: Link, now: float) -> None:
+        """All of an answer is written that ended with `pack`: its connection goes on without the
+        wire.
+        """
+        link.ending = False
+        self._links.handle(link, link.connection.detach(now), now)
+        self._links.write_own(link, now)

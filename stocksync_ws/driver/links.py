@@ -3,11 +3,13 @@
 Rule: the link is the only thing that knows a stream, its connection and the session behind its
 wire. One place decides whether a stream is read (`watch`), one ends it (`drop`). A wire may have
 several links that bring its input and at most one that carries its output; when its session is not
-to be read, all of them pause. An exception of our own ends the session it happened to, and nothing
-else.
+to be read, posts wait (`bring`), and so does the link of a wire that has no others. An exception of
+our own ends the session it happened to, and nothing else.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from stocksync_ws.driver.ports import Link, Machine, Stream
 from stocksync_ws.errors import DisconnectReason
@@ -31,15 +33,17 @@ __all__ = ["Links"]
 class Links:
     """Every connection that is open."""
 
-    __slots__ = ("_bringing", "_close_timeout", "_machine", "_timers", "open")
+    __slots__ = ("_bringing", "_close_timeout", "_machine", "_timers", "_to_bring", "open")
 
     def __init__(self, machine: Machine, timers: Timers) -> None:
         self._machine = machine
+        self._to_bring: deque[Wire] = deque()
+        """Wires whose posts are to be taken; the first one is at it."""
         self._close_timeout = machine.limits.close_timeout
         self._timers = timers
         self.open: dict[Link, None] = {}
-        self._bringing: dict[Wire, set[Link]] = {}
-        """Links that bring input for a wire and do not carry it."""
+        self._bringing: dict[Wire, dict[Link, None]] = {}
+        """Links that bring posts for a wire and do not carry it, in the order of their coming."""
 
     def add(self, stream: Stream, connection: Connection, now: float) -> Link:
         """A connection was accepted."""
@@ -57,11 +61,11 @@ class Links:
             session = wire.session
             try:
                 if isinstance(event, Message):
-                    if link.wire is not wire:
-                        self._brings(link, wire)
                     if session is not None:
                         self._machine.receive(session, event.payload, now)
                 elif isinstance(event, Alive):
+                    if link.wire is not wire:
+                        self._brings(link, wire)
                     if session is not None:
                         self._machine.alive(session, now)
                 else:
@@ -73,6 +77,9 @@ class Links:
             self.watch(link)
         if link.connection.deadline != link.deadline and not link.gone:
             self._rearm(link)
+        feeds = link.wire
+        if feeds is not None and feeds.link is not link and events:
+            self.bring(feeds, now)
 
     def _rare(
         self, link: Link, event: Handshake | Attached | Detached | Closed, now: float
@@ -83,6 +90,8 @@ class Links:
             event.connection = link
             self._carries(link, wire)
             wire.session = self._machine.open(wire, event, now)
+        elif isinstance(event, Detached):
+            self._detached(link, wire)
         elif session is None:
             return
         elif isinstance(event, Attached):
@@ -90,12 +99,19 @@ class Links:
             self._carries(link, wire)
             self.watch(link)
             self._machine.alive(session, now)
-        elif isinstance(event, Detached):
-            if wire.link is not None:
-                self._leave(wire.link)
-            session.mailbox.block()
         else:
             self.closed(event, now)
+
+    def _detached(self, link: Link, wire: Wire) -> None:
+        """A link has nothing to do with a wire any more; if it carried it, the wire is parked."""
+        if wire.link is link:
+            if wire.session is not None:
+                wire.session.mailbox.block()
+            if wire.parking is not None:
+                self._timers.arm(wire.parking)
+        if link.wire is wire:
+            self._leave(link)
+            self.watch(link)
 
     def closed(self, event: Closed, now: float) -> None:
         """A wire has ended, or the peer broke its framing."""
@@ -106,11 +122,19 @@ class Links:
         if event.ours:
             self._machine.violate(session, event.code, now)
             return
-        wire.session = None
         lost = event.code == 1006
         told = DisconnectReason.CONNECTION_LOST if lost else DisconnectReason.PEER_CLOSED
         reason = event.cause or told
+        self._forget(wire, now)
         self._machine.lost(session, reason, now, event.code)
+
+    def _forget(self, wire: Wire, now: float) -> None:
+        """The session behind a wire is over, for its connections."""
+        wire.session = None
+        if wire.parking is not None:
+            wire.parking.ended(now)
+            self._timers.arm(wire.parking)
+            self.bring(wire, now)
 
     # Links and wires
 
@@ -124,11 +148,10 @@ class Links:
         wire.link, link.wire = link, wire
 
     def _brings(self, link: Link, wire: Wire) -> None:
-        """A message of a wire came by a link that does not carry it."""
+        """A post of a wire comes by a link that does not carry it."""
         self._leave(link)
         link.wire = wire
-        self._bringing.setdefault(wire, set()).add(link)
-        self.watch(link)
+        self._bringing.setdefault(wire, {})[link] = None
 
     def _leave(self, link: Link) -> None:
         """The link has nothing to do with its wire any more."""
@@ -139,21 +162,55 @@ class Links:
             wire.link = None
         else:
             others = self._bringing[wire]
-            others.discard(link)
+            others.pop(link, None)
             if not others:
                 del self._bringing[wire]
 
-    def watch_all(self, wire: Wire) -> None:
-        """Whether a session is to be read has changed: every link of its wire pauses or goes on."""
-        if wire.link is not None:
+    def watch_all(self, wire: Wire, now: float) -> None:
+        """Whether a session is to be read has changed: its wire pauses or goes on."""
+        if wire.parking is not None:
+            self.bring(wire, now)
+        elif wire.link is not None:
             self.watch(wire.link)
-        for link in self._bringing.get(wire, ()):
-            self.watch(link)
+
+    def bring(self, wire: Wire, now: float) -> None:
+        """Take posts of a wire as long as its session is read, and answer those that were taken.
+        What is heard of other wires meanwhile waits for its turn.
+        """
+        if wire.parking is None:
+            return
+        self._to_bring.append(wire)
+        if len(self._to_bring) > 1:
+            return
+        while self._to_bring:
+            wire = self._to_bring[0]
+            try:
+                self._take_posts(wire, now)
+                for link in list(self._bringing.get(wire, ())):
+                    self.handle(link, link.connection.resume(now), now)
+                    self.write_own(link, now)
+            finally:
+                self._to_bring.popleft()
+
+    def _take_posts(self, wire: Wire, now: float) -> None:
+        session, parking = wire.session, wire.parking
+        assert parking is not None
+        while session is not None and not session.paused:
+            batch = parking.batch()
+            if not batch:
+                break
+            for payload in batch:
+                try:
+                    self._machine.receive(session, payload, now)
+                except Exception as error:
+                    self._machine.fail(session, error, now)
+            session = wire.session
+        parking.paused = session is not None and session.paused
 
     def watch(self, link: Link) -> None:
         """The one place that decides whether a stream is read."""
         wire = link.wire
-        session = None if wire is None else wire.session
+        session = None if wire is None or wire.parking is not None else wire.session
         held = link.connection.held or (session is not None and session.paused)
         if held is not link.paused and not link.gone:
             link.paused = held
@@ -167,6 +224,9 @@ class Links:
     def answer(self, handshake: Handshake, refusal: Refusal | None, now: float) -> None:
         """A handshake is accepted, or refused."""
         link: Link = handshake.connection
+        if handshake.wire.parking is not None:
+            self._answer_late(handshake.wire, refusal, now)
+            return
         if link.gone:
             return
         if refusal is None:
@@ -176,6 +236,17 @@ class Links:
             events = link.connection.refuse(handshake, refusal.status, refusal.text, now)
         self.handle(link, events, now)
         self.write_own(link, now)
+
+    def _answer_late(self, wire: Wire, refusal: Refusal | None, now: float) -> None:
+        """The client was told before that its session is open: a refusal is a close."""
+        if refusal is None or wire.parking is None or wire.session is None:
+            return
+        wire.parking.refuse(refusal.status)
+        self._forget(wire, now)
+        carrier = wire.link
+        if carrier is not None:
+            self.handle(carrier, carrier.connection.detach(now), now)
+            self.write_own(carrier, now)
 
     def abort(self, wire: Wire, now: float) -> None:
         """The close of a session took too long: its carrier is reset, and it is lost."""

@@ -211,6 +211,7 @@ class Link:
         "close_by",
         "connection",
         "deadline",
+        "ending",
         "gone",
         "keeper",
         "paused",
@@ -228,6 +229,8 @@ class Link:
         self.gone = False
         self.shut = False
         """Our direction has ended."""
+        self.ending = False
+        """The answer has ended, and its connection hears of it when all is written."""
         self.close_by: float | None = None
         """When a shut stream is aborted, whose peer does not end its direction."""
         self.deadline: float | None = None

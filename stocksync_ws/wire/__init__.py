@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from stocksync_ws.wire.answer import Answer
 from stocksync_ws.wire.connection import HttpConnection
-from stocksync_ws.wire.endpoint import Answer, Carrier, Decision, Endpoint, Page, Site, decide
+from stocksync_ws.wire.endpoint import Carrier, Decision, Endpoint, Page, Site, decide
 from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
 
 __all__ = [

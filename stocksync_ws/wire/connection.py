@@ -4,7 +4,7 @@ Rule: it turns bytes into events and answers, and keeps nothing that the next st
 h11 is gone when a head is parsed, the request when the handshake is decided.
 
     READING -- a valid upgrade: Handshake -----> WAITING   frames that come early are kept
-    READING -- a carrier ----------------------> CARRIED   its connection answers; bytes are kept
+    READING -- a carrier ----------------------> CARRIED   it gets its body; what follows is kept
     READING -- error, timeout, last answer ----> SHUT
     CARRIED -- Detached, detach ---------------> READING   the next request
     WAITING -- accept: 101 --------------------> OPEN
@@ -27,21 +27,22 @@ from stocksync_ws.timers import LATE
 from stocksync_ws.types import (
     Chunk,
     Closed,
-    Connection,
-    Detached,
     Event,
     Handshake,
     HttpRequest,
 )
-from stocksync_ws.wire.endpoint import Answer, Carrier, Site, decide, plain, tell, unavailable
+from stocksync_ws.wire.answer import Answer, plain, tell, unavailable
+from stocksync_ws.wire.body import CONTINUE
+from stocksync_ws.wire.carried import CarriedRequest, open_request
+from stocksync_ws.wire.endpoint import Carrier, Site, decide
 from stocksync_ws.wire.http import (
     HttpError,
     HttpReader,
-    has_body,
     keeps_alive,
     response,
     switching_protocols,
 )
+from stocksync_ws.wire.sockjs.websocket import FramedReader, FramedWire
 from stocksync_ws.wire.upgrade import accept_key, check_handshake
 from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
 
@@ -87,6 +88,7 @@ class HttpConnection:
         "_peer",
         "_reader",
         "_secure",
+        "_single",
         "_site",
         "_state",
         "_unsent",
@@ -112,13 +114,15 @@ class HttpConnection:
         self._peer = peer
         self._secure = secure
         self._draining = draining
-        self._first: HttpRequest | None = None
+        self._first: tuple[HttpRequest, bytes] | None = None
+        self._single = False
+        """No request is read behind the first one."""
         self._state = _READING
         self._http: HttpReader | None = HttpReader(limits)
         self._idle = False  # between two requests
         self._handshake: Handshake | None = None
         self._accept = ""
-        self._carrier: Connection | None = None
+        self._carrier: CarriedRequest | None = None
         self._kept: bytearray | None = None
         self._wire: WebSocketWire | None = None
         self._reader: WebSocketReader | None = None
@@ -131,9 +135,12 @@ class HttpConnection:
         self.shut = False
         """Close the stream when everything is written."""
 
-    def hand_over(self, request: HttpRequest) -> None:
-        """The head of the first request was read by somebody else; before `start`."""
-        self._first = request
+    def hand_over(self, request: HttpRequest, body: bytes = b"") -> None:
+        """The first request was read by somebody else, its body included; before `start`. Nothing
+        is read behind its answer.
+        """
+        self._first = request, body
+        self._single = True
 
     def start(self, now: float) -> list[Event]:
         """No events: a socket needs bytes first, and has `handshake_timeout` for them. Where the
@@ -144,7 +151,7 @@ class HttpConnection:
         if first is None:
             return []
         assert self._http is not None
-        return self._decide(first, self._http, now)
+        return self._decide(first[0], self._http, now, body=first[1])
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Bytes came from the stream. Never raises for anything a peer can send."""
@@ -171,22 +178,25 @@ class HttpConnection:
             events += self._decide(request, http, now)
         return events
 
-    def _decide(self, request: HttpRequest, http: HttpReader, now: float) -> list[Event]:
+    def _decide(
+        self, request: HttpRequest, http: HttpReader, now: float, body: bytes | None = None
+    ) -> list[Event]:
         request = self._site.seen(request)
-        if self._draining is not None and self._draining():
+        full = self._draining is not None and self._draining()
+        decision = decide(request, self._site, check_handshake)
+        if isinstance(decision, Carrier):
+            return self._carry(request, decision, now, full=full, body=body)
+        if full:
             self._counters.connections_refused += 1
             self._respond(unavailable(request), now, close=True)
             return []
-        decision = decide(request, self._site, check_handshake)
         if isinstance(decision, Answer):
             self._answer(request, decision, now)
             return []
-        if isinstance(decision, Carrier):
-            return self._carry(request, decision, now)
         self._state = _WAITING
         self.deadline = None
         self._accept = accept_key(request)
-        self._wire = WebSocketWire()
+        self._wire = FramedWire() if decision.framed else WebSocketWire()
         self._kept, self._http = http.rest, None
         self._handshake = Handshake(request, self._wire, decision.subprotocol)
         self._weigh()
@@ -195,30 +205,58 @@ class HttpConnection:
     def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
         tell(answer, self._counters, request.peer)
         # A client that asks for much and takes nothing gets one answer more.
-        close = answer.close or not keeps_alive(request) or self._unsent > HELD
-        self._respond(answer, now, close=close)
+        last = self._single or not keeps_alive(request) or self._unsent > HELD
+        self._respond(answer, now, close=answer.close or last)
 
-    def _carry(self, request: HttpRequest, decision: Carrier, now: float) -> list[Event]:
-        if has_body(request):
-            # Bodies are not read, so the next request cannot be found behind it.
-            self._respond(plain(413, "A body is not possible here."), now, close=True)
-            return []
+    # Carriers
+
+    def _carry(
+        self, request: HttpRequest, decision: Carrier, now: float, *, full: bool, body: bytes | None
+    ) -> list[Event]:
+        http = self._http
+        assert http is not None
         if self._unsent > HELD:
             # Nothing is opened for a client that takes no answers.
             self._finish()
             return []
+        carrier = open_request(request, decision, http, last=self._single, full=full)
+        if isinstance(carrier, Answer):
+            self._counters.connections_refused += carrier.status == 503
+            self._answer(request, carrier, now)
+            return []
         self._state = _CARRIED
-        self._carrier = decision.open(request)
-        return self._follow(self._carrier, self._carrier.start(now), now)
+        self._carrier = carrier
+        events = self._follow(carrier.start(now), now)
+        if not decision.body or carrier.over:
+            return events
+        if body is not None:
+            return events + self._follow(carrier.give_whole(body, now), now)
+        if carrier.expect(request):
+            self._emit(CONTINUE)
+        return events + self._read_body(now)
 
-    def _follow(
-        self, carrier: Connection, events: list[Event], now: float, *, over: bool = False
-    ) -> list[Event]:
+    def _read_body(self, now: float) -> list[Event]:
+        carrier = self._carrier
+        if carrier is None:
+            return []
+        try:
+            events = carrier.read(now)
+        except HttpError as error:
+            self._carrier = None
+            events = carrier.connection.lost(now)
+            self._respond(plain(error.status, error.text), now, close=True)
+            return events
+        return self._follow(events, now)
+
+    def _follow(self, events: list[Event], now: float, *, over: bool = False) -> list[Event]:
         """Do as the carrier does: its output, deadline and end are those of this connection."""
-        for chunk in carrier.take():
+        carrier = self._carrier
+        assert carrier is not None
+        connection = carrier.connection
+        for chunk in connection.take():
             self._emit(chunk)
-        self.deadline, self.shut = carrier.deadline, carrier.shut
-        if over or any(isinstance(event, Detached) for event in events):
+        self.deadline, self.shut = connection.deadline, connection.shut
+        if over or carrier.over:
             self._carrier = None
             if self.shut:
                 self._finish()
@@ -227,6 +265,12 @@ class HttpConnection:
                 self._expect_request(now)
         self._weigh()
         return events
+
+    def _ask(
+        self, carrier: CarriedRequest, events: list[Event], now: float, *, over: bool = False
+    ) -> list[Event]:
+        """The carrier was asked something by the driver; go on behind it if it is over."""
+        return self._go_on(self._follow(carrier.heard(events), now, over=over), now)
 
     def _go_on(self, events: list[Event], now: float) -> list[Event]:
         """Read the request that came behind one whose carrier is over."""
@@ -257,9 +301,12 @@ class HttpConnection:
     def _keep_request(self, data: bytes, now: float) -> list[Event]:
         http = self._http
         assert http is not None
-        if not self.shut:
-            http.feed(data)
-            self._weigh()
+        if self.shut:
+            return []
+        http.feed(data)
+        if self._carrier is not None and self._carrier.reads:
+            return self._go_on(self._read_body(now), now)
+        self._weigh()
         return []
 
     def _read_frames(self, data: bytes, now: float) -> list[Event]:
@@ -275,18 +322,19 @@ class HttpConnection:
         return []
 
     def accept(self, handshake: Handshake, now: float) -> list[Event]:
-        """Answer 101 and go on with the bytes that came since; they become events here.
-
-        Nothing happens when the stream has ended meanwhile.
-        """
+        """Answer 101 and go on with the bytes that came since; nothing when the stream has ended."""
         carrier = self._carrier
         if carrier is not None:
-            return self._go_on(self._follow(carrier, carrier.accept(handshake, now), now), now)
+            return self._ask(carrier, carrier.connection.accept(handshake, now), now)
         if self._handshake is not handshake or self._wire is None or self._kept is None:
             return []
         self._emit(switching_protocols(self._accept, handshake.subprotocol))
         self._state = _OPEN
-        self._reader = WebSocketReader(self._wire, self._limits)
+        if isinstance(self._wire, FramedWire):
+            self._reader = FramedReader(self._wire, self._limits)
+            self._emit(self._wire.first)
+        else:
+            self._reader = WebSocketReader(self._wire, self._limits)
         self._handshake = None
         self._accept = ""
         kept, self._kept = self._kept, None
@@ -304,8 +352,8 @@ class HttpConnection:
         """
         carrier = self._carrier
         if carrier is not None:
-            events = carrier.refuse(handshake, status, text, now)
-            return self._go_on(self._follow(carrier, events, now), now)
+            refused = carrier.connection.refuse(handshake, status, text, now)
+            return self._ask(carrier, refused, now)
         if self._handshake is not handshake:
             return []
         self._counters.handshakes_refused += 1
@@ -313,20 +361,27 @@ class HttpConnection:
         self._respond(plain(status, text), now, close=True)
         return []
 
+    def resume(self, now: float) -> list[Event]:
+        """Posts were taken, or are not taken now: the carrier's matter."""
+        carrier = self._carrier
+        if carrier is None:
+            return []
+        return self._ask(carrier, carrier.connection.resume(now), now)
+
     def lost(self, now: float) -> list[Event]:
         """The stream ended: EOF or reset. The wire, if it had not ended, has with 1006."""
         wire, self._wire = self._wire, None
         carrier, self._carrier = self._carrier, None
         self._finish()
         if carrier is not None:
-            return carrier.lost(now)
+            return carrier.connection.lost(now)
         return [] if wire is None else [Closed(wire, 1006, "")]
 
     def wake(self, now: float) -> list[Event]:
         """The deadline came: 408 for half a request, and no word for none (RFC 9110 §15.5.9)."""
         carrier = self._carrier
         if carrier is not None:
-            return self._go_on(self._follow(carrier, carrier.wake(now), now), now)
+            return self._ask(carrier, carrier.connection.wake(now), now)
         if self.deadline is None or now < self.deadline:
             return []
         if now - self.deadline > LATE:
@@ -342,20 +397,14 @@ class HttpConnection:
         return []
 
     def detach(self, now: float) -> list[Event]:
-        """The answer of a carrier ended with `pack`; go on with a request that came behind it.
-
-        Nothing happens without a carrier: a WebSocket never ends so.
-        """
+        """The answer of a carrier ended with `pack`; nothing without one: no WebSocket ends so."""
         carrier = self._carrier
         if carrier is None:
             return []
-        events = self._follow(carrier, carrier.detach(now), now, over=True)
-        return self._go_on(events, now)
+        return self._ask(carrier, carrier.connection.detach(now), now, over=True)
 
     def take(self) -> list[Chunk]:
-        """Answers and what carriers said, the 101, the newest PONG, the reply to the peer's Close,
-        in this order.
-        """
+        """Answers and what carriers said, the 101, the newest PONG, the reply to the peer's Close."""
         out, reader = self._out, self._reader
         if out:
             self._out = []

@@ -16,18 +16,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from logging import getLogger
-from typing import Final, Literal, TypeAlias
-from zlib import crc32
+from typing import Final, TypeAlias
 
 from stocksync_ws.config import EndpointConfig
-from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import Connection, HttpRequest
+from stocksync_ws.wire.answer import Answer, plain, refusal, show
+from stocksync_ws.wire.framing import Framing
 from stocksync_ws.wire.http import has_body, wants_websocket
 
 __all__ = [
-    "Answer",
     "Carrier",
     "Check",
     "Decision",
@@ -36,10 +34,6 @@ __all__ = [
     "Route",
     "Site",
     "decide",
-    "plain",
-    "refusal",
-    "tell",
-    "unavailable",
 ]
 
 _PREFIX: Final = re.compile(r"(?:/[^/?#*]+)+")
@@ -48,24 +42,6 @@ _AUTHORITY: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{
 _ORIGIN: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.+)")
 _PORTS: Final = {"http": 80, "https": 443}
 
-_log = getLogger("stocksync_ws.transport")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An ordinary HTTP answer."""
-
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    """All but the header Connection, which belongs to whoever writes them."""
-    body: bytes
-    close: bool = False
-    """Close the connection: what follows is no request (a body, WebSocket frames)."""
-    refused: Literal["handshake", "origin"] | None = None
-    """The thing that was refused, for the counters; None when no WebSocket was asked for."""
-    log: str | None = None
-    """A line to log: peer text escaped, at most 200 characters."""
-
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -73,16 +49,23 @@ class Endpoint:
 
     subprotocol: str | None
     """The chosen one, or None."""
+    framed: bool = False
+    """Its messages are frames of SockJS."""
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """A request that carries a wire without a WebSocket, as a poll of SockJS does."""
+    """A request that carries or feeds a wire without a WebSocket, as a poll of SockJS does."""
 
-    open: Callable[[HttpRequest], Connection]
-    """Make the connection that answers this one request: called once, then started
-    (`Connection.start`), and given no bytes. It is over when it says `Detached`, or with `detach`;
-    `shut` says that the stream ends with it, as `http.keeps_alive` may demand.
+    open: Callable[[HttpRequest, Framing, bool], Connection | Answer]
+    """Make the connection that answers this one request, or say why there is none: called once,
+    with the framing of the answer, and whether no new session is taken now. The connection is then
+    started (`Connection.start`); it is over when it says `Detached`, and `shut` says that the
+    stream ends with it.
+    """
+    body: bool = False
+    """The request has a body: the connection receives it, and nothing when it is whole. Else the
+    connection receives nothing.
     """
 
 
@@ -91,10 +74,10 @@ Decision: TypeAlias = Answer | Endpoint | Carrier
 Check: TypeAlias = Callable[[HttpRequest], Answer | None]
 """Judge how a WebSocket is asked for: None when there is nothing to object to."""
 
-Route: TypeAlias = Callable[[HttpRequest, str], Answer | Carrier | None]
+Route: TypeAlias = Callable[[HttpRequest, str], Answer | Carrier | Endpoint | None]
 """Decide what is below a prefix, from the request and the rest of its path, which begins with a
 slash and is not percent-decoded; None: nothing is there. Pure; asked when host and origin have been
-judged.
+judged. The mechanics of an `Endpoint` and its sub-protocol are judged behind it.
 """
 
 
@@ -132,6 +115,8 @@ class Site:
     """By exact path."""
     routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
     """By prefix, like `/live`: has `/live/a`, neither `/live` nor `/lively`."""
+    greet: Callable[[HttpRequest], Answer | None] = field(default_factory=lambda: _no_greeting)
+    """The answer to a request for the path of the endpoint that asks for no WebSocket, or None."""
     seen: Callable[[HttpRequest], HttpRequest] = field(default_factory=lambda: _as_it_came)
     """The request as the first proxy saw it, where proxies are trusted."""
 
@@ -184,6 +169,10 @@ def _as_it_came(request: HttpRequest) -> HttpRequest:
     return request
 
 
+def _no_greeting(request: HttpRequest) -> Answer | None:
+    return None
+
+
 def _is_below(path: str, prefix: str) -> bool:
     return path.startswith(prefix + "/")
 
@@ -192,57 +181,6 @@ class _Refused(Exception):
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
         self.answer = answer
-
-
-def plain(status: int, text: str, *headers: tuple[str, str]) -> Answer:
-    """An answer of one line of text, never cached.
-
-    Args:
-        status: The HTTP status.
-        text: The line; not peer text.
-        headers: More headers.
-    """
-    body = text.encode() + b"\n"
-    return Answer(
-        status,
-        (
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-            *headers,
-        ),
-        body,
-    )
-
-
-def tell(answer: Answer, counters: Counters, peer: str | None) -> None:
-    """Count and log what an answer refuses.
-
-    Args:
-        answer: Any answer; an ordinary one is neither counted nor logged.
-        counters: Where.
-        peer: The address of the peer, for the log line.
-    """
-    if answer.refused is not None:
-        counters.handshakes_refused += 1
-    if answer.refused == "origin":
-        counters.origins_refused += 1
-    if answer.log is not None:
-        _log.warning("%s (peer %s)", answer.log, peer)
-
-
-def unavailable(request: HttpRequest) -> Answer:
-    """The answer to any request while the server is full or stopping (RFC 9110 §15.6.4)."""
-    # The client's own random key spreads the second attempts of a crowd over ten seconds.
-    key = request.get("sec-websocket-key") or request.peer or ""
-    seconds = 5 + crc32(key.encode()) % 10
-    return plain(503, "The server is not available.", ("Retry-After", str(seconds)))
-
-
-def refusal(status: int, text: str, *headers: tuple[str, str], log: str | None = None) -> Answer:
-    """An answer as `plain` makes it, to a handshake that is refused."""
-    return replace(plain(status, text, *headers), refused="handshake", log=log)
 
 
 def decide(request: HttpRequest, site: Site, check: Check | None = None) -> Decision:
@@ -275,14 +213,29 @@ def _route(request: HttpRequest, site: Site, host: str | None, check: Check | No
     if request.path in site.paths:
         objection = check(request) if check is not None else None
         if objection is not None:
-            return objection
+            return site.greet(request) or objection
         _check_origin(request, site, host)
         return Endpoint(site.choose_subprotocol(_offered(request)))
     for prefix, route in site.routes.items():
         if _is_below(request.path, prefix):
             _check_origin(request, site, host)
-            return route(request, request.path[len(prefix) :]) or _nothing()
+            decision = route(request, request.path[len(prefix) :]) or _nothing()
+            return _endpoint(request, site, check, decision)
     return _page(request, site.pages.get(request.path))
+
+
+def _endpoint(
+    request: HttpRequest, site: Site, check: Check | None, decision: Decision
+) -> Decision:
+    """What a route has decided; a WebSocket is judged as one of the endpoint itself is."""
+    if not isinstance(decision, Endpoint):
+        return decision
+    objection = check(request) if check is not None else None
+    if objection is not None:
+        return objection
+    if decision.framed:
+        return decision  # Its clients offer none.
+    return Endpoint(site.choose_subprotocol(_offered(request)))
 
 
 def _nothing() -> Answer:
@@ -336,7 +289,7 @@ def _check_host(request: HttpRequest, site: Site, websocket: bool) -> str | None
             raise _Refused(answer(400, "The header Host is malformed."))
         name = parts[0]
     if site.endpoint.allowed_hosts is not None and site.hosts.isdisjoint((name, host)):
-        log = _show("allowed_hosts does not hold the Host of a request:", host)
+        log = show("allowed_hosts does not hold the Host of a request:", host)
         raise _Refused(replace(answer(403, "This host is not served here."), log=log))
     return host
 
@@ -365,7 +318,7 @@ def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
         fits = parts is not None and (same or parts in site.origins)
     if not fits:
         rule = f"the {len(allowed)} listed" if allowed else "the same origin as its Host"
-        log = _show(f"origin refused: allowed_origins takes {rule}, not:", origin)
+        log = show(f"origin refused: allowed_origins takes {rule}, not:", origin)
         answer = plain(403, "The origin of this page is not allowed here.")
         raise _Refused(replace(answer, refused="origin", log=log))
 
@@ -406,7 +359,3 @@ def _split_authority(authority: str) -> tuple[str, int | None] | None:
             except UnicodeError:
                 return None
     return match[1], int(match[2]) if match[2] else None
-
-
-def _show(text: str, peer_text: str | None) -> str:
-    return f"{text} {peer_text!a}"[:200]

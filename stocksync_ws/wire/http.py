@@ -43,6 +43,8 @@ _FRAMING: Final = frozenset(("content-length", "transfer-encoding", "expect"))
 
 _PHRASES: Final = {
     200: "OK",
+    204: "No Content",
+    304: "Not Modified",
     400: "Bad Request",
     401: "Unauthorized",
     403: "Forbidden",

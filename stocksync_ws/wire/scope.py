@@ -1,9 +1,8 @@
 """One WebSocket scope of ASGI: a request that the host has parsed, and the messages behind it;
-implements `types.Connection` and `types.Wire`.
+implements `types.Connection`.
 
-Rule: what the host does is not done again: the mechanics of the handshake, framing, PING and PONG
-are its own. Who may come in is judged by the same `decide` as on a socket. A chunk is one message
-to the host; equal payloads are one shared message for every receiver of a group.
+Rule: what the host does is not done again: the mechanics of the handshake are its own. Who may come
+in is judged by the same `decide` as on a socket.
 
     NEW ------ start: a refusal --------> SHUT
     NEW ------ start: Handshake --------> WAITING
@@ -16,8 +15,7 @@ From every state `lost` leads to SHUT. A wire that was in a `Handshake` gets one
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from operator import is_
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -33,13 +31,13 @@ from stocksync_ws.types import (
     HttpRequest,
     Message,
 )
-from stocksync_ws.wire.endpoint import Answer, Endpoint, Site, decide, plain, tell, unavailable
+from stocksync_ws.wire.answer import Answer, plain, tell, unavailable
+from stocksync_ws.wire.endpoint import Endpoint, Site, decide
+from stocksync_ws.wire.scope_wire import Batcher, ScopeChunk, ScopeWire
+from stocksync_ws.wire.sockjs.websocket import FramedScopeWire, unframe
 
 __all__ = [
-    "Batcher",
-    "ScopeChunk",
     "ScopeConnection",
-    "ScopeWire",
     "answer_messages",
     "refusal_messages",
     "request_of",
@@ -47,136 +45,6 @@ __all__ = [
 
 _RESTART: Final = 1012
 """The code of a host that stops (the registry of RFC 6455 §11.7)."""
-
-
-class ScopeChunk:
-    """One message to the host, shared by its receivers and never changed."""
-
-    __slots__ = ("last", "message", "plain", "size")
-
-    def __init__(
-        self, message: Mapping[str, Any], size: int, *, plain: bool = False, last: bool = False
-    ) -> None:
-        self.message = message
-        self.size = size
-        """Bytes of its payload."""
-        self.plain = plain
-        """The message is a `websocket.send`."""
-        self.last = last
-        """Nothing may be sent behind it."""
-
-
-class Batcher:
-    """Joins the messages of one flush into one; all wires of an application share it.
-
-    The receivers of a busy topic have equal messages, so the last result is remembered, and a group
-    joins once.
-    """
-
-    __slots__ = ("_joined", "_last")
-
-    def __init__(self) -> None:
-        self._last: list[ScopeChunk] = []
-        self._joined: list[ScopeChunk] = []
-
-    def join(self, chunks: list[ScopeChunk]) -> list[ScopeChunk]:
-        """The same frames in as few messages as their kinds (text, binary) allow."""
-        last = self._last
-        if len(last) != len(chunks) or not all(map(is_, last, chunks)):
-            self._joined = _join(chunks)
-            self._last = chunks
-        return self._joined
-
-
-def _join(chunks: list[ScopeChunk]) -> list[ScopeChunk]:
-    joined: list[ScopeChunk] = []
-    run: list[ScopeChunk] = []
-    for chunk in chunks:
-        if run and (_kind(chunk) is None or _kind(run[0]) != _kind(chunk)):
-            joined.append(_one(run))
-            run = []
-        run.append(chunk)
-    return [*joined, _one(run)]
-
-
-def _kind(chunk: ScopeChunk) -> str | None:
-    if not chunk.plain:
-        return None
-    return "text" if "text" in chunk.message else "bytes"
-
-
-def _one(run: list[ScopeChunk]) -> ScopeChunk:
-    kind = _kind(run[0])
-    if len(run) == 1 or kind is None:
-        return run[0]
-    parts = [chunk.message[kind] for chunk in run]
-    payload = "".join(parts) if kind == "text" else b"".join(parts)
-    size = sum(chunk.size for chunk in run)
-    return ScopeChunk({"type": "websocket.send", kind: payload}, size, plain=True)
-
-
-class ScopeWire:
-    """STOMP frames as WebSocket messages of a host, one each; implements `types.Wire`.
-
-    Args:
-        batcher: Join the frames of one flush into one message; None: one message a frame.
-    """
-
-    __slots__ = ("_batcher", "closing", "key", "link", "session")
-
-    transport: str = "websocket"
-
-    def __init__(self, batcher: Batcher | None = None) -> None:
-        self._batcher = batcher
-        self.key: Hashable = "asgi"
-        self.session: Any = None
-        self.link: Any = None
-        self.closing = False
-        """Our close was made: nothing may be sent behind it."""
-
-    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
-        """One `websocket.send` with the whole of `head` and `tail`.
-
-        Args:
-            head: The part that differs per group.
-            tail: The part all groups share.
-            text: It is valid UTF-8: a text message, else a binary one.
-        """
-        payload = head + tail
-        size = len(payload)
-        if text:
-            message = {"type": "websocket.send", "text": payload.decode()}
-            return ScopeChunk(message, size, plain=True)
-        return ScopeChunk({"type": "websocket.send", "bytes": payload}, size, plain=True)
-
-    def size(self, chunk: Chunk) -> int:
-        """Bytes of its payload."""
-        size: int = chunk.size
-        return size
-
-    def ping(self) -> None:
-        """None: ASGI has no PING; the host's own find dead peers."""
-        return
-
-    def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
-        """The chunks as they are, or joined."""
-        if self._batcher is None or len(chunks) < 2:
-            return chunks, False
-        return self._batcher.join(chunks), False
-
-    def close(self, code: int, reason: str) -> list[Chunk]:
-        """`websocket.close`, made once.
-
-        Args:
-            code: A close code; whether the host can send it is the host's matter.
-            reason: A constant of ours, at most 123 bytes; never peer text.
-        """
-        if self.closing:
-            return []
-        self.closing = True
-        # Some hosts look at the exact type of the code.
-        message = {"type": "websocket.close", "code": int(code), "reason": reason}
-        return [ScopeChunk(message, len(reason) + 4, last=True)]
 
 
 _NEW: Final = 0
@@ -259,7 +127,7 @@ class ScopeConnection:
             self._refuse(answer)
             return []
         self._state = _WAITING
-        self._wire = ScopeWire(self._batcher)
+        self._wire = FramedScopeWire() if decision.framed else ScopeWire(self._batcher)
         self._handshake = Handshake(request, self._wire, decision.subprotocol)
         return [self._handshake]
 
@@ -268,10 +136,13 @@ class ScopeConnection:
         wire = self._wire
         if wire is None or self._state != _OPEN or wire.closing:
             return []
-        if len(data) > self._limits.max_message_size:
+        framed = isinstance(wire, FramedScopeWire)
+        largest = self._limits.sockjs_body if framed else self._limits.max_message_size
+        if len(data) > largest:
             self._state = _SHUT
             return [Closed(wire, CloseCode.TOO_BIG, "message too big", ours=True)]
-        return [Message(wire, data)] if data else [Alive(wire)]
+        events: list[Event] = [Message(wire, data)] if data else [Alive(wire)]
+        return unframe(events, self._limits) if framed else events
 
     def accept(self, handshake: Handshake, now: float) -> list[Event]:
         """Answer `websocket.accept`. Nothing happens when the client has gone meanwhile."""
@@ -281,6 +152,12 @@ class ScopeConnection:
         self._state = _OPEN
         message = {"type": "websocket.accept", "subprotocol": handshake.subprotocol}
         self._out.append(ScopeChunk(message, 0))
+        if isinstance(self._wire, FramedScopeWire):
+            self._out.append(self._wire.first)
+        return []
+
+    def resume(self, now: float) -> list[Event]:
+        """Nothing: it brings no posts."""
         return []
 
     def refuse(self, handshake: Handshake, status: int, text: str, now: float) -> list[Event]:

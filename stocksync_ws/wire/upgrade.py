@@ -13,7 +13,7 @@ from hashlib import sha1
 from typing import Final
 
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.endpoint import Answer, plain, refusal
+from stocksync_ws.wire.answer import Answer, plain, refusal
 from stocksync_ws.wire.http import has_body, tokens, wants_websocket
 
 __all__ = ["accept_key", "check_handshake"]

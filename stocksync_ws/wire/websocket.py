@@ -46,6 +46,7 @@ class WebSocketWire:
     __slots__ = ("closing", "link", "session")
 
     transport: str = "websocket"
+    parking: None = None
     key: Hashable = "websocket"
 
     def __init__(self) -> None:
@@ -110,6 +111,7 @@ class WebSocketReader:
     __slots__ = (
         "_buffer",
         "_count",
+        "_largest",
         "_limits",
         "_need",
         "_parser",
@@ -123,9 +125,10 @@ class WebSocketReader:
         "reply",
     )
 
-    def __init__(self, wire: WebSocketWire, limits: Limits) -> None:
+    def __init__(self, wire: WebSocketWire, limits: Limits, *, largest: int | None = None) -> None:
         self._wire = wire
         self._limits = limits
+        self._largest = largest or limits.max_message_size
         self._state = _READING
         self._buffer: bytearray | None = None  # the beginning of a frame
         self._need = 0  # bytes of `_buffer` before it is worth a look
@@ -204,7 +207,7 @@ class WebSocketReader:
         """Judge a data frame by its header and the message it is part of (RFC 6455 §5.4)."""
         if (first & 0x0F == 0) != (self._count > 0):
             raise FrameError(CloseCode.PROTOCOL_ERROR, "fragments out of order")
-        if self._size + length > self._limits.max_message_size:
+        if self._size + length > self._largest:
             raise FrameError(CloseCode.TOO_BIG, "message too big")
         if self._count >= self._limits.max_fragments:
             raise FrameError(CloseCode.POLICY, "too many fragments")

@@ -14,7 +14,8 @@ from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import Chunk, Closed, HttpRequest
-from stocksync_ws.wire.scope import ScopeChunk, ScopeConnection
+from stocksync_ws.wire.scope import ScopeConnection
+from stocksync_ws.wire.scope_wire import ScopeChunk
 
 
 class ScopeStream(MemoryStream):

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.endpoint import Answer, Check, Endpoint, Page, Site, decide
+from stocksync_ws.wire.answer import Answer
+from stocksync_ws.wire.endpoint import Check, Endpoint, Page, Site, decide
 from stocksync_ws.wire.upgrade import check_handshake
 
 __all__ = ["GOOD", "KEY", "PAGE", "Changes", "choose", "request", "site", "status", "websocket"]

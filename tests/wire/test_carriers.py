@@ -27,7 +27,7 @@ from stocksync_ws.types import (
     Message,
 )
 from stocksync_ws.wire import Answer, Carrier, HttpConnection, Page, Site, decide
-from stocksync_ws.wire.endpoint import plain
+from stocksync_ws.wire.answer import plain
 from stocksync_ws.wire.http import keeps_alive, response
 
 HELD = 65_536

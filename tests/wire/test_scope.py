@@ -12,16 +12,10 @@ from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.types import Alive, Closed, Event, Handshake, HttpRequest, Message
-from stocksync_ws.wire.endpoint import Carrier, Site, plain, refusal, tell, unavailable
-from stocksync_ws.wire.scope import (
-    Batcher,
-    ScopeChunk,
-    ScopeConnection,
-    ScopeWire,
-    answer_messages,
-    refusal_messages,
-    request_of,
-)
+from stocksync_ws.wire.answer import plain, refusal, tell, unavailable
+from stocksync_ws.wire.endpoint import Carrier, Site
+from stocksync_ws.wire.scope import ScopeConnection, answer_messages, refusal_messages, request_of
+from stocksync_ws.wire.scope_wire import Batcher, ScopeChunk, ScopeWire
 from tests.wire.heads import site
 
 EXTENDED = {"websocket.http.response": {}}

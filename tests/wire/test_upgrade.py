@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stocksync_ws.wire import upgrade
-from stocksync_ws.wire.endpoint import Answer, decide
+from stocksync_ws.wire.answer import Answer
+from stocksync_ws.wire.endpoint import decide
 from stocksync_ws.wire.upgrade import accept_key, check_handshake
 from tests.wire.heads import KEY, Changes, request, site, status
 

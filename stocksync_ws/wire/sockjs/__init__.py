@@ -1,0 +1,1 @@
+"""SockJS: sessions that survive without a WebSocket, for browsers behind proxies."""

@@ -1,0 +1,276 @@
+"""The sessions of SockJS over plain HTTP: wires that outlive their requests, and the table of them.
+
+Rule: a session is known by the id that its client chose, and lives while a request carries it, and
+`disconnect_delay` longer. A request that we end parks it; one that ends by itself ends it, because
+nobody can know what of its answer has arrived (SockJS has no acknowledgement). Sessions that have
+ended are remembered, so that a late request is told so and opens no second session behind the
+first one's back.
+
+    open -------- a receiver -----------------> CARRIED
+    CARRIED ----- its answer is full ---------> PARKED     for `disconnect_delay`
+    CARRIED ----- it is cut, or said `c` -----> ENDED
+    PARKED ------ a receiver -----------------> CARRIED
+    PARKED ------ nobody came ----------------> ENDED      remembered, then forgotten
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable
+from operator import is_
+from typing import Any, Final, Protocol
+
+from stocksync_ws.config import Limits, SockJSOptions
+from stocksync_ws.types import Chunk, Closed, Event
+from stocksync_ws.wire.framing import Framing
+from stocksync_ws.wire.sockjs.frames import (
+    INTERRUPTED,
+    CloseFrame,
+    Format,
+    close_frame,
+    message_frame,
+    quote,
+)
+
+__all__ = ["Carrying", "Packer", "Post", "SockJSSessions", "SockJSWire"]
+
+BATCH: Final = 65_536
+"""Bytes of messages that are taken from posts at a time."""
+
+
+class Carrying(Protocol):
+    """The request that carries a wire."""
+
+    def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
+        """What to write for these; see `types.Wire.pack`."""
+        ...
+
+
+class Post:
+    """The messages of one request body, in the queue of its session."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, messages: list[bytes]) -> None:
+        self.left = deque(messages)
+        """Those that were not taken yet."""
+
+
+class SockJSWire:
+    """One session over plain HTTP; implements `types.Wire` and `types.Parking`.
+
+    A chunk is a quoted message, or a `CloseFrame`; the request that carries the wire makes frames
+    of them. All wires of this class share one key.
+
+    Args:
+        sessions: The table.
+        id: As the client chose it.
+        peer: The address of the client.
+    """
+
+    __slots__ = (
+        "_sessions",
+        "armed",
+        "armed_at",
+        "carrier",
+        "closing",
+        "deadline",
+        "id",
+        "link",
+        "over",
+        "paused",
+        "peer",
+        "posters",
+        "posts",
+        "said_all",
+        "session",
+        "transport",
+    )
+
+    key: Hashable = "sockjs"
+
+    def __init__(self, sessions: SockJSSessions, id: str, peer: str | None) -> None:  # noqa: A002
+        self._sessions = sessions
+        self.id = id
+        self.peer = peer
+        self.session: Any = None
+        self.link: Any = None
+        self.transport = ""
+        self.carrier: Carrying | None = None
+        self.closing: CloseFrame | None = None
+        """How the session ends, or has ended; every later request is told."""
+        self.said_all = False
+        """The last frame of the session was taken out of its mailbox."""
+        self.over = False
+        """The session has ended."""
+        self.paused = False
+        self.posts: deque[Post] | None = None
+        """Whole bodies whose messages wait, in the order in which they became whole."""
+        self.posters = 0
+        """Bodies that come in, or wait to be taken."""
+        self.deadline: float | None = None
+        self.armed = 0
+        self.armed_at = 0.0
+
+    @property
+    def parking(self) -> SockJSWire:
+        """The wire itself."""
+        return self
+
+    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
+        """One STOMP frame as a quoted message.
+
+        Args:
+            head: The part that differs per group.
+            tail: The part all groups share.
+            text: It is valid UTF-8; SockJS carries nothing else.
+        """
+        return quote(head + tail) if text else None
+
+    def size(self, chunk: Chunk) -> int:
+        """Bytes of the quoted text, without the frame around it."""
+        return len(chunk)
+
+    def ping(self) -> None:
+        """None: nothing makes a client of a poll answer."""
+        return
+
+    def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
+        """The frames of the request that carries the wire."""
+        assert self.carrier is not None
+        return self.carrier.pack(chunks)
+
+    def close(self, code: int, reason: str) -> list[Chunk]:
+        """The frame `c`, made once.
+
+        Args:
+            code: A close code.
+            reason: A constant of ours; never peer text.
+        """
+        if self.closing is not None:
+            return []
+        self.closing = close_frame(code, reason)
+        return [self.closing]
+
+    # Parking
+
+    def park(self, now: float) -> None:
+        """Its request has ended in good order; the client has a while to send the next one."""
+        self.carrier = None
+        self.deadline = now + self._sessions.options.disconnect_delay
+
+    def carry(self, carrier: Carrying, transport: str) -> None:
+        """A request carries it now."""
+        self.carrier = carrier
+        self.transport = transport
+        self.deadline = None
+
+    def wake(self, now: float) -> list[Event]:
+        """Nobody came in time: the session ends; or it has been remembered for long enough."""
+        if self.deadline is None or now < self.deadline:
+            return []
+        self.deadline = None
+        if self.over:
+            self._sessions.forget(self)
+            return []
+        return [Closed(self, 1006, "")]
+
+    def batch(self) -> list[bytes]:
+        """Messages of the posts that wait, up to `BATCH` bytes."""
+        taken: list[bytes] = []
+        posts, size = self.posts, 0
+        while posts:
+            left = posts[0].left
+            while left and (not taken or size + len(left[0]) <= BATCH):
+                taken.append(left.popleft())
+                size += len(taken[-1])
+            if left:
+                break
+            posts.popleft()
+            self.posters -= 1
+        return taken
+
+    def queue(self, post: Post) -> None:
+        """A body is whole: its messages are taken behind those that wait."""
+        if self.posts is None:
+            self.posts = deque()
+        self.posts.append(post)
+
+    def refuse(self, status: int) -> None:
+        """The handshake was refused behind an `o`: the client is told by a close code."""
+        if status in (401, 403):
+            self.closing = close_frame(4501, "bad credentials")
+        else:
+            self.closing = close_frame(1013, "try again later")
+
+    def ended(self, now: float) -> None:
+        """The session has ended: it is remembered for a while."""
+        self.over = True
+        self.posts = None
+        self.closing = self.closing or INTERRUPTED
+        self.deadline = now + self._sessions.options.remember
+        self._sessions.remember(self)
+
+
+class Packer:
+    """Makes frames for streams. The receivers of a busy topic have equal messages, so the last
+    result of each transport is remembered, and a group is packed once.
+    """
+
+    __slots__ = ("_last",)
+
+    def __init__(self) -> None:
+        self._last: dict[tuple[Format, Framing], tuple[list[Chunk], Chunk, int]] = {}
+
+    def pack(self, form: Format, framing: Framing, messages: list[Chunk]) -> tuple[Chunk, int]:
+        """The part of the answer with these messages in one frame, and its bytes."""
+        last = self._last.get((form, framing))
+        if last is not None and len(last[0]) == len(messages) and all(map(is_, last[0], messages)):
+            return last[1], last[2]
+        data = form.wrap(message_frame(messages), "")
+        part = framing.part(data)
+        self._last[form, framing] = messages, part, len(data)
+        return part, len(data)
+
+
+class SockJSSessions:
+    """All sessions of one endpoint over plain HTTP, those that have ended lately among them.
+
+    Args:
+        options: Of the endpoint.
+        limits: How many there may be.
+    """
+
+    def __init__(self, options: SockJSOptions, limits: Limits) -> None:
+        self.options = options
+        self.limits = limits
+        self.packer = Packer()
+        self._open: dict[str, SockJSWire] = {}
+        self._ended: dict[str, SockJSWire] = {}
+        """In the order of their ends."""
+
+    def find(self, id: str) -> SockJSWire | None:  # noqa: A002
+        """The session of this id, open or remembered."""
+        return self._open.get(id) or self._ended.get(id)
+
+    @property
+    def full(self) -> bool:
+        """No session may be opened now."""
+        return len(self._open) >= self.limits.sockjs_sessions
+
+    def open(self, id: str, peer: str | None) -> SockJSWire:  # noqa: A002
+        """A new session."""
+        wire = self._open[id] = SockJSWire(self, id, peer)
+        return wire
+
+    def remember(self, wire: SockJSWire) -> None:
+        """A session has ended."""
+        self._open.pop(wire.id, None)
+        self._ended[wire.id] = wire
+        if len(self._ended) > self.limits.sockjs_remembered:
+            self.forget(next(iter(self._ended.values())))
+
+    def forget(self, wire: SockJSWire) -> None:
+        """Remember an ended session no longer."""
+        self._ended.pop(wire.id, None)
+        wire.deadline = None
