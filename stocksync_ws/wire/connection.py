@@ -322,7 +322,7 @@ class HttpConnection:
         return []
 
     def accept(self, handshake: Handshake, now: float) -> list[Event]:
-        """Answer 101 and go on with the bytes that came since; nothing when the stream has ended."""
+        """Answer 101 and go on with the bytes that came since; nothing when the stream is over."""
         carrier = self._carrier
         if carrier is not None:
             return self._ask(carrier, carrier.connection.accept(handshake, now), now)
@@ -404,7 +404,7 @@ class HttpConnection:
         return self._ask(carrier, carrier.connection.detach(now), now, over=True)
 
     def take(self) -> list[Chunk]:
-        """Answers and what carriers said, the 101, the newest PONG, the reply to the peer's Close."""
+        """Answers and what carriers said, the 101, the newest PONG, the reply to a Close."""
         out, reader = self._out, self._reader
         if out:
             self._out = []
