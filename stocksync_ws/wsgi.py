@@ -1,5 +1,5 @@
-"""Inside a WSGI application: the socket of an upgrade, or of a request that carries or feeds a wire,
-is taken over and served on a thread of ours.
+"""Inside a WSGI application: the socket of an upgrade, or of a request that carries or feeds a
+wire, is taken over and served on a thread of ours.
 
 Rule: the server of the application keeps its descriptor, with a dead end behind it: what it
 writes, reads, shuts down or closes never touches the client. Only documented ways to the socket are
