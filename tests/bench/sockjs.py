@@ -111,7 +111,8 @@ def _start(stack: ExitStack) -> list[Contender]:
         else:
             opened = streams.open(SUBSCRIBERS)
         streams.close()
-        crowd = Crowd(opened, MARK)
+        mark = b"\0" if name == "plain" else MARK
+        crowd = Crowd(opened, mark)
         crowd.drive(process.publish, WARM_UP + 100, 16)
         found.append(Contender(name, process, crowd))
     return found
