@@ -86,6 +86,8 @@ class Host:
     """Tests that only `--full` runs on it, by words in their names: its own stop does not end the
     same way each time.
     """
+    sockjs: tuple[str, ...] = STORY
+    """The same for the tests of SockJS."""
     module: bool = True
     """It is run by `python -m`."""
     needs: str = ""
@@ -98,6 +100,12 @@ class Host:
     """The run begins before the first request, and ends when the server stops."""
     slows_down: bool = True
     """Its `send` waits for a client that does not read."""
+    slows_streams: bool = True
+    """Neither does its `send` for a long answer to a request."""
+    tells_cuts: bool = True
+    """It tells of a client that has gone while its answer goes on."""
+    reads_chunks: bool = True
+    """It reads the body of a request that comes in chunks."""
     drain: Literal["all", "some", "none"] = "all"
     """Which clients hear 1012 after SIGTERM, before the server stops."""
     farewell: int | None = 1012
@@ -224,9 +232,16 @@ HOSTS = {
             "uvicorn-sansio",
             _uvicorn("websockets-sansio"),
             title="uvicorn, `--ws websockets-sansio`",
+            sockjs=("",),
             **_UVICORN,
         ),
-        Host("uvicorn-wsproto", _uvicorn("wsproto"), title="uvicorn, `--ws wsproto`", **_UVICORN),
+        Host(
+            "uvicorn-wsproto",
+            _uvicorn("wsproto"),
+            title="uvicorn, `--ws wsproto`",
+            sockjs=("websocket",),
+            **_UVICORN,
+        ),
         Host(
             "uvicorn-legacy",
             _uvicorn("websockets"),
@@ -322,6 +337,7 @@ HOSTS = {
             _gunicorn_wsgi("gthread", "--threads", "2"),
             title="gunicorn, `-k gthread`",
             default=(*CORE, "workers"),
+            sockjs=("",),
             **_WSGI,
         ),
         Host(
