@@ -100,6 +100,8 @@ class Host:
     """The run begins before the first request, and ends when the server stops."""
     slows_down: bool = True
     """Its `send` waits for a client that does not read."""
+    says_close: bool = True
+    """It says so when it closes a connection behind an answer."""
     slows_streams: bool = True
     """Neither does its `send` for a long answer to a request."""
     tells_cuts: bool = True
@@ -312,6 +314,7 @@ HOSTS = {
             default=STORY,
             lifespan=False,
             slows_down=False,
+            slows_streams=False,
             refuses_in_words=False,
             all_codes=False,
             says_why=False,
@@ -363,6 +366,8 @@ HOSTS = {
             default=(*STORY, *STOP),
             module=False,
             needs="uwsgidecorators",
+            says_close=False,
+            reads_chunks=False,
             ends_tls=False,
             **_WSGI,
         ),

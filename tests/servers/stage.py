@@ -57,6 +57,7 @@ class ServerStage(Stage):
         self.hops = host.gateway == "asgi"
         self.drains = host.drain == "all"
         self.slows_down = host.slows_down
+        self.says_close = host.says_close
         self.slows_streams = host.slows_streams
         self.tells_cuts = host.tells_cuts
         self.reads_chunks = host.reads_chunks

@@ -107,13 +107,24 @@ class Http:
 
 
 class Browser:
-    """Asks on a connection that is idle, and opens one where none is."""
+    """Asks on a connection that is idle, and opens one where none is.
 
-    def __init__(self, connect: Callable[[], Pipe]) -> None:
+    Args:
+        connect: Opens a stream.
+        again: A connection is used again, unless the server has said that it closes it.
+    """
+
+    def __init__(self, connect: Callable[[], Pipe], *, again: bool = True) -> None:
         self._connect = connect
+        self._again = again
         self._idle: list[Http] = []
         self.opened = 0
         """Connections so far."""
+
+    def connect(self) -> Http:
+        """A new connection."""
+        self.opened += 1
+        return Http(self._connect())
 
     def begin(
         self, method: str, target: str, body: bytes = b"", *, version: str = "1.1", **headers: str
@@ -122,13 +133,12 @@ class Browser:
         if self._idle:
             http = self._idle.pop()
         else:
-            self.opened += 1
-            http = Http(self._connect())
+            http = self.connect()
         return http.ask(method, target, body, version=version, **headers)
 
     def give_back(self, http: Http) -> None:
         """The answer has ended."""
-        if http.is_idle:
+        if http.is_idle and self._again:
             self._idle.append(http)
         else:
             http.pipe.close()
@@ -302,9 +312,9 @@ class HttpPage(Page):
         return text
 
     def leave(self) -> None:
-        if self.receiver is None and self.receivers:
-            method = "GET" if self.transport == "eventsource" else "POST"
-            self.browser.begin(method, self.path(self.transport), **self.headers)
+        http = self.browser.connect()
+        http.ask("POST", self.path("xhr"), **self.headers)
+        http.pipe.half_close()
 
     def try_post(self, *messages: str) -> Answer:
         """Send messages at once; the answer."""

@@ -43,6 +43,8 @@ class Stage(ABC):
     """Clients come by TLS."""
     keeps_alive = True
     """A request may follow another on a connection, whatever answers it."""
+    says_close = True
+    """It says so when it closes a connection behind an answer."""
     slows_streams = True
     """A client that reads nothing of a long answer is felt."""
     tells_cuts = True
@@ -70,7 +72,7 @@ class Stage(ABC):
 
     def browser(self) -> Browser:
         """A browser without a connection."""
-        return Browser(lambda: self.open().pipe)
+        return Browser(lambda: self.open().pipe, again=self.says_close)
 
     def page(self, transport: str, **headers: str) -> Page:
         """A session of SockJS, not begun; headers of its requests."""
