@@ -206,7 +206,8 @@ def test_a_receiver_that_is_cut_ends_its_session_at_once(serve: Serve, transport
 
 
 def test_time_without_a_receiver_and_in_silence(serve: Serve) -> None:
-    stage = serve(sockjs={"disconnect_delay": 0.4, "heart_beat": 0.2})
+    times = {"disconnect_delay": 0.4, "heart_beat": 0.2}
+    stage = serve(sockjs=times, send_stall_seconds=0.3)
     gone = http(stage.page("xhr").connect())
     poll, stream = stage.page("xhr").connect(), http(stage.page("xhr_streaming").connect())
     http(poll).listen()
