@@ -142,7 +142,7 @@ class StompApp(Application):
         self._workers: Workers = workers
         self._asgi_batch = asgi_batch
         self._sockjs: SockJSRoutes | None = None
-        self._run = Run(self)
+        self._run = Run(self, self._forget_clients)
 
     @property
     def counters(self) -> Counters:
@@ -161,6 +161,10 @@ class StompApp(Application):
 
             site = replace(site, seen=TrustedProxies(self._trusted_proxies))
         return site
+
+    def _forget_clients(self) -> None:
+        if self._sockjs is not None:
+            self._sockjs.sessions.clear()
 
     def _sockjs_routes(self) -> SockJSRoutes:
         from stocksync_ws.wire.sockjs.routes import SockJSRoutes

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from stocksync_ws import DisconnectReason, SessionDisconnected, SockJSOptions, StompApp
+from stocksync_ws.asgi.http_stream import HttpScopeStream
+from stocksync_ws.asgi.stepping import Stepping
 from tests.asgi.host import (
     Asgi,
     Client,
@@ -325,3 +327,20 @@ def test_nothing_of_a_session_is_left(app: StompApp, host: Asgi) -> None:
     host.advance(61)  # As long as it is remembered.
     assert app._sockjs is not None
     assert app._sockjs.sessions.find("s") is None
+
+
+def test_a_disconnect_that_the_driver_does_not_know_better_is_passed_on(host: Asgi) -> None:
+    """All is written, and yet the scope goes on: it must not ask the host for ever."""
+    said = {"type": "http.disconnect"}
+
+    async def receive() -> dict[str, Any]:
+        return said
+
+    async def nothing(message: Any) -> None: ...
+
+    async def ask() -> object:
+        stream = HttpScopeStream(None, nothing, Stepping())  # type: ignore[arg-type]
+        stream._answered = True
+        return await stream._next(receive)
+
+    assert host.loop.run(ask()) is said

@@ -130,10 +130,7 @@ class Browser:
         self, method: str, target: str, body: bytes = b"", *, version: str = "1.1", **headers: str
     ) -> Http:
         """Send a request; who has read the whole answer gives the connection back."""
-        if self._idle:
-            http = self._idle.pop()
-        else:
-            http = self.connect()
+        http = self._idle.pop() if self._idle else self.connect()
         return http.ask(method, target, body, version=version, **headers)
 
     def give_back(self, http: Http) -> None:
