@@ -1,4 +1,4 @@
-"""SockJS inside of an application that a team has: each framework, its middleware around, and routes
+"""SockJS inside of an application that a team has: each framework, middleware around it, and routes
 that are in the way.
 """
 
