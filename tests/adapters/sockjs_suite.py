@@ -97,13 +97,12 @@ def test_a_burst_arrives_in_order(serve: Serve, transport: str) -> None:
 
 def test_polls_and_posts_follow_each_other_on_one_connection(serve: Serve) -> None:
     stage = serve()
-    if not stage.keeps_alive:
-        pytest.skip("it closes behind every answer")
     page = http(stage.page("xhr").connect().subscribe("/topic/say"))
     for number in range(20):
         page.say(str(number))
         assert page.message().body == b"%d" % number
-    assert page.browser.opened == 1
+    # What was taken over is closed behind each answer, and says so.
+    assert page.browser.opened == 1 if stage.keeps_alive else page.browser.opened > 40
 
 
 @pytest.mark.parametrize("same", [True, False], ids=["one-connection", "new-connections"])
@@ -189,8 +188,6 @@ def test_a_second_receiver_is_sent_away_and_the_first_goes_on(
 @over_http
 def test_a_receiver_that_is_cut_ends_its_session_at_once(serve: Serve, transport: str) -> None:
     stage = serve()
-    if not stage.tells_cuts:
-        pytest.skip("it does not tell of a client that has gone")
     page = http(stage.page(transport).connect().subscribe("/topic/say"))
     if page.receiver is None:
         page.listen()
@@ -368,13 +365,16 @@ def test_posts_for_a_session_that_does_not_read_wait_and_keep_their_order(serve:
 
 def test_a_slow_reader_of_a_stream_is_closed_and_a_healthy_one_is_not(serve: Serve) -> None:
     stage = serve(send_queue=65_536, close_timeout=2.0, sockjs={"stream_bytes": 100_000_000})
-    if not stage.slows_streams:
-        pytest.skip("it takes everything")
     slow, fast = (http(stage.page("xhr_streaming").connect()) for _ in range(2))
     for page in (slow, fast):
         page.subscribe("/topic/say")
     assert slow.receiver is not None
     slow.receiver.pipe.stop_reading()
+    if not stage.slows_streams:
+        stage.publish("/topic/say", KB60.encode(), count=100)
+        assert {len(page.message().body) for page in (fast, slow) for _ in range(100)} == {60_000}
+        assert stage.ends() == []
+        return
     for _ in range(500):
         stage.publish("/topic/say", KB60.encode())
         assert len(fast.message().body) == 60_000

@@ -104,8 +104,6 @@ class Host:
     """It says so when it closes a connection behind an answer."""
     slows_streams: bool = True
     """Neither does its `send` for a long answer to a request."""
-    tells_cuts: bool = True
-    """It tells of a client that has gone while its answer goes on."""
     reads_chunks: bool = True
     """It reads the body of a request that comes in chunks."""
     drain: Literal["all", "some", "none"] = "all"
@@ -362,7 +360,9 @@ HOSTS = {
             "uwsgi",
             _uwsgi,
             title="uWSGI, `--http-socket --enable-threads --die-on-term`",
-            note="not behind its own protocol (`--socket`): the socket is then nginx's",
+            note="not behind its own protocol (`--socket`): the socket is then nginx's; closes"
+            " behind each answer without saying so, so a proxy must not keep its connections"
+            " alive; reads no body that comes in chunks",
             default=(*STORY, *STOP),
             module=False,
             needs="uwsgidecorators",

@@ -59,7 +59,6 @@ class ServerStage(Stage):
         self.slows_down = host.slows_down
         self.says_close = host.says_close
         self.slows_streams = host.slows_streams
-        self.tells_cuts = host.tells_cuts
         self.reads_chunks = host.reads_chunks
         # What was taken over is not the server's again.
         self.keeps_alive = host.gateway == "asgi"

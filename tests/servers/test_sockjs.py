@@ -58,6 +58,18 @@ def serve(
         stage.close_and_free()
 
 
+def test_a_connection_is_closed_with_a_word_where_the_table_says_so(
+    serve: Serve, host: Host
+) -> None:
+    http = serve().browser().connect().ask("GET", "/ws")
+    http.answer()
+    if not http.is_idle or not host.says_close:
+        assert http.is_idle is not host.says_close
+        assert http.pipe.receive() == b""
+        return
+    assert http.ask("GET", "/ws/info").answer().status == 200
+
+
 @pytest.mark.asgi
 def test_sessions_below_a_root_path(open_shop: Open, host: Host, tmp_path: Path) -> None:
     stage = open_shop(SETTINGS, root_path="/shop")

@@ -47,8 +47,6 @@ class Stage(ABC):
     """It says so when it closes a connection behind an answer."""
     slows_streams = True
     """A client that reads nothing of a long answer is felt."""
-    tells_cuts = True
-    """The end of a client is felt while its answer goes on."""
     reads_chunks = True
     """A body may come in chunks."""
 
