@@ -82,10 +82,6 @@ class Host:
     """What else the docs say of it."""
     default: tuple[str, ...] = ("",)
     """Tests that run on it without `--full`: one of these words is in their names."""
-    unsteady: tuple[str, ...] = ()
-    """Tests that only `--full` runs on it, by words in their names: its own stop does not end the
-    same way each time.
-    """
     module: bool = True
     """It is run by `python -m`."""
     needs: str = ""
@@ -271,7 +267,6 @@ HOSTS = {
             drain="some",
             farewell=None,
             waits=False,
-            unsteady=("hears_of_a_stop", "two_workers", "second_worker"),
         ),
         Host(
             "gunicorn",
