@@ -324,6 +324,7 @@ class Subscribing:
         for key in ended_keys(session, frame):
             self._end(session, frame, key)
         self._receipts.send(session, frame)
+        self._delivery.queues.dispatch_returned()
         self._step.settle_first()
 
     def _end(self, session: SessionRecord, frame: Frame, key: str) -> None:
