@@ -61,7 +61,7 @@ class Flusher:
             try:
                 if rest is None and error is None and wire.link is not None:
                     if mailbox.is_open and mailbox.entries:
-                        self._flush_several(wire.link, wire, session, now)
+                        self._flush_several(wire.link, wire, mailbox, now)
                     else:
                         self._flush_general(wire.link, wire, session, now)
                 else:
@@ -104,17 +104,16 @@ class Flusher:
         else:
             self._flush_general(link, wire, wire.session, now)
 
-    def _flush_several(self, link: Link, wire: Wire, session: Conversation, now: float) -> None:
+    def _flush_several(self, link: Link, wire: Wire, mailbox: Mailbox, now: float) -> None:
         """The direct way of several entries: the general one without what an open direct way says
         already, that nothing is unsent and what lies in the mailbox is all there is.
         """
-        mailbox = session.mailbox
         entries = mailbox.take(self._room, now - self._timers.slack)
         chunks, ends = wire.pack([entry.chunk for entry in entries])
         unsent = link.stream.write(chunks)
         if unsent or ends or mailbox.entries:
             mailbox.block()
-            self._go_on(link, wire, session, unsent, ends, now)
+            self._go_on(link, wire, wire.session, unsent, ends, now)
         else:
             mailbox.written()
 
