@@ -318,7 +318,7 @@ def test_a_carrier_that_is_shut_stays_until_the_end() -> None:
         polls.opened[0].shut = True
         return [Message(polls.wire, b"x")]
 
-    polls.opened[0].wake = last
+    polls.opened[0].wake = last  # type: ignore[method-assign]
     client.see(client.connection.wake(101.0))
     assert client.connection.shut
     client.feed(POLL, bytes(2 * HELD))

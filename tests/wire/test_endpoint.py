@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import Connection, HttpRequest
+from stocksync_ws.wire.answer import Answer, plain, refusal
 from stocksync_ws.wire.endpoint import (
-    Answer,
     Carrier,
     Check,
     Endpoint,
@@ -24,8 +24,6 @@ from stocksync_ws.wire.endpoint import (
     Route,
     Site,
     decide,
-    plain,
-    refusal,
 )
 from stocksync_ws.wire.framing import Framing
 from stocksync_ws.wire.upgrade import check_handshake
