@@ -235,8 +235,7 @@ class HttpConnection:
 
     def _read_body(self, now: float) -> list[Event]:
         carrier = self._carrier
-        if carrier is None:
-            return []
+        assert carrier is not None
         try:
             events = carrier.read(now)
         except HttpError as error:

@@ -376,3 +376,27 @@ def test_a_connection_that_says_that_it_is_over_is_read_no_further_for_its_wire(
     links.bring(wire, world.now)
     links.closed(Closed(wire, 1006, ""), world.now)
     assert session.state is State.CLOSED
+
+
+def test_a_carrier_that_is_shut_ends_behind_what_waits(world: World) -> None:
+    wire = WebSocketWire()
+    connection = Says(Handshake(HttpRequest("GET", "/ws"), wire, None))
+    stream = connection.on(world)
+    driver = world.runtime.driver
+
+    def say(frame: bytes) -> None:
+        connection.says = [Message(wire, frame)]
+        driver.feed(stream.link, b"x")
+
+    say(b"CONNECT\naccept-version:1.2\n\n\0")
+    world.settle()
+    stream.received.clear()
+    stream.window = 0
+    connection.shut = True
+    say(b"DISCONNECT\nreceipt:r\n\n\0")
+    world.settle()
+    assert not stream.ended
+    stream.open_window(None)
+    world.settle()
+    assert b"receipt-id:r\n" in stream.received
+    assert stream.ended

@@ -12,7 +12,7 @@ from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.types import Alive, Closed, Event, Handshake, HttpRequest, Message
 from stocksync_ws.wire.answer import plain
-from stocksync_ws.wire.endpoint import Carrier, Site
+from stocksync_ws.wire.endpoint import Carrier, Endpoint, Site
 from stocksync_ws.wire.scope import ScopeConnection, answer_messages, refusal_messages, request_of
 from stocksync_ws.wire.scope_wire import Batcher, ScopeWire
 from tests.wire.heads import site
@@ -201,12 +201,43 @@ def test_a_refusal_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> No
 
 def test_a_carrier_is_nothing_for_a_websocket() -> None:
     def route(request: HttpRequest, rest: str) -> Carrier:
-        return Carrier(lambda request: pytest.fail("it was opened"))
+        return Carrier(lambda *_: pytest.fail("it was opened"))
 
     where = Site(site().endpoint, site().choose_subprotocol, {}, {"/live": route})
     made = connection(where, path="/live/1/xhr", extensions=EXTENDED)
     assert made.start(0.0) == []
     assert messages(made)[0]["status"] == 404
+
+
+def test_a_framed_one_is_told_that_it_is_open_behind_the_handshake() -> None:
+    def route(request: HttpRequest, rest: str) -> Endpoint:
+        return Endpoint(None, framed=True)
+
+    where = Site(site().endpoint, site().choose_subprotocol, {}, {"/live": route})
+    made = connection(where, path="/live/1/a/websocket")
+    asked = handshake(made)
+    assert made.accept(asked, 0.0) == []
+    assert [each["type"] for each in messages(made)] == ["websocket.accept", "websocket.send"]
+    assert made.accept(asked, 0.0) == []
+    assert messages(made) == []
+    # One message may hold many, each of the size of a plain one.
+    [one, two] = made.receive(b'["a", "b"]', 0.0)
+    assert isinstance(one, Message)
+    assert isinstance(two, Message)
+    assert (one.payload, two.payload) == (b"a", b"b")
+    limits = Limits()
+    largest = b'["%b"]' % (b"x" * limits.max_message_size)
+    [large] = made.receive(largest, 0.0)
+    assert isinstance(large, Message)
+    [closed] = made.receive(bytes(limits.sockjs_body + 1), 0.0)
+    assert isinstance(closed, Closed)
+    assert (closed.code, closed.ours) == (CloseCode.TOO_BIG, True)
+
+
+def test_it_brings_no_posts() -> None:
+    made, _ = opened()
+    assert made.resume(0.0) == []
+    assert messages(made) == []
 
 
 def test_one_that_is_not_available_says_503() -> None:
