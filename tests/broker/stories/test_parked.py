@@ -181,6 +181,11 @@ def test_a_carrier_that_is_cut_ends_its_session(
     assert ended == [("connection_lost", 1006)]
     assert client.receive().took() == ['c[1002,"Connection interrupted"]']
     assert ended == [("connection_lost", 1006)]
+    other = connected(world, "other", transport="xhr_streaming")
+    other.leave()
+    assert other.wire.over
+    world.advance(60)
+    assert (client.wire, other.wire) == (None, None)
 
 
 def test_a_parked_session_whose_client_stays_away_is_lost(
