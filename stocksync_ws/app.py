@@ -10,7 +10,6 @@ import ipaddress
 import logging
 import mimetypes
 import os
-import secrets
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -167,6 +166,8 @@ class StompApp(Application):
             self._sockjs.sessions.clear()
 
     def _sockjs_routes(self) -> SockJSRoutes:
+        import secrets  # Costs a millisecond, and who serves no SockJS needs none.
+
         from stocksync_ws.wire.sockjs.routes import SockJSRoutes
 
         return SockJSRoutes(self.endpoint, self.config.limits, lambda: secrets.randbits(32))

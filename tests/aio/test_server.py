@@ -259,20 +259,20 @@ def test_an_adopted_connection_goes_on_behind_its_head(app: StompApp) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("behind", [b"", http_request("GET", "/ws")], ids=["nothing", "another"])
-def test_an_adopted_request_that_is_no_upgrade_is_answered_and_nothing_behind_it_is_read(
-    app: StompApp, behind: bytes
+def test_an_adopted_request_that_is_no_upgrade_is_answered_and_nothing_behind_it(
+    app: StompApp,
 ) -> None:
-    """Whoever has read the first one may have read on."""
+    """Whoever handed it over may have read more than it."""
 
     async def main() -> None:
         async with serving(app) as server:
             line = await adopted(server, HttpRequest("GET", "/x", (("host", "a"),), "1.1", None))
-            line.writer.write(behind)
+            line.writer.write(http_request("GET", "/ws"))
             answer = await line.ended()
             assert answer.startswith(b"HTTP/1.1 404")
-            assert b"\r\nConnection: close\r\n" in answer
             assert answer.count(b"HTTP/1.1") == 1
+            assert b"\r\nConnection: close\r\n" in answer
+            line.writer.close()
 
     run(main())
 

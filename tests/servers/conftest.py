@@ -57,8 +57,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if not isinstance(host, Host):
             return False
         words = host.sockjs if item.get_closest_marker("sockjs") else host.default
-        named = any(word in item.name for word in words)
-        in_slice = full or (named and not any(word in item.name for word in host.unsteady))
+        in_slice = full or any(word in item.name for word in words)
         return not (in_slice and _is_for(host, item))
 
     config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])
