@@ -179,11 +179,11 @@ def _read_body(environ: Environ, most: int) -> bytes | Answer:
     if not length and not environ.get("wsgi.input_terminated"):
         return b""
     parts: list[bytes] = []
-    size, end = 0, min(length or most + 1, 2 * most)
+    size, end = 0, min(length or 2 * most, 2 * most)
     try:
         while size < end and (part := environ["wsgi.input"].read(min(end - size, _PART))):
             size += len(part)
-            if length <= most:
+            if size <= most:
                 parts.append(part)
     except OSError:
         size = -1  # The client has gone.

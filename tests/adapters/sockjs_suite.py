@@ -203,16 +203,16 @@ def test_a_receiver_that_is_cut_ends_its_session_at_once(serve: Serve, transport
 
 
 def test_time_without_a_receiver_and_in_silence(serve: Serve) -> None:
-    times = {"disconnect_delay": 0.4, "heart_beat": 0.2}
-    stage = serve(sockjs=times, send_stall_seconds=0.3)
+    times = {"disconnect_delay": 0.8, "heart_beat": 0.3}
+    stage = serve(sockjs=times, send_stall_seconds=0.6)
     gone = http(stage.page("xhr").connect())
     poll, stream = stage.page("xhr").connect(), http(stage.page("xhr_streaming").connect())
     http(poll).listen()
     http(poll).post("\n")
-    stage.pass_time(0.3)
+    stage.pass_time(0.5)
     assert (poll.frame(), stream.frame()) == ("h", "h")
     http(poll).listen()
-    stage.pass_time(0.3)
+    stage.pass_time(0.5)
     assert stage.next_end() == End("connection_lost", 1006)
     assert gone.try_post("\n").status == 404
     assert gone.frame() == INTERRUPTED

@@ -329,8 +329,11 @@ def test_nothing_of_a_session_is_left(app: StompApp, host: Asgi) -> None:
     assert app._sockjs.sessions.find("s") is None
 
 
-def test_a_disconnect_that_the_driver_does_not_know_better_is_passed_on(host: Asgi) -> None:
-    """All is written, and yet the scope goes on: it must not ask the host for ever."""
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_disconnect_behind_the_last_part_waits_for_what_the_driver_says(
+    host: Asgi, ends: bool
+) -> None:
+    """The driver ends the scope in the next turn. If not, the host must not be asked for ever."""
     said = {"type": "http.disconnect"}
 
     async def receive() -> dict[str, Any]:
@@ -341,6 +344,8 @@ def test_a_disconnect_that_the_driver_does_not_know_better_is_passed_on(host: As
     async def ask() -> object:
         stream = HttpScopeStream(None, nothing, Stepping())  # type: ignore[arg-type]
         stream._answered = True
+        if ends:
+            host.loop.call_soon(stream._end)
         return await stream._next(receive)
 
-    assert host.loop.run(ask()) is said
+    assert host.loop.run(ask()) == (None if ends else said)
