@@ -33,7 +33,15 @@ __all__ = ["Links"]
 class Links:
     """Every connection that is open."""
 
-    __slots__ = ("_bringing", "_close_timeout", "_machine", "_timers", "_to_bring", "open")
+    __slots__ = (
+        "_bringing",
+        "_close_timeout",
+        "_machine",
+        "_timers",
+        "_to_bring",
+        "open",
+        "parked",
+    )
 
     def __init__(self, machine: Machine, timers: Timers) -> None:
         self._machine = machine
@@ -42,6 +50,8 @@ class Links:
         self._close_timeout = machine.limits.close_timeout
         self._timers = timers
         self.open: dict[Link, None] = {}
+        self.parked: dict[Wire, None] = {}
+        """Wires with a session that no connection carries now."""
         self._bringing: dict[Wire, dict[Link, None]] = {}
         """Links that bring posts for a wire and do not carry it, in the order of their coming."""
 
@@ -109,6 +119,8 @@ class Links:
                 wire.session.mailbox.block()
             if wire.parking is not None:
                 self._timers.arm(wire.parking)
+                if wire.session is not None:
+                    self.parked[wire] = None
         if link.wire is wire:
             self._leave(link)
             self.watch(link)
@@ -132,6 +144,7 @@ class Links:
         """The session behind a wire is over, for its connections."""
         wire.session = None
         if wire.parking is not None:
+            self.parked.pop(wire, None)
             wire.parking.ended(now)
             self._timers.arm(wire.parking)
             self.bring(wire, now)
@@ -146,6 +159,7 @@ class Links:
         if wire.link is not None:
             self._leave(wire.link)
         wire.link, link.wire = link, wire
+        self.parked.pop(wire, None)
 
     def _brings(self, link: Link, wire: Wire) -> None:
         """A post of a wire comes by a link that does not carry it."""
@@ -253,6 +267,11 @@ class Links:
         if wire.link is not None:
             self.drop(wire.link, now)
         self.closed(Closed(wire, 1006, ""), now)  # nothing, if the carrier has said so itself
+
+    def abort_parked(self, now: float) -> None:
+        """Nobody can come back to the wires that are parked: their sessions are lost."""
+        for wire in list(self.parked):
+            self.closed(Closed(wire, 1006, ""), now)
 
     def drop(self, link: Link, now: float) -> None:
         """A connection is over."""

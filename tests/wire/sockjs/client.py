@@ -36,9 +36,10 @@ _WIDE = Limits(max_message_size=2**31, max_header_block=2**20, max_header_line=2
 class Answer:
     """One answer, as far as it has come."""
 
-    def __init__(self, method: str) -> None:
+    def __init__(self, method: str, *, upgrade: bool = False) -> None:
         self.parser = h11.Connection(h11.CLIENT)
-        self.parser.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
+        wish = [("Upgrade", "websocket"), ("Connection", "Upgrade")] if upgrade else []
+        self.parser.send(h11.Request(method=method, target="/", headers=[("Host", "a"), *wish]))
         self.parser.send(h11.EndOfMessage())
         self.status = 0
         self.headers: list[tuple[str, str]] = []
@@ -66,6 +67,9 @@ class Answer:
         opened = False
         while True:
             event = self.parser.next_event()
+            if isinstance(event, h11.InformationalResponse) and event.status_code == 101:
+                self.status, self.whole = 101, True
+                return b""  # What follows is no HTTP.
             if isinstance(event, h11.InformationalResponse):
                 self.continues += 1
             elif isinstance(event, h11.Response):
@@ -110,7 +114,7 @@ class Line:
         """Send the head of a request, as it is given; its answer, which fills as it comes."""
         lines = {"Host": "a", **(headers or {})}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        answer = Answer(method)
+        answer = Answer(method, upgrade="Upgrade" in lines)
         self._asked.append(answer)
         self.feed(f"{method} {path} HTTP/{version}\r\n{head}\r\n".encode("latin-1"))
         return answer
