@@ -26,10 +26,37 @@ from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.testing.world import World
 from stocksync_ws.wire.connection import HttpConnection
 
-__all__ = ["CONNECT", "Answer", "Client", "Line", "Web", "deframe"]
+__all__ = [
+    "CONNECT",
+    "NEVER_CACHED",
+    "OF_A_SESSION",
+    "UPGRADE",
+    "Answer",
+    "Client",
+    "Line",
+    "Web",
+    "deframe",
+]
 
 CONNECT = encode("CONNECT", {"accept-version": "1.2", "host": "a"}, b"", Version.V12).decode()
 PEER = "127.0.0.1:50000"
+NEVER_CACHED = "no-store, no-cache, no-transform, must-revalidate, max-age=0"
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+    "Sec-WebSocket-Version": "13",
+}
+OF_A_SESSION = [
+    ("POST", "xhr"),
+    ("POST", "xhr_streaming"),
+    ("GET", "eventsource"),
+    ("GET", "htmlfile?c=cb"),
+    ("GET", "jsonp?c=cb"),
+    ("POST", "xhr_send"),
+    ("POST", "jsonp_send"),
+]
+"""Every request of a session over plain HTTP."""
 _WIDE = Limits(max_message_size=2**31, max_header_block=2**20, max_header_line=2**20)
 
 
