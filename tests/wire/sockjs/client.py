@@ -403,6 +403,14 @@ class Client:
         self.stomp.clear()
         return self
 
+    def take_answer(self) -> None:
+        """Read the answer of a poll, and do not ask again yet."""
+        assert self.line is not None
+        self.line.read()
+        self._read(self.answers[-1])
+        assert self.answers[-1].whole
+        self.line = None
+
     def pump_once(self) -> None:
         """One receiving request."""
         self.attach()

@@ -1,0 +1,477 @@
+"""Sessions of SockJS over plain HTTP: how they begin, who carries them, and how they end."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stocksync_ws import (
+    DisconnectReason,
+    SessionConnected,
+    SessionDisconnected,
+    SockJSOptions,
+    StompApp,
+)
+from stocksync_ws.config import Limits
+from stocksync_ws.wire.sockjs.frames import FORMATS
+from stocksync_ws.wire.sockjs.sessions import BATCH, Post, SockJSSessions
+from tests.wire.sockjs.client import CONNECT, Client, Web, deframe
+
+TRANSPORTS = list(FORMATS)
+STREAMS = [name for name, each in FORMATS.items() if each.streams]
+POLLS = [name for name, each in FORMATS.items() if not each.streams]
+CUT = [1002, "Connection interrupted"]
+TWICE = [2010, "Another connection still open"]
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web() as web:
+        yield web
+
+
+def told(web: Web, transport: str = "xhr", name: str = "s1") -> list[Any]:
+    """What a new receiving request of a session is told at its end."""
+    client = Client(web, name, transport)
+    client.pump_once()
+    assert client.answers[-1].whole
+    assert client.frames, "an answer without a frame"
+    assert client.closed is not None
+    return client.closed
+
+
+def serve(**settings: Any) -> Web:
+    """A world that writes down how sessions end."""
+    app = StompApp(
+        "/ws",
+        allowed_origins=["*"],
+        sockjs=settings.pop("sockjs", SockJSOptions.conformance()),
+        heart_beat=(0, 0),
+        client_send=["/topic/**"],
+        **settings,
+    )
+    reasons: list[DisconnectReason] = []
+
+    @app.event_listener(SessionDisconnected)
+    async def listen(event: SessionDisconnected) -> None:
+        reasons.append(event.reason)
+
+    web = Web(app)
+    web.ends = reasons  # type: ignore[attr-defined]
+    return web
+
+
+class TestOpening:
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_o_comes_first_and_once(self, web: Web, transport: str) -> None:
+        client = Client(web, transport=transport)
+        client.pump_once()
+        assert client.frames == ["o"]
+        assert client.answers[0].whole == (transport in POLLS)
+        client.pump()
+        assert client.frames == ["o"]
+
+    @pytest.mark.parametrize("name", ["xhr_send", "jsonp_send"])
+    def test_a_post_opens_nothing(self, web: Web, name: str) -> None:
+        body = '["x"]' if name == "xhr_send" else "d=[]"
+        assert web.ask("POST", f"/0/s1/{name}", body).status == 404
+        assert web.sessions.find("s1") is None
+        assert not web.broker.sessions
+
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_the_transport_is_told(self, transport: str) -> None:
+        told: list[str] = []
+        app = StompApp("/ws", sockjs=SockJSOptions.conformance())
+
+        @app.event_listener(SessionConnected)
+        async def listen(event: SessionConnected) -> None:
+            told.append(event.transport)
+
+        with Web(app) as web:
+            Client(web, transport=transport).connect()
+        assert told == [transport]
+
+    @pytest.mark.parametrize("other", TRANSPORTS)
+    def test_a_session_may_change_its_transport(self, web: Web, other: str) -> None:
+        client = Client(web).connect("/topic/a")
+        web.publish("1")
+        client.take_answer()
+        client.transport = other
+        web.publish("2")
+        assert client.bodies() == ["1", "2"]
+        assert web.sessions.find("s1").transport == other
+
+    def test_no_more_than_the_bound(self) -> None:
+        with Web(limits=Limits(sockjs_sessions=2)) as web:
+            for name in ("a", "b"):
+                assert web.ask("POST", f"/0/{name}/xhr").status == 200
+            refused = web.ask("POST", "/0/c/xhr")
+            assert refused.status == 503
+            assert refused.get("retry-after")
+            assert web.ask("POST", "/0/a/xhr_send", "[]").status == 204
+            web.world.advance(5.1)
+            assert web.ask("POST", "/0/c/xhr").status == 200
+
+
+class TestSecondReceiver:
+    @pytest.mark.parametrize("first", TRANSPORTS)
+    @pytest.mark.parametrize("second", TRANSPORTS)
+    def test_it_is_sent_away_and_the_first_goes_on(self, web: Web, first: str, second: str) -> None:
+        client = Client(web, transport=first).connect("/topic/a")
+        assert told(web, second) == TWICE
+        assert told(web, second) == TWICE
+        web.publish("1")
+        assert client.bodies() == ["1"]
+
+    def test_nothing_arrives_twice(self, web: Web) -> None:
+        """Row 23: a poll that a proxy has sent twice."""
+        client = Client(web).connect("/topic/a")
+        other = Client(web, "s1")
+        other.pump_once()
+        web.publish("1")
+        assert other.messages == []
+        assert client.bodies() == ["1"]
+
+
+class TestExpiry:
+    def test_right_after_the_opening(self) -> None:
+        with serve() as web:
+            web.ask("POST", "/0/s1/xhr")
+            web.world.advance(4.9)
+            assert web.ask("POST", "/0/s1/xhr_send", "[]").status == 204
+            web.world.advance(0.2)
+            assert not web.broker.sessions
+            assert web.ask("POST", "/0/s1/xhr_send", "[]").status == 404
+            assert told(web) == CUT
+
+    @pytest.mark.parametrize("transport", POLLS)
+    def test_between_two_polls(self, transport: str) -> None:
+        """Row 25: the application hears of it once."""
+        with serve() as web:
+            client = Client(web, transport=transport).connect("/topic/a")
+            web.publish("1")
+            client.take_answer()
+            web.world.advance(4.9)
+            assert len(web.broker.sessions) == 1
+            web.world.advance(0.2)
+            assert not web.broker.sessions
+            assert web.ends == [DisconnectReason.CONNECTION_LOST]  # type: ignore[attr-defined]
+            assert client.post("x").status == 404
+            assert told(web, transport) == CUT
+
+    def test_a_poll_in_time_keeps_it(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        for number in range(5):
+            web.publish(str(number))
+            client.take_answer()
+            web.world.advance(4.9)
+            client.pump()
+        web.world.advance(20)
+        assert client.bodies() == ["0", "1", "2", "3", "4"]
+
+    def test_the_delay_is_a_setting(self) -> None:
+        with Web(sockjs=SockJSOptions(disconnect_delay=1.0, remember=2.0)) as web:
+            web.ask("POST", "/0/s1/xhr")
+            web.world.advance(1.1)
+            assert told(web) == CUT
+            web.world.advance(1.8)
+            assert told(web) == CUT
+            web.world.advance(0.2)
+            assert web.ask("POST", "/0/s1/xhr").body == b"o\n"
+
+
+class TestCut:
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_a_receiver_that_is_cut_ends_its_session(self, transport: str) -> None:
+        """Row 24: what was written into a connection that breaks is not sent again."""
+        with serve() as web:
+            client = Client(web, transport=transport).connect("/topic/a")
+            web.publish("1")
+            client.pump()
+            client.cut()
+            assert not web.broker.sessions
+            assert web.ends == [DisconnectReason.CONNECTION_LOST]  # type: ignore[attr-defined]
+            for other in TRANSPORTS:
+                assert told(web, other) == CUT
+            assert client.post("x").status == 404
+            web.publish("2")
+            assert told(web, transport) == CUT
+
+    def test_it_is_remembered_for_a_while(self, web: Web) -> None:
+        client = Client(web, transport="xhr_streaming").connect()
+        client.cut()
+        web.world.advance(59.9)
+        assert told(web) == CUT
+        web.world.advance(0.2)
+        assert web.sessions.find("s1") is None
+        assert client.post("x").status == 404
+        assert web.ask("POST", "/0/s1/xhr").body == b"o\n"
+
+    def test_an_answer_that_had_ended_is_no_cut(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        line = client.line
+        assert line is not None
+        web.publish("1")
+        line.eof()
+        client.take_answer()
+        web.publish("2")
+        assert client.bodies() == ["1", "2"]
+
+    def test_an_answer_that_is_not_read_is_one(self) -> None:
+        with serve() as web:
+            client = Client(web).connect("/topic/a")
+            assert client.line is not None
+            client.line.stream.window = 10
+            web.publish("1")
+            client.cut()
+            assert told(web) == CUT
+            assert not web.broker.sessions
+
+    def test_only_so_many_are_remembered(self) -> None:
+        with Web(limits=Limits(sockjs_remembered=3)) as web:
+            for name in "abcde":
+                client = Client(web, name, "xhr_streaming")
+                client.pump()
+                client.cut()
+            assert [name for name in "abcde" if web.sessions.find(name)] == ["c", "d", "e"]
+            assert told(web, name="c") == CUT
+            assert web.ask("POST", "/0/a/xhr").body == b"o\n"
+            web.world.advance(66)
+            assert not [name for name in "abcde" if web.sessions.find(name)]
+
+
+class TestServerCloses:
+    """`client` breaks the protocol: ERROR, then the close frame."""
+
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_the_waiting_receiver_is_told(self, transport: str) -> None:
+        with serve() as web:
+            client = Client(web, transport=transport).connect()
+            client.post("NONSENSE\n\n\0")
+            client.pump()
+            assert [frame.command for frame in client.stomp] == ["ERROR"]
+            assert client.closed is not None
+            assert client.closed[0] == 1002
+            assert client.answers[-1].whole
+            assert not web.broker.sessions
+            assert len(web.ends) == 1  # type: ignore[attr-defined]
+            for other in TRANSPORTS:
+                assert told(web, other) == client.closed
+                assert told(web, other) == client.closed
+            assert client.post("x").status == 404
+            web.world.advance(59)
+            assert told(web) == client.closed
+
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_whoever_comes_later_is_told_behind_the_messages(self, transport: str) -> None:
+        with serve() as web:
+            client = Client(web, transport=transport)
+            opener = Client(web)
+            opener.pump_once()
+            opener.post(CONNECT)
+            opener.post("SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0")
+            web.publish("1")
+            opener.post("NONSENSE\n\n\0")
+            assert len(web.broker.sessions) == 1
+            client.frames.append("o")
+            client.pump()
+            commands = [frame.command for frame in client.stomp]
+            assert commands == ["CONNECTED", "MESSAGE", "ERROR"]
+            assert len(client.answers) == (2 if transport in POLLS else 1)
+            assert client.closed is not None
+            assert client.closed[0] == 1002
+            assert not web.broker.sessions
+            assert len(web.ends) == 1  # type: ignore[attr-defined]
+            assert told(web, transport) == client.closed
+
+    def test_whoever_does_not_come_is_told_too(self) -> None:
+        with serve() as web:
+            client = Client(web).connect()
+            client.post("NONSENSE\n\n\0")
+            client.take_answer()  # the ERROR; `c` waits for the next poll
+            assert client.closed is None
+            web.world.advance(6)
+            assert not web.broker.sessions
+            assert len(web.ends) == 1  # type: ignore[attr-defined]
+            assert told(web)[0] == 1002
+
+    @pytest.mark.parametrize("second", TRANSPORTS)
+    def test_a_second_receiver_does_not_end_the_first(self, second: str) -> None:
+        """The last frames of a slow client are on their way."""
+        with serve() as web:
+            client = Client(web, transport="xhr_streaming").connect()
+            line = client.line
+            assert line is not None
+            line.stream.window = 3
+            client.post("NONSENSE\n\n\0")
+            assert told(web, second) == TWICE
+            line.stream.open_window(None)
+            client.pump()
+            assert client.answers[-1].whole
+            assert client.closed is not None
+            assert client.closed[0] == 1002
+            web.world.advance(30)
+            line.read()  # nothing stands behind it
+            assert told(web, second) == client.closed
+
+    def test_closing_twice_is_closing_once(self) -> None:
+        wire = SockJSSessions(SockJSOptions(), Limits()).open("a", None)
+        assert wire.close(1000, "a") == [b'c[1000,"a"]']
+        assert wire.close(1001, "b") == []
+
+    def test_disconnect(self) -> None:
+        with serve() as web:
+            client = Client(web).connect()
+            client.send("DISCONNECT", {"receipt": "1"})
+            client.pump()
+            assert [frame.command for frame in client.stomp] == ["RECEIPT"]
+            assert client.closed is not None
+            assert client.closed[0] == 1000
+            assert not web.broker.sessions
+
+
+class TestStopping:
+    """Row 18: a stop while polls, streams and posts are under way."""
+
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_sessions_are_told(self, transport: str) -> None:
+        with serve() as web:
+            client = Client(web, transport=transport).connect()
+            parked = Client(web, "s2").connect("/topic/a")
+            web.publish("1")
+            parked.take_answer()
+            half = web.line()
+            half.head("POST", "/ws/0/s2/xhr_send", {"Content-Length": "100"})
+            half.feed(b'["x')
+            web.draining = True
+            web.world.runtime.driver.stop()
+            web.world.advance(1)
+            client.pump()
+            assert client.closed is not None
+            assert client.closed[0] == 1012
+            parked.pump()
+            assert parked.closed is not None
+            assert parked.closed[0] == 1012
+            assert not web.broker.sessions
+            reasons = web.ends  # type: ignore[attr-defined]
+            assert reasons == [DisconnectReason.SERVER_SHUTDOWN] * 2
+
+    def test_new_sessions_are_refused_and_old_ones_go_on(self) -> None:
+        with serve() as web:
+            client = Client(web).connect("/topic/a")
+            web.draining = True
+            refused = web.ask("POST", "/0/s9/xhr")
+            assert refused.status == 503
+            assert web.sessions.find("s9") is None
+            assert web.ask("GET", "/info").status == 503
+            client.send("SEND", {"destination": "/topic/a"}, "1")
+            assert client.bodies() == ["1"]
+            assert web.world.counters.connections_refused == 2
+
+    def test_a_session_that_nobody_carries_ends_with_the_server(self) -> None:
+        with serve() as web:
+            client = Client(web).connect("/topic/a")
+            web.publish("1")
+            client.take_answer()
+            assert len(web.broker.sessions) == 1
+        assert web.ends == [DisconnectReason.SERVER_SHUTDOWN]  # type: ignore[attr-defined]
+        assert not web.world.runtime.driver._links.parked
+
+
+class TestLeaks:
+    def test_ten_thousand_abandoned_sessions(self) -> None:
+        with serve() as web:
+            timers = web.world.runtime.driver._timers
+            line = web.line()
+            for number in range(10_000):
+                line.ask("POST", f"/ws/0/n{number}/xhr")
+                if number % 100 == 0:
+                    line.ask("POST", f"/ws/0/n{number}/xhr_send", json.dumps([CONNECT]))
+                    line.eof()
+                    line = web.line()
+            line.eof()
+            assert len(web.broker.sessions) == 10_000
+            web.world.advance(5.1)
+            assert not web.broker.sessions
+            assert len(web.ends) == 100  # type: ignore[attr-defined]
+            assert len(web.sessions._ended) == 10_000
+            web.world.advance(61)
+            assert not web.sessions._open
+            assert not web.sessions._ended
+            assert not web.world.runtime.driver._links.parked
+            assert not web.world.runtime.driver._links._bringing
+            assert timers.next() is None
+            assert len(timers) == 0
+
+    def test_memory_of_a_parked_session(self) -> None:
+        with Web() as web:
+            for name in ("warm", "up"):
+                Client(web, name).pump_once()
+            count = 200
+            tracemalloc.start()
+            try:
+                before = tracemalloc.get_traced_memory()[0]
+                for number in range(count):
+                    line = web.line()
+                    line.ask("POST", f"/ws/0/n{number}/xhr")
+                    line.ask("POST", f"/ws/0/n{number}/xhr_send", json.dumps([CONNECT]))
+                    line.ask("POST", f"/ws/0/n{number}/xhr")
+                    line.eof()
+                    del line
+                web.world.settle()
+                each = (tracemalloc.get_traced_memory()[0] - before) / count
+            finally:
+                tracemalloc.stop()
+            assert len(web.broker.sessions) == count + 2
+            assert each <= 6 * 1_024
+
+
+class TestTable:
+    """Wires and their table, by themselves."""
+
+    def wire(self) -> Any:
+        return SockJSSessions(SockJSOptions(), Limits()).open("a", None)
+
+    def test_batches_are_bounded(self) -> None:
+        wire = self.wire()
+        big = b"x" * (BATCH // 2)
+        wire.posters = 2
+        wire.queue(Post([b"1", big, big, b"2"]))
+        wire.queue(Post([b"3" * BATCH * 2, b"4"]))
+        assert wire.batch() == [b"1", big]
+        assert wire.batch() == [big, b"2"]
+        assert wire.posters == 1
+        assert wire.batch() == [b"3" * BATCH * 2]
+        assert wire.batch() == [b"4"]
+        assert wire.posters == 0
+        assert wire.batch() == []
+
+    def test_what_is_no_text_is_not_dressed(self) -> None:
+        assert self.wire().dress(b"a\n\n", b"\xff", False) is None
+        assert self.wire().dress(b"a\n\n", b"x", True) == b'"a\\n\\nx"'
+
+    def test_nothing_makes_a_poll_answer(self) -> None:
+        assert self.wire().ping() is None
+
+    def test_a_wake_that_comes_early(self) -> None:
+        wire = self.wire()
+        wire.park(10.0)
+        assert wire.wake(14.9) == []
+        assert wire.deadline == 15.0
+        assert [type(each).__name__ for each in wire.wake(15.0)] == ["Closed"]
+        assert wire.deadline is None
+        assert wire.wake(20.0) == []
+
+    def test_the_last_frame_of_a_group_is_packed_once(self) -> None:
+        with Web() as web:
+            clients = [Client(web, f"s{n}", "xhr_streaming").connect("/topic/a") for n in range(3)]
+            web.publish("1")
+            web.publish("2")
+            for client in clients:
+                assert client.bodies() == ["1", "2"]
+            frames, _ = deframe("xhr_streaming", clients[0].answers[-1].body[2_049:])
+            assert frames[-1].startswith("a[")
