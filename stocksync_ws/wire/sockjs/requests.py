@@ -172,8 +172,8 @@ class Receiver(_Request):
         "_look_after",
         "_open",
         "_packer",
+        "_quiet",
         "_request",
-        "_silent",
         "_told",
         "_voice",
         "_wire",
@@ -190,8 +190,10 @@ class Receiver(_Request):
         self._request = request
         self._left = options.stream_bytes
         self._look_after = options.heart_beat / (2 if voice.form.streams else 1)
-        self._silent = False
-        """Nothing had been sent between the last two looks."""
+        self._quiet = 0
+        """Looks at a stream since it last said something, or -1 before the first one: then it has
+        been silent for less than the time between two looks.
+        """
         self._open = True
         """It carries the wire."""
         self._told = False
@@ -217,8 +219,15 @@ class Receiver(_Request):
         """One frame of all messages, and `c` behind it; behind a poll's only frame, that waits for
         the next request.
         """
+        packed, ends = self._pack(chunks)
+        self._quiet = -1
+        if ends:
+            # Nothing is said behind the end, however long it takes to write it.
+            self.deadline = None
+        return packed, ends
+
+    def _pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         wire, voice = self._wire, self._voice
-        self._silent = False
         last = chunks[-1]
         closing = last if isinstance(last, CloseFrame) else None
         messages = chunks if closing is None else chunks[:-1]
@@ -270,9 +279,10 @@ class Receiver(_Request):
             self._out += voice.only(HEART_BEAT)
             return self._end(now)
         self.deadline = now + self._look_after
-        if self._silent:
+        self._quiet += 1
+        if self._quiet == 2:
+            self._quiet = 0
             self._out.append(voice.framing.part(voice.wrap(HEART_BEAT)))
-        self._silent = not self._silent
         return []
 
     def lost(self, now: float) -> list[Event]:
