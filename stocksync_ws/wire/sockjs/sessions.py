@@ -36,6 +36,8 @@ __all__ = ["Carrying", "Packer", "Post", "SockJSSessions", "SockJSWire"]
 
 BATCH: Final = 65_536
 """Bytes of messages that are taken from posts at a time."""
+EACH: Final = 64
+"""Bytes that a message counts for beside its own: very many small ones are much, too."""
 
 
 class Carrying(Protocol):
@@ -181,9 +183,9 @@ class SockJSWire:
         posts, size = self.posts, 0
         while posts:
             left = posts[0].left
-            while left and (not taken or size + len(left[0]) <= BATCH):
+            while left and (not taken or size + len(left[0]) + EACH <= BATCH):
                 taken.append(left.popleft())
-                size += len(taken[-1])
+                size += len(taken[-1]) + EACH
             if left:
                 break
             posts.popleft()
