@@ -201,7 +201,8 @@ class SockJSRoutes:
         done = Answer(204, (_TEXT, *common), b"")
         if form:
             done = _answer(200, (_TEXT, _NOSNIFF, *common), b"ok")
-            form = tokens(request.all("content-type"))[:1] != ["text/plain"]
+            kind = (request.get("content-type") or "").partition(";")[0]
+            form = kind.strip().lower() != "text/plain"
 
         def open_it(request: HttpRequest, framing: Framing, full: bool) -> Connection | Answer:
             wire = self.sessions.find(name)
