@@ -1,0 +1,498 @@
+"""Requests that bring messages of a session: what is taken, in which order, and when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stocksync_ws import StompApp
+from stocksync_ws.config import Limits, SockJSOptions
+from tests.wire.sockjs.client import CONNECT, Answer, Client, Line, Web
+
+SENDS = ("xhr_send", "jsonp_send")
+TO_SLOW = "SEND\ndestination:/app/slow\n\n{}\0"
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web() as web:
+        yield web
+
+
+def text(body: str, destination: str = "/topic/a") -> str:
+    return f"SEND\ndestination:{destination}\n\n{body}\0"
+
+
+def half(web: Web, body: str, cut: int, path: str = "/ws/0/s1/xhr_send") -> tuple[Line, Answer]:
+    """A post of which so many bytes have come."""
+    line = web.line()
+    answer = line.head("POST", path, {"Content-Length": str(len(body))})
+    line.feed(body[:cut].encode())
+    return line, answer
+
+
+class _Slow:
+    """An application whose handler lets nobody through until it is told to."""
+
+    def __init__(self, transport: str = "xhr", **settings: Any) -> None:
+        app = StompApp(
+            "/ws",
+            allowed_origins=["*"],
+            sockjs=SockJSOptions.conformance(),
+            heart_beat=(0, 0),
+            client_send=["/topic/**"],
+            **settings,
+        )
+        self.heard: list[str] = []
+        self.gate: asyncio.Event | None = None
+
+        @app.message_mapping("/slow")
+        async def slow(body: str) -> None:
+            self.heard.append(body)
+            if self.gate is None:
+                self.gate = asyncio.Event()
+            await self.gate.wait()
+            self.gate = None
+
+        self.web = Web(app)
+        self.client = Client(self.web, transport=transport).connect("/topic/a")
+
+    def release(self) -> None:
+        assert self.gate is not None
+        self.gate.set()
+        self.web.world.advance(0.1)
+
+    @property
+    def session(self) -> Any:
+        return next(iter(self.web.broker.sessions.values()))
+
+
+class TestAnswers:
+    def test_of_xhr_send(self, web: Web) -> None:
+        Client(web).connect()
+        answer = web.ask("POST", "/0/s1/xhr_send", '["\\n"]')
+        assert (answer.status, answer.body) == (204, b"")
+        assert answer.get("content-type") == "text/plain; charset=UTF-8"
+        assert answer.get("transfer-encoding") is None
+
+    def test_of_jsonp_send(self, web: Web) -> None:
+        Client(web).connect()
+        answer = web.ask("POST", "/0/s1/jsonp_send", "d=%5B%22%5Cn%22%5D")
+        assert (answer.status, answer.body) == (200, b"ok")
+        assert answer.get("content-type") == "text/plain; charset=UTF-8"
+
+    @pytest.mark.parametrize(
+        "kind",
+        ["text/plain", "T", "application/json", "application/xml", "", "text/xml"]
+        + ["application/json; charset=utf-8", "text/xml; charset=utf-8"],
+    )
+    def test_xhr_send_takes_any_content_type(self, web: Web, kind: str) -> None:
+        client = Client(web).connect("/topic/a")
+        body = json.dumps([text("1")])
+        answer = web.ask("POST", "/0/s1/xhr_send", body, {"Content-Type": kind})
+        assert answer.status == 204
+        assert client.bodies() == ["1"]
+
+    @pytest.mark.parametrize(
+        ("kind", "raw"),
+        [
+            ("application/x-www-form-urlencoded", False),
+            ("application/x-www-form-urlencoded; charset=UTF-8", False),
+            (None, False),
+            ("text/plain", True),
+            ("text/plain; charset=UTF-8", True),
+            ("Text/Plain;charset=utf-8", True),
+        ],
+    )
+    def test_jsonp_send_takes_forms_and_text(self, web: Web, kind: str | None, raw: bool) -> None:
+        client = Client(web).connect("/topic/a")
+        data = json.dumps([text("100% + é")])
+        body = data if raw else "d=" + "".join(f"%{byte:02X}" for byte in data.encode())
+        answer = web.ask("POST", "/0/s1/jsonp_send", body, {"Content-Type": kind} if kind else {})
+        assert answer.body == b"ok"
+        assert client.bodies() == ["100% + é"]
+
+    @pytest.mark.parametrize(
+        ("body", "problem"),
+        [
+            ("", "Payload expected."),
+            ("{}", "Payload expected."),
+            ('"x"', "Payload expected."),
+            ("[1]", "Payload expected."),
+            ('["x', "Broken JSON encoding."),
+        ],
+    )
+    @pytest.mark.parametrize("name", SENDS)
+    def test_a_bad_post_is_told_and_harms_nobody(
+        self, web: Web, name: str, body: str, problem: str
+    ) -> None:
+        client = Client(web).connect("/topic/a")
+        line = web.line()
+        answer = line.ask("POST", f"/ws/0/s1/{name}", body, {"Content-Type": "text/plain"})
+        assert answer.status == 500
+        assert problem in answer.body.decode()
+        assert answer.get("content-type") == "text/plain; charset=utf-8"
+        good = line.ask("POST", "/ws/0/s1/xhr_send", json.dumps([text("1")]))
+        assert good.status == 204
+        assert client.bodies() == ["1"]
+
+    @pytest.mark.parametrize("body", ["", "d=", "x=1", "d"])
+    def test_a_form_without_the_field(self, web: Web, body: str) -> None:
+        Client(web).connect()
+        answer = web.ask("POST", "/0/s1/jsonp_send", body)
+        assert answer.status == 500
+        assert b"Payload expected." in answer.body
+
+    @pytest.mark.parametrize("name", SENDS)
+    def test_no_messages(self, web: Web, name: str) -> None:
+        client = Client(web).connect("/topic/a")
+        for body in ("[]", '[""]'):
+            answer = web.ask("POST", f"/0/s1/{name}", body, {"Content-Type": "text/plain"})
+            assert answer.status == (204 if name == "xhr_send" else 200)
+        assert web.sessions.find("s1").posters == 0
+        assert client.bodies() == []
+
+    def test_a_post_without_a_length_is_empty(self, web: Web) -> None:
+        Client(web).connect()
+        line = web.line()
+        for _ in range(2):
+            assert line.head("POST", "/ws/0/s1/xhr_send").status == 500
+        assert line.head("POST", "/ws/0/s1/xhr_send", version="1.0").status == 500
+        assert web.sessions.find("s1").posters == 0
+
+    def test_chunked(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        line = web.line()
+        answer = line.head("POST", "/ws/0/s1/xhr_send", {"Transfer-Encoding": "chunked"})
+        for part in (json.dumps([text("1")])[:9], json.dumps([text("1")])[9:]):
+            line.feed(f"{len(part):x}\r\n{part}\r\n".encode())
+        assert not answer.whole
+        line.feed(b"0\r\n\r\n")
+        assert answer.status == 204
+        assert line.ask("POST", "/ws/0/s1/xhr_send", json.dumps([text("2")])).status == 204
+        assert client.bodies() == ["1", "2"]
+
+    def test_a_broken_coding(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        line = web.line()
+        answer = line.head("POST", "/ws/0/s1/xhr_send", {"Transfer-Encoding": "chunked"})
+        line.feed(b"zz\r\n")
+        assert answer.status == 400
+        assert not line.open
+        assert web.sessions.find("s1").posters == 0
+        assert client.bodies() == []
+
+    def test_the_client_asks_first(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        body = json.dumps([text("1")])
+        line = web.line()
+        headers = {"Content-Length": str(len(body)), "Expect": "100-continue"}
+        answer = line.head("POST", "/ws/0/s1/xhr_send", headers)
+        assert answer.continues == 1
+        line.feed(body.encode())
+        assert answer.status == 204
+        assert client.bodies() == ["1"]
+
+    def test_it_comes_byte_by_byte(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        line = web.line()
+        answer = Answer("POST")
+        line._asked.append(answer)
+        body = json.dumps([text("é 1")], ensure_ascii=False).encode()
+        head = f"POST /ws/0/s1/xhr_send HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n"
+        for byte in head.encode() + body:
+            line.feed(bytes([byte]))
+        assert answer.status == 204
+        assert client.bodies() == ["é 1"]
+
+    def test_many_at_once_in_order(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        numbers = [str(number) for number in range(4_096)]
+        assert client.post(*(text(number) for number in numbers)).status == 204
+        web.world.advance(1)
+        assert client.bodies() == numbers
+
+
+class TestBounds:
+    """Over a bound, nothing of the body is taken, and the session goes on."""
+
+    def refused(self, web: Web, *messages: str) -> None:
+        client = Client(web).connect("/topic/a")
+        assert client.post(*messages).status == 413
+        assert web.sessions.find("s1").posters == 0
+        assert client.post(text("after")).status == 204
+        assert client.bodies() == ["after"]
+
+    def test_a_body(self) -> None:
+        with Web(limits=Limits(sockjs_body=100_000)) as web:
+            self.refused(web, text("1"), *["\n" * 60_000, "\n" * 60_000])
+
+    def test_a_body_of_the_bound(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        body = json.dumps([text("1")]).ljust(1_048_576)
+        assert web.ask("POST", "/0/s1/xhr_send", body).status == 204
+        assert web.ask("POST", "/0/s1/xhr_send", body + " ").status == 413
+        assert client.bodies() == ["1"]
+
+    def test_its_connection_is_closed(self, web: Web) -> None:
+        Client(web).connect()
+        line = web.line()
+        answer = line.head("POST", "/ws/0/s1/xhr_send", {"Content-Length": "100000000"})
+        for _ in range(20):
+            line.feed(b" " * 65_536)
+        assert answer.status == 413
+        assert answer.get("connection") == "close"
+        assert not line.open
+
+    def test_a_message(self) -> None:
+        with Web(limits=Limits(max_message_size=20_000)) as web:
+            self.refused(web, text("1"), "x" * 20_001)
+
+    def test_their_number(self, web: Web) -> None:
+        self.refused(web, *[text("1")] * 4_097)
+
+    def test_time(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        line, answer = half(web, json.dumps([text("1")]), 5)
+        web.world.advance(29)
+        line.read()
+        assert not answer.whole
+        web.world.advance(1.1)
+        line.read()
+        assert answer.status == 408
+        assert not line.open
+        assert web.sessions.find("s1").posters == 0
+        assert client.bodies() == []
+
+
+class TestOrder:
+    def test_that_of_becoming_whole(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        first, second = json.dumps([text("1"), text("2")]), json.dumps([text("3")])
+        line, answer = half(web, first, 10)
+        other, quick = half(web, second, 10)
+        other.feed(second[10:].encode())
+        assert quick.status == 204
+        assert not answer.whole
+        line.feed(first[10:].encode())
+        assert answer.status == 204
+        assert client.bodies() == ["3", "1", "2"]
+
+    def test_pipelined(self, web: Web) -> None:
+        client = Client(web).connect("/topic/a")
+        line = web.line()
+        data = b""
+        for number in range(5):
+            line._asked.append(Answer("POST"))
+            body = json.dumps([text(str(number))]).encode()
+            data += b"POST /ws/0/s1/xhr_send HTTP/1.1\r\nHost: a\r\n"
+            data += b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+        asked = list(line._asked)
+        line.feed(data)
+        assert [answer.status for answer in asked] == [204] * 5
+        assert client.bodies() == list("01234")
+
+
+class TestCut:
+    @pytest.mark.parametrize("cut", [0, 1, 20, -1])
+    def test_a_body_that_is_cut_has_no_effect(self, web: Web, cut: int) -> None:
+        client = Client(web).connect("/topic/a")
+        body = json.dumps([text("1"), text("2")])
+        line, answer = half(web, body, cut if cut >= 0 else len(body) + cut)
+        assert web.sessions.find("s1").posters == 1
+        line.eof()
+        assert not answer.whole
+        assert web.sessions.find("s1").posters == 0
+        client.post(text("3"))
+        assert client.bodies() == ["3"]
+
+    def test_one_that_was_whole_is_taken(self) -> None:
+        slow = _Slow()
+        with slow.web as web:
+            slow.client.post(text("0", "/app/slow"))
+            for _ in range(3):
+                slow.client.post(text("x" * 40_000))
+            line, answer = half(web, json.dumps([text("last")]), 10_000)
+            assert not answer.whole
+            assert web.sessions.find("s1").posters
+            line.eof()
+            slow.release()
+            assert slow.client.bodies()[-1] == "last"
+            assert web.sessions.find("s1").posters == 0
+
+    def test_its_session_ends_meanwhile(self, web: Web) -> None:
+        client = Client(web, transport="xhr_streaming").connect("/topic/a")
+        body = json.dumps([text("1")])
+        line, answer = half(web, body, 10)
+        client.cut()
+        assert not answer.whole
+        line.feed(body[10:].encode())
+        assert answer.status == 404
+        assert line.open
+        assert line.ask("GET", "/ws/info").status == 200
+
+    def test_its_session_ends_while_it_waits(self) -> None:
+        slow = _Slow()
+        with slow.web as web:
+            slow.client.post(text("0", "/app/slow"))
+            for _ in range(3):
+                slow.client.post(text("x" * 40_000))
+            line, answer = half(web, json.dumps([text("last")]), 10_000)
+            assert not answer.whole
+            slow.client.cut()
+            line.read()
+            assert answer.status == 404
+            assert line.open
+            assert not web.world.runtime.driver._links._bringing
+            slow.release()
+            web.world.advance(10)
+
+
+class TestBackPressure:
+    def test_a_thousand_posts_beside_one_blocked_handler(self) -> None:
+        slow = _Slow()
+        with slow.web as web:
+            assert slow.client.post(text("0", "/app/slow")).status == 204
+            body = json.dumps([text("x" * 6_000)])
+            posts = [half(web, body, len(body)) for _ in range(1_000)]
+            inbound = slow.session.inbound
+            wire = web.sessions.find("s1")
+            assert slow.session.paused
+            assert inbound.size <= 65_536 + 65_536
+            statuses = [answer.status for _, answer in posts]
+            waiting = statuses.count(0)
+            assert waiting == wire.posters == 8
+            taken = statuses.count(204)
+            assert 10 <= taken <= 22
+            assert statuses.count(503) == 1_000 - 8 - taken
+            assert statuses == [204] * taken + [0] * 8 + [503] * (1_000 - 8 - taken)
+            slow.release()
+            for line, _ in posts:
+                line.read()
+            assert [answer.status for _, answer in posts].count(204) == taken + 8
+            assert wire.posters == 0
+            assert len(slow.client.bodies()) == taken + 8
+            assert not slow.session.paused
+
+    def test_many_small_messages_count_too(self) -> None:
+        slow = _Slow()
+        with slow.web as web:
+            wire, inbound, most = web.sessions.find("s1"), slow.session.inbound, 0
+            slow.client.post(text("0", "/app/slow"))
+            body = json.dumps([text("0", "/app/slow"), *["\n"] * 4_000])
+            for _ in range(12):
+                half(web, body, len(body))
+                most = max(most, inbound.size)
+            assert wire.posters == 8
+            while slow.gate is not None:
+                slow.release()
+                most = max(most, inbound.size)
+                slow.client.pump()
+            assert len(slow.heard) == 9
+            assert most <= 2 * 65_536
+            assert (wire.posters, inbound.size) == (0, 0)
+
+    def test_a_body_of_a_session_that_is_not_read_is_not_read_either(self) -> None:
+        slow = _Slow("xhr_streaming")
+        with slow.web as web:
+            slow.client.post(text("0", "/app/slow"))
+            for _ in range(3):
+                slow.client.post(text("x" * 40_000))
+            assert slow.session.paused
+            body = json.dumps([text("y" * 50_000)] * 10)
+            line, answer = half(web, body, 60_000)
+            assert not line.stream.paused
+            line.feed(body[60_000:70_000].encode())
+            assert line.stream.paused
+            small, _ = half(web, "[]", 1)
+            assert not small.stream.paused
+            # Waiting is no fault of the client's: its time stands still.
+            web.world.advance(28)
+            slow.release()
+            assert not line.stream.paused
+            web.world.advance(28)
+            for at in range(70_000, len(body), 65_536):
+                assert not line.stream.paused
+                line.feed(body[at : at + 65_536].encode())
+            web.world.advance(1)
+            line.read()
+            assert answer.status == 204
+            assert slow.client.bodies().count("y" * 50_000) == 10
+            small.eof()
+
+    def test_a_body_that_was_long_before_the_session_was_not_read(self) -> None:
+        slow = _Slow()
+        with slow.web as web:
+            body = json.dumps([text("y" * 50_000)] * 4)
+            line, answer = half(web, body, 100_000)
+            slow.client.post(text("0", "/app/slow"))
+            assert not line.stream.paused
+            for _ in range(3):
+                slow.client.post(text("x" * 40_000))
+            assert line.stream.paused
+            slow.release()
+            assert not line.stream.paused
+            line.feed(body[100_000:].encode())
+            assert answer.status == 204
+            slow.client.pump()
+
+    def test_the_receiver_goes_on(self) -> None:
+        """Its connection is read, so that its end is seen; its frames leave."""
+        slow = _Slow()
+        with slow.web as web:
+            slow.client.post(text("0", "/app/slow"))
+            for _ in range(4):
+                slow.client.post(text("x" * 40_000))
+            assert slow.session.paused
+            assert slow.client.line is not None
+            assert not slow.client.line.stream.paused
+            web.publish("1")
+            assert slow.client.bodies() == ["1"]
+            slow.release()
+
+    def test_posts_of_a_paused_session_wait_without_a_receiver_too(self) -> None:
+        slow = _Slow()
+        with slow.web as web:
+            web.publish("first")
+            slow.client.take_answer()
+            slow.client.post(text("0", "/app/slow"))
+            posts = [half(web, json.dumps([text("x" * 40_000)]), 50_000) for _ in range(4)]
+            assert [answer.whole for _, answer in posts].count(False) >= 1
+            slow.client.pump()
+            slow.release()
+            for line, answer in posts:
+                line.read()
+                assert answer.status == 204
+            assert len(slow.client.bodies()) == 5
+
+    def test_before_connected_only_so_much(self, web: Web) -> None:
+        client = Client(web)
+        client.pump()
+        client.post("x" * 20_000)
+        client.pump()
+        assert client.closed is not None
+        assert client.stomp[0].headers["code"] == "limit"
+        assert client.closed[0] == 1009
+
+    def test_connect_and_more_in_one_post(self, web: Web) -> None:
+        client = Client(web)
+        client.pump()
+        subscribe = "SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0"
+        client.post(CONNECT, subscribe, text("1"), text("2")[:9], text("2")[9:])
+        client.pump()
+        commands = [frame.command for frame in client.stomp]
+        assert commands == ["CONNECTED", "MESSAGE", "MESSAGE"]
+
+
+class TestUnread:
+    @pytest.mark.parametrize("name", SENDS)
+    def test_a_post_that_nobody_reads_ends_its_connection(self, web: Web, name: str) -> None:
+        line = web.line()
+        answer = line.ask("POST", f"/ws/0/nobody/{name}", '["x"]')
+        assert answer.status == 404
+        assert answer.get("connection") == "close"
+        assert not line.open
