@@ -306,7 +306,14 @@ class StompApp(Application):
         from stocksync_ws.wsgi import WrappedWsgi
 
         refuse = self._workers == "refuse"
-        return WrappedWsgi(self._run, self.check, self.site(), app, refuse_siblings=refuse)
+        return WrappedWsgi(
+            self._run,
+            self.check,
+            self.site(),
+            app,
+            limits=self.config.limits,
+            refuse_siblings=refuse,
+        )
 
     def _gateway(self, *, signals: bool) -> Gateway:
         from stocksync_ws.asgi.gateway import Gateway

@@ -130,14 +130,14 @@ class ThreadServer:
 
         self._call(claim)
 
-    def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
+    def adopt(self, sock: socket.socket, request: HttpRequest, body: bytes = b"") -> None:
         """Go on with a connection whose first request somebody else has read; from any thread.
 
         Args:
             sock: A connected socket, which is the server's from now on.
             request: The head of its first request; nothing behind it was read.
         """
-        self._call(lambda server: server.adopt(sock, request), sock)
+        self._call(lambda server: server.adopt(sock, request, body), sock)
 
     def swallow(self, sock: socket.socket) -> None:
         """Read and drop what comes from a socket until it ends, then close it; from any thread."""

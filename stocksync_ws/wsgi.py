@@ -1,4 +1,5 @@
-"""Inside a WSGI application: the socket of an upgrade is taken over and served on a thread of ours.
+"""Inside a WSGI application: the socket of an upgrade, or of a request that carries or feeds a
+wire, is taken over and served on a thread of ours.
 
 Rule: the server of the application keeps its descriptor, with a dead end behind it: what it
 writes, reads, shuts down or closes never touches the client. Only documented ways to the socket are
@@ -21,13 +22,14 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from stocksync_ws.config import PATH_SAFE
+from stocksync_ws.config import PATH_SAFE, Limits
 from stocksync_ws.running.native import socket_of, socket_pair
 from stocksync_ws.running.run import Run
 from stocksync_ws.threads import ThreadServer
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.answer import Answer, refusal, tell, unavailable
-from stocksync_ws.wire.endpoint import Endpoint, Site, decide
+from stocksync_ws.wire.answer import Answer, plain, refusal, tell, unavailable
+from stocksync_ws.wire.endpoint import Carrier, Endpoint, Site, decide
+from stocksync_ws.wire.http import has_body
 from stocksync_ws.wire.upgrade import check_handshake
 
 __all__ = ["WrappedWsgi"]
@@ -35,6 +37,9 @@ __all__ = ["WrappedWsgi"]
 Environ: TypeAlias = dict[str, Any]
 StartResponse: TypeAlias = Callable[..., Any]
 WsgiApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+_GONE_ON = "101 Switching Protocols"
+"""What the server believes to have answered: it neither adds a body nor expects a next request."""
 
 _WAY_OUT = (
     "serve the WebSocket on a port of its own: ws.serve_in_thread(), see docs/embedding/index.md"
@@ -49,6 +54,7 @@ class WrappedWsgi:
         check: Freezes the application; raises `ConfigurationError` when a declaration cannot work.
         site: Endpoint and routes.
         app: The application that gets everything else.
+        limits: `sockjs_body`.
         refuse_siblings: A second worker, that warns after 30 s, takes no sessions from then on.
     """
 
@@ -59,9 +65,11 @@ class WrappedWsgi:
         site: Site,
         app: WsgiApp,
         *,
+        limits: Limits,
         refuse_siblings: bool = False,
     ) -> None:
         self._run = run
+        self._limits = limits
         self._refuse_siblings = refuse_siblings
         self._check = check
         self._site = site
@@ -77,7 +85,7 @@ class WrappedWsgi:
         path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
         inner = environ.get("PATH_INFO", "")
         for each in (inner, path):
-            if each in self._site.paths:
+            if self._site.has(each):
                 return self._serve(environ, each, start_response)
         begun = self._pid is not None or self._run.runtime is not None
         if not begun and isinstance(find_socket(environ), int):  # A test client has none.
@@ -88,20 +96,36 @@ class WrappedWsgi:
         request = self._site.seen(request_of(environ, path))
         decision = decide(request, self._site, check_handshake)
         found = find_socket(environ)
-        if isinstance(decision, Endpoint) and isinstance(found, int):
-            server = self._begin(environ)
-            if not (server.refuses or (server.sibling and self._refuse_siblings)):
-                server.adopt(take_over(found, server.swallow), request)
-                start_response("101 Switching Protocols", [])
-                return []
-            self._run.counters.connections_refused += 1
-            decision = unavailable(request)
+        answer = decision if isinstance(decision, Answer) else None
         if not isinstance(decision, Answer):
+            answer = self._hand_over(environ, request, decision, found)
+        if answer is not None:
+            tell(answer, self._run.counters, request.peer)
+            return _respond(answer, start_response)
+        # The server writes this into a dead end.
+        start_response(_GONE_ON, [])
+        return []
+
+    def _hand_over(
+        self, environ: Environ, request: HttpRequest, decision: Endpoint | Carrier, found: int | str
+    ) -> Answer | None:
+        """Give the socket of a request to our thread; or say why not."""
+        if not isinstance(found, int):
             text = f"This server cannot pass a WebSocket on ({found})."
             log = f"no WebSocket through this server ({found}): {_WAY_OUT}"
-            decision = refusal(501, text, log=log)
-        tell(decision, self._run.counters, request.peer)
-        return _respond(decision, start_response)
+            return refusal(501, text, log=log)
+        body = b""
+        if isinstance(decision, Carrier) and has_body(request):
+            read = _read_body(environ, self._limits.sockjs_body) if decision.body else None
+            if read is None:
+                return plain(413, "The body is too large.")
+            body = read
+        server = self._begin(environ)
+        if server.refuses or (server.sibling and self._refuse_siblings):
+            self._run.counters.connections_refused += 1
+            return unavailable(request)
+        server.adopt(take_over(found, server.swallow), request, body)
+        return None
 
     def _begin(self, environ: Environ) -> ThreadServer:
         with self._lock:
@@ -140,6 +164,22 @@ def request_of(environ: Environ, path: str) -> HttpRequest:
         secure=environ.get("wsgi.url_scheme") == "https",
         scope=environ,
     )
+
+
+def _read_body(environ: Environ, most: int) -> bytes | None:
+    """The body of a request, or None for one over the bound."""
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > most:
+        return None
+    if not length and not environ.get("wsgi.input_terminated"):
+        return b""
+    parts: list[bytes] = []
+    left = length or most + 1
+    while left and (part := environ["wsgi.input"].read(left)):
+        parts.append(part)
+        left -= len(part)
+    body = b"".join(parts)
+    return None if len(body) > most else body
 
 
 def find_socket(environ: Environ) -> int | str:

@@ -259,19 +259,21 @@ class Server:
         """It takes no connection now; may be asked from any thread."""
         return self._stopping or self._runtime.driver.connections >= self._cap
 
-    def adopt(self, sock: socket.socket, request: HttpRequest) -> None:
-        """Go on with a connection whose first request somebody else has read; on our loop.
+    def adopt(self, sock: socket.socket, request: HttpRequest, body: bytes = b"") -> None:
+        """Go on with a connection whose first request somebody else has read; on our loop. It ends
+        with that request, or with its WebSocket.
 
         Args:
             sock: A connected socket, which is ours from now on.
-            request: The head of its first request; nothing behind it was read.
+            request: The head of its first request.
+            body: Its whole body; nothing behind that was read.
         """
         if self.refuses:
             self._refuse(sock)
             return
         _prepare(sock)
         connection = self._connection(request.peer)
-        connection.hand_over(request)
+        connection.hand_over(request, body)
         self._stream(sock, None).start(connection)
 
     def claim(self, host: str, port: int) -> Claim | None:

@@ -12,16 +12,18 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
+from stocksync_ws.asgi.http_stream import HttpScopeStream
 from stocksync_ws.asgi.stepping import Receive, Send, Stepping
 from stocksync_ws.asgi.stream import ScopeStream
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.running.siblings import Claim, claim_of
 from stocksync_ws.running.signals import SignalChain
-from stocksync_ws.types import HttpRequest
+from stocksync_ws.types import Connection, HttpRequest
 from stocksync_ws.wire.answer import Answer, refusal, tell, unavailable
-from stocksync_ws.wire.endpoint import Endpoint, Site, decide
+from stocksync_ws.wire.endpoint import Carrier, Decision, Endpoint, Site, decide
 from stocksync_ws.wire.scope import ScopeConnection, answer_messages, refusal_messages, request_of
+from stocksync_ws.wire.scope_http import SCOPE_FRAMING
 from stocksync_ws.wire.scope_wire import Batcher
 from stocksync_ws.wire.upgrade import check_handshake
 
@@ -80,6 +82,11 @@ class Gateway:
     def path(self) -> str:
         """The path of the endpoint."""
         return self._site.endpoint.path
+
+    @property
+    def has_more(self) -> bool:
+        """Something is below the path too."""
+        return bool(self._site.routes)
 
     # The run
 
@@ -164,10 +171,7 @@ class Gateway:
         root: str = scope.get("root_path") or ""
         root = root.rstrip("/")
         path = whole[len(root) :] if whole == root or whole.startswith(root + "/") else whole
-        return path if path in self._site.paths or self._is_routed(path) else None
-
-    def _is_routed(self, path: str) -> bool:
-        return any(path.startswith(prefix + "/") for prefix in self._site.routes)
+        return path if self._site.has(path) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one scope.
@@ -180,10 +184,16 @@ class Gateway:
         if scope["type"] == "websocket":
             await self._websocket(request, receive, send)
         else:
-            await self._http(request, send)
+            await self._http(request, receive, send)
 
-    async def _http(self, request: HttpRequest, send: Send) -> None:
-        decision = decide(request, self._site, check_handshake)
+    async def _http(self, request: HttpRequest, receive: Receive, send: Send) -> None:
+        decision: Decision | Connection = decide(request, self._site, check_handshake)
+        if isinstance(decision, Carrier) and not self._has_ended():
+            decision = await self._open(request, decision)
+        if not isinstance(decision, (Answer, Carrier, Endpoint)):
+            stream = HttpScopeStream(self.begin().driver, send, self._stepping)
+            await stream.run(decision, receive)
+            return
         if not isinstance(decision, Answer):
             decision = refusal(
                 501,
@@ -201,6 +211,21 @@ class Gateway:
             decision = Answer(decision.status, headers, decision.body)
         for message in answer_messages(decision, "http.response"):
             await send(message)
+
+    async def _open(self, request: HttpRequest, carrier: Carrier) -> Connection | Answer:
+        """What answers a request that carries or feeds a wire."""
+        runtime = self.begin()
+        if carrier.opens and self.users is not None and not self._is_full(runtime):
+            request = await self._with_user(self.users, request)  # Meanwhile all may have changed.
+            if self._has_ended():
+                return unavailable(request)
+            runtime = self.begin()
+        if carrier.opens:
+            self._claim_once(runtime, request)
+        opened = carrier.open(request, SCOPE_FRAMING, self._is_full(runtime))
+        if isinstance(opened, Answer) and opened.status == 503:
+            runtime.broker.counters.connections_refused += 1
+        return opened
 
     async def _websocket(self, request: HttpRequest, receive: Receive, send: Send) -> None:
         first = await receive()
@@ -228,7 +253,7 @@ class Gateway:
 
     async def _with_user(self, users: Users, request: HttpRequest) -> HttpRequest:
         """The request with session and user, of whom the site would let in."""
-        if not isinstance(decide(request, self._site), Endpoint) or request.scope is None:
+        if isinstance(decide(request, self._site), Answer) or request.scope is None:
             return request
         return replace(request, scope={**request.scope, **await users(request.scope)})
 

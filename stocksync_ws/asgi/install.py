@@ -194,11 +194,35 @@ def _litestar(gateway: Gateway, app: Any) -> None:
 
     asgi = sys.modules["litestar.handlers"].asgi
     # No mount: it would have `/wsx` too. A trailing slash is seen to by Litestar.
-    app.register(asgi(gateway.path[len(prefix) :], copy_scope=True)(stocksync_ws))
+    path = gateway.path[len(prefix) :]
+    app.register(asgi(path, copy_scope=True)(stocksync_ws))
+    if gateway.has_more:
+        for handler in _litestar_below(stocksync_ws, path + "/{rest:path}"):
+            app.register(handler)
     # Entered in this order and left in the other, before the handlers of `on_shutdown` run.
     app._lifespan_managers.insert(0, begun)
     app._lifespan_managers.append(drained)
     app.on_shutdown.append(gateway.end)
+
+
+def _litestar_below(serve: AsgiApp, path: str) -> Iterator[Any]:
+    """Handlers for what is below the endpoint. A raw one cannot have a variable in its path."""
+    handlers = sys.modules["litestar.handlers"]
+
+    async def stocksync_ws_http() -> Any:
+        return serve
+
+    async def stocksync_ws_socket(socket: Any) -> None:
+        await serve(socket.scope, socket.receive, socket.send)
+
+    # What is returned is called with the scope.
+    stocksync_ws_http.__annotations__["return"] = sys.modules["litestar.types"].ASGIApp
+    methods = ["GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE"]
+    yield handlers.route(path, http_method=methods, opt={"exclude_from_csrf": True})(
+        stocksync_ws_http
+    )
+    stocksync_ws_socket.__annotations__["socket"] = sys.modules["litestar.connection"].WebSocket
+    yield handlers.websocket(path)(stocksync_ws_socket)
 
 
 # Quart
@@ -250,9 +274,9 @@ def _channels(gateway: Gateway, mapping: dict[str, AsgiApp]) -> None:
 
         check()
         gateway.checks.append(check)
-        path = escape(gateway.path.lstrip("/"))
+        path = escape(gateway.path.lstrip("/")) + ("(?:/.*)?" if gateway.has_more else "/?")
         re_path = sys.modules["django.urls"].re_path
-        router.routes.insert(0, re_path(rf"^{path}/?$", gateway))
+        router.routes.insert(0, re_path(rf"^{path}$", gateway))
     mapping["http"] = _Either(gateway, mapping.get("http"))
     inner = mapping.get("lifespan")
 

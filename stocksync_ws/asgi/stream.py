@@ -22,7 +22,7 @@ from typing import Any
 from stocksync_ws.asgi.stepping import Receive, Rest, Send, Stepping, begin
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.driver.ports import Link
-from stocksync_ws.types import Chunk
+from stocksync_ws.types import Chunk, Connection
 from stocksync_ws.wire.scope import ScopeConnection
 from stocksync_ws.wire.scope_wire import ScopeChunk
 
@@ -314,7 +314,7 @@ class ScopeStream:
 
     # Reading
 
-    async def run(self, connection: ScopeConnection, receive: Receive) -> None:
+    async def run(self, connection: Connection, receive: Receive) -> None:
         """Be the application of this scope until it is over.
 
         Args:
@@ -353,14 +353,15 @@ class ScopeStream:
         finally:
             self._waits = False
 
-    def _hear(self, connection: ScopeConnection, message: Mapping[str, Any]) -> None:
+    def _hear(self, connection: Connection, message: Mapping[str, Any]) -> None:
         if message["type"] == "websocket.receive":
             text = message.get("text")
             data = text.encode() if text is not None else message.get("bytes") or b""
             self._driver.feed(self.link, data)
         elif message["type"] == "websocket.disconnect" and not self._failing:
             self._over = True
-            connection.gone(message)
+            if isinstance(connection, ScopeConnection):
+                connection.gone(message)
 
 
 def _cancel(task: asyncio.Task[Any]) -> None:

@@ -67,6 +67,8 @@ class Carrier:
     """The request has a body: the connection receives it, and nothing when it is whole. Else the
     connection receives nothing.
     """
+    opens: bool = False
+    """There is no session yet: the request is the handshake of one."""
 
 
 Decision: TypeAlias = Answer | Endpoint | Carrier
@@ -149,6 +151,10 @@ class Site:
     def paths(self) -> frozenset[str]:
         """The paths of the endpoint."""
         return frozenset((self.endpoint.path, self.endpoint.path + "/"))
+
+    def has(self, path: str) -> bool:
+        """Say whether a path is that of the endpoint, or below a route."""
+        return path in self.paths or any(_is_below(path, prefix) for prefix in self.routes)
 
     @cached_property
     def origins(self) -> frozenset[tuple[str, str, int | None] | None]:

@@ -170,7 +170,7 @@ class SockJSRoutes:
         def open_it(request: HttpRequest, framing: Framing, full: bool) -> Connection | Answer:
             return self._open(request, name, Voice(form, framing, headers, callback), full)
 
-        return Carrier(open_it)
+        return Carrier(open_it, opens=self.sessions.find(name) is None)
 
     def _open(
         self, request: HttpRequest, name: str, voice: Voice, full: bool
