@@ -258,7 +258,7 @@ class HttpConnection:
         self.deadline, self.shut = connection.deadline, connection.shut
         if over or carrier.over:
             self._carrier = None
-            if self.shut:
+            if self.shut or carrier.unread:
                 self._finish()
             else:
                 self._state = _READING

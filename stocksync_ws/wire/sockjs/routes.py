@@ -183,7 +183,7 @@ class SockJSRoutes:
             return Receiver(sessions, sessions.open(name, _host(request)), voice, request)
         if not self._may_continue(wire, request):
             return _foreign(request)
-        if wire.carrier is not None:
+        if wire.carrier is not None and not wire.over:
             # Also behind the last frame, which may be on its way.
             return Notice(wire, voice, ANOTHER_OPEN, ends=False)
         if wire.over or wire.said_all:
