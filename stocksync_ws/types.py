@@ -221,6 +221,13 @@ class Parking(Protocol):
     paused: bool
     """The session is not to be read now; set by the driver."""
 
+    @property
+    def spent(self) -> bool:
+        """What its sender has sent was all that the answer may hold: `pack` ends it, given nothing
+        more.
+        """
+        ...
+
     def wake(self, now: float) -> list[Event]:
         """The deadline came: `Closed` when nothing has carried the wire for too long."""
         ...

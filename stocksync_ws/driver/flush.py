@@ -84,8 +84,12 @@ class Flusher:
         if link is None:
             self._machine.writable(session, 0, now)
         elif rest is not None:
-            stream, kept = link.stream, link.wire is not None and link.wire.parking is not None
-            self._machine.writable(session, stream.unsent if kept else stream.keep(*rest), now)
+            wire = link.wire
+            if wire is not None and wire.parking is not None:
+                # Its sender has kept the rest, if there is any.
+                self._flush_general(link, wire, session, now)
+            else:
+                self._machine.writable(session, link.stream.keep(*rest), now)
         elif isinstance(error, OSError):
             self._links.drop(link, now)
         else:
@@ -115,9 +119,10 @@ class Flusher:
             self._end(link, now)
             return
         chunks = link.connection.take()
-        entries = machine.take_output(session, ROOM, now)
+        spent = wire.parking is not None and wire.parking.spent
+        entries = [] if spent else machine.take_output(session, ROOM, now)
         ends = False
-        if entries:
+        if entries or spent:
             packed, ends = wire.pack([entry.chunk for entry in entries])
             chunks = chunks + packed if chunks else packed
         unsent = stream.write(chunks) if chunks else 0

@@ -316,13 +316,15 @@ def test_a_carrier_that_has_ended_leaves_no_lane(polled: World) -> None:
     assert not ended_by_pack(polled).session.mailbox.is_open
 
 
-def test_a_wire_that_may_be_parked_has_no_lane(polled: World) -> None:
-    """What its mailbox holds is not what goes out."""
-    client = connected(polled, transport="xhr_streaming")
+@pytest.mark.parametrize(("transport", "lane"), [("xhr", False), ("xhr_streaming", True)])
+def test_only_a_stream_has_a_lane(polled: World, transport: str, lane: bool) -> None:
+    """A poll ends with what goes out."""
+    client = connected(polled, transport=transport)
     client.send("SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0")
+    assert client.session.mailbox.is_open is lane
     publish(polled, b"x")
     assert client.messages()[0].endswith("x\0")
-    assert not client.session.mailbox.is_open
+    assert client.session.mailbox.is_open is lane
 
 
 def test_a_parked_session_whose_close_hangs_is_ended(polled: World) -> None:

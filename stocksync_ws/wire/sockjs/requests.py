@@ -226,7 +226,7 @@ class Receiver(_Request):
         """
         wire, voice = self._wire, self._voice
         self._quiet = -1
-        last = chunks[-1]
+        last = chunks[-1] if chunks else None
         closing = last if isinstance(last, CloseFrame) else None
         messages = chunks if closing is None else chunks[:-1]
         wire.said_all = closing is not None
@@ -251,9 +251,14 @@ class Receiver(_Request):
         self.deadline = None
         return packed, True
 
+    @property
+    def spent(self) -> bool:
+        """The sender of a stream has sent as much as the stream may hold."""
+        return self._left <= 0 and not self._full
+
     def sender(self, send: Send, keep: Keep) -> Send | None:
         """The direct way for a stream; the stream is ended by the general one."""
-        if not self._voice.form.streams or self._left <= 0:
+        if not self._voice.form.streams:
             return None
         track = self._track
 
@@ -265,13 +270,14 @@ class Receiver(_Request):
                 sent = send(part)
             except (BlockingIOError, InterruptedError):
                 sent = 0
-            size = len(chunk)
-            self._left -= size
+            self._left -= track.size
             self._quiet = -1
+            if self._left <= 0:
+                self.deadline = None
             if sent != len(part):
                 keep(part, sent)
                 return 0
-            return size if self._left > 0 else 0
+            return len(chunk) if self._left > 0 else 0
 
         return send_one
 

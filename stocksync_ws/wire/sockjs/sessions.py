@@ -51,6 +51,11 @@ class Carrying(Protocol):
         """The direct way; see `types.Parking.sender`."""
         ...
 
+    @property
+    def spent(self) -> bool:
+        """See `types.Parking.spent`."""
+        ...
+
 
 class Post:
     """The messages of one request body, in the queue of its session."""
@@ -164,6 +169,11 @@ class SockJSWire:
         """The direct way through the request that carries the wire; None: there is none."""
         return None if self.carrier is None else self.carrier.sender(send, keep)
 
+    @property
+    def spent(self) -> bool:
+        """The answer that carries the wire is to be ended."""
+        return self.carrier is not None and self.carrier.spent
+
     def park(self, now: float) -> None:
         """Its request has ended in good order; the client has a while to send the next one."""
         self.carrier = None
@@ -230,9 +240,10 @@ class Track:
     Attributes:
         chunk: The last message that was packed alone, None at first.
         part: The part with it.
+        size: The bytes of its frame.
     """
 
-    __slots__ = ("_form", "_framing", "_last", "_packed", "_size", "chunk", "part")
+    __slots__ = ("_form", "_framing", "_last", "_packed", "_size", "chunk", "part", "size")
 
     def __init__(self, form: Format, framing: Framing) -> None:
         self._form = form
@@ -242,6 +253,7 @@ class Track:
         self._size = 0
         self.chunk: Chunk = None
         self.part: Chunk = None
+        self.size = 0
 
     def pack(self, messages: list[Chunk]) -> tuple[Chunk, int]:
         """The part with these messages in one frame, and the bytes of that frame."""
@@ -253,8 +265,9 @@ class Track:
         return self._packed, self._size
 
     def pack_one(self, chunk: Chunk) -> None:
-        """Set `part` for a message alone."""
-        self.part = self._framing.part(self._form.wrap(message_frame((chunk,)), ""))
+        """Set `part` and `size` for a message alone."""
+        data = self._form.wrap(message_frame((chunk,)), "")
+        self.part, self.size = self._framing.part(data), len(data)
         self.chunk = chunk
 
 

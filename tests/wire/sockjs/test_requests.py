@@ -174,7 +174,8 @@ class TestStreams:
                 assert answer.whole
                 prelude, *frames = answer.chunks
                 assert prelude == FORMATS[transport].prelude("cb")
-                assert sum(map(len, frames)) >= 4_096 > sum(map(len, frames[:-1]))
+                sizes = [len(frame) for frame in frames if frame != O[transport]]
+                assert sum(sizes) >= 4_096 > sum(sizes[:-1])
 
     def test_at_the_default_that_is_128_kib(self, web: Web) -> None:
         client = Client(web, transport="xhr_streaming").connect("/topic/a")
