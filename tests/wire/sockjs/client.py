@@ -17,7 +17,7 @@ from urllib.parse import unquote
 
 import h11
 
-from stocksync_ws import StompApp
+from stocksync_ws import DisconnectReason, SessionDisconnected, StompApp
 from stocksync_ws.config import Limits, SockJSOptions
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import encode
@@ -204,7 +204,14 @@ class Web:
             "heart_beat": (0, 0),
             "client_send": ["/topic/**"],
         }
-        self.app = app or StompApp("/ws", **{**defaults, **settings})
+        self.app = app = app or StompApp("/ws", **{**defaults, **settings})
+        self.ends: list[DisconnectReason] = []
+        """How sessions that were CONNECTED have ended."""
+
+        @app.event_listener(SessionDisconnected)
+        async def listen(event: SessionDisconnected) -> None:
+            self.ends.append(event.reason)
+
         self.site = self.app.site()
         self.routes: Any = self.site.routes.get("/ws")
         self.world = World(self.app, self.site)
@@ -244,6 +251,14 @@ class Web:
         """Publish from the application."""
         self.app.template.send(destination, body.encode())
         self.world.settle()
+
+    def told(self, transport: str = "xhr", name: str = "s1") -> list[Any]:
+        """What a new receiving request of a session is told at its end."""
+        client = Client(self, name, transport)
+        client.pump_once()
+        assert client.answers[-1].whole
+        assert client.closed is not None, client.frames
+        return client.closed
 
     def close(self) -> None:
         """End it, and look that nothing is left or went wrong."""

@@ -12,7 +12,6 @@ import pytest
 from stocksync_ws import (
     DisconnectReason,
     SessionConnected,
-    SessionDisconnected,
     SockJSOptions,
     StompApp,
 )
@@ -32,37 +31,6 @@ TWICE = [2010, "Another connection still open"]
 def web() -> Iterator[Web]:
     with Web() as web:
         yield web
-
-
-def told(web: Web, transport: str = "xhr", name: str = "s1") -> list[Any]:
-    """What a new receiving request of a session is told at its end."""
-    client = Client(web, name, transport)
-    client.pump_once()
-    assert client.answers[-1].whole
-    assert client.frames, "an answer without a frame"
-    assert client.closed is not None
-    return client.closed
-
-
-def serve(**settings: Any) -> Web:
-    """A world that writes down how sessions end."""
-    app = StompApp(
-        "/ws",
-        allowed_origins=["*"],
-        sockjs=settings.pop("sockjs", SockJSOptions.conformance()),
-        heart_beat=(0, 0),
-        client_send=["/topic/**"],
-        **settings,
-    )
-    reasons: list[DisconnectReason] = []
-
-    @app.event_listener(SessionDisconnected)
-    async def listen(event: SessionDisconnected) -> None:
-        reasons.append(event.reason)
-
-    web = Web(app)
-    web.ends = reasons  # type: ignore[attr-defined]
-    return web
 
 
 class TestOpening:
@@ -122,8 +90,8 @@ class TestSecondReceiver:
     @pytest.mark.parametrize("second", TRANSPORTS)
     def test_it_is_sent_away_and_the_first_goes_on(self, web: Web, first: str, second: str) -> None:
         client = Client(web, transport=first).connect("/topic/a")
-        assert told(web, second) == TWICE
-        assert told(web, second) == TWICE
+        assert web.told(second) == TWICE
+        assert web.told(second) == TWICE
         web.publish("1")
         assert client.bodies() == ["1"]
 
@@ -139,19 +107,19 @@ class TestSecondReceiver:
 
 class TestExpiry:
     def test_right_after_the_opening(self) -> None:
-        with serve() as web:
+        with Web() as web:
             web.ask("POST", "/0/s1/xhr")
             web.world.advance(4.9)
             assert web.ask("POST", "/0/s1/xhr_send", "[]").status == 204
             web.world.advance(0.2)
             assert not web.broker.sessions
             assert web.ask("POST", "/0/s1/xhr_send", "[]").status == 404
-            assert told(web) == CUT
+            assert web.told() == CUT
 
     @pytest.mark.parametrize("transport", POLLS)
     def test_between_two_polls(self, transport: str) -> None:
         """Row 25: the application hears of it once."""
-        with serve() as web:
+        with Web() as web:
             client = Client(web, transport=transport).connect("/topic/a")
             web.publish("1")
             client.take_answer()
@@ -159,9 +127,9 @@ class TestExpiry:
             assert len(web.broker.sessions) == 1
             web.world.advance(0.2)
             assert not web.broker.sessions
-            assert web.ends == [DisconnectReason.CONNECTION_LOST]  # type: ignore[attr-defined]
+            assert web.ends == [DisconnectReason.CONNECTION_LOST]
             assert client.post("x").status == 404
-            assert told(web, transport) == CUT
+            assert web.told(transport) == CUT
 
     def test_a_poll_in_time_keeps_it(self, web: Web) -> None:
         client = Client(web).connect("/topic/a")
@@ -177,9 +145,9 @@ class TestExpiry:
         with Web(sockjs=SockJSOptions(disconnect_delay=1.0, remember=2.0)) as web:
             web.ask("POST", "/0/s1/xhr")
             web.world.advance(1.1)
-            assert told(web) == CUT
+            assert web.told() == CUT
             web.world.advance(1.8)
-            assert told(web) == CUT
+            assert web.told() == CUT
             web.world.advance(0.2)
             assert web.ask("POST", "/0/s1/xhr").body == b"o\n"
 
@@ -188,24 +156,24 @@ class TestCut:
     @pytest.mark.parametrize("transport", TRANSPORTS)
     def test_a_receiver_that_is_cut_ends_its_session(self, transport: str) -> None:
         """Row 24: what was written into a connection that breaks is not sent again."""
-        with serve() as web:
+        with Web() as web:
             client = Client(web, transport=transport).connect("/topic/a")
             web.publish("1")
             client.pump()
             client.cut()
             assert not web.broker.sessions
-            assert web.ends == [DisconnectReason.CONNECTION_LOST]  # type: ignore[attr-defined]
+            assert web.ends == [DisconnectReason.CONNECTION_LOST]
             for other in TRANSPORTS:
-                assert told(web, other) == CUT
+                assert web.told(other) == CUT
             assert client.post("x").status == 404
             web.publish("2")
-            assert told(web, transport) == CUT
+            assert web.told(transport) == CUT
 
     def test_it_is_remembered_for_a_while(self, web: Web) -> None:
         client = Client(web, transport="xhr_streaming").connect()
         client.cut()
         web.world.advance(59.9)
-        assert told(web) == CUT
+        assert web.told() == CUT
         web.world.advance(0.2)
         assert web.sessions.find("s1") is None
         assert client.post("x").status == 404
@@ -222,13 +190,13 @@ class TestCut:
         assert client.bodies() == ["1", "2"]
 
     def test_an_answer_that_is_not_read_is_one(self) -> None:
-        with serve() as web:
+        with Web() as web:
             client = Client(web).connect("/topic/a")
             assert client.line is not None
             client.line.stream.window = 10
             web.publish("1")
             client.cut()
-            assert told(web) == CUT
+            assert web.told() == CUT
             assert not web.broker.sessions
 
     def test_only_so_many_are_remembered(self) -> None:
@@ -238,153 +206,15 @@ class TestCut:
                 client.pump()
                 client.cut()
             assert [name for name in "abcde" if web.sessions.find(name)] == ["c", "d", "e"]
-            assert told(web, name="c") == CUT
+            assert web.told(name="c") == CUT
             assert web.ask("POST", "/0/a/xhr").body == b"o\n"
             web.world.advance(66)
             assert not [name for name in "abcde" if web.sessions.find(name)]
 
 
-class TestServerCloses:
-    """`client` breaks the protocol: ERROR, then the close frame."""
-
-    @pytest.mark.parametrize("transport", TRANSPORTS)
-    def test_the_waiting_receiver_is_told(self, transport: str) -> None:
-        with serve() as web:
-            client = Client(web, transport=transport).connect()
-            client.post("NONSENSE\n\n\0")
-            client.pump()
-            assert [frame.command for frame in client.stomp] == ["ERROR"]
-            assert client.closed is not None
-            assert client.closed[0] == 1002
-            assert client.answers[-1].whole
-            assert not web.broker.sessions
-            assert len(web.ends) == 1  # type: ignore[attr-defined]
-            for other in TRANSPORTS:
-                assert told(web, other) == client.closed
-                assert told(web, other) == client.closed
-            assert client.post("x").status == 404
-            web.world.advance(59)
-            assert told(web) == client.closed
-
-    @pytest.mark.parametrize("transport", TRANSPORTS)
-    def test_whoever_comes_later_is_told_behind_the_messages(self, transport: str) -> None:
-        with serve() as web:
-            client = Client(web, transport=transport)
-            opener = Client(web)
-            opener.pump_once()
-            opener.post(CONNECT)
-            opener.post("SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0")
-            web.publish("1")
-            opener.post("NONSENSE\n\n\0")
-            assert len(web.broker.sessions) == 1
-            client.frames.append("o")
-            client.pump()
-            commands = [frame.command for frame in client.stomp]
-            assert commands == ["CONNECTED", "MESSAGE", "ERROR"]
-            assert len(client.answers) == (2 if transport in POLLS else 1)
-            assert client.closed is not None
-            assert client.closed[0] == 1002
-            assert not web.broker.sessions
-            assert len(web.ends) == 1  # type: ignore[attr-defined]
-            assert told(web, transport) == client.closed
-
-    def test_whoever_does_not_come_is_told_too(self) -> None:
-        with serve() as web:
-            client = Client(web).connect()
-            client.post("NONSENSE\n\n\0")
-            client.take_answer()  # the ERROR; `c` waits for the next poll
-            assert client.closed is None
-            web.world.advance(6)
-            assert not web.broker.sessions
-            assert len(web.ends) == 1  # type: ignore[attr-defined]
-            assert told(web)[0] == 1002
-
-    @pytest.mark.parametrize("second", TRANSPORTS)
-    def test_a_second_receiver_does_not_end_the_first(self, second: str) -> None:
-        """The last frames of a slow client are on their way."""
-        with serve() as web:
-            client = Client(web, transport="xhr_streaming").connect()
-            line = client.line
-            assert line is not None
-            line.stream.window = 3
-            client.post("NONSENSE\n\n\0")
-            assert told(web, second) == TWICE
-            line.stream.open_window(None)
-            client.pump()
-            assert client.answers[-1].whole
-            assert client.closed is not None
-            assert client.closed[0] == 1002
-            web.world.advance(30)
-            line.read()  # nothing stands behind it
-            assert told(web, second) == client.closed
-
-    def test_closing_twice_is_closing_once(self) -> None:
-        wire = SockJSSessions(SockJSOptions(), Limits()).open("a", None)
-        assert wire.close(1000, "a") == [b'c[1000,"a"]']
-        assert wire.close(1001, "b") == []
-
-    def test_disconnect(self) -> None:
-        with serve() as web:
-            client = Client(web).connect()
-            client.send("DISCONNECT", {"receipt": "1"})
-            client.pump()
-            assert [frame.command for frame in client.stomp] == ["RECEIPT"]
-            assert client.closed is not None
-            assert client.closed[0] == 1000
-            assert not web.broker.sessions
-
-
-class TestStopping:
-    """Row 18: a stop while polls, streams and posts are under way."""
-
-    @pytest.mark.parametrize("transport", TRANSPORTS)
-    def test_sessions_are_told(self, transport: str) -> None:
-        with serve() as web:
-            client = Client(web, transport=transport).connect()
-            parked = Client(web, "s2").connect("/topic/a")
-            web.publish("1")
-            parked.take_answer()
-            half = web.line()
-            half.head("POST", "/ws/0/s2/xhr_send", {"Content-Length": "100"})
-            half.feed(b'["x')
-            web.draining = True
-            web.world.runtime.driver.stop()
-            web.world.advance(1)
-            client.pump()
-            assert client.closed is not None
-            assert client.closed[0] == 1012
-            parked.pump()
-            assert parked.closed is not None
-            assert parked.closed[0] == 1012
-            assert not web.broker.sessions
-            reasons = web.ends  # type: ignore[attr-defined]
-            assert reasons == [DisconnectReason.SERVER_SHUTDOWN] * 2
-
-    def test_new_sessions_are_refused_and_old_ones_go_on(self) -> None:
-        with serve() as web:
-            client = Client(web).connect("/topic/a")
-            web.draining = True
-            refused = web.ask("POST", "/0/s9/xhr")
-            assert refused.status == 503
-            assert web.sessions.find("s9") is None
-            assert web.ask("GET", "/info").status == 503
-            client.send("SEND", {"destination": "/topic/a"}, "1")
-            assert client.bodies() == ["1"]
-            assert web.world.counters.connections_refused == 2
-
-    def test_a_session_that_nobody_carries_ends_with_the_server(self) -> None:
-        with serve() as web:
-            client = Client(web).connect("/topic/a")
-            web.publish("1")
-            client.take_answer()
-            assert len(web.broker.sessions) == 1
-        assert web.ends == [DisconnectReason.SERVER_SHUTDOWN]  # type: ignore[attr-defined]
-        assert not web.world.runtime.driver._links.parked
-
-
 class TestLeaks:
     def test_ten_thousand_abandoned_sessions(self) -> None:
-        with serve() as web:
+        with Web() as web:
             timers = web.world.runtime.driver._timers
             line = web.line()
             for number in range(10_000):
@@ -397,7 +227,7 @@ class TestLeaks:
             assert len(web.broker.sessions) == 10_000
             web.world.advance(5.1)
             assert not web.broker.sessions
-            assert len(web.ends) == 100  # type: ignore[attr-defined]
+            assert len(web.ends) == 100
             assert len(web.sessions._ended) == 10_000
             web.world.advance(61)
             assert not web.sessions._open
