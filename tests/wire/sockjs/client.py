@@ -418,13 +418,18 @@ class Client:
         self.stomp.clear()
         return self
 
+    def read(self) -> None:
+        """Read, and do not ask again yet when the answer has ended."""
+        if self.line is not None:
+            self.line.read()
+            self._read(self.answers[-1])
+            if self.answers[-1].whole:
+                self.line = None
+
     def take_answer(self) -> None:
-        """Read the answer of a poll, and do not ask again yet."""
-        assert self.line is not None
-        self.line.read()
-        self._read(self.answers[-1])
-        assert self.answers[-1].whole
-        self.line = None
+        """The same, and it has ended."""
+        self.read()
+        assert self.line is None
 
     def pump_once(self) -> None:
         """One receiving request."""

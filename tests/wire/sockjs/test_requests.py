@@ -9,7 +9,12 @@ import pytest
 
 from stocksync_ws import SockJSOptions
 from stocksync_ws.config import Limits
+from stocksync_ws.types import Alive, Attached, Closed, Detached, Handshake, HttpRequest
+from stocksync_ws.wire.answer import Answer as WholeAnswer
+from stocksync_ws.wire.framing import HttpFraming
 from stocksync_ws.wire.sockjs.frames import FORMATS
+from stocksync_ws.wire.sockjs.requests import Notice, Poster, Receiver, Voice
+from stocksync_ws.wire.sockjs.sessions import SockJSSessions, SockJSWire
 from tests.wire.sockjs.client import Answer, Client, Web
 
 STREAMS = [name for name, each in FORMATS.items() if each.streams]
@@ -382,3 +387,47 @@ class TestBounds:
             web.world.advance(10)
             assert not web.broker.sessions
             assert json.loads(web.ask("POST", "/0/s1/xhr").body[1:])[0] in (1002, 4008)
+
+
+class TestNothing:
+    """What a connection may be asked that does not concern this kind of request."""
+
+    def wire(self) -> tuple[SockJSSessions, SockJSWire, Voice]:
+        sessions = SockJSSessions(SockJSOptions(), Limits())
+        framing = HttpFraming(chunked=True, last=False)
+        return sessions, sessions.open("a", None), Voice(FORMATS["xhr_streaming"], framing, (), "")
+
+    def test_of_a_notice(self) -> None:
+        _, wire, voice = self.wire()
+        notice = Notice(wire, voice, b"c[1,2]", ends=True)
+        handshake = Handshake(HttpRequest("POST", "/"), wire, None)
+        assert [type(event) for event in notice.start(0.0)] == [Closed, Detached]
+        assert notice.receive(b"x", 0.0) == []
+        assert notice.accept(handshake, 0.0) == []
+        assert notice.refuse(handshake, 403, "", 0.0) == []
+        assert notice.resume(0.0) == notice.lost(0.0) == []
+        assert notice.wake(99.0) == notice.detach(0.0) == []
+        assert b"c[1,2]\n" in b"".join(notice.take())
+        assert notice.take() == []
+
+    def test_of_a_receiver(self) -> None:
+        sessions, wire, voice = self.wire()
+        receiver = Receiver(sessions, wire, voice, None)
+        assert [type(event) for event in receiver.start(0.0)] == [Attached]
+        assert receiver.wake(1.0) == []
+        assert [type(event) for event in receiver.detach(1.0)] == [Detached]
+        assert receiver.detach(2.0) == receiver.lost(2.0) == receiver.wake(99.0) == []
+        assert wire.deadline == 6.0
+
+    def test_of_a_poster(self) -> None:
+        _, wire, voice = self.wire()
+        done = WholeAnswer(204, (), b"")
+        poster = Poster(wire, voice.framing, Limits(), done=done, cors=(), form=False)
+        assert [type(event) for event in poster.start(0.0)] == [Alive]
+        assert poster.wake(1.0) == []
+        assert poster.resume(1.0) == []
+        assert [type(event) for event in poster.receive(b"[]", 1.0)] == [Alive]
+        assert [type(event) for event in poster.receive(b"", 1.0)] == [Detached]
+        assert poster.receive(b"x", 1.0) == poster.resume(1.0) == poster.wake(99.0) == []
+        assert poster.lost(1.0) == []
+        assert wire.posters == 0
