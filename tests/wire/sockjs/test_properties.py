@@ -28,7 +28,7 @@ actions = st.one_of(
     st.tuples(st.just("cut_post"), numbers),
     st.tuples(st.just("advance"), st.sampled_from((0.0, 0.2, 1.0, 2.5))),
 )
-"""What the world does. The receiver is cut at the end only: nothing of a session is left then."""
+"""What the world does. The receiver is cut once, early or late: that ends its session."""
 
 
 class Post:
@@ -133,6 +133,17 @@ class Story:
         if self.posts:
             self.posts.pop(place % len(self.posts)).line.eof()
 
+    def cut(self) -> None:
+        """The receiver's connection breaks, wherever its answer is."""
+        client = self.client
+        if client.closed is None and client.line is not None:
+            client.line.eof()
+            client.read()
+            if client.line is not None:
+                client.line = None
+                assert not self.web.broker.sessions
+        self.check()
+
     def advance(self, seconds: float) -> None:
         self.web.world.advance(seconds)
 
@@ -158,8 +169,9 @@ class Story:
             self.take(None)
             if self.client.closed is None:
                 self.client.pump()
-            for place in range(len(self.posts)):
+            for place, post in enumerate(self.posts):
                 self.finish(place)
+                post.line.read()
             self.advance(0.5)
             self.check()
         if self.client.closed is None:
@@ -183,11 +195,14 @@ class Story:
     st.lists(actions, max_size=40),
     st.sampled_from((40_000, 500_000)),
     st.sampled_from((1_000, 20_000)),
+    st.integers(0, 60),
 )
 def test_both_ends_get_a_prefix_in_order_and_once(
-    steps: list[tuple[Any, ...]], send_queue: int, stream_bytes: int
+    steps: list[tuple[Any, ...]], send_queue: int, stream_bytes: int, cut_at: int
 ) -> None:
     story = Story(send_queue, stream_bytes)
-    for action in steps:
+    for place, action in enumerate(steps):
+        if place == cut_at:
+            story.cut()
         story.act(action)
     story.end()

@@ -11,6 +11,8 @@ import pytest
 from stocksync_ws import SockJSOptions, StompApp
 from stocksync_ws.config import EndpointConfig, Limits
 from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.types import HttpRequest
+from stocksync_ws.wire.endpoint import Endpoint
 from stocksync_ws.wire.sockjs.routes import SockJSRoutes
 from tests.wire.sockjs.client import NEVER_CACHED, OF_A_SESSION, UPGRADE, Answer, Web
 
@@ -295,3 +297,14 @@ class TestIframe:
         for origins, status in ((["https://a.example"], 404), ([], 200), (["*"], 200)):
             with Web(allowed_origins=origins) as web:
                 assert web.ask("GET", "/iframe.html").status == status
+
+
+class TestScopes:
+    def test_a_scope_needs_no_headers_of_an_upgrade(self, web: Web) -> None:
+        """Whoever made the scope has seen to the mechanics."""
+        scope = {"type": "websocket"}
+        request = HttpRequest("GET", "/ws/websocket", (("host", "a"),), scope=scope)
+        assert web.routes(request, "/websocket") == Endpoint(None)
+        assert web.routes(request, "/0/s/websocket") == Endpoint(None, framed=True)
+        plain = HttpRequest("GET", "/ws/websocket", (("host", "a"),), scope={"type": "http"})
+        assert web.routes(plain, "/websocket").status == 400

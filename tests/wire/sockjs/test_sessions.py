@@ -16,9 +16,10 @@ from stocksync_ws import (
     StompApp,
 )
 from stocksync_ws.config import Limits
+from stocksync_ws.wire.framing import HttpFraming
 from stocksync_ws.wire.sockjs.frames import FORMATS
-from stocksync_ws.wire.sockjs.sessions import BATCH, Post, SockJSSessions
-from tests.wire.sockjs.client import CONNECT, Client, Web, deframe
+from stocksync_ws.wire.sockjs.sessions import BATCH, Post, SockJSSessions, Track
+from tests.wire.sockjs.client import CONNECT, Client, Web
 
 TRANSPORTS = list(FORMATS)
 STREAMS = [name for name, each in FORMATS.items() if each.streams]
@@ -296,12 +297,26 @@ class TestTable:
         assert wire.deadline is None
         assert wire.wake(20.0) == []
 
-    def test_the_last_frame_of_a_group_is_packed_once(self) -> None:
+    def test_one_that_has_ended_is_not_parked(self) -> None:
+        wire = self.wire()
+        wire.ended(1.0)
+        wire.park(2.0)
+        assert wire.deadline == 61.0
+
+    def test_equal_messages_are_packed_once(self) -> None:
+        track = Track(FORMATS["xhr_streaming"], HttpFraming(chunked=True, last=False))
+        chunks = [b'"1"', b'"2"']
+        part, size = track.pack(chunks)
+        assert (part, size) == (b'b\r\na["1","2"]\n\r\n', 11)
+        assert track.pack(list(chunks))[0] is part
+        assert track.pack(chunks[:1]) == (b'8\r\na["1"]\n\r\n', 8)
+        assert track.pack([chunks[0], b'"3"'])[0] == b'b\r\na["1","3"]\n\r\n'
+
+    def test_a_group_gets_what_was_packed_once(self) -> None:
         with Web() as web:
             clients = [Client(web, f"s{n}", "xhr_streaming").connect("/topic/a") for n in range(3)]
-            web.publish("1")
-            web.publish("2")
+            for number in range(4):
+                web.app.template.send("/topic/a", b"%d" % number)
+            web.publish("4")
             for client in clients:
-                assert client.bodies() == ["1", "2"]
-            frames, _ = deframe("xhr_streaming", clients[0].answers[-1].body[2_049:])
-            assert frames[-1].startswith("a[")
+                assert client.bodies() == list("01234")
