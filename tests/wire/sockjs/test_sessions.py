@@ -309,7 +309,7 @@ class TestTable:
         part, size = track.pack(chunks)
         assert (part, size) == (b'b\r\na["1","2"]\n\r\n', 11)
         assert track.pack(list(chunks))[0] is part
-        assert track.pack(chunks[:1]) == (b'8\r\na["1"]\n\r\n', 8)
+        assert track.pack(chunks[:1]) == (b'7\r\na["1"]\n\r\n', 7)
         assert track.pack([chunks[0], b'"3"'])[0] == b'b\r\na["1","3"]\n\r\n'
 
     def test_a_group_gets_what_was_packed_once(self) -> None:
