@@ -258,7 +258,7 @@ class Parking(Protocol):
         ...
 
     def ended(self, now: float) -> None:
-        """The session has ended, whoever ended it; called once."""
+        """The session has ended, whoever ended it. Only the first call counts."""
         ...
 
 

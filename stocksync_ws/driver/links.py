@@ -109,15 +109,13 @@ class Links:
                 self._unjudged.add(wire)
         elif isinstance(event, Detached):
             self._detached(link, wire)
-        elif session is None:
-            return
-        elif isinstance(event, Attached):
+        elif isinstance(event, Closed):
+            self.closed(event, now)
+        elif session is not None:
             session.mailbox.block()
             self._carries(link, wire)
             self.watch(link)
             self._machine.alive(session, now)
-        else:
-            self.closed(event, now)
 
     def _detached(self, link: Link, wire: Wire) -> None:
         """A link has nothing to do with a wire any more; if it carried it, the wire is parked."""
@@ -137,6 +135,8 @@ class Links:
         wire = event.wire
         session = wire.session
         if session is None:
+            # Nothing, but where a bug has kept a session from being opened.
+            self._forget(wire, now)
             return
         if event.ours:
             self._machine.violate(session, event.code, now)

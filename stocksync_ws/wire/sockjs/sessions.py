@@ -226,6 +226,8 @@ class SockJSWire:
 
     def ended(self, now: float) -> None:
         """The session has ended: it is remembered for a while."""
+        if self.over:
+            return
         self.over = True
         self.posts = None
         self.closing = self.closing or INTERRUPTED

@@ -236,3 +236,29 @@ class TestJudged:
             assert client.frames[0] == "o"
             assert client.closed is not None
             assert client.closed[0] == 1013
+
+
+class TestBugs:
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_one_while_a_session_is_opened_leaves_nothing(
+        self, transport: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def broken(*args: Any) -> None:
+            raise RuntimeError
+
+        with Web() as web:
+            with monkeypatch.context() as patch:
+                patch.setattr(web.broker, "open", broken)
+                client = Client(web, transport=transport)
+                client.pump_once()
+                assert client.frames == ["o"]
+            if client.line is not None:
+                client.line.eof()
+            web.world.advance(5.1)
+            assert web.told() == [1002, "Connection interrupted"]
+            assert client.post("x").status == 404
+            web.world.advance(60)
+            assert web.sessions.find("s1") is None
+            Client(web, transport=transport).connect()
+            assert web.world.counters.internal_errors == 1
+            web.world.counters.internal_errors = 0

@@ -275,10 +275,13 @@ class TestHeartBeats:
         assert client.frames == ["h", "h", "h", "h"]
 
     @pytest.mark.parametrize("after", [0.1, 5.0, 12.4, 12.6, 20.0, 24.9])
-    def test_not_before_it_was_silent(self, web: Web, after: float) -> None:
+    @pytest.mark.parametrize("several", [False, True])
+    def test_not_before_it_was_silent(self, web: Web, after: float, several: bool) -> None:
         """A heart-beat is for silence: STOMP's own beats keep it away."""
         client = Client(web, transport="xhr_streaming").connect("/topic/a")
         web.world.advance(after)
+        if several:
+            web.app.template.send("/topic/a", b"0")
         web.publish("1")
         web.world.advance(24.9)
         client.pump()
