@@ -23,7 +23,8 @@ from stocksync_ws.wire.endpoint import Carrier, Endpoint
 from stocksync_ws.wire.framing import Framing
 from stocksync_ws.wire.http import tokens, wants_websocket
 from stocksync_ws.wire.sockjs.frames import ANOTHER_OPEN, FORMATS, Format
-from stocksync_ws.wire.sockjs.requests import Headers, Notice, Poster, Receiver, Voice
+from stocksync_ws.wire.sockjs.posts import Poster
+from stocksync_ws.wire.sockjs.requests import Headers, Notice, Receiver, Voice
 from stocksync_ws.wire.sockjs.sessions import SockJSSessions, SockJSWire
 
 __all__ = ["SockJSRoutes"]

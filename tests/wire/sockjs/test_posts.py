@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from stocksync_ws.config import Limits
+from stocksync_ws.config import Limits, SockJSOptions
+from stocksync_ws.types import Alive, Detached
+from stocksync_ws.wire.answer import Answer as WholeAnswer
+from stocksync_ws.wire.framing import HttpFraming
+from stocksync_ws.wire.sockjs.posts import Poster
+from stocksync_ws.wire.sockjs.sessions import SockJSSessions
 from tests.wire.sockjs.client import Answer, Client, Web
 from tests.wire.sockjs.slow import Slow, half, text
 
@@ -310,3 +315,20 @@ class TestUnread:
         assert answer.status == 404
         assert answer.get("connection") == "close"
         assert not line.open
+
+
+class TestNothing:
+    """What it may be asked when there is nothing to do."""
+
+    def test_it(self) -> None:
+        wire = SockJSSessions(SockJSOptions(), Limits()).open("a", None)
+        framing, done = HttpFraming(chunked=True, last=False), WholeAnswer(204, (), b"")
+        poster = Poster(wire, framing, Limits(), done=done, cors=(), form=False)
+        assert [type(event) for event in poster.start(0.0)] == [Alive]
+        assert poster.wake(1.0) == []
+        assert poster.resume(1.0) == []
+        assert [type(event) for event in poster.receive(b"[]", 1.0)] == [Alive]
+        assert [type(event) for event in poster.receive(b"", 1.0)] == [Detached]
+        assert poster.receive(b"x", 1.0) == poster.resume(1.0) == poster.wake(99.0) == []
+        assert poster.lost(1.0) == []
+        assert wire.posters == 0

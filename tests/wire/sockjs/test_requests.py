@@ -9,11 +9,10 @@ import pytest
 
 from stocksync_ws import SockJSOptions
 from stocksync_ws.config import Limits
-from stocksync_ws.types import Alive, Attached, Closed, Detached, Handshake, HttpRequest
-from stocksync_ws.wire.answer import Answer as WholeAnswer
+from stocksync_ws.types import Attached, Closed, Detached, Handshake, HttpRequest
 from stocksync_ws.wire.framing import HttpFraming
 from stocksync_ws.wire.sockjs.frames import FORMATS
-from stocksync_ws.wire.sockjs.requests import Notice, Poster, Receiver, Voice
+from stocksync_ws.wire.sockjs.requests import Notice, Receiver, Voice
 from stocksync_ws.wire.sockjs.sessions import SockJSSessions, SockJSWire
 from tests.wire.sockjs.client import Answer, Client, Web
 
@@ -421,16 +420,3 @@ class TestNothing:
         assert [type(event) for event in receiver.detach(1.0)] == [Detached]
         assert receiver.detach(2.0) == receiver.lost(2.0) == receiver.wake(99.0) == []
         assert wire.deadline == 6.0
-
-    def test_of_a_poster(self) -> None:
-        _, wire, voice = self.wire()
-        done = WholeAnswer(204, (), b"")
-        poster = Poster(wire, voice.framing, Limits(), done=done, cors=(), form=False)
-        assert [type(event) for event in poster.start(0.0)] == [Alive]
-        assert poster.wake(1.0) == []
-        assert poster.resume(1.0) == []
-        assert [type(event) for event in poster.receive(b"[]", 1.0)] == [Alive]
-        assert [type(event) for event in poster.receive(b"", 1.0)] == [Detached]
-        assert poster.receive(b"x", 1.0) == poster.resume(1.0) == poster.wake(99.0) == []
-        assert poster.lost(1.0) == []
-        assert wire.posters == 0
