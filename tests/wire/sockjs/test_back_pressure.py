@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from stocksync_ws.config import Limits
 from tests.wire.sockjs.client import CONNECT, Client, Web
 from tests.wire.sockjs.slow import Slow, half, text
 
@@ -62,7 +63,7 @@ class TestBackPressure:
             assert (wire.posters, inbound.size) == (0, 0)
 
     def test_a_body_of_a_session_that_is_not_read_is_not_read_either(self) -> None:
-        slow = Slow("xhr_streaming")
+        slow = Slow("xhr_streaming", limits=Limits(frame_timeout=10))
         with slow.web as web:
             slow.client.post(text("0", "/app/slow"))
             for _ in range(3):
@@ -79,7 +80,7 @@ class TestBackPressure:
             web.world.advance(28)
             slow.release()
             assert not line.stream.paused
-            web.world.advance(28)
+            web.world.advance(9)
             for at in range(70_000, len(body), 65_536):
                 assert not line.stream.paused
                 line.feed(body[at : at + 65_536].encode())
@@ -104,6 +105,20 @@ class TestBackPressure:
             line.feed(body[100_000:].encode())
             assert answer.status == 204
             slow.client.pump()
+
+    def test_one_that_is_too_large_all_the_same(self) -> None:
+        """What was on its way when reading stopped: the end of the connection is awaited."""
+        slow = Slow(limits=Limits(sockjs_body=100_000))
+        with slow.web as web:
+            slow.client.post(text("0", "/app/slow"))
+            for _ in range(3):
+                slow.client.post(text("x" * 40_000))
+            line, answer = half(web, "x" * 200_000, 70_000)
+            assert line.stream.paused
+            line.feed(b"x" * 60_000)
+            assert answer.status == 413
+            assert not line.stream.paused
+            slow.release()
 
     def test_the_receiver_goes_on(self) -> None:
         """Its connection is read, so that its end is seen; its frames leave."""
