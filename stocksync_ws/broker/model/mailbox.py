@@ -8,7 +8,8 @@ at append.
 The direct way. The general way out (`take`, `pack`, `write`) costs more than the kernel's `send` of
 a small frame. So a mailbox keeps the stream's bare `send` while the plain case holds: nothing is
 unsent, and what lies in the mailbox is all there is. Only `open` sets it, `block` clears it, and
-`send_each` uses it for mailboxes of one entry.
+`send_each` uses it for mailboxes of one entry. For several entries that it is open is enough to
+know: the flusher takes and writes them, and asks for nothing else.
 """
 
 # pyright: reportPrivateUsage=false
@@ -245,9 +246,11 @@ class Mailbox:
         lost: dict[Reader, int] = {}
         kept: list[Outgoing] = []
         most = self._office.limits.send_queue // 2
+        readers = self._readers_behind()
         for entry in self.entries:
             over = self.queued + self.unsent > most
-            reader = entry.group.members.get(self) if over and entry.group else None
+            group = entry.group if over else None
+            reader = None if group is None else group.members.get(self) or readers.get(group)
             if reader is None or reader.topic.policy.overflow == "disconnect":
                 kept.append(entry)
                 continue
@@ -257,6 +260,13 @@ class Mailbox:
             self._office.release(entry)
         self._keep(kept)
         return lost
+
+    def _readers_behind(self) -> dict[Group, Reader]:
+        """Those that fell behind at a message that their wire could not carry: what was pushed to
+        them before may still lie here.
+        """
+        behind = () if self.owner is None else self.owner.subscriptions.behind or ()
+        return {reader.group: reader for reader in behind if reader.group.text_only}
 
     # Slowness
 
@@ -363,8 +373,6 @@ def send_each(mailboxes: Sequence[Mailbox], now: float) -> Iterator[Stopped]:
                 if send is None or len(entries) != 1:
                     entry = None
                     mailbox.dirty = False
-                    # Whatever happens now: nothing may overtake bytes that are left unsent.
-                    mailbox._send = None
                     yield mailbox, None, None
                     continue
                 entry = entries.popleft()

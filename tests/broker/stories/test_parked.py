@@ -265,3 +265,22 @@ def test_a_lane_of_a_wire_without_a_carrier_leads_nowhere(app: StompApp, world: 
     app.template.convert_and_send("/topic/a", 2)
     [message] = client.receive().messages()
     assert message.endswith(body(2))
+
+
+def test_what_is_no_text_is_lost_while_it_is_parked_and_told_afterwards(
+    app: StompApp, world: World
+) -> None:
+    client = subscribed(world)
+    app.template.convert_and_send("/topic/a", 2)
+    app.template.send("/topic/a", b"\xff")
+    world.settle()
+    assert world.counters.messages_dropped == 1
+    app.template.convert_and_send("/topic/a", 3)
+    world.settle()
+    first, second = client.receive().messages()
+    assert first.endswith(body(2))
+    assert "dropped" not in first
+    assert "\ndropped:1\n" in second
+    assert second.endswith(body(3))
+    [session] = world.broker.sessions.values()
+    assert session.subscriptions.behind is None

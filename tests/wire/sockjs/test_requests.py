@@ -350,6 +350,15 @@ class TestMessages:
         client.send("SEND", {"destination": "/topic/a"}, body)
         assert client.bodies() == [body]
 
+    @pytest.mark.parametrize("transport", FORMATS)
+    def test_what_is_no_text_is_left_out_and_told(self, web: Web, transport: str) -> None:
+        client = Client(web, transport=transport).connect("/topic/a")
+        web.app.template.send("/topic/a", b"\xff")
+        web.publish("1")
+        web.publish("2")
+        assert client.bodies() == ["1", "2"]
+        assert [frame.headers.get("dropped") for frame in client.stomp] == ["1", None]
+
     def test_crowds_of_one_topic(self) -> None:
         """Polls and streams, 1.0 and 1.1: each gets its own framing of the same messages."""
         with Web() as web:
