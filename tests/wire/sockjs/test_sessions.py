@@ -96,6 +96,20 @@ class TestSecondReceiver:
         web.publish("1")
         assert client.bodies() == ["1"]
 
+    @pytest.mark.parametrize("second", TRANSPORTS)
+    def test_its_connection_goes_on_or_ends_as_others_do(self, web: Web, second: str) -> None:
+        client = Client(web).connect("/topic/a")
+        target = f"/ws/0/s1/{second}" + ("?c=cb" if FORMATS[second].callback else "")
+        line = web.line()
+        for _ in range(2):
+            assert b"2010" in line.ask(FORMATS[second].method, target).body
+        assert line.open
+        last = line.ask(FORMATS[second].method, target, headers={"Connection": "close"})
+        assert b"2010" in last.body
+        assert not line.open
+        web.publish("1")
+        assert client.bodies() == ["1"]
+
     def test_nothing_arrives_twice(self, web: Web) -> None:
         """Row 23: a poll that a proxy has sent twice."""
         client = Client(web).connect("/topic/a")
