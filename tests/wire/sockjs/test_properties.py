@@ -136,13 +136,11 @@ class Story:
     def cut(self) -> None:
         """The receiver's connection breaks, wherever its answer is."""
         client = self.client
+        client.read()
         if client.closed is None and client.line is not None:
-            client.line.eof()
-            client.read()
-            if client.line is not None:
-                client.line = None
-                # What had arrived may still be in work.
-                assert self.web.sessions.find("s1").over
+            client.cut()
+            # What had arrived may still be in work.
+            assert self.web.sessions.find("s1").over
         self.check()
 
     def advance(self, seconds: float) -> None:

@@ -152,7 +152,10 @@ class TestExpiry:
             web.publish(str(number))
             client.take_answer()
             web.world.advance(4.9)
+            parked = web.world.runtime.driver._links.parked
+            assert len(parked) == 1
             client.pump()
+            assert not parked
         web.world.advance(20)
         assert client.bodies() == ["0", "1", "2", "3", "4"]
 
