@@ -197,7 +197,7 @@ class Wire(Protocol):
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         """The chunks to write for these, and whether this carrier ends with it (a SockJS poll
-        does).
+        does). None are asked about where the direct way of a `Parking` has told to look.
         """
         ...
 
@@ -224,13 +224,6 @@ class Parking(Protocol):
     """Only `Timers` writes it."""
     paused: bool
     """The session is not to be read now; set by the driver."""
-
-    @property
-    def spent(self) -> bool:
-        """What its sender has sent was all that the answer may hold: `pack` ends it, given nothing
-        more.
-        """
-        ...
 
     def wake(self, now: float) -> list[Event]:
         """The deadline came: `Closed` when nothing has carried the wire for too long."""

@@ -88,13 +88,13 @@ class Flusher:
         """
         if link is None:
             self._machine.writable(session, 0, now)
+        elif rest is not None and link.wire is not None and link.wire.parking is not None:
+            # It has kept what is unsent; nothing more, but the answer may be full.
+            chunks, ends = link.wire.pack([])
+            unsent = link.stream.write(chunks) if chunks else link.stream.unsent
+            self._go_on(link, link.wire, session, unsent, ends, now)
         elif rest is not None:
-            wire = link.wire
-            if wire is not None and wire.parking is not None:
-                # Its sender has kept the rest, if there is any.
-                self._flush_general(link, wire, session, now)
-            else:
-                self._machine.writable(session, link.stream.keep(*rest), now)
+            self._machine.writable(session, link.stream.keep(*rest), now)
         elif isinstance(error, OSError):
             self._links.drop(link, now)
         else:
@@ -135,10 +135,9 @@ class Flusher:
             self._end(link, now)
             return
         chunks = link.connection.take()
-        spent = wire.parking is not None and wire.parking.spent
-        entries = [] if spent else machine.take_output(session, self._room, now)
+        entries = machine.take_output(session, self._room, now)
         ends = False
-        if entries or spent:
+        if entries:
             packed, ends = wire.pack([entry.chunk for entry in entries])
             chunks = chunks + packed if chunks else packed
         unsent = stream.write(chunks) if chunks else 0

@@ -316,15 +316,17 @@ def test_a_carrier_that_has_ended_leaves_no_lane(polled: World) -> None:
     assert not ended_by_pack(polled).session.mailbox.is_open
 
 
-@pytest.mark.parametrize(("transport", "lane"), [("xhr", False), ("xhr_streaming", True)])
-def test_only_a_stream_has_a_lane(polled: World, transport: str, lane: bool) -> None:
-    """A poll ends with what goes out."""
-    client = connected(polled, transport=transport)
-    client.send("SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0")
-    assert client.session.mailbox.is_open is lane
-    publish(polled, b"x")
-    assert client.messages()[0].endswith("x\0")
-    assert client.session.mailbox.is_open is lane
+def test_a_stream_has_a_lane_of_its_own_and_a_poll_has_none(polled: World) -> None:
+    """What the mailbox holds is not what goes out."""
+    client = connected(polled, transport="xhr_streaming")
+    client.send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0")
+    assert client.session.mailbox.is_open
+    for text in ("x", "y"):
+        publish(polled, text.encode())
+        assert client.messages()[-1].endswith(f"{text}\0")
+    poller = connected(polled, "poller")
+    poller.send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0")
+    assert not poller.receive().session.mailbox.is_open
 
 
 def test_a_parked_session_whose_close_hangs_is_ended(polled: World) -> None:
@@ -378,3 +380,27 @@ def test_a_connection_that_says_that_it_is_over_is_read_no_further_for_its_wire(
     links.bring(wire, world.now)
     links.closed(Closed(wire, 1006, ""), world.now)
     assert session.state is State.CLOSED
+
+
+def test_a_carrier_that_is_shut_ends_behind_what_waits(world: World) -> None:
+    wire = WebSocketWire()
+    connection = Says(Handshake(HttpRequest("GET", "/ws"), wire, None))
+    stream = connection.on(world)
+    driver = world.runtime.driver
+
+    def say(frame: bytes) -> None:
+        connection.says = [Message(wire, frame)]
+        driver.feed(stream.link, b"x")
+
+    say(b"CONNECT\naccept-version:1.2\n\n\0")
+    world.settle()
+    stream.received.clear()
+    stream.window = 0
+    connection.shut = True
+    say(b"DISCONNECT\nreceipt:r\n\n\0")
+    world.settle()
+    assert not stream.ended
+    stream.open_window(None)
+    world.settle()
+    assert b"receipt-id:r\n" in stream.received
+    assert stream.ended

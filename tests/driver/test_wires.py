@@ -158,6 +158,18 @@ def test_only_what_a_poster_reads_too_much_of_pauses_its_stream(world: World) ->
     assert client.statuses(begun) == [204]
 
 
+def test_a_stream_that_carries_is_read_on_while_its_session_is_not(
+    app: StompApp, world: World
+) -> None:
+    """Or its end would not be seen."""
+    client = connected(world, transport="xhr_streaming").send(SUBSCRIBE, SEND, LARGE)
+    assert client.session.paused
+    app.template.convert_and_send("/topic/a", "x")
+    world.settle()
+    assert client.messages()[0].endswith("x\0")
+    assert not client.stream.paused
+
+
 def test_a_post_that_is_held_is_given_its_time_again(world: World) -> None:
     client = paused(world)
     begun = world.open()
@@ -510,6 +522,7 @@ def test_a_verdict_for_a_session_that_has_ended_is_nobodys(app: StompApp, world:
     client.receive("xhr_streaming")
     wire, link = client.wire, client.wire.link
     client.leave()
+    assert not world.runtime.driver._links._unjudged
     handshake = Handshake(HttpRequest("POST", "/"), wire, None)
     handshake.connection = link
     world.runtime.driver._links.answer(handshake, Refusal(401, ""), world.now)

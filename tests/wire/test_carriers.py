@@ -318,7 +318,7 @@ def test_a_carrier_that_is_shut_stays_until_the_end() -> None:
         polls.opened[0].shut = True
         return [Message(polls.wire, b"x")]
 
-    polls.opened[0].wake = last
+    polls.opened[0].wake = last  # type: ignore[method-assign]
     client.see(client.connection.wake(101.0))
     assert client.connection.shut
     client.feed(POLL, bytes(2 * HELD))
@@ -438,6 +438,20 @@ def test_while_we_stop_a_session_that_is_there_goes_on() -> None:
     client.feed(POLL)
     assert client.events == ["Attached"]
     assert client.counters.connections_refused == 1
+
+
+def test_while_we_stop_the_next_request_is_waited_for_a_second() -> None:
+    """A client that polls comes back at once; others would hold the stop up."""
+    for draining, seconds in ((True, 1.0), (False, 15.0)):
+        client = Client(Polls(known=True), draining=draining)
+        client.feed(POLL)
+        client.see(client.connection.detach(200.0))
+        assert client.connection.deadline == 200.0 + seconds
+        client.feed(POLL, now=200.9)
+        assert client.events == ["Attached", "Detached", "Attached"]
+        client.see(client.connection.detach(201.0))
+        client.see(client.connection.wake(201.0 + seconds))
+        assert client.connection.shut
 
 
 def test_a_carrier_that_is_refused_is_counted_as_one_only_when_there_is_no_room() -> None:

@@ -214,19 +214,19 @@ class Receiver(BareRequest):
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         """One frame of all messages, and `c` behind it; behind a poll's only frame, that waits for
-        the next request.
+        the next request. Without any, only the end of a stream that is full.
         """
         wire, voice = self._wire, self._voice
         self._quiet = -1
-        if not chunks:
-            return self._end_answer(voice.framing.end())
-        last = chunks[-1]
+        last = chunks[-1] if chunks else None
         closing = last if isinstance(last, CloseFrame) else None
         messages = chunks if closing is None else chunks[:-1]
         wire.said_all = closing is not None
+        assert chunks or voice.form.streams
         if not voice.form.streams:
             self._told = not messages
-            return self._end_answer(voice.only(message_frame(messages) if messages else last))
+            frame = message_frame(messages) if messages else chunks[-1]
+            return self._end_answer(voice.only(frame))
         packed: list[Chunk] = []
         if messages:
             part, size = self._track.pack(messages)
@@ -245,14 +245,9 @@ class Receiver(BareRequest):
         self.deadline = None
         return packed, True
 
-    @property
-    def spent(self) -> bool:
-        """The sender of a stream has sent as much as the stream may hold."""
-        return self._left <= 0 and not self._full
-
     def sender(self, send: Send, keep: Keep) -> Send | None:
         """The direct way for a stream; the stream is ended by the general one."""
-        if not self._voice.form.streams:
+        if not self._voice.form.streams or self._left <= 0:
             return None
         track = self._track
 
@@ -266,8 +261,6 @@ class Receiver(BareRequest):
                 sent = 0
             self._left -= track.size
             self._quiet = -1
-            if self._left <= 0:
-                self.deadline = None
             if sent != len(part):
                 keep(part, sent)
                 return 0

@@ -51,11 +51,6 @@ class Carrying(Protocol):
         """The direct way; see `types.Parking.sender`."""
         ...
 
-    @property
-    def spent(self) -> bool:
-        """See `types.Parking.spent`."""
-        ...
-
 
 class Post:
     """The messages of one request body, in the queue of its session."""
@@ -168,11 +163,6 @@ class SockJSWire:
     def sender(self, send: Send, keep: Keep) -> Send | None:
         """The direct way through the request that carries the wire; None: there is none."""
         return None if self.carrier is None else self.carrier.sender(send, keep)
-
-    @property
-    def spent(self) -> bool:
-        """The answer that carries the wire is to be ended."""
-        return self.carrier is not None and self.carrier.spent
 
     def park(self, now: float) -> None:
         """Its request has ended in good order; the client has a while to send the next one."""
