@@ -175,10 +175,11 @@ class Driver:
         self._finish(now)
 
     def abort(self) -> None:
-        """Reset every connection."""
+        """Reset every connection; a session that is parked ends as well."""
         now = self._host.now()
         for link in list(self._links.open):
             self._links.drop(link, now)
+        self._links.abort_parked(now)
         self._finish(now)
 
     # After a step
