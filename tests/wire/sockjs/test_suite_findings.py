@@ -96,3 +96,29 @@ class TestBrokenJson:
         answer = feed(world, stream, client_frame(TEXT, many))
         assert b"c[1009," in answer
         assert b"\x88" in answer
+
+
+class TestRestart:
+    """An application that is served again knows nothing of the sessions of its last run."""
+
+    def test_a_late_poll_opens_a_session_of_the_new_run(self) -> None:
+        app = StompApp("/ws", sockjs=True)
+        poll = b"POST /ws/000/abc/xhr HTTP/1.1\r\nHost: a\r\n\r\n"
+        for _ in range(2):
+            with World(app, app.site()) as world:
+                stream = world.open()
+                assert feed(world, stream, poll).endswith(b"\r\n\r\no\n")
+                assert feed(world, stream, poll) == b""
+                world.advance(25)  # A heart-beat ends the poll, and parks the session.
+                assert bytes(stream.received).endswith(b"\r\n\r\nh\n")
+
+    def test_no_session_of_it_is_remembered(self) -> None:
+        app = StompApp("/ws", sockjs=True)
+        poll = b"POST /ws/000/abc/xhr HTTP/1.1\r\nHost: a\r\n\r\n"
+        with World(app, app.site()) as world:
+            stream = world.open()
+            feed(world, stream, poll)
+            world.advance(6)
+            assert b'c[1002,"Connection interrupted"]' in feed(world, stream, poll)
+        with World(app, app.site()) as world:
+            assert feed(world, world.open(), poll).endswith(b"\r\n\r\no\n")
