@@ -173,16 +173,15 @@ class Buffering(NoUpgrades):
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
-                fields = dict(
-                    line.partition(": ")[::2] for line in head.decode("latin-1").split("\r\n")[1:]
-                )
+                lines = head.decode("latin-1").lower().split("\r\n")[1:]
+                fields = dict(line.partition(": ")[::2] for line in lines)
                 answer = head
-                if "Transfer-Encoding" in fields:
+                if "transfer-encoding" in fields:
                     size = b""
                     while size != b"0\r\n":
                         size = await reader.readuntil(b"\r\n")
                         answer += size + await reader.readexactly(int(size, 16) + 2)
                 else:
-                    answer += await reader.readexactly(int(fields.get("Content-Length", "0")))
+                    answer += await reader.readexactly(int(fields.get("content-length", "0")))
                 writer.write(answer)
         writer.close()

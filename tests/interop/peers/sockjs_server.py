@@ -26,6 +26,7 @@ FILES = {
 ws = StompApp(
     "/ws",
     client_send=["/topic/**"],
+    heart_beat=(0.5, 0.5),
     destinations={"/topic/stream/**": DestinationPolicy(kind="stream", history=1_000)},
     # A stream that is full soon, so that it is followed by another one while messages come.
     sockjs=replace(SockJSOptions.conformance(), stream_bytes=16_384),
