@@ -227,7 +227,7 @@ class Receiver(_Request):
         wire.said_all = closing is not None
         if not voice.form.streams:
             self._told = not messages
-            return voice.only(message_frame(messages) if messages else last), True
+            return self._last(voice.only(message_frame(messages) if messages else last))
         packed: list[Chunk] = []
         if messages:
             part, size = self._track.pack(messages)
@@ -235,10 +235,15 @@ class Receiver(_Request):
             self._left -= size
         if closing is not None:
             self._told = True
-            return packed + voice.only(closing), True
+            return self._last(packed + voice.only(closing))
         if self._left > 0:
             return packed, False
-        return packed + voice.framing.end(), True
+        return self._last(packed + voice.framing.end())
+
+    def _last(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
+        """The end of the answer: however long it takes to be written, no heart-beat follows it."""
+        self.deadline = None
+        return chunks, True
 
     def sender(self, send: Send, keep: Keep) -> Send | None:
         """The direct way for a stream; the stream is ended by the general one."""
