@@ -101,6 +101,8 @@ class Flusher:
         """A stream can take bytes again: its connection's own output, then the mailbox."""
         wire = link.wire
         if wire is None or wire.link is not link or wire.session is None:
+            if link.ending and not link.stream.unsent:
+                self._end(link, now)
             self._links.write_own(link, now)
         else:
             self._flush_general(link, wire, wire.session, now)

@@ -170,6 +170,7 @@ class Receiver(_Request):
     """
 
     __slots__ = (
+        "_full",
         "_left",
         "_look_after",
         "_open",
@@ -196,6 +197,8 @@ class Receiver(_Request):
         """Nothing had been sent between the last two looks."""
         self._open = True
         """It carries the wire."""
+        self._full = False
+        """The answer has ended; all of it may not be written yet."""
         self._told = False
         """The client was told how the session ends."""
 
@@ -227,7 +230,7 @@ class Receiver(_Request):
         wire.said_all = closing is not None
         if not voice.form.streams:
             self._told = not messages
-            return self._last(voice.only(message_frame(messages) if messages else last))
+            return self._end_answer(voice.only(message_frame(messages) if messages else last))
         packed: list[Chunk] = []
         if messages:
             part, size = self._track.pack(messages)
@@ -235,15 +238,16 @@ class Receiver(_Request):
             self._left -= size
         if closing is not None:
             self._told = True
-            return self._last(packed + voice.only(closing))
+            return self._end_answer(packed + voice.only(closing))
         if self._left > 0:
             return packed, False
-        return self._last(packed + voice.framing.end())
+        return self._end_answer(packed + voice.framing.end())
 
-    def _last(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
-        """The end of the answer: however long it takes to be written, no heart-beat follows it."""
+    def _end_answer(self, packed: list[Chunk]) -> tuple[list[Chunk], bool]:
+        """Nothing may be said behind it, however long it takes to be written."""
+        self._full = True
         self.deadline = None
-        return chunks, True
+        return packed, True
 
     def sender(self, send: Send, keep: Keep) -> Send | None:
         """The direct way for a stream; the stream is ended by the general one."""
@@ -273,7 +277,7 @@ class Receiver(_Request):
         """The answer has ended, and all of it is written; or the handshake was refused behind its
         `o`.
         """
-        if self._open and self._wire.over and not self._told:
+        if self._open and self._wire.over and not self._full:
             assert self._wire.closing is not None
             self._out += self._voice.only(self._wire.closing)
             self._told = True
