@@ -316,13 +316,17 @@ def test_a_carrier_that_has_ended_leaves_no_lane(polled: World) -> None:
     assert not ended_by_pack(polled).session.mailbox.is_open
 
 
-def test_a_wire_that_may_be_parked_has_no_lane(polled: World) -> None:
-    """What its mailbox holds is not what goes out."""
+def test_a_stream_has_a_lane_of_its_own_and_a_poll_has_none(polled: World) -> None:
+    """What the mailbox holds is not what goes out."""
     client = connected(polled, transport="xhr_streaming")
-    client.send("SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\0")
-    publish(polled, b"x")
-    assert client.messages()[0].endswith("x\0")
-    assert not client.session.mailbox.is_open
+    client.send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0")
+    assert client.session.mailbox.is_open
+    for text in ("x", "y"):
+        publish(polled, text.encode())
+        assert client.messages()[-1].endswith(f"{text}\0")
+    poller = connected(polled, "poller")
+    poller.send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0")
+    assert not poller.receive().session.mailbox.is_open
 
 
 def test_a_parked_session_whose_close_hangs_is_ended(polled: World) -> None:

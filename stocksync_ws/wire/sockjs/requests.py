@@ -220,17 +220,19 @@ class Receiver(_Request):
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         """One frame of all messages, and `c` behind it; behind a poll's only frame, that waits for
-        the next request.
+        the next request. Without any, only the end of a stream that is full.
         """
         wire, voice = self._wire, self._voice
         self._silent = False
-        last = chunks[-1]
+        last = chunks[-1] if chunks else None
         closing = last if isinstance(last, CloseFrame) else None
         messages = chunks if closing is None else chunks[:-1]
         wire.said_all = closing is not None
+        assert chunks or voice.form.streams
         if not voice.form.streams:
             self._told = not messages
-            return self._end_answer(voice.only(message_frame(messages) if messages else last))
+            frame = message_frame(messages) if messages else chunks[-1]
+            return self._end_answer(voice.only(frame))
         packed: list[Chunk] = []
         if messages:
             part, size = self._track.pack(messages)
