@@ -265,13 +265,12 @@ class Receiver(_Request):
                 sent = send(part)
             except (BlockingIOError, InterruptedError):
                 sent = 0
-            size = len(chunk)
-            self._left -= size
+            self._left -= track.size
             self._silent = False
             if sent != len(part):
                 keep(part, sent)
                 return 0
-            return size if self._left > 0 else 0
+            return len(chunk) if self._left > 0 else 0
 
         return send_one
 

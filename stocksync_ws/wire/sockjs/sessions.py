@@ -228,9 +228,10 @@ class Track:
     Attributes:
         chunk: The last message that was packed alone, None at first.
         part: The part with it.
+        size: Bytes of the frame in that part.
     """
 
-    __slots__ = ("_form", "_framing", "_last", "_packed", "_size", "chunk", "part")
+    __slots__ = ("_form", "_framing", "_last", "_packed", "_size", "chunk", "part", "size")
 
     def __init__(self, form: Format, framing: Framing) -> None:
         self._form = form
@@ -240,6 +241,7 @@ class Track:
         self._size = 0
         self.chunk: Chunk = None
         self.part: Chunk = None
+        self.size = 0
 
     def pack(self, messages: list[Chunk]) -> tuple[Chunk, int]:
         """The part with these messages in one frame, and the bytes of that frame."""
@@ -251,8 +253,9 @@ class Track:
         return self._packed, self._size
 
     def pack_one(self, chunk: Chunk) -> None:
-        """Set `part` for a message alone."""
-        self.part = self._framing.part(self._form.wrap(message_frame((chunk,)), ""))
+        """Set `part` and `size` for a message alone."""
+        data = self._form.wrap(message_frame((chunk,)), "")
+        self.part, self.size = self._framing.part(data), len(data)
         self.chunk = chunk
 
 

@@ -164,3 +164,21 @@ class TestAnswersThatAreTakenSlowly:
         world.settle()
         assert b'a["ERROR' in slow.received
         assert b"c[1002," in feed(world, slow, poll)
+
+
+@pytest.mark.parametrize("limit", range(1_000, 1_100, 10))
+def test_what_stands_around_a_message_counts_when_it_leaves_alone_too(limit: int) -> None:
+    """A stream ends as soon as so many bytes of frames have been sent."""
+    app = StompApp("/ws", sockjs=SockJSOptions(stream_bytes=limit))
+    hello = CONNECT_BODY[:-1] + rb',"SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\u0000"]'
+    with World(app, app.site()) as world:
+        stream = world.open()
+        feed(world, stream, request("POST /ws/000/abc/xhr_streaming"))
+        feed(world, world.open(), request("POST /ws/000/abc/xhr_send", hello))
+        for _ in range(20):
+            app.template.convert_and_send("/topic/a", "")
+            world.settle()
+        lines = bytes(stream.received).partition(b"\r\no\n\r\n")[2].split(b"\r\n")
+        assert lines[-3:] == [b"0", b"", b""]
+        frames = [len(line) for line in lines[1:-3:2]]
+        assert sum(frames) >= limit > sum(frames[:-1])
