@@ -36,6 +36,8 @@ __all__ = ["Carrying", "Post", "SockJSSessions", "SockJSWire", "Track"]
 
 BATCH: Final = 65_536
 """Bytes of messages that are taken from posts at a time."""
+EACH: Final = 64
+"""Bytes that a message counts for beside its own: very many small ones are much, too."""
 
 
 class Carrying(Protocol):
@@ -190,9 +192,9 @@ class SockJSWire:
         posts, size = self.posts, 0
         while posts:
             left = posts[0].left
-            while left and (not taken or size + len(left[0]) <= BATCH):
+            while left and (not taken or size + len(left[0]) + EACH <= BATCH):
                 taken.append(left.popleft())
-                size += len(taken[-1])
+                size += len(taken[-1]) + EACH
             if left:
                 break
             posts.popleft()
@@ -214,6 +216,8 @@ class SockJSWire:
 
     def ended(self, now: float) -> None:
         """The session has ended: it is remembered for a while."""
+        if self.over:
+            return
         self.over = True
         self.posts = None
         self.closing = self.closing or INTERRUPTED
@@ -228,7 +232,7 @@ class Track:
     Attributes:
         chunk: The last message that was packed alone, None at first.
         part: The part with it.
-        size: Bytes of the frame in that part.
+        size: The bytes of its frame.
     """
 
     __slots__ = ("_form", "_framing", "_last", "_packed", "_size", "chunk", "part", "size")
