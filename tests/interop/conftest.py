@@ -21,7 +21,10 @@ from peers.examples import Example
 from peers.pages import served_pages
 from peers.proxy import Proxy
 
-OF_CHROMIUM = re.compile(r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/inventory-ws' failed")
+OF_CHROMIUM = re.compile(
+    r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/inventory-ws' failed"
+    r"|Failed to load resource: net::ERR_"
+)
 """What Chromium itself says about a server that is not there; no page can prevent it."""
 
 

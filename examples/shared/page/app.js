@@ -346,6 +346,11 @@ function onError(error) {
 
 // ---- connection ---------------------------------------------------------------------------------
 
+function showTransport(transport, otherwise) {
+  const name = make("b", "", {}, NAMES[transport] ?? "");
+  find("transport").replaceChildren(...(transport ? ["Over ", name, " now"] : [otherwise]));
+}
+
 let countdown = null;
 
 function showState(state, text, wait = "") {
@@ -377,8 +382,7 @@ function onState({ detail }) {
   const online = detail.state === "online";
   setButtons(online);
   find("retry").hidden = detail.state !== "offline" || leaving !== null;
-  const way = { online: `Over ${NAMES[socket?.transport]} now`, connecting: "Trying…" };
-  find("transport").textContent = way[detail.state] ?? "Not connected";
+  showTransport(online ? socket.transport : null, detail.state === "connecting" ? "Trying…" : "None");
 
   if (online) {
     everConnected = connected = true;
@@ -413,7 +417,7 @@ async function catchUp(again, transport) {
   const changed = leaving;
   leaving = null;
   if (changed === "user") tell("back", account.user ? `Logged in as ${account.user}` : "Logged out");
-  if (changed === "transport") tell("back", `Reconnected over ${NAMES[transport]}`);
+  if (changed === "transport") tell("back", "Reconnected", [`Over ${NAMES[transport]}`]);
   try {
     const [changes] = await Promise.all(subscriptions.map(({ ready }) => ready));
     if (changes.recovered && complete) {
@@ -462,6 +466,7 @@ const subscriptions = [
 /** Who we are is decided once per connection, so another user needs another connection. */
 async function reconnect(why) {
   leaving = why;
+  showTransport(null, "Trying…");
   setButtons(false); // what is sent behind DISCONNECT is lost
   await client.close();
   client.connect();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
@@ -48,7 +49,7 @@ class Proxy:
 
     def cut_after(self, words: bytes) -> None:
         """As soon as the server has sent these words, which still arrive, the way they came
-        ends, and no new connections are taken.
+        ends, and so do all others; no new connections are taken.
         """
         self._last = words
 
@@ -80,15 +81,21 @@ class Proxy:
         """Carry bytes both ways until one side ends; a server that is not there is an end too."""
         self._ends.add(client)
         server = None
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            first = await self._admit(reader, client)
             answers, server = await asyncio.open_connection(*self._target)
             self._ends.add(server)
+            server.write(first)
             ways = asyncio.gather(self._up(reader, server), self._down(answers, client))
             await ways
         for end in (client, server):
             if end is not None:
                 self._ends.discard(end)
                 end.close()
+
+    async def _admit(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> bytes:
+        """What is sent to the server before everything else."""
+        return b""
 
     async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -111,6 +118,8 @@ class Proxy:
                     writer.write(data[:end])
                     writer.write_eof()  # not `close`, which may take back what was written
                     self._refuse()
+                    for other in self._ends - {writer}:
+                        other.transport.abort()
                     return
                 writer.write(data)
                 tail = (tail + data)[-len(self._last) :] if self._last else b""
@@ -136,3 +145,36 @@ class Proxy:
         await self._cut()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class OldProxy(Proxy):
+    """A proxy that knows no WebSocket: it answers an upgrade with 400. Each request has a
+    connection of its own.
+
+    Args:
+        buffers: It keeps an answer until that has ended, and then sends all of it at once.
+
+    Attributes:
+        refused: How many upgrades it has refused.
+    """
+
+    def __init__(self, target: tuple[str, int], *, buffers: bool = False) -> None:
+        super().__init__(target)
+        self.refused = 0
+        self._buffers = buffers
+
+    async def _admit(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> bytes:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if re.search(rb"\r\nupgrade:", head, re.IGNORECASE):
+            self.refused += 1
+            client.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            raise ConnectionRefusedError
+        return re.sub(rb"(?i)\r\nconnection: [^\r]*", b"\r\nConnection: close", head)
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._buffers:
+            with contextlib.suppress(OSError):
+                writer.write(await reader.read())
+            writer.close()
+        else:
+            await super()._down(reader, writer)
