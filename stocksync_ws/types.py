@@ -11,7 +11,7 @@ through; it may outlive its connections, and at most one connection carries its 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -29,10 +29,12 @@ __all__ = [
     "Event",
     "Handshake",
     "HttpRequest",
+    "Keep",
     "Message",
     "Position",
     "Principal",
     "Refusal",
+    "Send",
     "Target",
     "ToDestination",
     "ToSession",
@@ -44,6 +46,12 @@ Chunk: TypeAlias = Any
 """What a stream writes: `bytes` on a byte stream, a shared ASGI message on an ASGI scope. Never
 changed once made.
 """
+
+Send: TypeAlias = Callable[[Chunk], int]
+"""Write one chunk at once, as far as possible: how much was taken; raises as `socket.send`."""
+
+Keep: TypeAlias = Callable[[Chunk, int], int]
+"""Keep the rest of a chunk of which so much was taken; what is unsent."""
 
 
 @runtime_checkable
@@ -220,6 +228,17 @@ class Parking(Protocol):
     def batch(self) -> list[bytes]:
         """The messages of the posts that have come, oldest first, at most 64 KiB at a time, but at
         least one when there is one. Each call takes them out.
+        """
+        ...
+
+    def sender(self, send: Send, keep: Keep) -> Send | None:
+        """A direct way out through the connection that carries the wire, for one chunk at a time;
+        None: there is none. It returns the size of a chunk that was sent, and 0 when the general
+        way is to look: then it has kept what is unsent.
+
+        Args:
+            send: Of the stream.
+            keep: Of the stream.
         """
         ...
 

@@ -84,7 +84,8 @@ class Flusher:
         if link is None:
             self._machine.writable(session, 0, now)
         elif rest is not None:
-            self._machine.writable(session, link.stream.keep(*rest), now)
+            stream, kept = link.stream, link.wire is not None and link.wire.parking is not None
+            self._machine.writable(session, stream.unsent if kept else stream.keep(*rest), now)
         elif isinstance(error, OSError):
             self._links.drop(link, now)
         else:
@@ -131,7 +132,10 @@ class Flusher:
         elif link.connection.shut:
             self._links.shut(link, now)
         elif plain and not unsent:
-            session.mailbox.open(stream.send if wire.parking is None else None)
+            send = stream.send
+            if wire.parking is not None and send is not None:
+                send = wire.parking.sender(send, stream.keep)
+            session.mailbox.open(send)
 
     def _end(self, link: Link, now: float) -> None:
         """All of an answer is written that ended with `pack`: its connection goes on without the

@@ -17,6 +17,7 @@ from tests.bench import (
     inprocess,
     memory,
     publishers,
+    sockjs,
     stored,
     threads,
 )
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "memory": memory,
     "stored": stored,
     "inbound": inbound,
+    "sockjs": sockjs,
 }
 
 

@@ -1,7 +1,7 @@
 """The load client: many sockets, drained by one process that spins.
 
-Rule: it reads whole buffers and counts NULs, of which a STOMP frame has one; it decodes nothing
-while a server is measured.
+Rule: it reads whole buffers and counts an octet of which a message has one (NUL, the end of a STOMP
+frame, unless said otherwise); it decodes nothing while a server is measured.
 """
 
 from __future__ import annotations
@@ -125,10 +125,16 @@ def in_groups(
 
 
 class Crowd:
-    """Subscribers: sockets that are drained and counted."""
+    """Subscribers: sockets that are drained and counted.
 
-    def __init__(self, connections: list[socket.socket]) -> None:
+    Args:
+        connections: One each.
+        mark: The octet of which each message has one.
+    """
+
+    def __init__(self, connections: list[socket.socket], mark: bytes = b"\0") -> None:
         self.connections = connections
+        self._mark = mark
         self._poll = select.epoll()
         self._readers: dict[int, Callable[[int], bytes]] = {}
         for connection in connections:
@@ -149,14 +155,14 @@ class Crowd:
         asked = min(in_flight, publications)
         done = 0
         publish(asked)
-        poll, readers = self._poll.poll, self._readers
+        poll, readers, mark = self._poll.poll, self._readers, self._mark
         while done < publications:
             for fd, _ in poll(0):
                 before = had[fd]
                 data = readers[fd](READ)
                 if not data:
                     raise RuntimeError("the server hung up on a subscriber")
-                had[fd] = now = before + data.count(0)
+                had[fd] = now = before + data.count(mark)
                 for number in range(before + 1, now + 1):
                     reached[number] += 1
             was = done

@@ -142,11 +142,15 @@ async def websockets(control_fd: int, frame: str) -> None:
 
 def _application() -> Any:
     """What our servers serve."""
-    from stocksync_ws import Limits, StompApp, send_to
+    from stocksync_ws import Limits, SockJSOptions, StompApp, send_to
 
     # The load client answers no PING.
     limits = Limits(ping_after=3600, pong_timeout=3600, handshake_timeout=60)
-    ws = StompApp("/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=limits)
+    # Nor does it ask for the next stream, or come back for what is parked.
+    sockjs = SockJSOptions(stream_bytes=1 << 50, disconnect_delay=3600)
+    ws = StompApp(
+        "/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=limits, sockjs=sockjs
+    )
 
     @ws.message_mapping("/publish", inline=True)
     @send_to(TOPIC)

@@ -55,8 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         host = getattr(item, "callspec", None) and item.callspec.params.get("host")
         if not isinstance(host, Host):
             return False
-        named = any(word in item.name for word in host.default)
-        in_slice = full or (named and not any(word in item.name for word in host.unsteady))
+        in_slice = full or any(word in item.name for word in host.default)
         return not (in_slice and _is_for(host, item))
 
     config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])

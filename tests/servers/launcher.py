@@ -101,8 +101,6 @@ class Server:
         self._log = log
         self._ended: End | None = None
         self._told = False
-        self.expected_to_hang = False
-        """Set by a test that knows: else a server that has to be killed fails the test."""
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -243,9 +241,8 @@ class Server:
         Raises:
             AssertionError: With its log.
         """
-        if not self.expected_to_hang:
-            assert not end.hung, f"it had to be killed after {end.seconds:.0f} s:\n{self.tail}"
-            assert not end.left, f"workers outlived their main process:\n{self.tail}"
+        assert not end.hung, f"it had to be killed after {end.seconds:.0f} s:\n{self.tail}"
+        assert not end.left, f"workers outlived their main process:\n{self.tail}"
         found = re.search(r'File "[^"]*/stocksync_ws/|ERROR stocksync_ws', self.log)
         assert found is None, self.log[max(0, found.start() - 1_000) : found.end() + 2_000]
 
@@ -302,8 +299,4 @@ def launch(
     command = python_command(HOSTS[name], start)
     if program is not None:
         command[1:3] = [str(program)]
-    server = Server(command, log, variables, start.port, certificate=certificate)
-    # Now and then its own stop does not end; then it is killed, and docs/embedding/servers.md says
-    # what is known of its stops.
-    server.expected_to_hang = bool(HOSTS[name].unsteady)
-    return server
+    return Server(command, log, variables, start.port, certificate=certificate)

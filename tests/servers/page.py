@@ -57,7 +57,7 @@ def _stop(host: Host) -> str:
     if host.drain == "all":
         return f"all clients get {host.carried(1012)}"
     seen = "no Close" if host.farewell is None else str(host.farewell)
-    return f"the first clients get 1012, the others {seen}" if host.drain == "some" else seen
+    return f"{seen}; the first client may get 1012" if host.drain == "some" else seen
 
 
 def _codes(host: Host) -> str:

@@ -50,8 +50,10 @@ def test_who_hears_of_a_stop_is_as_the_table_says(open_shop: Open, host: Host) -
         assert {client.close_reason for client in clients} == {words}
         assert ends == {shutdown: CLIENTS}
     elif host.drain == "some":
-        assert seen.keys() == {1012, host.farewell}
-        assert ends.keys() == {shutdown, End("connection_lost", 1005)}
+        # How far the drain comes before the host cuts it is chance.
+        assert host.farewell in seen
+        assert seen.keys() <= {1012, host.farewell}
+        assert ends.keys() <= {shutdown, End("connection_lost", 1005)}
         assert ends.total() == CLIENTS
     else:
         assert seen == {host.farewell: CLIENTS}

@@ -21,6 +21,8 @@ from stocksync_ws.types import (
     Event,
     Handshake,
     HttpRequest,
+    Keep,
+    Send,
 )
 from stocksync_ws.wire.answer import Answer, plain
 from stocksync_ws.wire.framing import Framing
@@ -171,10 +173,10 @@ class Receiver(_Request):
         "_left",
         "_look_after",
         "_open",
-        "_packer",
         "_request",
         "_silent",
         "_told",
+        "_track",
         "_voice",
         "_wire",
     )
@@ -186,7 +188,7 @@ class Receiver(_Request):
         options = sessions.options
         self._wire = wire
         self._voice = voice
-        self._packer = sessions.packer
+        self._track = sessions.track(voice.form, voice.framing)
         self._request = request
         self._left = options.stream_bytes
         self._look_after = options.heart_beat / (2 if voice.form.streams else 1)
@@ -228,7 +230,7 @@ class Receiver(_Request):
             return voice.only(message_frame(messages) if messages else last), True
         packed: list[Chunk] = []
         if messages:
-            part, size = self._packer.pack(voice.form, voice.framing, messages)
+            part, size = self._track.pack(messages)
             packed.append(part)
             self._left -= size
         if closing is not None:
@@ -237,6 +239,30 @@ class Receiver(_Request):
         if self._left > 0:
             return packed, False
         return packed + voice.framing.end(), True
+
+    def sender(self, send: Send, keep: Keep) -> Send | None:
+        """The direct way for a stream; the stream is ended by the general one."""
+        if not self._voice.form.streams or self._left <= 0:
+            return None
+        track = self._track
+
+        def send_one(chunk: Chunk) -> int:
+            if track.chunk is not chunk:
+                track.pack_one(chunk)
+            part = track.part
+            try:
+                sent = send(part)
+            except (BlockingIOError, InterruptedError):
+                sent = 0
+            size = len(chunk)
+            self._left -= size
+            self._silent = False
+            if sent != len(part):
+                keep(part, sent)
+                return 0
+            return size if self._left > 0 else 0
+
+        return send_one
 
     def detach(self, now: float) -> list[Event]:
         """The answer has ended, and all of it is written; or the handshake was refused behind its

@@ -21,7 +21,7 @@ from operator import is_
 from typing import Any, Final, Protocol
 
 from stocksync_ws.config import Limits, SockJSOptions
-from stocksync_ws.types import Chunk, Closed, Event
+from stocksync_ws.types import Chunk, Closed, Event, Keep, Send
 from stocksync_ws.wire.framing import Framing
 from stocksync_ws.wire.sockjs.frames import (
     INTERRUPTED,
@@ -32,7 +32,7 @@ from stocksync_ws.wire.sockjs.frames import (
     quote,
 )
 
-__all__ = ["Carrying", "Packer", "Post", "SockJSSessions", "SockJSWire"]
+__all__ = ["Carrying", "Post", "SockJSSessions", "SockJSWire", "Track"]
 
 BATCH: Final = 65_536
 """Bytes of messages that are taken from posts at a time."""
@@ -43,6 +43,10 @@ class Carrying(Protocol):
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         """What to write for these; see `types.Wire.pack`."""
+        ...
+
+    def sender(self, send: Send, keep: Keep) -> Send | None:
+        """The direct way; see `types.Parking.sender`."""
         ...
 
 
@@ -154,6 +158,10 @@ class SockJSWire:
 
     # Parking
 
+    def sender(self, send: Send, keep: Keep) -> Send | None:
+        """The direct way through the request that carries the wire; None: there is none."""
+        return None if self.carrier is None else self.carrier.sender(send, keep)
+
     def park(self, now: float) -> None:
         """Its request has ended in good order; the client has a while to send the next one."""
         self.carrier = None
@@ -212,25 +220,39 @@ class SockJSWire:
         self._sessions.remember(self)
 
 
-class Packer:
-    """Makes frames for streams. The receivers of a busy topic have equal messages, so the last
-    result of each transport is remembered, and a group is packed once.
+class Track:
+    """Makes the parts of streams of one transport and one framing. The receivers of a busy topic
+    have equal messages, so the last result is remembered, and a group is packed once.
+
+    Attributes:
+        chunk: The last message that was packed alone, None at first.
+        part: The part with it.
     """
 
-    __slots__ = ("_last",)
+    __slots__ = ("_form", "_framing", "_last", "_packed", "_size", "chunk", "part")
 
-    def __init__(self) -> None:
-        self._last: dict[tuple[Format, Framing], tuple[list[Chunk], Chunk, int]] = {}
+    def __init__(self, form: Format, framing: Framing) -> None:
+        self._form = form
+        self._framing = framing
+        self._last: list[Chunk] = []
+        self._packed: Chunk = None
+        self._size = 0
+        self.chunk: Chunk = None
+        self.part: Chunk = None
 
-    def pack(self, form: Format, framing: Framing, messages: list[Chunk]) -> tuple[Chunk, int]:
-        """The part of the answer with these messages in one frame, and its bytes."""
-        last = self._last.get((form, framing))
-        if last is not None and len(last[0]) == len(messages) and all(map(is_, last[0], messages)):
-            return last[1], last[2]
-        data = form.wrap(message_frame(messages), "")
-        part = framing.part(data)
-        self._last[form, framing] = messages, part, len(data)
-        return part, len(data)
+    def pack(self, messages: list[Chunk]) -> tuple[Chunk, int]:
+        """The part with these messages in one frame, and the bytes of that frame."""
+        last = self._last
+        if len(last) != len(messages) or not all(map(is_, last, messages)):
+            data = self._form.wrap(message_frame(messages), "")
+            self._last, self._size = messages, len(data)
+            self._packed = self._framing.part(data)
+        return self._packed, self._size
+
+    def pack_one(self, chunk: Chunk) -> None:
+        """Set `part` for a message alone."""
+        self.part = self._framing.part(self._form.wrap(message_frame((chunk,)), ""))
+        self.chunk = chunk
 
 
 class SockJSSessions:
@@ -244,10 +266,18 @@ class SockJSSessions:
     def __init__(self, options: SockJSOptions, limits: Limits) -> None:
         self.options = options
         self.limits = limits
-        self.packer = Packer()
+        self._tracks: dict[tuple[str, Framing], Track] = {}
         self._open: dict[str, SockJSWire] = {}
         self._ended: dict[str, SockJSWire] = {}
         """In the order of their ends."""
+
+    def track(self, form: Format, framing: Framing) -> Track:
+        """What all streams of a transport and a framing share."""
+        key = form.transport, framing
+        found = self._tracks.get(key)
+        if found is None:
+            found = self._tracks[key] = Track(form, framing)
+        return found
 
     def find(self, id: str) -> SockJSWire | None:  # noqa: A002
         """The session of this id, open or remembered."""
