@@ -182,7 +182,7 @@ class HttpConnection:
         self, request: HttpRequest, http: HttpReader, now: float, body: bytes | None = None
     ) -> list[Event]:
         request = self._site.seen(request)
-        full = self._draining is not None and self._draining()
+        full = self._full
         decision = decide(request, self._site, check_handshake)
         if isinstance(decision, Carrier):
             return self._carry(request, decision, now, full=full, body=body)
@@ -201,6 +201,10 @@ class HttpConnection:
         self._handshake = Handshake(request, self._wire, decision.subprotocol)
         self._weigh()
         return [self._handshake]
+
+    @property
+    def _full(self) -> bool:
+        return self._draining is not None and self._draining()
 
     def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
         tell(answer, self._counters, request.peer)
@@ -258,7 +262,8 @@ class HttpConnection:
         self.deadline, self.shut = connection.deadline, connection.shut
         if over or carrier.over:
             self._carrier = None
-            if self.shut:
+            if self.shut or self._full:
+                # During a stop nobody else would end a connection that waits for a request.
                 self._finish()
             else:
                 self._state = _READING

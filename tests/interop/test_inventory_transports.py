@@ -168,7 +168,7 @@ TALK = """
   await Promise.all(texts.map((text) => client.send("/topic/echo", text + padding)));
   while (got.length < 400 && states.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
   await client.close();
-  return { states, same: got.every((text, index) => text === texts[index] + padding), count: got.length };
+  return { states: states.slice(0, 3), same: got.every((text, index) => text === texts[index] + padding), count: got.length };
 })()
 """
 """More than one stream holds, and more than one POST, with what a transport might spoil."""
