@@ -30,7 +30,7 @@ every_transport = pytest.mark.parametrize("transport", NAMES)
 
 
 def over(page: Page, transport: str) -> None:
-    page.wait_for_text("transport", f"Over {NAMES[transport]} now")
+    page.wait_for_text("transport", f"In use: {NAMES[transport]}")
     page.wait_for_text("status", "Online")
 
 

@@ -346,9 +346,8 @@ function onError(error) {
 
 // ---- connection ---------------------------------------------------------------------------------
 
-function showTransport(transport, otherwise) {
-  const name = make("b", "", {}, NAMES[transport] ?? "");
-  find("transport").replaceChildren(...(transport ? ["Over ", name, " now"] : [otherwise]));
+function showTransport(transport) {
+  find("transport").replaceChildren("In use: ", make("b", "", {}, NAMES[transport] ?? "none yet"));
 }
 
 let countdown = null;
@@ -382,7 +381,7 @@ function onState({ detail }) {
   const online = detail.state === "online";
   setButtons(online);
   find("retry").hidden = detail.state !== "offline" || leaving !== null;
-  showTransport(online ? socket.transport : null, detail.state === "connecting" ? "Trying…" : "None");
+  showTransport(online ? socket.transport : null);
 
   if (online) {
     everConnected = connected = true;
@@ -466,7 +465,7 @@ const subscriptions = [
 /** Who we are is decided once per connection, so another user needs another connection. */
 async function reconnect(why) {
   leaving = why;
-  showTransport(null, "Trying…");
+  showTransport(null);
   setButtons(false); // what is sent behind DISCONNECT is lost
   await client.close();
   client.connect();
