@@ -113,7 +113,7 @@ class HttpConnection:
         self._counters = counters
         self._peer = peer
         self._secure = secure
-        self._draining = draining
+        self._draining = draining or (lambda: False)
         self._first: tuple[HttpRequest, bytes] | None = None
         self._single = False
         """No request is read behind the first one."""
@@ -182,7 +182,7 @@ class HttpConnection:
         self, request: HttpRequest, http: HttpReader, now: float, body: bytes | None = None
     ) -> list[Event]:
         request = self._site.seen(request)
-        full = self._full
+        full = self._draining()
         decision = decide(request, self._site, check_handshake)
         if isinstance(decision, Carrier):
             return self._carry(request, decision, now, full=full, body=body)
@@ -201,10 +201,6 @@ class HttpConnection:
         self._handshake = Handshake(request, self._wire, decision.subprotocol)
         self._weigh()
         return [self._handshake]
-
-    @property
-    def _full(self) -> bool:
-        return self._draining is not None and self._draining()
 
     def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
         tell(answer, self._counters, request.peer)
@@ -262,8 +258,7 @@ class HttpConnection:
         self.deadline, self.shut = connection.deadline, connection.shut
         if over or carrier.over:
             self._carrier = None
-            if self.shut or self._full:
-                # During a stop nobody else would end a connection that waits for a request.
+            if self.shut or self._draining():  # In a stop nobody else would end it.
                 self._finish()
             else:
                 self._state = _READING

@@ -110,7 +110,7 @@ def test_who_is_not_logged_in_may_look_and_nothing_else(shop: OpenShop) -> None:
 TRANSPORTS = {
     "fastapi": "xhr_streaming",
     "starlette": "eventsource",
-    "litestar": "xhr_streaming",
+    "litestar": "xhr",
     "quart": "xhr",
     "django": "xhr",
     "flask": "eventsource",
