@@ -167,9 +167,13 @@ class Wire(Protocol):
         """Wires of equal keys dress a frame into equal bytes."""
         ...
 
-    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
+    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk | None:
         """One STOMP frame, in two parts, as this wire sends it. Pure: called once per group of
         receivers.
+
+        None: the wire carries text only, and this is none. Whether that is so is a property of the
+        wire, the same for all wires of a key: it is asked with an empty frame, once for each group
+        of receivers, and what such a wire cannot carry is not dressed for it at all.
 
         Args:
             head: The part that differs per group.
@@ -207,6 +211,7 @@ class Wire(Protocol):
         ...
 
 
+@runtime_checkable
 class Parking(Protocol):
     """A wire that outlives its connections, as the driver looks at it. Any number of them bring its
     input, in posts that are whole before any of it counts; at most one carries its output.

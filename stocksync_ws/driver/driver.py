@@ -19,7 +19,7 @@ from stocksync_ws.driver.flush import Flusher
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Host, Link, Machine, Stream
 from stocksync_ws.timers import Timed, Timers
-from stocksync_ws.types import Connection
+from stocksync_ws.types import Connection, Parking
 
 __all__ = ["Driver"]
 
@@ -145,7 +145,7 @@ class Driver:
             self._machine.counters.stalls += 1
         for thing in self._timers.due(now):
             try:
-                self._wake_one(thing, now)
+                self._wake_one(thing, now, now)
             except Exception as error:
                 culprit = thing.session if isinstance(thing, Link) else thing
                 self._machine.fail(culprit, error, now)
@@ -175,10 +175,16 @@ class Driver:
         self._finish(now)
 
     def abort(self) -> None:
-        """Reset every connection."""
+        """Reset every connection, and end the wires that have none: their time is over, and that of
+        their being remembered too. Nothing of this run may stand in a table that outlives it.
+        """
         now = self._host.now()
         for link in list(self._links.open):
             self._links.drop(link, now)
+        for thing in self._timers.live():
+            if isinstance(thing, Parking):
+                self._wake_one(thing, math.inf, now)
+                self._wake_one(thing, math.inf, now)
         self._finish(now)
 
     # After a step
@@ -269,9 +275,11 @@ class Driver:
             self._wake_at = max(first, self._host.now())
             self._host.wake_at(self._wake_at)
 
-    def _wake_one(self, thing: Timed, now: float) -> None:
-        """Wake one thing. A parked wire has no link, so its end comes back from its wake."""
-        for closed in thing.wake(now) or ():
+    def _wake_one(self, thing: Timed, at: float, now: float) -> None:
+        """Wake one thing, as if it were `at`. A parked wire has no link, so its end comes back from
+        its wake.
+        """
+        for closed in thing.wake(at) or ():
             self._links.closed(closed, now)
 
     def _keep_moving(self, thing: Timed, now: float) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
+from unittest import mock
 
 from stocksync_ws import DestinationPolicy, StompApp
 from stocksync_ws.broker.calls.events import (
@@ -31,11 +32,12 @@ from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
-from stocksync_ws.types import Handshake, HttpRequest, Wire
+from stocksync_ws.types import Chunk, Handshake, HttpRequest, Wire
 from stocksync_ws.wire import WebSocketWire
 
 __all__ = [
     "Broker",
+    "TextWire",
     "User",
     "ack",
     "bodies",
@@ -64,6 +66,15 @@ QUIET = {"ping_after": 1e9, "send_queue_seconds": 1e9, "send_stall_seconds": 1e9
 @dataclass(frozen=True)
 class User:
     name: str
+
+
+class TextWire(WebSocketWire):
+    """To the broker a wire that carries text only, to its client a WebSocket."""
+
+    key: Hashable = "text"
+
+    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk | None:
+        return super().dress(head, tail, text) if text else None
 
 
 def policy(**settings: Any) -> DestinationPolicy:
@@ -153,11 +164,16 @@ class Broker(World):
         """Events of a kind so far."""
         return [event for event in self.events if isinstance(event, kind)]
 
-    def publish(self, destination: str, *bodies: str, **headers: str) -> None:
+    def publish(self, destination: str, *bodies: str | bytes, **headers: str) -> None:
         """Publish from the server's side."""
         for body in bodies:
-            self.app.template.send(destination, body.encode(), headers or None)
+            data = body.encode() if isinstance(body, str) else body
+            self.app.template.send(destination, data, headers or None)
         self.settle()
+
+    def receivers(self, destination: str, body: bytes) -> int:
+        """Publish, and say how many got it."""
+        return self.run(self.app.template.publish(destination, body)).receivers
 
     def act(self, work: Callable[..., R], *args: Any) -> R:
         """One step of the broker, and what the driver does behind it."""
@@ -169,6 +185,17 @@ class Broker(World):
     def reader(self, destination: str, version: str = "1.2", login: str = "", **more: str) -> Peer:
         """A client with one subscription of the id `s`."""
         peer = self.connect(version, **({"login": login} if login else {}))
+        peer.subscribe(destination, "s", **more)
+        return peer
+
+    def text_client(self, version: str = "1.2", **headers: str) -> Peer:
+        """A client whose wire carries text only."""
+        with mock.patch("stocksync_ws.wire.connection.WebSocketWire", TextWire):
+            return self.connect(version, **headers)
+
+    def text_reader(self, destination: str, login: str = "", **more: str) -> Peer:
+        """Such a client with one subscription of the id `s`."""
+        peer = self.text_client(**({"login": login} if login else {}))
         peer.subscribe(destination, "s", **more)
         return peer
 

@@ -123,8 +123,8 @@ export class SockJSSocket {
 
   /** A session of SockJS: one request after the other brings frames, another one takes messages. */
   async #requests(name, signal, told) {
-    const id = crypto.getRandomValues(new Uint32Array(4)).join("-"); // nobody is to guess it
-    const session = `${this.#url}/page/${id}`;
+    const [server, ...id] = crypto.getRandomValues(new Uint32Array(5)); // nobody is to guess the id
+    const session = `${this.#url}/${server % 1000}/${id.join("-")}`; // a balancer sticks by `server`
     const receive = name === "eventsource" ? listen : poll;
     const fail = (error) => told.ended(1006, error instanceof TypeError ? "" : error.message);
     let open = false;

@@ -112,7 +112,9 @@ class DeadLetter:
     destination: str
     message_id: str
     reason: str
-    """`attempts`, `rejected` or `expired`."""
+    """`attempts`, `rejected` or `expired`; `binary`: the message is no text, and the transports of
+    all consumers of its queue carry text only.
+    """
     deliveries: int
     """How often it was delivered."""
     headers: Mapping[str, str]
@@ -127,7 +129,8 @@ class MessageDropped:
     reason: str
     """`queue-full`: not taken. What subscribers lost: `slow-consumer`; `superseded`, by a newer
     value of its key; `away`, kept no longer for a durable name; `away-too-long`, with that name;
-    `connection-lost`: a queue had handed it to the transport of a consumer in auto mode.
+    `connection-lost`: a queue had handed it to the transport of a consumer in auto mode; `binary`:
+    it is no text, and the transport of the subscriber carries text only.
     """
     count: int = 1
     """Messages; with several subscribers each counts its own."""

@@ -83,7 +83,7 @@ class Durables:
         are taken out of the mailbox, and come when the name does.
         """
         topic, ledger, log = durable.topic, reader.ledger, durable.topic.log
-        first = reader.next if reader in topic.behind else log.top + 1
+        first = read = reader.next if reader in topic.behind else log.top + 1
         for entry in reader.session.mailbox.take_back(reader):
             publication = entry.publication
             assert publication is not None
@@ -100,6 +100,9 @@ class Durables:
                 before = entry.attempt - 1
                 unsent = Delivery(topic, publication, offset, before, 0.0, reader)
                 durable.returned.append(unsent)
+        if reader.group.text_only:
+            # What this wire could not carry behind that place is read again, perhaps by another.
+            reader.dropped -= sum(first <= at < read and not each.text for at, each in log)
         return first
 
     def delete(self, durable: Durable) -> None:

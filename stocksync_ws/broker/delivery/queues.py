@@ -65,7 +65,7 @@ class Queues:
         if publication.expires_at is not None:
             self._step.sooner(queue, publication.expires_at)
         self.dispatch(queue)
-        return int(not queue.log.holds(offset))
+        return int(offset in queue.attempts)
 
     def has_room(self, queue: Queue | None, sizes: list[int]) -> bool:
         """Whether a queue, which may not be there yet, can take messages of these sizes."""
@@ -102,6 +102,8 @@ class Queues:
         consumers = subscriptions.consumers or {}
         consumers.pop(consumer, None)
         subscriptions.consumers = consumers or None
+        if queue.consumers and len(queue.log) and queue.text_only:
+            self._returned[queue] = None  # what waited for this one, waits for nobody any more
         self._registry.release_queue(queue)
 
     def dispatch(self, queue: Queue) -> None:
@@ -120,6 +122,10 @@ class Queues:
             if consumer is None:
                 return
             log.take(offset)
+            if consumer.group.text_only and not publication.text:
+                self._retention.lose(consumer, 1, "binary")
+                self._bury(queue, offset, publication, "binary")
+                continue
             self._hand_out(queue, consumer, offset, publication)
 
     def dispatch_to(self, session: SessionRecord) -> None:
@@ -144,19 +150,26 @@ class Queues:
         return len(consumer.queue.log) > 0
 
     def _next_ready(self, queue: Queue, publication: Publication) -> Consumer | None:
-        """The next in turn that can take it; those that cannot are skipped and keep their turn."""
-        too_small: list[Consumer] = []
+        """The next in turn that can take it; those that cannot are skipped and keep their turn.
+
+        What is no text waits for a consumer that can be sent it, as long as there is one; else any
+        of them will do, to be told that it lost it.
+        """
+        unfit: list[Consumer] = []
         found: Consumer | None = None
+        most = self._limits.ack_window_bytes
+        waits = not publication.text and not queue.text_only
         while found is None and (consumer := queue.next_in_turn()) is not None:
             if not self._is_open(consumer):
                 continue
             ledger = consumer.ledger
-            most = self._limits.ack_window_bytes
-            if ledger is None or ledger.has_room(publication.size, most):
+            if waits and consumer.group.text_only:
+                unfit.append(consumer)
+            elif ledger is None or ledger.has_room(publication.size, most):
                 found = consumer
             else:
-                too_small.append(consumer)
-        for consumer in too_small:
+                unfit.append(consumer)
+        for consumer in unfit:
             queue.line_up(consumer)
         if found is not None:
             queue.served(found)
@@ -263,7 +276,9 @@ class Queues:
                 self.give_back(queue, entry.offset, publication, attempt)
 
     def dispatch_returned(self) -> None:
-        """Everything that came back has its old place: hand it out in order."""
+        """Everything that came back has its old place, and who had to leave has left: hand out in
+        order.
+        """
         while self._returned:
             returned, self._returned = self._returned, {}
             for queue in returned:

@@ -150,13 +150,17 @@ class Readers:
         replayed: bool = False,
         origin: Queue | None = None,
     ) -> None:
-        """Queue one message for one subscription, with the marks it needs.
+        """Queue one message for one subscription, with the marks it needs. One that its wire cannot
+        carry is lost: it is in no ledger, and takes no place in a window.
 
         Args:
             offset: Its place in the log of the destination; 0: in none.
             origin: The queue that it leaves when it is handed to the transport.
         """
         mailbox, group = subscription.session.mailbox, subscription.group
+        if group.text_only and not publication.text:
+            self._lose(subscription)
+            return
         tells = subscription.dropped
         marks = self._marks(subscription, attempt, replayed=replayed)
         if subscription.ledger is not None:
@@ -174,6 +178,15 @@ class Readers:
         if origin is None and not marks:
             group.cached = entry
         mailbox.append(entry)
+
+    def _lose(self, subscription: Subscription) -> None:
+        """Its wire carries text only, and a message for it was none. A live one falls behind: what
+        it is to be told next is told by a message that is made for it alone.
+        """
+        self._retention.lose(subscription, 1, "binary")
+        reader = subscription.group.members.get(subscription.session.mailbox)
+        if reader is not None:
+            self.fall_behind(reader, reader.topic.log.top + 1)
 
     def _enter(
         self,
@@ -215,23 +228,30 @@ class Readers:
         on the next one. Whether it is within its bound now.
         """
         mailbox = session.mailbox
+        later = {reader: reader.dropped for reader in session.subscriptions.behind or ()}
         for reader, count in mailbox.shed().items():
             self._retention.lose(reader, count, "slow-consumer")
-            self._tell_next(reader)
+            self._tell_next(reader, later.get(reader))
         return mailbox.queued + mailbox.unsent <= self._limits.send_queue
 
-    def _tell_next(self, reader: Reader) -> None:
-        """Its next message says what it lost, and so is made for this subscription alone."""
+    def _tell_next(self, reader: Reader, later: int | None) -> None:
+        """Its next message says what it lost, and so is made for this subscription alone.
+
+        Args:
+            later: What it lost behind all that lies in the mailbox; None: it is live.
+        """
         mailbox, group = reader.session.mailbox, reader.group
         shared = mailbox.first(group)
         if shared is None:
-            self.fall_behind(reader, reader.topic.log.top + 1)
+            if later is None:
+                self.fall_behind(reader, reader.topic.log.top + 1)
             return
         publication = shared.publication
         assert publication is not None
-        tells = reader.dropped = reader.dropped + shared.tells
+        tells = reader.dropped = reader.dropped + shared.tells - (later or 0)
         marks = self._marks(reader, 1, replayed=False)
         entry = self._mailboxes.entry(publication, group, mailbox, marks)
         entry.group, entry.tells, entry.offset = group, tells, shared.offset
         entry.at = shared.at
+        reader.dropped = later or 0
         mailbox.replace(shared, entry)

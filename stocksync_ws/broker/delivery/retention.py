@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.model.topic import Topic
 
 __all__ = ["Retention"]
@@ -59,11 +59,11 @@ class Retention:
             ):
                 self._step.bury(topic.policy, publication, 0, "expired")
 
-    def lose(self, reader: Reader, count: int, reason: str) -> None:
+    def lose(self, subscription: Subscription, count: int, reason: str) -> None:
         """A subscription lost messages: its next one tells how many, and so does an event."""
         if count:
-            reader.dropped += count
-            self.note_loss(reader.destination, count, reason)
+            subscription.dropped += count
+            self.note_loss(subscription.destination, count, reason)
 
     def note_loss(self, destination: str, count: int, reason: str) -> None:
         """Count messages that were lost for somebody; the end of the step tells of them."""

@@ -70,8 +70,10 @@ class Topics:
         """
         if not topic.keeps:
             offset = topic.log.skip()
-            groups = topic.groups.values()
-            return sum(self._mailboxes.publish(publication, each, offset) for each in groups)
+            receivers = self._push(topic, publication, offset)
+            if topic.behind:  # nobody was, so these are some that cannot get it
+                receivers -= self._pass_over(topic, topic.behind, offset)
+            return receivers
         if not topic.has_history:
             position = None  # what is kept here for a moment has offsets of its own
         else:
@@ -87,7 +89,10 @@ class Topics:
         if topic.pushes:
             receivers += self._push(topic, publication, offset)
         else:
-            receivers += self._all_fall_behind(topic, offset)
+            # Newest values are always read from the log: what is superseded is never queued.
+            receivers += sum(self._fall_behind(each, offset) for each in topic.groups.values())
+        if topic.behind and not publication.text:
+            receivers -= self._pass_over(topic, topic.behind, offset)
         for reader in topic.behind:
             reader.session.mailbox.mark()
         self._retention.trim(topic)
@@ -107,7 +112,9 @@ class Topics:
         for group in topic.groups.values():
             if not group.members:
                 continue
-            if group.acked:
+            if group.text_only and not publication.text:
+                receivers += self._fall_behind(group, offset)
+            elif group.acked:
                 receivers += self._to_acked(topic, group, publication, offset)
             else:
                 receivers += self._mailboxes.publish(publication, group, offset)
@@ -135,8 +142,11 @@ class Topics:
                 self._readers.deliver(reader, publication, offset)
         if behind:
             session.mailbox.mark()
+        receivers = len(behind) + len(live)
+        if not publication.text:
+            receivers -= self._pass_over(topic, [*behind, *live], offset)
         self._retention.trim(topic)
-        return len(behind) + len(live)
+        return receivers
 
     def _to_acked(self, topic: Topic, group: Group, publication: Publication, offset: int) -> int:
         """Live acknowledging subscriptions: one shared entry, and one shared delivery in each
@@ -156,12 +166,26 @@ class Topics:
             self._mailboxes.spread(entry, group.members)
         return reached
 
-    def _all_fall_behind(self, topic: Topic, offset: int) -> int:
-        """Newest values are always read from the log: what is superseded is never queued."""
-        live = [each for group in topic.groups.values() for each in group.members.values()]
+    def _fall_behind(self, group: Group, offset: int) -> int:
+        """All live subscriptions of a group go on by themselves; the number of them."""
+        live = list(group.members.values())
         for reader in live:
             self._readers.fall_behind(reader, offset)
         return len(live)
+
+    def _pass_over(self, topic: Topic, readers: Iterable[Reader], offset: int) -> int:
+        """Readers behind that will not get the newest message, which is no text: the number of
+        them. Who has read everything before it has lost it now, the others when they come there.
+        """
+        lost = [each for each in readers if each.group.text_only]
+        for each in lost:
+            if each.next == offset and not each.blocked:
+                self._retention.lose(each, 1, "binary")
+                each.next = offset + 1
+        if lost:
+            # They may stay behind for long, and must not keep what nobody will read.
+            topic.forget_read()
+        return len(lost)
 
     # Ends, and time
 

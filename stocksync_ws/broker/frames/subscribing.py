@@ -206,7 +206,7 @@ class Subscribing:
         if wanted.last_message_id is not None:
             start = self._recover(reader, wanted, start, extra)
         elif not topic.pushes:
-            extra["replayed"] = str(log.count_from(start))
+            extra["replayed"] = str(topic.count_for(reader, start))
         if topic.has_history:
             extra["last-message-id"] = log.message_id(top)
         reader.replay_to = top
@@ -230,7 +230,7 @@ class Subscribing:
             self._counters.recoveries_failed += 1
             reader.unrecovered = not wanted.receipt
         extra["recovered"] = "true" if recovered else "false"
-        extra["replayed"] = str(topic.log.count_from(start))
+        extra["replayed"] = str(topic.count_for(reader, start))
         return start
 
     def _snapshot(
@@ -324,6 +324,7 @@ class Subscribing:
         for key in ended_keys(session, frame):
             self._end(session, frame, key)
         self._receipts.send(session, frame)
+        self._delivery.queues.dispatch_returned()
         self._step.settle_first()
 
     def _end(self, session: SessionRecord, frame: Frame, key: str) -> None:

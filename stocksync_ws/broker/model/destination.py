@@ -33,15 +33,33 @@ _V12 = Version.V12
 class Group:
     """Receivers of one destination that get equal bytes: one version, id, mode and wire key."""
 
-    __slots__ = ("_head", "acked", "cached", "key", "members", "refs", "subscription_id", "version")
+    __slots__ = (
+        "_head",
+        "acked",
+        "cached",
+        "key",
+        "members",
+        "refs",
+        "subscription_id",
+        "text_only",
+        "version",
+    )
 
     def __init__(
-        self, key: object, version: Version, subscription_id: str | None, acked: bool
+        self,
+        key: object,
+        version: Version,
+        subscription_id: str | None,
+        acked: bool,
+        *,
+        text_only: bool = False,
     ) -> None:
         self.key = key
         self.version = version
         self.subscription_id = subscription_id
         self.acked = acked
+        self.text_only = text_only
+        """Its wires carry text only: its receivers lose any other message."""
         self.members: dict[Mailbox, Reader] = {}
         """The mailboxes of live subscriptions: what is published is handed to them."""
         self.refs = 0
@@ -156,7 +174,9 @@ class Destination(ABC):
         group = self.groups.get(key)
         if group is None:
             acked = subscription.ledger is not None
-            group = self.groups[key] = Group(key, version, subscription.id, acked)
+            text_only = session.wire.dress(b"", b"", False) is None
+            group = Group(key, version, subscription.id, acked, text_only=text_only)
+            self.groups[key] = group
         group.refs += 1
         return group
 

@@ -245,9 +245,11 @@ class Mailbox:
         lost: dict[Reader, int] = {}
         kept: list[Outgoing] = []
         most = self._office.limits.send_queue // 2
+        readers = self._readers_behind()
         for entry in self.entries:
             over = self.queued + self.unsent > most
-            reader = entry.group.members.get(self) if over and entry.group else None
+            group = entry.group if over else None
+            reader = None if group is None else group.members.get(self) or readers.get(group)
             if reader is None or reader.topic.policy.overflow == "disconnect":
                 kept.append(entry)
                 continue
@@ -257,6 +259,13 @@ class Mailbox:
             self._office.release(entry)
         self._keep(kept)
         return lost
+
+    def _readers_behind(self) -> dict[Group, Reader]:
+        """Those that fell behind at a message that their wire could not carry: what was pushed to
+        them before may still lie here.
+        """
+        behind = () if self.owner is None else self.owner.subscriptions.behind or ()
+        return {reader.group: reader for reader in behind if reader.group.text_only}
 
     # Slowness
 

@@ -99,6 +99,11 @@ class Queue(Destination):
         """Nobody needs it: no consumer, no message in it, out, or on its way back."""
         return not (self.groups or len(self.log) or self.consumers or self.delayed or self.attempts)
 
+    @property
+    def text_only(self) -> bool:
+        """None of its consumers can be sent anything but text."""
+        return all(group.text_only for group in self.groups.values())
+
     # The turn
 
     def join(self, consumer: Consumer) -> None:

@@ -41,7 +41,7 @@ class DeadMessage(NamedTuple):
     publication: Publication
     deliveries: int
     reason: str
-    """`attempts`, `rejected` or `expired`."""
+    """`attempts`, `rejected`, `expired` or `binary`."""
 
 
 class Step:

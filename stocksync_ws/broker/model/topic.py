@@ -113,11 +113,15 @@ class Topic(Destination):
             log.forget(log.top + 1)
             return
         if self._is_over(limits):
-            needed = [reader.next for reader in self.behind]
-            needed += [each.next for each in self.durables.values() if each.holder is None]
-            log.forget(min(needed, default=log.top + 1))
+            self.forget_read()
         while self._is_over(limits):
             log.trim()
+
+    def forget_read(self) -> None:
+        """Drop what everybody has read: it costs as much as there are readers behind."""
+        needed = [reader.next for reader in self.behind]
+        needed += [each.next for each in self.durables.values() if each.holder is None]
+        self.log.forget(min(needed, default=self.log.top + 1))
 
     def _is_over(self, limits: Limits) -> bool:
         log = self.log
@@ -147,6 +151,12 @@ class Topic(Destination):
     def first_offset(self) -> int:
         """Where a subscription begins that asks for nothing."""
         return self.log.top + 1
+
+    def count_for(self, reader: Reader, offset: int) -> int:
+        """Messages from an offset on that a reader will get; it may be able to get only text."""
+        if not reader.group.text_only:
+            return self.log.count_from(offset)
+        return sum(at >= offset and each.text for at, each in self.log)
 
     def is_replayed(self, reader: Reader, offset: int) -> bool:
         """Whether what a reader reads at an offset is marked as replayed."""
@@ -198,6 +208,9 @@ class HistoryTopic(Topic):
     """A topic that keeps its last messages for those that come later."""
 
     __slots__ = ()
+
+    def forget_read(self) -> None:
+        """Drop nothing: what was read is kept for those that come later."""
 
     @property
     def keeps(self) -> bool:
@@ -305,6 +318,9 @@ class LatestTopic(Topic):
         if publication is not None:
             self.keys.pop(self._key(publication), None)
         return publication
+
+    def forget_read(self) -> None:
+        """Drop nothing: everybody who comes gets the newest values."""
 
     def take_expired(self, now: float) -> list[tuple[int, Publication]]:
         """Take out of the log what has reached the end of its life."""

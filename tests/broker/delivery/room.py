@@ -15,6 +15,7 @@ from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.stomp.frame import Version
+from stocksync_ws.types import Wire
 from tests.broker.kit import environment, policy, publication, record
 
 __all__ = ["Room", "empty", "head", "waiting"]
@@ -35,8 +36,8 @@ class Room:
         self.readers: Readers = self.delivery.readers
         self.numbers = count(1)
 
-    def session(self) -> SessionRecord:
-        made = record(self.env)
+    def session(self, wire: Wire | None = None) -> SessionRecord:
+        made = record(self.env, wire)
         made.version, made.state = Version.V12, State.CONNECTED
         return made
 
@@ -67,18 +68,19 @@ class Room:
         self.readers.fall_behind(made, offset)
         return made
 
-    def item(self, body: str, **headers: str) -> Publication:
+    def item(self, body: str | bytes, **headers: str) -> Publication:
         number = next(self.numbers)
         pairs = tuple(headers.items())
-        return publication(number, f"e-{number}", "/topic/a", pairs, body.encode(), 0.0)
+        data = body.encode() if isinstance(body, str) else body
+        return publication(number, f"e-{number}", "/topic/a", pairs, data, 0.0)
 
-    def keep(self, topic: Topic, *bodies: str, **headers: str) -> list[Publication]:
+    def keep(self, topic: Topic, *bodies: str | bytes, **headers: str) -> list[Publication]:
         made = [self.item(body, **headers) for body in bodies]
         for each in made:
             topic.keep(each, self.env.limits)
         return made
 
-    def publish(self, topic: Topic, *bodies: str, **headers: str) -> None:
+    def publish(self, topic: Topic, *bodies: str | bytes, **headers: str) -> None:
         for each in bodies:
             self.delivery.topics.publish(topic, self.item(each, **headers), None)
 

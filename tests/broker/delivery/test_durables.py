@@ -220,3 +220,17 @@ def test_what_is_still_in_the_mailbox_at_unsubscribe_does_not_come_twice() -> No
         peer.stream.open_window(None)
         world.settle()
         assert bodies(peer) == ["1", "2"]
+
+
+def test_a_name_that_is_left_in_a_mailbox_reads_again_what_its_holder_could_not_be_sent() -> None:
+    places = {"/topic/s": policy(kind="stream", history=9)}
+    with Broker(places) as world:
+        peer = world.text_reader("/topic/s", login="ann", durable="true")
+        peer.stream.open_window(0)
+        peer.command("BEGIN", {"transaction": "t", "receipt": "in the way"})
+        world.publish("/topic/s", "1", "2", b"\xff", b"\xff")
+        peer.eof()
+        peer = world.text_reader("/topic/s", login="ann", durable="true")
+        assert bodies(peer) == ["1", "2"]
+        world.publish("/topic/s", "3")
+        assert peer.message().headers["dropped"] == "2"

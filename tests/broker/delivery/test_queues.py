@@ -270,3 +270,53 @@ def test_a_consumer_whose_mailbox_is_full_is_passed_over_until_it_was_flushed() 
         world.settle()
         assert [body[0] for body in bodies(peer)] == list("012345678")
         assert peer.closed is None
+
+
+# Wires that carry text only
+
+
+def test_of_several_consumers_one_that_can_be_sent_it_gets_it_and_the_others_keep_their_turn() -> (
+    None
+):
+    with Broker() as world:
+        texts = [world.text_reader("/queue/a") for _ in range(2)]
+        other = world.reader("/queue/a")
+        world.publish("/queue/a", b"\xff", "1", "2", "3")
+        assert other.message().body == b"\xff"
+        assert [bodies(peer) for peer in texts] == [["1"], ["2"]]
+        assert bodies(other) == ["3"]
+        assert world.counters.messages_dropped == 0
+
+
+def test_a_message_that_no_consumer_can_be_sent_leaves_the_queue_and_reaches_nobody() -> None:
+    with Broker() as world:
+        peer = world.text_reader("/queue/a")
+        assert world.receivers("/queue/a", b"\xff") == 0
+        assert world.receivers("/queue/a", b"1") == 1
+        assert peer.message().headers["dropped"] == "1"
+        (event,) = world.heard(DeadLetter)
+        assert (event.reason, event.deliveries) == ("binary", 0)
+        assert world.broker.delivery.registry.stored.size == 0
+
+
+def test_when_the_last_that_could_be_sent_it_leaves_the_queue_goes_on() -> None:
+    with Broker() as world:
+        other = world.reader("/queue/a", ack="client", prefetch_count="1")
+        peer = world.text_reader("/queue/a")
+        world.publish("/queue/a", b"\xff", b"\xff", "1")
+        peer.nothing()
+        other.command("UNSUBSCRIBE", {"id": "s"})
+        assert peer.message().headers["dropped"] == "1"
+
+
+def test_while_another_that_can_be_sent_it_stays_it_waits_for_that_one() -> None:
+    with Broker() as world:
+        others = [world.reader("/queue/a", ack="client", prefetch_count="1") for _ in range(2)]
+        peer = world.text_reader("/queue/a")
+        world.publish("/queue/a", b"\xff", b"\xff", b"\xff", "1")
+        others[0].command("UNSUBSCRIBE", {"id": "s"})
+        peer.nothing()
+        ack(others[1], others[1].message())
+        assert bodies(peer) == ["1"]
+        assert others[1].message().body == b"\xff"
+        assert world.counters.messages_dropped == 0

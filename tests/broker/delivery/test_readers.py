@@ -9,6 +9,7 @@ import pytest
 from stocksync_ws.broker.delivery.readers import FRESH, ROOM
 from stocksync_ws.broker.model.subscription import Consumer
 from tests.broker.delivery.room import Room, empty, head, waiting
+from tests.broker.kit import TextWire
 
 LOSSY = "/topic/lossy"
 
@@ -354,6 +355,53 @@ class TestDeliver:
         assert asked == ["opened"]
 
 
+class TestTextOnly:
+    """A wire that carries text only, and a message that is none."""
+
+    def test_it_is_in_no_mailbox_and_in_no_ledger_and_the_next_tells_it(self) -> None:
+        room = Room()
+        topic = room.topic()
+        reader = room.behind(topic, session=room.session(TextWire()), window=1)
+        room.readers.deliver(reader, room.item(b"\xff"), 1, attempt=2)
+        assert waiting(reader) == []
+        assert reader.ledger is not None
+        assert (len(reader.ledger), reader.ledger.highest) == (0, 0)
+        assert (reader.dropped, room.env.counters.messages_queued) == (1, 0)
+        assert room.env.counters.messages_dropped == 1
+        assert room.env.step.dropped == {("/topic/a", "binary"): 1}
+        room.readers.deliver(reader, room.item("1"), 2)
+        (entry,) = reader.session.mailbox.entries
+        assert head(entry)["dropped"] == "1"
+
+    def test_who_is_live_reads_what_comes_next_from_the_log_and_is_live_again(self) -> None:
+        room = Room()
+        topic = room.topic()
+        reader = room.live(topic, room.session(TextWire()))
+        room.publish(topic, "1")
+        room.readers.deliver(reader, room.item(b"\xff"), 2)
+        assert (reader.next, list(topic.behind)) == (topic.log.top + 1, [reader])
+        assert not reader.group.members
+        room.publish(topic, "2")
+        room.readers.pull(reader.session)
+        assert [head(each).get("dropped") for each in reader.session.mailbox.entries] == [None, "1"]
+        assert reader.group.members
+
+    def test_who_reads_passes_it(self) -> None:
+        room = Room()
+        topic = room.topic("/topic/h/a")
+        room.keep(topic, "1", b"\xff", "2", b"\xff")
+        reader = room.behind(topic, session=room.session(TextWire()))
+        room.readers.pull(reader.session)
+        assert waiting(reader) == ["1", "2"]
+        assert (reader.next, reader.dropped, list(topic.behind)) == (5, 1, [reader])
+
+    def test_what_is_text_is_delivered_as_to_anybody(self) -> None:
+        room = Room()
+        reader = room.behind(room.topic(), session=room.session(TextWire()))
+        room.readers.deliver(reader, room.item("grün"), 1)
+        assert waiting(reader) == ["grün"]
+
+
 class TestShed:
     """A slow consumer that may lose its oldest messages: which go, and where it is told."""
 
@@ -439,3 +487,36 @@ class TestShed:
         reader.session.mailbox.unsent = 2_001
         assert not room.readers.shed(reader.session)
         assert waiting(reader) == []
+
+    def test_who_fell_behind_at_what_is_no_text_is_told_of_that_later(self) -> None:
+        room = Room(send_queue=2_000)
+        topic = room.topic(LOSSY)
+        reader = room.live(topic, room.session(TextWire()))
+        bodies = [f"{n:02}" + "x" * 100 for n in range(20)]
+        room.publish(topic, *bodies, b"\xff")
+        assert (reader.dropped, list(topic.behind)) == (1, [reader])
+        assert room.readers.shed(reader.session)
+        told, *rest = reader.session.mailbox.entries
+        lost = 19 - len(rest)
+        assert (head(told)["dropped"], told.tells) == (f"{lost}", lost)
+        assert (reader.dropped, reader.next) == (1, 22)
+
+    def test_if_nothing_is_left_it_is_all_told_by_what_it_reads_next(self) -> None:
+        room = Room(send_queue=2_000)
+        topic = room.topic(LOSSY)
+        reader = room.live(topic, room.session(TextWire()))
+        room.publish(topic, "1", "2", b"\xff", "3")
+        reader.session.mailbox.unsent = 2_000
+        room.readers.shed(reader.session)
+        assert (reader.dropped, reader.next) == (3, 4)
+        assert waiting(reader) == []
+
+    def test_any_other_reader_behind_keeps_what_lies_in_the_mailbox(self) -> None:
+        room = Room(send_queue=2_000)
+        topic = room.topic(LOSSY)
+        reader = room.live(topic)
+        room.publish(topic, "1")
+        room.readers.fall_behind(reader, 2)
+        reader.session.mailbox.unsent = 3_000
+        assert not room.readers.shed(reader.session)
+        assert waiting(reader) == ["1"]

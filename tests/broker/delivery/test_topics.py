@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from stocksync_ws.broker.calls.events import MessageDropped
-from tests.broker.kit import Broker, ack, bodies, epoch, policy, resubscribe
+from stocksync_ws.types import Chunk
+from tests.broker.delivery.room import Room, waiting
+from tests.broker.kit import Broker, TextWire, ack, bodies, epoch, policy, resubscribe
 
 STREAM = {"/topic/s": policy(kind="stream", history=5, history_seconds=60.0)}
 
@@ -314,3 +316,78 @@ def test_nothing_follows_the_receipt_of_unsubscribe() -> None:
         world.publish("/topic/a", "2")
         world.advance(100)
         peer.nothing()
+
+
+# Wires that carry text only
+
+
+@pytest.mark.parametrize("address", ["/topic/a", "/topic/h/a"])
+def test_a_group_that_cannot_get_it_is_asked_as_one_and_nothing_is_made_for_it(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = Room()
+    topic = room.topic(address)
+    texts = [room.live(topic, room.session(TextWire())) for _ in range(3)]
+    other = room.live(topic)
+    dressed: list[bool] = []
+    dress = TextWire.dress
+
+    def noted(wire: TextWire, head: bytes, tail: bytes, text: bool) -> Chunk | None:
+        dressed.append(text)
+        return dress(wire, head, tail, text)
+
+    monkeypatch.setattr(TextWire, "dress", noted)
+    room.publish(topic, b"\xff")
+    assert dressed == []
+    assert len(other.session.mailbox.entries) == 1
+    assert [(each.next, each.dropped) for each in texts] == [(2, 1)] * 3
+    assert list(topic.behind) == texts
+    room.publish(topic, "1")
+    for each in texts:
+        room.readers.pull(each.session)
+    assert [waiting(each) for each in texts] == [["1"]] * 3
+    assert not topic.behind
+    dressed.clear()
+    room.publish(topic, "2")
+    assert dressed == [True]
+
+
+def test_who_has_not_come_there_yet_has_not_lost_it_and_is_no_receiver() -> None:
+    room = Room()
+    topic = room.topic("/topic/h/a")
+    texts = room.behind(topic, session=room.session(TextWire()))
+    other = room.behind(topic)
+    room.keep(topic, "1")
+    assert room.delivery.topics.publish(topic, room.item(b"\xff"), None) == 1
+    assert (texts.next, texts.dropped) == (1, 0)
+    room.readers.pull(texts.session)
+    assert (texts.next, texts.dropped) == (3, 1)
+    assert other.dropped == 0
+
+
+def test_who_waits_for_a_snapshot_loses_it_behind_that() -> None:
+    room = Room()
+    topic = room.topic()
+    reader = room.behind(topic, session=room.session(TextWire()))
+    reader.blocked = True
+    assert room.delivery.topics.publish(topic, room.item(b"\xff"), None) == 0
+    assert (reader.next, reader.dropped, len(topic.log)) == (1, 0, 1)
+
+
+def test_newest_values_are_lost_at_once_by_who_is_live() -> None:
+    room = Room()
+    topic = room.topic("/topic/latest")
+    texts, other = room.live(topic, room.session(TextWire())), room.live(topic)
+    assert room.delivery.topics.publish(topic, room.item(b"\xff"), None) == 1
+    assert (texts.next, texts.dropped) == (2, 1)
+    assert (other.next, other.dropped) == (1, 0)
+
+
+def test_a_full_window_loses_it_as_well_and_none_is_used() -> None:
+    room = Room()
+    topic = room.topic()
+    reader = room.behind(topic, session=room.session(TextWire()), window=1)
+    room.readers.go_live(reader)
+    room.publish(topic, "1", b"\xff")
+    assert reader.ledger is not None
+    assert (len(reader.ledger), reader.dropped, reader.next) == (1, 1, 3)

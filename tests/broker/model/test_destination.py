@@ -14,8 +14,9 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Consumer, Reader
 from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.stomp.frame import Version
+from stocksync_ws.types import Chunk
 from stocksync_ws.wire import WebSocketWire
-from tests.broker.kit import policy, publication, record
+from tests.broker.kit import TextWire, policy, publication, record
 
 V10, V11, V12 = Version.V10, Version.V11, Version.V12
 
@@ -99,6 +100,25 @@ class TestGroups:
         first = reader(home)
         home.leave_group(first)
         assert reader(home).group is not first.group
+
+    def test_it_knows_whether_its_wires_carry_text_only(self) -> None:
+        home = topic()
+        texts, other = reader(home, wire=TextWire()), reader(home)
+        assert texts.group is not other.group
+        assert (texts.group.text_only, other.group.text_only) == (True, False)
+
+    def test_that_is_asked_once_a_group_and_never_for_a_receiver(self) -> None:
+        asked: list[bytes] = []
+
+        class Asked(TextWire):
+            def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk | None:
+                asked.append(head + tail)
+                return super().dress(head, tail, text)
+
+        home = topic()
+        for _ in range(3):
+            reader(home, wire=Asked())
+        assert asked == [b""]
 
 
 class TestHeads:

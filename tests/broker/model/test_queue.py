@@ -15,7 +15,8 @@ from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.queue import HOLES, Queue
 from stocksync_ws.broker.model.subscription import Consumer
 from stocksync_ws.stomp.frame import Version
-from tests.broker.kit import policy, publication, record
+from stocksync_ws.types import Wire
+from tests.broker.kit import TextWire, policy, publication, record
 
 _numbers = count(1)
 
@@ -44,8 +45,8 @@ def make(counter: ByteCounter | None = None) -> Queue:
     return Queue("/queue/a", policy(), counter or ByteCounter(), keeper)
 
 
-def consumer(queue: Queue, name: str = "s") -> Consumer:
-    session = record()
+def consumer(queue: Queue, name: str = "s", wire: Wire | None = None) -> Consumer:
+    session = record(wire=wire)
     session.version = Version.V12
     return Consumer(session, name, "/queue/a", queue)
 
@@ -134,6 +135,15 @@ class TestTurn:
                 queue.leave(each)
         assert len(queue.turn) < 2 * HOLES
         assert turn(queue) == staying
+
+    def test_its_consumers_may_all_of_them_carry_text_only(self) -> None:
+        queue = make()
+        texts, other = consumer(queue, wire=TextWire()), consumer(queue)
+        for each in (texts, other):
+            queue.join(each)
+        assert not queue.text_only
+        queue.leave(other)
+        assert queue.text_only
 
     def test_the_last_group_is_gone_with_the_last_consumer(self) -> None:
         queue = make()

@@ -16,8 +16,8 @@ from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.config import Limits
 from stocksync_ws.stomp.frame import Version
-from stocksync_ws.types import Position
-from tests.broker.kit import policy, publication, record
+from stocksync_ws.types import Position, Wire
+from tests.broker.kit import TextWire, policy, publication, record
 
 T = TypeVar("T", bound=Topic)
 LIMITS = Limits(
@@ -59,9 +59,14 @@ def make(kind: type[T], counter: ByteCounter | None = None, **settings: Any) -> 
     return kind("/topic/a", policy(**settings), counter or ByteCounter(), keeper, epoch)
 
 
-def reader(topic: Topic, behind: int | None = None, mode: AckMode = AckMode.AUTO) -> Reader:
+def reader(
+    topic: Topic,
+    behind: int | None = None,
+    mode: AckMode = AckMode.AUTO,
+    wire: Wire | None = None,
+) -> Reader:
     """A subscription; behind, at this offset."""
-    session = record()
+    session = record(wire=wire)
     session.version = Version.V12
     ledger = None if mode is AckMode.AUTO else Ledger(mode, 9, by_message_id=False)
     made = Reader(session, "s", "/topic/a", topic, mode, ledger)
@@ -205,6 +210,33 @@ class TestBoundsOfATopic:
         assert kept(topic, 0.0, Limits(max_stored=100)) == [2]
         whole.add(10)
         assert kept(topic, 0.0, Limits(max_stored=100)) == []
+
+    def test_what_everybody_has_read_can_be_forgotten_within_the_bounds(self) -> None:
+        topic = make(Topic)
+        reader(topic, behind=3)
+        fill(topic, 4)
+        topic.forget_read()
+        assert (offsets(topic), topic.log.lost) == ([3, 4], 0)
+        name(topic, 2)
+        fill(topic, 1)
+        topic.forget_read()
+        assert offsets(topic) == [3, 4, 5]
+
+    @pytest.mark.parametrize("kind", [HistoryTopic, LatestTopic])
+    def test_where_everything_is_kept_that_changes_nothing(self, kind: type[Topic]) -> None:
+        topic = make(kind)
+        reader(topic, behind=2)
+        fill(topic, 1)
+        topic.forget_read()
+        assert offsets(topic) == [1]
+
+    def test_a_name_that_has_not_read_it_keeps_it(self) -> None:
+        topic = make(Topic)
+        reader(topic, behind=3)
+        name(topic, 2)
+        fill(topic, 4)
+        topic.forget_read()
+        assert offsets(topic) == [2, 3, 4]
 
 
 class TestHistory:
@@ -417,6 +449,18 @@ class TestWhereASubscriptionBegins:
         subscription.replay_left = 2
         assert [topic.is_replayed(subscription, 9) for _ in range(4)] == [True, True, False, False]
         assert subscription.replay_left == 0
+
+    @pytest.mark.parametrize("kind", [HistoryTopic, LatestTopic])
+    def test_who_can_be_sent_text_only_is_told_of_so_many_as_are_text(
+        self, kind: type[Topic]
+    ) -> None:
+        topic = make(kind)
+        for body in (b"1", b"\xff", b"2"):
+            key = (("key", f"{next(_numbers)}"),)
+            topic.keep(publication(next(_numbers), "n", "", key, body), LIMITS)
+        texts, other = reader(topic, wire=TextWire()), reader(topic)
+        assert [topic.count_for(texts, offset) for offset in range(1, 5)] == [2, 1, 1, 0]
+        assert [topic.count_for(other, offset) for offset in range(1, 5)] == [3, 2, 1, 0]
 
     def test_a_trimmed_log_overtakes_who_has_not_read_it_and_newest_values_nobody(self) -> None:
         for kind, overtaken in ((Topic, True), (HistoryTopic, True), (LatestTopic, False)):

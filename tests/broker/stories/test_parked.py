@@ -32,7 +32,9 @@ SUBSCRIBE = b"SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0"
 
 
 class PollWire:
-    """Each `pack` ends the carrier when `polls` is set, as an answer to a poll does."""
+    """Each `pack` ends the carrier when `polls` is set, as an answer to a poll does. It carries
+    text only.
+    """
 
     transport = "poll"
     key: Hashable = "poll"
@@ -42,8 +44,8 @@ class PollWire:
         self.link: Any = None
         self.polls = polls
 
-    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
-        return b"[" + head + tail + b"]"
+    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk | None:
+        return b"[" + head + tail + b"]" if text else None
 
     def size(self, chunk: Chunk) -> int:
         return len(chunk)
@@ -355,3 +357,25 @@ def test_a_lane_of_a_wire_without_a_carrier_leads_nowhere(
     session.mailbox.block()
     poller.open(b"attach")
     poller.feed(b"close")
+
+
+def test_what_is_no_text_is_lost_while_it_is_parked_and_told_afterwards(
+    app: StompApp, world: World
+) -> None:
+    poller = connected(world)
+    poller.feed(SUBSCRIBE)
+    poller.leave()
+    app.template.convert_and_send("/topic/a", 1)
+    app.template.send("/topic/a", b"\xff")
+    world.settle()
+    assert world.counters.messages_dropped == 1
+    app.template.convert_and_send("/topic/a", 2)
+    world.settle()
+    poller.open(b"attach")
+    first, _, second = poller.took().partition(b"][")
+    assert first.endswith(b"\n\n1\0")
+    assert b"dropped" not in first
+    assert b"\ndropped:1\n" in second
+    assert second.endswith(body(2))
+    [session] = world.broker.sessions.values()
+    assert session.subscriptions.behind is None

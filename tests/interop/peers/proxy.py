@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
@@ -81,21 +80,15 @@ class Proxy:
         """Carry bytes both ways until one side ends; a server that is not there is an end too."""
         self._ends.add(client)
         server = None
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            first = await self._admit(reader, client)
+        with contextlib.suppress(OSError):
             answers, server = await asyncio.open_connection(*self._target)
             self._ends.add(server)
-            server.write(first)
             ways = asyncio.gather(self._up(reader, server), self._down(answers, client))
             await ways
         for end in (client, server):
             if end is not None:
                 self._ends.discard(end)
                 end.close()
-
-    async def _admit(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> bytes:
-        """What is sent to the server before everything else."""
-        return b""
 
     async def _up(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -147,34 +140,50 @@ class Proxy:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-class OldProxy(Proxy):
-    """A proxy that knows no WebSocket: it answers an upgrade with 400. Each request has a
-    connection of its own.
+class NoUpgrades(Proxy):
+    """One that knows no WebSocket: an upgrade gets 400."""
 
-    Args:
-        buffers: It keeps an answer until that has ended, and then sends all of it at once.
-
-    Attributes:
-        refused: How many upgrades it has refused.
-    """
-
-    def __init__(self, target: tuple[str, int], *, buffers: bool = False) -> None:
-        super().__init__(target)
-        self.refused = 0
-        self._buffers = buffers
-
-    async def _admit(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> bytes:
-        head = await reader.readuntil(b"\r\n\r\n")
-        if re.search(rb"\r\nupgrade:", head, re.IGNORECASE):
-            self.refused += 1
+    async def _join(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (OSError, asyncio.IncompleteReadError):
+            client.close()
+            return
+        if b"\r\nupgrade: websocket\r\n" in head.lower():
             client.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-            raise ConnectionRefusedError
-        return re.sub(rb"(?i)\r\nconnection: [^\r]*", b"\r\nConnection: close", head)
+            client.close()
+            return
+        # Nobody has read the head: the stream begins anew with it.
+        again = asyncio.StreamReader()
+        again.feed_data(head)
+        pump = asyncio.ensure_future(_pump(reader, again))
+        await super()._join(again, client)
+        pump.cancel()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65_536):
+            sink.feed_data(data)
+    sink.feed_eof()
+
+
+class Buffering(NoUpgrades):
+    """One that passes an answer on when it has all of it."""
 
     async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._buffers:
-            with contextlib.suppress(OSError):
-                writer.write(await reader.read())
-            writer.close()
-        else:
-            await super()._down(reader, writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                lines = head.decode("latin-1").lower().split("\r\n")[1:]
+                fields = dict(line.partition(": ")[::2] for line in lines)
+                answer = head
+                if "transfer-encoding" in fields:
+                    size = b""
+                    while size != b"0\r\n":
+                        size = await reader.readuntil(b"\r\n")
+                        answer += size + await reader.readexactly(int(size, 16) + 2)
+                else:
+                    answer += await reader.readexactly(int(fields.get("content-length", "0")))
+                writer.write(answer)
+        writer.close()
