@@ -8,25 +8,36 @@ an exception, and then nothing is begun so any more.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from types import CoroutineType
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from types import CoroutineType, coroutine
+from typing import Any, Final, TypeAlias, cast
 
 from stocksync_ws.wire.scope_wire import ScopeChunk
 
-__all__ = ["Receive", "Rest", "Send", "Stepping", "begin"]
+__all__ = ["DONE", "Receive", "Rest", "Send", "Stepping", "new_stepper"]
 
 Receive: TypeAlias = Callable[[], Awaitable[Mapping[str, Any]]]
 Send: TypeAlias = Callable[[Mapping[str, Any]], Awaitable[None]]
+Stepper: TypeAlias = Generator[Any, tuple[Send, Iterator[ScopeChunk]], None]
+"""Sends chunks, when it is sent them and the host's `send`; see `_steps`."""
+
+DONE: Final = object()
+"""All of them are sent, and the stepper waits for more."""
 
 _log = logging.getLogger("stocksync_ws.transport")
 
 
 class Stepping:
-    """The permission to do it: one for all scopes of an application."""
+    """The permission to do it, and what does it: one for all scopes of an application."""
+
+    __slots__ = ("_failed", "_suspicions", "allowed", "idle")
 
     def __init__(self) -> None:
         self.allowed = True
+        self.idle: Stepper | None = None
+        """A stepper that waits for work. Whoever gives it some takes it away from here, and puts it
+        back when it has done that.
+        """
         self._failed = False
         self._suspicions = 0
 
@@ -49,50 +60,54 @@ class Stepping:
         self.allowed = not self._failed and not self._suspicions
 
 
-def begin(send: Send, chunks: Sequence[ScopeChunk]) -> tuple[int, Rest | None]:
-    """Take the first step of each send while that is also the last one; how many were begun, and
-    what is left of the last of them.
+def new_stepper() -> Stepper:
+    """A stepper that waits for work."""
+    stepper: Any = _steps()
+    stepper.send(None)
+    return cast("Stepper", stepper)
+
+
+@coroutine
+def _steps() -> Generator[Any, Any, None]:
+    """Take the first step of each send while that is also the last one. What comes out is `DONE`,
+    the first chunk that needs a task, or what the host yields in a send that it does not finish at
+    once.
+
+    It does one work after another, because to make and end a coroutine for each, or to take the
+    steps of the host's by hand, costs more than the rest of it: their ends are exceptions.
     """
-    begun = 0
-    for chunk in chunks:
-        if not chunk.plain:
-            break
-        awaitable: Any = send(chunk.message)
-        begun += 1
-        try:
-            if awaitable.__class__ is CoroutineType:
-                steps, yielded = awaitable, awaitable.send(None)
-            else:
+    found: object = DONE
+    while True:
+        send, chunks = yield found
+        found = DONE
+        steps: Any = None
+        for chunk in chunks:
+            if not chunk.plain:
+                found = chunk
+                break
+            steps = send(chunk.message)
+            if steps.__class__ is not CoroutineType:
                 # Some hosts return an object like a future, which can be iterated and no more.
-                steps = awaitable.__await__()
-                yielded = next(steps)
-        except StopIteration:
-            continue
-        return begun, Rest(steps, yielded)
-    return begun, None
+                steps = steps.__await__()
+            yield from steps
+        del send, chunks, steps  # It keeps nothing of a scope that may be over.
 
 
 class Rest:
     """The rest of a send that was begun; awaited in a task."""
 
-    __slots__ = ("_steps", "_yielded")
+    __slots__ = ("_stepper", "_yielded")
 
-    def __init__(self, steps: Any, yielded: Any) -> None:
-        self._steps = steps
+    def __init__(self, stepper: Stepper, yielded: Any) -> None:
+        self._stepper = stepper
         self._yielded = yielded
 
     def __await__(self) -> Generator[Any, Any, None]:
-        steps, yielded = self._steps, self._yielded
-        can_send = hasattr(steps, "send")
-        try:
-            while True:
-                try:
-                    value = yield yielded
-                except BaseException as error:
-                    if not hasattr(steps, "throw"):
-                        raise
-                    yielded = steps.throw(error)
-                else:
-                    yielded = steps.send(value) if can_send else next(steps)
-        except StopIteration:
-            return
+        stepper, yielded = self._stepper, self._yielded
+        while yielded is not DONE:
+            try:
+                value = yield yielded
+            except BaseException as error:
+                yielded = stepper.throw(error)
+            else:
+                yielded = stepper.send(value)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from typing import Any
 
-from stocksync_ws.asgi.stepping import Receive, Rest, Send, Stepping, begin
+from stocksync_ws.asgi.stepping import DONE, Receive, Rest, Send, Stepping, new_stepper
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.driver.ports import Link
 from stocksync_ws.types import Chunk, Connection
@@ -104,16 +104,16 @@ class ScopeStream:
         """Send what can be sent at once, and keep the rest; what is unsent."""
         if self._over or self._broken:
             return self.unsent
-        begun = 0
+        left: Sequence[ScopeChunk] = chunks
         if self._writer is None and self._stepping.allowed:
             try:
-                begun = self._begin(chunks)
+                left = self._begin(chunks)
             except OSError:
                 self._tell(self._driver.ended)
                 return 0
-        if begun < len(chunks):
-            self._keep(chunks[begun:])
-        return self.unsent
+        if left:
+            self._keep(left)
+        return 0 if self._writer is None else self.unsent
 
     def _send(self, chunk: Chunk) -> int:
         """Begin to send one message; its size when the host has finished it, else 0.
@@ -130,26 +130,36 @@ class ScopeStream:
         size: int = chunk.size
         return size
 
-    def _begin(self, chunks: Sequence[ScopeChunk]) -> int:
+    def _begin(self, chunks: Sequence[ScopeChunk]) -> Sequence[ScopeChunk]:
         """Begin to send messages, one behind the other, until the host does not finish one at once,
-        or one needs a task; how many were begun.
+        or one needs a task; those that were not begun.
 
         Raises:
             OSError: The client has gone.
         """
+        stepping = self._stepping
+        stepper, stepping.idle = stepping.idle or new_stepper(), None
+        left = iter(chunks)
         try:
-            begun, rest = self._context.run(begin, self._host_send, chunks)
+            found = self._context.run(stepper.send, (self._host_send, left))
         except OSError:
             raise
         except asyncio.CancelledError as error:
             raise ConnectionAbortedError("the host has cancelled its own send") from error
         except Exception as error:
             self._fail(error)
-            return len(chunks)
-        if rest is not None:
-            self._unsent = chunks[begun - 1].size
-            self._write_on(rest, self._unsent)
-        return begun
+            return ()
+        if found is DONE:
+            stepping.idle = stepper
+            return ()
+        if isinstance(found, ScopeChunk):
+            stepping.idle = stepper
+            return [found, *left]
+        # With nothing left to it, the stepper ends its work behind the message it has begun.
+        not_begun = list(left)
+        self._unsent = chunks[-1 - len(not_begun)].size
+        self._write_on(Rest(stepper, found), self._unsent)
+        return not_begun
 
     def keep(self, chunk: Chunk, sent: int) -> int:
         """A message that was begun is finished by a task already; what is unsent."""
@@ -195,7 +205,7 @@ class ScopeStream:
 
     # Writing
 
-    def _keep(self, chunks: list[Chunk]) -> None:
+    def _keep(self, chunks: Sequence[ScopeChunk]) -> None:
         self._queue.extend(chunks)
         self._unsent += sum(chunk.size for chunk in chunks)
         if self._writer is None:

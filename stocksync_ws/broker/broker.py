@@ -70,7 +70,6 @@ class Broker:
     ) -> None:
         self.counters = counters if counters is not None else Counters()
         self.limits = config.limits
-        self._most_at_once = config.limits.send_queue // 2
         self._step = Step(timers, self._finish)
         self.outputs: Outputs = self._step.outputs
         """The data that the driver takes after each step."""
@@ -192,8 +191,6 @@ class Broker:
 
     def take_output(self, session: SessionRecord, room: int, now: float) -> list[Outgoing]:
         """At most `room` bytes for the transport, but at least one entry when there is one."""
-        # A transport is not handed so much that it alone would make its session slow.
-        room = min(room, self._most_at_once)
         subscriptions = session.subscriptions
         if subscriptions.behind is None and not subscriptions.has_consumed:
             return session.mailbox.take(room, self._step.own(now))

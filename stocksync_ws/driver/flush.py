@@ -1,9 +1,9 @@
 """The way out: mailboxes to transports, once per turn.
 
 Rule: first come first served, at most `BATCH` mailboxes a turn and `ROOM` bytes a transport; a
-transport that holds unsent bytes is left alone until it has written them. Mailboxes of one entry go
-the direct way, see `broker/model/mailbox.py`; everything else goes the general way, which alone
-opens the direct one.
+transport that holds unsent bytes is left alone until it has written them. Mailboxes whose direct
+way is open go that way, one entry by `send_each` (see `broker/model/mailbox.py`), several by
+`_flush_several`; everything else goes the general way, which alone opens the direct one.
 """
 
 from __future__ import annotations
@@ -27,13 +27,15 @@ ROOM = 65_536
 class Flusher:
     """Hands mailboxes to transports."""
 
-    __slots__ = ("_dirty", "_links", "_machine", "_queue", "_timers")
+    __slots__ = ("_dirty", "_links", "_machine", "_queue", "_room", "_timers")
 
     def __init__(self, machine: Machine, links: Links, timers: Timers) -> None:
         self._machine = machine
         self._dirty = machine.outputs.dirty
         self._links = links
         self._timers = timers
+        # A transport is not handed so much that it alone would make its session slow.
+        self._room = min(ROOM, machine.limits.send_queue // 2)
         self._queue: deque[Mailbox] = deque()
 
     @property
@@ -58,7 +60,10 @@ class Flusher:
                 continue
             try:
                 if rest is None and error is None and wire.link is not None:
-                    self._flush_general(wire.link, wire, session, now)
+                    if mailbox.is_open and mailbox.entries:
+                        self._flush_several(wire.link, wire, mailbox, now)
+                    else:
+                        self._flush_general(wire.link, wire, session, now)
                 else:
                     self._flush_rest(wire.link, session, rest, error, now)
             except Exception as bug:
@@ -98,13 +103,24 @@ class Flusher:
         if wire is None or wire.link is not link or wire.session is None:
             self._links.write_own(link, now)
         else:
-            wire.session.mailbox.block()
             self._flush_general(link, wire, wire.session, now)
 
-    def _flush_general(self, link: Link, wire: Wire, session: Conversation, now: float) -> None:
-        """The general way: the connection's own output, then the mailbox, up to `ROOM` bytes. The
-        direct way is blocked.
+    def _flush_several(self, link: Link, wire: Wire, mailbox: Mailbox, now: float) -> None:
+        """The direct way of several entries: the general one without what an open direct way says
+        already, that nothing is unsent and what lies in the mailbox is all there is.
         """
+        entries = mailbox.take(self._room, now - self._timers.slack)
+        chunks, ends = wire.pack([entry.chunk for entry in entries])
+        unsent = link.stream.write(chunks)
+        if unsent or ends or mailbox.entries:
+            mailbox.block()
+            self._go_on(link, wire, wire.session, unsent, ends, now)
+        else:
+            mailbox.written()
+
+    def _flush_general(self, link: Link, wire: Wire, session: Conversation, now: float) -> None:
+        """The general way: the connection's own output, then the mailbox, up to `ROOM` bytes."""
+        session.mailbox.block()  # Whatever happens: nothing may overtake bytes left unsent.
         stream, machine = link.stream, self._machine
         if stream.unsent:
             machine.writable(session, stream.unsent, now)
@@ -113,13 +129,24 @@ class Flusher:
             self._end(link, now)
             return
         chunks = link.connection.take()
-        entries = machine.take_output(session, ROOM, now)
+        entries = machine.take_output(session, self._room, now)
         ends = False
         if entries:
             packed, ends = wire.pack([entry.chunk for entry in entries])
             chunks = chunks + packed if chunks else packed
         unsent = stream.write(chunks) if chunks else 0
-        plain = machine.writable(session, unsent, now)
+        self._go_on(link, wire, session, unsent, ends, now)
+
+    def _go_on(
+        self, link: Link, wire: Wire, session: Conversation, unsent: int, ends: bool, now: float
+    ) -> None:
+        """The end of the general way: what follows from what was written.
+
+        Args:
+            unsent: What is left in the stream.
+            ends: The carrier ends with it.
+        """
+        plain = self._machine.writable(session, unsent, now)
         link.ending = ends
         if ends and not unsent:
             self._end(link, now)
@@ -132,9 +159,9 @@ class Flusher:
         elif link.connection.shut:
             self._links.shut(link, now)
         elif plain and not unsent:
-            send = stream.send
+            send = link.stream.send
             if wire.parking is not None and send is not None:
-                send = wire.parking.sender(send, stream.keep)
+                send = wire.parking.sender(send, link.stream.keep)
             session.mailbox.open(send)
 
     def _end(self, link: Link, now: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import sys
 from collections.abc import Callable
@@ -14,7 +15,19 @@ import pytest
 from stocksync_ws import DisconnectReason, StompApp
 from stocksync_ws.asgi.lifespan import Wrapped
 from stocksync_ws.asgi.stepping import Stepping
-from tests.asgi.host import Asgi, Client, Ends, at_once, ends_of, learn, publish, suspending, timed
+from stocksync_ws.wire.scope import ScopeChunk
+from tests.asgi.host import (
+    Asgi,
+    Client,
+    Ends,
+    Held,
+    at_once,
+    ends_of,
+    learn,
+    publish,
+    suspending,
+    timed,
+)
 
 Serve = Callable[..., Asgi]
 REQUEST: ContextVar[str] = ContextVar("request", default="none")
@@ -199,3 +212,69 @@ def test_middleware_may_reset_behind_a_send_what_it_has_set_before_it(
     assert client.closed["code"] == 1000
     assert stepping_of(host).allowed
     assert loud(caplog) == []
+
+
+# What takes the steps
+
+
+def test_one_stepper_sends_for_all_scopes_and_keeps_nothing_of_them(
+    app: StompApp, host: Asgi
+) -> None:
+    clients = [host.open().connect().subscribe("/topic/a") for _ in range(3)]
+    publish(app, b"1")
+    host.settle()
+    stepper = stepping_of(host).idle
+    assert stepper is not None
+    publish(app, b"2", b"3")
+    assert [client.bodies() for client in clients] == [[b"1", b"2", b"3"]] * 3
+    clients[0].command("DISCONNECT", {"receipt": "bye"})  # its close needs a task
+    assert clients[0].over
+    assert stepping_of(host).idle is stepper
+    kept = inspect.getgeneratorlocals(stepper)  # type: ignore[arg-type]
+    assert kept.keys() <= {"found", "chunk"}
+
+
+@pytest.mark.parametrize("bodies", [[b"1"], [b"1", b"2", b"3"]])
+def test_a_stepper_whose_send_is_not_finished_serves_nobody_else(
+    app: StompApp, host: Asgi, bodies: list[bytes]
+) -> None:
+    held = Held()
+    clients = [host.open().connect().subscribe("/topic/a") for _ in range(5)]
+    clients[1].manner = clients[3].manner = held
+    publish(app, *bodies)
+    host.settle()
+    size = sum(len(message["text"]) for message in clients[0].messages)
+    sessions = list(app._run.runtime.broker.sessions.values())  # type: ignore[union-attr]
+    assert [session.mailbox.unsent for session in sessions] == [0, size, 0, size, 0]
+    for number in (0, 2, 4):
+        assert clients[number].bodies() == bodies
+    assert len(held.waiting) == 2
+    for number in (1, 3):
+        clients[number].manner = at_once
+        held.release()  # of the first message; those behind it are sent at once
+        assert clients[number].bodies() == bodies
+    publish(app, b"4")
+    assert [client.bodies() for client in clients] == [[b"4"]] * 5
+
+
+def test_a_send_may_be_begun_inside_of_another_one(app: StompApp, host: Asgi) -> None:
+    """It is the host's code, and nobody knows what it calls."""
+    one, other = (host.open().connect().subscribe("/topic/a") for _ in range(2))
+    stream = list(app._run.runtime.driver._links.open)[1].stream  # type: ignore[union-attr]
+    beat = ScopeChunk({"type": "websocket.send", "text": "\n"}, 1, plain=True)
+    beats: list[Any] = []
+
+    async def nested(client: Client, message: Any) -> None:
+        assert stream.write([beat]) == 0
+        client.take(message)
+
+    async def counting(client: Client, message: Any) -> None:
+        if message is beat.message:
+            beats.append(message)
+        client.take(message)
+
+    one.manner, other.manner = nested, counting
+    publish(app, b"1", b"2")
+    assert one.bodies() == other.bodies() == [b"1", b"2"]
+    assert len(beats) == 2
+    assert stepping_of(host).allowed

@@ -8,7 +8,8 @@ at append.
 The direct way. The general way out (`take`, `pack`, `write`) costs more than the kernel's `send` of
 a small frame. So a mailbox keeps the stream's bare `send` while the plain case holds: nothing is
 unsent, and what lies in the mailbox is all there is. Only `open` sets it, `block` clears it, and
-`send_each` uses it for mailboxes of one entry.
+`send_each` uses it for mailboxes of one entry. For several entries that it is open is enough to
+know: the flusher takes and writes them, and asks for nothing else.
 """
 
 # pyright: reportPrivateUsage=false
@@ -372,8 +373,6 @@ def send_each(mailboxes: Sequence[Mailbox], now: float) -> Iterator[Stopped]:
                 if send is None or len(entries) != 1:
                     entry = None
                     mailbox.dirty = False
-                    # Whatever happens now: nothing may overtake bytes that are left unsent.
-                    mailbox._send = None
                     yield mailbox, None, None
                     continue
                 entry = entries.popleft()

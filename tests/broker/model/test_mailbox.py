@@ -255,7 +255,7 @@ class TestSendEach:
         ("count", "send"), [(1, None), (3, None), (0, len), (2, len)],
         ids=["closed", "closed, several", "empty", "several"],
     )  # fmt: skip
-    def test_what_goes_the_general_way_is_left_as_it_is_and_its_direct_way_closed(
+    def test_what_it_does_not_send_is_given_back_as_it_is_and_its_direct_way_too(
         self, office: Office, count: int, send: Any
     ) -> None:
         entries = [entry() for _ in range(count)]
@@ -268,7 +268,7 @@ class TestSendEach:
             "queued": 5 * count,
             "handed": 0,
             "dirty": False,
-            "open": False,
+            "open": send is not None,
             "last_write": 0.0,
         }
         assert [each.waiting for each in entries] == [1] * count

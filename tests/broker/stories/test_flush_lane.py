@@ -1,4 +1,6 @@
-"""The lane: a mailbox of one entry goes straight to the stream, while the plain case holds."""
+"""The lane: a mailbox goes straight to the stream, while the plain case holds; one entry by the
+bare `send`, several by one write.
+"""
 
 from __future__ import annotations
 
@@ -53,10 +55,16 @@ def test_one_entry_goes_through_it_as_it_is(lane: Lane) -> None:
     assert lane.session.mailbox.queued == lane.world.broker.office.total == 0
 
 
-def test_several_go_the_general_way_in_one_write(lane: Lane) -> None:
+def test_several_go_in_one_write_and_the_machine_is_not_asked(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writes = lane.peer.stream.writes
+    for name in ("take_output", "writable"):
+        monkeypatch.setattr(type(lane.world.broker), name, lambda *_: pytest.fail("it was asked"))
     lane.publish("1", "2", "3")
     assert lane.sent == []
+    assert lane.session.mailbox.is_open
+    assert lane.session.mailbox.queued == lane.world.broker.office.total == 0
     assert lane.peer.stream.writes == writes + 1
     assert [frame.body for frame in lane.peer.frames()] == [b"1", b"2", b"3"]
 
@@ -76,6 +84,47 @@ def test_what_it_does_not_take_goes_the_general_way_in_order(lane: Lane, window:
     lane.publish("4")
     assert len(lane.sent) == 2
     lane.peer.message()
+
+
+@pytest.mark.parametrize("window", [0, 1, 150])
+def test_of_several_what_is_not_taken_closes_it_until_it_is_written(
+    lane: Lane, window: int
+) -> None:
+    mailbox = lane.session.mailbox
+    lane.peer.stream.window = window
+    lane.publish("1", "2")
+    assert not mailbox.is_open
+    assert mailbox.unsent == lane.peer.stream.unsent > 0
+    assert not mailbox.entries
+    lane.publish("3")
+    assert lane.sent == []
+    assert len(mailbox.entries) == 1
+    lane.peer.stream.open_window(None)
+    lane.world.settle()
+    assert [frame.body for frame in lane.peer.frames()] == [b"1", b"2", b"3"]
+    assert mailbox.is_open
+
+
+def test_a_bug_in_a_write_of_several_ends_its_session_and_no_other(start: Start) -> None:
+    lane = Lane(lambda app: World(app))
+    other = lane.world.connect()
+    other.subscribe("/topic/a")
+    stream = lane.peer.stream
+    write = stream.write
+
+    def bug(chunks: list[Chunk]) -> int:
+        stream.write = write  # type: ignore[method-assign]
+        raise ZeroDivisionError
+
+    stream.write = bug  # type: ignore[method-assign]
+    try:
+        lane.publish("1", "2")
+        assert lane.world.counters.internal_errors == 1
+        assert lane.peer.closed == 1011
+        assert [frame.body for frame in other.frames()] == [b"1", b"2"]
+        assert lane.world.broker.office.total == 0
+    finally:
+        lane.world.close()
 
 
 def test_a_stream_that_is_gone_ends_its_session_and_no_other(lane: Lane) -> None:
