@@ -136,12 +136,12 @@ class StompApp(Application):
         super().__init__(config, self.inbox, authenticator)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
+        self._sockjs: SockJSRoutes | None = None
         self._trusted_proxies = _texts("trusted_proxies", trusted_proxies)
         if trusted_proxies:
             self.site()  # A mistake in them is told at once.
         self._workers: Workers = workers
         self._asgi_batch = asgi_batch
-        self._sockjs: SockJSRoutes | None = None
         self._run = Run(self)
 
     @property
