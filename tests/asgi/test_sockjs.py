@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from stocksync_ws import StompApp
 from tests.asgi.host import Asgi, websocket_scope
 
 
 class Poll:
-    """One request for the messages of a session, and what was sent of its answer."""
+    """One request of a session, and what was sent of its answer."""
 
-    def __init__(self, host: Asgi, path: str = "/ws/a/session/xhr") -> None:
+    def __init__(self, host: Asgi, path: str = "/ws/a/session/xhr", body: bytes = b"") -> None:
         scope = websocket_scope(path, type="http", method="POST", scheme="http")
         self.sent: list[dict[str, Any]] = []
+        self._body = body
         self._asked = False
         self.task = host.loop.create_task(self._run(host, scope))
         host.settle()
@@ -27,7 +30,7 @@ class Poll:
         if self._asked:
             await asyncio.Event().wait()
         self._asked = True
-        return {"type": "http.request", "body": b"", "more_body": False}
+        return {"type": "http.request", "body": self._body, "more_body": False}
 
     async def _send(self, message: dict[str, Any]) -> None:
         self.sent.append(message)
@@ -56,3 +59,22 @@ def test_the_head_of_a_poll_leaves_when_it_begins(serve: Callable[..., Asgi]) ->
     assert second.kinds == ["start", "body", "body"]
     assert second.body.startswith(b"a[")  # Nobody has sent CONNECT.
     assert second.task.done()
+
+
+def test_the_csrf_protection_of_litestar_asks_for_no_token_here() -> None:
+    # docs/sockjs.md says so.
+    litestar = pytest.importorskip("litestar")
+    config = pytest.importorskip("litestar.config.csrf")
+    app = litestar.Litestar([], csrf_config=config.CSRFConfig(secret="of-nobody"))
+    StompApp("/ws", sockjs=True, heart_beat=(0, 0)).install(app, signals=False)
+    host = Asgi(app)
+    lifespan = host.lifespan()
+    assert lifespan.tell("startup") == ["startup.complete"]
+    try:
+        assert Poll(host).body == b"o\n"
+        sent = Poll(host, "/ws/a/session/xhr_send", b'["\\n"]')
+        assert sent.sent[0]["status"] == 204
+    finally:
+        lifespan.tell("shutdown")
+        host.advance(60.0)
+        host.close()

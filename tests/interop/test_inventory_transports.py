@@ -5,8 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pytest
 from peers.chromium import Page
@@ -145,8 +144,7 @@ def test_through_an_old_proxy_the_page_finds_a_way_within_3_seconds(
 @pytest.fixture
 def app() -> StompApp:
     """Repeats what it is sent, to `/topic/echo`."""
-    app = StompApp("/inventory-ws", sockjs=True, client_send=["/topic/**"])
-    return app
+    return StompApp("/inventory-ws", sockjs=True, client_send=["/topic/**"])
 
 
 TALK = """
@@ -160,14 +158,16 @@ TALK = """
   client.addEventListener("state", ({ detail }) => states.push(detail.state));
   const subscription = client.subscribe("/topic/echo", ({ body }) => got.push(body));
   client.connect();
-  while (!subscription.ready) await new Promise((resolve) => setTimeout(resolve, 5));
+  const soon = () => new Promise((resolve) => setTimeout(resolve, 5));
+  while (!subscription.ready) await soon();
   await subscription.ready;
   const texts = Array.from({ length: 400 }, (_, index) => `${index} 100%% %%20 \\u2028 \\u{1f375}`);
   const padding = "x".repeat(800);
   await Promise.all(texts.map((text) => client.send("/topic/echo", text + padding)));
-  while (got.length < 400 && states.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  while (got.length < 400 && states.length < 3) await soon();
   await client.close();
-  return { states: states.slice(0, 3), same: got.every((text, index) => text === texts[index] + padding), count: got.length };
+  const same = got.every((text, index) => text === texts[index] + padding);
+  return { states: states.slice(0, 3), same, count: got.length };
 })()
 """
 """More than one stream holds, and more than one POST, with what a transport might spoil."""
@@ -177,7 +177,9 @@ TALK = """
 def test_much_goes_both_ways_in_order_and_unspoiled(
     open_page: OpenPage, app: StompApp, transport: str
 ) -> None:
-    with app.serve_in_thread(pages={"/": ROOT / "tests/interop/browser/client.html", **FILES}) as server:
+    with app.serve_in_thread(
+        pages={"/": ROOT / "tests/interop/browser/client.html", **FILES}
+    ) as server:
         page = open_page(f"http://127.0.0.1:{server.port}/login.js")
         told = page.run(TALK % {"transport": json.dumps(transport)})
         assert told == {"states": ["connecting", "online", "offline"], "same": True, "count": 400}

@@ -67,9 +67,7 @@ class Balanced:
         self._port = port
 
     @contextmanager
-    def ask(
-        self, method: str, path: str, body: str = ""
-    ) -> Iterator[http.client.HTTPResponse]:
+    def ask(self, method: str, path: str, body: str = "") -> Iterator[http.client.HTTPResponse]:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
         headers = {"Host": f"shop.example:{self._port}"}
         connection.request(method, f"/inventory-ws/{path}", body, headers)
