@@ -10,7 +10,6 @@ import ipaddress
 import logging
 import mimetypes
 import os
-import secrets
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
@@ -163,6 +162,8 @@ class StompApp(Application):
         return site
 
     def _sockjs_routes(self) -> SockJSRoutes:
+        import secrets  # Costs a millisecond, and who serves no SockJS needs none.
+
         from stocksync_ws.wire.sockjs.routes import SockJSRoutes
 
         return SockJSRoutes(self.endpoint, self.config.limits, lambda: secrets.randbits(32))

@@ -197,7 +197,7 @@ class Wire(Protocol):
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         """The chunks to write for these, and whether this carrier ends with it (a SockJS poll
-        does).
+        does). None are asked about where the direct way of a `Parking` has told to look.
         """
         ...
 

@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import BrokerClosed, ConfigurationError, Limits, StompApp, WrongLoop
+from stocksync_ws import (
+    BrokerClosed,
+    ConfigurationError,
+    Limits,
+    SockJSOptions,
+    StompApp,
+    WrongLoop,
+)
 
 PATIENCE = 10.0
 
@@ -151,6 +158,26 @@ def test_importing_the_package_costs_no_adapter_and_no_run() -> None:
     for made_by_a_start in ("running.runtime", "broker.broker", "driver.driver"):
         assert f"stocksync_ws.{made_by_a_start}" not in loaded
     assert not loaded & {"concurrent.futures.thread", "secrets"}
+
+
+# SockJS
+
+
+def test_sockjs_is_one_table_of_sessions_whatever_servers_there_are() -> None:
+    options = SockJSOptions(jsonp=True)
+    for given, kept in ((True, SockJSOptions()), (options, options)):
+        app = StompApp("/ws", sockjs=given)
+        assert app.endpoint.sockjs == kept
+        [routes] = app.site().routes.values()
+        assert app.site({}).routes == {"/ws": routes}
+    assert StompApp("/ws").site().routes == {}
+    assert StompApp("/ws", sockjs=False).site().routes == {}
+
+
+@pytest.mark.parametrize("given", [None, 1, "yes", {}])
+def test_what_is_no_option_of_sockjs(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="sockjs: must be a bool or SockJSOptions"):
+        StompApp("/ws", sockjs=given)
 
 
 # serve

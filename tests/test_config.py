@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws.config import BrokerConfig, DestinationPolicy, EndpointConfig, Limits
+from stocksync_ws.config import (
+    BrokerConfig,
+    DestinationPolicy,
+    EndpointConfig,
+    Limits,
+    SockJSOptions,
+)
 from stocksync_ws.errors import ConfigurationError
 
 DEFAULTS = (
@@ -15,7 +21,9 @@ DEFAULTS = (
     " pre_auth_bytes=16384 max_message_size=65536 max_fragments=1024 max_messages_per_frame=128"
     " frame_timeout=30 max_headers=64 max_header_line=8192 max_header_block=16384 max_id=128"
     " max_destination=255 max_segments=16 max_subscriptions=100 inbox=65536 read_budget=65536"
-    " read_frames=64 send_queue=524288 send_queue_seconds=30 send_stall_seconds=10"
+    " read_frames=64 sockjs_body=1048576 sockjs_messages=4096 sockjs_posts=8"
+    " sockjs_sessions=10000 sockjs_remembered=10000 send_queue=524288 send_queue_seconds=30"
+    " send_stall_seconds=10"
     " max_total_queued=268435456 ping_after=25 pong_timeout=20 handler_timeout=30"
     " handler_threads=None max_connections=None close_timeout=5 shutdown_timeout=30"
     " max_reply_queues=100 max_receipts=256 max_transactions=8 max_transaction_frames=256"
@@ -181,6 +189,45 @@ class TestEndpointConfig:
     def test_a_malformed_path(self, path: str) -> None:
         with pytest.raises(ConfigurationError, match="path"):
             EndpointConfig(path=path)
+
+
+class TestSockJSOptions:
+    def test_what_is_on(self) -> None:
+        options = dataclasses.asdict(SockJSOptions())
+        off = {name for name, value in options.items() if value is False}
+        assert off == {"iframe", "htmlfile", "jsonp", "cookie"}
+        assert EndpointConfig(path="/ws").sockjs is None
+        conformance = SockJSOptions.conformance()
+        assert conformance.iframe
+        assert conformance.htmlfile
+        assert conformance.jsonp
+
+    @pytest.mark.parametrize("name", ["heart_beat", "disconnect_delay", "stream_bytes", "remember"])
+    @pytest.mark.parametrize("value", [0, -1, float("nan")])
+    def test_times_and_sizes_are_positive(self, name: str, value: float) -> None:
+        given: Any = {name: value}
+        with pytest.raises(ConfigurationError, match=rf"SockJSOptions\.{name}: must be a positive"):
+            SockJSOptions(**given)
+
+    @pytest.mark.parametrize(
+        "url", ["/sockjs.js", "https://cdn.example/a.js?v=1", "http://[::1]/x"]
+    )
+    def test_addresses(self, url: str) -> None:
+        assert SockJSOptions(iframe=True, client_url=url, base_url=url).base_url == url
+
+    @pytest.mark.parametrize(
+        "url", ["", "sockjs.js", "ftp://a", 'https://a"onload=x', "/a b", "/a>", "/a\n", "/\u2028"]
+    )
+    def test_addresses_that_cannot_stand_in_a_page(self, url: str) -> None:
+        with pytest.raises(ConfigurationError, match=r"SockJSOptions\.client_url"):
+            SockJSOptions(iframe=True, client_url=url)
+        with pytest.raises(ConfigurationError, match=r"SockJSOptions\.base_url"):
+            SockJSOptions(base_url=url)
+
+    def test_the_iframe_page_needs_a_client(self) -> None:
+        SockJSOptions(client_url=None)
+        with pytest.raises(ConfigurationError, match="the iframe page needs"):
+            SockJSOptions(iframe=True)
 
 
 class TestDestinations:

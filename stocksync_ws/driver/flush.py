@@ -88,9 +88,13 @@ class Flusher:
         """
         if link is None:
             self._machine.writable(session, 0, now)
+        elif rest is not None and link.wire is not None and link.wire.parking is not None:
+            # It has kept what is unsent; nothing more, but the answer may be full.
+            chunks, ends = link.wire.pack([])
+            unsent = link.stream.write(chunks) if chunks else link.stream.unsent
+            self._go_on(link, link.wire, session, unsent, ends, now)
         elif rest is not None:
-            stream, kept = link.stream, link.wire is not None and link.wire.parking is not None
-            self._machine.writable(session, stream.unsent if kept else stream.keep(*rest), now)
+            self._machine.writable(session, link.stream.keep(*rest), now)
         elif isinstance(error, OSError):
             self._links.drop(link, now)
         else:
@@ -101,6 +105,8 @@ class Flusher:
         """A stream can take bytes again: its connection's own output, then the mailbox."""
         wire = link.wire
         if wire is None or wire.link is not link or wire.session is None:
+            if link.ending and not link.stream.unsent:
+                self._end(link, now)
             self._links.write_own(link, now)
         else:
             self._flush_general(link, wire, wire.session, now)

@@ -3,7 +3,8 @@
 Rule: the link is the only thing that knows a stream, its connection and the session behind its
 wire. One place decides whether a stream is read (`watch`), one ends it (`drop`). A wire may have
 several links that bring its input and at most one that carries its output; when its session is not
-to be read, posts wait (`bring`), and so does the link of a wire that has no others. An exception of
+to be read, or not open yet, posts wait (`bring`), and so does the link of a wire that has no
+others. An exception of
 our own ends the session it happened to, and nothing else.
 """
 
@@ -23,6 +24,7 @@ from stocksync_ws.types import (
     Event,
     Handshake,
     Message,
+    Parking,
     Refusal,
     Wire,
 )
@@ -33,12 +35,22 @@ __all__ = ["Links"]
 class Links:
     """Every connection that is open."""
 
-    __slots__ = ("_bringing", "_close_timeout", "_machine", "_timers", "_to_bring", "open")
+    __slots__ = (
+        "_bringing",
+        "_close_timeout",
+        "_machine",
+        "_timers",
+        "_to_bring",
+        "_unjudged",
+        "open",
+    )
 
     def __init__(self, machine: Machine, timers: Timers) -> None:
         self._machine = machine
         self._to_bring: deque[Wire] = deque()
         """Wires whose posts are to be taken; the first one is at it."""
+        self._unjudged: set[Wire] = set()
+        """Wires whose handshake has no verdict yet, while posts may come already."""
         self._close_timeout = machine.limits.close_timeout
         self._timers = timers
         self.open: dict[Link, None] = {}
@@ -90,6 +102,8 @@ class Links:
             event.connection = link
             self._carries(link, wire)
             wire.session = self._machine.open(wire, event, now)
+            if wire.parking is not None:
+                self._unjudged.add(wire)
         elif isinstance(event, Detached):
             self._detached(link, wire)
         elif session is None:
@@ -132,6 +146,7 @@ class Links:
         """The session behind a wire is over, for its connections."""
         wire.session = None
         if wire.parking is not None:
+            self._unjudged.discard(wire)
             wire.parking.ended(now)
             self._timers.arm(wire.parking)
             self.bring(wire, now)
@@ -184,17 +199,22 @@ class Links:
             return
         while self._to_bring:
             wire = self._to_bring[0]
+            session = wire.session
             try:
                 self._take_posts(wire, now)
                 for link in list(self._bringing.get(wire, ())):
                     self.handle(link, link.connection.resume(now), now)
                     self.write_own(link, now)
-            finally:
-                self._to_bring.popleft()
+            except Exception as error:
+                self._machine.fail(session, error, now)
+            self._to_bring.popleft()
 
     def _take_posts(self, wire: Wire, now: float) -> None:
         session, parking = wire.session, wire.parking
         assert parking is not None
+        if wire in self._unjudged:
+            parking.paused = True
+            return
         while session is not None and not session.paused:
             batch = parking.batch()
             if not batch:
@@ -225,7 +245,7 @@ class Links:
         """A handshake is accepted, or refused."""
         link: Link = handshake.connection
         if handshake.wire.parking is not None:
-            self._answer_late(handshake.wire, refusal, now)
+            self._answer_late(handshake.wire, handshake.wire.parking, refusal, now)
             return
         if link.gone:
             return
@@ -237,11 +257,17 @@ class Links:
         self.handle(link, events, now)
         self.write_own(link, now)
 
-    def _answer_late(self, wire: Wire, refusal: Refusal | None, now: float) -> None:
+    def _answer_late(
+        self, wire: Wire, parking: Parking, refusal: Refusal | None, now: float
+    ) -> None:
         """The client was told before that its session is open: a refusal is a close."""
-        if refusal is None or wire.parking is None or wire.session is None:
+        self._unjudged.discard(wire)
+        if wire.session is None:
             return
-        wire.parking.refuse(refusal.status)
+        if refusal is None:
+            self.bring(wire, now)
+            return
+        parking.refuse(refusal.status)
         self._forget(wire, now)
         carrier = wire.link
         if carrier is not None:

@@ -48,7 +48,8 @@ class BodyReader:
         head = f"POST / HTTP/1.1\r\nHost: h\r\n{''.join(lines)}\r\n"
         self._parser.receive_data(head.encode("latin-1"))
         self._parser.next_event()
-        self.wants_continue = self._parser.they_are_waiting_for_100_continue
+        expects = self._parser.they_are_waiting_for_100_continue
+        self.wants_continue = expects and request.http_version != "1.0"
         """The client waits for a word before it sends the body (RFC 9110 §10.1.1)."""
 
     def receive(self, data: bytes) -> bytes:

@@ -35,7 +35,7 @@ def open_request(
     opened = decision.open(request, framing_for(request, last=last), full)
     if isinstance(opened, Answer):
         return replace(opened, close=opened.close or unread)
-    return CarriedRequest(opened, http)
+    return CarriedRequest(opened, http, unread=unread)
 
 
 class CarriedRequest:
@@ -44,16 +44,19 @@ class CarriedRequest:
     Args:
         connection: Not started.
         http: Where the body stands, and what comes behind it.
+        unread: There is a body.
     """
 
-    __slots__ = ("_body", "_http", "connection", "over")
+    __slots__ = ("_body", "_http", "connection", "over", "unread")
 
-    def __init__(self, connection: Connection, http: HttpReader) -> None:
+    def __init__(self, connection: Connection, http: HttpReader, *, unread: bool) -> None:
         self.connection = connection
         self._http = http
         self._body: BodyReader | None = None
         self.over = False
         """The connection has nothing more to do with the request."""
+        self.unread = unread
+        """The body is not whole: what follows on the stream is no request."""
 
     @property
     def held(self) -> bool:
@@ -100,6 +103,7 @@ class CarriedRequest:
 
     def give_whole(self, body: bytes, now: float) -> list[Event]:
         """Give the connection the last of its body, or nothing more, and its end."""
+        self.unread = False
         events: list[Event] = []
         for part in (body, b"") if body else (b"",):
             if not self.over:

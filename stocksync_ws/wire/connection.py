@@ -24,13 +24,7 @@ from typing import ClassVar, Final
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import LATE
-from stocksync_ws.types import (
-    Chunk,
-    Closed,
-    Event,
-    Handshake,
-    HttpRequest,
-)
+from stocksync_ws.types import Chunk, Closed, Event, Handshake, HttpRequest
 from stocksync_ws.wire.answer import Answer, plain, tell, unavailable
 from stocksync_ws.wire.body import CONTINUE
 from stocksync_ws.wire.carried import CarriedRequest, open_request
@@ -53,6 +47,10 @@ HELD: Final = 65_536
 
 IDLE: Final = 15.0
 """Seconds a connection may wait for its next request."""
+HURRIED: Final = 1.0
+"""The same while no new session is taken: a client that polls comes back at once, and a stop is not
+held up by one that does not.
+"""
 
 _READING: Final = 0
 _WAITING: Final = 1
@@ -113,7 +111,7 @@ class HttpConnection:
         self._counters = counters
         self._peer = peer
         self._secure = secure
-        self._draining = draining or (lambda: False)
+        self._draining: Callable[[], bool] = draining or bool  # which says no
         self._first: tuple[HttpRequest, bytes] | None = None
         self._single = False
         """No request is read behind the first one."""
@@ -237,8 +235,7 @@ class HttpConnection:
 
     def _read_body(self, now: float) -> list[Event]:
         carrier = self._carrier
-        if carrier is None:
-            return []
+        assert carrier is not None
         try:
             events = carrier.read(now)
         except HttpError as error:
@@ -258,7 +255,8 @@ class HttpConnection:
         self.deadline, self.shut = connection.deadline, connection.shut
         if over or carrier.over:
             self._carrier = None
-            if self.shut or self._draining():  # In a stop nobody else would end it.
+            # In a stop nobody else would end it.
+            if self.shut or carrier.unread or self._draining():
                 self._finish()
             else:
                 self._state = _READING
@@ -290,7 +288,8 @@ class HttpConnection:
         http = self._http
         assert http is not None
         self._idle = not http.rest
-        self.deadline = now + (IDLE if self._idle else self._limits.handshake_timeout)
+        idle = HURRIED if self._draining() else IDLE
+        self.deadline = now + (idle if self._idle else self._limits.handshake_timeout)
 
     def _keep(self, data: bytes, now: float) -> list[Event]:
         assert self._kept is not None

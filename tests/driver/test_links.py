@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,15 +14,26 @@ from stocksync_ws import (
     BrokerClosed,
     SessionConnected,
     SessionDisconnected,
+    SockJSOptions,
     StompApp,
 )
 from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome
+from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.testing.peer import CLOSE, PING, Peer, client_frame
-from stocksync_ws.testing.stream import MemoryStream
+from stocksync_ws.testing.peer import CLOSE, PING, client_frame
 from stocksync_ws.testing.world import World
-from stocksync_ws.types import Attached, Chunk, Detached, Event, Handshake
+from stocksync_ws.types import (
+    Alive,
+    Attached,
+    Closed,
+    Detached,
+    Handshake,
+    HttpRequest,
+    Message,
+)
 from stocksync_ws.wire.endpoint import Page
+from stocksync_ws.wire.websocket import WebSocketWire
+from tests.polling import Polling, Says, connected
 
 Start = Callable[[], World]
 
@@ -251,128 +262,145 @@ def test_the_log_says_connect_and_disconnect(
 # Wires that outlive their connections
 
 
-class Carrier:
-    """A connection of a test: what it receives are the events it was given."""
-
-    def __init__(self) -> None:
-        self.deadline: float | None = None
-        self.armed = 0
-        self.armed_at = 0.0
-        self.held = False
-        self.shut = False
-        self.events: list[Event] = []
-
-    def start(self, now: float) -> list[Event]:
-        return []
-
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        events, self.events = self.events, []
-        return events
-
-    def accept(self, handshake: Handshake, now: float) -> list[Event]:
-        return []
-
-    def refuse(self, handshake: Handshake, status: int, text: str, now: float) -> list[Event]:
-        return []
-
-    def lost(self, now: float) -> list[Event]:
-        return []
-
-    wake = detach = lost
-
-    def take(self) -> list[Chunk]:
-        return []
+@pytest.fixture
+def polled(app: StompApp) -> Iterator[World]:
+    """A world of an application whose clients may poll."""
+    app = StompApp("/ws", heart_beat=(0, 0), sockjs=SockJSOptions(disconnect_delay=60))
+    with World(app, app.site()) as world:
+        yield world
 
 
-def carry(world: World, *events: Event) -> MemoryStream:
-    """A new connection on which these events come."""
-    stream = MemoryStream(world.runtime.driver, world.runtime.host.soon)
-    connection = Carrier()
-    connection.events = list(events)
-    stream.start(connection)
-    world.runtime.driver.feed(stream.link, b"x")
+def publish(world: World, body: bytes) -> None:
+    world.runtime.driver.publish(Draft("/topic/a", (), body))
     world.settle()
-    return stream
 
 
-def parked(world: World) -> tuple[Peer, Any]:
+def parked(world: World) -> Polling:
     """A client whose wire no connection carries any more."""
-    peer = world.connect()
-    peer.subscribe("/topic/a")
-    wire: Any = peer.stream.link.wire
-    carry(world, Detached(wire))
-    peer.stream.link.wire = None
-    assert wire.link is None
-    return peer, wire
+    client = connected(world).send("SUBSCRIBE\nid:1\nreceipt:r\ndestination:/topic/a\n\n\0")
+    assert client.messages() == ["RECEIPT\nreceipt-id:r\n\n\0"]
+    assert client.wire.link is None
+    return client
 
 
-def test_a_parked_wire_keeps_its_mailbox_and_the_next_carrier_gets_it(
-    app: StompApp, world: World
-) -> None:
-    peer, wire = parked(world)
-    app.template.send("/topic/a", b"kept")
-    world.settle()
-    assert len(wire.session.mailbox.entries) == 1
-    peer.stream.received.clear()
-    stream = carry(world, Attached(wire))
-    assert stream.received.endswith(b"kept\0")
-    assert peer.stream.received == b""
-    app.template.send("/topic/a", b"live")
-    world.settle()
-    assert stream.received.endswith(b"live\0")
+def test_a_parked_wire_keeps_its_mailbox_and_the_next_carrier_gets_it(polled: World) -> None:
+    client = parked(polled)
+    publish(polled, b"kept")
+    first = client.stream
+    assert len(client.session.mailbox.entries) == 1
+    client.stream = polled.open()
+    [kept] = client.receive("xhr_streaming").messages()
+    assert kept.endswith("kept\0")
+    assert first.received == b""
+    publish(polled, b"live")
+    [live] = client.messages()
+    assert live.endswith("live\0")
 
 
-def ended_by_pack(app: StompApp, world: World, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The lane of a session whose carrier has ended with what it carried."""
-    _, wire = parked(world)
-    app.template.send("/topic/a", b"one")
-    app.template.send("/topic/a", b"two")
-    world.settle()
-    monkeypatch.setattr(type(wire), "pack", lambda _, chunks: (chunks, True))
-    monkeypatch.setattr(Carrier, "detach", lambda *_: [Detached(wire)])
-    stream = carry(world, Attached(wire))
-    assert stream.received.count(b"MESSAGE") == 2
-    assert wire.link is None
-    return wire.session.mailbox.is_open
+def ended_by_pack(world: World) -> Polling:
+    """A client whose carrier has ended with what it carried."""
+    client = parked(world)
+    publish(world, b"one")
+    publish(world, b"two")
+    assert len(client.receive().messages()) == 2
+    return client
 
 
-def test_a_carrier_that_ends_with_what_it_carried_is_detached(
-    app: StompApp, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended_by_pack(app, world, monkeypatch)
+def test_a_carrier_that_ends_with_what_it_carried_is_detached(polled: World) -> None:
+    client = ended_by_pack(polled)
+    assert client.wire.link is None
+    assert client.stream.link.wire is None
 
 
-def test_a_carrier_that_has_ended_leaves_no_lane(
-    app: StompApp, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert not ended_by_pack(app, world, monkeypatch)
+def test_a_carrier_that_has_ended_leaves_no_lane(polled: World) -> None:
+    assert not ended_by_pack(polled).session.mailbox.is_open
 
 
-def test_a_parked_session_whose_close_hangs_is_ended(world: World) -> None:
-    _, wire = parked(world)
-    session = wire.session
-    world.runtime.driver.halt()
-    world.advance(5.1)
+def test_a_stream_has_a_lane_of_its_own_and_a_poll_has_none(polled: World) -> None:
+    """What the mailbox holds is not what goes out."""
+    client = connected(polled, transport="xhr_streaming")
+    client.send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0")
+    assert client.session.mailbox.is_open
+    for text in ("x", "y"):
+        publish(polled, text.encode())
+        assert client.messages()[-1].endswith(f"{text}\0")
+    poller = connected(polled, "poller")
+    poller.send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0")
+    assert not poller.receive().session.mailbox.is_open
+
+
+def test_a_parked_session_whose_close_hangs_is_ended(polled: World) -> None:
+    client = parked(polled)
+    session = client.session
+    polled.runtime.driver.halt()
+    polled.advance(5.1)
     assert session.state is State.CLOSED
-    assert world.counters.aborts == 1
+    assert polled.counters.aborts == 1
 
 
-def test_what_a_wire_without_a_session_brings_is_nobodys(world: World) -> None:
-    peer = world.connect()
-    wire: Any = peer.stream.link.wire
-    peer.close()
+def test_what_a_wire_without_a_session_brings_is_nobodys(polled: World) -> None:
+    client = connected(polled, transport="xhr_streaming")
+    wire = client.wire
+    client.leave()
     assert wire.session is None
-    carry(world, Attached(wire), Detached(wire))
-    assert world.counters.internal_errors == 0
+    connection = Says(Attached(wire), Message(wire, b"x"), Closed(wire, 1005, ""), Detached(wire))
+    stream = connection.on(polled)
+    connection.says = [Alive(wire)]
+    polled.runtime.driver.feed(stream.link, b"x")
+    polled.runtime.driver.ended(stream.link)
+    assert not polled.runtime.driver._links._bringing
+    assert polled.counters.internal_errors == 0
 
 
 def test_a_handshake_that_is_decided_after_its_stream_ended_is_left_alone(world: World) -> None:
     peer = world.connect()
     link = peer.stream.link
     peer.eof()
-    handshake = Handshake(None, None, None)  # type: ignore[arg-type]
+    handshake = Handshake(HttpRequest("GET", "/ws"), WebSocketWire(), None)
     handshake.connection = link
     links = world.runtime.driver._links
     links.answer(handshake, None, world.now)
     links.drop(link, world.now)
     assert world.runtime.driver.connections == 0
+
+
+def test_a_connection_that_says_that_it_is_over_is_read_no_further_for_its_wire(
+    app: StompApp, start: Start
+) -> None:
+    """A wire that ends with its connection cannot be parked."""
+    world = start()
+    peer = world.connect()
+    link, wire = peer.stream.link, peer.stream.link.wire
+    assert wire is not None
+    links = world.runtime.driver._links
+    links.handle(link, [Detached(wire)], world.now)
+    assert (link.wire, wire.link) == (None, None)
+    session = wire.session
+    links.watch_all(wire, world.now)
+    links.bring(wire, world.now)
+    links.closed(Closed(wire, 1006, ""), world.now)
+    assert session.state is State.CLOSED
+
+
+def test_a_carrier_that_is_shut_ends_behind_what_waits(world: World) -> None:
+    wire = WebSocketWire()
+    connection = Says(Handshake(HttpRequest("GET", "/ws"), wire, None))
+    stream = connection.on(world)
+    driver = world.runtime.driver
+
+    def say(frame: bytes) -> None:
+        connection.says = [Message(wire, frame)]
+        driver.feed(stream.link, b"x")
+
+    say(b"CONNECT\naccept-version:1.2\n\n\0")
+    world.settle()
+    stream.received.clear()
+    stream.window = 0
+    connection.shut = True
+    say(b"DISCONNECT\nreceipt:r\n\n\0")
+    world.settle()
+    assert not stream.ended
+    stream.open_window(None)
+    world.settle()
+    assert b"receipt-id:r\n" in stream.received
+    assert stream.ended

@@ -1,22 +1,22 @@
-"""A request that carries a wire without a WebSocket, over a connection that read it.
+"""A request that carries or feeds a wire without a WebSocket, over a connection that read it.
 
-The carrier here is as small as can be, and real: a poll whose answer is a whole HTTP response.
+The carrier here is as small as can be, and real: a poll or a post whose answer is a whole HTTP
+response.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from stocksync_ws import SessionDisconnected, StompApp
 from stocksync_ws.config import EndpointConfig, Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import (
+    Alive,
     Attached,
     Chunk,
     Connection,
@@ -25,10 +25,14 @@ from stocksync_ws.types import (
     Handshake,
     HttpRequest,
     Message,
+    Wire,
 )
 from stocksync_ws.wire import Answer, Carrier, HttpConnection, Page, Site, decide
-from stocksync_ws.wire.answer import plain
-from stocksync_ws.wire.http import keeps_alive, response
+from stocksync_ws.wire.answer import plain, unavailable
+from stocksync_ws.wire.framing import Framing, framing_for
+from stocksync_ws.wire.http import response
+from stocksync_ws.wire.websocket import WebSocketWire
+from tests.polling import CONNECT, Polling
 
 HELD = 65_536
 POLL = b"POST /live/poll HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -43,66 +47,63 @@ def choose(offered: Sequence[str]) -> str | None:
     return None
 
 
+def answered(body: bytes) -> Answer:
+    return Answer(200, (("Content-Length", str(len(body))),), body)
+
+
 def answer(body: bytes) -> bytes:
     return response(200, [("Content-Length", str(len(body)))], body, close=False)
 
 
-class PollWire:
-    """Each answer takes what waits, and ends."""
-
-    transport = "poll"
-    key: Hashable = "poll"
-
-    def __init__(self) -> None:
-        self.session: Any = None
-        self.link: Any = None
-
-    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
-        return head + tail + b"\0"
-
-    def size(self, chunk: Chunk) -> int:
-        return len(chunk)
-
-    def ping(self) -> Chunk | None:
-        return None
-
-    def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
-        return [answer(b"".join(chunks))], True
-
-    def close(self, code: int, reason: str) -> list[Chunk]:
-        return [b"c%d" % code]
-
-
 class Poll:
-    """One request: the first opens the session and is answered at once, a later one carries it."""
+    """One request: the first opens the session and is answered at once, a later one carries it; a
+    post is answered when its body is whole.
+    """
 
-    def __init__(self, request: HttpRequest, wire: PollWire, first: bool, ends_at: float | None):
+    def __init__(
+        self,
+        request: HttpRequest,
+        framing: Framing,
+        wire: Wire,
+        *,
+        first: bool,
+        ends_at: float | None,
+    ):
         self.request = request
         self.wire = wire
         self.deadline = ends_at
-        self.held = self.shut = False
+        self.held = False
+        self.shut = False
         self.calls: list[str] = []
+        self.body: list[bytes] = []
+        self._framing = framing
         self._first = first
         self._handshake = Handshake(request, wire, None)
         self._carries = not first
         self._out: list[Chunk] = []
 
+    def say(self, body: bytes) -> None:
+        self._out += self._framing.answer(answered(body))
+        self.shut = self._framing.last
+
     def start(self, now: float) -> list[Event]:
         self.calls.append("start")
-        if self._first:
-            return [self._handshake]
-        sent = self.request.query.get("send")
-        message = [] if sent is None else [Message(self.wire, sent.encode())]
-        return [Attached(self.wire), *message]
+        if self.request.path.endswith("/post"):
+            return [Alive(self.wire)]
+        return [self._handshake] if self._first else [Attached(self.wire)]
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        raise AssertionError("no bytes are for a carrier")
+        self.body.append(data)
+        if data:
+            return [Alive(self.wire)]
+        self.say(b"p")
+        return [Detached(self.wire)]
 
     def accept(self, handshake: Handshake, now: float) -> list[Event]:
         if handshake is not self._handshake:
             return []
         self.calls.append("accept")
-        self._out.append(answer(b"o"))
+        self.say(b"o")
         return [Detached(self.wire)]
 
     def refuse(self, handshake: Handshake, status: int, text: str, now: float) -> list[Event]:
@@ -111,18 +112,23 @@ class Poll:
         self._out.append(response(status, [("Content-Length", "0")], b"", close=True))
         return []
 
+    def resume(self, now: float) -> list[Event]:
+        self.calls.append("resume")
+        self.say(b"r")
+        return self._end()
+
     def lost(self, now: float) -> list[Event]:
         self.calls.append("lost")
         return self._end()
 
     def wake(self, now: float) -> list[Event]:
         self.calls.append("wake")
-        self._out.append(answer(b"h"))
+        self.say(b"h")
         return self._end()
 
     def detach(self, now: float) -> list[Event]:
         self.calls.append("detach")
-        self.shut = not keeps_alive(self.request)
+        self.shut = self._framing.last
         return self._end()
 
     def take(self) -> list[Chunk]:
@@ -135,24 +141,26 @@ class Poll:
 
 
 class Polls:
-    """A route of polls for one wire, and every poll there was."""
+    """A route of polls and posts for one wire, and all there were."""
 
     def __init__(self, *, known: bool = False, ends_at: float | None = None) -> None:
-        self.wire = PollWire()
+        self.wire = WebSocketWire()
         self.opened: list[Poll] = []
         self._known = known
         self._ends_at = ends_at
 
     def __call__(self, request: HttpRequest, rest: str) -> Answer | Carrier | None:
-        if rest != "/poll":
+        if rest not in ("/poll", "/post"):
             return None
         if request.method != "POST":
             return plain(405, "Only POST is possible here.", ("Allow", "POST"))
-        return Carrier(self.open)
+        return Carrier(self.open, body=rest == "/post")
 
-    def open(self, request: HttpRequest) -> Connection:
+    def open(self, request: HttpRequest, framing: Framing, full: bool) -> Connection | Answer:
+        if full and not self._known:
+            return unavailable(request)
         first, self._known = not self._known, True
-        poll = Poll(request, self.wire, first, self._ends_at)
+        poll = Poll(request, framing, self.wire, first=first, ends_at=self._ends_at)
         self.opened.append(poll)
         return poll
 
@@ -160,10 +168,16 @@ class Polls:
 class Client:
     """A connection with a route, and everything that came out of it."""
 
-    def __init__(self, polls: Polls, *, draining: bool = False) -> None:
+    def __init__(
+        self,
+        polls: Polls,
+        *,
+        draining: bool = False,
+        first: tuple[HttpRequest, bytes] | None = None,
+    ) -> None:
         pages = {"/": Page("text/html", b"<p>"), "/large": Page("text/plain", b"x" * (HELD + 1))}
         self.counters = Counters()
-        self.connection: Connection = HttpConnection(
+        connection = HttpConnection(
             Site(EndpointConfig(path="/live"), choose, pages, {"/live": polls}),
             Limits(),
             self.counters,
@@ -171,9 +185,12 @@ class Client:
             secure=False,
             draining=lambda: draining,
         )
-        self.connection.start(100.0)
+        self.connection: Connection = connection
         self.output = b""
         self.events: list[str] = []
+        if first is not None:
+            connection.hand_over(*first)
+        self.see(connection.start(100.0))
 
     def feed(self, *pieces: bytes, now: float = 100.0) -> None:
         for piece in pieces:
@@ -201,7 +218,9 @@ def test_an_entry_path_without_bytes_starts_the_same_carrier() -> None:
     decision = decide(request, site)
     assert isinstance(decision, Carrier)
     assert polls.opened == []
-    [event] = decision.open(request).start(100.0)
+    opened = decision.open(request, framing_for(request, last=False), False)
+    assert not isinstance(opened, Answer)
+    [event] = opened.start(100.0)
     assert isinstance(event, Handshake)
     assert event.request is request
 
@@ -247,8 +266,8 @@ def test_carriers_that_are_over_at_once_are_not_nested() -> None:
             return [Detached(self.wire)]
 
     class Shorts(Polls):
-        def open(self, request: HttpRequest) -> Connection:
-            return Short(request, self.wire, True, None)
+        def open(self, request: HttpRequest, framing: Framing, full: bool) -> Connection:
+            return Short(request, framing, self.wire, first=True, ends_at=None)
 
     client = Client(Shorts())
     client.feed(POLL * 3000)
@@ -299,7 +318,7 @@ def test_a_carrier_that_is_shut_stays_until_the_end() -> None:
         polls.opened[0].shut = True
         return [Message(polls.wire, b"x")]
 
-    polls.opened[0].wake = last
+    polls.opened[0].wake = last  # type: ignore[method-assign]
     client.see(client.connection.wake(101.0))
     assert client.connection.shut
     client.feed(POLL, bytes(2 * HELD))
@@ -404,68 +423,267 @@ def test_what_a_route_answers_itself() -> None:
     assert client.events == ["Handshake"]
 
 
+# While no new session is taken
+
+
+def test_while_we_stop_a_session_that_is_there_goes_on() -> None:
+    polls = Polls()
+    client = Client(polls, draining=True)
+    client.feed(POLL)
+    assert client.output.startswith(b"HTTP/1.1 503 ")
+    assert b"\r\nRetry-After: " in client.output
+    assert client.counters.connections_refused == 1
+    assert not client.connection.shut
+    polls._known = True
+    client.feed(POLL)
+    assert client.events == ["Attached"]
+    assert client.counters.connections_refused == 1
+
+
+def test_while_we_stop_the_next_request_is_waited_for_a_second() -> None:
+    """A client that polls comes back at once; others would hold the stop up."""
+    for draining, seconds in ((True, 1.0), (False, 15.0)):
+        client = Client(Polls(known=True), draining=draining)
+        client.feed(POLL)
+        client.see(client.connection.detach(200.0))
+        assert client.connection.deadline == 200.0 + seconds
+        client.feed(POLL, now=200.9)
+        assert client.events == ["Attached", "Detached", "Attached"]
+        client.see(client.connection.detach(201.0))
+        client.see(client.connection.wake(201.0 + seconds))
+        assert client.connection.shut
+
+
+def test_a_carrier_that_is_refused_is_counted_as_one_only_when_there_is_no_room() -> None:
+    class Foreign(Polls):
+        def open(self, request: HttpRequest, framing: Framing, full: bool) -> Answer:
+            return plain(404, "There is no such session.")
+
+    client = Client(Foreign())
+    client.feed(POLL + GET)
+    assert client.output.startswith(b"HTTP/1.1 404 ")
+    assert client.output.endswith(b"<p>")
+    assert client.counters == Counters()
+
+
+# Bodies
+
+POST = b"POST /live/post HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+CHUNKED = (
+    b"POST /live/post HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"2;a=b\r\nhe\r\n3\r\nllo\r\n0\r\nX-Trailer: 1\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("post", [POST, CHUNKED])
+def test_a_body_is_the_carriers_however_it_is_split(post: bytes) -> None:
+    for pieces in splits(post + GET):
+        polls = Polls(known=True)
+        client = Client(polls)
+        client.feed(*pieces)
+        assert b"".join(polls.opened[0].body) == b"hello"
+        assert polls.opened[0].body[-1] == b""
+        assert polls.opened[0].body.count(b"") == 1
+        assert client.events[0] == "Alive"
+        assert client.events[-1] == "Detached"
+        assert client.output.startswith(answer(b"p") + b"HTTP/1.1 200 ")
+        assert client.output.endswith(b"<p>")
+
+
+def splits(data: bytes) -> list[list[bytes]]:
+    every = [[data[:at], data[at:]] for at in range(1, len(data))]
+    return [[data], [data[at : at + 1] for at in range(len(data))], *every]
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 0\r\n", b""])
+def test_a_post_without_a_body_is_whole_at_once(length: bytes) -> None:
+    polls = Polls(known=True)
+    client = Client(polls)
+    head = POST.replace(b"Content-Length: 5\r\n", length).removesuffix(b"hello")
+    client.feed(head + head)
+    assert [poll.body for poll in polls.opened] == [[b""]] * 2
+    assert client.output == answer(b"p") * 2
+
+
+def test_who_waits_for_a_word_gets_it_before_the_body() -> None:
+    polls = Polls(known=True)
+    client = Client(polls)
+    head = POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n").removesuffix(b"hello")
+    client.feed(head)
+    assert client.output == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.feed(b"hello")
+    assert client.output.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n") == answer(b"p")
+
+
+def test_who_has_no_carrier_gets_no_word_for_a_body() -> None:
+    client = Client(Polls(), draining=True)
+    head = POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    client.feed(head + GET)
+    # What stands behind the head is a body that nobody reads, and no request.
+    assert client.output.startswith(b"HTTP/1.1 503 ")
+    assert client.output.count(b"HTTP/1.1") == 1
+    assert client.connection.shut
+
+
+def test_a_broken_body_is_400_and_its_carrier_is_lost() -> None:
+    polls = Polls(known=True)
+    client = Client(polls)
+    client.feed(CHUNKED.replace(b"3\r\nllo", b"x\r\nllo") + GET)
+    assert client.output.startswith(b"HTTP/1.1 400 ")
+    assert client.output.count(b"HTTP/1.1") == 1
+    assert polls.opened[0].calls == ["start", "lost"]
+    assert b"" not in polls.opened[0].body
+    assert client.connection.shut
+    assert client.connection.resume(100.0) == []
+
+
+def test_what_comes_while_the_answer_to_a_post_is_on_its_way_is_kept() -> None:
+    class Slow(Polls):
+        def open(self, request: HttpRequest, framing: Framing, full: bool) -> Connection | Answer:
+            opened = super().open(request, framing, full)
+            assert isinstance(opened, Poll)
+            opened.receive = lambda data, now: []  # type: ignore[method-assign]
+            return opened
+
+    polls = Slow(known=True)
+    client = Client(polls)
+    client.feed(POST, GET, bytes(HELD))
+    assert client.output == b""
+    assert client.connection.held
+    client = Client(polls)
+    client.feed(POST, GET)
+    client.see(client.connection.resume(101.0))
+    assert polls.opened[-1].calls == ["start", "resume"]
+    assert client.events == ["Alive", "Detached"]
+    assert client.output.startswith(answer(b"r"))
+    assert client.output.endswith(b"<p>")
+    assert client.connection.resume(102.0) == []
+
+
+def test_reading_a_body_pauses_when_the_carrier_says_so() -> None:
+    polls = Polls(known=True)
+    client = Client(polls)
+    client.feed(POST.replace(b"5", b"70000"))
+    assert not client.connection.held
+    polls.opened[0].held = True
+    client.feed(bytes(60_000))
+    assert client.connection.held
+    polls.opened[0].held = False
+    client.feed(bytes(9_995))
+    assert client.output == answer(b"p")
+    assert not client.connection.held
+
+
+@pytest.mark.parametrize("at_start", [False, True])
+def test_a_carrier_that_is_over_before_its_body_ends_the_stream(at_start: bool) -> None:
+    """The rest of the body is no request, whatever it looks like."""
+
+    class Hasty(Polls):
+        def open(self, request: HttpRequest, framing: Framing, full: bool) -> Connection | Answer:
+            opened = super().open(request, framing, full)
+            assert isinstance(opened, Poll)
+            opened.say(b"no")
+            over: list[Event] = [Detached(self.wire)]
+            if at_start:
+                opened.start = lambda now: over  # type: ignore[method-assign]
+            else:
+                opened.receive = lambda data, now: over  # type: ignore[method-assign]
+            return opened
+
+    client = Client(Hasty(known=True))
+    client.feed(POST.replace(b"Length: 5", b"Length: 500") + GET)
+    assert client.output == answer(b"no")
+    assert client.connection.shut
+    client.feed(GET)
+    assert client.output == answer(b"no")
+
+
+def test_a_carrier_that_is_over_with_the_last_of_its_body_does_not() -> None:
+    class Hasty(Polls):
+        def open(self, request: HttpRequest, framing: Framing, full: bool) -> Connection | Answer:
+            opened = super().open(request, framing, full)
+            assert isinstance(opened, Poll)
+            heard: list[bytes] = []
+
+            def receive(data: bytes, now: float) -> list[Event]:
+                heard.append(data)
+                assert heard == [b"hello"]
+                opened.say(b"no")
+                return [Detached(self.wire)]
+
+            opened.receive = receive  # type: ignore[method-assign]
+            return opened
+
+    client = Client(Hasty(known=True))
+    client.feed(POST + GET)
+    assert client.output.startswith(answer(b"no"))
+    assert client.output.endswith(b"<p>")
+
+
+# Requests that were handed over
+
+
+@pytest.mark.parametrize("body", [b"hello", b""])
+def test_the_body_of_a_request_that_was_handed_over_is_whole(body: bytes) -> None:
+    polls = Polls(known=True)
+    request = HttpRequest("POST", "/live/post", (("host", "a"), ("content-length", "5")))
+    client = Client(polls, first=(request, body))
+    assert polls.opened[0].body == ([body] if body else []) + [b""]
+    assert client.output.startswith(b"HTTP/1.1 200 OK\r\n")
+    # Whoever handed it over may have read more than it.
+    assert b"\r\nConnection: close\r\n" in client.output
+    assert client.connection.shut
+    client.feed(GET)
+    assert client.output.count(b"HTTP/1.1") == 1
+
+
+def test_a_poll_that_was_handed_over_is_the_last_one() -> None:
+    polls = Polls(known=True)
+    request = HttpRequest("POST", "/live/poll", (("host", "a"),))
+    client = Client(polls, first=(request, b""))
+    assert client.events == ["Attached"]
+    client.feed(GET)
+    client.see(client.connection.detach(101.0))
+    assert client.connection.shut
+    assert client.output == b""
+
+
 # A whole session
 
 
-@pytest.fixture
-def app() -> StompApp:
-    return StompApp("/live", allowed_origins=["*"])
-
-
-@pytest.fixture
-def ended(app: StompApp) -> list[Any]:
-    heard: list[Any] = []
+def test_a_session_over_polls_of_one_socket() -> None:
+    app = StompApp("/ws", allowed_origins=["*"], sockjs=True)
+    ended: list[Any] = []
 
     @app.event_listener(inline=True)
     def hear(event: SessionDisconnected) -> None:
-        heard.append(event.reason)
+        ended.append(event.reason)
 
-    return heard
-
-
-@pytest.fixture
-def world(app: StompApp, ended: list[Any]) -> Iterator[World]:
-    site = app.site({"/": Page("text/html", b"<p>")})
-    with World(app, Site(site.endpoint, choose, site.pages, {"/live": Polls()})) as world:
-        yield world
+    with World(app, app.site({"/": Page("text/html", b"<p>")})) as world:
+        client = Polling(world)
+        client.poster = client.stream
+        client.receive()
+        client.send(CONNECT)
+        assert client.receive().messages()[0].startswith("CONNECTED\n")
+        client.send("SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0")
+        assert client.receive().messages() == ["RECEIPT\nreceipt-id:r\n\n\0"]
+        # Parked: what is published waits for the next poll.
+        app.template.convert_and_send("/topic/a", 1)
+        world.settle()
+        assert client.stream.received == b""
+        assert client.receive().messages()[0].endswith("\n\n1\0")
+        # A poll waits for what is published.
+        assert client.receive().messages() == []
+        app.template.convert_and_send("/topic/a", 2)
+        world.settle()
+        assert client.messages()[0].endswith("\n\n2\0")
+        # The same connection goes on with anything.
+        client.feed(client.stream, GET)
+        assert client.stream.received.endswith(b"<p>")
+        client.took()
+        client.send("DISCONNECT\nreceipt:bye\n\n\0")
+        assert client.receive().messages() == ["RECEIPT\nreceipt-id:bye\n\n\0"]
+        assert client.receive().took() == ['c[1000,"bye"]']
+        world.advance(30)
+        assert [reason.value for reason in ended] == ["client_disconnect"]
         assert not world.counters.internal_errors
-
-
-def test_a_session_over_polls_of_one_socket(app: StompApp, world: World, ended: list[Any]) -> None:
-    stream = world.open()
-
-    def poll(frame: str | None = None) -> bytes:
-        target = "/live/poll" if frame is None else "/live/poll?send=" + quote(frame)
-        return sent(world, stream, b"POST %s HTTP/1.1\r\nHost: a\r\n\r\n" % target.encode())
-
-    assert poll() == answer(b"o")
-    assert b"CONNECTED\n" in poll("CONNECT\naccept-version:1.2\nheart-beat:0,0\n\n\0")
-    subscribe = "SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0"
-    assert b"receipt-id:r\n" in poll(subscribe)
-    # Parked: what is published waits for the next poll.
-    app.template.convert_and_send("/topic/a", 1)
-    world.settle()
-    assert stream.received == b""
-    assert b"\n\n1\0" in poll()
-    # A poll waits for what is published.
-    assert poll() == b""
-    app.template.convert_and_send("/topic/a", 2)
-    world.settle()
-    assert b"\n\n2\0" in taken(stream)
-    # The same connection goes on with anything.
-    assert sent(world, stream, GET).endswith(b"<p>")
-    assert b"receipt-id:bye\n" in poll("DISCONNECT\nreceipt:bye\n\n\0")
-    world.advance(30)
-    assert [reason.value for reason in ended] == ["client_disconnect"]
-
-
-def sent(world: World, stream: MemoryStream, data: bytes) -> bytes:
-    world.runtime.driver.feed(stream.link, data)
-    world.settle()
-    return taken(stream)
-
-
-def taken(stream: MemoryStream) -> bytes:
-    received = bytes(stream.received)
-    stream.received.clear()
-    return received

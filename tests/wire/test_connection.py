@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from stocksync_ws.config import EndpointConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.types import Alive, Closed, Connection, Event, Handshake, HttpRequest, Message
-from stocksync_ws.wire import HttpConnection, Page, Site
+from stocksync_ws.wire import Endpoint, HttpConnection, Page, Site
 from stocksync_ws.wire.sockjs.routes import SockJSRoutes
 
 MASK = b"\x11\x22\x33\x44"
@@ -163,6 +163,24 @@ def test_the_handshake() -> None:
     assert peer.output == SWITCH
     peer.accept()
     assert peer.output == SWITCH
+
+
+def test_a_framed_websocket_says_that_it_is_open_behind_the_101() -> None:
+    def route(request: HttpRequest, rest: str) -> Endpoint:
+        return Endpoint(None, framed=True)
+
+    site = Site(EndpointConfig(path="/ws"), choose, {}, {"/ws": route})
+    upgrade = UPGRADE.replace(b"/ws ", b"/ws/0/a/websocket ")
+    for pieces in splits(client(0x81, b'["a","b"]') + client(0x89, b"p") + CLOSE):
+        peer = Peer(site=site)
+        # What comes before the verdict is framed too.
+        peer.feed(upgrade + pieces[0])
+        peer.accept()
+        peer.feed(*pieces[1:])
+        switch = SWITCH.replace(b"Sec-WebSocket-Protocol: v12.stomp\r\n", b"")
+        assert peer.output.startswith(switch + b"\x81\x01o")
+        assert peer.events == ["handshake", b"a", b"b", (1000, False)]
+        assert peer.connection.shut
 
 
 def test_bytes_before_the_verdict_are_kept_and_over_64_kib_reading_pauses() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,8 +15,8 @@ from hypothesis import strategies as st
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import Connection, HttpRequest
+from stocksync_ws.wire.answer import Answer, plain, refusal
 from stocksync_ws.wire.endpoint import (
-    Answer,
     Carrier,
     Check,
     Endpoint,
@@ -23,9 +24,8 @@ from stocksync_ws.wire.endpoint import (
     Route,
     Site,
     decide,
-    plain,
-    refusal,
 )
+from stocksync_ws.wire.framing import Framing
 from stocksync_ws.wire.upgrade import check_handshake
 from tests.wire.heads import GOOD, PAGE, Changes, choose, request, site, status, websocket
 
@@ -299,18 +299,6 @@ def test_a_body_is_never_read() -> None:
         assert (answer.status, answer.close) == (expected, True)
 
 
-def test_plain() -> None:
-    answer = plain(404, "No.", ("X", "y"))
-    assert answer.body == b"No.\n"
-    assert dict(answer.headers) == {
-        "Content-Type": "text/plain; charset=utf-8",
-        "Content-Length": "4",
-        "Cache-Control": "no-store",
-        "X-Content-Type-Options": "nosniff",
-        "X": "y",
-    }
-
-
 @pytest.mark.parametrize("path", ["/ws", "/ws/", "index.html", "/a?b"])
 def test_pages_that_cannot_be_served(path: str) -> None:
     with pytest.raises(ConfigurationError):
@@ -323,18 +311,18 @@ def test_content_types_that_cannot_be_sent(content_type: str) -> None:
         Page(content_type, b"")
 
 
-def never(request: HttpRequest) -> Connection:
+def never(request: HttpRequest, framing: Framing, full: bool) -> Connection:
     raise AssertionError
 
 
 class Below:
     """A route, and what it was asked: the rest of each path."""
 
-    def __init__(self, decision: Answer | Carrier | None = None) -> None:
+    def __init__(self, decision: Answer | Carrier | Endpoint | None = None) -> None:
         self.decision = decision
         self.asked: list[str] = []
 
-    def __call__(self, request: HttpRequest, rest: str) -> Answer | Carrier | None:
+    def __call__(self, request: HttpRequest, rest: str) -> Answer | Carrier | Endpoint | None:
         self.asked.append(rest)
         return self.decision
 
@@ -437,6 +425,54 @@ def test_the_origins_of_a_route_are_those_of_the_site() -> None:
     old = request(nobody, target="/live/a", version="1.0")
     assert status(old, routed(Below(plain(200, "")))) == 403
     assert status(old, routed(Below(plain(200, "")), origins=("*",))) == 200
+
+
+@pytest.mark.parametrize("check", [check_handshake, None])
+def test_a_websocket_of_a_route_is_judged_as_the_one_of_the_endpoint(check: Check | None) -> None:
+    where = routed(Below(Endpoint(None)))
+    offered = {"sec-websocket-protocol": "v10.stomp, v12.stomp"}
+    assert decide(request(offered, target="/live/a"), where, check) == Endpoint("v12.stomp")
+    bad = request({"sec-websocket-protocol": "a b"}, target="/live/a")
+    answer = decide(bad, where, check)
+    assert isinstance(answer, Answer)
+    assert (answer.status, answer.refused) == (400, "handshake")
+    evil = decide(request({"origin": "http://evil.example"}, target="/live/a"), where, check)
+    assert isinstance(evil, Answer)
+    assert evil.status == 403
+
+
+def test_a_framed_websocket_has_no_subprotocol() -> None:
+    framed = Endpoint(None, framed=True)
+    where = routed(Below(framed))
+    offered = request({"sec-websocket-protocol": "v12.stomp"}, target="/live/a")
+    assert decide(offered, where, check_handshake) == framed
+    # Whoever offers what is none is not looked at either.
+    assert decide(request({"sec-websocket-protocol": "a b"}, target="/live/a"), where) == framed
+
+
+@pytest.mark.parametrize("framed", [False, True])
+def test_the_mechanics_of_a_websocket_of_a_route_are_judged(framed: bool) -> None:
+    where = routed(Below(Endpoint(None, framed=framed)))
+    assert status(request({"sec-websocket-version": "8"}, target="/live/a"), where) == 426
+    assert status(request({"upgrade": None}, target="/live/a"), where) == 426
+
+
+def test_who_asks_for_the_endpoint_but_for_no_websocket_may_be_greeted() -> None:
+    def greet(request: HttpRequest) -> Answer | None:
+        return plain(200, "Welcome.") if request.method in ("GET", "HEAD") else None
+
+    where = replace(site(), greet=greet)
+    without = {"upgrade": None, "connection": None}
+    got = decide(request(without), where, check_handshake)
+    assert isinstance(got, Answer)
+    assert (got.status, got.body, got.close) == (200, b"Welcome.\n", False)
+    head = decide(request(without, method="HEAD"), where, check_handshake)
+    assert isinstance(head, Answer)
+    assert (head.status, head.body) == (200, b"")
+    assert status(request(without, method="POST"), where) == status(
+        request(without, method="POST"), site()
+    )
+    assert status(request(), where) == 101
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,10 @@ from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.types import Alive, Closed, Event, Handshake, HttpRequest, Message
-from stocksync_ws.wire.answer import plain, refusal, tell, unavailable
-from stocksync_ws.wire.endpoint import Carrier, Site
+from stocksync_ws.wire.answer import plain
+from stocksync_ws.wire.endpoint import Carrier, Endpoint, Site
 from stocksync_ws.wire.scope import ScopeConnection, answer_messages, refusal_messages, request_of
-from stocksync_ws.wire.scope_wire import Batcher, ScopeChunk, ScopeWire
+from stocksync_ws.wire.scope_wire import Batcher, ScopeWire
 from tests.wire.heads import site
 
 EXTENDED = {"websocket.http.response": {}}
@@ -202,12 +201,43 @@ def test_a_refusal_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> No
 
 def test_a_carrier_is_nothing_for_a_websocket() -> None:
     def route(request: HttpRequest, rest: str) -> Carrier:
-        return Carrier(lambda request: pytest.fail("it was opened"))
+        return Carrier(lambda *_: pytest.fail("it was opened"))
 
     where = Site(site().endpoint, site().choose_subprotocol, {}, {"/live": route})
     made = connection(where, path="/live/1/xhr", extensions=EXTENDED)
     assert made.start(0.0) == []
     assert messages(made)[0]["status"] == 404
+
+
+def test_a_framed_one_is_told_that_it_is_open_behind_the_handshake() -> None:
+    def route(request: HttpRequest, rest: str) -> Endpoint:
+        return Endpoint(None, framed=True)
+
+    where = Site(site().endpoint, site().choose_subprotocol, {}, {"/live": route})
+    made = connection(where, path="/live/1/a/websocket")
+    asked = handshake(made)
+    assert made.accept(asked, 0.0) == []
+    assert [each["type"] for each in messages(made)] == ["websocket.accept", "websocket.send"]
+    assert made.accept(asked, 0.0) == []
+    assert messages(made) == []
+    # One message may hold many, each of the size of a plain one.
+    [one, two] = made.receive(b'["a", "b"]', 0.0)
+    assert isinstance(one, Message)
+    assert isinstance(two, Message)
+    assert (one.payload, two.payload) == (b"a", b"b")
+    limits = Limits()
+    largest = b'["%b"]' % (b"x" * limits.max_message_size)
+    [large] = made.receive(largest, 0.0)
+    assert isinstance(large, Message)
+    [closed] = made.receive(bytes(limits.sockjs_body + 1), 0.0)
+    assert isinstance(closed, Closed)
+    assert (closed.code, closed.ours) == (CloseCode.TOO_BIG, True)
+
+
+def test_it_brings_no_posts() -> None:
+    made, _ = opened()
+    assert made.resume(0.0) == []
+    assert messages(made) == []
 
 
 def test_one_that_is_not_available_says_503() -> None:
@@ -320,77 +350,6 @@ def test_it_keeps_no_time_and_nothing_of_a_poll() -> None:
     assert wire.ping() is None  # type: ignore[func-returns-value]
 
 
-# Messages out
-
-
-def test_a_frame_is_one_message_of_its_kind() -> None:
-    wire = ScopeWire()
-    text = wire.dress(b"MESSAGE\n\n", "ü\0".encode(), True)
-    assert text.message == {"type": "websocket.send", "text": "MESSAGE\n\nü\0"}
-    assert (wire.size(text), text.plain, text.last) == (12, True, False)
-    binary = wire.dress(b"MESSAGE\n\n", b"\xff\0", False)
-    assert binary.message == {"type": "websocket.send", "bytes": b"MESSAGE\n\n\xff\0"}
-    assert (wire.size(binary), binary.plain) == (11, True)
-
-
-def test_all_wires_share_what_they_send() -> None:
-    assert ScopeWire().key == ScopeWire(Batcher()).key
-
-
-def test_the_close_is_made_once_with_a_code_of_the_plain_type() -> None:
-    wire = ScopeWire()
-    [chunk] = wire.close(CloseCode.TOO_BIG, "message too big")
-    message = {"type": "websocket.close", "code": 1009, "reason": "message too big"}
-    assert chunk.message == message
-    assert type(chunk.message["code"]) is int
-    assert (chunk.last, chunk.plain, wire.size(chunk)) == (True, False, 19)
-    assert wire.close(1000, "") == []
-
-
-def test_without_batching_chunks_go_as_they_are() -> None:
-    wire = ScopeWire()
-    chunks = [wire.dress(b"a", b"\0", True), wire.dress(b"b", b"\0", True)]
-    assert wire.pack(chunks) == (chunks, False)
-
-
-def test_a_batch_is_joined_once_for_all_its_receivers() -> None:
-    batcher = Batcher()
-    one, two = ScopeWire(batcher), ScopeWire(batcher)
-    chunks = [one.dress(name, b"\0", True) for name in (b"a", "ü".encode(), b"c")]
-    joined, ends = one.pack(chunks)
-    assert [chunk.message for chunk in joined] == [{"type": "websocket.send", "text": "a\0ü\0c\0"}]
-    assert (joined[0].size, joined[0].plain, joined[0].last, ends) == (7, True, False, False)
-    again, _ = two.pack(list(chunks))
-    assert again[0] is joined[0]
-    other, _ = two.pack([one.dress(b"a", b"\0", True), *chunks[1:]])
-    assert other[0] is not joined[0]
-    assert len(two.pack(chunks[:2])[0][0].message["text"]) == 4
-
-
-def test_one_message_is_not_joined() -> None:
-    wire = ScopeWire(Batcher())
-    chunks = [wire.dress(b"a", b"\0", True)]
-    assert wire.pack(chunks)[0] is chunks
-
-
-def test_a_batch_keeps_kinds_and_order() -> None:
-    wire = ScopeWire(Batcher())
-    [close] = wire.close(1000, "")
-    texts = [wire.dress(name, b"\0", True) for name in (b"a", b"b")]
-    binaries = [wire.dress(name, b"\0", False) for name in (b"\xfe", b"\xff")]
-    last = wire.dress(b"c", b"\0", True)
-    joined, _ = wire.pack([*texts, *binaries, last, close])
-    assert [chunk.message for chunk in joined] == [
-        {"type": "websocket.send", "text": "a\0b\0"},
-        {"type": "websocket.send", "bytes": b"\xfe\0\xff\0"},
-        last.message,
-        close.message,
-    ]
-    assert [chunk.size for chunk in joined] == [4, 4, 2, 4]
-    accept = ScopeChunk({"type": "websocket.accept"}, 0)
-    assert wire.pack([accept, accept])[0] == [accept, accept]
-
-
 # Answers
 
 
@@ -411,30 +370,3 @@ def test_a_refusal_of_a_scope_is_an_answer_where_the_host_has_one() -> None:
     ]
     for scope in (scope_of(), scope_of(extensions=None), scope_of(extensions={"tls": {}}), None):
         assert refusal_messages(answer, scope) == [{"type": "websocket.close", "code": 1008}]
-
-
-def test_the_second_attempts_of_a_crowd_are_spread() -> None:
-    def seconds(request: HttpRequest) -> int:
-        answer = unavailable(request)
-        assert answer.status == 503
-        return int(dict(answer.headers)["Retry-After"])
-
-    keyed = {
-        seconds(HttpRequest("GET", "/", (("sec-websocket-key", str(number)),), peer="1.2.3.4:5"))
-        for number in range(200)
-    }
-    unkeyed = {seconds(HttpRequest("GET", "/", peer=f"1.2.3.4:{number}")) for number in range(200)}
-    assert keyed == unkeyed == set(range(5, 15))
-    assert seconds(HttpRequest("GET", "/")) == 5
-
-
-def test_only_what_refuses_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    counters = Counters()
-    tell(plain(404, "Nothing."), counters, None)
-    assert (counters.handshakes_refused, caplog.text) == (0, "")
-    tell(refusal(400, "No."), counters, None)
-    assert (counters.handshakes_refused, counters.origins_refused, caplog.text) == (1, 0, "")
-    tell(refusal(400, "No.", log="a reason"), counters, "1.2.3.4:5")
-    assert counters.handshakes_refused == 2
-    assert "a reason (peer 1.2.3.4:5)" in caplog.text

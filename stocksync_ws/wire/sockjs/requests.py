@@ -170,6 +170,7 @@ class Receiver(_Request):
     """
 
     __slots__ = (
+        "_full",
         "_left",
         "_look_after",
         "_open",
@@ -196,6 +197,8 @@ class Receiver(_Request):
         """Nothing had been sent between the last two looks."""
         self._open = True
         """It carries the wire."""
+        self._full = False
+        """The answer has ended; all of it may not be written yet."""
         self._told = False
         """The client was told how the session ends."""
 
@@ -217,17 +220,19 @@ class Receiver(_Request):
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         """One frame of all messages, and `c` behind it; behind a poll's only frame, that waits for
-        the next request.
+        the next request. Without any, only the end of a stream that is full.
         """
         wire, voice = self._wire, self._voice
         self._silent = False
-        last = chunks[-1]
+        last = chunks[-1] if chunks else None
         closing = last if isinstance(last, CloseFrame) else None
         messages = chunks if closing is None else chunks[:-1]
         wire.said_all = closing is not None
+        assert chunks or voice.form.streams
         if not voice.form.streams:
             self._told = not messages
-            return voice.only(message_frame(messages) if messages else last), True
+            frame = message_frame(messages) if messages else chunks[-1]
+            return self._end_answer(voice.only(frame))
         packed: list[Chunk] = []
         if messages:
             part, size = self._track.pack(messages)
@@ -235,10 +240,16 @@ class Receiver(_Request):
             self._left -= size
         if closing is not None:
             self._told = True
-            return packed + voice.only(closing), True
+            return self._end_answer(packed + voice.only(closing))
         if self._left > 0:
             return packed, False
-        return packed + voice.framing.end(), True
+        return self._end_answer(packed + voice.framing.end())
+
+    def _end_answer(self, packed: list[Chunk]) -> tuple[list[Chunk], bool]:
+        """Nothing may be said behind it, however long it takes to be written."""
+        self._full = True
+        self.deadline = None
+        return packed, True
 
     def sender(self, send: Send, keep: Keep) -> Send | None:
         """The direct way for a stream; the stream is ended by the general one."""
@@ -268,7 +279,7 @@ class Receiver(_Request):
         """The answer has ended, and all of it is written; or the handshake was refused behind its
         `o`.
         """
-        if self._open and self._wire.over and not self._told:
+        if self._open and self._wire.over and not self._full:
             assert self._wire.closing is not None
             self._out += self._voice.only(self._wire.closing)
             self._told = True

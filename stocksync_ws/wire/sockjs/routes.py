@@ -183,11 +183,11 @@ class SockJSRoutes:
             return Receiver(sessions, sessions.open(name, _host(request)), voice, request)
         if not self._may_continue(wire, request):
             return _foreign(request)
+        if wire.carrier is not None and not wire.over:
+            return Notice(wire, voice, ANOTHER_OPEN, ends=False)
         if wire.over or wire.said_all:
             assert wire.closing is not None
             return Notice(wire, voice, wire.closing, ends=not wire.over)
-        if wire.carrier is not None:
-            return Notice(wire, voice, ANOTHER_OPEN, ends=False)
         return Receiver(sessions, wire, voice, None)
 
     def _send(self, request: HttpRequest, name: str, transport: str) -> Answer | Carrier:

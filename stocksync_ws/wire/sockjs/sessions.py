@@ -165,7 +165,8 @@ class SockJSWire:
     def park(self, now: float) -> None:
         """Its request has ended in good order; the client has a while to send the next one."""
         self.carrier = None
-        self.deadline = now + self._sessions.options.disconnect_delay
+        if not self.over:
+            self.deadline = now + self._sessions.options.disconnect_delay
 
     def carry(self, carrier: Carrying, transport: str) -> None:
         """A request carries it now."""

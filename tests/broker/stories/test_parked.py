@@ -1,148 +1,27 @@
-"""A wire that outlives its connections: a session driven through two of them, parked between.
-
-The wire and the connection here are as small as can be: what a SockJS transport will be to the
-driver, without SockJS.
-"""
+"""A wire that outlives its connections: a session of SockJS through several, parked in between."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from stocksync_ws import SessionDisconnected, StompApp
-from stocksync_ws.testing.stream import MemoryStream
+from stocksync_ws import SessionDisconnected, SockJSOptions, StompApp
 from stocksync_ws.testing.world import World
-from stocksync_ws.types import (
-    Alive,
-    Attached,
-    Chunk,
-    Closed,
-    Detached,
-    Event,
-    Handshake,
-    HttpRequest,
-    Message,
-)
+from stocksync_ws.types import Chunk
+from tests.polling import CONNECT, Polling, bodies, connected
 
-CONNECT = b"CONNECT\naccept-version:1.2\nheart-beat:0,0\n\n\0"
-SUBSCRIBE = b"SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0"
-
-
-class PollWire:
-    """Each `pack` ends the carrier when `polls` is set, as an answer to a poll does. It carries
-    text only.
-    """
-
-    transport = "poll"
-    key: Hashable = "poll"
-
-    def __init__(self, *, polls: bool) -> None:
-        self.session: Any = None
-        self.link: Any = None
-        self.polls = polls
-
-    def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk | None:
-        return b"[" + head + tail + b"]" if text else None
-
-    def size(self, chunk: Chunk) -> int:
-        return len(chunk)
-
-    def ping(self) -> Chunk:
-        return b"h"
-
-    def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
-        return chunks, self.polls
-
-    def close(self, code: int, reason: str) -> list[Chunk]:
-        return [b"c%d" % code]
-
-
-class Carrier:
-    """One connection of a `PollWire`: the first one opens the session, later ones attach to it."""
-
-    def __init__(self, wire: PollWire) -> None:
-        self.wire = wire
-        self.deadline: float | None = None
-        self.armed = 0
-        self.armed_at = 0.0
-        self.held = self.shut = False
-        self._carries = False
-
-    def start(self, now: float) -> list[Event]:
-        return []
-
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        if data == b"open":
-            self._carries = True
-            return [Handshake(HttpRequest("POST", "/poll"), self.wire, None)]
-        if data == b"attach":
-            self._carries = True
-            return [Attached(self.wire)]
-        if data == b"alive":
-            return [Alive(self.wire)]
-        if data == b"last":
-            self.shut = True
-            return [Message(self.wire, b"DISCONNECT\nreceipt:last\n\n\0")]
-        if data == b"close":
-            return [Closed(self.wire, 1000, "")]
-        return [Message(self.wire, data)]
-
-    def accept(self, handshake: Handshake, now: float) -> list[Event]:
-        return []
-
-    def refuse(self, handshake: Handshake, status: int, text: str, now: float) -> list[Event]:
-        self.shut = True
-        return []
-
-    def lost(self, now: float) -> list[Event]:
-        return self.detach(now)
-
-    def wake(self, now: float) -> list[Event]:
-        return []
-
-    def detach(self, now: float) -> list[Event]:
-        carried, self._carries = self._carries, False
-        return [Detached(self.wire)] if carried else []
-
-    def take(self) -> list[Chunk]:
-        return []
-
-
-class Poller:
-    """A client of a parked wire, over any number of connections."""
-
-    def __init__(self, world: World, *, polls: bool = False) -> None:
-        self.world = world
-        self.wire = PollWire(polls=polls)
-        self.streams: list[MemoryStream] = []
-
-    def open(self, first: bytes) -> MemoryStream:
-        stream = MemoryStream(self.world.runtime.driver, self.world.runtime.host.soon)
-        stream.start(Carrier(self.wire))
-        self.streams.append(stream)
-        self.feed(first)
-        return stream
-
-    def feed(self, data: bytes) -> None:
-        self.world.runtime.driver.feed(self.streams[-1].link, data)
-        self.world.settle()
-
-    def leave(self) -> None:
-        self.world.runtime.driver.ended(self.streams[-1].link)
-        self.world.settle()
-
-    def took(self) -> bytes:
-        received = bytes(self.streams[-1].received)
-        self.streams[-1].received.clear()
-        return received
+SUBSCRIBE = "SUBSCRIBE\nid:1\ndestination:/topic/a\nreceipt:r\n\n\0"
+DISCONNECT = "DISCONNECT\nreceipt:bye\n\n\0"
+PATIENT = SockJSOptions(disconnect_delay=60)
+"""A parked session lives for long: whatever ends it before, it is not that nobody came."""
 
 
 @pytest.fixture
 def app() -> StompApp:
-    return StompApp("/ws", allowed_origins=["*"])
+    return StompApp("/ws", allowed_origins=["*"], sockjs=PATIENT)
 
 
 @pytest.fixture
@@ -158,38 +37,36 @@ def ended(app: StompApp) -> list[Any]:
 
 @pytest.fixture
 def world(app: StompApp, ended: list[Any]) -> Iterator[World]:
-    with World(app) as world:
+    with World(app, app.site()) as world:
         yield world
-        world.advance(100)
+        world.advance(200)
         assert not world.broker.sessions
         assert not world.broker.office.total
         assert not world.counters.internal_errors
+        assert not world.counters.stuck_deadlines
 
 
-def connected(world: World, **how: bool) -> Poller:
-    poller = Poller(world, **how)
-    poller.open(b"open")
-    poller.feed(CONNECT)
-    return poller
+def subscribed(world: World, transport: str = "xhr") -> Polling:
+    """A client that has subscribed; a poll is answered with the receipt, and no other waits."""
+    client = connected(world, transport=transport).send(SUBSCRIBE)
+    assert client.messages() == ["RECEIPT\nreceipt-id:r\n\n\0"]
+    return client
 
 
-def body(n: int) -> bytes:
-    return b"\n\n%d\0]" % n
+def body(n: int) -> str:
+    return f"\n\n{n}\0"
 
 
 def test_a_session_through_two_connections(app: StompApp, world: World, ended: list[Any]) -> None:
-    poller = connected(world)
-    assert poller.took().startswith(b"[CONNECTED\n")
-    poller.feed(SUBSCRIBE)
-    assert poller.took() == b"[RECEIPT\nreceipt-id:r\n\n\0]"
+    client = subscribed(world)
     app.template.convert_and_send("/topic/a", 1)
     world.settle()
-    assert body(1) in poller.took()
-    poller.leave()
+    [message] = client.receive().messages()
+    assert message.endswith(body(1))
 
     # Parked: the session lives, what is published waits.
     [session] = world.broker.sessions.values()
-    assert poller.wire.link is None
+    assert client.wire.link is None
     assert not session.mailbox.is_open
     for n in (2, 3):
         app.template.convert_and_send("/topic/a", n)
@@ -200,72 +77,77 @@ def test_a_session_through_two_connections(app: StompApp, world: World, ended: l
     assert ended == []
 
     # The second connection gets it, in order, and goes on.
-    poller.open(b"attach")
-    took = poller.took()
-    assert took.index(body(2)) < took.index(body(3))
+    client.stream = world.open()
+    two, three = client.receive("xhr_streaming").messages()
+    assert two.endswith(body(2))
+    assert three.endswith(body(3))
     app.template.convert_and_send("/topic/a", 4)
     world.settle()
-    assert body(4) in poller.took()
-    poller.feed(b"DISCONNECT\nreceipt:bye\n\n\0")
-    assert poller.took() == b"[RECEIPT\nreceipt-id:bye\n\n\0]c1000"
-    poller.feed(b"close")
+    [four] = client.messages()
+    assert four.endswith(body(4))
+    client.send(DISCONNECT)
+    assert client.took() == ['a["RECEIPT\\nreceipt-id:bye\\n\\n\\u0000"]', 'c[1000,"bye"]']
     assert ended == [("client_disconnect", 1000)]
-    poller.leave()
 
 
 def test_each_answer_ends_its_carrier(app: StompApp, world: World, ended: list[Any]) -> None:
-    poller = connected(world, polls=True)
-    assert poller.took().startswith(b"[CONNECTED\n")
-    assert poller.wire.link is None
-    poller.open(b"attach")
-    assert poller.took() == b""
+    client = connected(world)
+    assert client.wire.link is not None
     app.template.convert_and_send("/topic/a", 0)
-    poller.feed(SUBSCRIBE)
-    assert poller.took() == b"[RECEIPT\nreceipt-id:r\n\n\0]"
+    client.send(SUBSCRIBE)
+    assert client.messages() == ["RECEIPT\nreceipt-id:r\n\n\0"]
+    assert client.wire.link is None
     for n in (1, 2):
         app.template.convert_and_send("/topic/a", n)
     world.settle()
-    poller.open(b"attach")
-    took = poller.took()
-    assert body(1) in took
-    assert body(2) in took
-    poller.open(b"attach")
-    poller.feed(b"close")
-    assert ended == [("peer_closed", 1000)]
+    assert client.took() == []
+    one, two = client.receive().messages()
+    assert one.endswith(body(1))
+    assert two.endswith(body(2))
+    assert client.wire.link is None
+    assert ended == []
 
 
-def test_life_signs_count_without_a_carrier(world: World, ended: list[Any]) -> None:
-    poller = connected(world)
-    poller.leave()
-    [session] = world.broker.sessions.values()
+def test_life_signs_count_without_a_carrier(world: World) -> None:
+    client = subscribed(world)
     world.advance(20)
-    poller.open(b"alive")
-    assert session.clocks.last_seen > world.now - 1
-    assert poller.wire.link is None
-    poller.feed(b"close")
-    assert ended == [("peer_closed", 1000)]
+    assert client.session.clocks.last_seen < world.now - 19
+    poster = world.open()
+    client.feed(poster, b"POST /ws/000/abc/xhr_send HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n")
+    assert client.session.clocks.last_seen < world.now - 19
+    client.feed(poster, b"\r\n[")
+    assert client.session.clocks.last_seen > world.now - 1
+    assert client.wire.link is None
 
 
 def test_a_parked_session_that_nobody_fetches_is_closed_and_ends(
     app: StompApp, world: World, ended: list[Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    poller = connected(world)
-    poller.feed(SUBSCRIBE)
-    poller.leave()
+    client = subscribed(world)
     app.template.convert_and_send("/topic/a", 1)
     world.advance(10.1)
     assert ended == [("slow_consumer", 4008)]
     world.advance(5.1)
     assert not world.broker.sessions
+    assert client.receive().took() == ['c[4008,"slow consumer"]']
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
+def test_a_close_that_is_fetched_in_time_aborts_nothing(
+    app: StompApp, world: World, ended: list[Any]
+) -> None:
+    client = subscribed(world)
+    app.template.convert_and_send("/topic/a", 1)
+    world.advance(10.1)
+    assert client.receive().took() == ['c[4008,"slow consumer"]']
+    assert not world.broker.sessions
+    assert world.counters.aborts == 0
 
 
 def test_its_byte_bound_holds_while_it_is_parked(
     app: StompApp, world: World, ended: list[Any]
 ) -> None:
-    poller = connected(world)
-    poller.feed(SUBSCRIBE)
-    poller.leave()
+    subscribed(world)
     for _ in range(12):
         app.template.convert_and_send("/topic/a", b"x" * 50_000)
         world.settle()
@@ -274,108 +156,136 @@ def test_its_byte_bound_holds_while_it_is_parked(
     assert ended == [("slow_consumer", 4008)]
 
 
-def test_a_connection_that_ends_under_its_wire_takes_no_message_with_it(
+def test_an_answer_that_ends_by_itself_takes_no_message_with_it(
+    app: StompApp, world: World
+) -> None:
+    """A heart-beat ends the poll in the turn in which something was queued."""
+    client = subscribed(world).receive()
+    link = client.stream.link
+    assert link.deadline == world.now + 25
+    app.template.convert_and_send("/topic/a", 1)
+    link.wake(link.deadline)
+    world.settle()
+    assert bodies(client.stream) == b"h\n"
+    [message] = client.receive().messages()
+    assert message.endswith(body(1))
+
+
+def test_a_carrier_that_is_cut_ends_its_session(
     app: StompApp, world: World, ended: list[Any]
 ) -> None:
-    """The carrier goes in the turn in which something was queued."""
-    poller = connected(world)
-    poller.feed(SUBSCRIBE)
+    """Nobody can know what of its answer has arrived."""
+    client = subscribed(world).receive()
     app.template.convert_and_send("/topic/a", 1)
-    world.runtime.driver.ended(poller.streams[-1].link)
-    world.settle()
-    poller.open(b"attach")
-    assert body(1) in poller.took()
-    poller.feed(b"close")
-    assert ended == [("peer_closed", 1000)]
+    client.leave()
+    assert ended == [("connection_lost", 1006)]
+    assert client.receive().took() == ['c[1002,"Connection interrupted"]']
+    assert ended == [("connection_lost", 1006)]
+    other = connected(world, "other", transport="xhr_streaming")
+    other.leave()
+    assert other.wire.over
+    world.advance(60)
+    assert (client.wire, other.wire) == (None, None)
 
 
-def test_a_newer_connection_takes_over(app: StompApp, world: World, ended: list[Any]) -> None:
-    poller = connected(world)
-    poller.feed(SUBSCRIBE)
-    poller.took()
-    poller.leave()
-    first = poller.open(b"attach")
-    world.runtime.driver.ended(first.link)
-    poller.open(b"attach")
-    app.template.convert_and_send("/topic/a", 1)
-    world.settle()
-    assert body(1) in poller.took()
-    assert first.received == b""
-    poller.feed(b"close")
+def test_a_parked_session_whose_client_stays_away_is_lost(
+    ended: list[Any], app: StompApp, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = subscribed(world)
+    world.advance(59.9)
+    client.receive()
+    world.advance(25)
+    assert bodies(client.stream) == b"h\n"
+    world.advance(59.9)
+    assert ended == []
+    world.advance(0.2)
+    assert ended == [("connection_lost", 1006)]
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
 def test_a_carrier_that_is_shut_ends_behind_what_waits(world: World, ended: list[Any]) -> None:
-    poller = connected(world)
-    poller.took()
-    poller.feed(b"last")
-    assert poller.took() == b"[RECEIPT\nreceipt-id:last\n\n\0]c1000"
-    assert poller.streams[-1].ended
+    client = Polling(world)
+    client.receive("xhr_streaming", version="1.0").send(CONNECT)
+    stream = client.stream
+    stream.received.clear()
+    stream.window = 10
+    client.send(DISCONNECT)
+    assert not stream.ended
+    stream.open_window(None)
+    world.settle()
+    assert stream.received == b'a["RECEIPT\\nreceipt-id:bye\\n\\n\\u0000"]\nc[1000,"bye"]\n'
+    assert stream.ended
     assert ended == [("client_disconnect", 1000)]
 
 
 def test_what_comes_for_a_session_that_is_gone_is_nothing(world: World, ended: list[Any]) -> None:
-    poller = connected(world)
-    poller.feed(b"close")
-    for data in (SUBSCRIBE, b"alive", b"attach", b"close"):
-        poller.feed(data)
-    assert ended == [("peer_closed", 1000)]
+    client = connected(world).send(DISCONNECT)
+    client.receive()
+    assert ended == [("client_disconnect", 1000)]
+    client.statuses()
+    assert client.send(SUBSCRIBE).statuses() == [404]
+    client.took()
+    for transport in ("xhr", "xhr_streaming"):
+        assert client.receive(transport).took() == ['c[1000,"bye"]']
+    world.advance(61)
+    assert client.wire is None
+    assert client.receive().took() == ["o"]
+    assert ended == [("client_disconnect", 1000)]
 
 
-def test_reading_goes_on_with_the_next_carrier(app: StompApp, ended: list[Any]) -> None:
+def test_reading_goes_on_while_it_is_parked(app: StompApp, ended: list[Any]) -> None:
     """Held while it was carried, released while it is parked."""
     app.message_mapping("/slow")(lambda: None)
-    with World(app) as world:
-        poller = connected(world)
+    with World(app, app.site()) as world:
+        client = connected(world)
         world.hold_pool()
-        poller.feed(b"SEND\ndestination:/app/slow\n\n\0")
-        for _ in range(2):
-            poller.feed(b"SEND\ndestination:/app/slow\n\n" + b"x" * 40_000 + b"\0")
-        assert poller.streams[-1].paused
-        poller.leave()
+        large = "SEND\ndestination:/app/slow\n\n" + "x" * 40_000 + "\0"
+        client.send("SEND\ndestination:/app/slow\n\n\0", large, large)
+        posters = [world.open() for _ in range(2)]
+        for poster in posters:
+            client.send(large, stream=poster)
+        assert client.session.paused
+        assert client.statuses() == [204]
+        assert [client.statuses(poster) for poster in posters] == [[], []]
+        world.advance(25)  # The heart-beat ends the poll.
+        assert client.wire.link is None
         world.release_pool()
-        poller.open(b"attach")
-        assert not poller.streams[-1].paused
-        poller.feed(b"close")
+        world.settle()
+        assert not client.session.paused
+        assert [client.statuses(poster) for poster in posters] == [[204], [204]]
 
 
-def test_a_lane_of_a_wire_without_a_carrier_leads_nowhere(
-    app: StompApp, world: World, ended: list[Any]
-) -> None:
+def test_a_lane_of_a_wire_without_a_carrier_leads_nowhere(app: StompApp, world: World) -> None:
     """Should one be left over, what it refuses is accounted for and nothing else breaks."""
-    poller = connected(world)
-    poller.feed(SUBSCRIBE)
-    poller.leave()
-    [session] = world.broker.sessions.values()
+    client = subscribed(world)
 
     def refuse(chunk: Chunk) -> int:
         raise ConnectionResetError
 
-    session.mailbox.open(refuse)
+    client.session.mailbox.open(refuse)
     app.template.convert_and_send("/topic/a", 1)
     world.settle()
-    assert world.broker.office.total == session.mailbox.queued == 0
-    session.mailbox.block()
-    poller.open(b"attach")
-    poller.feed(b"close")
+    assert world.broker.office.total == client.session.mailbox.queued == 0
+    client.session.mailbox.block()
+    app.template.convert_and_send("/topic/a", 2)
+    [message] = client.receive().messages()
+    assert message.endswith(body(2))
 
 
 def test_what_is_no_text_is_lost_while_it_is_parked_and_told_afterwards(
     app: StompApp, world: World
 ) -> None:
-    poller = connected(world)
-    poller.feed(SUBSCRIBE)
-    poller.leave()
+    client = subscribed(world)
     app.template.convert_and_send("/topic/a", 1)
     app.template.send("/topic/a", b"\xff")
     world.settle()
     assert world.counters.messages_dropped == 1
     app.template.convert_and_send("/topic/a", 2)
     world.settle()
-    poller.open(b"attach")
-    first, _, second = poller.took().partition(b"][")
-    assert first.endswith(b"\n\n1\0")
-    assert b"dropped" not in first
-    assert b"\ndropped:1\n" in second
+    first, second = client.receive().messages()
+    assert first.endswith(body(1))
+    assert "dropped" not in first
+    assert "\ndropped:1\n" in second
     assert second.endswith(body(2))
     [session] = world.broker.sessions.values()
     assert session.subscriptions.behind is None
