@@ -255,8 +255,7 @@ class HttpConnection:
         self.deadline, self.shut = connection.deadline, connection.shut
         if over or carrier.over:
             self._carrier = None
-            # In a stop nobody else would end it.
-            if self.shut or carrier.unread or self._draining():
+            if self.shut or carrier.unread:
                 self._finish()
             else:
                 self._state = _READING

@@ -65,7 +65,8 @@ def test_the_csrf_protection_of_litestar_asks_for_no_token_here() -> None:
     # docs/sockjs.md says so.
     litestar = pytest.importorskip("litestar")
     config = pytest.importorskip("litestar.config.csrf")
-    app = litestar.Litestar([], csrf_config=config.CSRFConfig(secret="of-nobody"))
+    csrf = config.CSRFConfig(secret="of-nobody")
+    app = litestar.Litestar([], csrf_config=csrf, logging_config=None)
     StompApp("/ws", sockjs=True, heart_beat=(0, 0)).install(app, signals=False)
     host = Asgi(app)
     lifespan = host.lifespan()

@@ -520,8 +520,10 @@ def test_a_request_is_judged_and_told_as_the_proxies_have_seen_it(
     assert "(peer 7.7.7.7:7)" in caplog.text
 
 
-@pytest.mark.parametrize("draining", [False, True])
-def test_behind_a_carrier_that_is_over_a_stop_ends_the_connection(draining: bool) -> None:
+@pytest.mark.parametrize(("draining", "idle"), [(False, 15.0), (True, 1.0)])
+def test_behind_a_carrier_that_is_over_a_stop_does_not_wait_long(
+    draining: bool, idle: float
+) -> None:
     endpoint = EndpointConfig(path="/ws", sockjs=SockJSOptions())
     routes = SockJSRoutes(endpoint, Limits(), lambda: 0)
     site = Site(endpoint, choose, {}, {"/ws": routes})
@@ -532,4 +534,4 @@ def test_behind_a_carrier_that_is_over_a_stop_ends_the_connection(draining: bool
     connection = Peer(site=site, draining=draining).connection
     connection.receive(post % (b"xhr_send", 2, b"[]"), 100.0)
     assert b"".join(connection.take()).startswith(b"HTTP/1.1 204 ")
-    assert connection.shut is draining
+    assert connection.deadline == 100.0 + idle
