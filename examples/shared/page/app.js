@@ -347,7 +347,7 @@ function onError(error) {
 // ---- connection ---------------------------------------------------------------------------------
 
 function showTransport(transport) {
-  find("transport").replaceChildren("In use: ", make("b", "", {}, NAMES[transport] ?? "none yet"));
+  find("transport").replaceChildren("In use: ", make("b", "", {}, NAMES[transport] ?? "none"));
 }
 
 let countdown = null;
