@@ -7,6 +7,7 @@ What a machine lacks (nginx, Caddy, openssl) is skipped and says so.
 from __future__ import annotations
 
 import http.client
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -100,6 +101,11 @@ def test_the_requests_of_a_session_reach_the_process_that_holds_it(balanced: Bal
                 assert answer.status == 204
     with balanced.ask("POST", "000/nobody/xhr_send", '["\\n"]') as answer:
         assert answer.status == 404
+
+
+def test_the_log_line_of_the_page_is_the_one_of_the_code() -> None:
+    code = (PAGE.parents[1] / "stocksync_ws" / "wire" / "sockjs" / "routes.py").read_text()
+    assert _block("text").strip() in re.sub(r'"\s+"', "", code)
 
 
 @pytest.mark.parametrize("transport", ["xhr_streaming", "eventsource"])
