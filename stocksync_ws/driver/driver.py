@@ -145,7 +145,7 @@ class Driver:
             self._machine.counters.stalls += 1
         for thing in self._timers.due(now):
             try:
-                self._wake_one(thing, now, now)
+                self._wake_one(thing, now)
             except Exception as error:
                 culprit = thing.session if isinstance(thing, Link) else thing
                 self._machine.fail(culprit, error, now)
@@ -175,16 +175,16 @@ class Driver:
         self._finish(now)
 
     def abort(self) -> None:
-        """Reset every connection, and end the wires that have none: their time is over, and that of
-        their being remembered too. Nothing of this run may stand in a table that outlives it.
+        """Reset every connection; a session that is parked ends as well, and none is remembered:
+        their table outlives this run, and its timers do not.
         """
         now = self._host.now()
         for link in list(self._links.open):
             self._links.drop(link, now)
+        self._links.abort_parked(now)
         for thing in self._timers.live():
             if isinstance(thing, Parking):
-                self._wake_one(thing, math.inf, now)
-                self._wake_one(thing, math.inf, now)
+                thing.wake(math.inf)
         self._finish(now)
 
     # After a step
@@ -275,11 +275,9 @@ class Driver:
             self._wake_at = max(first, self._host.now())
             self._host.wake_at(self._wake_at)
 
-    def _wake_one(self, thing: Timed, at: float, now: float) -> None:
-        """Wake one thing, as if it were `at`. A parked wire has no link, so its end comes back from
-        its wake.
-        """
-        for closed in thing.wake(at) or ():
+    def _wake_one(self, thing: Timed, now: float) -> None:
+        """Wake one thing. A parked wire has no link, so its end comes back from its wake."""
+        for closed in thing.wake(now) or ():
             self._links.closed(closed, now)
 
     def _keep_moving(self, thing: Timed, now: float) -> None:

@@ -43,6 +43,7 @@ class Links:
         "_to_bring",
         "_unjudged",
         "open",
+        "parked",
     )
 
     def __init__(self, machine: Machine, timers: Timers) -> None:
@@ -54,6 +55,8 @@ class Links:
         self._close_timeout = machine.limits.close_timeout
         self._timers = timers
         self.open: dict[Link, None] = {}
+        self.parked: dict[Wire, None] = {}
+        """Wires with a session that no connection carries now."""
         self._bringing: dict[Wire, dict[Link, None]] = {}
         """Links that bring posts for a wire and do not carry it, in the order of their coming."""
 
@@ -106,15 +109,13 @@ class Links:
                 self._unjudged.add(wire)
         elif isinstance(event, Detached):
             self._detached(link, wire)
-        elif session is None:
-            return
-        elif isinstance(event, Attached):
+        elif isinstance(event, Closed):
+            self.closed(event, now)
+        elif session is not None:
             session.mailbox.block()
             self._carries(link, wire)
             self.watch(link)
             self._machine.alive(session, now)
-        else:
-            self.closed(event, now)
 
     def _detached(self, link: Link, wire: Wire) -> None:
         """A link has nothing to do with a wire any more; if it carried it, the wire is parked."""
@@ -123,6 +124,8 @@ class Links:
                 wire.session.mailbox.block()
             if wire.parking is not None:
                 self._timers.arm(wire.parking)
+                if wire.session is not None:
+                    self.parked[wire] = None
         if link.wire is wire:
             self._leave(link)
             self.watch(link)
@@ -132,6 +135,8 @@ class Links:
         wire = event.wire
         session = wire.session
         if session is None:
+            # Nothing, but where a bug has kept a session from being opened.
+            self._forget(wire, now)
             return
         if event.ours:
             self._machine.violate(session, event.code, now)
@@ -146,6 +151,7 @@ class Links:
         """The session behind a wire is over, for its connections."""
         wire.session = None
         if wire.parking is not None:
+            self.parked.pop(wire, None)
             self._unjudged.discard(wire)
             wire.parking.ended(now)
             self._timers.arm(wire.parking)
@@ -161,6 +167,7 @@ class Links:
         if wire.link is not None:
             self._leave(wire.link)
         wire.link, link.wire = link, wire
+        self.parked.pop(wire, None)
 
     def _brings(self, link: Link, wire: Wire) -> None:
         """A post of a wire comes by a link that does not carry it."""
@@ -279,6 +286,11 @@ class Links:
         if wire.link is not None:
             self.drop(wire.link, now)
         self.closed(Closed(wire, 1006, ""), now)  # nothing, if the carrier has said so itself
+
+    def abort_parked(self, now: float) -> None:
+        """Nobody can come back to the wires that are parked: their sessions are lost."""
+        for wire in list(self.parked):
+            self.closed(Closed(wire, 1006, ""), now)
 
     def drop(self, link: Link, now: float) -> None:
         """A connection is over."""

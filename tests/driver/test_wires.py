@@ -24,7 +24,7 @@ from stocksync_ws.types import (
     HttpRequest,
     Refusal,
 )
-from stocksync_ws.wire.sockjs.requests import HELD
+from stocksync_ws.wire.sockjs.posts import HELD
 from stocksync_ws.wire.sockjs.sessions import SockJSWire
 from stocksync_ws.wire.websocket import WebSocketWire
 from tests.polling import CONNECT, Polling, Says, array, bodies, connected

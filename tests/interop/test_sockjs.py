@@ -44,7 +44,7 @@ FRAGILE = (
     "\u5eab\u5b58\u30b3\u30fc\u30d2\u30fc\u8c46",
     "\u2615 \U0001f600 \U0001f469\u200d\U0001f680",
     "a\u2028b\u2029c\u200c\u200f\u2060\ufff0",
-    "</script><script>globalThis.broken = true</script><!-- & ' \" \\ \\u0041",
+    "</script><script>top.broken = true</script><!-- & ' \" \\ \\u0041",
     "\t\r\n\x01\x7f\x85",
 )
 

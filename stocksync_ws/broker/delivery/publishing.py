@@ -14,9 +14,10 @@ from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from stocksync_ws.broker.model.state import CONNECTED
-from stocksync_ws.types import Position, Target, ToDestination, ToSession
+from stocksync_ws.types import Target, ToDestination, ToSession
 
 __all__ = ["Publishing"]
 

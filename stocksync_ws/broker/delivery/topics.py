@@ -19,11 +19,11 @@ from stocksync_ws.broker.model.destination import Group
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
+from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader, Subscription
 from stocksync_ws.broker.model.topic import Topic
-from stocksync_ws.types import Position
 
 __all__ = ["Topics"]
 

@@ -23,13 +23,13 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.namespace import Kind, has_wildcard
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
+from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Consumer, Reader, Subscription
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
-from stocksync_ws.types import Position
 
 __all__ = ["Subscribing"]
 

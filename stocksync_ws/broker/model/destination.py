@@ -18,9 +18,9 @@ from stocksync_ws.stomp.frame import MESSAGE, Version
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.ledger import Delivery, Ledger
+    from stocksync_ws.broker.model.position import Position
     from stocksync_ws.broker.model.publication import Publication
     from stocksync_ws.broker.model.subscription import Reader, Subscription
-    from stocksync_ws.types import Position
 
 __all__ = ["Address", "Destination", "Group"]
 

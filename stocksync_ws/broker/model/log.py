@@ -12,8 +12,8 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
+from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.types import Position
 
 __all__ = ["ByteCounter", "Log"]
 

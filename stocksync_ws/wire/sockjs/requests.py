@@ -1,5 +1,6 @@
-"""Requests of SockJS over plain HTTP, each a connection of its own: a receiver carries the output
-of a session, a poster brings its input, a notice tells that a session cannot be had.
+"""Requests of SockJS over plain HTTP that a session answers, each a connection of its own: a
+receiver carries the output of a session, a notice tells that it cannot be had; posts stand in
+`posts.py`.
 
 Rule: a request acts when it is whole, and its last event is `Detached`. `o` leaves with the request
 that opens the session, before anybody has judged the handshake: a client gives a transport less
@@ -8,12 +9,9 @@ than a second. All of them make their answers with the framing of whoever carrie
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
-from stocksync_ws.config import Limits
 from stocksync_ws.types import (
-    Alive,
     Attached,
     Chunk,
     Closed,
@@ -24,24 +22,18 @@ from stocksync_ws.types import (
     Keep,
     Send,
 )
-from stocksync_ws.wire.answer import Answer, plain
+from stocksync_ws.wire.answer import Answer
 from stocksync_ws.wire.framing import Framing
 from stocksync_ws.wire.sockjs.frames import (
     HEART_BEAT,
     OPEN,
     CloseFrame,
     Format,
-    PostError,
-    form_field,
     message_frame,
-    read_messages,
 )
-from stocksync_ws.wire.sockjs.sessions import Post, SockJSSessions, SockJSWire
+from stocksync_ws.wire.sockjs.sessions import SockJSSessions, SockJSWire
 
-__all__ = ["Headers", "Notice", "Poster", "Receiver", "Voice"]
-
-HELD: Final = 65_536
-"""Bytes of a body that are read while its session is not."""
+__all__ = ["BareRequest", "Headers", "Notice", "Receiver", "Voice"]
 
 Headers: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -84,7 +76,7 @@ class Voice:
         return self.framing.answer(Answer(200, headers, data))
 
 
-class _Request:
+class BareRequest:
     """What all of them share: they are given no bytes of another request, and hold nothing."""
 
     __slots__ = ("_out", "deadline", "held", "shut")
@@ -132,7 +124,7 @@ class _Request:
         return out
 
 
-class Notice(_Request):
+class Notice(BareRequest):
     """Tells a client how a session has ended, or that it cannot be carried twice.
 
     Args:
@@ -156,7 +148,7 @@ class Notice(_Request):
         return [*closed, Detached(self._wire)]
 
 
-class Receiver(_Request):
+class Receiver(BareRequest):
     """Carries the output of a session: one frame in a poll, any number in a stream.
 
     A stream that was silent for `heart_beat` seconds says `h`, after half as much again at the
@@ -174,8 +166,8 @@ class Receiver(_Request):
         "_left",
         "_look_after",
         "_open",
+        "_quiet",
         "_request",
-        "_silent",
         "_told",
         "_track",
         "_voice",
@@ -193,8 +185,10 @@ class Receiver(_Request):
         self._request = request
         self._left = options.stream_bytes
         self._look_after = options.heart_beat / (2 if voice.form.streams else 1)
-        self._silent = False
-        """Nothing had been sent between the last two looks."""
+        self._quiet = 0
+        """Looks at a stream since it last said something, or -1 before the first one: then it has
+        been silent for less than the time between two looks.
+        """
         self._open = True
         """It carries the wire."""
         self._full = False
@@ -223,7 +217,7 @@ class Receiver(_Request):
         the next request. Without any, only the end of a stream that is full.
         """
         wire, voice = self._wire, self._voice
-        self._silent = False
+        self._quiet = -1
         last = chunks[-1] if chunks else None
         closing = last if isinstance(last, CloseFrame) else None
         messages = chunks if closing is None else chunks[:-1]
@@ -265,13 +259,12 @@ class Receiver(_Request):
                 sent = send(part)
             except (BlockingIOError, InterruptedError):
                 sent = 0
-            size = len(chunk)
-            self._left -= size
-            self._silent = False
+            self._left -= track.size
+            self._quiet = -1
             if sent != len(part):
                 keep(part, sent)
                 return 0
-            return size if self._left > 0 else 0
+            return len(chunk) if self._left > 0 else 0
 
         return send_one
 
@@ -307,9 +300,10 @@ class Receiver(_Request):
             self._out += voice.only(HEART_BEAT)
             return self._end(now)
         self.deadline = now + self._look_after
-        if self._silent:
+        self._quiet += 1
+        if self._quiet == 2:
+            self._quiet = 0
             self._out.append(voice.framing.part(voice.wrap(HEART_BEAT)))
-        self._silent = not self._silent
         return []
 
     def lost(self, now: float) -> list[Event]:
@@ -319,140 +313,3 @@ class Receiver(_Request):
         self._open = False
         self._wire.carrier = None
         return [Closed(self._wire, 1006, "")]
-
-
-class Poster(_Request):
-    """Brings messages of a session in one body; answered when all of them were taken.
-
-    Nothing of a body counts before it is whole, and its session takes the messages of several in
-    the order in which they became whole. While the session is not read, at most 64 KiB of a body
-    are.
-
-    Args:
-        wire: The session.
-        framing: Of whoever carries the answer.
-        limits: `sockjs_body`, `sockjs_messages`, `max_message_size`, `frame_timeout` for the body.
-        done: The answer when all was taken.
-        cors: Headers of every other answer.
-        form: The body is a form with the array in the field `d`.
-    """
-
-    __slots__ = (
-        "_body",
-        "_cors",
-        "_done",
-        "_form",
-        "_framing",
-        "_limits",
-        "_over",
-        "_post",
-        "_wire",
-    )
-
-    def __init__(
-        self,
-        wire: SockJSWire,
-        framing: Framing,
-        limits: Limits,
-        *,
-        done: Answer,
-        cors: Headers,
-        form: bool,
-    ) -> None:
-        super().__init__()
-        self._wire = wire
-        self._framing = framing
-        self._limits = limits
-        self._done = done
-        self._cors = cors
-        self._form = form
-        self._body = bytearray()
-        self._post: Post | None = None
-        """The messages, once the body is whole."""
-        self._over = False
-        """It was answered."""
-        wire.posters += 1
-
-    def start(self, now: float) -> list[Event]:
-        """A post has begun."""
-        self.deadline = now + self._limits.frame_timeout
-        return [Alive(self._wire)]
-
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        """A part of the body; nothing is its end."""
-        if self._over or self._post is not None:
-            return []
-        if not data:
-            return self._end_body(now)
-        if len(self._body) + len(data) > self._limits.sockjs_body:
-            return self._fail(413, "The body is too large.", close=True)
-        self._body += data
-        self._hold(now)
-        return [Alive(self._wire)]
-
-    def _hold(self, now: float) -> None:
-        """Stop reading the body, or go on: then it has its time again."""
-        held = self._wire.paused and len(self._body) >= HELD
-        if held is not self.held:
-            self.held = held
-            self.deadline = None if held else now + self._limits.frame_timeout
-
-    def _end_body(self, now: float) -> list[Event]:
-        wire, limits = self._wire, self._limits
-        body, self._body = bytes(self._body), bytearray()
-        self.deadline = None
-        if wire.over:
-            return self._fail(404, "The session has ended.")
-        try:
-            messages = read_messages(
-                form_field(body) if self._form else body,
-                limits.sockjs_messages,
-                limits.max_message_size,
-            )
-        except PostError as error:
-            return self._fail(error.status, error.text)
-        self._post = Post(messages)
-        if not messages:
-            wire.posters -= 1
-            return self._answer(self._done)
-        wire.queue(self._post)
-        return [Alive(wire)]
-
-    def resume(self, now: float) -> list[Event]:
-        """Answer if the session has taken all of it, or has ended."""
-        if self._over:
-            return []
-        if self._post is None:
-            self._hold(now)
-            return []
-        if not self._post.left:
-            return self._answer(self._done)
-        if self._wire.over:
-            return self._answer(plain(404, "The session has ended.", *self._cors))
-        return []
-
-    def _fail(self, status: int, text: str, *, close: bool = False) -> list[Event]:
-        """Answer before the post was queued."""
-        self._wire.posters -= 1
-        return self._answer(replace(plain(status, text, *self._cors), close=close))
-
-    def _answer(self, answer: Answer) -> list[Event]:
-        self._over = True
-        self.held = False
-        self.deadline = None
-        self.shut = self._framing.last or answer.close
-        self._out += self._framing.answer(answer)
-        return [Detached(self._wire)]
-
-    def lost(self, now: float) -> list[Event]:
-        """The stream ended. A body that was not whole has no effect; one that was is taken."""
-        if not self._over and self._post is None:
-            self._wire.posters -= 1
-        self._over = True
-        return []
-
-    def wake(self, now: float) -> list[Event]:
-        """The body took too long."""
-        if self.deadline is None or now < self.deadline:
-            return []
-        return self._fail(408, "The body took too long.", close=True)

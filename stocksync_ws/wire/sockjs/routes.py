@@ -23,7 +23,8 @@ from stocksync_ws.wire.endpoint import Carrier, Endpoint
 from stocksync_ws.wire.framing import Framing
 from stocksync_ws.wire.http import tokens, wants_websocket
 from stocksync_ws.wire.sockjs.frames import ANOTHER_OPEN, FORMATS, Format
-from stocksync_ws.wire.sockjs.requests import Headers, Notice, Poster, Receiver, Voice
+from stocksync_ws.wire.sockjs.posts import Poster
+from stocksync_ws.wire.sockjs.requests import Headers, Notice, Receiver, Voice
 from stocksync_ws.wire.sockjs.sessions import SockJSSessions, SockJSWire
 
 __all__ = ["SockJSRoutes"]
@@ -184,6 +185,7 @@ class SockJSRoutes:
         if not self._may_continue(wire, request):
             return _foreign(request)
         if wire.carrier is not None and not wire.over:
+            # Also behind the last frame, which may be on its way.
             return Notice(wire, voice, ANOTHER_OPEN, ends=False)
         if wire.over or wire.said_all:
             assert wire.closing is not None
@@ -200,7 +202,8 @@ class SockJSRoutes:
         done = Answer(204, (_TEXT, *common), b"")
         if form:
             done = _answer(200, (_TEXT, _NOSNIFF, *common), b"ok")
-            form = tokens(request.all("content-type"))[:1] != ["text/plain"]
+            kind = (request.get("content-type") or "").partition(";")[0]
+            form = kind.strip().lower() != "text/plain"
 
         def open_it(request: HttpRequest, framing: Framing, full: bool) -> Connection | Answer:
             wire = self.sessions.find(name)

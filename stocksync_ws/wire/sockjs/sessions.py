@@ -36,6 +36,8 @@ __all__ = ["Carrying", "Post", "SockJSSessions", "SockJSWire", "Track"]
 
 BATCH: Final = 65_536
 """Bytes of messages that are taken from posts at a time."""
+EACH: Final = 64
+"""Bytes that a message counts for beside its own: very many small ones are much, too."""
 
 
 class Carrying(Protocol):
@@ -190,9 +192,9 @@ class SockJSWire:
         posts, size = self.posts, 0
         while posts:
             left = posts[0].left
-            while left and (not taken or size + len(left[0]) <= BATCH):
+            while left and (not taken or size + len(left[0]) + EACH <= BATCH):
                 taken.append(left.popleft())
-                size += len(taken[-1])
+                size += len(taken[-1]) + EACH
             if left:
                 break
             posts.popleft()
@@ -214,6 +216,8 @@ class SockJSWire:
 
     def ended(self, now: float) -> None:
         """The session has ended: it is remembered for a while."""
+        if self.over:
+            return
         self.over = True
         self.posts = None
         self.closing = self.closing or INTERRUPTED
@@ -228,9 +232,10 @@ class Track:
     Attributes:
         chunk: The last message that was packed alone, None at first.
         part: The part with it.
+        size: The bytes of its frame.
     """
 
-    __slots__ = ("_form", "_framing", "_last", "_packed", "_size", "chunk", "part")
+    __slots__ = ("_form", "_framing", "_last", "_packed", "_size", "chunk", "part", "size")
 
     def __init__(self, form: Format, framing: Framing) -> None:
         self._form = form
@@ -240,6 +245,7 @@ class Track:
         self._size = 0
         self.chunk: Chunk = None
         self.part: Chunk = None
+        self.size = 0
 
     def pack(self, messages: list[Chunk]) -> tuple[Chunk, int]:
         """The part with these messages in one frame, and the bytes of that frame."""
@@ -251,8 +257,9 @@ class Track:
         return self._packed, self._size
 
     def pack_one(self, chunk: Chunk) -> None:
-        """Set `part` for a message alone."""
-        self.part = self._framing.part(self._form.wrap(message_frame((chunk,)), ""))
+        """Set `part` and `size` for a message alone."""
+        data = self._form.wrap(message_frame((chunk,)), "")
+        self.part, self.size = self._framing.part(data), len(data)
         self.chunk = chunk
 
 

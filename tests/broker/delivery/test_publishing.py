@@ -8,8 +8,8 @@ import pytest
 
 from stocksync_ws.broker.calls.events import DeadLetter
 from stocksync_ws.broker.delivery.queues import QueueFull
+from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
-from stocksync_ws.types import Position
 from tests.broker.delivery.room import Room, empty, head
 from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stocksync_ws.broker.model.log import HOLES, ByteCounter, Log
+from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.types import Position
 from tests.broker.kit import publication as made_publication
 
 _numbers = count(1)

@@ -118,3 +118,67 @@ class TestRestart:
             assert b'c[1002,"Connection interrupted"]' in feed(world, stream, poll)
         with World(app, app.site()) as world:
             assert feed(world, world.open(), poll).endswith(b"\r\n\r\no\n")
+
+
+CONNECT_BODY = b'["CONNECT\\naccept-version:1.2\\nhost:a\\n\\n\\u0000"]'
+
+
+def request(line: str, body: bytes | None = None) -> bytes:
+    length = "" if body is None else f"Content-Length: {len(body)}\r\n"
+    return f"{line} HTTP/1.1\r\nHost: a\r\n{length}\r\n".encode() + (body or b"")
+
+
+class TestAnswersThatAreTakenSlowly:
+    """An answer that is whole stays the last word of its request, however long it is on its way."""
+
+    @pytest.fixture
+    def slow(self, world: World) -> MemoryStream:
+        """A poll whose answer, CONNECTED, nobody takes."""
+        poll = request("POST /ws/000/abc/xhr")
+        feed(world, world.open(), poll)
+        slow = world.open()
+        slow.window = 0
+        assert feed(world, slow, poll) == b""
+        feed(world, world.open(), request("POST /ws/000/abc/xhr_send", CONNECT_BODY))
+        return slow
+
+    def test_no_heart_beat_comes_behind_it(self, world: World, slow: MemoryStream) -> None:
+        for _ in range(30):
+            world.advance(1)
+            slow.open_window(4)
+        slow.open_window(None)
+        world.settle()
+        answer = bytes(slow.received)
+        assert answer.count(b"HTTP/1.1") == 1
+        assert answer.endswith(b'\\u0000"]\n')
+
+    def test_a_second_poll_is_refused_even_when_the_end_waits_behind_it(self, world: World) -> None:
+        poll = request("POST /ws/000/abc/xhr")
+        feed(world, world.open(), poll)
+        slow = world.open()
+        slow.window = 0
+        feed(world, slow, poll)
+        feed(world, world.open(), request("POST /ws/000/abc/xhr_send", b'["BROKEN\\n\\n\\u0000"]'))
+        assert b'c[2010,"Another connection still open"]' in feed(world, world.open(), poll)
+        slow.open_window(None)
+        world.settle()
+        assert b'a["ERROR' in slow.received
+        assert b"c[1002," in feed(world, slow, poll)
+
+
+@pytest.mark.parametrize("limit", range(1_000, 1_100, 10))
+def test_what_stands_around_a_message_counts_when_it_leaves_alone_too(limit: int) -> None:
+    """A stream ends as soon as so many bytes of frames have been sent."""
+    app = StompApp("/ws", sockjs=SockJSOptions(stream_bytes=limit))
+    hello = CONNECT_BODY[:-1] + rb',"SUBSCRIBE\nid:1\ndestination:/topic/a\n\n\u0000"]'
+    with World(app, app.site()) as world:
+        stream = world.open()
+        feed(world, stream, request("POST /ws/000/abc/xhr_streaming"))
+        feed(world, world.open(), request("POST /ws/000/abc/xhr_send", hello))
+        for _ in range(20):
+            app.template.convert_and_send("/topic/a", "")
+            world.settle()
+        lines = bytes(stream.received).partition(b"\r\no\n\r\n")[2].split(b"\r\n")
+        assert lines[-3:] == [b"0", b"", b""]
+        frames = [len(line) for line in lines[1:-3:2]]
+        assert sum(frames) >= limit > sum(frames[:-1])
