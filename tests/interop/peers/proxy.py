@@ -48,7 +48,7 @@ class Proxy:
 
     def cut_after(self, words: bytes) -> None:
         """As soon as the server has sent these words, which still arrive, the way they came
-        ends, and no new connections are taken.
+        ends, and so do all others; no new connections are taken.
         """
         self._last = words
 
@@ -111,6 +111,8 @@ class Proxy:
                     writer.write(data[:end])
                     writer.write_eof()  # not `close`, which may take back what was written
                     self._refuse()
+                    for other in self._ends - {writer}:
+                        other.transport.abort()
                     return
                 writer.write(data)
                 tail = (tail + data)[-len(self._last) :] if self._last else b""
