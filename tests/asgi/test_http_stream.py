@@ -130,20 +130,16 @@ def test_a_session_that_does_not_read_stops_the_reading_of_bodies(
 
 
 @pytest.mark.parametrize("manner", MANNERS)
-def test_a_poll_is_answered_in_two_messages(host: Asgi, app: StompApp, manner: str) -> None:
+def test_a_poll_has_its_head_at_once_and_one_frame(host: Asgi, app: StompApp, manner: str) -> None:
     page = Page(host).connect().subscribe()
     poll = page.poll(MANNERS[manner])
-    assert poll.status is None
+    assert (poll.status, poll.parts, poll.ended) == (200, [], False)
     publish(app, b"1", b"2")
-    assert poll.status == 200
     [frame] = poll.parts
     assert frame.count(b"MESSAGE") == 2
     assert poll.ended
     assert poll.over
-    assert [message["type"] for message in poll.messages] == [
-        "http.response.start",
-        "http.response.body",
-    ]
+    assert [message["type"] for message in poll.messages].count("http.response.start") == 1
 
 
 @pytest.mark.parametrize("manner", MANNERS)
@@ -238,7 +234,7 @@ def test_a_disconnect_behind_the_last_part_ends_nothing(
 
     async def manner(client: Client, message: Any) -> None:
         client.take(message)
-        if message["type"] == "http.response.body":
+        if message["type"] == "http.response.body" and not message.get("more_body"):
             client.say({"type": "http.disconnect"})
             for _ in range(turns):
                 await asyncio.sleep(0)
@@ -271,8 +267,9 @@ def test_a_disconnect_while_the_last_part_is_held_is_heard_behind_it(
     poll = page.poll(held)
     publish(app, b"1")
     poll.host.settle()
-    held.release()
-    poll.host.settle()
+    while len(poll.messages) < 2:  # The head, and the frame; now waits what ends it.
+        held.release()
+        poll.host.settle()
     poll.gone()
     assert not poll.over
     held.release()
