@@ -57,6 +57,7 @@ class ServerStage(Stage):
         self.hops = host.gateway == "asgi"
         self.drains = host.drain == "all"
         self.slows_down = host.slows_down
+        self.cuts = host.gateway == "wsgi"
         self.says_close = host.says_close
         self.slows_streams = host.slows_streams
         self.reads_chunks = host.reads_chunks

@@ -43,6 +43,8 @@ class Stage(ABC):
     """Clients come by TLS."""
     keeps_alive = True
     """A request may follow another on a connection, whatever answers it."""
+    cuts = True
+    """A WebSocket can be ended without a Close: an ASGI server has no word for that."""
     says_close = True
     """It says so when it closes a connection behind an answer."""
     slows_streams = True
