@@ -141,7 +141,7 @@ class StompApp(Application):
             self.site()  # A mistake in them is told at once.
         self._workers: Workers = workers
         self._asgi_batch = asgi_batch
-        self._run = Run(self, self._forget_clients)
+        self._run = Run(self)
 
     @property
     def counters(self) -> Counters:
@@ -160,10 +160,6 @@ class StompApp(Application):
 
             site = replace(site, seen=TrustedProxies(self._trusted_proxies))
         return site
-
-    def _forget_clients(self) -> None:
-        if self._sockjs is not None:
-            self._sockjs.sessions.clear()
 
     def _sockjs_routes(self) -> SockJSRoutes:
         import secrets  # Costs a millisecond, and who serves no SockJS needs none.

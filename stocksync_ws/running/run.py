@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stocksync_ws.counters import Counters
@@ -28,13 +27,10 @@ class Run:
 
     Args:
         app: The application.
-        forget: Called when a run begins, behind the end of the last one: what was known of its
-            clients is nothing in the new one.
     """
 
-    def __init__(self, app: Runnable, forget: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, app: Runnable) -> None:
         self._app = app
-        self._forget = forget
         self._lock = threading.Lock()
         """Held while the slot is looked at and changed, and never while anything runs."""
         self._runtime: Runtime | None = None
@@ -90,7 +86,6 @@ class Run:
         try:
             if last is not None:
                 last.close()
-            self._forget()
             runtime.start()
         except BaseException:
             self._free(runtime)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 
@@ -24,8 +23,8 @@ def no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     runs: weakref.WeakSet[Run] = weakref.WeakSet()
     made = Run.__init__
 
-    def remember(run: Run, app: StompApp, *more: Any) -> None:
-        made(run, app, *more)
+    def remember(run: Run, app: StompApp) -> None:
+        made(run, app)
         runs.add(run)
 
     monkeypatch.setattr(Run, "__init__", remember)

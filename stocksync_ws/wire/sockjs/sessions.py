@@ -312,8 +312,3 @@ class SockJSSessions:
         """Remember an ended session no longer."""
         self._ended.pop(wire.id, None)
         wire.deadline = None
-
-    def clear(self) -> None:
-        """Nobody is known any more: whoever has driven these sessions is gone."""
-        self._open.clear()
-        self._ended.clear()
