@@ -37,6 +37,8 @@ __all__ = ["End", "Server", "free_port", "launch", "until"]
 
 PACKAGE = Path(stocksync_ws.__file__).parents[1]
 HERE = Path(__file__).parent
+AT_REST = 5
+"""Looks in a row, 20 ms apart, at which nothing has happened."""
 PATIENCE = 20.0
 """Seconds a server has to answer its first request, or to end."""
 
@@ -175,6 +177,21 @@ class Server:
         """The same for an answer in JSON."""
         return json.loads(self.request(target, body))
 
+    def rest(self) -> None:
+        """Wait until the main threads of all its processes have had nothing to do for a while.
+
+        A client has its answer before the worker is done with the request: what a signal meets
+        there is not what a server at rest does. One skips its exit handlers, another is
+        interrupted in the middle of the application.
+        """
+        seen: list[list[str]] = []
+
+        def at_rest() -> bool:
+            seen.append([_switches(pid) for pid in self.pids()])
+            return len(seen) >= AT_REST and all(each == seen[-1] for each in seen[-AT_REST:])
+
+        until(at_rest, "a moment of rest")
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the main process alone."""
         self._process.send_signal(number)
@@ -249,6 +266,15 @@ class Server:
 
 def _processes() -> list[int]:
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _switches(pid: int) -> str:
+    """How often the main thread of a process has given its core away."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return ""
+    return ",".join(re.findall(r"ctxt_switches:\s+(\d+)", status))
 
 
 def _session_of(pid: int) -> int | None:

@@ -124,6 +124,8 @@ class ServerStage(Stage):
 
     def begin_stop(self) -> None:
         self._line.close()
+        if self.host.gateway == "wsgi":
+            self.server.rest()
         self.server.terminate()
 
     def stop(self) -> None:

@@ -110,6 +110,8 @@ def test_ctrl_c_closes_everybody_in_good_order(open_shop: Open, host: Host) -> N
         pytest.skip("this process ignores SIGINT, and so would the server")
     stage = open_shop()
     clients = [stage.connect() for _ in range(5)]
+    if host.gateway == "wsgi":
+        stage.server.rest()
     stage.server.signal(signal.SIGINT)
     assert [farewell(client) for client in clients] == [1012] * 5
     until(lambda: not stage.server.running, "its end")
