@@ -12,11 +12,11 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from types import NoneType
-from typing import Any, TypeGuard, cast, get_args, get_origin
+from typing import Any, Self, TypeGuard, cast, get_args, get_origin
 
 from typing_extensions import is_protocol
 
-from stocksync_ws.errors import AccessDenied, ConfigurationError, StockSyncError
+from stocksync_ws.errors import AccessDenied, ConfigurationError
 from stocksync_ws.messaging.exchange import Exchange, Resolver
 from stocksync_ws.messaging.hints import (
     members,
@@ -31,6 +31,7 @@ from stocksync_ws.types import Principal
 
 __all__ = [
     "PRINCIPAL_NAMES",
+    "UserAsPayload",
     "class_of",
     "is_checkable",
     "is_principal",
@@ -46,6 +47,12 @@ _BASES = frozenset(("pydantic", "pydantic_settings", "msgspec"))
 """Whose classes are bases of payloads and users alike, and so relate nothing."""
 
 _ABSENT: Any = inspect.Signature.empty
+
+
+class UserAsPayload(ConfigurationError):
+    """A payload of the class of the session's user, without a mark: seen when a message came. It is
+    for the log, so no exception handler of the application gets it.
+    """
 
 
 def returned_users(function: Callable[..., Any], label: str) -> tuple[type, ...]:
@@ -84,8 +91,16 @@ def returned_users(function: Callable[..., Any], label: str) -> tuple[type, ...]
     origin = get_origin(annotation)
     if isinstance(origin, type) and issubclass(origin, Awaitable):
         annotation = get_args(annotation)[-1]
-    found = [class_of(kind) for kind in members(annotation)]
+    found = [class_of(_itself(made, kind)) for kind in members(annotation)]
     return tuple(kind for kind in found if _relates(kind))
+
+
+def _itself(function: Any, kind: Any) -> Any:
+    """The class that `Self` stands for."""
+    if kind is not Self:
+        return kind
+    owner = getattr(function, "__self__", None)
+    return owner if isinstance(owner, type) else type(owner)
 
 
 def class_of(kind: Any) -> type | None:
@@ -167,7 +182,7 @@ def never_the_user(
         kinds: The classes of its annotation.
 
     Returns:
-        A guard, which raises `StockSyncError`; none where no class could be a user's.
+        A guard, which raises `UserAsPayload`; none where no class could be a user's.
     """
     classes = tuple(kind for kind in kinds if _relates(kind) and is_checkable(kind))
     if not classes:
@@ -181,7 +196,7 @@ def never_the_user(
         if user is None:
             return
         if isinstance(user, classes) or any(type(user) in kind.__mro__ for kind in classes):
-            raise StockSyncError(
+            raise UserAsPayload(
                 f"{place}the sender's body would fill it, and the session's user is a"
                 f" {type_name(type(user))}; to get the user, annotate it CurrentUser[{shown}]; to"
                 f" take what the sender wrote, annotate it Annotated[{shown}, Payload()]"

@@ -130,6 +130,18 @@ def test_an_answer_that_is_nobody_is_our_own_fault(
     assert "an object with a name" in caplog.text
 
 
+def test_a_name_that_no_frame_can_carry_is_our_own_fault(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    def say(request: ConnectRequest) -> Principal:
+        return User("joe\udc80")
+
+    peer = start(say).upgrade()
+    peer.send(b"CONNECT\naccept-version:1.2\n\n\0")
+    assert peer.error().headers["code"] == "handler-failed"
+    assert "a lone surrogate is no character" in caplog.text
+
+
 def test_it_is_asked_once(start: Start) -> None:
     asked: list[ConnectRequest] = []
 

@@ -7,7 +7,17 @@ import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, Generic, NewType, Protocol, TypedDict, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    NewType,
+    Protocol,
+    Self,
+    TypedDict,
+    TypeVar,
+)
 
 import pytest
 from typing_extensions import TypeAliasType
@@ -235,6 +245,26 @@ def test_a_payload_of_the_users_class_is_refused_when_a_user_comes(
     assert "Annotated[Update | User, Payload()]" in caplog.text
 
 
+def test_no_exception_handler_hides_it(caplog: pytest.LogCaptureFixture) -> None:
+    app = StompApp("/ws", authenticator=as_principal)
+    mapped: list[Exception] = []
+
+    @app.message_exception_handler(Exception)
+    def everything(error: Exception) -> None:
+        mapped.append(error)
+
+    @app.message_mapping("/me")
+    def whoami(who: User) -> None: ...
+
+    with World(app) as world:
+        peer = world.connect(login="ann")
+        peer.send_to("/app/me", ADMIN)
+        world.settle()
+        assert peer.error().headers["code"] == "handler-failed"
+    assert mapped == []
+    assert "annotate it CurrentUser[User]" in caplog.text
+
+
 def test_a_payload_below_the_users_class_is_refused_too(
     ask: Callable[..., Peer], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -299,6 +329,21 @@ def test_the_classes_that_an_annotation_names(annotation: Any, named: tuple[type
 def test_a_class_is_what_it_makes() -> None:
     assert returned_users(User, "a") == (User,)
     assert returned_users(partial(User, "x"), "a") == (User,)
+
+
+class Loaded(User):
+    @classmethod
+    def load(cls, request: ConnectRequest) -> Self | None:
+        return cls(f"{request.login}")
+
+    def same(self, request: ConnectRequest) -> Self:
+        return self
+
+
+def test_self_is_the_class_that_loads_itself(ask: Callable[..., Peer]) -> None:
+    assert returned_users(Loaded.load, "a") == (Loaded,)
+    assert returned_users(Loaded("x").same, "a") == (Loaded,)
+    assert ask(by_class, Loaded.load).message().body == b"user ann"
 
 
 def test_bases_of_models_relate_nothing() -> None:
