@@ -120,6 +120,12 @@ class TestBrokerConfig:
         with pytest.raises(ConfigurationError, match="a lone surrogate"):
             BrokerConfig(**given)
 
+    def test_nor_in_a_path_or_a_dead_letter(self) -> None:
+        with pytest.raises(ConfigurationError, match="a lone surrogate"):
+            EndpointConfig(path="/ws\udc80")
+        with pytest.raises(ConfigurationError, match="a lone surrogate"):
+            DestinationPolicy(dead_letter="/topic/\udc80")
+
     @pytest.mark.parametrize(
         "given",
         [

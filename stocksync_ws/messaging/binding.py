@@ -332,7 +332,10 @@ class _Builder:
         try:
             return text_reader(Any if annotation is _ABSENT else annotation)
         except ConfigurationError as error:
-            raise self._refuse(parameter, str(error), "take a str and convert it") from error
+            fixes = self._fixes(parameter)[:1]
+            raise self._refuse(
+                parameter, str(error), *fixes, "else take a str and convert it"
+            ) from error
 
     def _payload(self, parameter: inspect.Parameter, annotation: Any, marked: bool) -> Resolver:
         try:

@@ -156,6 +156,9 @@ def user_resolver(name: str, wanted: tuple[type, ...], anonymous: Any) -> Resolv
         anonymous: What an anonymous session gives; `inspect.Parameter.empty`: AccessDenied.
     """
 
+    # Who has a name is known since CONNECT; `isinstance` would not see one behind `__getattr__`.
+    anybody = Principal in wanted
+
     def user(exchange: Exchange) -> Any:
         session = exchange.session
         assert session is not None
@@ -163,7 +166,7 @@ def user_resolver(name: str, wanted: tuple[type, ...], anonymous: Any) -> Resolv
             if anonymous is _ABSENT:
                 raise AccessDenied(f"{name}: the session is anonymous")
             return anonymous
-        if not isinstance(session.user, wanted):
+        if not (anybody or isinstance(session.user, wanted)):
             names = " | ".join(type_name(kind) for kind in wanted)
             raise AccessDenied(f"{name}: the user is no {names}")
         return session.user

@@ -72,7 +72,8 @@ def _class(name: str, cls: type) -> Iterator[str]:
             yield f"    {field.name}: {field.type}{default}"
     if getattr(cls, "_is_protocol", False):
         # What only type checkers know to be a property stands here as its annotation.
-        yield from (f"    {name}: {kind}" for name, kind in vars(cls)["__annotations__"].items())
+        known = inspect.get_annotations(cls)
+        yield from (f"    {name}: {kind}" for name, kind in known.items())
     for attribute, value in sorted(_own(cls).items()):
         yield from (f"    {line}" for line in _attribute(attribute, value))
 

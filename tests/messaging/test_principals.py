@@ -211,6 +211,43 @@ def test_an_anonymous_session_where_it_may(ask: Callable[..., Peer], handler: An
     assert ask(handler, as_user, login=None).message().body == b"nobody"
 
 
+def test_a_name_behind_getattr_is_a_name(ask: Callable[..., Peer]) -> None:
+    class Proxy:
+        def __getattr__(self, name: str) -> str:
+            return name.replace("name", "ann")
+
+    def login(request: ConnectRequest) -> Any:
+        return Proxy()
+
+    assert ask(by_protocol, login).message().body == b"user ann"
+
+
+def test_in_answers_snapshots_and_exception_handlers() -> None:
+    app = StompApp("/ws", authenticator=as_user)
+
+    @app.subscribe_mapping("/me")
+    def me(user: CurrentUser[User]) -> str:
+        return user.name
+
+    @app.snapshot("/topic/me")
+    def first(who: User) -> str:
+        raise LookupError(who.name)
+
+    @app.message_exception_handler(LookupError)
+    @send_to_user("/queue/me")
+    def told(error: LookupError, who: CurrentUser[User] | None) -> str:
+        assert who is not None
+        return f"{who.name} {error}"
+
+    with World(app) as world:
+        peer = world.connect(login="ann")
+        peer.subscribe("/user/queue/me", "me")
+        for destination, said in (("/app/me", b"ann"), ("/topic/me", b"ann ann")):
+            peer.command("SUBSCRIBE", {"id": destination, "destination": destination})
+            world.settle()
+            assert peer.message().body == said
+
+
 def test_a_class_below_the_named_one_asks_for_more(ask: Callable[..., Peer]) -> None:
     assert ask(by_admin, admins, login="root").message().body == b"admin root"
     assert ask(by_admin, admins).error().headers["code"] == "send-denied"
@@ -464,7 +501,9 @@ def test_remedies_name_the_user_first() -> None:
     def two(update: Update, by: Update) -> None: ...
     def odd(who: Callable[[], None]) -> None: ...
 
-    for handler in (two, odd):
+    def read(who: Annotated[Update, Header()]) -> None: ...
+
+    for handler in (two, odd, read):
         fixes = refused(handler).partition("possible fixes:\n")[2].splitlines()
         assert fixes[0].startswith("    - if it is the session's user, annotate it CurrentUser[")
         assert not any("derive" in fix for fix in fixes)
