@@ -64,7 +64,7 @@ from stocksync_ws.messaging.decorators import (
     snapshot,
     subscribe_mapping,
 )
-from stocksync_ws.messaging.exchange import DestinationVariable, Header
+from stocksync_ws.messaging.exchange import CurrentUser, DestinationVariable, Header, Payload
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import HttpRequest, Principal
@@ -84,6 +84,7 @@ __all__ = [
     "ConnectRequest",
     "ConversionError",
     "Counters",
+    "CurrentUser",
     "DeadLetter",
     "DestinationPolicy",
     "DestinationVariable",
@@ -99,6 +100,7 @@ __all__ = [
     "LocalProtocolError",
     "MessageDropped",
     "MessagingTemplate",
+    "Payload",
     "Principal",
     "ProtocolError",
     "Published",

@@ -60,7 +60,8 @@ class StompApp(Application):
             `https://shop.example`, or `["*"]`; none: only pages of the same origin.
         allowed_hosts: Host names that may stand in the Host header; None: any.
         authenticator: Decides once per session, at CONNECT, who it is: a function, sync or async,
-            from a `ConnectRequest` to a `Principal` or None; None: everybody is anonymous.
+            from a `ConnectRequest` to an object with a `name`, or None. Its return annotation names
+            the class of the users, by which handlers get them. None: everybody is anonymous.
         application_prefixes: Destinations that go to handlers.
         broker_prefixes: Destinations that go to the broker.
         queue_prefixes: Those of them that are queues.

@@ -22,6 +22,7 @@ __all__ = [
     "EndpointConfig",
     "Limits",
     "SockJSOptions",
+    "has_surrogate",
 ]
 
 
@@ -213,13 +214,26 @@ PATH_SAFE = "/!$&'()*+,;=:@-._~"
 """The punctuation that a path holds without being percent-encoded (RFC 3986 §3.3)."""
 
 
+def has_surrogate(text: str) -> bool:
+    """It holds a lone surrogate, which is no character: no frame could carry it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
 def _check_prefix(setting: str, prefix: str) -> None:
+    if has_surrogate(prefix):
+        raise _fail(setting, f"{prefix!r} holds a lone surrogate, which is no character")
     if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or "*" in prefix:
         raise _fail(setting, f"{prefix!r} must be like '/topic': /segments, no trailing slash")
 
 
 def _check_patterns(setting: str, patterns: tuple[str, ...]) -> None:
     for pattern in patterns:
+        if has_surrogate(pattern):
+            raise _fail(setting, f"{pattern!r} holds a lone surrogate, which is no character")
         segments = pattern.split("/")
         if segments[0] or len(segments) < 2 or not all(segments[1:]):
             raise _fail(setting, f"{pattern!r} must be made of /segments, none of them empty")

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import parse_qsl
 
 from stocksync_ws.errors import DisconnectReason
@@ -55,12 +55,18 @@ Keep: TypeAlias = Callable[[Chunk, int], int]
 
 @runtime_checkable
 class Principal(Protocol):
-    """Who a session belongs to. Any object with a `name`."""
+    """Who a session belongs to. Any object with a `name`: its class need not derive from this."""
 
-    @property
-    def name(self) -> str:
-        """The name that `/user` destinations are addressed by; an opaque key."""
-        ...
+    if TYPE_CHECKING:
+
+        @property
+        def name(self) -> str:
+            """The name that `/user` destinations are addressed by; an opaque key."""
+            ...
+
+    else:
+        # No attribute: a dataclass below this class would take a property for the default value.
+        name: str
 
 
 @dataclass(frozen=True)

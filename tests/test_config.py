@@ -107,6 +107,28 @@ class TestBrokerConfig:
     @pytest.mark.parametrize(
         "given",
         [
+            {"application_prefixes": ("/app\udc80",)},
+            {"queue_prefixes": ("/queue\ud800",)},
+            {"user_prefix": "/user\udc80"},
+            {"error_destination": "/queue/\udc80"},
+            {"client_send": ("/topic/\udc80",)},
+            {"client_subscribe": ("/topic/\udc80/**",)},
+            {"destinations": {"/topic/\udc80": DestinationPolicy()}},
+        ],
+    )
+    def test_a_lone_surrogate_is_no_character(self, given: dict[str, Any]) -> None:
+        with pytest.raises(ConfigurationError, match="a lone surrogate"):
+            BrokerConfig(**given)
+
+    def test_nor_in_a_path_or_a_dead_letter(self) -> None:
+        with pytest.raises(ConfigurationError, match="a lone surrogate"):
+            EndpointConfig(path="/ws\udc80")
+        with pytest.raises(ConfigurationError, match="a lone surrogate"):
+            DestinationPolicy(dead_letter="/topic/\udc80")
+
+    @pytest.mark.parametrize(
+        "given",
+        [
             {"application_prefixes": ("/topic",)},
             {"application_prefixes": ("/topic/app",)},
             {"broker_prefixes": ("/topic", "/user")},

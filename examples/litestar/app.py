@@ -25,9 +25,9 @@ from litestar.static_files import create_static_files_router
 from stocksync_ws import (
     ConnectRequest,
     ConversionError,
+    CurrentUser,
     DestinationPolicy,
     MessagingTemplate,
-    Principal,
     SessionConnected,
     SessionDisconnected,
     StompApp,
@@ -97,7 +97,7 @@ ws = StompApp(
 @ws.message_mapping("/inventory/{product_id}/adjust")
 @send_to("/topic/inventory")
 async def adjust(
-    adjustment: Adjustment, product_id: str, user: Principal, template: MessagingTemplate
+    adjustment: Adjustment, product_id: str, user: CurrentUser[User], template: MessagingTemplate
 ) -> InventoryUpdate:
     update = shop.adjust(product_id, adjustment)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)

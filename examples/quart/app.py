@@ -16,9 +16,9 @@ from quart import Quart, Response, abort, request, session
 from stocksync_ws import (
     ConnectRequest,
     ConversionError,
+    CurrentUser,
     DestinationPolicy,
     MessagingTemplate,
-    Principal,
     SessionConnected,
     SessionDisconnected,
     StompApp,
@@ -73,7 +73,7 @@ ws = StompApp(
 @ws.message_mapping("/inventory/{product_id}/adjust")
 @send_to("/topic/inventory")
 async def adjust(
-    adjustment: Adjustment, product_id: str, user: Principal, template: MessagingTemplate
+    adjustment: Adjustment, product_id: str, user: CurrentUser[User], template: MessagingTemplate
 ) -> InventoryUpdate:
     update = shop.adjust(product_id, adjustment)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)

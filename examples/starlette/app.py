@@ -33,9 +33,9 @@ from starlette.staticfiles import StaticFiles
 from stocksync_ws import (
     ConnectRequest,
     ConversionError,
+    CurrentUser,
     DestinationPolicy,
     MessagingTemplate,
-    Principal,
     SessionConnected,
     SessionDisconnected,
     StompApp,
@@ -96,7 +96,7 @@ ws = StompApp(
 @ws.message_mapping("/inventory/{product_id}/adjust")
 @send_to("/topic/inventory")
 async def adjust(
-    adjustment: Adjustment, product_id: str, user: Principal, template: MessagingTemplate
+    adjustment: Adjustment, product_id: str, user: CurrentUser[User], template: MessagingTemplate
 ) -> InventoryUpdate:
     update = shop.adjust(product_id, adjustment)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)

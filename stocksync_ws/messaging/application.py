@@ -60,8 +60,8 @@ class Application:
         self._targets: list[tuple[object, Mark | None]] = []
         """With the mark that was made here; None: all of them."""
         self._routes: Routes | None = None
-        checked = None if authenticator is None else Authenticator(authenticator)
-        self.dispatch = Dispatcher(config, self._frozen, checked, self.template)
+        self._authenticator = None if authenticator is None else Authenticator(authenticator)
+        self.dispatch = Dispatcher(config, self._frozen, self._authenticator, self.template)
         """The pipelines, as the broker asks for them."""
 
     # Declaring
@@ -162,10 +162,18 @@ class Application:
     def _check_early(self, declaration: Declaration) -> None:
         """Errors that can be seen already are raised where the declaration is written."""
         mapping = declaration.mapping
+        users = self._users(final=False)
+        if users is None:
+            return  # Which parameters are the user is not known yet.
         if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
-            compile_handler(declaration, Template(mapping.path).names, _FRAMEWORK, final=False)
+            names = Template(mapping.path).names
+            compile_handler(declaration, names, _FRAMEWORK, users, final=False)
         elif isinstance(mapping, Listener):
-            compile_handler(declaration, (), _FRAMEWORK, final=False)
+            compile_handler(declaration, (), _FRAMEWORK, users, final=False)
+
+    def _users(self, *, final: bool) -> tuple[type, ...] | None:
+        """The classes of the application's users; None when they are not known yet."""
+        return () if self._authenticator is None else self._authenticator.users(final=final)
 
     # Freezing
 
@@ -183,7 +191,9 @@ class Application:
             for target, own in self._targets:
                 declared = decorators.declarations(target)
                 found += declared if own is None else _only(declared, own)
-            self._routes = Routes(found, _FRAMEWORK, self._space)
+            users = self._users(final=True)
+            assert users is not None
+            self._routes = Routes(found, _FRAMEWORK, self._space, users)
         return self._routes
 
 

@@ -7,32 +7,35 @@ exist yet may come later (`final=False`), but not after the application has star
 
 What a parameter gets, in this order:
 
-    1. `Annotated[..., Header()]`, `Annotated[..., DestinationVariable()]`
+    1. what its mark says: `CurrentUser[...]`, `Annotated[..., Header()]`, `DestinationVariable()`,
+       `Payload()`
     2. a framework type by its annotation (session, template, frame ...), given by the application
-    3. `Principal`, or a class derived from it
+    3. the user, by `principals.py`: `Principal`, and classes related to what the authenticator
+       returns
     4. ERROR: the exception; EVENT: the event; CONNECT: the request
     5. a variable of the template by its name
     6. `headers: Mapping[str, str]`: all headers
-    7. MESSAGE: the one that is left is the payload
+    7. MESSAGE: the one that is left is the payload; never when it may be meant as the user
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from types import MappingProxyType, NoneType
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Any, get_origin
 
-from stocksync_ws.broker.model.pipeline import Mode
-from stocksync_ws.errors import AccessDenied, ConfigurationError, ConversionError
+from stocksync_ws.errors import ConfigurationError, ConversionError
 from stocksync_ws.messaging.convert import decoder_for
 from stocksync_ws.messaging.exchange import (
     DestinationVariable,
     Exchange,
     Header,
+    Payload,
     Resolver,
     Role,
+    UserMark,
+    mark_of,
 )
 from stocksync_ws.messaging.hints import (
     UnresolvedName,
@@ -44,10 +47,17 @@ from stocksync_ws.messaging.hints import (
     type_name,
     where,
 )
+from stocksync_ws.messaging.principals import (
+    PRINCIPAL_NAMES,
+    class_of,
+    is_checkable,
+    is_principal,
+    never_the_user,
+    user_resolver,
+)
 from stocksync_ws.messaging.scalars import Mismatch, text_reader
-from stocksync_ws.types import Principal
 
-__all__ = ["DestinationVariable", "Exchange", "Header", "Plan", "Role", "mode_of", "plan"]
+__all__ = ["DestinationVariable", "Exchange", "Header", "Plan", "Role", "plan"]
 
 _ABSENT: Any = inspect.Parameter.empty
 
@@ -85,6 +95,7 @@ def plan(
     names: Sequence[str],
     framework: Mapping[type, Callable[[Exchange], object]],
     label: str,
+    users: tuple[type, ...] = (),
     final: bool = True,
 ) -> Plan | None:
     """Compile how a function is called.
@@ -95,13 +106,13 @@ def plan(
         names: The variables of its template; for ERROR of all templates it may be called for.
         framework: What gives the values of the application's own types.
         label: What an error calls the declaration.
+        users: The classes that the authenticator says it returns.
         final: False: None when a name in an annotation does not exist yet.
 
     Raises:
         ConfigurationError: It cannot be called; the text says what would mend it.
     """
-    signature = signature_of(function, label)
-    builder = _Builder(function, signature, role, names, framework, label)
+    builder = _Builder(function, role, names, framework, label, users)
     try:
         builder.build()
     except UnresolvedName:
@@ -117,22 +128,23 @@ class _Builder:
     def __init__(
         self,
         function: Callable[..., Any],
-        signature: inspect.Signature,
         role: Role,
         names: Sequence[str],
         framework: Mapping[type, Callable[[Exchange], object]],
         label: str,
+        users: tuple[type, ...],
     ) -> None:
         self.positional: list[Resolver] = []
         self.keywords: dict[str, Resolver] = {}
         self.guards: list[Resolver] = []
         self.accepts: tuple[type, ...] = ()
         self._function = function
-        self._signature = signature
+        self._signature = signature_of(function, label)
         self._role = role
         self._names = names
         self._framework = framework
         self._label = label
+        self._users = users
         self._has_subject = False
         self._left: inspect.Parameter | None = None
         """The parameter that nothing else claimed."""
@@ -164,7 +176,7 @@ class _Builder:
     # What a parameter is
 
     def _resolver(self, parameter: inspect.Parameter, annotation: Any) -> Resolver:
-        marker = _marker(annotation)
+        marker = mark_of(annotation)
         bare = plain(annotation)
         kinds = [kind for kind in members(bare) if kind is not NoneType]
         kind = kinds[0] if len(kinds) == 1 else None
@@ -174,10 +186,15 @@ class _Builder:
             return self._header(parameter, annotation, marker)
         if isinstance(marker, DestinationVariable):
             return self._variable(parameter, annotation, marker.name or parameter.name)
+        if isinstance(marker, Payload):
+            return self._leftover(parameter, annotation, marked=True)
         if isinstance(kind, type) and kind in self._framework:
             return self._framework[kind]
-        if kinds and all(_is_principal(kind) for kind in kinds):
+        principals = [kind for kind in kinds if is_principal(kind, self._users)]
+        if isinstance(marker, UserMark) or (kinds and principals == kinds):
             return self._principal(parameter, kinds, NoneType in members(bare))
+        if principals:
+            raise self._unclear(parameter, "it may be the session's user or the payload")
         if self._role is Role.ERROR and kinds and all(_is_error(kind) for kind in kinds):
             return self._subject(parameter, kinds)
         if parameter.name in self._names:
@@ -186,19 +203,26 @@ class _Builder:
             return self._all_headers(parameter, dict if get_origin(kind) is dict else Mapping)
         return self._leftover(parameter, annotation)
 
-    def _leftover(self, parameter: inspect.Parameter, annotation: Any) -> Resolver:
+    def _leftover(
+        self, parameter: inspect.Parameter, annotation: Any, *, marked: bool = False
+    ) -> Resolver:
         if self._left is not None:
             raise self._two_left(self._left, parameter)
         self._left = parameter
         if self._role is Role.CONNECT:
             return _event
-        if self._role is Role.EVENT or (self._role is Role.ERROR and annotation is _ABSENT):
+        if not marked and (
+            self._role is Role.EVENT or (self._role is Role.ERROR and annotation is _ABSENT)
+        ):
             return self._subject(parameter, [] if annotation is _ABSENT else members(annotation))
         if self._role is Role.MESSAGE:
-            return self._payload(parameter, annotation)
+            if not marked and parameter.name in PRINCIPAL_NAMES:
+                raise self._unclear(parameter, "it would be filled from the sender's body")
+            return self._payload(parameter, annotation, marked)
         missing = {
             Role.SUBSCRIBE: "it would be the payload, but a SUBSCRIBE has no body",
             Role.ERROR: "it would be the payload, which exception handlers do not get",
+            Role.EVENT: "it would be the payload, which event listeners do not get",
         }
         raise self._refuse(parameter, missing[self._role], *self._fixes(parameter))
 
@@ -227,23 +251,16 @@ class _Builder:
         self, parameter: inspect.Parameter, kinds: list[Any], optional: bool
     ) -> Resolver:
         self._needs_session(parameter)
-        wanted = tuple(kinds)
-        anonymous = parameter.default
-        if anonymous is _ABSENT and optional:
-            anonymous = None
-
-        def user(exchange: Exchange) -> Any:
-            session = exchange.session
-            assert session is not None
-            if session.user is None:
-                if anonymous is _ABSENT:
-                    raise AccessDenied(f"{parameter.name}: the session is anonymous")
-                return anonymous
-            if not isinstance(session.user, wanted):
-                names = " | ".join(type_name(kind) for kind in wanted)
-                raise AccessDenied(f"{parameter.name}: the user is no {names}")
-            return session.user
-
+        wanted = [class_of(kind) for kind in kinds]
+        classes = tuple(kind for kind in wanted if kind is not None and is_checkable(kind))
+        if not classes or len(classes) < len(wanted):
+            raise self._refuse(
+                parameter,
+                "no user can be told to be of this type at run time",
+                "name a class: CurrentUser[User], or CurrentUser[Principal] for anybody's",
+            )
+        anonymous = None if parameter.default is _ABSENT and optional else parameter.default
+        user = user_resolver(parameter.name, classes, anonymous)
         self.guards.append(user)
         return user
 
@@ -315,9 +332,12 @@ class _Builder:
         try:
             return text_reader(Any if annotation is _ABSENT else annotation)
         except ConfigurationError as error:
-            raise self._refuse(parameter, str(error), "take a str and convert it") from error
+            fixes = self._fixes(parameter)[:1]
+            raise self._refuse(
+                parameter, str(error), *fixes, "else take a str and convert it"
+            ) from error
 
-    def _payload(self, parameter: inspect.Parameter, annotation: Any) -> Resolver:
+    def _payload(self, parameter: inspect.Parameter, annotation: Any, marked: bool) -> Resolver:
         try:
             decode = decoder_for(Any if annotation is _ABSENT else annotation)
         except UnresolvedName:
@@ -326,10 +346,12 @@ class _Builder:
             raise self._refuse(
                 parameter,
                 f"it is the payload, and {error}",
-                "annotate it with a type that can be decoded",
-                "derive a principal class of your own from stocksync_ws.Principal",
-                *self._fixes(parameter),
+                *self._fixes(parameter)[:-1],
+                "if the sender's body is to fill it, annotate it with a type that can be decoded",
             ) from error
+        if not marked:
+            kinds = [class_of(kind) for kind in members(annotation)]
+            self.guards += never_the_user(self._text(parameter, ""), parameter, kinds)
         default = parameter.default
 
         def payload(exchange: Exchange) -> Any:
@@ -344,27 +366,44 @@ class _Builder:
     # Errors
 
     def _fixes(self, parameter: inspect.Parameter) -> list[str]:
-        shown = type_name(parameter.annotation) if parameter.annotation is not _ABSENT else "str"
+        # The user comes first: every other way lets the sender say who it is.
+        bare = parameter.annotation is _ABSENT
+        shown = "str" if bare else type_name(parameter.annotation)
         known = ["Principal", *(type_name(kind) for kind in self._framework)]
         return [
+            f"if it is the session's user, annotate it CurrentUser[{'User' if bare else shown}]",
             f"if it is part of the destination, put {{{parameter.name}}} into the template",
             f"if it is a header, annotate it Annotated[{shown}, Header()]",
             f"if the framework gives it, annotate it with one of {', '.join(known)}",
             "else leave it out",
         ]
 
+    def _unclear(self, parameter: inspect.Parameter, problem: str) -> ConfigurationError:
+        """A parameter that reads as the user, and would be what the sender says."""
+        bare = parameter.annotation is _ABSENT
+        shown = type_name(parameter.annotation)
+        return self._refuse(
+            parameter,
+            problem,
+            f"to get the session's user, annotate it CurrentUser[{'User' if bare else shown}]",
+            f"to take what the sender wrote, annotate it"
+            f" Annotated[{'Any' if bare else shown}, Payload()]",
+        )
+
     def _two_left(self, one: inspect.Parameter, other: inspect.Parameter) -> ConfigurationError:
         if self._role is Role.CONNECT:
             return self._refuse(other, "an authenticator takes exactly one positional parameter")
         if self._role in (Role.EVENT, Role.ERROR):
             return self._refuse(
-                other, f"{one.name!r} is the {self._role.value} already", *self._fixes(other)[2:]
+                other, f"{one.name!r} is the {self._role.value} already", *self._fixes(other)[3:]
             )
         return self._refuse(
             other,
             f"two parameters are left for the payload, {one.name!r} and {other.name!r}",
-            f"make one payload of both: a dataclass with {one.name} and {other.name}",
-            *self._fixes(other),
+            *self._fixes(other)[:-1],
+            f"if the sender's body holds both, make one payload of them: a dataclass with"
+            f" {one.name} and {other.name}",
+            "else leave one out",
         )
 
     def _refuse(
@@ -390,17 +429,6 @@ def _event(exchange: Exchange) -> Any:
     return exchange.event
 
 
-def _marker(annotation: Any) -> object:
-    """The first of our markers in an `Annotated`."""
-    if get_origin(annotation) is Annotated:
-        for item in get_args(annotation)[1:]:
-            if isinstance(item, (Header, DestinationVariable)):
-                return item
-            if item is Header or item is DestinationVariable:
-                return cast("Any", item)()
-    return None
-
-
 def _default(parameter: inspect.Parameter, annotation: Any) -> Any:
     """What stands for a text that is not there; `_ABSENT` when nothing does."""
     if parameter.default is _ABSENT and NoneType in members(annotation):
@@ -408,41 +436,5 @@ def _default(parameter: inspect.Parameter, annotation: Any) -> Any:
     return parameter.default
 
 
-def _is_principal(kind: Any) -> bool:
-    # Not by `issubclass`, which asks for a `name`: every other payload has one.
-    return isinstance(kind, type) and Principal in kind.__mro__
-
-
 def _is_error(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseException)
-
-
-def mode_of(function: Any, inline: bool) -> Mode:
-    """How a function is run: decided once, when it is declared.
-
-    Args:
-        function: A function, a method, a partial, or an object with `__call__`.
-        inline: It takes microseconds and is to run on the owner thread.
-
-    Raises:
-        ConfigurationError: An `inline` function is async, or it is a generator.
-    """
-    while isinstance(function, partial):
-        function = cast("Any", function).func
-    # Of an object with `__call__`, that one; `inspect` looks through methods by itself.
-    shapes: list[Any] = [function, function.__class__.__call__]
-    name = getattr(function, "__qualname__", repr(function))
-    for shape in shapes:
-        if inspect.isasyncgenfunction(shape) or inspect.isgeneratorfunction(shape):
-            raise ConfigurationError(
-                f"{name} is a generator function: it has `yield` in it, and a handler answers "
-                f"once; return the values as a list, or send each with the template"
-            )
-        if inspect.iscoroutinefunction(shape):
-            if inline:
-                raise ConfigurationError(
-                    f"{name} is async and declared inline=True; inline is for `def` functions that "
-                    f"take microseconds: make it a `def`, or leave inline out"
-                )
-            return Mode.ASYNC
-    return Mode.INLINE if inline else Mode.POOL

@@ -11,8 +11,11 @@ from typing import TypeAlias
 
 from stocksync_ws.broker.model.pipeline import Call, Mode
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.messaging.binding import mode_of, plan
+from stocksync_ws.messaging.binding import plan
 from stocksync_ws.messaging.exchange import Role
+from stocksync_ws.messaging.hints import UnresolvedName
+from stocksync_ws.messaging.modes import mode_of
+from stocksync_ws.messaging.principals import returned_users
 from stocksync_ws.types import HttpRequest, Principal
 
 __all__ = ["Authenticate", "Authenticator", "ConnectRequest"]
@@ -35,18 +38,18 @@ class ConnectRequest:
 Authenticate: TypeAlias = Callable[
     [ConnectRequest], "Principal | Awaitable[Principal | None] | None"
 ]
-"""Who is it? A `Principal`, or None for an anonymous session; raises `AccessDenied` or
-`BadCredentials`."""
+"""Who is it? An object with a `name`, or None for an anonymous session; raises `AccessDenied` or
+`BadCredentials`. Its return annotation names the class of the users."""
 
 
 class Authenticator:
     """The application's function, with its colour decided.
 
     Raises:
-        ConfigurationError: It does not take exactly one argument.
+        ConfigurationError: It does not take exactly one argument, or does not say what it returns.
     """
 
-    __slots__ = ("_function", "_label", "_mode")
+    __slots__ = ("_function", "_label", "_mode", "_users")
 
     def __init__(self, function: Authenticate) -> None:
         if not callable(function):
@@ -55,6 +58,25 @@ class Authenticator:
         self._label = f"authenticator {getattr(function, '__qualname__', repr(function))}"
         self._mode: Mode = mode_of(function, inline=False)
         plan(function, role=Role.CONNECT, names=(), framework={}, label=self._label)
+        self._users: tuple[type, ...] | None = None
+        self.users(final=False)
+
+    def users(self, *, final: bool) -> tuple[type, ...] | None:
+        """The classes of users that its return annotation names.
+
+        Args:
+            final: False: None when a name in the annotation does not exist yet.
+
+        Raises:
+            ConfigurationError: There is no annotation, or it cannot be evaluated.
+        """
+        if self._users is None:
+            try:
+                self._users = returned_users(self._function, self._label)
+            except UnresolvedName:
+                if final:
+                    raise
+        return self._users
 
     def call(self, request: ConnectRequest) -> Call:
         """The call that decides about a CONNECT."""

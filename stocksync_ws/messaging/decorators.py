@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.messaging.binding import mode_of
 from stocksync_ws.messaging.declarations import declarations
 from stocksync_ws.messaging.marks import (
     Advice,
@@ -30,6 +29,7 @@ from stocksync_ws.messaging.marks import (
     marks_of,
     name_of,
 )
+from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.routing import Template
 
 __all__ = [

@@ -15,12 +15,13 @@ from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
-from stocksync_ws.config import BrokerConfig
+from stocksync_ws.config import BrokerConfig, has_surrogate
 from stocksync_ws.errors import ConversionError, StockSyncError
 from stocksync_ws.messaging.connect import Authenticator, ConnectRequest
 from stocksync_ws.messaging.convert import PayloadEncoder
 from stocksync_ws.messaging.exchange import Exchange
 from stocksync_ws.messaging.marks import ReplyTo
+from stocksync_ws.messaging.principals import UserAsPayload
 from stocksync_ws.messaging.routes import Handler, Reply, Routes
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.stomp.frame import Frame
@@ -76,6 +77,11 @@ class Dispatcher:
             raise StockSyncError(
                 f"the authenticator returned {type(user).__name__}; it must return None or an"
                 f" object with a name"
+            )
+        if has_surrogate(name):
+            raise StockSyncError(
+                f"the authenticator returned a user whose name is {name!r}: a lone surrogate is no"
+                f" character, and cannot be sent"
             )
         return cast("Principal", user)
 
@@ -159,7 +165,7 @@ class Dispatcher:
     ) -> Pipeline[None]:
         """Let an exception handler answer, or raise the exception on."""
         found = self._routes().exception_handler(route, error)
-        if found is None:
+        if found is None or isinstance(error, UserAsPayload):
             raise error
         handler, matched = found
         exchange.error = matched

@@ -7,13 +7,56 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar, cast
+
+from stocksync_ws.messaging.hints import metadata
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.session import Session
     from stocksync_ws.stomp.frame import Frame
 
-__all__ = ["DestinationVariable", "Exchange", "Header", "Resolver", "Role"]
+__all__ = [
+    "CurrentUser",
+    "DestinationVariable",
+    "Exchange",
+    "Header",
+    "Payload",
+    "Resolver",
+    "Role",
+    "UserMark",
+    "mark_of",
+]
+
+T = TypeVar("T")
+
+
+class UserMark:
+    """The mark of a parameter that gets the session's user; see `CurrentUser`."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "CurrentUser"
+
+
+CurrentUser: TypeAlias = Annotated[T, UserMark()]
+"""The type of a parameter that gets the session's user, as the authenticator returned it:
+`user: CurrentUser[User]`, or `CurrentUser[User] | None` to serve anonymous sessions too.
+
+A session whose user is no `User`, and without `| None` an anonymous one, gets `AccessDenied`: the
+handler is not called. Nothing of the message ever fills it.
+"""
+
+
+class Payload:
+    """Marks the parameter that takes the body: `user: Annotated[NewUser, Payload()]`.
+
+    Needed where a parameter reads as the session's user, and is meant as what the sender wrote: one
+    called `user` or `principal`, or of a class of the session's user. Any other parameter that
+    nothing else claims is the payload without it.
+    """
+
+    __slots__ = ()
 
 
 class Header:
@@ -36,6 +79,19 @@ class DestinationVariable:
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name
+
+
+_MARKS = (Header, DestinationVariable, Payload)
+
+
+def mark_of(annotation: Any) -> object:
+    """The first mark in an annotation, from the outside; None when there is none."""
+    for item in metadata(annotation):
+        if isinstance(item, type) and issubclass(item, _MARKS):
+            return cast("Any", item)()
+        if isinstance(item, (*_MARKS, UserMark)):
+            return item
+    return None
 
 
 class Role(Enum):

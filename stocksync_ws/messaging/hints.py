@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, NewType, Union, cast, get_args, get_origin
 
@@ -23,6 +23,7 @@ __all__ = [
     "UnresolvedName",
     "class_hints",
     "members",
+    "metadata",
     "plain",
     "resolve",
     "scope_of",
@@ -117,6 +118,19 @@ def plain(annotation: Any) -> Any:
             annotation = annotation.__value__
         else:
             return NoneType if annotation is None else annotation
+
+
+def metadata(annotation: Any) -> Iterator[object]:
+    """What `Annotated` says in an annotation, from the outside, also in aliases and unions."""
+    if get_origin(annotation) is Annotated:
+        kind, *said = get_args(annotation)
+        yield from said
+        yield from metadata(kind)
+    elif isinstance(annotation, _ALIASES):
+        yield from metadata(annotation.__value__)
+    elif get_origin(annotation) in (Union, UnionType):
+        for member in get_args(annotation):
+            yield from metadata(member)
 
 
 def members(annotation: Any) -> list[Any]:

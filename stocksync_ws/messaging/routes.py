@@ -12,7 +12,7 @@ from typing import Any
 from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.pipeline import Call
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.messaging.binding import Plan, mode_of, plan
+from stocksync_ws.messaging.binding import Plan, plan
 from stocksync_ws.messaging.exchange import Exchange, Role
 from stocksync_ws.messaging.marks import (
     Declaration,
@@ -23,6 +23,7 @@ from stocksync_ws.messaging.marks import (
     SnapshotMapping,
     SubscribeMapping,
 )
+from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.routing import Router, Template
 
 __all__ = ["Framework", "Handler", "Reply", "Routes", "compile_handler"]
@@ -98,7 +99,12 @@ _ROLES: Mapping[type, Role] = {
 
 
 def compile_handler(
-    declaration: Declaration, names: tuple[str, ...], framework: Framework, *, final: bool
+    declaration: Declaration,
+    names: tuple[str, ...],
+    framework: Framework,
+    users: tuple[type, ...],
+    *,
+    final: bool,
 ) -> Handler | None:
     """Compile a declaration; None when a name in an annotation does not exist yet (`final=False`).
 
@@ -112,6 +118,7 @@ def compile_handler(
         names=names,
         framework={} if role is Role.EVENT else framework,
         label=declaration.label,
+        users=users,
         final=final,
     )
     return None if compiled is None else Handler(declaration, compiled)
@@ -123,7 +130,11 @@ class Routes:
     __slots__ = ("_advice", "_by_owner", "_listeners", "messages", "snapshots", "subscribes")
 
     def __init__(
-        self, declarations: Iterable[Declaration], framework: Framework, space: Namespace
+        self,
+        declarations: Iterable[Declaration],
+        framework: Framework,
+        space: Namespace,
+        users: tuple[type, ...] = (),
     ) -> None:
         self.messages: Router[Handler] = Router()
         self.subscribes: Router[Handler] = Router()
@@ -135,14 +146,20 @@ class Routes:
         names = _all_names(known)
         for declaration in known:
             _check_replies(declaration, space)
-            self._add(declaration, names, framework)
+            self._add(declaration, names, framework, users)
         # An advice comes by its order, the application's own handlers behind the last advice.
         self._advice.sort(key=lambda handler: (handler.order is None, handler.order or 0))
 
-    def _add(self, declaration: Declaration, names: tuple[str, ...], framework: Framework) -> None:
+    def _add(
+        self,
+        declaration: Declaration,
+        names: tuple[str, ...],
+        framework: Framework,
+        users: tuple[type, ...],
+    ) -> None:
         mapping = declaration.mapping
         own = _names(declaration) if hasattr(mapping, "path") else names
-        handler = compile_handler(declaration, own, framework, final=True)
+        handler = compile_handler(declaration, own, framework, users, final=True)
         assert handler is not None
         if isinstance(mapping, MessageMapping):
             self.messages.add(Template(mapping.path), handler, label=handler.label)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
+from stocksync_ws.config import has_surrogate
 from stocksync_ws.errors import ConfigurationError
 
 __all__ = ["Router", "Template"]
@@ -58,7 +59,8 @@ class Template:
 
     Raises:
         ConfigurationError: It does not start with a slash, has an empty, `.` or `..` segment, a
-            wildcard, a pattern, a variable that is not a whole segment, or one name twice.
+            wildcard, a pattern, a lone surrogate, a variable that is not a whole segment, or one
+            name twice.
     """
 
     __slots__ = ("_parts", "names", "text")
@@ -66,6 +68,8 @@ class Template:
     def __init__(self, text: str) -> None:
         if not text.startswith("/"):
             raise _refuse(text, "the leading slash is missing")
+        if has_surrogate(text):
+            raise _refuse(text, "a lone surrogate is no character")
         segments = text.split("/")[1:]
         for segment in segments:
             if segment in _NOT_A_VALUE:

@@ -19,7 +19,7 @@ from stocksync_ws.broker.model.namespace import (
     is_destination,
 )
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.config import BrokerConfig
+from stocksync_ws.config import BrokerConfig, has_surrogate
 from stocksync_ws.messaging.convert import PayloadEncoder
 
 __all__ = ["Gate", "MessagingTemplate"]
@@ -91,6 +91,8 @@ class MessagingTemplate:
         name = cast("object", user)
         if not isinstance(name, str) or not name:
             raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
+        if has_surrogate(name):
+            raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
         body, content_type = self._encoder.encode(payload)
         self._check_own(destination)
         self._gate.post(self._draft(destination, body, content_type, headers, user=user))

@@ -35,6 +35,23 @@ def app() -> StompApp:
     )
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+def test_a_padded_name_is_the_reserved_one_that_browsers_read(app: StompApp, version: str) -> None:
+    padded = ["redelivered ", " dropped", "\tmessage-id", "subscription\xa0", "\ufeffsnapshot"]
+    padded += ["simpUser\u3000", "\u2028user-name", "reply-to ", "destination\v"]
+    with World(app) as world:
+        peer = world.connect(version, login="joe")
+        peer.subscribe("/topic/open/a", "s1")
+        head = "".join(f"{name}:/temp-queue/x\n" for name in padded)
+        peer.send(f"SEND\ndestination:/topic/open/a\n{head} mine :1\n\nx\0")
+        [raw] = peer.raw()
+        assert raw == (
+            b"MESSAGE\nsubscription:s1\ndestination:/topic/open/a\nmessage-id:id1-72-1\n"
+            b" mine :1\ncontent-length:1\n\nx\0"
+        )
+        assert world.counters.headers_stripped == len(padded)
+
+
 @pytest.mark.parametrize(
     "forged",
     [

@@ -56,7 +56,11 @@ def test_it_listens_on_a_unix_socket_and_takes_its_file_away(app: StompApp, tmp_
 
 def test_who_comes_by_a_unix_socket_has_no_address(tmp_path: Path) -> None:
     asked: list[ConnectRequest] = []
-    app = StompApp("/ws", authenticator=asked.append, limits=Limits(close_timeout=0.2))
+
+    def ask(request: ConnectRequest) -> None:
+        asked.append(request)
+
+    app = StompApp("/ws", authenticator=ask, limits=Limits(close_timeout=0.2))
     path = tmp_path / "sock"
 
     async def main() -> None:

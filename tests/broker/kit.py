@@ -32,7 +32,7 @@ from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
-from stocksync_ws.types import Chunk, Handshake, HttpRequest, Wire
+from stocksync_ws.types import Chunk, Handshake, HttpRequest, Principal, Wire
 from stocksync_ws.wire import WebSocketWire
 
 __all__ = [
@@ -79,6 +79,16 @@ class TextWire(WebSocketWire):
 
 def policy(**settings: Any) -> DestinationPolicy:
     return DestinationPolicy(**settings)
+
+
+def everybody_is(user: Any) -> Callable[[ConnectRequest], Principal]:
+    """An authenticator that takes everybody for this user."""
+
+    def authenticate(request: ConnectRequest) -> Principal:
+        found: Principal = user
+        return found
+
+    return authenticate
 
 
 def authenticate(request: ConnectRequest) -> User | None:

@@ -70,6 +70,10 @@ def _class(name: str, cls: type) -> Iterator[str]:
         for field in dataclasses.fields(cls):
             default = "" if field.default is dataclasses.MISSING else f" = {field.default!r}"
             yield f"    {field.name}: {field.type}{default}"
+    if getattr(cls, "_is_protocol", False):
+        # What only type checkers know to be a property stands here as its annotation.
+        known = inspect.get_annotations(cls)
+        yield from (f"    {name}: {kind}" for name, kind in known.items())
     for attribute, value in sorted(_own(cls).items()):
         yield from (f"    {line}" for line in _attribute(attribute, value))
 

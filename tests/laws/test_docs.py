@@ -17,6 +17,7 @@ import pytest
 from stocksync_ws import StompApp
 from stocksync_ws.broker.model.headers import RESERVED
 from stocksync_ws.testing import World
+from tests.broker.kit import everybody_is
 
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -238,7 +239,7 @@ def test_the_frames_of_the_page_are_what_is_sent() -> None:
     shown = [block.text for block in blocks(page) if block.language == "text"]
     assert shown[0].startswith("CONNECT\n")
     shown[0] = shown[0].partition("^@\n")[2]
-    app = StompApp("/ws", authenticator=lambda request: Alice())
+    app = StompApp("/ws", authenticator=everybody_is(Alice()))
     with World(app) as world:
         peer = world.upgrade()
         peer.send("CONNECT\naccept-version:1.1,1.2\nhost:localhost\nheart-beat:10000,10000\n\n\0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -13,7 +13,6 @@ from uuid import UUID
 
 import pytest
 
-from stocksync_ws.broker.model.pipeline import Mode
 from stocksync_ws.errors import AccessDenied, ConfigurationError, ConversionError
 from stocksync_ws.messaging.binding import (
     DestinationVariable,
@@ -21,7 +20,6 @@ from stocksync_ws.messaging.binding import (
     Header,
     Plan,
     Role,
-    mode_of,
     plan,
 )
 from stocksync_ws.types import Principal
@@ -560,7 +558,11 @@ def test_two_parameters_left_prints_all_there_is_to_know() -> None:
         "  parameter 'amount': two parameters are left for the payload, 'update' and 'amount'"
     )
     assert lines[3] == "  possible fixes:"
-    assert "    - make one payload of both: a dataclass with update and amount" in lines
+    assert lines[4] == "    - if it is the session's user, annotate it CurrentUser[int]"
+    assert lines[-2] == (
+        "    - if the sender's body holds both, make one payload of them: a dataclass with update"
+        " and amount"
+    )
     assert "    - if it is part of the destination, put {amount} into the template" in lines
     assert "    - if it is a header, annotate it Annotated[int, Header()]" in lines
     assert any("Principal, FakeSession, FakeFrame, Template" in line for line in lines)
@@ -633,7 +635,7 @@ def test_types_that_cannot_be_converted() -> None:
     assert "list[int] cannot be read from a text" in refusal(variable, Role.MESSAGE, "a")
     assert "take a str and convert it" in refusal(header)
     assert "it is the payload, and Callable" in refusal(payload)
-    assert "derive a principal class of your own" in refusal(payload)
+    assert "annotate it CurrentUser[Callable" in refusal(payload)
 
 
 def test_annotation_that_cannot_be_evaluated() -> None:
@@ -650,46 +652,3 @@ def test_builtins_without_signature() -> None:
 def test_place_of_functions_without_code() -> None:
     # Built in, with a signature, but in no file.
     assert refusal(sorted).startswith("sorted(iterable, key=None, reverse=False)\n")
-
-
-# Colour
-
-
-def test_colour_is_decided_once() -> None:
-    def plain() -> None: ...
-    async def coroutine() -> None: ...
-
-    class Sync:
-        def __call__(self) -> None: ...
-
-    class Async:
-        async def __call__(self) -> None: ...
-
-        async def method(self) -> None: ...
-
-    assert mode_of(plain, False) is Mode.POOL
-    assert mode_of(plain, True) is Mode.INLINE
-    assert mode_of(Sync(), False) is Mode.POOL
-    assert mode_of(len, True) is Mode.INLINE
-    for function in (
-        coroutine,
-        Async(),
-        Async().method,
-        functools.partial(coroutine),
-        functools.partial(functools.partial(Async())),
-    ):
-        assert mode_of(function, False) is Mode.ASYNC
-        with pytest.raises(ConfigurationError, match="is async and declared inline=True"):
-            mode_of(function, True)
-
-
-def test_generators_are_refused_for_now() -> None:
-    def items() -> Iterator[int]:
-        yield 1
-
-    async def stream() -> AsyncIterator[int]:
-        yield 1
-
-    for function in (items, stream):
-        with pytest.raises(ConfigurationError, match="is a generator function"):
-            mode_of(function, False)

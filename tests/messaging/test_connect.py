@@ -36,9 +36,18 @@ def start() -> Iterator[Start]:
         world.close()
 
 
+def asking(asked: list[ConnectRequest]) -> Callable[[ConnectRequest], None]:
+    """An authenticator that notes what it is asked, and lets everybody in as nobody."""
+
+    def ask(request: ConnectRequest) -> None:
+        asked.append(request)
+
+    return ask
+
+
 def test_the_request_holds_what_the_client_gave(start: Start) -> None:
     asked: list[ConnectRequest] = []
-    world = start(asked.append)
+    world = start(asking(asked))
     peer = world.upgrade(Cookie="sid=1; theme=dark", Authorization="Bearer t")
     peer.connect(login="joe", passcode="hunter2", x_more="1")
     [request] = asked
@@ -54,7 +63,7 @@ def test_the_request_holds_what_the_client_gave(start: Start) -> None:
 
 def test_without_login_there_is_none(start: Start) -> None:
     asked: list[ConnectRequest] = []
-    start(asked.append).connect()
+    start(asking(asked)).connect()
     assert asked[0].login is asked[0].passcode is None
 
 
@@ -71,14 +80,23 @@ class Asker:
         return User("joe")
 
 
+class Joe:
+    """The class of the users may itself be what makes them."""
+
+    name = "joe"
+
+    def __init__(self, request: ConnectRequest) -> None:
+        pass
+
+
 def with_more(more: int, request: ConnectRequest) -> Principal:
     return User("joe")
 
 
 @pytest.mark.parametrize(
     "authenticator",
-    [later, Asker(), Asker().method, partial(with_more, 1), lambda request: User("joe")],
-    ids=["async", "object", "method", "partial", "lambda"],
+    [later, Asker(), Asker().method, partial(with_more, 1), Joe],
+    ids=["async", "object", "method", "partial", "class"],
 )
 def test_in_any_colour(start: Start, authenticator: Any) -> None:
     world = start(authenticator)
@@ -103,10 +121,25 @@ def test_frames_wait_for_it(start: Start) -> None:
 def test_an_answer_that_is_nobody_is_our_own_fault(
     start: Start, answer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    peer = start(lambda request: answer).upgrade()
+    def say(request: ConnectRequest) -> Any:
+        return answer
+
+    peer = start(say).upgrade()
     peer.send(b"CONNECT\naccept-version:1.2\n\n\0")
     assert peer.error().headers["code"] == "handler-failed"
     assert "an object with a name" in caplog.text
+
+
+def test_a_name_that_no_frame_can_carry_is_our_own_fault(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    def say(request: ConnectRequest) -> Principal:
+        return User("joe\udc80")
+
+    peer = start(say).upgrade()
+    peer.send(b"CONNECT\naccept-version:1.2\n\n\0")
+    assert peer.error().headers["code"] == "handler-failed"
+    assert "a lone surrogate is no character" in caplog.text
 
 
 def test_it_is_asked_once(start: Start) -> None:
@@ -125,7 +158,7 @@ def test_it_is_asked_once(start: Start) -> None:
 
 def test_cheap_checks_come_first(start: Start) -> None:
     asked: list[ConnectRequest] = []
-    world = start(asked.append)
+    world = start(asking(asked))
     for frame in (
         b"CONNECT\naccept-version:9\n\n\0",
         b"CONNECT\nheart-beat:x\naccept-version:1.2\n\n\0",

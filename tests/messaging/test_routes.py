@@ -101,9 +101,9 @@ class TestHandlers:
         def later(value: Nowhere) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
         [declared] = declarations(message_mapping("/a")(later))
-        assert compile_handler(declared, (), {}, final=False) is None
+        assert compile_handler(declared, (), {}, (), final=False) is None
         with pytest.raises(ConfigurationError, match="Nowhere"):
-            compile_handler(declared, (), {}, final=True)
+            compile_handler(declared, (), {}, (), final=True)
 
 
 class TestExceptionHandlers:

@@ -39,6 +39,7 @@ def test_template_knows_its_text_and_its_variables() -> None:
         ("/a/{1}", "is no name a parameter can have"),
         ("/a/{b-c}", "is no name a parameter can have"),
         ("/a/{id:[0-9]+}", "use {id} and give the parameter a type"),
+        ("/a/\udc80", "a lone surrogate is no character"),
         ("/{a}/x/{a}", "{a} stands in it twice"),
     ],
 )

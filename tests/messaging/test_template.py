@@ -192,6 +192,17 @@ class TestInAWorld:
             assert published == Published(peer.frame().headers["message-id"], 2)
 
 
+def test_a_lone_surrogate_reaches_nobody(template: MessagingTemplate, gate: Gate) -> None:
+    for send in (template.convert_and_send, template.send):
+        with pytest.raises(ValueError, match="not a destination"):
+            send("/topic/\udc80", b"x")
+    with pytest.raises(ValueError, match="without the user prefix"):
+        template.convert_and_send_to_user("joe", "/queue/\udc80", b"x")
+    with pytest.raises(ValueError, match="a lone surrogate is no character"):
+        template.convert_and_send_to_user("joe\ud800", "/queue/a", b"x")
+    assert gate.drafts == []
+
+
 def test_a_principal_is_no_name(template: MessagingTemplate) -> None:
     somebody: Any = object()
     with pytest.raises(ValueError, match=r"such as user\.name"):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, assert_type
+from dataclasses import dataclass
+from typing import Annotated, Any, assert_type
 
 from stocksync_ws.messaging.decorators import (
     controller,
@@ -15,6 +16,32 @@ from stocksync_ws.messaging.decorators import (
     send_to_user,
     subscribe_mapping,
 )
+from stocksync_ws.messaging.exchange import CurrentUser, Payload
+from stocksync_ws.types import Principal
+
+
+@dataclass(frozen=True)
+class User:
+    name: str
+
+
+@dataclass
+class Mutable:
+    name: str
+
+
+def shape(one: User, other: Mutable) -> list[Principal]:
+    return [one, other]
+
+
+@message_mapping("/who")
+def who(
+    user: CurrentUser[User], maybe: CurrentUser[User] | None, new: Annotated[User, Payload()]
+) -> str:
+    assert_type(user, User)
+    assert_type(maybe, User | None)
+    assert_type(new, User)
+    return user.name
 
 
 @message_mapping("/a/{x}")

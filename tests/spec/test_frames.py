@@ -11,7 +11,7 @@ import pytest
 from stocksync_ws import Limits
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.testing.world import World
-from tests.spec.delivering import User
+from tests.spec.delivering import who
 from tests.spec.talk import EVERY, MODERN, alive, frame, refused
 
 stomp = pytest.mark.stomp
@@ -84,7 +84,7 @@ def test_error_and_receipt_are_escaped_too(world: World, version: str) -> None:
 @stomp("1.1 1.2 Value Encoding 2")
 @pytest.mark.parametrize("version", MODERN)
 def test_connected_is_not_escaped(broker: Callable[..., World], version: str) -> None:
-    peer = broker(authenticator=lambda request: User(f"{request.login}")).upgrade()
+    peer = broker(authenticator=who).upgrade()
     peer.send(frame("CONNECT", accept_version=version, host="h", login="a:b\\c\\n"))
     (connected,) = peer.raw()
     assert b"\nuser-name:a:b\\c\\n\n" in connected

@@ -24,8 +24,8 @@ from stock.models import Product
 from stocksync_ws import (
     ConnectRequest,
     ConversionError,
+    CurrentUser,
     DestinationPolicy,
-    Principal,
     SessionConnected,
     SessionDisconnected,
     StompApp,
@@ -100,7 +100,7 @@ def publish(update: InventoryUpdate) -> None:
 
 # A handler that is no `async def` runs in a thread and may use the database.
 @ws.message_mapping("/inventory/{product_id}/adjust")
-def adjust(adjustment: Adjustment, product_id: str, user: Principal) -> None:
+def adjust(adjustment: Adjustment, product_id: str, user: CurrentUser[Clerk]) -> None:
     with database():
         change(product_id, adjustment)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)

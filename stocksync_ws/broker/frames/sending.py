@@ -15,7 +15,7 @@ from stocksync_ws.broker.frames.idempotency import Idempotency, Key, Remembered
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.headers import strip_reserved
-from stocksync_ws.broker.model.namespace import Kind, has_wildcard, is_reply_queue
+from stocksync_ws.broker.model.namespace import TEMP_QUEUE, Kind, has_wildcard, is_reply_queue
 from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
@@ -25,8 +25,6 @@ from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["Sending", "duplicate"]
-
-TEMP_QUEUE = "/temp-queue/"
 
 
 class Sending:
@@ -76,6 +74,8 @@ class Sending:
             raise RemoteProtocolError(ErrorCode.BAD_DESTINATION, frame.command, frame.headers)
         kind, path = self._namespace.classify(destination)
         refusal = self._refusal(kind, destination)
+        if not self._namespace.may_be_answered_at(frame.headers.get("reply-to")):
+            refusal = refusal or ErrorCode.SEND_DENIED
         if refusal is None:
             self._rewrite_reply_to(session, frame)
         if "transaction" in frame.headers:

@@ -82,6 +82,9 @@ class Subscribing:
         wanted = read_subscribe(session, frame, self._limits)
         kind, path = self._namespace.classify(destination)
         refusal = self._refusal(session, wanted, kind, destination)
+        if not self._namespace.may_be_answered_at(frame.headers.get("reply-to")):
+            # The function that answers may read it, as one for a SEND may.
+            refusal = refusal or ErrorCode.SUBSCRIBE_DENIED
         if refusal is not None:
             self._refuse(session, frame, wanted.key, refusal)
         elif kind is Kind.APPLICATION:

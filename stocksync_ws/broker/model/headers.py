@@ -1,7 +1,8 @@
 """Which headers are the server's own, and may stand neither in a client's SEND nor in our caller's
 call.
 
-Rule: a closed list. No header of a client is ever an authority: identity lives in the session.
+Rule: a closed list. No header of a client is ever an authority: identity lives in the session. A
+name counts as the clients that receive it read it: many take the blanks around it away.
 """
 
 from __future__ import annotations
@@ -43,10 +44,27 @@ RESERVED = frozenset(
 )
 _AT_WORK = frozenset(("destination", "content-length", "receipt", "transaction", "idempotency-key"))
 """Headers that do their work in a SEND: not passed on, and not counted as stripped."""
+_BLANKS = "".join(
+    (
+        *map(chr, range(0x21)),
+        "\x7f\x85\xa0\u1680\u180e",
+        *map(chr, range(0x2000, 0x2010)),
+        "\u2028\u2029\u202f\u205f\u2060\u3000\ufeff",
+    )
+)
+"""What clients strip from a name: all that `trim` of JavaScript does, in old browsers too, what
+Java's and Python's do, and the neighbours of these that nobody sees.
+"""
 
 
 def _is_reserved(name: str) -> bool:
-    return name in RESERVED or name.startswith("simp")
+    if name in RESERVED or name.startswith("simp"):
+        return True
+    bare = name.strip(_BLANKS)
+    if bare == name:
+        return False
+    # A padded reply-to would be read as one, and was not looked at when the SEND came.
+    return bare in RESERVED or bare.startswith("simp") or bare == "reply-to"
 
 
 def strip_reserved(headers: Mapping[str, str]) -> tuple[tuple[tuple[str, str], ...], int]:
@@ -62,7 +80,8 @@ def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The headers of our own API, checked.
 
     Raises:
-        ValueError: A name is empty or reserved, or there is a NUL in a name or value.
+        ValueError: A name is empty or reserved, also with blanks around it, or there is a NUL or a
+            lone surrogate in a name or value.
     """
     for name, value in headers.items():
         if not name or "\0" in name or "\0" in value:

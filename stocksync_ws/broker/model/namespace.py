@@ -15,6 +15,7 @@ from stocksync_ws.config import BrokerConfig, Limits
 
 __all__ = [
     "REPLY_QUEUE",
+    "TEMP_QUEUE",
     "Kind",
     "Namespace",
     "Patterns",
@@ -27,6 +28,8 @@ __all__ = [
 
 REPLY_QUEUE = "/reply-queue/"
 """What the address of a private queue begins with; who knows it may send there."""
+TEMP_QUEUE = "/temp-queue/"
+"""What a client's own name of a private queue begins with, in `reply-to`."""
 
 
 def is_reply_queue(destination: str) -> bool:
@@ -42,8 +45,13 @@ def printable(text: str) -> bool:
 
 
 def is_destination(text: str, limits: Limits) -> bool:
-    """`(/segment)+` within the limits: no empty, `.` or `..` segment, no control character."""
-    octets = len(text.encode("utf-8", "surrogatepass"))
+    """`(/segment)+` within the limits: no empty, `.` or `..` segment, no control character, no
+    lone surrogate.
+    """
+    try:
+        octets = len(text.encode())
+    except UnicodeEncodeError:
+        return False
     if not text.startswith("/") or octets > limits.max_destination:
         return False
     segments = text.split("/")[1:]
@@ -105,6 +113,7 @@ class Namespace:
 
     __slots__ = (
         "_kinds",
+        "_limits",
         "_own_roots",
         "_user_prefix",
         "error_destination",
@@ -119,6 +128,7 @@ class Namespace:
         for prefix in config.broker_prefixes:
             kind = Kind.QUEUE if prefix in config.queue_prefixes else Kind.TOPIC
             self._kinds.append((prefix + "/", kind))
+        self._limits = config.limits
         self._user_prefix = config.user_prefix
         self._own_roots = tuple(
             f"{root}/" for root in {"/queue", "/topic", *config.broker_prefixes}
@@ -138,6 +148,19 @@ class Namespace:
             if destination.startswith(prefix):
                 return kind, destination[len(prefix) - 1 :]
         return Kind.NOWHERE, destination
+
+    def may_be_answered_at(self, reply_to: str | None) -> bool:
+        """Whether a client may name it as the place for an answer: a private queue of its own, or
+        where it may SEND itself. Whoever answers does so with rights of its own.
+        """
+        if reply_to is None or reply_to.startswith(TEMP_QUEUE):
+            return True
+        if not is_destination(reply_to, self._limits) or has_wildcard(reply_to):
+            return False
+        kind, _ = self.classify(reply_to)
+        if kind is Kind.APPLICATION or is_reply_queue(reply_to):
+            return True
+        return kind in (Kind.TOPIC, Kind.QUEUE) and self.may_send.match(reply_to)
 
     def is_topic(self, destination: str) -> bool:
         """The destination fans out."""

@@ -11,7 +11,7 @@ import pytest
 
 from stocksync_ws.broker.calls.session_log import STORM, SessionLog, quote
 from stocksync_ws.testing.world import World
-from tests.broker.kit import environment
+from tests.broker.kit import environment, everybody_is
 
 Start = Callable[..., World]
 
@@ -55,7 +55,7 @@ class TestLines:
         self, start: Start, lines: Callable[[], list[str]]
     ) -> None:
         joe = SimpleNamespace(name="joe\n\x1b")
-        world = start(authenticator=lambda request: joe)
+        world = start(authenticator=everybody_is(joe))
         peer = world.upgrade()
         peer.send(b"CONNECT\naccept-version:1.2\nlogin:joe\npasscode:hunter2\n\n\0")
         world.advance(1.5)

@@ -9,12 +9,14 @@ import pytest
 
 from stocksync_ws import Header, MessagingTemplate, StompApp
 from stocksync_ws.broker.calls.events import MessageDropped
+from stocksync_ws.broker.model.namespace import REPLY_QUEUE
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.testing.peer import Peer
+from stocksync_ws.testing.world import World
 from tests.broker.delivery.room import Room
-from tests.broker.kit import Broker, bodies
+from tests.broker.kit import Broker, bodies, refused
 
 
 def prepare(app: StompApp) -> None:
@@ -44,6 +46,77 @@ def test_a_handler_can_answer(transaction: bool) -> None:
         assert answer.body == b"HELLO"
         assert answer.headers["correlation-id"] == "7"
         assert answer.headers["subscription"] == "/temp-queue/x"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["/topic/inventory", "/topic/open", "/queue/work", "/user/queue/x", "/user/joe/queue/x"]
+    + ["/topic/open/*", "/topic/open/../x", "/topic/open/", "/nowhere/x", "", " /temp-queue/x"]
+    + ["/temp-queue", "http://example", "/topic/open/" + "x" * 255],
+)
+@pytest.mark.parametrize("transaction", [False, True])
+def test_a_client_has_no_answer_sent_where_it_may_not_send(place: str, transaction: bool) -> None:
+    app = StompApp("/ws", client_send=["/topic/open/*"])
+    prepare(app)
+    with World(app) as world:
+        service, peer = world.connect(), world.connect()
+        service.subscribe("/topic/inventory")
+        fields = {"reply_to": place, "correlation_id": "7"}
+        if transaction:
+            peer.command("BEGIN", {"transaction": "t"})
+            fields["transaction"] = "t"
+        peer.send_to("/app/ask", "hello", receipt="r", **fields)
+        refused(peer, "send-denied", 1008, destination="/app/ask", **{"receipt-id": "r"})
+        world.settle()
+        service.nothing()
+        assert not world.counters.messages_published
+
+
+def test_who_subscribes_has_no_answer_sent_there_either() -> None:
+    app = StompApp("/ws")
+
+    @app.subscribe_mapping("/ask")
+    def answer(template: MessagingTemplate, reply_to: Annotated[str, Header()]) -> None:
+        template.convert_and_send(reply_to, "!")
+
+    with World(app) as world:
+        service, peer = world.connect(), world.connect()
+        service.subscribe("/topic/inventory")
+        peer.command(
+            "SUBSCRIBE", {"id": "1", "destination": "/app/ask", "reply-to": "/topic/inventory"}
+        )
+        refused(peer, "subscribe-denied", 1008, destination="/app/ask", subscription="1")
+        world.settle()
+        service.nothing()
+
+
+def test_a_place_where_the_client_may_send_is_passed_on() -> None:
+    app = StompApp("/ws", client_send=["/topic/open/*"])
+    prepare(app)
+    with World(app) as world:
+        service, peer = world.connect(), world.connect()
+        service.subscribe("/topic/open/a")
+        peer.send_to("/app/ask", "hello", reply_to="/topic/open/a", correlation_id="7")
+        world.settle()
+        assert service.message().body == b"HELLO"
+        # To a handler, and to an address that somebody handed out, everybody may SEND.
+        for place in ("/app/ask", REPLY_QUEUE + "x"):
+            peer.send_to("/topic/open/a", "?", reply_to=place)
+            assert service.message().headers["reply-to"] == place
+
+
+def test_who_listens_for_errors_is_told_there_and_lives() -> None:
+    app = StompApp("/ws")
+    prepare(app)
+    with World(app) as world:
+        peer = world.connect()
+        peer.subscribe("/user/queue/errors")
+        peer.send_to("/app/ask", "hello", reply_to="/topic/a", correlation_id="7", receipt="r")
+        told = peer.message()
+        assert (b'"code":"send-denied"' in told.body, told.headers["receipt-id"]) == (True, "r")
+        peer.send_to("/app/ask", "hello", reply_to="/temp-queue/a", correlation_id="7")
+        world.settle()
+        assert peer.message().body == b"HELLO"
 
 
 def ask(peer: Peer, name: str = "x") -> None:

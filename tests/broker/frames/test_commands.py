@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from stocksync_ws import AccessDenied, StompApp
+from stocksync_ws import AccessDenied, ConnectRequest, StompApp
 from stocksync_ws.testing.world import World
 from tests.broker.kit import refused
 
@@ -30,7 +30,7 @@ class TestOneRead:
     """Frames that came in one read with the one that was refused are gone with it."""
 
     def test_after_a_refused_connect(self, start: Start) -> None:
-        app = StompApp("/ws", authenticator=lambda request: _deny(), client_send=["/topic/**"])
+        app = StompApp("/ws", authenticator=_deny, client_send=["/topic/**"])
         world = start(app)
         peer = world.upgrade()
         peer.send(
@@ -56,5 +56,5 @@ class TestOneRead:
         assert world.counters.messages_published == 1
 
 
-def _deny() -> None:
+def _deny(request: ConnectRequest) -> None:
     raise AccessDenied("no")

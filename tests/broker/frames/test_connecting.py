@@ -8,7 +8,7 @@ import pytest
 
 from stocksync_ws import SessionConnected, StompApp
 from stocksync_ws.testing.world import World
-from tests.broker.kit import refused
+from tests.broker.kit import everybody_is, refused
 
 Start = Callable[..., World]
 OPEN = {"client_send": ["/topic/**"]}
@@ -29,7 +29,7 @@ class TestConnect:
         class Joe:
             name = "joe"
 
-        peer = start(authenticator=lambda request: Joe(), heart_beat=(0.0, 0.0)).upgrade()
+        peer = start(authenticator=everybody_is(Joe()), heart_beat=(0.0, 0.0)).upgrade()
         peer.send(b"CONNECT\naccept-version:1.2\n\n\0")
         assert peer.raw() == [
             (

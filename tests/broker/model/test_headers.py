@@ -30,6 +30,28 @@ def test_what_does_its_work_is_not_passed_on_and_not_counted(name: str) -> None:
     assert strip_reserved({name: "x", "a": "1", "ack": "2"}) == ((("a", "1"),), 1)
 
 
+TRIMMED = (
+    "\t\n\v\f\r \xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+"""White space and line terminators of ECMAScript: what `trim` strips."""
+
+
+@pytest.mark.parametrize("blank", TRIMMED, ids=ascii)
+def test_blanks_around_a_name_do_not_hide_it(blank: str) -> None:
+    for name in ("redelivered", "dropped", "destination", "simpUser", "reply-to"):
+        for padded in (blank + name, name + blank, f"{blank} {name} {blank}"):
+            assert strip_reserved({padded: "true", "a": "1"}) == ((("a", "1"),), 1), padded
+            with pytest.raises(ValueError, match="set by the server"):
+                check_own({padded: "x"})
+
+
+def test_blanks_of_other_names_are_passed_on() -> None:
+    headers = {" a": "1", "b\t": "2", "\ufeff": "3", "re delivered": "4", "xack ": "5"}
+    assert strip_reserved(headers) == (tuple(headers.items()), 0)
+    assert check_own(headers) == tuple(headers.items())
+
+
 def test_others_are_passed_on_in_order() -> None:
     headers = {"b": "1", "content-type": "x", "reply-to": "y", "priority": "9", "Destination": "z"}
     assert strip_reserved(headers) == (tuple(headers.items()), 0)

@@ -37,8 +37,8 @@ def test_anything_else_is_none(text: str) -> None:
     assert not is_destination(text, LIMITS)
 
 
-def test_a_lone_surrogate_is_measured_not_raised() -> None:
-    assert is_destination("/\ud800", LIMITS)
+def test_a_lone_surrogate_is_no_character() -> None:
+    assert not is_destination("/\ud800", LIMITS)
 
 
 def test_printable_knows_c0_and_del() -> None:

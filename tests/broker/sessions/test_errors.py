@@ -13,6 +13,7 @@ import pytest
 from stocksync_ws import AccessDenied, BadCredentials, ConversionError, StompApp
 from stocksync_ws.config import Limits
 from stocksync_ws.testing.world import World
+from tests.broker.kit import everybody_is
 
 Start = Callable[..., World]
 SECRET = "s3cret /etc/passwd"
@@ -301,7 +302,7 @@ class TestConnect:
         class Odd:
             name = "a\nb"
 
-        world = start(authenticator=lambda request: Odd())
+        world = start(authenticator=everybody_is(Odd()))
         peer = world.upgrade()
         peer.send(b"CONNECT\naccept-version:1.2\n\n\0")
         assert "user-name" not in peer.frame("CONNECTED").headers

@@ -25,6 +25,7 @@ from stocksync_ws.config import Limits
 from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.testing.peer import client_frame
 from stocksync_ws.testing.world import World
+from tests.broker.kit import everybody_is
 
 Start = Callable[..., World]
 EVENTS = (
@@ -56,7 +57,7 @@ def ends(heard: list[Any]) -> list[SessionDisconnected]:
 class TestEvents:
     def test_a_whole_life(self, start: Start) -> None:
         joe = SimpleNamespace(name="joe")
-        app, heard = listening(authenticator=lambda request: joe)
+        app, heard = listening(authenticator=everybody_is(joe))
         world = start(app)
         peer = world.connect("1.1")
         peer.subscribe("/topic/a", "s1")

@@ -1,0 +1,208 @@
+"""Which parameters get the session's user, and which are never filled from a body.
+
+Rule: who somebody is, is what the authenticator returned, and nothing that a client writes. A
+parameter is the user's when its class is related by inheritance, in either direction, to a class
+that the authenticator says it returns. Where the authenticator says nothing of use (`Principal`,
+`object`), the first session with a user tells: a payload of the user's own class is refused.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from types import NoneType
+from typing import Any, Self, TypeGuard, cast, get_args, get_origin
+
+from typing_extensions import is_protocol
+
+from stocksync_ws.errors import AccessDenied, ConfigurationError
+from stocksync_ws.messaging.exchange import Exchange, Resolver
+from stocksync_ws.messaging.hints import (
+    members,
+    plain,
+    resolve,
+    scope_of,
+    signature_of,
+    type_name,
+    where,
+)
+from stocksync_ws.types import Principal
+
+__all__ = [
+    "PRINCIPAL_NAMES",
+    "UserAsPayload",
+    "class_of",
+    "is_checkable",
+    "is_principal",
+    "never_the_user",
+    "returned_users",
+    "user_resolver",
+]
+
+PRINCIPAL_NAMES = frozenset(("user", "principal"))
+"""Parameters that read as the session's user."""
+
+_BASES = frozenset(("pydantic", "pydantic_settings", "msgspec"))
+"""Whose classes are bases of payloads and users alike, and so relate nothing."""
+
+_ABSENT: Any = inspect.Signature.empty
+
+
+class UserAsPayload(ConfigurationError):
+    """A payload of the class of the session's user, without a mark: seen when a message came. It is
+    for the log, so no exception handler of the application gets it.
+    """
+
+
+def returned_users(function: Callable[..., Any], label: str) -> tuple[type, ...]:
+    """The classes that an authenticator's return annotation names; those that could be anybody's
+    are left out.
+
+    Args:
+        function: The authenticator; of a class it is the class itself.
+        label: What an error calls it.
+
+    Raises:
+        UnresolvedName: A name in the annotation does not exist, or not yet.
+        ConfigurationError: There is no annotation, or it cannot be evaluated.
+    """
+    made = function
+    while isinstance(made, partial):
+        made = cast("Any", made).func
+    if isinstance(made, type):
+        return (made,)
+    signature = signature_of(function, label)
+    place = f"{where(function, signature)}\n  {label}"
+    annotation = signature.return_annotation
+    if annotation is _ABSENT:
+        raise ConfigurationError(
+            f"{place}\n  it does not say whom it returns, so nobody can tell which parameters of"
+            f" handlers are the user\n  possible fixes:\n"
+            f"    - annotate it with your own class: def authenticate(request: ConnectRequest)"
+            f" -> User | None\n"
+            f"    - a lambda cannot be annotated: make it a function"
+        )
+    try:
+        annotation = plain(resolve(annotation, scope_of(function)))
+    except ConfigurationError as error:
+        error.args = (f"{place}\n  return {error}",)
+        raise
+    origin = get_origin(annotation)
+    if isinstance(origin, type) and issubclass(origin, Awaitable):
+        annotation = get_args(annotation)[-1]
+    found = [class_of(_itself(made, kind)) for kind in members(annotation)]
+    return tuple(kind for kind in found if _relates(kind))
+
+
+def _itself(function: Any, kind: Any) -> Any:
+    """The class that `Self` stands for."""
+    if kind is not Self:
+        return kind
+    owner = getattr(function, "__self__", None)
+    return owner if isinstance(owner, type) else type(owner)
+
+
+def class_of(kind: Any) -> type | None:
+    """The class of an annotation without its arguments; None when it is none, or a container."""
+    if isinstance(kind, type) and get_origin(kind) is None:
+        return None if kind in (NoneType, Any) else kind
+    origin = get_origin(kind)
+    return origin if isinstance(origin, type) and origin.__module__ != "builtins" else None
+
+
+def is_principal(kind: Any, users: tuple[type, ...]) -> bool:
+    """Whether a parameter of this type gets the session's user.
+
+    Args:
+        kind: One member of the annotation.
+        users: What `returned_users` gave.
+    """
+    found = class_of(kind)
+    if found is None:
+        return False
+    # Not by `issubclass`, which asks a Protocol for a `name`: every other payload has one.
+    if Principal in found.__mro__:
+        return True
+    return _relates(found) and any(_related(found, user) for user in users)
+
+
+def _relates(kind: type | None) -> TypeGuard[type]:
+    """Whether it says anything about a class that it is related to this one."""
+    if kind is None or kind is object or is_protocol(kind):
+        return False
+    return kind.__module__.partition(".")[0] not in _BASES
+
+
+def _related(one: type, other: type) -> bool:
+    return one in other.__mro__ or other in one.__mro__
+
+
+def is_checkable(kind: type) -> bool:
+    """Whether `isinstance` can be asked: not for a TypedDict, nor for most Protocols."""
+    try:
+        isinstance(None, kind)
+    except TypeError:
+        return False
+    return True
+
+
+def user_resolver(name: str, wanted: tuple[type, ...], anonymous: Any) -> Resolver:
+    """What gives the user to a parameter.
+
+    Args:
+        name: The parameter's.
+        wanted: The user must be an instance of one of them.
+        anonymous: What an anonymous session gives; `inspect.Parameter.empty`: AccessDenied.
+    """
+
+    # Who has a name is known since CONNECT; `isinstance` would not see one behind `__getattr__`.
+    anybody = Principal in wanted
+
+    def user(exchange: Exchange) -> Any:
+        session = exchange.session
+        assert session is not None
+        if session.user is None:
+            if anonymous is _ABSENT:
+                raise AccessDenied(f"{name}: the session is anonymous")
+            return anonymous
+        if not (anybody or isinstance(session.user, wanted)):
+            names = " | ".join(type_name(kind) for kind in wanted)
+            raise AccessDenied(f"{name}: the user is no {names}")
+        return session.user
+
+    return user
+
+
+def never_the_user(
+    place: str, parameter: inspect.Parameter, kinds: Iterable[type | None]
+) -> list[Resolver]:
+    """What keeps a body from filling a parameter of the class of the session's user.
+
+    Args:
+        place: How an error begins: file, line and declaration.
+        parameter: The payload, without a mark.
+        kinds: The classes of its annotation.
+
+    Returns:
+        A guard, which raises `UserAsPayload`; none where no class could be a user's.
+    """
+    classes = tuple(kind for kind in kinds if _relates(kind) and is_checkable(kind))
+    if not classes:
+        return []
+    shown = type_name(parameter.annotation)
+
+    def guard(exchange: Exchange) -> None:
+        session = exchange.session
+        assert session is not None
+        user = session.user
+        if user is None:
+            return
+        if isinstance(user, classes) or any(type(user) in kind.__mro__ for kind in classes):
+            raise UserAsPayload(
+                f"{place}the sender's body would fill it, and the session's user is a"
+                f" {type_name(type(user))}; to get the user, annotate it CurrentUser[{shown}]; to"
+                f" take what the sender wrote, annotate it Annotated[{shown}, Payload()]"
+            )
+
+    return [guard]
