@@ -46,7 +46,7 @@ class Limits:
     connect_timeout: float = 10.0
     """Seconds from the upgrade to a complete CONNECT frame."""
     pre_auth_bytes: int = 16_384
-    """Bytes a client may send before it is CONNECTED."""
+    """Bytes kept of what a client sends before it is CONNECTED: whole messages, half ones, posts."""
     max_message_size: int = 65_536
     """Bytes of one STOMP frame with its headers, and of one WebSocket message; inbound only."""
     max_fragments: int = 1_024
@@ -54,7 +54,8 @@ class Limits:
     max_messages_per_frame: int = 128
     """WebSocket messages one STOMP frame may be spread over."""
     frame_timeout: float = 30.0
-    """Seconds a frame may take from its first byte to its last."""
+    """Seconds a STOMP frame, a WebSocket frame or a fragmented message may take from its first byte
+    to its last; it stands still while we do not read."""
     max_headers: int = 64
     """Header lines of one STOMP frame, repeated ones included."""
     max_header_line: int = 8_192

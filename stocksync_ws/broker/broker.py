@@ -103,14 +103,15 @@ class Broker:
         """One WebSocket or SockJS message came."""
         self._step.run(now, self._decoding.receive, session, payload)
 
-    def alive(self, session: SessionRecord, now: float) -> None:
+    def alive(self, session: SessionRecord, now: float, *, unfinished: bool = False) -> None:
         """Something came that is no message: PONG, part of a message, a carrier attached."""
-        self._step.run(now, self._alive, session)
+        self._step.run(now, self._alive, session, unfinished)
 
-    def _alive(self, session: SessionRecord) -> None:
+    def _alive(self, session: SessionRecord, unfinished: bool) -> None:
         session.clocks.seen(self._step.now)
         if session.mailbox.entries:
             session.mailbox.mark()
+        self._decoding.kept(session, unfinished)
 
     def begin_turn(self) -> None:
         """A new turn of the loop: every session has its share of frames again."""

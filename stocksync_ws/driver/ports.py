@@ -56,8 +56,8 @@ class Machine(Protocol):
         """One message came."""
         ...
 
-    def alive(self, session: Any, now: float) -> None:
-        """Something came that is no message, or a carrier was attached."""
+    def alive(self, session: Any, now: float, *, unfinished: bool = False) -> None:
+        """Something came that is no message (see `Alive.unfinished`), or a carrier was attached."""
         ...
 
     def violate(self, session: Any, code: int, now: float) -> None:

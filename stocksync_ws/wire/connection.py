@@ -129,7 +129,7 @@ class HttpConnection:
         self.deadline: float | None = None
         """Seconds, monotonic: the request must be complete. None from the upgrade on."""
         self.held = False
-        """Stop reading: kept bytes or own output are over 64 KiB."""
+        """Stop reading: kept bytes or own output are over 64 KiB, or `pre_auth_bytes`."""
         self.shut = False
         """Close the stream when everything is written."""
 
@@ -430,12 +430,14 @@ class HttpConnection:
         self._weigh()
 
     def _weigh(self) -> None:
-        kept, carrier = self._kept, self._carrier
+        kept, most, carrier = self._kept, HELD, self._carrier
         if carrier is not None and self._http is not None:
             kept = self._http.rest
+        elif kept is not None:
+            most = min(HELD, self._limits.pre_auth_bytes)  # nobody has looked at the client yet
         self.held = (
             self._unsent > HELD
-            or (kept is not None and len(kept) > HELD)
+            or (kept is not None and len(kept) > most)
             or (carrier is not None and carrier.held)
         )
 

@@ -182,8 +182,16 @@ def test_a_framed_websocket_says_that_it_is_open_behind_the_101() -> None:
         assert peer.connection.shut
 
 
+def test_over_pre_auth_bytes_before_the_verdict_reading_pauses() -> None:
+    peer = Peer(limits=Limits(pre_auth_bytes=1_000))
+    peer.feed(UPGRADE + b"x" * 1_000)
+    assert not peer.connection.held
+    peer.feed(b"x")
+    assert peer.connection.held
+
+
 def test_bytes_before_the_verdict_are_kept_and_over_64_kib_reading_pauses() -> None:
-    peer = Peer()
+    peer = Peer(limits=Limits(pre_auth_bytes=2 * HELD))
     frame = client(0x82, b"x" * 1000)
     peer.feed(UPGRADE + frame)
     for _ in range(HELD // len(frame) - 1):

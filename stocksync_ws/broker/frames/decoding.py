@@ -31,6 +31,7 @@ UNHEARD = 64
 _FREE = frozenset((ACK, NACK))
 """Frames that do not count against the frames of a turn."""
 _DECODING = frozenset((AWAITING, CONNECTED, ENDING))
+_READING = frozenset((AWAITING, CONNECTED))
 
 
 class Decoding:
@@ -65,10 +66,10 @@ class Decoding:
         """One WebSocket or SockJS message came."""
         inbound = session.inbound
         session.clocks.seen(self._step.now)
+        session.clocks.end_message()
         if session.state is AWAITING:
             inbound.pre_auth += len(payload)
-            if inbound.pre_auth > self._limits.pre_auth_bytes:
-                self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE))
+            if not self._within_pre_auth(session):
                 return
         elif session.state is not CONNECTED:
             return
@@ -81,6 +82,26 @@ class Decoding:
             inbound.waiting.append(payload)
             inbound.size += len(payload) + OVERHEAD
         self.pump(session)
+
+    def kept(self, session: SessionRecord, unfinished: bool) -> None:
+        """The wire keeps more of what is not whole, or less: its time, and before CONNECTED its
+        bytes, are bounded as if it were.
+        """
+        clocks = session.clocks
+        if not unfinished:
+            clocks.end_message()
+        elif clocks.message_since is None and session.state in _READING:
+            clocks.begin_message(self._step.now)
+            self._lifecycle.rearm(session)
+        if session.state is AWAITING:
+            self._within_pre_auth(session)
+
+    def _within_pre_auth(self, session: SessionRecord) -> bool:
+        """Whether what came before CONNECTED, and what is kept for it, is within its bound."""
+        if session.inbound.pre_auth + session.wire.kept <= self._limits.pre_auth_bytes:
+            return True
+        self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE))
+        return False
 
     def proceed(self, session: SessionRecord) -> None:
         """A new turn: what the last one left over."""

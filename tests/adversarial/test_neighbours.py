@@ -1,0 +1,187 @@
+"""One client must not hurt others: what it can make the server keep, and for how long.
+
+Each test is a row of docs/neighbours.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from stocksync_ws import Limits, StompApp
+from stocksync_ws.testing.peer import Peer, client_frame
+from stocksync_ws.testing.world import World
+from tests.polling import HEAD, Polling
+
+MiB = 1024 * 1024
+READ = 65_536
+"""Bytes of one read."""
+
+
+def app(**limits: float) -> StompApp:
+    return StompApp("/ws", client_send=["/topic/**"], limits=Limits(**limits))  # type: ignore[arg-type]
+
+
+def begun(size: int, first: int = 0x82) -> bytes:
+    """The header of a masked frame that announces more than is going to come."""
+    return bytes((first, 0xFF)) + size.to_bytes(8, "big") + bytes(4)
+
+
+# Before CONNECTED
+
+
+def half_frame(peer: Peer) -> None:
+    peer.feed(begun(32 * MiB))
+
+
+def fragments(peer: Peer) -> None:
+    peer.feed(begun(READ, 0x02) + bytes(READ))
+
+
+def a_fragment_each(peer: Peer) -> None:
+    peer.feed(client_frame(2, b"x", fin=False) + client_frame(0, b"x", fin=False) * 3_000)
+
+
+def messages(peer: Peer) -> None:
+    peer.feed(client_frame(2, b"SEND\n"))
+
+
+WAYS = {
+    "an unfinished frame": (half_frame, bytes(READ)),
+    "fragments": (fragments, begun(READ, 0x00) + bytes(READ)),
+    "very small fragments": (a_fragment_each, client_frame(0, b"x", fin=False) * 3_000),
+    "whole messages": (messages, client_frame(2, b"a:" + b"b" * 1_000 + b"\n")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_before_connected_a_client_keeps_little_of_our_memory(way: str) -> None:
+    begin, more = WAYS[way]
+    with World(app(max_message_size=32 * MiB, max_fragments=65_536)) as world:
+        peers = [world.upgrade() for _ in range(20)]
+        most = 0
+        for peer in peers:
+            begin(peer)
+        for _ in range(100):
+            for peer in peers:
+                peer.feed(more)
+            kept = [s.wire.kept + s.inbound.pre_auth for s in world.broker.sessions.values()]
+            most = max(most, *kept, 0) if kept else most
+        assert most <= world.broker.limits.pre_auth_bytes + READ
+        for peer in peers:
+            assert peer.error().headers["code"] == "limit"
+            assert peer.closed == 1009
+
+
+def test_before_connected_posts_keep_as_little() -> None:
+    polled = StompApp("/ws", sockjs=True)
+    with World(polled, polled.site()) as world:
+        client = Polling(world).receive()
+        assert client.took() == ["o"]
+        client.receive()
+        posts = [world.open() for _ in range(8)]
+        for post in posts:
+            head = HEAD.format(
+                method="POST", target="/ws/000/abc/xhr_send", version="1.1", length=1_000_000
+            )
+            client.feed(post, head.encode() + b'["')
+        most = 0
+        for _ in range(15):
+            for post in posts:
+                client.feed(post, b"x" * 1_000)
+                most = max(most, client.wire.kept)
+        assert most <= world.broker.limits.pre_auth_bytes + 1_000
+        assert client.wire.kept == 0
+        [told] = client.messages()
+        assert told.startswith("ERROR\n")
+        assert "code:limit" in told
+
+
+def test_a_connect_in_pieces_is_within_its_bound() -> None:
+    """The bound counts what a message holds, however it is cut."""
+    connect = b"CONNECT\naccept-version:1.2\n"
+    with World(app()) as world:
+        bound = world.broker.limits.pre_auth_bytes
+        connect += (b"a:" + b"b" * 3_997 + b"\n") * 4 + b"\n\0"
+        connect += b"\n" * (bound - len(connect))
+        peer = world.upgrade()
+        frame = client_frame(2, connect)
+        for at in range(0, len(frame), 97):
+            peer.feed(frame[at : at + 97])
+        assert peer.frame("CONNECTED")
+        other = world.upgrade()
+        other.feed(client_frame(2, connect + b"\n"))
+        assert other.error().headers["code"] == "limit"
+
+
+# The time of what is not whole
+
+
+def drip_frame(peer: Peer) -> Callable[[], None]:
+    peer.feed(begun(READ - 1, 0x82)[:1])
+    rest = iter((b"\xfe\xff\xff" + bytes(4)) + bytes(READ))
+    return lambda: peer.feed(bytes((next(rest),)))
+
+
+def drip_fragments(peer: Peer) -> Callable[[], None]:
+    peer.feed(client_frame(2, b"\n", fin=False))
+    return lambda: peer.feed(client_frame(0, b"\n", fin=False))
+
+
+def drip_pings(peer: Peer) -> Callable[[], None]:
+    """A PING may stand inside of a fragmented message, and is no end of it."""
+    peer.feed(client_frame(2, b"\n", fin=False))
+    return lambda: (
+        peer.feed(client_frame(9, b"") + client_frame(9, b"")[:3])
+        or peer.feed(client_frame(9, b"")[3:])
+    )
+
+
+@pytest.mark.parametrize("drip", [drip_frame, drip_fragments, drip_pings])
+def test_what_is_never_finished_ends_by_frame_timeout(
+    drip: Callable[[Peer], Callable[[], None]],
+) -> None:
+    with World(app()) as world:
+        peer = world.connect()
+        more = drip(peer)
+        for _ in range(29):
+            world.advance(1)
+            more()
+        assert peer.closed is None
+        world.advance(1.1)
+        assert peer.error().headers["code"] == "frame-timeout"
+        assert peer.closed == 1008
+
+
+def test_who_finishes_one_frame_after_the_other_has_time_for_each() -> None:
+    """Every read ends in the middle of a frame, but never of the same one."""
+    for frame in (client_frame(2, b"\n"), client_frame(9, b"x"), client_frame(2, b"")):
+        with World(app()) as world:
+            peer = world.connect()
+            peer.feed(frame[:3])
+            for _ in range(10):
+                world.advance(20)
+                peer.feed(frame[3:] + frame[:3])
+            assert peer.closed is None
+
+
+def test_the_time_of_a_frame_stands_still_while_nobody_reads_it() -> None:
+    application = app(inbox=1_000, max_message_size=READ)
+
+    @application.message_mapping("/slow")
+    def slow() -> None: ...
+
+    with World(application) as world:
+        peer = world.connect()
+        world.hold_pool()
+        peer.send_to("/app/slow")
+        peer.send_to("/app/slow", b"x" * 2_000)
+        peer.stream.paused = False  # what was in the socket
+        peer.feed(client_frame(2, b"\n")[:3])
+        world.advance(29)
+        world.release_pool()
+        world.advance(29)
+        assert peer.closed is None
+        world.advance(1.1)
+        assert peer.error().headers["code"] == "frame-timeout"
