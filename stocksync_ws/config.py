@@ -46,7 +46,7 @@ class Limits:
     connect_timeout: float = 10.0
     """Seconds from the upgrade to a complete CONNECT frame."""
     pre_auth_bytes: int = 16_384
-    """Bytes kept of what a client sends before it is CONNECTED: whole messages, half ones, posts."""
+    """Bytes kept of a client before it is CONNECTED: messages, half ones too, and posts."""
     max_message_size: int = 65_536
     """Bytes of one STOMP frame with its headers, and of one WebSocket message; inbound only."""
     max_fragments: int = 1_024
@@ -55,7 +55,8 @@ class Limits:
     """WebSocket messages one STOMP frame may be spread over."""
     frame_timeout: float = 30.0
     """Seconds a STOMP frame, a WebSocket frame or a fragmented message may take from its first byte
-    to its last; it stands still while we do not read."""
+    to its last; it stands still while we do not read.
+    """
     max_headers: int = 64
     """Header lines of one STOMP frame, repeated ones included."""
     max_header_line: int = 8_192

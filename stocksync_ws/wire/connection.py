@@ -25,7 +25,7 @@ from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import LATE
 from stocksync_ws.types import Chunk, Closed, Event, Handshake, HttpRequest
-from stocksync_ws.wire.answer import Answer, plain, tell, unavailable
+from stocksync_ws.wire.answer import Answer, plain, unavailable
 from stocksync_ws.wire.body import CONTINUE
 from stocksync_ws.wire.carried import CarriedRequest, open_request
 from stocksync_ws.wire.endpoint import Carrier, Site, decide
@@ -201,7 +201,7 @@ class HttpConnection:
         return [self._handshake]
 
     def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
-        tell(answer, self._counters, request.peer)
+        self._site.refusals.tell(answer, self._counters, request.peer, now)
         # A client that asks for much and takes nothing gets one answer more.
         last = self._single or not keeps_alive(request) or self._unsent > HELD
         self._respond(answer, now, close=answer.close or last)

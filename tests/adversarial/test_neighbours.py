@@ -132,10 +132,12 @@ def drip_fragments(peer: Peer) -> Callable[[], None]:
 def drip_pings(peer: Peer) -> Callable[[], None]:
     """A PING may stand inside of a fragmented message, and is no end of it."""
     peer.feed(client_frame(2, b"\n", fin=False))
-    return lambda: (
+
+    def more() -> None:
         peer.feed(client_frame(9, b"") + client_frame(9, b"")[:3])
-        or peer.feed(client_frame(9, b"")[3:])
-    )
+        peer.feed(client_frame(9, b"")[3:])
+
+    return more
 
 
 @pytest.mark.parametrize("drip", [drip_frame, drip_fragments, drip_pings])
@@ -185,3 +187,47 @@ def test_the_time_of_a_frame_stands_still_while_nobody_reads_it() -> None:
         assert peer.closed is None
         world.advance(1.1)
         assert peer.error().headers["code"] == "frame-timeout"
+
+
+# What it makes us say
+
+
+def test_a_client_whose_frames_fail_writes_a_line_a_second(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    application = app()
+
+    @application.message_mapping("/fail", inline=True)
+    def fail(text: str) -> None:
+        raise RuntimeError("x" * 200)
+
+    with World(application) as world:
+        peer = world.connect()
+        peer.subscribe("/user/queue/errors")
+        for _ in range(10):
+            for destination in ("/app/fail", "/app/none", "/queue/denied", "/nowhere") * 10:
+                peer.send_to(destination, b"text")
+            world.advance(1)
+        assert len(peer.frames()) == 400
+    # A line for each of four kinds, and a sum.
+    assert len(caplog.records) == 10 * 8
+    told = [record.args[0] for record in caplog.records if "more" in record.message]  # type: ignore[index]
+    assert sum(told) + len(caplog.records) - len(told) == 400  # type: ignore[arg-type]
+
+
+def test_refused_requests_write_a_line_a_second(caplog: pytest.LogCaptureFixture) -> None:
+    polled = StompApp("/ws", sockjs=True, allowed_origins=["https://shop.example"])
+    with World(polled, polled.site()) as world:
+        for _ in range(5):
+            for _ in range(20):
+                world.runtime.driver.feed(
+                    world.open().link,
+                    b"GET /ws HTTP/1.1\r\nHost: a\r\nOrigin: https://evil.example\r\n"
+                    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+                    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n",
+                )
+                Polling(world, "unknown").send("x")
+            world.advance(1)
+        assert world.counters.origins_refused == 100
+    assert "19 more like it were not logged" in caplog.text
+    assert len(caplog.records) == 2 * 5
