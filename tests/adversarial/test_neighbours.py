@@ -231,3 +231,92 @@ def test_refused_requests_write_a_line_a_second(caplog: pytest.LogCaptureFixture
         assert world.counters.origins_refused == 100
     assert "19 more like it were not logged" in caplog.text
     assert len(caplog.records) == 2 * 5
+
+
+# What it makes us do
+
+
+class Flood:
+    """A crowd that sends as much as is read, and a host whose clock moves with each frame.
+
+    Args:
+        cost: Seconds that the handling of a frame takes.
+        inline: The frames have a handler; else they are published to nobody.
+        reads: Streams ask whether they may read, as sockets do; else bytes come in any case.
+    """
+
+    def __init__(self, cost: float, *, inline: bool, reads: bool, clients: int = 200) -> None:
+        application = app()
+        self.handled: list[str] = []
+        self.cost = cost
+
+        @application.message_mapping("/{who}", inline=True)
+        def handle(who: str) -> None:
+            self.handled.append(who)
+            self.world.loop._now += cost
+
+        self.world = World(application)
+        self.inline = inline
+        self.reads = reads
+        self.peers = [self.world.connect() for _ in range(clients)]
+        self.healthy = self.world.connect()
+        self.turns = 0
+
+    def frame(self, who: str) -> bytes:
+        destination = f"/app/{who}" if self.inline else "/topic/nobody"
+        return client_frame(2, f"SEND\ndestination:{destination}\nreceipt:{who}\n\nx\0".encode())
+
+    def bring(self, peer: Peer, data: bytes) -> bool:
+        """What a socket does when it is readable."""
+        driver = self.world.runtime.driver
+        if peer.stream.paused or (self.reads and not driver.may_read):
+            return False
+        driver.feed(peer.stream.link, data)
+        return True
+
+    def turn(self, more: bytes, healthy: bytes) -> bool:
+        """One turn of a loop: everybody who may reads, the healthy client last; then what we have
+        asked for. Whether the frame of the healthy client was taken.
+        """
+        for peer in self.peers:
+            self.bring(peer, more)
+        taken = bool(healthy) and self.bring(self.healthy, healthy)
+        self.world.loop.call_soon(self.world.loop.stop)
+        self.world.loop._run_once()  # type: ignore[attr-defined]
+        return taken
+
+
+FLOODS = {
+    "handlers that cost": (0.0002, True, True),
+    "handlers that cost much": (0.005, True, True),
+    "bytes that cannot be refused": (0.0002, True, False),
+    "publications": (0.0, False, True),
+}
+
+
+@pytest.mark.parametrize("how", FLOODS)
+def test_a_healthy_client_is_heard_within_three_turns(how: str) -> None:
+    cost, inline, reads = FLOODS[how]
+    flood = Flood(cost, inline=inline, reads=reads)
+    world, frame = flood.world, flood.frame("flood")
+    more = frame * (READ // len(frame))
+    waited: list[int] = []
+    longest = 0.0
+    for _ in range(15):
+        wanted, left = 0, flood.frame("healthy")
+        while True:
+            began, frames = world.now, world.counters.frames_in
+            if flood.turn(more, left):
+                left = b""
+            wanted += 1
+            longest = max(longest, world.now - began)
+            # Those of a turn, and those of one more that has begun behind it.
+            assert world.counters.frames_in - frames <= 2 * 1_024
+            if any(told.command == "RECEIPT" for told in flood.healthy.frames()):
+                break
+        waited.append(wanted)
+    # At first nobody is known as one that floods, and each has a frame.
+    assert waited[0] <= 3 + 200 * cost / 0.015
+    assert max(waited[1:]) <= 3
+    assert longest <= 0.025 + 16 * cost
+    world.close()

@@ -15,6 +15,7 @@ from stocksync_ws.config import EndpointConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.types import Alive, Closed, Connection, Event, Handshake, HttpRequest, Message
 from stocksync_ws.wire import Endpoint, HttpConnection, Page, Site
+from stocksync_ws.wire.answer import Refusals
 
 MASK = b"\x11\x22\x33\x44"
 HELD = 65_536
@@ -345,7 +346,7 @@ def test_refused_upgrades_are_answered_counted_and_closed(name: str) -> None:
 
 def test_a_refused_origin_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "stocksync_ws.transport"):
-        Peer().feed(REFUSED["H18"][0])
+        Peer(site=replace(SITE, refusals=Refusals())).feed(REFUSED["H18"][0])
     assert "allowed_origins" in caplog.text
     assert "evil.example" in caplog.text
     assert "1.2.3.4:5" in caplog.text
@@ -516,7 +517,7 @@ def test_a_request_is_judged_and_told_as_the_proxies_have_seen_it(
     def seen(request: HttpRequest) -> HttpRequest:
         return replace(request, peer="7.7.7.7:7")
 
-    site = replace(SITE, seen=seen)
+    site = replace(SITE, seen=seen, refusals=Refusals())
     peer = Peer(site=site)
     peer.feed(UPGRADE)
     assert peer.handshake is not None
