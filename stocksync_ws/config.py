@@ -44,7 +44,7 @@ class Limits:
     max_handshake_headers: int = 100
     """Header lines of one HTTP request."""
     connect_timeout: float = 10.0
-    """Seconds from the upgrade to a complete CONNECT frame."""
+    """Seconds from the upgrade to a complete CONNECT frame; the authenticator has its own."""
     pre_auth_bytes: int = 16_384
     """Bytes kept of a client before it is CONNECTED: messages, half ones too, and posts."""
     max_message_size: int = 65_536
@@ -148,7 +148,9 @@ class Limits:
     handler_timeout: float = 30.0
     """Seconds one call of user code may take, whether handler, listener or authenticator."""
     handler_threads: int | None = None
-    """Threads for `def` handlers, listeners not counted; None: as `concurrent.futures` does."""
+    """Threads for `def` handlers; None: as `concurrent.futures` does. Authenticators and listeners
+    have two each of their own.
+    """
     max_connections: int | None = None
     """Connections open at a time; None: as many as file descriptors allow."""
     close_timeout: float = 5.0

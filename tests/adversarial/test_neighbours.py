@@ -5,11 +5,12 @@ Each test is a row of docs/neighbours.md.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from stocksync_ws import Limits, StompApp
+from stocksync_ws import ConnectRequest, Limits, StompApp
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from tests.polling import HEAD, Polling
@@ -320,3 +321,55 @@ def test_a_healthy_client_is_heard_within_three_turns(how: str) -> None:
     assert max(waited[1:]) <= 3
     assert longest <= 0.025 + 16 * cost
     world.close()
+
+
+# Who waits for whom
+
+
+def knock(world: World) -> Peer:
+    peer = world.upgrade()
+    peer.send(b"CONNECT\naccept-version:1.2\nreceipt:r\n\n\0")
+    return peer
+
+
+def test_so_many_authenticators_may_wait_and_no_more() -> None:
+    def authenticate(request: ConnectRequest) -> None: ...
+
+    with World(StompApp("/ws", authenticator=authenticate)) as world:
+        world.hold_pool()
+        waiting = [knock(world) for _ in range(2 + 256)]
+        refused = knock(world)
+        error = refused.error()
+        assert (error.headers["code"], error.headers["receipt-id"]) == ("limit", "r")
+        assert refused.closed == 1008
+        assert world.counters.connects_refused == 1
+        waiting[0].eof()  # One that is gone waits no more.
+        taken = knock(world)
+        assert knock(world).error()
+        world.release_pool()
+        for peer in (*waiting[1:], taken, knock(world)):
+            assert peer.frame("CONNECTED")
+
+
+def test_coroutines_that_authenticate_wait_for_no_thread() -> None:
+    async def authenticate(request: ConnectRequest) -> None:
+        await asyncio.sleep(1)
+
+    with World(StompApp("/ws", authenticator=authenticate)) as world:
+        peers = [knock(world) for _ in range(300)]
+        world.advance(1)
+        assert all(peer.frame("CONNECTED") for peer in peers)
+
+
+def test_a_slow_authenticator_is_not_the_fault_of_the_client() -> None:
+    async def authenticate(request: ConnectRequest) -> None:
+        await asyncio.sleep(1_000)
+
+    with World(StompApp("/ws", authenticator=authenticate)) as world:
+        peer, silent = knock(world), world.upgrade()
+        world.advance(10.1)
+        assert peer.closed is None
+        assert silent.error().headers["code"] == "connect-timeout"
+        world.advance(20)
+        assert peer.error().headers["code"] == "handler-timeout"
+        assert peer.closed == 1011

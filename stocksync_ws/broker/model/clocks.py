@@ -85,6 +85,10 @@ class Clocks:
         """Heart-beats were agreed at CONNECT, in seconds; 0: none."""
         self.read_every, self.write_every = read_every, write_every
 
+    def end_connect(self) -> None:
+        """The CONNECT frame is there, or is waited for no longer."""
+        self.connect_by = None
+
     def begin_frame(self, now: float) -> None:
         """A frame has begun, and is not complete."""
         self.frame_since = now
