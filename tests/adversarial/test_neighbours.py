@@ -373,3 +373,22 @@ def test_a_slow_authenticator_is_not_the_fault_of_the_client() -> None:
         world.advance(20)
         assert peer.error().headers["code"] == "handler-timeout"
         assert peer.closed == 1011
+
+
+def test_posts_behind_the_close_of_their_session_are_thrown_away() -> None:
+    """The client has not asked for what ends its session yet; its posts are answered as ever."""
+    polled = StompApp("/ws", sockjs=True)
+    with World(polled, polled.site()) as world:
+        client = Polling(world).receive()
+        assert client.took() == ["o"]
+        late = world.open()
+        head = HEAD.format(method="POST", target="/ws/000/abc/xhr_send", version="1.1", length=100)
+        client.feed(late, head.encode() + b'["')
+        client.send("FOO\n\n\0")
+        assert client.statuses() == [204]
+        client.feed(late, b"x" * 90)
+        assert client.wire.kept == 0
+        client.feed(late, b"x" * 8)
+        assert client.statuses(late) == [204]
+        [told] = client.receive().messages()
+        assert "code:unknown-command" in told
