@@ -45,9 +45,9 @@ class Limits:
     max_handshake_headers: int = 100
     """Header lines of one HTTP request."""
     connect_timeout: float = 10.0
-    """Seconds from the upgrade to a complete CONNECT frame."""
+    """Seconds from the upgrade to a complete CONNECT frame; the authenticator has its own."""
     pre_auth_bytes: int = 16_384
-    """Bytes a client may send before it is CONNECTED."""
+    """Bytes kept of a client before it is CONNECTED: messages, half ones too, and posts."""
     max_message_size: int = 65_536
     """Bytes of one STOMP frame with its headers, and of one WebSocket message; inbound only."""
     max_fragments: int = 1_024
@@ -55,7 +55,9 @@ class Limits:
     max_messages_per_frame: int = 128
     """WebSocket messages one STOMP frame may be spread over."""
     frame_timeout: float = 30.0
-    """Seconds a frame may take from its first byte to its last."""
+    """Seconds a STOMP frame, a WebSocket frame or a fragmented message may take from its first byte
+    to its last; it stands still while we do not read.
+    """
     max_headers: int = 64
     """Header lines of one STOMP frame, repeated ones included."""
     max_header_line: int = 8_192
@@ -147,7 +149,9 @@ class Limits:
     handler_timeout: float = 30.0
     """Seconds one call of user code may take, whether handler, listener or authenticator."""
     handler_threads: int | None = None
-    """Threads for `def` handlers, listeners not counted; None: as `concurrent.futures` does."""
+    """Threads for `def` handlers; None: as `concurrent.futures` does. Authenticators and listeners
+    have two each of their own.
+    """
     max_connections: int | None = None
     """Connections open at a time; None: as many as file descriptors allow."""
     close_timeout: float = 5.0

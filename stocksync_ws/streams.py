@@ -142,6 +142,8 @@ class SocketStream:
         self._driver.ended(self.link)
 
     def _readable(self) -> None:
+        if not self._driver.may_read:
+            return  # The poller asks again in the next turn.
         try:
             count = self._socket.recv_into(self._buffer)
         except (BlockingIOError, InterruptedError):

@@ -159,6 +159,10 @@ class Wire(Protocol):
     """
     transport: str
     """`websocket`, `xhr_streaming` ...: for log lines and events."""
+    kept: int
+    """Bytes that its connections keep for it: messages and posts that are not whole, and posts that
+    wait. A change is told by a `Message` or an `Alive`.
+    """
 
     @property
     def parking(self) -> Parking | None:
@@ -320,10 +324,14 @@ class Alive:
     message or a post.
     """
 
-    __slots__ = ("wire",)
+    __slots__ = ("unfinished", "wire")
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, *, unfinished: bool = False) -> None:
         self.wire = wire
+        self.unfinished = unfinished
+        """A WebSocket frame or a fragmented message has begun and is not whole. It is the same one
+        as before unless a `Message` or another `Alive` came in between.
+        """
 
 
 class Attached:

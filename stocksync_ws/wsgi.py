@@ -17,6 +17,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, TypeAlias
@@ -27,7 +28,7 @@ from stocksync_ws.running.native import socket_of, socket_pair
 from stocksync_ws.running.run import Run
 from stocksync_ws.threads import ThreadServer
 from stocksync_ws.types import HttpRequest
-from stocksync_ws.wire.answer import Answer, plain, refusal, tell, unavailable
+from stocksync_ws.wire.answer import Answer, plain, refusal, unavailable
 from stocksync_ws.wire.endpoint import Carrier, Endpoint, Site, decide
 from stocksync_ws.wire.http import has_body
 from stocksync_ws.wire.upgrade import check_handshake
@@ -103,7 +104,8 @@ class WrappedWsgi:
         if not isinstance(decision, Answer):
             answer = self._hand_over(environ, request, decision, found)
         if answer is not None:
-            tell(answer, self._run.counters, request.peer)
+            now = time.monotonic()
+            self._site.refusals.tell(answer, self._run.counters, request.peer, now)
             return _respond(answer, start_response)
         # The server writes this into a dead end.
         start_response(_GONE_ON, [])

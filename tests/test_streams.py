@@ -56,6 +56,7 @@ class Driver:
         self.fed = bytearray()
         self.told: list[str] = []
         self.at_work = False
+        self.may_read = True
 
     def connected(self, stream: SocketStream, connection: object) -> str:
         self.stream = stream
@@ -140,6 +141,16 @@ def test_what_is_read_is_fed(pair: Pair) -> None:
     pair.peer.send(b"hello")
     pair.poller.turn()
     assert (bytes(pair.driver.fed), pair.driver.told) == (b"hello", ["fed"])
+
+
+def test_nothing_is_read_while_the_turn_is_used_up(pair: Pair) -> None:
+    pair.peer.send(b"hello")
+    pair.driver.may_read = False
+    pair.poller.turn()
+    assert not pair.driver.told
+    pair.driver.may_read = True
+    pair.poller.turn()
+    assert pair.driver.fed == b"hello"
 
 
 def test_one_turn_reads_at_most_the_read_budget(pair: Pair) -> None:

@@ -20,7 +20,7 @@ from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.running.siblings import Claim, claim_of
 from stocksync_ws.running.signals import SignalChain
 from stocksync_ws.types import Connection, HttpRequest
-from stocksync_ws.wire.answer import Answer, refusal, tell, unavailable
+from stocksync_ws.wire.answer import Answer, refusal, unavailable
 from stocksync_ws.wire.endpoint import Carrier, Decision, Endpoint, Site, decide
 from stocksync_ws.wire.scope import ScopeConnection, answer_messages, refusal_messages, request_of
 from stocksync_ws.wire.scope_http import SCOPE_FRAMING
@@ -204,7 +204,8 @@ class Gateway:
         if self._has_ended():
             decision = unavailable(request)
         elif self._runtime is not None:
-            tell(decision, self._runtime.broker.counters, request.peer)
+            counters, now = self._runtime.broker.counters, self._runtime.loop.time()
+            self._site.refusals.tell(decision, counters, request.peer, now)
         if request.http_version not in ("1.0", "1.1"):
             # HTTP/2 knows no such header (RFC 9113 §8.2.2).
             headers = tuple(each for each in decision.headers if each[0] != "Upgrade")

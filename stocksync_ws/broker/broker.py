@@ -29,6 +29,7 @@ from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.step import Step
+from stocksync_ws.broker.model.turn import Turn
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
@@ -73,6 +74,8 @@ class Broker:
         self._step = Step(timers, self._finish)
         self.outputs: Outputs = self._step.outputs
         """The data that the driver takes after each step."""
+        self.turn = Turn()
+        """The turn of the loop, bounded over all sessions."""
         env = Environment(
             config,
             config.limits,
@@ -83,6 +86,7 @@ class Broker:
             {},
             token,
             wall,
+            self.turn,
         )
         self.office = env.office
         """The books that all mailboxes share."""
@@ -103,21 +107,18 @@ class Broker:
         """One WebSocket or SockJS message came."""
         self._step.run(now, self._decoding.receive, session, payload)
 
-    def alive(self, session: SessionRecord, now: float) -> None:
+    def alive(self, session: SessionRecord, now: float, *, unfinished: bool = False) -> None:
         """Something came that is no message: PONG, part of a message, a carrier attached."""
-        self._step.run(now, self._alive, session)
+        self._step.run(now, self._alive, session, unfinished)
 
-    def _alive(self, session: SessionRecord) -> None:
+    def _alive(self, session: SessionRecord, unfinished: bool) -> None:
         session.clocks.seen(self._step.now)
         if session.mailbox.entries:
             session.mailbox.mark()
-
-    def begin_turn(self) -> None:
-        """A new turn of the loop: every session has its share of frames again."""
-        self._decoding.begin_turn()
+        self._decoding.kept(session, unfinished)
 
     def proceed(self, session: SessionRecord, now: float) -> None:
-        """Decode what the frames of the last turn left over."""
+        """A session that waited for its share of a turn goes on."""
         self._step.run(now, self._decoding.proceed, session)
 
     def lost(

@@ -3,7 +3,9 @@
 Rule: a *step* is one read, one batch of posts, one resumed call or one wake. After it, what the
 machine put out is carried out, except the mailboxes: they are flushed once per turn. A step that
 was entered from user code starts no call: those start in the turn, because an eager start in a
-context that is already entered would hang the loop.
+context that is already entered would hang the loop. A turn begins with what streams bring and goes
+on with sessions that have frames left over; both are bounded, by the machine in frames and here in
+time, and while either is used up no stream reads.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.pipeline import Outcome, Task
 from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.turn import QUIET
 from stocksync_ws.driver.flush import Flusher
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Host, Link, Machine, Stream
@@ -23,6 +26,14 @@ from stocksync_ws.types import Connection, Parking
 
 __all__ = ["Driver"]
 
+READING = 0.015
+"""Seconds of a turn in which streams are read."""
+TURN = 0.02
+"""Seconds after which a turn handles no further frames."""
+LEAST = 0.005
+"""Seconds that sessions with frames left over have in any case; input that took as long has a turn
+behind it.
+"""
 STUCK = 1.0
 """Seconds after which a deadline that did not move is looked at again."""
 
@@ -33,6 +44,7 @@ class Driver:
     """Drives any number of connections and one machine, on one thread."""
 
     __slots__ = (
+        "_began",
         "_flusher",
         "_host",
         "_idle",
@@ -42,6 +54,7 @@ class Driver:
         "_scheduled",
         "_starting",
         "_timers",
+        "_turn",
         "_wake_at",
     )
 
@@ -49,6 +62,9 @@ class Driver:
         self._host = host
         self._machine = machine
         self._outputs = machine.outputs
+        self._turn = machine.turn
+        self._began = 0.0
+        """When the turn was asked for that comes next."""
         self._timers = timers
         self._links = Links(machine, timers)
         self._flusher = Flusher(machine, self._links, timers)
@@ -77,14 +93,25 @@ class Driver:
         self._finish(now)
         return link
 
+    @property
+    def may_read(self) -> bool:
+        """Whether a stream may read now; else it is to ask again in the next turn, which comes."""
+        if not self._scheduled:
+            return True
+        return self._turn.may_read and self._host.now() - self._began < READING
+
     def feed(self, link: Link, data: bytes) -> None:
-        """Bytes came from a stream."""
+        """Bytes came from a stream. Where it cannot be asked not to read, they wait."""
         if link.gone or link.close_by is not None:
             return
         now = self._host.now()
+        if self._scheduled and now - self._began >= READING:
+            self._turn.reads = False
         self._links.handle(link, link.connection.receive(data, now), now)
         self._links.write_own(link, now)
         self._finish(now)
+        if not self._scheduled and (self._turn.left <= QUIET or self._host.now() - now >= LEAST):
+            self._schedule()
 
     def ended(self, link: Link) -> None:
         """A stream ended: EOF, or reset."""
@@ -200,7 +227,7 @@ class Driver:
             for session in drain(outputs.aborts):
                 self._links.abort(session.wire, now)
             self._start_calls()
-        if outputs.pending or (self._idle is not None and self._is_idle()):
+        if outputs.pending or self._turn.waiting or (self._idle is not None and self._is_idle()):
             self._schedule()
         self._arm()
 
@@ -231,18 +258,20 @@ class Driver:
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
+            self._began = self._host.now()
             self._host.soon(self._run_turn)
 
     def _run_turn(self) -> None:
-        """One turn: what the last one left over, then one flush."""
+        """The end of a turn: frames that are left over, then one flush."""
         now = self._host.now()
         try:
             # `_scheduled` still stands: what this step makes dirty is flushed in this turn.
-            self._proceed(now)
+            now = self._proceed(now)
             self._finish(now)
             self._flusher.flush(now)
         finally:
             self._scheduled = False
+            self._turn.begin()
         if self._flusher.left:
             self._schedule()
         self._finish(now)
@@ -251,15 +280,20 @@ class Driver:
             assert idle is not None
             idle()
 
-    def _proceed(self, now: float) -> None:
-        if not self._outputs.backlog:
-            return
-        self._machine.begin_turn()
-        for session in drain(self._outputs.backlog):
+    def _proceed(self, now: float) -> float:
+        """Go on with sessions that wait, until the turn is used up; the time afterwards."""
+        turn = self._turn
+        until = max(self._began + TURN, now + LEAST)
+        while turn.left > 0 and (session := turn.next()) is not None:
             try:
                 self._machine.proceed(session, now)
             except Exception as error:
                 self._machine.fail(session, error, now)
+            self._finish(now)
+            now = self._host.now()
+            if now >= until:
+                break
+        return now
 
     def _is_idle(self) -> bool:
         """Somebody waits for there being nothing left to do, and there is nothing."""

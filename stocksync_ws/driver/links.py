@@ -82,7 +82,7 @@ class Links:
                     if link.wire is not wire:
                         self._brings(link, wire)
                     if session is not None:
-                        self._machine.alive(session, now)
+                        self._machine.alive(session, now, unfinished=event.unfinished)
                 else:
                     self._rare(link, event, now)
             except Exception as error:

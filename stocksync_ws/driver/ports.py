@@ -14,6 +14,7 @@ from stocksync_ws.broker.model.outputs import Outputs
 from stocksync_ws.broker.model.pipeline import Outcome, Task
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.turn import Turn
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import DisconnectReason
@@ -45,6 +46,8 @@ class Machine(Protocol):
 
     outputs: Outputs
     """What is to be done after each input, and in the next turn."""
+    turn: Turn
+    """Who waits for a share of a turn; the driver begins each turn, and bounds its time."""
     counters: Counters
     limits: Limits
 
@@ -56,8 +59,8 @@ class Machine(Protocol):
         """One message came."""
         ...
 
-    def alive(self, session: Any, now: float) -> None:
-        """Something came that is no message, or a carrier was attached."""
+    def alive(self, session: Any, now: float, *, unfinished: bool = False) -> None:
+        """Something came that is no message (see `Alive.unfinished`), or a carrier was attached."""
         ...
 
     def violate(self, session: Any, code: int, now: float) -> None:
@@ -78,12 +81,8 @@ class Machine(Protocol):
         """At most `room` bytes for the transport, but at least one entry when there is one."""
         ...
 
-    def begin_turn(self) -> None:
-        """A new turn of the loop."""
-        ...
-
     def proceed(self, session: Any, now: float) -> None:
-        """Go on with what the last turn had left over."""
+        """Go on with a session that waited for its share of a turn."""
         ...
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:

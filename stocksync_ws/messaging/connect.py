@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from stocksync_ws.broker.model.pipeline import Call, Mode
+from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.binding import plan
 from stocksync_ws.messaging.exchange import Role
@@ -80,4 +80,5 @@ class Authenticator:
 
     def call(self, request: ConnectRequest) -> Call:
         """The call that decides about a CONNECT."""
-        return Call(self._function, (request,), mode=self._mode, label=self._label)
+        threads = Threads.AUTHENTICATORS
+        return Call(self._function, (request,), mode=self._mode, label=self._label, threads=threads)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from stocksync_ws.broker.model.namespace import Kind, Namespace
-from stocksync_ws.broker.model.pipeline import Call
+from stocksync_ws.broker.model.pipeline import Call, Threads
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.binding import Plan, plan
 from stocksync_ws.messaging.exchange import Exchange, Role
@@ -67,9 +67,9 @@ class Handler:
             ConversionError: Something of the message does not fit.
         """
         args, kwargs = self._plan.bind(exchange)
-        listens = exchange.event is not None
+        threads = Threads.HANDLERS if exchange.event is None else Threads.LISTENERS
         return Call(
-            self._function, args, kwargs, mode=self._mode, label=self.label, listens=listens
+            self._function, args, kwargs, mode=self._mode, label=self.label, threads=threads
         )
 
 

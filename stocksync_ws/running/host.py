@@ -17,7 +17,14 @@ from contextvars import Context
 from functools import partial
 from typing import Any
 
-from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome, Task
+from stocksync_ws.broker.model.pipeline import (
+    AUTHENTICATOR_THREADS,
+    Call,
+    Mode,
+    Outcome,
+    Task,
+    Threads,
+)
 from stocksync_ws.counters import Counters
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.errors import Cancelled, StockSyncError
@@ -52,8 +59,12 @@ class AioHost:
         """The loop's clock: seconds, monotonic."""
         self._inbox = inbox
         self._counters = counters
-        self._pool = Pool(threads, "stocksync-handler")
-        self._listeners = Pool(LISTENER_THREADS, "stocksync-listener")
+        sizes = {
+            Threads.HANDLERS: threads,
+            Threads.AUTHENTICATORS: AUTHENTICATOR_THREADS,
+            Threads.LISTENERS: LISTENER_THREADS,
+        }
+        self._pools = {each: Pool(size, f"stocksync-{each.value}") for each, size in sizes.items()}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         """The loop holds tasks weakly; these would be lost."""
@@ -62,8 +73,8 @@ class AioHost:
 
     def start(self) -> None:
         """The run begins."""
-        self._pool.start()
-        self._listeners.start()
+        for pool in self._pools.values():
+            pool.start()
 
     def soon(self, callback: Callable[[], None]) -> None:
         """In the next turn."""
@@ -108,8 +119,8 @@ class AioHost:
             self._timer.cancel()
         for task in () if self._loop.is_closed() else self._tasks:
             task.cancel()
-        self._pool.close()
-        self._listeners.close()
+        for pool in self._pools.values():
+            pool.close()
 
     def _in_task(self, task: Task, call: Call) -> None:
         try:
@@ -135,11 +146,10 @@ class AioHost:
         self.driver.resume(task, _outcome(call, running))
 
     def in_pool(self, task: Task, call: Call) -> None:
-        """Run a plain function in a pool. Listeners have one of their own: at the exit of the
-        interpreter no thread can be started, and handlers may hold all that there are.
+        """Run a plain function in its pool. At the exit of the interpreter no thread can be
+        started, and handlers may hold all that there are.
         """
-        pool = self._listeners if call.listens else self._pool
-        pool.submit(partial(self._run_in_pool, task, call, task.context))
+        self._pools[call.threads].submit(partial(self._run_in_pool, task, call, task.context))
 
     def _run_in_pool(self, task: Task, call: Call, context: Context) -> None:
         self.hand_over(task, run_plain(call, context))

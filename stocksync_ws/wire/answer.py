@@ -1,7 +1,7 @@
 """An ordinary HTTP answer: what is said, before anybody makes bytes or messages of it.
 
 Rule: an answer holds no text of a peer but in `log`, escaped and cut. What it refuses is counted
-and logged by `tell`, once, by whoever sends it.
+and logged by `Refusals`, once, by whoever sends it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from zlib import crc32
 from stocksync_ws.counters import Counters
 from stocksync_ws.types import HttpRequest
 
-__all__ = ["Answer", "plain", "refusal", "show", "tell", "unavailable"]
+__all__ = ["Answer", "Refusals", "plain", "refusal", "show", "unavailable"]
 
 _log = getLogger("stocksync_ws.transport")
 
@@ -57,20 +57,41 @@ def plain(status: int, text: str, *headers: tuple[str, str]) -> Answer:
     )
 
 
-def tell(answer: Answer, counters: Counters, peer: str | None) -> None:
-    """Count and log what an answer refuses.
-
-    Args:
-        answer: Any answer; an ordinary one is neither counted nor logged.
-        counters: Where.
-        peer: The address of the peer, for the log line.
+class Refusals:
+    """Counts and logs what the answers of one site refuse. A client can ask as often as it likes,
+    so there is one line a second of each kind, and the next one says how many there were.
     """
-    if answer.refused is not None:
-        counters.handshakes_refused += 1
-    if answer.refused == "origin":
-        counters.origins_refused += 1
-    if answer.log is not None:
-        _log.warning("%s (peer %s)", answer.log, peer)
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[int, str | None], tuple[float, int]] = {}
+        """By status and what was refused: when it was logged, and how many more there were since.
+        """
+
+    def tell(self, answer: Answer, counters: Counters, peer: str | None, now: float) -> None:
+        """Count and log what an answer refuses.
+
+        Args:
+            answer: Any answer; an ordinary one is neither counted nor logged.
+            counters: Where.
+            peer: The address of the peer, for the log line.
+            now: Seconds, monotonic.
+        """
+        if answer.refused is not None:
+            counters.handshakes_refused += 1
+        if answer.refused == "origin":
+            counters.origins_refused += 1
+        if answer.log is None:
+            return
+        kind = answer.status, answer.refused
+        since, more = self._kinds.get(kind, (now - 1.0, 0))
+        if now - since < 1.0:
+            self._kinds[kind] = since, more + 1
+            return
+        self._kinds[kind] = now, 0
+        said = f"; {more} more like it were not logged" if more else ""
+        _log.warning("%s (peer %s)%s", answer.log, peer, said)
 
 
 def unavailable(request: HttpRequest) -> Answer:

@@ -25,7 +25,7 @@ from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.timers import LATE
 from stocksync_ws.types import Chunk, Closed, Event, Handshake, HttpRequest
-from stocksync_ws.wire.answer import Answer, plain, tell, unavailable
+from stocksync_ws.wire.answer import Answer, plain, unavailable
 from stocksync_ws.wire.body import CONTINUE
 from stocksync_ws.wire.carried import CarriedRequest, open_request
 from stocksync_ws.wire.endpoint import Carrier, Site, decide
@@ -129,7 +129,7 @@ class HttpConnection:
         self.deadline: float | None = None
         """Seconds, monotonic: the request must be complete. None from the upgrade on."""
         self.held = False
-        """Stop reading: kept bytes or own output are over 64 KiB."""
+        """Stop reading: kept bytes or own output are over 64 KiB, or `pre_auth_bytes`."""
         self.shut = False
         """Close the stream when everything is written."""
 
@@ -201,7 +201,7 @@ class HttpConnection:
         return [self._handshake]
 
     def _answer(self, request: HttpRequest, answer: Answer, now: float) -> None:
-        tell(answer, self._counters, request.peer)
+        self._site.refusals.tell(answer, self._counters, request.peer, now)
         # A client that asks for much and takes nothing gets one answer more.
         last = self._single or not keeps_alive(request) or self._unsent > HELD
         self._respond(answer, now, close=answer.close or last)
@@ -430,12 +430,14 @@ class HttpConnection:
         self._weigh()
 
     def _weigh(self) -> None:
-        kept, carrier = self._kept, self._carrier
+        kept, most, carrier = self._kept, HELD, self._carrier
         if carrier is not None and self._http is not None:
             kept = self._http.rest
+        elif kept is not None:
+            most = min(HELD, self._limits.pre_auth_bytes)  # nobody has looked at the client yet
         self.held = (
             self._unsent > HELD
-            or (kept is not None and len(kept) > HELD)
+            or (kept is not None and len(kept) > most)
             or (carrier is not None and carrier.held)
         )
 

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import Connection, HttpRequest
-from stocksync_ws.wire.answer import Answer, plain, refusal, show
+from stocksync_ws.wire.answer import Answer, Refusals, plain, refusal, show
 from stocksync_ws.wire.framing import Framing
 from stocksync_ws.wire.http import has_body, wants_websocket
 
@@ -121,6 +121,8 @@ class Site:
     """The answer to a request for the path of the endpoint that asks for no WebSocket, or None."""
     seen: Callable[[HttpRequest], HttpRequest] = field(default_factory=lambda: _as_it_came)
     """The request as the first proxy saw it, where proxies are trusted."""
+    refusals: Refusals = field(default_factory=Refusals, repr=False, compare=False)
+    """Counts and logs what is refused."""
 
     def __post_init__(self) -> None:
         for prefix in self.routes:

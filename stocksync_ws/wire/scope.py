@@ -31,7 +31,7 @@ from stocksync_ws.types import (
     HttpRequest,
     Message,
 )
-from stocksync_ws.wire.answer import Answer, plain, tell, unavailable
+from stocksync_ws.wire.answer import Answer, plain, unavailable
 from stocksync_ws.wire.endpoint import Endpoint, Site, decide
 from stocksync_ws.wire.scope_wire import Batcher, ScopeChunk, ScopeWire
 from stocksync_ws.wire.sockjs.websocket import FramedScopeWire, unframe
@@ -123,7 +123,7 @@ class ScopeConnection:
         decision = decide(request, self._site)
         if not isinstance(decision, Endpoint):
             answer = decision if isinstance(decision, Answer) else plain(404, "Nothing is here.")
-            tell(answer, self._counters, request.peer)
+            self._site.refusals.tell(answer, self._counters, request.peer, now)
             self._refuse(answer)
             return []
         self._state = _WAITING

@@ -93,6 +93,8 @@ class ScopeWire:
 
     transport: str = "websocket"
     parking: None = None
+    kept: int = 0
+    """The host keeps what is not whole."""
 
     def __init__(self, batcher: Batcher | None = None) -> None:
         self._batcher = batcher

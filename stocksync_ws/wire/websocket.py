@@ -43,7 +43,7 @@ class WebSocketWire:
     All wires of this class share one key: their bytes differ in nothing.
     """
 
-    __slots__ = ("closing", "link", "session")
+    __slots__ = ("closing", "kept", "link", "session")
 
     transport: str = "websocket"
     parking: None = None
@@ -54,6 +54,7 @@ class WebSocketWire:
         self.link: Any = None
         self.closing = False
         """Our Close frame was made: nothing may be sent behind it."""
+        self.kept = 0
 
     def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
         """One unmasked frame with the whole of `head` and `tail` (RFC 6455 §5.2).
@@ -100,7 +101,8 @@ class WebSocketReader:
     """Bytes of a peer after the handshake, as events of one wire.
 
     Never raises for anything a peer can send, and holds at most one frame and the fragments of one
-    message: `max_message_size` of payload.
+    message: `max_message_size` of payload, whatever the number of fragments. `wire.kept` says how
+    much of it there is.
 
     Attributes:
         reply: Our answer to the peer's Close, for the connection to send.
@@ -111,6 +113,7 @@ class WebSocketReader:
     __slots__ = (
         "_buffer",
         "_count",
+        "_head",
         "_largest",
         "_limits",
         "_need",
@@ -132,11 +135,11 @@ class WebSocketReader:
         self._state = _READING
         self._buffer: bytearray | None = None  # the beginning of a frame
         self._need = 0  # bytes of `_buffer` before it is worth a look
+        self._head = 0  # bytes of `_buffer` that are no payload of a message, once that is known
         self._skip = 0  # payload still to be thrown away
         self._parser: Parser | None = None
-        self._parts: list[bytes] = []  # payloads of the message that is not finished
+        self._parts = bytearray()  # payloads of the message that is not finished
         self._count = 0  # frames of it, empty ones too
-        self._size = 0  # bytes of it
         self.reply: bytes | None = None
         self.pong: bytes | None = None
         self.ended = False
@@ -145,8 +148,9 @@ class WebSocketReader:
         """Bytes came from the stream.
 
         Returns:
-            `Message` for each complete message, one `Alive` when there was none, `Closed` at the
-            end. Nothing but the last `Closed` once our side is closing.
+            `Message` for each complete message, one `Alive` when there was none, one more when the
+            beginning of something is kept, `Closed` at the end. Nothing but the last `Closed` once
+            our side is closing.
         """
         if self._wire.closing and self._state == _READING:
             self._leave(_FOLLOWING)
@@ -157,16 +161,33 @@ class WebSocketReader:
         if buffer is not None:
             buffer += data
             if len(buffer) < self._need:
-                return [Alive(self._wire)]
+                self._weigh()
+                return [Alive(self._wire, unfinished=True)]
             data = bytes(buffer)
             self._buffer = None
         events: list[Event] = []
+        fragmented = self._count > 0
         at = self._take_frames(data, events)
         if self._state == _FOLLOWING:
             events += self._follow(data[at:])
-        elif self._state == _READING and at < len(data):
-            self._buffer = bytearray(data[at:])
+        elif self._state == _READING:
+            if at < len(data):
+                self._buffer = bytearray(data[at:])
+            if self._buffer is not None or self._count:
+                self._weigh()
+                if at and not events and not (fragmented and self._count):
+                    events.append(Alive(self._wire))  # what is unfinished now began just now
+                events.append(Alive(self._wire, unfinished=True))
+            elif self._wire.kept:
+                self._wire.kept = 0
         return events or [Alive(self._wire)]
+
+    def _weigh(self) -> None:
+        """Say how much is kept. Control frames, and headers, are nothing that can grow."""
+        kept = len(self._parts)
+        if self._buffer is not None and self._need:
+            kept += max(0, len(self._buffer) - self._head)
+        self._wire.kept = kept
 
     def _take_frames(self, data: bytes, events: list[Event]) -> int:
         """Take whole frames off `data`; where the first one that was not taken begins."""
@@ -182,6 +203,7 @@ class WebSocketReader:
                     self._check(first, end - start)
                 if end > len(data):
                     self._need = end - at
+                    self._head = (start if first < frames.CLOSE else end) - at
                     break
                 begin, at = at, end
                 if 0 < end - start <= _QUICK and (first == frames.TEXT or first == frames.BINARY):
@@ -207,7 +229,7 @@ class WebSocketReader:
         """Judge a data frame by its header and the message it is part of (RFC 6455 §5.4)."""
         if (first & 0x0F == 0) != (self._count > 0):
             raise FrameError(CloseCode.PROTOCOL_ERROR, "fragments out of order")
-        if self._size + length > self._largest:
+        if len(self._parts) + length > self._largest:
             raise FrameError(CloseCode.TOO_BIG, "message too big")
         if self._count >= self._limits.max_fragments:
             raise FrameError(CloseCode.POLICY, "too many fragments")
@@ -225,13 +247,11 @@ class WebSocketReader:
             raise FrameError(CloseCode.INVALID_DATA, "text is not UTF-8")
         if not final or self._count:
             self._count += 1
-            self._size += length
-            if payload:
-                self._parts.append(payload)
+            self._parts += payload
             if not final:
                 return
-            payload = b"".join(self._parts)
-            self._parts, self._count, self._size = [], 0, 0
+            payload = bytes(self._parts)
+            self._parts, self._count = bytearray(), 0
         if payload:
             events.append(Message(self._wire, payload))
 
@@ -304,7 +324,8 @@ class WebSocketReader:
         if state != _FOLLOWING:
             self._buffer = None
         self._parser = None
-        self._parts = []
+        self._parts = bytearray()
+        self._wire.kept = 0
         self._state = state
 
 

@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from stocksync_ws import StompApp
+from stocksync_ws.broker.model.pipeline import Threads
 from stocksync_ws.running.run import Run
 from tests.asgi.host import Asgi, host_of
 
+POOLS = tuple(f"stocksync-{each.value}" for each in Threads)
 PATIENCE = 10.0
 
 
@@ -33,7 +35,7 @@ def no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if run.runtime is not None and run.runtime.loop.is_closed():
             run.make_way()
     for thread in threading.enumerate():
-        if thread.name.startswith(("stocksync-handler", "stocksync-listener")):
+        if thread.name.startswith(POOLS):
             thread.join(PATIENCE)
             assert not thread.is_alive(), thread.name
 

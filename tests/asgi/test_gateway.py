@@ -19,6 +19,7 @@ from stocksync_ws import (
     StompApp,
     WrongLoop,
 )
+from stocksync_ws.broker.model.pipeline import Threads
 from stocksync_ws.inbox import START
 from stocksync_ws.running import siblings
 from stocksync_ws.running.siblings import PATIENCE, Claim
@@ -223,7 +224,7 @@ def test_a_closed_loop_is_thrown_away_with_its_sessions_and_its_pool(
     runtime = app._run.runtime
     assert runtime is not None
     ran = threading.Event()
-    runtime.host._pool.submit(ran.set)
+    runtime.host._pools[Threads.HANDLERS].submit(ran.set)
     assert ran.wait(10)
     first.loop.close()
     after = serve(app).open().connect().subscribe("/topic/a")

@@ -335,6 +335,42 @@ def test_twenty_threads_publish_and_nothing_is_lost(serve: Serve, app: StompApp)
         assert own == [f"{each}:{number}" for number in range(100)]
 
 
+def test_handlers_that_hold_their_threads_keep_nobody_from_connecting(
+    serve: Serve, app: StompApp
+) -> None:
+    """Neither authenticators nor listeners wait for a thread of theirs."""
+    held: queue.Queue[str] = queue.Queue()
+    heard: queue.Queue[str] = queue.Queue()
+    names: queue.Queue[str] = queue.Queue()
+    release = threading.Event()
+    limited = StompApp(
+        "/ws",
+        allowed_origins=["*"],
+        authenticator=lambda request: names.put(threading.current_thread().name),
+        limits=Limits(handler_threads=1),
+    )
+
+    @limited.message_mapping("/block")
+    def block() -> None:
+        held.put("")
+        release.wait(PATIENCE)
+
+    @limited.event_listener(SessionConnected)
+    def listen(event: SessionConnected) -> None:
+        heard.put(threading.current_thread().name)
+
+    running = serve(limited)
+    client = running.connect()
+    client.send("SEND", {"destination": "/app/block", "receipt": "r"})
+    held.get(timeout=PATIENCE)
+    running.connect()
+    for _ in range(2):
+        assert names.get(timeout=PATIENCE).startswith("stocksync-authenticator")
+        assert heard.get(timeout=PATIENCE).startswith("stocksync-listener")
+    release.set()
+    client.frame("RECEIPT")
+
+
 def test_listeners_hear_in_the_pool(serve: Serve, app: StompApp) -> None:
     heard: queue.Queue[tuple[str, bool]] = queue.Queue()
 

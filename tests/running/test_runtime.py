@@ -355,7 +355,7 @@ def test_who_made_something_beside_it_and_fails_to_end_that_does_not_keep_it_ope
     app._run.abort()
     assert called == ["first", "second"]
     assert app._run.runtime is None
-    assert runtime.host._pool._closed
+    assert all(pool._closed for pool in runtime.host._pools.values())
     assert "internal error at the end of a run" in caplog.text
     with World(app):
         pass

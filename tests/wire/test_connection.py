@@ -15,6 +15,7 @@ from stocksync_ws.config import EndpointConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.types import Alive, Closed, Connection, Event, Handshake, HttpRequest, Message
 from stocksync_ws.wire import Endpoint, HttpConnection, Page, Site
+from stocksync_ws.wire.answer import Refusals
 from stocksync_ws.wire.sockjs.routes import SockJSRoutes
 
 MASK = b"\x11\x22\x33\x44"
@@ -183,8 +184,16 @@ def test_a_framed_websocket_says_that_it_is_open_behind_the_101() -> None:
         assert peer.connection.shut
 
 
+def test_over_pre_auth_bytes_before_the_verdict_reading_pauses() -> None:
+    peer = Peer(limits=Limits(pre_auth_bytes=1_000))
+    peer.feed(UPGRADE + b"x" * 1_000)
+    assert not peer.connection.held
+    peer.feed(b"x")
+    assert peer.connection.held
+
+
 def test_bytes_before_the_verdict_are_kept_and_over_64_kib_reading_pauses() -> None:
-    peer = Peer()
+    peer = Peer(limits=Limits(pre_auth_bytes=2 * HELD))
     frame = client(0x82, b"x" * 1000)
     peer.feed(UPGRADE + frame)
     for _ in range(HELD // len(frame) - 1):
@@ -338,7 +347,7 @@ def test_refused_upgrades_are_answered_counted_and_closed(name: str) -> None:
 
 def test_a_refused_origin_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "stocksync_ws.transport"):
-        Peer().feed(REFUSED["H18"][0])
+        Peer(site=replace(SITE, refusals=Refusals())).feed(REFUSED["H18"][0])
     assert "allowed_origins" in caplog.text
     assert "evil.example" in caplog.text
     assert "1.2.3.4:5" in caplog.text
@@ -509,7 +518,7 @@ def test_a_request_is_judged_and_told_as_the_proxies_have_seen_it(
     def seen(request: HttpRequest) -> HttpRequest:
         return replace(request, peer="7.7.7.7:7")
 
-    site = replace(SITE, seen=seen)
+    site = replace(SITE, seen=seen, refusals=Refusals())
     peer = Peer(site=site)
     peer.feed(UPGRADE)
     assert peer.handshake is not None

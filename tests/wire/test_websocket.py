@@ -58,7 +58,10 @@ def run(pieces: Iterable[bytes], limits: Limits = LIMITS) -> Outcome:
     for piece in pieces:
         events = reader.receive(piece)
         outcome.events += [seen(event) for event in events if not isinstance(event, Alive)]
-        assert not any(isinstance(event, Alive) for event in events) or len(events) == 1
+        alive = [event.unfinished for event in events if isinstance(event, Alive)]
+        assert alive in ([], [False], [True], [False, True])
+        assert False not in alive or len(events) == len(alive)
+        assert True not in alive or events[-1].unfinished  # type: ignore[union-attr]
         assert all(event.wire is wire for event in events)  # type: ignore[union-attr]
     outcome.reply, outcome.ended = reader.reply, reader.ended
     return outcome

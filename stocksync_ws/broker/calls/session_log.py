@@ -1,8 +1,9 @@
 """Log lines of sessions: one per connect and disconnect, and one per failed frame.
 
 Rule: text of a peer is escaped and cut at 200 characters, secrets never appear, and when the level
-is off no work is done. In a storm of more than 100 lines a second one summary line a second stands
-for the rest.
+is off no work is done. In a storm of more than 100 lines a second about sessions one summary line a
+second stands for the rest; of what failed there is one line a second for each kind, since it may
+have a traceback, and one summary.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ def _user(session: SessionRecord) -> str:
     return "-" if session.user_name is None else quote(session.user_name)
 
 
+class _Kind:
+    """A kind of failure: when it was told of, and how many more there were since."""
+
+    __slots__ = ("logger", "more", "since")
+
+    def __init__(self, logger: logging.Logger, since: float, more: int) -> None:
+        self.logger = logger
+        self.since = since
+        self.more = more
+
+
 class SessionLog:
     """Writes the log lines of one broker; wakes once a second while it holds lines back."""
 
@@ -42,6 +54,7 @@ class SessionLog:
         "_connects",
         "_disconnects",
         "_failures",
+        "_kinds",
         "_lines",
         "_refusals",
         "_second",
@@ -60,6 +73,8 @@ class SessionLog:
         self._disconnects = 0
         self._failures: set[tuple[str, str]] = set()
         """Listeners and kinds of exceptions whose traceback has been written."""
+        self._kinds: dict[str, _Kind] = {}
+        """Kinds of failures that were told of lately."""
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
@@ -75,6 +90,19 @@ class SessionLog:
             return True
         if self.deadline is None:
             self._step.rearm(self, self._second + 1.0)
+        return False
+
+    def _first(self, logger: logging.Logger, kind: str) -> bool:
+        """Whether a failure is the first of its kind in this second; the others are counted."""
+        now = self._step.now
+        known = self._kinds.get(kind)
+        if known is None or not 0 <= now - known.since < 1.0:
+            more = 0 if known is None else known.more
+            self._kinds[kind] = _Kind(logger, now, more)
+            return True
+        known.more += 1
+        if self.deadline is None:
+            self._step.rearm(self, known.since + 1.0)
         return False
 
     def connected(self, session: SessionRecord) -> None:
@@ -117,6 +145,10 @@ class SessionLog:
     def _sum_up(self) -> None:
         """Say what was held back."""
         self.deadline = None
+        kinds, self._kinds = self._kinds, {}
+        for kind, known in kinds.items():
+            if known.more:
+                known.logger.warning("in the last second %d more: %s", known.more, kind)
         if self._connects or self._disconnects or self._refusals:
             _sessions.info(
                 "in the last second %d more connected, %d more disconnected, %d more were refused",
@@ -150,7 +182,9 @@ class SessionLog:
         correlation_id: str,
         error: BaseException | None,
     ) -> None:
-        """A frame failed in the application: once, with mapping, session and correlation id."""
+        """A frame failed in the application: with mapping, session and correlation id."""
+        if not self._first(_handlers, f"failed mapping={label or '-'} code={code.code}"):
+            return
         ours = code in (ErrorCode.HANDLER_FAILED, ErrorCode.INTERNAL_ERROR)
         _handlers.log(
             logging.ERROR if ours else logging.WARNING,
@@ -167,7 +201,10 @@ class SessionLog:
         """An event listener raised; the others go on. The traceback stands in the log once for each
         listener and kind of exception: a crowd that leaves would write it a thousand times.
         """
-        kind = (label, type(error).__name__)
+        name = type(error).__name__
+        if not self._first(_handlers, f"listener failed mapping={label} error={name}"):
+            return
+        kind = (label, name)
         known = kind in self._failures
         if not known and len(self._failures) < FAILURES:
             self._failures.add(kind)
@@ -181,6 +218,8 @@ class SessionLog:
 
     def internal(self, what: str, session: SessionRecord | None, error: BaseException) -> None:
         """A bug of ours, caught by the fence."""
+        if not self._first(_broker, f"internal error in {what} error={type(error).__name__}"):
+            return
         _broker.error(
             "internal error in %s session=%s", what, session.id if session else "-", exc_info=error
         )

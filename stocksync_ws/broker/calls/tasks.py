@@ -16,6 +16,8 @@ from typing import Any
 from stocksync_ws.broker.calls.session_log import SessionLog
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import (
+    AUTHENTICATOR_THREADS,
+    AUTHENTICATORS_WAITING,
     GIVE_UP,
     Call,
     Join,
@@ -25,9 +27,10 @@ from stocksync_ws.broker.model.pipeline import (
     Release,
     Script,
     Task,
+    Threads,
 )
 from stocksync_ws.broker.model.session import SessionRecord
-from stocksync_ws.errors import Cancelled, HandlerTimeout
+from stocksync_ws.errors import Cancelled, ErrorCode, HandlerTimeout, LimitExceeded
 
 __all__ = ["Tasks"]
 
@@ -35,7 +38,16 @@ __all__ = ["Tasks"]
 class Tasks:
     """All running pipelines of a broker."""
 
-    __slots__ = ("_counters", "_limits", "_log", "_outputs", "_step", "current", "running")
+    __slots__ = (
+        "_authenticators",
+        "_counters",
+        "_limits",
+        "_log",
+        "_outputs",
+        "_step",
+        "current",
+        "running",
+    )
 
     def __init__(self, env: Environment, log: SessionLog) -> None:
         self._limits = env.limits
@@ -43,6 +55,8 @@ class Tasks:
         self._step = env.step
         self._outputs = env.step.outputs
         self._log = log
+        self._authenticators = 0
+        """Plain authenticators that run or wait for a thread."""
         self.running: dict[Task, None] = {}
         self.current: Task | None = None
         """The task whose pipeline is being advanced: who asks inside of it means this one."""
@@ -89,6 +103,7 @@ class Tasks:
     def go_on(self, task: Task, value: Any, error: BaseException | None) -> None:
         """Run a pipeline to the next thing it waits for, or to its end."""
         if task.call is not None:
+            self._authenticators -= _needs_authenticator_thread(task.call)
             task.call = None
             self._step.disarm(task)
         if isinstance(error, Cancelled):
@@ -115,6 +130,11 @@ class Tasks:
             self.current = outer
 
     def _call(self, task: Task, call: Call) -> None:
+        if _needs_authenticator_thread(call):
+            if self._authenticators >= AUTHENTICATOR_THREADS + AUTHENTICATORS_WAITING:
+                self.go_on(task, None, LimitExceeded(ErrorCode.LIMIT_COUNT))
+                return
+            self._authenticators += 1
         task.call = call
         task.label = call.label or task.label
         if call.mode is not Mode.INLINE:  # it will have ended before time goes on
@@ -196,3 +216,7 @@ class Tasks:
                 session.inbound.stick(call)
         error, task.stopping = task.stopping, None
         self.go_on(task, None, error)
+
+
+def _needs_authenticator_thread(call: Call) -> bool:
+    return call.threads is Threads.AUTHENTICATORS and call.mode is Mode.POOL

@@ -64,6 +64,7 @@ class Connecting:
                 beats = parse_heart_beat(frame.headers.get("heart-beat"))
             except RemoteProtocolError as problem:
                 raise RemoteProtocolError(problem.code, frame.command, frame.headers) from None
+        session.clocks.end_connect()  # Its part is done; the rest is our own time.
         pipeline = self._dispatch.connect(session, frame)
         if pipeline is None:
             self._connected(session, version, beats, None)

@@ -1,8 +1,9 @@
 """What comes in of all sessions: bytes in their turn, decoded frame by frame.
 
 Rule: a message waits as bytes, not as frames, and a frame is decoded when its turn comes, with the
-version that then holds. Decoding stops at a frame that waits for user code, and at the share of a
-turn; what is left goes on when the one has ended, or in the next turn. Over its bound of waiting
+version that then holds. Decoding stops at a frame that waits for user code, and at the session's
+share of a turn (`model/turn.py`); what is left goes on when the one has ended, or with its next
+share. Over its bound of waiting
 bytes a session is not read, and while something waits its silence does not count.
 """
 
@@ -17,6 +18,7 @@ from stocksync_ws.broker.model.inbound import Inbound
 from stocksync_ws.broker.model.pipeline import Task
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
+from stocksync_ws.broker.model.turn import ROUND
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import DisconnectReason, ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import ACK, NACK
@@ -31,13 +33,13 @@ UNHEARD = 64
 _FREE = frozenset((ACK, NACK))
 """Frames that do not count against the frames of a turn."""
 _DECODING = frozenset((AWAITING, CONNECTED, ENDING))
+_READING = frozenset((AWAITING, CONNECTED))
 
 
 class Decoding:
     """The way in of all sessions."""
 
     __slots__ = (
-        "_backlog",
         "_commands",
         "_counters",
         "_errors",
@@ -54,21 +56,21 @@ class Decoding:
         self._limits = env.limits
         self._counters = env.counters
         self._step = env.step
-        self._backlog = env.step.outputs.backlog
+        self._turn = env.turn
         self._tasks = tasks
         self._lifecycle = sessions.lifecycle
         self._errors = sessions.errors
         self._commands = commands
-        self._turn = 0
 
     def receive(self, session: SessionRecord, payload: bytes) -> None:
         """One WebSocket or SockJS message came."""
         inbound = session.inbound
         session.clocks.seen(self._step.now)
+        if session.clocks.message_since is not None:
+            session.clocks.end_message()
         if session.state is AWAITING:
             inbound.pre_auth += len(payload)
-            if inbound.pre_auth > self._limits.pre_auth_bytes:
-                self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE))
+            if not self._within_pre_auth(session):
                 return
         elif session.state is not CONNECTED:
             return
@@ -80,11 +82,40 @@ class Decoding:
                 inbound.waiting = deque()
             inbound.waiting.append(payload)
             inbound.size += len(payload) + OVERHEAD
+        if inbound.task is None and not inbound.scheduled:
+            turn = self._turn
+            if not turn.may_read:
+                inbound.scheduled = True
+                turn.put_first(session)
+            elif inbound.share <= 0 and not turn.waiting:
+                inbound.give(turn.number, self._limits.read_frames, ROUND)
         self.pump(session)
 
+    def kept(self, session: SessionRecord, unfinished: bool) -> None:
+        """The wire keeps more of what is not whole, or less: its time, and before CONNECTED its
+        bytes, are bounded as if it were.
+        """
+        clocks = session.clocks
+        if not unfinished:
+            clocks.end_message()
+        elif clocks.message_since is None and session.state in _READING:
+            clocks.begin_message(self._step.now)
+            self._lifecycle.rearm(session)
+        if session.state is AWAITING:
+            self._within_pre_auth(session)
+
+    def _within_pre_auth(self, session: SessionRecord) -> bool:
+        """Whether what came before CONNECTED, and what is kept for it, is within its bound."""
+        if session.inbound.pre_auth + session.wire.kept <= self._limits.pre_auth_bytes:
+            return True
+        self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE))
+        return False
+
     def proceed(self, session: SessionRecord) -> None:
-        """A new turn: what the last one left over."""
-        session.inbound.scheduled = False
+        """A session that waited has its share of the turn."""
+        inbound, turn = session.inbound, self._turn
+        inbound.scheduled = False
+        inbound.give(turn.number, self._limits.read_frames, turn.share)
         self.pump(session)
 
     def lost(self, session: SessionRecord, reason: DisconnectReason, code: int) -> None:
@@ -92,10 +123,6 @@ class Decoding:
         self._lifecycle.lost(session, reason, code)
         if session.state is ENDING:
             self.pump(session)
-
-    def begin_turn(self) -> None:
-        """A new turn begins: every session has its share of frames again."""
-        self._turn += 1
 
     def go_on(self, session: SessionRecord, task: Task | None, error: BaseException | None) -> None:
         """What the session's next frame had waited for is over: the script of the last one, which
@@ -109,25 +136,26 @@ class Decoding:
         self.pump(session)
 
     def pump(self, session: SessionRecord) -> None:
-        """Decode and handle frames until one waits for user code, or the turn's share is used
+        """Decode and handle frames until one waits for user code, or its share of the turn is used
         up.
         """
         try:
-            self._decode(session)
+            if not session.inbound.scheduled:
+                self._decode(session)
         except RemoteProtocolError as problem:
             self._errors.protocol(session, problem)
         self._settle(session)
 
     def _decode(self, session: SessionRecord) -> None:
         inbound, clocks, commands = session.inbound, session.clocks, self._commands
-        step = self._step
-        if inbound.turn != self._turn:
-            inbound.turn = self._turn
-            inbound.frames_left = self._limits.read_frames
+        step, turn = self._step, self._turn
+        if inbound.turn != turn.number:
+            inbound.give(turn.number, self._limits.read_frames, turn.first)
         decoder = inbound.decoder
         # `may_decode`, written out: it is asked twice a frame.
         while session.state in _DECODING and inbound.task is None and inbound.stuck is None:
-            if inbound.frames_left <= 0:
+            used_up = inbound.share <= 0 or turn.left <= 0
+            if used_up and (inbound.waiting is not None or decoder.unread):
                 self._put_back(session)
                 return
             frame = decoder.next()
@@ -140,7 +168,8 @@ class Decoding:
             if clocks.frame_since is not None:
                 clocks.end_frame()
             if frame.command not in _FREE:
-                inbound.frames_left -= 1
+                inbound.share -= 1
+                turn.left -= 1
             self._counters.frames_in += 1
             script = commands.handle(session, frame)
             if script is not None:
@@ -157,9 +186,12 @@ class Decoding:
         inbound.decoder.feed(payload)
 
     def _put_back(self, session: SessionRecord) -> None:
-        if not session.inbound.scheduled:
-            session.inbound.scheduled = True
-            self._backlog.append(session)
+        inbound = session.inbound
+        inbound.scheduled = True
+        if inbound.share or inbound.frames_left:
+            self._turn.put_last(session)
+        else:
+            self._turn.put_off(session)
 
     def _settle(self, session: SessionRecord) -> None:
         """After decoding: reading, the clocks of silence and of the unfinished frame."""

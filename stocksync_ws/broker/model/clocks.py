@@ -38,6 +38,7 @@ class Clocks:
         "end_by",
         "frame_since",
         "last_seen",
+        "message_since",
         "paused_since",
         "paused_total",
         "pinged_at",
@@ -64,6 +65,8 @@ class Clocks:
         """Seconds in which we did not read from it, in all."""
         self.frame_since: float | None = None
         """When the unfinished frame in the decoder began."""
+        self.message_since: float | None = None
+        """When the unfinished WebSocket frame or fragmented message in the connection began."""
         self.drain_at: float | None = None
         """When a stop closes it."""
         self.end_by: float | None = None
@@ -82,6 +85,10 @@ class Clocks:
         """Heart-beats were agreed at CONNECT, in seconds; 0: none."""
         self.read_every, self.write_every = read_every, write_every
 
+    def end_connect(self) -> None:
+        """The CONNECT frame is there, or is waited for no longer."""
+        self.connect_by = None
+
     def begin_frame(self, now: float) -> None:
         """A frame has begun, and is not complete."""
         self.frame_since = now
@@ -89,6 +96,14 @@ class Clocks:
     def end_frame(self) -> None:
         """There is no unfinished frame."""
         self.frame_since = None
+
+    def begin_message(self, now: float) -> None:
+        """A WebSocket frame or a fragmented message has begun, and is not whole."""
+        self.message_since = now
+
+    def end_message(self) -> None:
+        """What the connection keeps was not begun before now, or there is nothing."""
+        self.message_since = None
 
     def pause(self, now: float) -> None:
         """Nothing is read, or what was read waits: silence does not count from now on."""
@@ -109,6 +124,8 @@ class Clocks:
             self.pinged_at += away
         if self.frame_since is not None:
             self.frame_since += away
+        if self.message_since is not None:
+            self.message_since += away
 
 
 class Due(Enum):
@@ -182,9 +199,13 @@ class SessionClocks:
         return min(times) if times else None
 
     def _frame_at(self, session: SessionRecord) -> float | None:
-        if session.clocks.frame_since is None or session.clocks.paused_since is not None:
+        clocks = session.clocks
+        began = clocks.frame_since
+        if began is None or (clocks.message_since is not None and clocks.message_since < began):
+            began = clocks.message_since
+        if began is None or clocks.paused_since is not None:
             return None
-        return session.clocks.frame_since + self._limits.frame_timeout
+        return began + self._limits.frame_timeout
 
     def _listening(self, session: SessionRecord) -> bool:
         """Whether its silence counts: it is connected and we read from it."""

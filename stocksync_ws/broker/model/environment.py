@@ -6,12 +6,13 @@ Rule: a record; nothing happens here, and nothing in it is replaced while the br
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.post_office import PostOffice
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
+from stocksync_ws.broker.model.turn import Turn
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
 
@@ -35,3 +36,5 @@ class Environment:
     """Makes an unguessable text of at least so many random bits."""
     wall: Callable[[], float]
     """Seconds since the epoch; asked only for what clients date with `expires`."""
+    turn: Turn = field(default_factory=Turn)
+    """The turn of the loop that runs now."""

@@ -28,6 +28,7 @@ class Inbound:
         "pre_auth",
         "released",
         "scheduled",
+        "share",
         "size",
         "stuck",
         "task",
@@ -48,8 +49,11 @@ class Inbound:
         self.turn = -1
         """The turn that `frames_left` belongs to."""
         self.frames_left = 0
+        """Frames it may still be given in that turn."""
+        self.share = 0
+        """Frames it was given."""
         self.scheduled = False
-        """The session is in the list of those that go on in the next turn."""
+        """The session waits for its share of a turn."""
         self.paused = False
         """Reading from the session is paused."""
         self.task: Task | None = None
@@ -60,6 +64,15 @@ class Inbound:
         """A pool function that was left behind and has not returned; no frame is read until it
         has.
         """
+
+    def give(self, turn: int, most: int, share: int) -> None:
+        """Give it a share of a turn, or what it may still have of `most` frames."""
+        if self.turn != turn:
+            self.turn, self.frames_left, self.share = turn, most, 0
+        given = min(share - self.share, self.frames_left)
+        if given > 0:
+            self.frames_left -= given
+            self.share += given
 
     def begin(self, task: Task) -> None:
         """A frame is in work."""

@@ -31,7 +31,7 @@ def drain(items: list[T]) -> list[T]:
 class Outputs:
     """The outputs of one broker."""
 
-    __slots__ = ("aborts", "answers", "backlog", "calls", "cancels", "dirty", "reads")
+    __slots__ = ("aborts", "answers", "calls", "cancels", "dirty", "reads")
 
     def __init__(self) -> None:
         self.answers: list[tuple[Handshake, Refusal | None]] = []
@@ -46,8 +46,6 @@ class Outputs:
         """User code to ask to end."""
         self.dirty: list[Mailbox] = []
         """Mailboxes to flush, first come first served; whoever flushes one clears its `dirty`."""
-        self.backlog: list[SessionRecord] = []
-        """Sessions with frames left over from this turn: `proceed` with each in the next one."""
 
     @property
     def urgent(self) -> bool:
@@ -56,5 +54,5 @@ class Outputs:
 
     @property
     def pending(self) -> bool:
-        """There is something to flush, to decode or to call in the next turn."""
-        return bool(self.dirty or self.backlog or self.calls or self.cancels)
+        """There is something to flush or to call in the next turn."""
+        return bool(self.dirty or self.calls or self.cancels)

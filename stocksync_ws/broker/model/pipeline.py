@@ -39,6 +39,7 @@ __all__ = [
     "Release",
     "Script",
     "Task",
+    "Threads",
 ]
 
 R = TypeVar("R")
@@ -58,10 +59,29 @@ class Mode(Enum):
     """A function that takes microseconds, at once on the owner thread."""
 
 
+class Threads(Enum):
+    """Whose threads a plain function runs in. Each kind has its own, so that none is kept from its
+    work by another that holds all it has.
+    """
+
+    HANDLERS = "handler"
+    """Handlers, and whatever belongs to them."""
+    AUTHENTICATORS = "authenticator"
+    """Who decides about a CONNECT."""
+    LISTENERS = "listener"
+    """Who is told of an event."""
+
+
+AUTHENTICATOR_THREADS = 2
+"""Threads of authenticators."""
+AUTHENTICATORS_WAITING = 256
+"""Plain authenticators that may wait for them; a CONNECT that finds so many is refused."""
+
+
 class Call:
     """One call of user code, to be run by the adapter."""
 
-    __slots__ = ("args", "function", "kwargs", "label", "listens", "mode")
+    __slots__ = ("args", "function", "kwargs", "label", "mode", "threads")
 
     def __init__(
         self,
@@ -71,7 +91,7 @@ class Call:
         *,
         mode: Mode,
         label: str = "",
-        listens: bool = False,
+        threads: Threads = Threads.HANDLERS,
     ) -> None:
         self.function = function
         self.args = args
@@ -79,8 +99,8 @@ class Call:
         self.mode = mode
         self.label = label
         """The name in log lines: the mapping and the function."""
-        self.listens = listens
-        """It is told of an event: handlers that hold their threads must not keep it from that."""
+        self.threads = threads
+        """Where it runs, if it is a plain function."""
 
 
 class Outcome:

@@ -25,6 +25,7 @@ from stocksync_ws.errors import (
     DisconnectReason,
     ErrorCode,
     HandlerTimeout,
+    LimitExceeded,
     RemoteProtocolError,
 )
 from stocksync_ws.stomp.frame import SUBSCRIBE, Frame, Version
@@ -85,7 +86,7 @@ class ErrorReporter:
         """The application refused a CONNECT, or failed to decide about it."""
         code = _connect_code(problem)
         self._counters.connects_refused += 1
-        if code in (ErrorCode.CONNECT_REFUSED, ErrorCode.BAD_CREDENTIALS):
+        if code in (ErrorCode.CONNECT_REFUSED, ErrorCode.BAD_CREDENTIALS, ErrorCode.LIMIT_COUNT):
             self._log.refused(session, code, problem)
         else:
             self._failed(session, "authenticator", code, problem)
@@ -189,6 +190,8 @@ def _connect_code(problem: BaseException) -> ErrorCode:
         return ErrorCode.BAD_CREDENTIALS
     if isinstance(problem, AccessDenied):
         return ErrorCode.CONNECT_REFUSED
+    if isinstance(problem, LimitExceeded):
+        return problem.code
     if isinstance(problem, HandlerTimeout):
         return ErrorCode.HANDLER_TIMEOUT
     return ErrorCode.HANDLER_FAILED

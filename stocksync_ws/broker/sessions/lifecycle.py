@@ -255,6 +255,7 @@ class Lifecycle:
         session.mailbox.block()
         session.clocks.connect_by = None
         session.clocks.drain_at = None
+        session.clocks.end_message()
         self._end_scripts(session, self._step.now + GIVE_UP)
 
     def _drop_messages(self, session: SessionRecord) -> None:

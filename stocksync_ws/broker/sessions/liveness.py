@@ -88,7 +88,8 @@ class Liveness:
         self._errors.protocol(session, RemoteProtocolError(ErrorCode.CONNECT_TIMEOUT))
 
     def _frame_late(self, session: SessionRecord) -> None:
-        session.clocks.frame_since = None
+        session.clocks.end_frame()
+        session.clocks.end_message()
         self._errors.protocol(session, RemoteProtocolError(ErrorCode.FRAME_TIMEOUT))
 
     def _silent(self, session: SessionRecord) -> None:

@@ -28,7 +28,7 @@ class Poster(BareRequest):
 
     Nothing of a body counts before it is whole, and its session takes the messages of several in
     the order in which they became whole. While the session is not read, at most 64 KiB of a body
-    are.
+    are; behind the close of the session a body is read and thrown away.
 
     Args:
         wire: The session.
@@ -84,13 +84,24 @@ class Poster(BareRequest):
         """A part of the body; nothing is its end."""
         if self._over or self._post is not None:
             return []
+        if self._wire.closing is not None and self._body:
+            self._take_body()
         if not data:
             return self._end_body(now)
+        if self._wire.closing is not None:
+            return [Alive(self._wire)]
         if len(self._body) + len(data) > self._limits.sockjs_body:
             return self._fail(413, "The body is too large.", close=True)
         self._body += data
+        self._wire.keep(len(data))
         self._hold(now)
         return [Alive(self._wire)]
+
+    def _take_body(self) -> bytes:
+        """What has come of the body, which is kept no longer."""
+        body, self._body = bytes(self._body), bytearray()
+        self._wire.keep(-len(body))
+        return body
 
     def _hold(self, now: float) -> None:
         """Stop reading the body, or go on: then it has its time again."""
@@ -101,10 +112,13 @@ class Poster(BareRequest):
 
     def _end_body(self, now: float) -> list[Event]:
         wire, limits = self._wire, self._limits
-        body, self._body = bytes(self._body), bytearray()
+        body = self._take_body()
         self.deadline = None
         if wire.over:
             return self._fail(404, "The session has ended.")
+        if wire.closing is not None:
+            wire.posters -= 1
+            return self._answer(self._done)
         try:
             messages = read_messages(
                 form_field(body) if self._form else body,
@@ -135,6 +149,7 @@ class Poster(BareRequest):
 
     def _fail(self, status: int, text: str, *, close: bool = False) -> list[Event]:
         """Answer before the post was queued."""
+        self._take_body()
         self._wire.posters -= 1
         return self._answer(replace(plain(status, text, *self._cors), close=close))
 
@@ -149,6 +164,7 @@ class Poster(BareRequest):
     def lost(self, now: float) -> list[Event]:
         """The stream ended. A body that was not whole has no effect; one that was is taken."""
         if not self._over and self._post is None:
+            self._take_body()
             self._wire.posters -= 1
         self._over = True
         return []

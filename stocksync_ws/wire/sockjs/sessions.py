@@ -55,11 +55,13 @@ class Carrying(Protocol):
 class Post:
     """The messages of one request body, in the queue of its session."""
 
-    __slots__ = ("left",)
+    __slots__ = ("left", "size")
 
     def __init__(self, messages: list[bytes]) -> None:
         self.left = deque(messages)
         """Those that were not taken yet."""
+        self.size = sum(map(len, messages)) + EACH * len(messages)
+        """The bytes they count for when they are queued."""
 
 
 class SockJSWire:
@@ -82,6 +84,7 @@ class SockJSWire:
         "closing",
         "deadline",
         "id",
+        "kept",
         "link",
         "over",
         "paused",
@@ -110,6 +113,8 @@ class SockJSWire:
         self.over = False
         """The session has ended."""
         self.paused = False
+        self.kept = 0
+        """Bytes of bodies that are not whole, and of the messages that wait."""
         self.posts: deque[Post] | None = None
         """Whole bodies whose messages wait, in the order in which they became whole."""
         self.posters = 0
@@ -199,13 +204,20 @@ class SockJSWire:
                 break
             posts.popleft()
             self.posters -= 1
+        self.kept -= size
         return taken
+
+    def keep(self, size: int) -> None:
+        """So many bytes of bodies more, or less, are kept."""
+        if not self.over:
+            self.kept += size
 
     def queue(self, post: Post) -> None:
         """A body is whole: its messages are taken behind those that wait."""
         if self.posts is None:
             self.posts = deque()
         self.posts.append(post)
+        self.kept += post.size
 
     def refuse(self, status: int) -> None:
         """The handshake was refused behind an `o`: the client is told by a close code."""
@@ -220,6 +232,7 @@ class SockJSWire:
             return
         self.over = True
         self.posts = None
+        self.kept = 0
         self.closing = self.closing or INTERRUPTED
         self.deadline = now + self._sessions.options.remember
         self._sessions.remember(self)

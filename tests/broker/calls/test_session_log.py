@@ -178,11 +178,51 @@ class TestOthers:
             ),
             (h, "ERROR", "failed mapping=m session=s1 code=handler-failed correlation=c3", True),
             (h, "ERROR", "listener failed mapping=l session=- error='a'", True),
-            (h, "ERROR", "listener failed mapping=l session=- error='b'", False),
             (h, "ERROR", "listener failed mapping=l session=- error=\"'a'\"", True),
             (b, "ERROR", "internal error in x session=-", True),
             (b, "WARNING", "something once", False),
         ]
+
+    def test_failures_are_told_once_a_second_and_kind(self, lines: Callable[[], list[str]]) -> None:
+        from stocksync_ws.errors import ErrorCode
+
+        step = environment().step
+        log = SessionLog(step)
+        session: Any = SimpleNamespace(id="s1", user_name=None, peer="p")
+
+        def fail(at: float, label: str, code: ErrorCode) -> None:
+            step.run(at, log.failed, session, label, code, "c", None)
+
+        for at in (1.0, 1.0, 1.5, 1.9):
+            fail(at, "m", ErrorCode.BAD_PAYLOAD)
+        fail(1.9, "n", ErrorCode.BAD_PAYLOAD)
+        fail(1.9, "m", ErrorCode.NO_HANDLER)
+        assert len(lines()) == 3
+        assert log.deadline == 2.0
+        log.wake(2.0)
+        assert lines() == ["in the last second 3 more: failed mapping=m code=bad-payload"]
+        assert log.deadline is None
+        fail(2.0, "m", ErrorCode.BAD_PAYLOAD)
+        fail(3.0, "m", ErrorCode.BAD_PAYLOAD)
+        assert len(lines()) == 2
+        for _ in range(3):
+            step.run(3.0, log.internal, "x", None, ValueError("a"))
+            step.run(3.0, log.listener_failed, "l", None, ValueError("a"))
+        assert len(lines()) == 2
+        log.wake(4.0)
+        assert lines() == [
+            "in the last second 2 more: internal error in x error=ValueError",
+            "in the last second 2 more: listener failed mapping=l error=ValueError",
+        ]
+
+    def test_the_traceback_of_a_listener_is_written_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        step = environment().step
+        log = SessionLog(step)
+        for at in (1.0, 2.0):
+            step.run(at, log.listener_failed, "l", None, ValueError("b"))
+        assert [bool(record.exc_info) for record in caplog.records] == [True, False]
 
     def test_a_refusal_with_its_reason(self, lines: Callable[[], list[str]]) -> None:
         from stocksync_ws.errors import AccessDenied, ErrorCode

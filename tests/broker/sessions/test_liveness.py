@@ -132,7 +132,7 @@ class TestTheirBeat:
         ids=["EOL", "CRLF", "PONG", "PING", "empty", "part of a frame", "fragment"],
     )
     def test_any_byte_counts(self, start: Start, data: bytes) -> None:
-        world, peer = self.connect(start)
+        world, peer = self.connect(start, limits=Limits(frame_timeout=100.0, **QUIET))
         world.advance(29)
         peer.feed(data)
         world.advance(29)
