@@ -72,7 +72,9 @@ class Limits:
     max_reply_queues: int = 100
     """Reply queues of one session; beyond it the one that was used longest ago goes."""
     max_receipts: int = 256
-    """Receipts owed to one session at a time; those held back by a transaction do not count."""
+    """Receipts owed to one session at a time, without those held back by a transaction: its next
+    frame waits until some have left.
+    """
     max_transactions: int = 8
     """Transactions one session may have open."""
     max_transaction_frames: int = 256

@@ -192,7 +192,8 @@ class Broker:
     def take_output(self, session: SessionRecord, room: int, now: float) -> list[Outgoing]:
         """At most `room` bytes for the transport, but at least one entry when there is one."""
         subscriptions = session.subscriptions
-        if subscriptions.behind is None and not subscriptions.has_consumed:
+        plain = subscriptions.behind is None and not subscriptions.has_consumed
+        if plain and not session.inbound.owes:
             return session.mailbox.take(room, self._step.own(now))
         return self._step.run(now, self._take_output, session, room)
 
@@ -219,6 +220,8 @@ class Broker:
         taken = session.mailbox.take(room, self._step.now)
         if session.subscriptions.has_consumed:
             self.delivery.queues.handed_over(session, taken)
+        if session.inbound.owes:
+            self._decoding.receipts_left(session)
         return taken
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:

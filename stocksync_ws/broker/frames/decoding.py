@@ -1,9 +1,10 @@
 """What comes in of all sessions: bytes in their turn, decoded frame by frame.
 
 Rule: a message waits as bytes, not as frames, and a frame is decoded when its turn comes, with the
-version that then holds. Decoding stops at a frame that waits for user code, and at the share of a
-turn; what is left goes on when the one has ended, or in the next turn. Over its bound of waiting
-bytes a session is not read, and while something waits its silence does not count.
+version that then holds. Decoding stops at a frame that waits for user code, at the share of a turn,
+and while `Limits.max_receipts` are owed; what is left goes on when the one has ended, in the next
+turn, or when receipts have left. Over its bound of waiting bytes a session is not read, and while
+something waits its silence does not count.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class Decoding:
 
     def _decode(self, session: SessionRecord) -> None:
         inbound, clocks, commands = session.inbound, session.clocks, self._commands
-        step = self._step
+        step, mailbox = self._step, session.mailbox
         if inbound.turn != self._turn:
             inbound.turn = self._turn
             inbound.frames_left = self._limits.read_frames
@@ -129,6 +130,11 @@ class Decoding:
         while session.state in _DECODING and inbound.task is None and inbound.stuck is None:
             if inbound.frames_left <= 0:
                 self._put_back(session)
+                return
+            if mailbox.receipts is not None and mailbox.owes_enough:
+                # Only the general way out tells the broker what has left.
+                inbound.owes = True
+                mailbox.block()
                 return
             frame = decoder.next()
             if frame is None:
@@ -155,6 +161,12 @@ class Decoding:
         if not waiting:
             inbound.waiting = None
         inbound.decoder.feed(payload)
+
+    def receipts_left(self, session: SessionRecord) -> None:
+        """Entries of a session that waits for its receipts to leave have left."""
+        if not session.mailbox.owes_enough:
+            session.inbound.owes = False
+            self._put_back(session)
 
     def _put_back(self, session: SessionRecord) -> None:
         if not session.inbound.scheduled:

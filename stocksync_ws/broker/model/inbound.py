@@ -24,6 +24,7 @@ class Inbound:
         "decoder",
         "decoder_empty",
         "frames_left",
+        "owes",
         "paused",
         "pre_auth",
         "released",
@@ -48,6 +49,8 @@ class Inbound:
         self.turn = -1
         """The turn that `frames_left` belongs to."""
         self.frames_left = 0
+        self.owes = False
+        """So many receipts wait for the client that its next frame waits until some have left."""
         self.scheduled = False
         """The session is in the list of those that go on in the next turn."""
         self.paused = False

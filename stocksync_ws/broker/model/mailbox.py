@@ -327,6 +327,15 @@ class Mailbox:
             self.receipts = deque()
         self.receipts.append(receipt)
 
+    @property
+    def owes_enough(self) -> bool:
+        """As many RECEIPTs wait here as may."""
+        owed = self.receipts
+        while owed and not owed[0].waiting:
+            owed.popleft()
+        self.receipts = owed or None
+        return owed is not None and len(owed) >= self._office.limits.max_receipts
+
     def written(self) -> None:
         """The transport has written everything, and nothing waits."""
         self.unsent = 0
