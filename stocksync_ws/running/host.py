@@ -139,7 +139,7 @@ class AioHost:
         interpreter no thread can be started, and handlers may hold all that there are.
         """
         pool = self._listeners if call.listens else self._pool
-        pool.submit(partial(self._run_in_pool, task, call, task.context))
+        pool.submit(call.offer(partial(self._run_in_pool, task, call, task.context)))
 
     def _run_in_pool(self, task: Task, call: Call, context: Context) -> None:
         self.hand_over(task, run_plain(call, context))
