@@ -33,6 +33,7 @@ from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
+    BrokerBusy,
     BrokerClosed,
     CloseCode,
     DisconnectReason,
@@ -232,11 +233,18 @@ class Broker:
         """Publish from the server's side.
 
         Raises:
+            BrokerBusy: The queue is full; the message was dropped, with event and counter.
             BrokerClosed: After `halt`.
         """
         if self._sessions.lifecycle.halted:
             raise BrokerClosed("the broker was stopped")
-        return self._step.run(now, self._sessions.publisher.publish, draft)
+        published = self._step.run(now, self._sessions.publisher.publish, draft)
+        if not published.message_id:
+            raise BrokerBusy(
+                f"the queue {draft.target[0]!r} is full, and the message was dropped: see"
+                " Limits.queue_messages, queue_bytes, max_stored and max_queues"
+            )
+        return published
 
     def start(self, now: float) -> None:
         """The broker takes messages from now on."""

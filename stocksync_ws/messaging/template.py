@@ -48,8 +48,11 @@ class MessagingTemplate:
         ValueError: The destination, a header or the body of `send` is malformed, or the message is
             larger than `Limits.send_queue`. The caller's fault; nothing was sent.
         ConversionError: The payload cannot be converted. The caller's fault; nothing was sent.
-        BrokerBusy: The inbox is full (10,000 messages or 16 MiB); not from `publish`.
-        BrokerClosed: The application was stopped.
+        BrokerBusy: The inbox is full (10,000 messages or 16 MiB); the text says so where that is
+            because nothing has started the application. `publish` and `publish_wait` wait for room
+            there, and raise it for a queue that is full; the others drop what a full queue does not
+            take, with a `MessageDropped` event.
+        BrokerClosed: The application was stopped, or for `publish` not started within 30 s.
     """
 
     __slots__ = ("_encoder", "_gate", "_limits", "_space")
