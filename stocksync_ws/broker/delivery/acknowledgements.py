@@ -15,7 +15,7 @@ from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.transaction import Settlement
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
-from stocksync_ws.stomp.frame import NACK, Frame, Version, required
+from stocksync_ws.stomp.frame import NACK, Frame, Version, flag, required
 
 __all__ = ["Acknowledgements"]
 
@@ -79,13 +79,16 @@ class Acknowledgements:
         when its transaction is aborted.
 
         Raises:
-            RemoteProtocolError: A header is missing, or the id was never issued to this session.
+            RemoteProtocolError: A header is missing or malformed, or the id was never issued to
+                this session.
         """
         named = frame.headers.get("subscription")
         if named is not None and self._is_auto(session, named):
             # What is settled there was settled when it was handed over.
             self._counters.acks_ignored += 1
             return []
+        if frame.command == NACK:
+            flag(frame, "requeue", True)
         if session.version is _V12:
             found = [self._by_id(session, frame)]
         else:
@@ -150,7 +153,7 @@ class Acknowledgements:
             self._counters.messages_settled += len(deliveries)
             for delivery in deliveries:
                 delivery.home.accept(delivery)
-        elif frame.headers.get("requeue") == "false":
+        elif not flag(frame, "requeue", True):
             for delivery in deliveries:
                 delivery.home.reject(delivery)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stocksync_ws.broker.calls.events import SessionUnsubscribed
-from tests.broker.kit import Broker, ack, bodies, policy
+from tests.broker.kit import Broker, ack, bodies, policy, refused
 
 
 @pytest.mark.parametrize("header", ["durable", "persistent"])
@@ -40,7 +40,7 @@ def test_1_0_without_an_id_cannot_be_named() -> None:
         assert not world.broker.delivery.registry.known
 
 
-@pytest.mark.parametrize(("header", "kept"), [({}, ["1"]), ({"durable": "true"}, [])])
+@pytest.mark.parametrize(("header", "kept"), [({}, ["1"]), ({"durable": "0"}, ["1"]), ({"durable": "True"}, [])])
 def test_unsubscribe_deletes_with_the_header_and_keeps_without(
     header: dict[str, str], kept: list[str]
 ) -> None:
@@ -50,6 +50,15 @@ def test_unsubscribe_deletes_with_the_header_and_keeps_without(
         world.publish("/topic/a", "1")
         peer.subscribe("/topic/a", "s", durable="true")
         assert bodies(peer) == kept
+
+
+def test_unsubscribe_with_a_header_that_is_no_word_deletes_nothing() -> None:
+    with Broker() as world:
+        peer = world.reader("/topic/a", login="ann", durable="1")
+        peer.command("UNSUBSCRIBE", {"id": "s", "durable": "yes"})
+        refused(peer, "bad-header", 1002)
+        world.publish("/topic/a", "1")
+        assert bodies(world.reader("/topic/a", login="ann", durable="1")) == ["1"]
 
 
 def test_names_belong_to_users() -> None:
