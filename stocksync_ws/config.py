@@ -192,7 +192,10 @@ class DestinationPolicy:
     ack_timeout: float | None = None
     """Seconds a delivery may stay unsettled; None: 30 on topics, for ever on queues."""
     max_deliveries: int = 5
-    """Deliveries of one message in all; then it is a dead letter."""
+    """Deliveries of one message that count, in all; then it is a dead letter. NACK and a timeout
+    count, and of a lost session the oldest delivery of each subscription; where a loss would be
+    the last straw, the message is first delivered once more, by itself.
+    """
     dead_letter: str | None = None
     """Where dead letters go; None: only the event tells of them."""
 

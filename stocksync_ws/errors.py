@@ -410,8 +410,8 @@ class BrokerClosed(StockSyncError):
 
 
 class BrokerBusy(StockSyncError):
-    """There is no room: the inbox of other threads is full (10,000 messages or 16 MiB), or the queue
-    that `publish` names. Try again later.
+    """There is no room: the inbox of other threads is full (10,000 messages or 16 MiB), or the
+    queue that is named. Try again later.
     """
 
 

@@ -338,7 +338,7 @@ class TestKeptForNobody:
     def test_a_full_inbox_names_the_cause(self, owner: Owner) -> None:
         for _ in range(MAX_MESSAGES):
             owner.inbox.post(draft("x"))
-        with pytest.raises(BrokerBusy, match="10000 messages .* has not been started"):
+        with pytest.raises(BrokerBusy, match=r"10000 messages .* has not been started"):
             owner.inbox.post(draft("y"))
         owner.open()
 
@@ -376,9 +376,7 @@ class TestFullQueue:
         run(publish())
         assert not caplog.records
 
-    def test_who_does_not_wait_is_not(
-        self, owner: Owner, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_who_does_not_wait_is_not(self, owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
         self.full(owner)
         owner.inbox.post(draft("/queue/a"))
         assert elsewhere(lambda: owner.inbox.post(draft("/queue/a"))) is None

@@ -49,7 +49,8 @@ class MessagingTemplate:
 
     Every method raises:
         ValueError: An argument is of another type than it says, a destination or a header is
-            malformed, or the message is larger than `Limits.send_queue`. The caller's fault; nothing was sent.
+            malformed, or the message is larger than `Limits.send_queue`. The caller's fault;
+            nothing was sent.
         ConversionError: The payload cannot be converted. The caller's fault; nothing was sent.
         BrokerBusy: The inbox is full (10,000 messages or 16 MiB); the text says so where that is
             because nothing has started the application. `publish` and `publish_wait` wait for room

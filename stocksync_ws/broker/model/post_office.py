@@ -31,6 +31,7 @@ class Outgoing:
     """
 
     __slots__ = (
+        "again",
         "at",
         "attempt",
         "chunk",
@@ -70,7 +71,9 @@ class Outgoing:
         self.reader: Group | None = None
         """The group of the one reader it was made for, where it was not published to all."""
         self.attempt = 1
-        """Which delivery of its message it is."""
+        """Which delivery of its message it is, of those that count."""
+        self.again = False
+        """Its message was written before."""
         self.tells = 0
         """Lost messages that its `dropped` header announces."""
 

@@ -67,13 +67,13 @@ def test_what_comes_back_takes_its_old_place_before_what_waits() -> None:
 def test_a_lost_session_is_no_refusal_but_counts_as_a_delivery() -> None:
     with Broker() as world:
         world.publish("/queue/a", "1")
-        for attempt in range(1, 6):
+        for attempt in range(1, 7):
             peer = world.reader("/queue/a", ack="client")
             headers = peer.message().headers
             assert headers.get("delivery-attempt", "1") == str(attempt)
             peer.eof()
         world.reader("/queue/a").nothing()
-        assert [event.deliveries for event in world.heard(DeadLetter)] == [5]
+        assert [event.deliveries for event in world.heard(DeadLetter)] == [6]
 
 
 def test_auto_mode_is_settled_by_the_transport_and_not_before() -> None:

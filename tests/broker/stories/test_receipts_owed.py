@@ -1,4 +1,4 @@
-"""Receipts that wait for a client: over their bound its next frame waits, and nothing is refused."""
+"""Receipts that wait for a client: over their bound its next frame waits."""
 
 from __future__ import annotations
 
