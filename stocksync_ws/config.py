@@ -133,6 +133,10 @@ class Limits:
     """SockJS sessions over plain HTTP that are open at a time."""
     sockjs_remembered: int = 10_000
     """Closed SockJS sessions that are remembered at a time; the oldest is forgotten first."""
+    max_outbound_message: int = 16 * 1024 * 1024
+    """Bytes of one message that we send, also above `send_queue`: a mailbox within its bound takes
+    one such, and while it leaves only `send_stall_seconds` judges its session.
+    """
     send_queue: int = 524_288
     """Bytes that may wait for one session; judged once a turn, after a flush was tried."""
     send_queue_seconds: float = 30.0

@@ -49,8 +49,8 @@ class MessagingTemplate:
 
     Every method raises:
         ValueError: An argument is of another type than it says, a destination or a header is
-            malformed, or the message is larger than `Limits.send_queue`. The caller's fault;
-            nothing was sent.
+            malformed, or the message is larger than `Limits.max_outbound_message`. The caller's
+            fault; nothing was sent.
         ConversionError: The payload cannot be converted. The caller's fault; nothing was sent.
         BrokerBusy: The inbox is full (10,000 messages or 16 MiB); the text says so where that is
             because nothing has started the application. `publish` and `publish_wait` wait for room
@@ -170,10 +170,10 @@ class MessagingTemplate:
         if content_type is not None and all(name != "content-type" for name, _ in pairs):
             pairs = (("content-type", content_type), *pairs)
         draft = Draft(destination, pairs, body, user=user)
-        if draft.size > self._limits.send_queue:
+        if draft.size > self._limits.max_outbound_message:
             raise ValueError(
-                f"a message of {draft.size} bytes is larger than Limits.send_queue"
-                f" ({self._limits.send_queue} bytes)"
+                f"a message of {draft.size} bytes is larger than Limits.max_outbound_message"
+                f" ({self._limits.max_outbound_message} bytes)"
             )
         return draft
 

@@ -43,7 +43,7 @@ def gate() -> Gate:
 
 @pytest.fixture
 def template(gate: Gate) -> MessagingTemplate:
-    return MessagingTemplate(gate, BrokerConfig(limits=Limits(send_queue=1_000)))
+    return MessagingTemplate(gate, BrokerConfig(limits=Limits(max_outbound_message=1_000)))
 
 
 @pytest.mark.parametrize(

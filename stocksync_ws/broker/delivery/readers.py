@@ -236,7 +236,7 @@ class Readers:
         for reader, count in mailbox.shed().items():
             self._retention.lose(reader, count, "slow-consumer")
             self._tell_next(reader, later.get(reader))
-        return mailbox.queued + mailbox.unsent <= self._limits.send_queue
+        return mailbox.load <= self._limits.send_queue
 
     def _tell_next(self, reader: Reader, later: int | None) -> None:
         """Its next message says what it lost, and so is made for this subscription alone.

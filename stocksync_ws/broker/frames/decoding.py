@@ -15,6 +15,7 @@ from stocksync_ws.broker.calls.tasks import Tasks
 from stocksync_ws.broker.frames.commands import Commands
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.inbound import Inbound
+from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.pipeline import Task
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
@@ -131,7 +132,7 @@ class Decoding:
             if inbound.frames_left <= 0:
                 self._put_back(session)
                 return
-            if mailbox.receipts is not None and mailbox.owes_enough:
+            if mailbox.receipts and self._owes_enough(mailbox):
                 # Only the general way out tells the broker what has left.
                 inbound.owes = True
                 mailbox.block()
@@ -164,9 +165,16 @@ class Decoding:
 
     def receipts_left(self, session: SessionRecord) -> None:
         """Entries of a session that waits for its receipts to leave have left."""
-        if not session.mailbox.owes_enough:
+        if not self._owes_enough(session.mailbox):
             session.inbound.owes = False
             self._put_back(session)
+
+    def _owes_enough(self, mailbox: Mailbox) -> bool:
+        """As many receipts wait for a client as may."""
+        owed = mailbox.receipts
+        while owed and not owed[0].waiting:
+            owed.popleft()
+        return owed is not None and len(owed) >= self._limits.max_receipts
 
     def _put_back(self, session: SessionRecord) -> None:
         if not session.inbound.scheduled:

@@ -26,7 +26,7 @@ def test_dead_letters_that_close_who_takes_a_name_leave_the_rest_to_the_name() -
         peer = world.connect(login="ann")
         resubscribe(peer, durable="true", ack="client")
         sender = world.connect()
-        for _ in range(3):
+        for _ in range(5):
             sender.send_to("/topic/s", "x" * 3_000, expiration="500")
         world.publish("/topic/s", *"123")
         peer.eof()
@@ -42,7 +42,7 @@ def test_dead_letters_that_close_who_takes_a_name_leave_the_rest_to_the_name() -
         # The one that counted, the oldest that was written, is dead.
         assert {frame.headers["delivery-attempt"] for frame in again} == {"1"}
         assert world.counters.messages_unsettled == world.counters.internal_errors == 0
-        assert len(world.heard(DeadLetter)) == 3
+        assert len(world.heard(DeadLetter)) == 5
 
 
 def test_dead_letters_that_close_who_is_to_get_something_again_leave_it_once() -> None:
