@@ -127,3 +127,11 @@ def test_what_a_group_shares_is_each_ledgers_own_when_it_is_taken_out() -> None:
     other.subscription = first  # type: ignore[assignment]
     assert other.own(*other.take(1)).subscription is second
     assert shared.subscription is None
+
+
+def test_what_was_settled_meanwhile_is_not_marked_as_unsent() -> None:
+    made = ledger(9, 1)
+    made.unsend(1)
+    made.unsend(2)
+    [only] = made
+    assert not only.sent
