@@ -77,6 +77,7 @@ ws = StompApp(
         max_messages_per_frame=8_192,
         max_fragments=65_536,
         frame_timeout=300,
+        max_outbound_message=64 * MiB,
         send_queue=64 * MiB,
         max_total_queued=256 * MiB,
         ack_window_bytes=64 * MiB,

@@ -75,7 +75,9 @@ class Limits:
     max_reply_queues: int = 100
     """Reply queues of one session; beyond it the one that was used longest ago goes."""
     max_receipts: int = 256
-    """Receipts owed to one session at a time; those held back by a transaction do not count."""
+    """Receipts owed to one session at a time, without those held back by a transaction: its next
+    frame waits until some have left.
+    """
     max_transactions: int = 8
     """Transactions one session may have open."""
     max_transaction_frames: int = 256
@@ -134,6 +136,10 @@ class Limits:
     """SockJS sessions over plain HTTP that are open at a time."""
     sockjs_remembered: int = 10_000
     """Closed SockJS sessions that are remembered at a time; the oldest is forgotten first."""
+    max_outbound_message: int = 16 * 1024 * 1024
+    """Bytes of one message that we send, also above `send_queue`: a mailbox within its bound takes
+    one such, and while it leaves only `send_stall_seconds` judges its session.
+    """
     send_queue: int = 524_288
     """Bytes that may wait for one session; judged once a turn, after a flush was tried."""
     send_queue_seconds: float = 30.0
@@ -195,7 +201,10 @@ class DestinationPolicy:
     ack_timeout: float | None = None
     """Seconds a delivery may stay unsettled; None: 30 on topics, for ever on queues."""
     max_deliveries: int = 5
-    """Deliveries of one message in all; then it is a dead letter."""
+    """Deliveries of one message that count, in all; then it is a dead letter. NACK and a timeout
+    count, and of a lost session the oldest delivery of each subscription; where a loss would be
+    the last straw, the message is first delivered once more, by itself.
+    """
     dead_letter: str | None = None
     """Where dead letters go; None: only the event tells of them."""
 

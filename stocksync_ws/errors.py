@@ -15,7 +15,7 @@ it).
      +-- HandlerTimeout                user code took longer than `Limits.handler_timeout`
      +-- SessionClosed                 the session this was for is gone
      +-- BrokerClosed                  the application was stopped
-     +-- BrokerBusy                    the inbox of other threads is full
+     +-- BrokerBusy                    the inbox of other threads, or a queue, is full
      +-- WrongLoop                     a second event loop while the application runs on a first
      +-- ForkedBrokerError             used in a child process of the one that started it
      +-- ConfigurationError            a setting or a declaration is wrong; raised before the start
@@ -406,11 +406,13 @@ class SessionClosed(StockSyncError):
 
 
 class BrokerClosed(StockSyncError):
-    """The application was stopped; nothing is accepted any more."""
+    """The application was stopped and accepts nothing any more, or nothing has started it."""
 
 
 class BrokerBusy(StockSyncError):
-    """The inbox of other threads is full (10,000 messages or 16 MiB). Try again later."""
+    """There is no room: the inbox of other threads is full (10,000 messages or 16 MiB), or the
+    queue that is named. Try again later.
+    """
 
 
 class WrongLoop(StockSyncError):

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
@@ -30,7 +32,9 @@ MAX_BYTES = 16 * 1024 * 1024
 """Bytes that may wait for it."""
 
 START = 30.0
-"""Seconds an awaited publication waits for the application to start."""
+"""Seconds an awaited publication waits for the application to start, and after which others that
+are kept for it are told of in the log.
+"""
 
 Waiter: TypeAlias = Callable[[Published | None, Exception | None], None]
 """Told what became of a publication, on the owner thread."""
@@ -49,7 +53,11 @@ class _Post:
 class Inbox:
     """Where publications enter, from any thread and any loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        """Seconds; asked only while nobody applies what is posted."""
+        self._kept_since: float | None = None
+        """When the first message was posted that nobody applies."""
         self._lock = threading.Lock()
         self._items: deque[_Post | Callable[[], None]] = deque()
         self._batch: deque[_Post | Callable[[], None]] = deque()
@@ -88,6 +96,7 @@ class Inbox:
             self._wake = wake
             self._gone = gone
             self._closed = False
+            self._kept_since = None
         self.drain()
 
     def drain(self) -> None:
@@ -151,20 +160,30 @@ class Inbox:
             ForkedBrokerError: In a forked child of the process that started the application.
         """
         if self._is_owner():
-            self._now(draft)
+            try:
+                self._now(draft)
+            except BrokerBusy:
+                pass  # A full queue: counted, and told by an event, as from another thread.
             return
         with self._lock:
             self._check()
-            if not self._has_room(draft):
-                raise BrokerBusy(
-                    f"{self._messages} messages wait for the owner thread; try again later"
-                )
-            self._append(_Post(draft, None))
+            late = self._is_late()
+            taken = self._has_room(draft)
+            waiting = self._messages
+            if taken:
+                self._append(_Post(draft, None))
+        if late:
+            _log.warning("messages are kept and reach nobody: %s", self._why())
+        if not taken and self._nobody_applies():
+            raise BrokerBusy(f"{waiting} messages wait for the application: {self._why()}")
+        if not taken:
+            raise BrokerBusy(f"{waiting} messages wait for the owner thread; try again later")
 
     async def publish(self, draft: Draft) -> Published:
         """Publish, and wait for room and until it has been applied; before the start, until that.
 
         Raises:
+            BrokerBusy: It was for a queue that is full.
             BrokerClosed: After the stop, or when nothing has started the application for `START`
                 seconds; then nothing was published.
             ForkedBrokerError: In a forked child of the process that started the application.
@@ -196,7 +215,9 @@ class Inbox:
         Raises:
             RuntimeError: An event loop runs on this thread: it would wait for itself.
             TimeoutError: It has not been applied in time; it was taken out again, or is applied
-                later, if the owner thread has it already.
+                later, if the owner thread has it already. Where nothing has started the application
+                the text says so.
+            BrokerBusy: It was for a queue that is full.
             BrokerClosed: After the stop.
             ForkedBrokerError: In a forked child of the process that started the application.
         """
@@ -218,7 +239,8 @@ class Inbox:
             self._check()
             self._enqueue(post)
         if not told.wait(timeout) and (self._take_out(post) or not told.is_set()):
-            raise TimeoutError(f"the message was not published within {timeout:g} s")
+            why = f": {self._why()}" if self._nobody_applies() else ""
+            raise TimeoutError(f"the message was not published within {timeout:g} s{why}")
         if isinstance(outcome[0], Exception):
             raise outcome[0]
         return outcome[0]
@@ -231,10 +253,7 @@ class Inbox:
         """
         if self._closed or not self._nobody_applies() or not self._take_out(post):
             return
-        raise BrokerClosed(
-            f"the application has not been started for {START:g} s: serve() starts it, and so does"
-            " the lifespan of the application that it was installed in"
-        )
+        raise BrokerClosed(f"nothing was published for {START:g} s: {self._why()}")
 
     def _take_out(self, post: _Post) -> bool:
         """Take a publication out, unless it is being applied; whether it was taken out."""
@@ -262,7 +281,30 @@ class Inbox:
         """The application has not been started, or its owner is gone without a stop."""
         return self._publish is None or (self._gone is not None and self._gone())
 
+    def _why(self) -> str:
+        """Why nobody applies what is posted, and what does."""
+        if self._publish is None:
+            cause = "the application has not been started in this process"
+        else:
+            cause = "the event loop of the application was closed without a stop"
+        return (
+            f"{cause}; serve() starts it, and so does the lifespan of the application that it was"
+            " installed in"
+        )
+
     # Under the lock, or on the owner thread
+
+    def _is_late(self) -> bool:
+        """This post is the first made `START` seconds or more after the first that is kept."""
+        if not self._nobody_applies():
+            return False
+        now = self._clock()
+        if self._kept_since is None:
+            self._kept_since = now
+        if now - self._kept_since < START:
+            return False
+        self._kept_since = math.inf  # said once
+        return True
 
     def _is_owner(self) -> bool:
         # The pid first: the lock may have been held when the process was forked.
@@ -329,8 +371,8 @@ def _apply(publish: Callable[[Draft], Published] | None, post: _Post) -> None:
         if publish is None:
             raise BrokerClosed("the application was stopped")
         published = publish(post.draft)
-    except BrokerClosed as closed:
-        error = closed
+    except (BrokerBusy, BrokerClosed) as refusal:
+        error = refusal
     except Exception as bug:
         # A bug of ours must not keep the others from being applied, nor somebody waiting for ever.
         _log.error("internal error while publishing", exc_info=bug)

@@ -61,8 +61,8 @@ class SocketStream:
         self._poller = poller
         self._driver = driver
         self._buffer = buffer
-        self._rest = b""
-        """What the kernel has not taken."""
+        self._rest: bytes | memoryview = b""
+        """What the kernel has not taken: a view of the chunk, which many streams may share."""
         self._shutting = False
         self.send: Callable[[Chunk], int] | None = sock.send
         """The direct way out: the bare `send` of the socket."""
@@ -82,9 +82,9 @@ class SocketStream:
         """Write as much as the kernel takes and keep the rest; the bytes unsent."""
         return self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
-    def _write(self, data: bytes) -> int:
+    def _write(self, data: bytes | memoryview) -> int:
         if self._rest:
-            self._rest += data
+            self._rest = b"".join((self._rest, data))
             return len(self._rest)
         if self._socket.fileno() < 0:
             return 0
@@ -96,13 +96,13 @@ class SocketStream:
             self._fail()
             return 0
         if sent < len(data):
-            self._rest = data[sent:]
+            self._rest = memoryview(data)[sent:]
             self._poller.add_writer(self._socket.fileno(), self._writable)
         return len(self._rest)
 
     def keep(self, chunk: Chunk, sent: int) -> int:
         """Write the rest of a chunk that `send` took in part; the bytes unsent."""
-        return self._write(chunk[sent:])
+        return self._write(memoryview(chunk)[sent:])
 
     def pause(self) -> None:
         """Stop reading."""

@@ -273,7 +273,7 @@ class TestNothingStarts:
     def test_publish_gives_up_and_publishes_nothing(self, owner: Owner) -> None:
         [error] = self.wait(owner.inbox, draft("late", 100), seconds=START + 1)
         assert isinstance(error, BrokerClosed)
-        assert "not been started for 30 s" in str(error)
+        assert "for 30 s: the application has not been started" in str(error)
         owner.inbox.post(draft("kept"))
         owner.open()
         assert owner.applied == ["kept"]
@@ -299,6 +299,89 @@ class TestNothingStarts:
     def test_but_not_earlier(self, owner: Owner) -> None:
         with pytest.raises(TimeoutError):
             self.wait(owner.inbox, draft("early"), seconds=START - 1)
+
+
+class TestKeptForNobody:
+    """What is posted while nothing runs is kept, and after `START` seconds that is said once."""
+
+    def inbox(self) -> tuple[Inbox, list[float]]:
+        now = [100.0]
+        return Inbox(lambda: now[0]), now
+
+    def test_the_first_post_half_a_minute_later_is_told_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        inbox, now = self.inbox()
+        for seconds, said in ((0.0, 0), (START - 0.1, 0), (0.1, 1), (100.0, 1)):
+            now[0] += seconds
+            inbox.post(draft("x"))
+            assert len(caplog.records) == said
+        [record] = caplog.records
+        assert record.levelname == "WARNING"
+        assert "has not been started in this process; serve() starts it" in record.getMessage()
+
+    def test_a_start_begins_anew(self, caplog: pytest.LogCaptureFixture) -> None:
+        inbox, now = self.inbox()
+        owner = Owner(inbox)
+        inbox.post(draft("x"))
+        owner.open()
+        now[0] += START
+        elsewhere(lambda: inbox.post(draft("y")))
+        assert not caplog.records
+        owner.gone = True
+        inbox.post(draft("z"))
+        now[0] += START
+        inbox.post(draft("z"))
+        [record] = caplog.records
+        assert "was closed without a stop" in record.getMessage()
+
+    def test_a_full_inbox_names_the_cause(self, owner: Owner) -> None:
+        for _ in range(MAX_MESSAGES):
+            owner.inbox.post(draft("x"))
+        with pytest.raises(BrokerBusy, match=r"10000 messages .* has not been started"):
+            owner.inbox.post(draft("y"))
+        owner.open()
+
+        def fill() -> None:
+            for _ in range(MAX_MESSAGES + 1):
+                owner.inbox.post(draft("y"))
+
+        error = elsewhere(fill)
+        assert "wait for the owner thread" in str(error)
+
+    def test_a_thread_that_has_waited_in_vain_is_told_the_cause(self, owner: Owner) -> None:
+        error = elsewhere(lambda: owner.inbox.publish_wait(draft("a"), 0.0))
+        assert isinstance(error, TimeoutError)
+        assert "within 0 s: the application has not been started" in str(error)
+        owner.open()
+        error = elsewhere(lambda: owner.inbox.publish_wait(draft("a"), 0.0))
+        assert str(error) == "the message was not published within 0 s"
+
+
+class TestFullQueue:
+    """A queue that is full is an error for who waits, and an event for who does not."""
+
+    def full(self, owner: Owner) -> None:
+        def publish(given: Draft) -> Published:
+            raise BrokerBusy(f"the queue {given.target[0]} is full")
+
+        owner.inbox.open(publish, lambda: None, lambda: False)
+
+    def test_who_waits_is_told(self, owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
+        async def publish() -> None:
+            with pytest.raises(BrokerBusy, match="/queue/a"):
+                await owner.inbox.publish(draft("/queue/a"))
+
+        self.full(owner)
+        run(publish())
+        assert not caplog.records
+
+    def test_who_does_not_wait_is_not(self, owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
+        self.full(owner)
+        owner.inbox.post(draft("/queue/a"))
+        assert elsewhere(lambda: owner.inbox.post(draft("/queue/a"))) is None
+        owner.inbox.drain()
+        assert not caplog.records
 
 
 def test_publish_from_another_loop_completes_there(owner: Owner) -> None:

@@ -34,6 +34,7 @@ from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
+    BrokerBusy,
     BrokerClosed,
     CloseCode,
     DisconnectReason,
@@ -193,7 +194,8 @@ class Broker:
     def take_output(self, session: SessionRecord, room: int, now: float) -> list[Outgoing]:
         """At most `room` bytes for the transport, but at least one entry when there is one."""
         subscriptions = session.subscriptions
-        if subscriptions.behind is None and not subscriptions.has_consumed:
+        plain = subscriptions.behind is None and not subscriptions.has_consumed
+        if plain and not session.inbound.owes:
             return session.mailbox.take(room, self._step.own(now))
         return self._step.run(now, self._take_output, session, room)
 
@@ -220,6 +222,8 @@ class Broker:
         taken = session.mailbox.take(room, self._step.now)
         if session.subscriptions.has_consumed:
             self.delivery.queues.handed_over(session, taken)
+        if session.inbound.owes:
+            self._decoding.receipts_left(session)
         return taken
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
@@ -230,11 +234,18 @@ class Broker:
         """Publish from the server's side.
 
         Raises:
+            BrokerBusy: The queue is full; the message was dropped, with event and counter.
             BrokerClosed: After `halt`.
         """
         if self._sessions.lifecycle.halted:
             raise BrokerClosed("the broker was stopped")
-        return self._step.run(now, self._sessions.publisher.publish, draft)
+        published = self._step.run(now, self._sessions.publisher.publish, draft)
+        if not published.message_id:
+            raise BrokerBusy(
+                f"the queue {draft.target[0]!r} is full, and the message was dropped: see"
+                " Limits.queue_messages, queue_bytes, max_stored and max_queues"
+            )
+        return published
 
     def start(self, now: float) -> None:
         """The broker takes messages from now on."""

@@ -158,11 +158,13 @@ class Driver:
         """Publish, on the owner thread. Starts no user code.
 
         Raises:
+            BrokerBusy: The queue is full; the message was dropped.
             BrokerClosed: After the end.
         """
-        published = self._machine.publish(draft, self._host.now())
-        self._schedule()
-        return published
+        try:
+            return self._machine.publish(draft, self._host.now())
+        finally:
+            self._schedule()  # also for what a refusal has told the listeners
 
     def wake(self) -> None:
         """The time given to `wake_at` has come."""

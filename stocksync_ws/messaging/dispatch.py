@@ -55,6 +55,7 @@ class Dispatcher:
         self._template = template
         self._error_destination = config.error_destination
         self._encoder = PayloadEncoder()
+        self._most = config.limits.max_outbound_message
 
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
         """Nothing is asked before the upgrade."""
@@ -199,11 +200,17 @@ class Dispatcher:
     def _encode(self, handler: Handler, result: object) -> tuple[bytes, str]:
         """Encode what a handler returned; a mistake there is ours, not the sender's."""
         try:
-            return self._encoder.encode(result)
+            body, content_type = self._encoder.encode(result)
         except ConversionError as error:
             raise StockSyncError(
                 f"{handler.label} returned what cannot be sent: {error}"
             ) from error
+        if len(body) > self._most:
+            raise StockSyncError(
+                f"{handler.label} returned a message of {len(body)} bytes, larger than"
+                f" Limits.max_outbound_message ({self._most} bytes)"
+            )
+        return body, content_type
 
 
 def _connect_request(session: SessionRecord, frame: Frame) -> ConnectRequest:

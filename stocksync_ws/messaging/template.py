@@ -22,7 +22,10 @@ from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.config import BrokerConfig, has_surrogate
 from stocksync_ws.messaging.convert import PayloadEncoder
 
-__all__ = ["Gate", "MessagingTemplate"]
+__all__ = ["MAX_WAIT", "Gate", "MessagingTemplate"]
+
+MAX_WAIT = 4_000_000
+"""Seconds a thread may wait: what every platform can."""
 
 
 class Gate(Protocol):
@@ -45,11 +48,15 @@ class MessagingTemplate:
     """Sends messages to destinations and users. Thread-safe; made by the application.
 
     Every method raises:
-        ValueError: The destination, a header or the body of `send` is malformed, or the message is
-            larger than `Limits.send_queue`. The caller's fault; nothing was sent.
+        ValueError: An argument is of another type than it says, a destination or a header is
+            malformed, or the message is larger than `Limits.max_outbound_message`. The caller's
+            fault; nothing was sent.
         ConversionError: The payload cannot be converted. The caller's fault; nothing was sent.
-        BrokerBusy: The inbox is full (10,000 messages or 16 MiB); not from `publish`.
-        BrokerClosed: The application was stopped.
+        BrokerBusy: The inbox is full (10,000 messages or 16 MiB); the text says so where that is
+            because nothing has started the application. `publish` and `publish_wait` wait for room
+            there, and raise it for a queue that is full; the others drop what a full queue does not
+            take, with a `MessageDropped` event.
+        BrokerClosed: The application was stopped, or for `publish` not started within 30 s.
     """
 
     __slots__ = ("_encoder", "_gate", "_limits", "_space")
@@ -93,13 +100,14 @@ class MessagingTemplate:
             raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
         if has_surrogate(name):
             raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
+        destination = self._check_own(destination)
         body, content_type = self._encoder.encode(payload)
-        self._check_own(destination)
-        self._gate.post(self._draft(destination, body, content_type, headers, user=user))
+        draft = self._draft(destination, body, content_type, headers, user=str.__str__(name))
+        self._gate.post(draft)
 
     def send(self, destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send octets as they are; give their `content-type` in `headers`."""
-        self._check(destination)
+        destination = self._check(destination)
         given = cast("object", body)
         if not isinstance(given, bytes):
             raise ValueError(
@@ -132,19 +140,22 @@ class MessagingTemplate:
             destination: As in `convert_and_send`.
             payload: As in `convert_and_send`.
             headers: As in `convert_and_send`.
-            timeout: Seconds.
+            timeout: Seconds, 0 to 4,000,000.
 
         Raises:
             TimeoutError: It was not queued in time. It is not going to be, unless it was just being
                 queued.
             RuntimeError: An event loop runs on this thread.
         """
+        given = cast("object", timeout)
+        if not isinstance(given, (int, float)) or not 0 <= given <= MAX_WAIT:
+            raise ValueError(f"timeout is a number of seconds, 0 to {MAX_WAIT:,}, not {given!r}")
         return self._gate.publish_wait(self._convert(destination, payload, headers), timeout)
 
     def _convert(
         self, destination: str, payload: object, headers: Mapping[str, str] | None
     ) -> Draft:
-        self._check(destination)
+        destination = self._check(destination)
         body, content_type = self._encoder.encode(payload)
         return self._draft(destination, body, content_type, headers)
 
@@ -157,38 +168,40 @@ class MessagingTemplate:
         *,
         user: str | None = None,
     ) -> Draft:
-        pairs = check_own(headers) if headers else ()
-        if content_type is not None and not (headers and "content-type" in headers):
+        pairs = () if headers is None else check_own(headers)
+        if content_type is not None and all(name != "content-type" for name, _ in pairs):
             pairs = (("content-type", content_type), *pairs)
         draft = Draft(destination, pairs, body, user=user)
-        if draft.size > self._limits.send_queue:
+        if draft.size > self._limits.max_outbound_message:
             raise ValueError(
-                f"a message of {draft.size} bytes is larger than Limits.send_queue"
-                f" ({self._limits.send_queue} bytes)"
+                f"a message of {draft.size} bytes is larger than Limits.max_outbound_message"
+                f" ({self._limits.max_outbound_message} bytes)"
             )
         return draft
 
-    def _check(self, destination: str) -> None:
+    def _check(self, destination: str) -> str:
         given = cast("object", destination)
         if not isinstance(given, str):
             raise ValueError(
                 f"a destination is a text such as '/topic/inventory', not {given!r};"
                 f" it comes before the payload"
             )
-        if not is_destination(destination, self._limits) or has_wildcard(destination):
-            raise ValueError(f"{destination!r} is not a destination that can be sent to")
-        kind, _ = self._space.classify(destination)
+        if not is_destination(given, self._limits) or has_wildcard(given):
+            raise ValueError(f"{given!r} is not a destination that can be sent to")
+        kind, _ = self._space.classify(given)
         if kind is Kind.USER:
-            raise ValueError(f"{destination!r}: use convert_and_send_to_user")
-        if kind not in (Kind.TOPIC, Kind.QUEUE) and not destination.startswith(REPLY_QUEUE):
-            raise ValueError(f"{destination!r} is under none of the broker prefixes")
+            raise ValueError(f"{given!r}: use convert_and_send_to_user")
+        if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
+            raise ValueError(f"{given!r} is under none of the broker prefixes")
+        return str.__str__(given)
 
-    def _check_own(self, destination: str) -> None:
+    def _check_own(self, destination: str) -> str:
+        given = cast("object", destination)
         if (
-            not is_destination(destination, self._limits)
-            or has_wildcard(destination)
-            or not self._space.is_own_path(destination)
+            not isinstance(given, str)
+            or not is_destination(given, self._limits)
+            or has_wildcard(given)
+            or not self._space.is_own_path(given)
         ):
-            raise ValueError(
-                f"{destination!r} must be like '/queue/errors', without the user prefix"
-            )
+            raise ValueError(f"{given!r} must be like '/queue/errors', without the user prefix")
+        return str.__str__(given)

@@ -149,7 +149,8 @@ class AioHost:
         """Run a plain function in its pool. At the exit of the interpreter no thread can be
         started, and handlers may hold all that there are.
         """
-        self._pools[call.threads].submit(partial(self._run_in_pool, task, call, task.context))
+        work = partial(self._run_in_pool, task, call, task.context)
+        self._pools[call.threads].submit(call.offer(work))
 
     def _run_in_pool(self, task: Task, call: Call, context: Context) -> None:
         self.hand_over(task, run_plain(call, context))

@@ -30,6 +30,7 @@ __all__ = [
     "UNSUBSCRIBE",
     "Frame",
     "Version",
+    "flag",
     "required",
 ]
 
@@ -174,3 +175,26 @@ def required(frame: Frame, version: Version) -> None:
         and "destination" not in headers
     ):
         raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, headers)
+
+
+def flag(frame: Frame, name: str, default: bool) -> bool:
+    """Read a header that is true or false; `default` where it is missing.
+
+    Args:
+        frame: A decoded frame.
+        name: The header: `true`, `false`, `1` or `0`, in any case.
+        default: What its absence means.
+
+    Raises:
+        RemoteProtocolError: `bad-header`; the peer's fault.
+    """
+    text = frame.headers.get(name)
+    if text is None:
+        return default
+    value = _FLAGS.get(text.lower())
+    if value is None:
+        raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers)
+    return value
+
+
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}

@@ -40,6 +40,7 @@ class _Host(AioHost):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self.held: list[Callable[[], None]] | None = None
+        self.inside = False
 
     def start(self) -> None:
         """Start no thread."""
@@ -51,10 +52,10 @@ class _Host(AioHost):
             outcome = run_plain(call, context)
             self.hand_over(task, outcome)
 
-        if self.held is not None:
-            self.held.append(run)
+        if self.held is None:
+            self.soon(call.offer(run))
         else:
-            self.soon(run)
+            self.held.append(run if self.inside else call.offer(run))
 
 
 class _Runtime(Runtime):
@@ -111,9 +112,13 @@ class World:
         """Run a coroutine on the virtual clock."""
         return self.loop.run(coroutine, seconds)
 
-    def hold_pool(self) -> None:
-        """Keep plain functions back until `release_pool`."""
-        self.runtime.host.held = []
+    def hold_pool(self, *, inside: bool = False) -> None:
+        """Keep plain functions back until `release_pool`: every thread is busy.
+
+        Args:
+            inside: They have begun, each holds its thread, and none returns.
+        """
+        self.runtime.host.held, self.runtime.host.inside = [], inside
 
     def release_pool(self) -> None:
         """Run what was kept back, and no longer keep anything back."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import Enum
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def gate() -> Gate:
 
 @pytest.fixture
 def template(gate: Gate) -> MessagingTemplate:
-    return MessagingTemplate(gate, BrokerConfig(limits=Limits(send_queue=1_000)))
+    return MessagingTemplate(gate, BrokerConfig(limits=Limits(max_outbound_message=1_000)))
 
 
 @pytest.mark.parametrize(
@@ -137,6 +138,80 @@ def test_reserved_headers_are_refused(template: MessagingTemplate, headers: dict
     ):
         with pytest.raises(ValueError, match="header"):
             send()
+
+
+HEADERS: dict[str, Any] = {
+    "a number": {"n": 5},
+    "a list": {"n": ["a"]},
+    "nothing": {"n": None},
+    "octets": {"n": b"a"},
+    "a name that is none": {5: "n"},
+    "NUL": {"n": "a\0"},
+    "a lone surrogate": {"n": "\ud800"},
+    "a lone surrogate in a name": {"\ud800": "n"},
+    "pairs": [("n", "a")],
+    "no pairs": [],
+    "a text": "text/plain",
+}
+
+
+@pytest.mark.parametrize("headers", HEADERS.values(), ids=HEADERS.keys())
+def test_what_no_reader_could_be_sent_is_refused_where_it_comes_in(
+    template: MessagingTemplate, gate: Gate, headers: Any
+) -> None:
+    with World(StompApp("/ws")) as world:
+        for send in (
+            lambda: template.convert_and_send("/topic/a", 1, headers),
+            lambda: template.send("/topic/a", b"", headers),
+            lambda: template.convert_and_send_to_user("joe", "/queue/a", 1, headers),
+            lambda: template.publish_wait("/topic/a", 1, headers),
+            lambda: world.run(template.publish("/topic/a", 1, headers)),
+        ):
+            with pytest.raises(ValueError, match="header"):
+                send()
+    assert not gate.drafts
+
+
+@pytest.mark.parametrize("destination", [5, None, b"/topic/a", ("/topic/a",)])
+def test_what_is_no_text_is_no_destination(
+    template: MessagingTemplate, gate: Gate, destination: Any
+) -> None:
+    for send in (
+        lambda: template.convert_and_send(destination, 1),
+        lambda: template.send(destination, b""),
+        lambda: template.publish_wait(destination, 1),
+        lambda: template.convert_and_send_to_user("joe", destination, 1),
+    ):
+        with pytest.raises(ValueError, match=r"a destination is a text|must be like"):
+            send()
+    assert not gate.drafts
+
+
+@pytest.mark.parametrize("timeout", [None, "5", -1, float("nan"), float("inf"), 1e9])
+def test_a_time_that_no_thread_can_wait(
+    template: MessagingTemplate, gate: Gate, timeout: Any
+) -> None:
+    with pytest.raises(ValueError, match="timeout is a number of seconds"):
+        template.publish_wait("/topic/a", 1, timeout=timeout)
+    assert not gate.drafts
+
+
+def test_texts_of_an_enum_are_sent_by_their_value(template: MessagingTemplate, gate: Gate) -> None:
+    class Word(str, Enum):  # noqa: UP042 - its `__str__` is the trap
+        TOPIC = "/topic/a"
+        QUEUE = "/queue/a"
+        NAME = "name"
+
+    template.convert_and_send(Word.TOPIC, b"", {Word.NAME: Word.NAME})
+    template.convert_and_send_to_user(Word.NAME, Word.QUEUE, b"")
+    first, second = gate.drafts
+    assert [type(text) for pair in first.headers for text in pair] == [str] * 4
+    assert first.headers[-1] == ("name", "name")
+    assert [f"{text}" for text in (*first.target, *second.target)] == [
+        "/topic/a",
+        "name",
+        "/queue/a",
+    ]
 
 
 def test_what_cannot_be_converted_is_the_callers_fault(template: MessagingTemplate) -> None:

@@ -8,7 +8,7 @@ session that listens for it, which lives on; any other gets ERROR, too.
 from __future__ import annotations
 
 from tests.model import rules
-from tests.model.ends import Ends
+from tests.model.ends import BLAMING, Ends
 from tests.model.records import Frame, Session
 
 __all__ = ["Answers"]
@@ -27,6 +27,8 @@ CLOSES = {
     "subscribe-denied": "1008",
 }
 """Else 1002."""
+MISTAKES = ("idempotency-mismatch", "no-destination", "no-handler")
+"""Refusals that break the protocol, whatever their close says."""
 
 
 class Answers(Ends):
@@ -36,7 +38,8 @@ class Answers(Ends):
         """ERROR, then close."""
         if session.alive:
             session.say("ERROR", code, **told(frame))
-        self.close(session, CLOSES.get(code, "1002"))
+        close = CLOSES.get(code, "1002")
+        self.close(session, close, blames=close in BLAMING or code in MISTAKES)
 
     def fail(self, session: Session, code: str, frame: Frame) -> None:
         """An error of the application."""

@@ -196,7 +196,6 @@ def make_app() -> StompApp:
         "kind": "stream",
         "history": rules.HISTORY,
         "history_seconds": rules.AGE,
-        "max_deliveries": tries,
     }
     return StompApp(
         "/ws",
@@ -207,14 +206,15 @@ def make_app() -> StompApp:
         client_subscribe=rules.PLACES,
         limits=LIMITS,
         destinations={
-            rules.STREAM: DestinationPolicy(**history),
-            rules.SNAP: DestinationPolicy(**history),
+            rules.STREAM: DestinationPolicy(**history, max_deliveries=1),
+            rules.SNAP: DestinationPolicy(**history, max_deliveries=tries),
             rules.LATEST: DestinationPolicy(kind="latest", max_deliveries=tries),
-            rules.LOSSY: DestinationPolicy(overflow="drop_oldest", max_deliveries=tries),
+            rules.LOSSY: DestinationPolicy(overflow="drop_oldest", max_deliveries=1),
             rules.PLAIN: DestinationPolicy(dead_letter=rules.DEAD, max_deliveries=tries),
             rules.QUEUE_B: DestinationPolicy(
                 dead_letter=rules.PLAIN, ack_timeout=rules.QUEUE_TIMEOUT, max_deliveries=tries
             ),
+            rules.QUEUE_A: DestinationPolicy(max_deliveries=1),
             "/queue/**": DestinationPolicy(max_deliveries=tries),
             rules.FRESH: DestinationPolicy(max_deliveries=tries),
         },

@@ -13,7 +13,10 @@ from tests.model import rules
 from tests.model.naive import Naive
 from tests.model.records import Delivery, Job, Message, Session, Subscription, Transaction
 
-__all__ = ["Ends", "pause"]
+__all__ = ["BLAMING", "Ends", "pause"]
+
+BLAMING = ("1002", "1007", "4000", "4008")
+"""Codes of our closes that a message may be to blame for."""
 
 
 class Ends(Naive):
@@ -33,12 +36,14 @@ class Ends(Naive):
         name = sub.name if sub.name in self.names and m.offset else None
         if not queue and name is None and (sub.ended or lost):
             sub.session.unacknowledged += lost
-        elif d.attempt >= rules.attempts(m.address):
+        elif d.attempt >= rules.attempts(m.address) + lost:
             self.bury(m, "attempts", d.attempt)
         elif not queue and (lost or sub.ended):
             self.to_name(d)
         elif queue:
             self.places[m.address].attempts[m.offset] = d.attempt
+            if d.again:
+                self.places[m.address].seen.add(m.offset)
             if pause:
                 self.places[m.address].delayed.append((self.now + pause, m))
                 self.places[m.address].sooner(self.now + pause)
@@ -64,7 +69,21 @@ class Ends(Naive):
         if name.holder is None or name.holder.blocked:
             name.returned.append(d)
         else:
-            self.deliver_again(name.holder, d)
+            self.give_again(name.holder, [d])
+
+    def give_again(self, sub: Subscription, returned: list[Delivery]) -> None:
+        """What came back to the name it holds; what must go by itself has everything before it
+        settled, and everything behind it waits.
+        """
+        waiting = sorted(returned, key=lambda each: each.message.number)
+        while waiting:
+            alone = waiting[0].attempt >= rules.attempts(waiting[0].message.address)
+            if not sub.idle and (alone or sub.id in sub.session.narrowed):
+                assert sub.name is not None
+                sub.name.returned += waiting
+                sub.session.narrowed.add(sub.id)
+                return
+            self.deliver_again(sub, waiting.pop(0))
 
     def deliver_again(self, sub: Subscription, d: Delivery) -> bool:
         """Once more, unless meanwhile it has died, or a newer value took its place."""
@@ -74,7 +93,7 @@ class Ends(Naive):
             return False
         if m.offset and m.address == rules.LATEST and m not in self.places[m.address].log:
             return False
-        self.deliver(sub, m, d.attempt + 1)
+        self.deliver(sub, m, d.attempt + 1, d.again)
         return True
 
     def retry(self, s: Session) -> None:
@@ -104,8 +123,12 @@ class Ends(Naive):
 
     # The end of a session
 
-    def close(self, session: Session, code: str, *, drop: bool = False) -> None:
+    def close(
+        self, session: Session, code: str, *, drop: bool = False, blames: bool | None = None
+    ) -> None:
         """We close it: what waits is written before the Close, but for messages if `drop`."""
+        if session.state in ("open", "ending"):
+            session.blames = code in BLAMING if blames is None else blames
         if session.state == "ending":
             self.gone(session)
         if not session.alive:
@@ -122,6 +145,7 @@ class Ends(Naive):
 
     def lost(self, session: Session) -> None:
         """Its stream ended; the frames that had come are still done, for five seconds."""
+        session.blames = session.blames if session.state == "ending" else True
         if session.alive and session.busy:
             session.state = "ending"
             self.leave_all(session)
@@ -165,6 +189,13 @@ class Ends(Naive):
                 self.undo(tx)
         session.txs.clear()
         left = [d for ledger in session.ledgers.values() for d in ledger]
+        unwritten = [each[4] for each in session.mailbox if each[0] == "MESSAGE"]
+        blamed: list[Subscription] = []
+        for d in left:
+            first = d.sent and d.message not in unwritten and d.sub not in blamed
+            blamed += [d.sub] * first
+            d.attempt -= not (first and session.blames)
+            d.again = d.again or d.sent
         left += [d for _, d in sorted(session.retries, key=lambda r: (r[0], r[1].message.number))]
         session.ledgers.clear()
         session.retries.clear()
@@ -189,7 +220,7 @@ class Ends(Naive):
         for _, _, _, sub, m, *_ in [each for each in entries if each[0] == "MESSAGE"]:
             for d in session.ledgers.get(sub.id, []):
                 if d.message is m and sub.mode != "auto":
-                    d.attempt -= 1
+                    d.sent = False
             if rules.is_queue(m.address) and sub.mode == "auto" and m.address in self.places:
                 self.places[m.address].attempts[m.offset] -= 1
                 self.put_back(m)
@@ -229,7 +260,7 @@ class Ends(Naive):
         assert name is not None
         unsent = [each for each in session.mailbox if len(each) > 3 and each[3] is sub]
         session.mailbox = [each for each in session.mailbox if each not in unsent]
-        for _, _, _, _, m, attempt, tells in unsent:
+        for _, _, _, _, m, attempt, tells, again in unsent:
             sub.dropped += tells
             if sub.mode != "auto":
                 owed = [d for d in sub.ledger if d.message is m]
@@ -245,7 +276,7 @@ class Ends(Naive):
                     self.put_back(m)
                 first = min(first, m.offset)
             else:  # it had come back before, or the log has no place for it any more
-                name.returned.append(Delivery(sub, m, attempt - 1, 0.0, 0))
+                name.returned.append(Delivery(sub, m, attempt - 1, 0.0, 0, again))
         name.holder, name.dropped, name.until = None, sub.dropped, self.now + rules.AWAY
         name.next = first
         place.sooner(name.until)

@@ -241,7 +241,7 @@ class Frames(Subscribing):
             if ledger[at].sub.mode == "client":
                 # Of a redelivery that has not left yet the client has seen an earlier copy.
                 unseen = [e[4] for e in session.mailbox if e[0] == "MESSAGE"]
-                unseen = unseen if ledger[at].attempt > 1 else []
+                unseen = unseen if ledger[at].again else []
                 taken = [d for d in ledger[: at + 1] if d.sub is ledger[at].sub]
                 taken = [d for d in taken if d is ledger[at] or d.message not in unseen]
             found.append(taken)

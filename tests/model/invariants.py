@@ -254,7 +254,7 @@ def i5_nothing_is_left(run: Twin) -> None:
             _check(len(channel.log) > 0, "I5", "the empty queue {}", address)
             _check(not channel.consumers, "I5", "consumers of {}", address)
             _check(not channel.delayed, "I5", "pauses of {}", address)
-            left = channel.attempts.keys() - {offset for offset, _ in channel.log}
+            left = (channel.attempts.keys() | channel.seen) - {offset for offset, _ in channel.log}
             _check(not left, "I5", "attempts {} of {}", left, address)
         else:
             _check(not channel.behind, "I5", "readers of {}", address)

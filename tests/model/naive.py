@@ -126,17 +126,22 @@ class Naive:
 
     # Delivery
 
-    def deliver(self, sub: Subscription, m: Message, attempt: int = 1, **more: str) -> None:
+    def deliver(
+        self, sub: Subscription, m: Message, attempt: int = 1, again: bool = False, **more: str
+    ) -> None:
+        again = again or attempt > 1
         marks = dict(m.marks)
         if m.offset and m.address in rules.WITH_HISTORY:
             marks["offset"] = str(m.offset)
         if sub.mode != "auto":
-            marks["redelivered"] = "false" if attempt == 1 else "true"
+            marks["redelivered"] = "true" if again else "false"
             self.placed += 1
             sub.ledger[:] = [d for d in sub.ledger if d.message is not m]
             at = sub.session.listened(self.now)
-            sub.ledger.append(Delivery(sub, m, attempt, at, self.placed))
-        if attempt > 1:
+            sub.ledger.append(Delivery(sub, m, attempt, at, self.placed, again))
+            if attempt > rules.attempts(m.address):
+                sub.session.narrowed.add(sub.id)
+        if again:
             marks |= {"redelivered": "true", "delivery-attempt": str(attempt)}
         tells = sub.dropped
         if sub.unrecovered:
@@ -144,7 +149,8 @@ class Naive:
         if sub.dropped:
             marks["dropped"] = str(sub.dropped)
         sub.unrecovered, sub.dropped = False, 0
-        sub.session.mailbox.append(("MESSAGE", m.body, marks | more, sub, m, attempt, tells))
+        entry = ("MESSAGE", m.body, marks | more, sub, m, attempt, tells, again)
+        sub.session.mailbox.append(entry)
 
     def tell(self, sub: Subscription, text: str, marks: dict[str, str]) -> None:
         """The first MESSAGE of a subscription: an answer, or a snapshot. It is in no log."""
@@ -307,13 +313,15 @@ class Naive:
                 self.bury(m, "expired", place.attempts.pop(m.offset, 0))
                 continue
             ready = [s for s in place.turn if self.ready(s)]
+            if place.attempts.get(m.offset, 0) >= rules.attempts(address):
+                ready = [s for s in ready if s.idle]
             if not ready:
                 return
             place.log.remove(m)
             place.turn.remove(ready[0])
             place.turn.append(ready[0])
             place.attempts[m.offset] = place.attempts.get(m.offset, 0) + 1
-            self.deliver(ready[0], m, place.attempts[m.offset])
+            self.deliver(ready[0], m, place.attempts[m.offset], m.offset in place.seen)
 
     def ready(self, consumer: Subscription) -> bool:
         session = consumer.session
@@ -325,7 +333,13 @@ class Naive:
 
     def opened(self, session: Session, sub_id: str) -> None:
         """The window of this id has room again; who consumes under it now goes on."""
+        if sub_id in session.narrowed and not session.holds(sub_id):
+            session.narrowed.discard(sub_id)
         sub = session.subs.get(sub_id)
+        name = sub.name if sub is not None else None
+        if sub is not None and name is not None and name.holder is sub and not sub.blocked:
+            returned, name.returned = name.returned, []
+            self.give_again(sub, returned)
         if sub is not None and sub in session.consumers and self.ready(sub):
             self.dispatch(sub.address)
 
@@ -336,6 +350,9 @@ class Naive:
             place.sooner(max(m.expires, self.now))
 
     # In the files above this one
+
+    def give_again(self, sub: Subscription, returned: list[Delivery]) -> None:
+        raise NotImplementedError
 
     def bury(self, m: Message, reason: str, attempt: int) -> None:
         raise NotImplementedError

@@ -65,6 +65,10 @@ class Delivery:
     at: float
     """On the clock that stands still while nobody reads from the session."""
     place: int
+    again: bool = False
+    """The message was written before."""
+    sent: bool = True
+    """False: its session has ended, and it was still in the mailbox."""
 
 
 @dataclass(eq=False)
@@ -96,9 +100,13 @@ class Subscription:
     def room(self) -> bool:
         if self.mode == "auto":
             return True
-        held = len(self.ledger) + sum(d.sub.id == self.id for d in self.session.held)
-        held += sum(d.sub.id == self.id for _, d in self.session.retries)
-        return held < self.session.windows[self.id]
+        narrow = self.id in self.session.narrowed
+        return self.session.holds(self.id) < (1 if narrow else self.session.windows[self.id])
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is unsettled: it may get what must go by itself."""
+        return self.mode == "auto" or not self.session.holds(self.id)
 
 
 @dataclass(eq=False)
@@ -117,6 +125,8 @@ class Session:
     ledgers: dict[str, list[Delivery]] = field(default_factory=dict)
     modes: dict[str, str] = field(default_factory=dict)
     windows: dict[str, int] = field(default_factory=dict)
+    narrowed: set[str] = field(default_factory=set)
+    """Ids whose window is 1 until everything is settled."""
     refused: set[str] = field(default_factory=set)
     ended_auto: set[str] = field(default_factory=set)
     """Ids whose last subscription did not acknowledge."""
@@ -128,6 +138,8 @@ class Session:
     mailbox: list[tuple[Any, ...]] = field(default_factory=list)
     out: list[tuple[Any, ...]] = field(default_factory=list)
     unacknowledged: int = 0
+    blames: bool = False
+    """It has ended so that what it had not settled may be to blame."""
     # What it sent and we have not done yet.
     inbox: list[tuple[list[Frame], bool]] = field(default_factory=list)
     """Messages that wait for a handler: their frames, and whether one more has begun in them."""
@@ -165,6 +177,11 @@ class Session:
     def held(self) -> list[Delivery]:
         """What open transactions settle."""
         return [d for tx in self.txs.values() for taken in tx.taken for d in taken]
+
+    def holds(self, sub_id: str) -> int:
+        """Deliveries in the window of an id."""
+        held = len(self.ledgers[sub_id]) + sum(d.sub.id == sub_id for d in self.held)
+        return held + sum(d.sub.id == sub_id for _, d in self.retries)
 
     @property
     def owner(self) -> str:
@@ -221,6 +238,8 @@ class Place:
     due: float | None = None
     """When it is looked at again."""
     attempts: dict[int, int] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+    """Offsets of what was written before."""
 
     def sooner(self, at: float | None) -> None:
         """Look at it no later than that."""

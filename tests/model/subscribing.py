@@ -38,6 +38,10 @@ class Subscribing(Answers):
             session.ledgers.setdefault(sub_id, [])
             session.modes[sub_id] = mode
             session.windows[sub_id] = min(frame.get("prefetch") or rules.WINDOW, rules.WINDOW)
+            most = [rules.attempts(d.message.address) for d in session.ledgers[sub_id]]
+            unsettled = zip(session.ledgers[sub_id], most, strict=True)
+            alone = any(d.attempt > tries for d, tries in unsettled)
+            (session.narrowed.add if alone else session.narrowed.discard)(sub_id)
         name = self.name_for(session, frame) if durable else None
         sub = Subscription(session, sub_id, said, address, mode)
         session.subs[sub_id] = sub
@@ -72,8 +76,7 @@ class Subscribing(Answers):
         if sub.name is not None:
             sub.name.fresh = False
             returned, sub.name.returned = sub.name.returned, []
-            for d in sorted(returned, key=lambda each: each.message.number):
-                self.deliver_again(sub, d)
+            self.give_again(sub, returned)
 
     def position(self, sub: Subscription, frame: Frame) -> dict[str, str]:
         """Where it begins to read; what the RECEIPT says of it."""
@@ -137,15 +140,14 @@ class Subscribing(Answers):
         self.evict(name)
         if holder is not None:
             session = holder.session
+            out = [d for ledger in session.ledgers.values() for d in ledger if d.sub is holder]
             for ledger in session.ledgers.values():
-                name.returned += [d for d in ledger if d.sub is holder]
                 ledger[:] = [d for d in ledger if d.sub is not holder]
-            name.returned += [d for _, d in session.retries if d.sub is holder]
+            for d in out:
+                d.attempt, d.again = d.attempt - 1, True
+            out += [d for _, d in session.retries if d.sub is holder]
             session.retries = [each for each in session.retries if each[1].sub is not holder]
-            most = rules.attempts(name.address)
-            for d in [d for d in name.returned if d.attempt >= most]:
-                self.bury(d.message, "attempts", d.attempt)
-            name.returned = [d for d in name.returned if d.attempt < most and d.message.offset]
+            name.returned += [d for d in out if d.message.offset]
         sub.name, name.holder, sub.dropped, name.dropped = name, sub, name.dropped, 0
 
     def evict(self, name: Name) -> None:

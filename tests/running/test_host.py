@@ -297,6 +297,30 @@ def test_a_pool_function_runs_in_another_thread_beside_the_loop(
     client.frame("RECEIPT")
 
 
+def test_a_thread_passes_over_what_was_refused_before_it_was_free(serve: Serve) -> None:
+    app = StompApp("/ws", limits=Limits(handler_threads=1, handler_timeout=0.3))
+    go = threading.Event()
+    ran: list[str] = []
+
+    @app.message_mapping("/{name}")
+    def handler(name: str) -> None:
+        ran.append(name)
+        if name == "first":
+            go.wait(PATIENCE)
+
+    running = serve(app)
+    for name in ("first", "second"):
+        client = running.connect()
+        client.send("SEND", {"destination": f"/app/{name}"})
+        assert client.frame("ERROR").headers["code"] == "handler-timeout"
+    assert running.carrier.counters.pool_slots_stuck == 1
+    go.set()
+    client = running.connect()
+    client.send("SEND", {"destination": "/app/last", "receipt": "r"})
+    client.frame("RECEIPT")
+    assert ran == ["first", "last"]
+
+
 def test_what_a_pool_function_publishes_comes_before_its_receipt(
     serve: Serve, app: StompApp
 ) -> None:

@@ -206,7 +206,6 @@ def come_again(v: str) -> list[Check]:
 
 def lost_and_late(v: str) -> list[Check]:
     """K3 and K4: what is never acknowledged."""
-    to_b = again(1, 2, "u", QUEUE, version=v)
     about = said(v, FAILED, CONSUMED, CONSUMED_NOW)
     return [
         Check(
@@ -230,15 +229,15 @@ def lost_and_late(v: str) -> list[Check]:
                     take(CLIENT),
                     ("b", sub("u", QUEUE, ack="client"), {}),
                     ahead(v, 1),
-                    ("a", sent, {"b": [to_b], **answer}),
+                    ("a", sent, {"b": [again(1, attempt, "u", QUEUE, version=v)], **answer}),
                 ],
                 closed,
                 proves=about,
             )
-            for how, sent, answer, closed in (
-                ("the connection is lost", LOST, {}, {}),
-                ("DISCONNECT", f("DISCONNECT"), {}, {"a": 1000}),
-                ("an ERROR", b"X\n\n\0", {"a": [error("unknown-command")]}, {"a": 1002}),
+            for how, attempt, sent, answer, closed in (
+                ("the connection is lost", 2, LOST, {}, {}),
+                ("DISCONNECT", 1, f("DISCONNECT"), {}, {"a": 1000}),
+                ("an ERROR", 2, b"X\n\n\0", {"a": [error("unknown-command")]}, {"a": 1002}),
             )
         ],
     ]

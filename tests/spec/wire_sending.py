@@ -383,7 +383,7 @@ def ends(v: str) -> list[Check]:
                 ("a", sub("s", "/queue/a", ack="client"), {}),
                 ("b", send("/queue/a"), {"a": [first(1, "s", "/queue/a", version=v)]}),
                 ("b", sub("u", "/queue/a", ack="client"), {}),
-                ("a", f("DISCONNECT"), {"b": [again(1, 2, "u", "/queue/a", version=v)]}),
+                ("a", f("DISCONNECT"), {"b": [again(1, 1, "u", "/queue/a", version=v)]}),
             ],
             closed,
         ),

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
-from stocksync_ws.stomp.frame import CLIENT_COMMANDS, SERVER_COMMANDS, Frame, Version, required
+from stocksync_ws.stomp.frame import (
+    CLIENT_COMMANDS,
+    SERVER_COMMANDS,
+    Frame,
+    Version,
+    flag,
+    required,
+)
 
 V10, V11, V12 = Version
 
@@ -104,3 +111,20 @@ def test_repr_is_cut_at_200(extra: int, cut: bool) -> None:
 
 def test_repr_is_one_line_whatever_the_peer_wrote() -> None:
     assert repr(Frame("SEND", {"a": "\x1b[31m\n"})) == "Frame('SEND', {'a': '\\x1b[31m\\n'}, b'')"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("true", True), ("True", True), ("1", True), ("false", False), ("FALSE", False), ("0", False)],
+)
+def test_a_flag_is_true_or_false_in_any_case(text: str, value: bool) -> None:
+    frame = Frame("NACK", {"requeue": text})
+    assert flag(frame, "requeue", not value) is value
+    assert flag(frame, "durable", value) is value
+
+
+@pytest.mark.parametrize("text", ["", "no", "00", " true", "tru\u0435"])
+def test_a_flag_is_nothing_else(text: str) -> None:
+    with pytest.raises(RemoteProtocolError) as caught:
+        flag(Frame("NACK", {"requeue": text}), "requeue", True)
+    assert caught.value.code is ErrorCode.BAD_HEADER

@@ -5,7 +5,8 @@ and user code never runs inside. What a pipeline wants published, and the sessio
 ended, are noted in the step. What ends a pipeline early is thrown into it after its running call
 has ended, so that clean-up never runs beside the user's `finally`; a coroutine that swallows its
 cancellation is left behind after `GIVE_UP` seconds, a pool function cannot be stopped and is left
-behind at once.
+behind at once. One that no thread has begun is withdrawn and never runs, unless it is a listener:
+an event that was fired reaches every one of them.
 """
 
 from __future__ import annotations
@@ -90,7 +91,8 @@ class Tasks:
     def _late(self, task: Task, outcome: Outcome) -> None:
         """A call that was left behind has ended after all; its result is dropped."""
         self._counters.results_dropped += 1
-        if outcome.call.mode is Mode.POOL:
+        if outcome.call.stuck:
+            outcome.call.stuck = False
             self._counters.pool_slots_stuck -= 1
         if task.left is outcome.call:
             task.left = None
@@ -204,18 +206,27 @@ class Tasks:
 
     def _leave_behind(self, task: Task) -> None:
         call: Call | None = task.call
-        session = task.session
         # The call may still be inside the context: what follows runs in a copy of it.
         task.context = task.context.copy()
         task.handle = None
         if call is not None and call.mode is Mode.POOL:
-            self._counters.pool_slots_stuck += 1
-            self._log.note("a thread of the pool is stuck in mapping=%s", call.label)
-            task.left = call
-            if session is not None and session.inbound.task is task:
-                session.inbound.stick(call)
+            self._leave_in_pool(task, call)
         error, task.stopping = task.stopping, None
         self.go_on(task, None, error)
+
+    def _leave_in_pool(self, task: Task, call: Call) -> None:
+        if call.offered and isinstance(task.stopping, HandlerTimeout):
+            self._log.note("no thread of the pool was free in time for mapping=%s", call.label)
+        if call.threads is not Threads.LISTENERS and call.withdraw():
+            return
+        task.left = call
+        if not call.offered:
+            call.stuck = True
+            self._counters.pool_slots_stuck += 1
+            self._log.note("a thread of the pool is stuck in mapping=%s", call.label)
+        session = task.session
+        if session is not None and session.inbound.task is task:
+            session.inbound.stick(call)
 
 
 def _needs_authenticator_thread(call: Call) -> bool:

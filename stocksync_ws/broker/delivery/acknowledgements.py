@@ -13,9 +13,10 @@ from stocksync_ws.broker.delivery.readers import Readers
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.model.transaction import Settlement
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
-from stocksync_ws.stomp.frame import NACK, Frame, Version, required
+from stocksync_ws.stomp.frame import NACK, Frame, Version, flag, required
 
 __all__ = ["Acknowledgements"]
 
@@ -79,13 +80,16 @@ class Acknowledgements:
         when its transaction is aborted.
 
         Raises:
-            RemoteProtocolError: A header is missing, or the id was never issued to this session.
+            RemoteProtocolError: A header is missing or malformed, or the id was never issued to
+                this session.
         """
         named = frame.headers.get("subscription")
         if named is not None and self._is_auto(session, named):
             # What is settled there was settled when it was handed over.
             self._counters.acks_ignored += 1
             return []
+        if frame.command == NACK:
+            flag(frame, "requeue", True)
         if session.version is _V12:
             found = [self._by_id(session, frame)]
         else:
@@ -150,7 +154,7 @@ class Acknowledgements:
             self._counters.messages_settled += len(deliveries)
             for delivery in deliveries:
                 delivery.home.accept(delivery)
-        elif frame.headers.get("requeue") == "false":
+        elif not flag(frame, "requeue", True):
             for delivery in deliveries:
                 delivery.home.reject(delivery)
         else:
@@ -207,18 +211,36 @@ class Acknowledgements:
             if ledger is not None:
                 ledger.unsend(publication.number)
 
-    def end(self, session: SessionRecord) -> None:
+    def end(self, session: SessionRecord, *, counts: bool) -> None:
         """Queues get back what was unsettled; elsewhere the obligation ends, and is counted. Call
         `Queues.dispatch_returned` when all that a session leaves is back.
+
+        Args:
+            counts: The oldest delivery of each subscription that was written and not settled may
+                be why the session ended. Of the others nothing counts: the client had not come to
+                them.
         """
         subscriptions, unsettled = session.subscriptions, 0
         for ledger in (subscriptions.ledgers or {}).values():
-            unsettled += sum(each.home.lose(each) for each in ledger.clear())
+            unsettled += self._lose(session, ledger, counts)
         for _, _, _, delivery in subscriptions.retries or ():
             unsettled += delivery.home.lose(delivery)
         subscriptions.ledgers = subscriptions.retries = subscriptions.forgotten = None
         subscriptions.unacknowledged += unsettled
         self._counters.messages_unsettled += unsettled
+
+    def _lose(self, session: SessionRecord, ledger: Ledger, counts: bool) -> int:
+        """Everything in a ledger goes back; how much of it is nobody's."""
+        unwritten = {entry.publication for entry in session.mailbox.entries}
+        blamed: set[Subscription | None] = set()
+        unsettled = 0
+        for each in ledger.clear():
+            written = each.sent and each.publication not in unwritten
+            first = written and each.subscription not in blamed
+            if first:
+                blamed.add(each.subscription)
+            unsettled += each.home.lose(each.lost(counts=counts and first))
+        return unsettled
 
 
 def _pause(deliveries: list[Delivery]) -> float:

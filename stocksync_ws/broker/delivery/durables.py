@@ -99,6 +99,7 @@ class Durables:
             else:  # it had come back to the name before, or the log has no place for it any more
                 before = entry.attempt - 1
                 unsent = Delivery(topic, publication, offset, before, 0.0, reader)
+                unsent.again = entry.again
                 durable.returned.append(unsent)
         if reader.group.text_only:
             # What this wire could not carry behind that place is read again, perhaps by another.

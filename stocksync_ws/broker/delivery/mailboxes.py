@@ -42,7 +42,7 @@ class Mailboxes:
     def spread(self, entry: Outgoing, mailboxes: Collection[Mailbox]) -> None:
         """Append a new entry to the mailboxes of all its receivers."""
         office = self._office
-        dirty, hard, size = office.dirty, office.hard, entry.size
+        dirty, soft, size = office.dirty, office.soft, entry.size
         entry.waiting = len(mailboxes)
         # `PostOffice.add`, written out: it would be called for each publication.
         office.total += size
@@ -54,8 +54,8 @@ class Mailboxes:
             if not mailbox.dirty:
                 mailbox.dirty = True
                 dirty.append(mailbox)
-            if queued > hard:
-                self._step.close_overfull(mailbox)
+            if queued > soft:
+                mailbox.outgrow(entry)
         self._counters.messages_queued += len(mailboxes)
 
     def entry(

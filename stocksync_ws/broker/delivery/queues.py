@@ -18,6 +18,7 @@ from stocksync_ws.broker.delivery.readers import Readers
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.ledger import Delivery
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.queue import Queue
@@ -118,7 +119,8 @@ class Queues:
                 log.take(offset)
                 self._bury(queue, offset, publication, "expired")
                 continue
-            consumer = self._next_ready(queue, publication)
+            alone = queue.attempts.get(offset, 0) >= queue.policy.max_deliveries
+            consumer = self._next_ready(queue, publication, alone)
             if consumer is None:
                 return
             log.take(offset)
@@ -149,11 +151,12 @@ class Queues:
         consumer.queue.line_up(consumer)
         return len(consumer.queue.log) > 0
 
-    def _next_ready(self, queue: Queue, publication: Publication) -> Consumer | None:
+    def _next_ready(self, queue: Queue, publication: Publication, alone: bool) -> Consumer | None:
         """The next in turn that can take it; those that cannot are skipped and keep their turn.
 
         What is no text waits for a consumer that can be sent it, as long as there is one; else any
-        of them will do, to be told that it lost it.
+        of them will do, to be told that it lost it. One that must go by itself waits for a consumer
+        that holds nothing.
         """
         unfit: list[Consumer] = []
         found: Consumer | None = None
@@ -165,7 +168,9 @@ class Queues:
             ledger = consumer.ledger
             if waits and consumer.group.text_only:
                 unfit.append(consumer)
-            elif ledger is None or ledger.has_room(publication.size, most):
+            elif ledger is None or (
+                ledger.idle if alone else ledger.has_room(publication.size, most)
+            ):
                 found = consumer
             else:
                 unfit.append(consumer)
@@ -191,7 +196,10 @@ class Queues:
         queue.attempts[offset] = attempt
         queue.take_out(publication)
         origin = queue if consumer.ledger is None else None
-        self._readers.deliver(consumer, publication, offset, attempt=attempt, origin=origin)
+        again = offset in queue.seen
+        self._readers.deliver(
+            consumer, publication, offset, attempt=attempt, again=again, origin=origin
+        )
 
     # Settled
 
@@ -226,12 +234,38 @@ class Queues:
     def settle(self, queue: Queue, offset: int, publication: Publication) -> None:
         """A message was acknowledged, or in auto mode handed to the transport."""
         queue.attempts.pop(offset, None)
+        queue.seen.discard(offset)
         queue.bring_back(publication)
         self._registry.release_queue(queue)
 
     # Coming back
 
-    def give_back(
+    def give_back(self, queue: Queue, delivery: Delivery, pause: float) -> None:
+        """NACK or timeout: the message takes its old place, at once or after a pause (seconds),
+        unless it was the last time. Call `dispatch_returned` when all is back.
+        """
+        last = delivery.attempt >= queue.policy.max_deliveries
+        self._take_back(queue, delivery, pause, last=last)
+
+    def lose(self, queue: Queue, delivery: Delivery) -> None:
+        """The session of a delivery has ended: as `give_back`, but losses alone bury nothing. What
+        has counted as often as it may goes out once more, by itself, and only then is it the one
+        to blame.
+        """
+        last = delivery.attempt > queue.policy.max_deliveries
+        self._take_back(queue, delivery, 0.0, last=last)
+
+    def _take_back(self, queue: Queue, delivery: Delivery, pause: float, *, last: bool) -> None:
+        offset, publication = delivery.offset, delivery.publication
+        if last:
+            queue.bring_back(publication)
+            self._bury(queue, offset, publication, "attempts")
+            return
+        if delivery.again:
+            queue.seen.add(offset)
+        self._put_back(queue, offset, publication, delivery.attempt, pause)
+
+    def _put_back(
         self,
         queue: Queue,
         offset: int,
@@ -239,18 +273,12 @@ class Queues:
         attempt: int,
         pause: float = 0.0,
     ) -> None:
-        """A delivery failed: the message takes its old place, at once or after a pause.
-
-        Call `dispatch_returned` when all that comes back in this step is back.
+        """A message takes its old place, at once or after a pause.
 
         Args:
-            attempt: Deliveries so far; 0 for one that never left.
+            attempt: Deliveries that have counted so far.
             pause: Seconds.
         """
-        if attempt >= queue.policy.max_deliveries:
-            queue.bring_back(publication)
-            self._bury(queue, offset, publication, "attempts")
-            return
         if attempt:
             queue.attempts[offset] = attempt
         else:
@@ -273,7 +301,7 @@ class Queues:
             queue, publication = entry.origin, entry.publication
             if queue is not None and publication is not None and self._registry.has_queue(queue):
                 attempt = queue.attempts[entry.offset] - 1
-                self.give_back(queue, entry.offset, publication, attempt)
+                self._put_back(queue, entry.offset, publication, attempt)
 
     def dispatch_returned(self) -> None:
         """Everything that came back has its old place, and who had to leave has left: hand out in
@@ -310,5 +338,6 @@ class Queues:
 
     def _bury(self, queue: Queue, offset: int, publication: Publication, reason: str) -> None:
         attempts = queue.attempts.pop(offset, 0)
+        queue.seen.discard(offset)
         self._step.bury(queue.policy, publication, attempts, reason)
         self._registry.release_queue(queue)

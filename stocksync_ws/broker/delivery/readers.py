@@ -135,6 +135,8 @@ class Readers:
         """A window may have room again: its reader or its queue goes on."""
         if session.subscriptions.behind is not None:
             session.mailbox.mark()
+        if ledger.narrow and ledger.idle:
+            ledger.set_narrow(False)
         if ledger.subscription is not None:
             ledger.subscription.opened()
 
@@ -147,6 +149,7 @@ class Readers:
         offset: int,
         *,
         attempt: int = 1,
+        again: bool = False,
         replayed: bool = False,
         origin: Queue | None = None,
     ) -> None:
@@ -155,6 +158,8 @@ class Readers:
 
         Args:
             offset: Its place in the log of the destination; 0: in none.
+            attempt: 1 and the deliveries before it that counted.
+            again: It was written before.
             origin: The queue that it leaves when it is handed to the transport.
         """
         mailbox, group = subscription.session.mailbox, subscription.group
@@ -162,9 +167,12 @@ class Readers:
             self._lose(subscription)
             return
         tells = subscription.dropped
-        marks = self._marks(subscription, attempt, replayed=replayed)
+        again = again or attempt > 1
+        marks = self._marks(subscription, attempt if again else 0, replayed=replayed)
         if subscription.ledger is not None:
-            self._enter(subscription, subscription.ledger, publication, offset, attempt)
+            delivery = self._enter(subscription, publication, offset, attempt)
+            delivery.again = again
+            subscription.ledger.add(delivery)
         self._counters.messages_queued += 1
         cached = group.cached
         if cached is not None and self._step.now - cached.at > FRESH:
@@ -173,7 +181,7 @@ class Readers:
             mailbox.append(cached)
             return
         entry = self._mailboxes.entry(publication, group, mailbox, marks)
-        entry.reader, entry.attempt, entry.tells = group, attempt, tells
+        entry.reader, entry.attempt, entry.again, entry.tells = group, attempt, again, tells
         entry.origin, entry.offset = origin, offset
         if origin is None and not marks:
             group.cached = entry
@@ -189,27 +197,23 @@ class Readers:
             self.fall_behind(reader, reader.topic.log.top + 1)
 
     def _enter(
-        self,
-        subscription: Subscription,
-        ledger: Ledger,
-        publication: Publication,
-        offset: int,
-        attempt: int,
-    ) -> None:
+        self, subscription: Subscription, publication: Publication, offset: int, attempt: int
+    ) -> Delivery:
         """A delivery that will have to be acknowledged."""
         session, now = subscription.session, self._step.now
         at = session.clocks.listened(now)
         delivery = Delivery(subscription.home, publication, offset, attempt, at, subscription)
         delivery.place = self.next_place()
-        ledger.add(delivery)
         if delivery.timeout is not None:
             self._step.sooner(session, now + delivery.timeout)
+        return delivery
 
     def _marks(
         self, subscription: Subscription, attempt: int, *, replayed: bool
     ) -> tuple[tuple[str, str], ...]:
+        """What one MESSAGE says besides; `attempt` is 0 where it was never written before."""
         marks: list[tuple[str, str]] = []
-        if attempt > 1:
+        if attempt:
             marks += [("redelivered", "true"), ("delivery-attempt", str(attempt))]
         if replayed:
             marks.append(("replayed", "true"))
@@ -232,7 +236,7 @@ class Readers:
         for reader, count in mailbox.shed().items():
             self._retention.lose(reader, count, "slow-consumer")
             self._tell_next(reader, later.get(reader))
-        return mailbox.queued + mailbox.unsent <= self._limits.send_queue
+        return mailbox.load <= self._limits.send_queue
 
     def _tell_next(self, reader: Reader, later: int | None) -> None:
         """Its next message says what it lost, and so is made for this subscription alone.
@@ -249,7 +253,7 @@ class Readers:
         publication = shared.publication
         assert publication is not None
         tells = reader.dropped = reader.dropped + shared.tells - (later or 0)
-        marks = self._marks(reader, 1, replayed=False)
+        marks = self._marks(reader, 0, replayed=False)
         entry = self._mailboxes.entry(publication, group, mailbox, marks)
         entry.group, entry.tells, entry.offset = group, tells, shared.offset
         entry.at = shared.at

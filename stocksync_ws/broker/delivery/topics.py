@@ -235,27 +235,27 @@ class Topics:
     def _bury(self, delivery: Delivery, reason: str) -> None:
         self._step.bury(delivery.home.policy, delivery.publication, delivery.attempt, reason)
 
-    def _was_last(self, delivery: Delivery) -> bool:
-        return delivery.attempt >= delivery.home.policy.max_deliveries
-
     def give_back(self, delivery: Delivery, ledger: Ledger, pause: float) -> None:
         """NACK or timeout: once more, unless it was the last time."""
         subscription = delivery.subscription
-        if subscription is not None and not subscription.ended:
-            if self._was_last(delivery):
-                self._bury(delivery, "attempts")
-            else:
-                self._again_after(pause, subscription.session, ledger, delivery)
+        alive = subscription is not None and not subscription.ended
+        if not alive and _name(delivery) is None:
+            self._counters.messages_unsettled += 1
+        elif delivery.attempt >= delivery.home.policy.max_deliveries:
+            self._bury(delivery, "attempts")
+        elif alive:
+            assert subscription is not None
+            self._again_after(pause, subscription.session, ledger, delivery)
         else:
-            self._counters.messages_unsettled += self.lose(delivery)
+            self._return_to_name(delivery)
 
     def lose(self, delivery: Delivery) -> int:
-        """The subscription of a delivery has ended: only a durable name gets it again; 1 if there
-        is none.
+        """The session of a delivery has ended: only a durable name gets it again; 1 if there is
+        none. Losses alone bury nothing: see `Queues.lose`.
         """
         if _name(delivery) is None:
             return 1
-        if self._was_last(delivery):
+        if delivery.alone:
             self._bury(delivery, "attempts")
             return 0
         return self._return_to_name(delivery)
@@ -304,7 +304,8 @@ class Topics:
         if topic.is_superseded(offset):
             self._retention.note_loss(subscription.destination, 1, "superseded")
             return False
-        self._readers.deliver(subscription, publication, offset, attempt=delivery.attempt + 1)
+        attempt, again = delivery.attempt + 1, delivery.again
+        self._readers.deliver(subscription, publication, offset, attempt=attempt, again=again)
         return True
 
     # Durable names
@@ -322,18 +323,34 @@ class Topics:
         return 0
 
     def give_again(self, reader: Reader, returned: Iterable[Delivery]) -> None:
-        """Who holds a durable name now gets what came back to it."""
-        for each in sorted(returned, key=_by_number):
+        """Who holds a durable name now gets what came back to it. One that must go by itself waits
+        until everything is settled, and what stands behind it until it is settled itself.
+        """
+        ledger, waiting = reader.ledger, sorted(returned, key=_by_number)
+        for place, each in enumerate(waiting):
+            if ledger is not None and not ledger.idle:
+                alone = each.attempt >= each.home.policy.max_deliveries
+                if alone or ledger.narrow:
+                    assert reader.durable is not None
+                    reader.durable.returned += waiting[place:]
+                    ledger.set_narrow(True)
+                    return
             self._deliver_again(reader, each)
+
+    def opened(self, reader: Reader, durable: Durable) -> None:
+        """A window has room: what waits for that comes before anything newer."""
+        returned, durable.returned = durable.returned, []
+        self.give_again(reader, returned)
 
     def take_back(self, reader: Reader) -> list[Delivery]:
         """Another session takes a durable name over: what its first holder has not settled."""
         ledger, subscriptions = reader.ledger, reader.session.subscriptions
         if ledger is None:
             return []
-        taken = [each for each in ledger if each.subscription is reader]
-        for delivery in taken:
+        out = [each for each in ledger if each.subscription is reader]
+        for delivery in out:
             ledger.remove(delivery.publication.number)
+        taken = [each.lost(counts=False) for each in out]
         retries = subscriptions.retries or []
         for item in list(retries):
             if item[3].subscription is reader:
@@ -342,10 +359,7 @@ class Topics:
                 taken.append(item[3])
         heapify(retries)
         subscriptions.retries = retries or None
-        for each in taken:
-            if self._was_last(each):
-                self._bury(each, "attempts")
-        return [each for each in taken if not self._was_last(each) and each.offset]
+        return [each for each in taken if each.offset]
 
 
 def _name(delivery: Delivery) -> Durable | None:

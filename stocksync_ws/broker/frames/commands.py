@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from stocksync_ws.broker.frames.connecting import Connecting
-from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
@@ -45,19 +44,17 @@ _Method: TypeAlias = Callable[[SessionRecord, Frame], Script | None]
 class Commands:
     """The frame table of one broker."""
 
-    __slots__ = ("_limits", "_receipts", "_sending", "_subscribing", "_table")
+    __slots__ = ("_limits", "_sending", "_subscribing", "_table")
 
     def __init__(
         self,
         env: Environment,
-        receipts: Receipts,
         connecting: Connecting,
         sending: Sending,
         transactions: TransactionFrames,
         subscribing: Subscribing,
     ) -> None:
         self._limits = env.limits
-        self._receipts = receipts
         self._sending = sending
         self._subscribing = subscribing
         self._table: Mapping[tuple[State, str], _Method] = {
@@ -96,8 +93,6 @@ class Commands:
             raise RemoteProtocolError(refusal, frame.command, frame.headers)
         if session.version is not None and frame.command not in _SETTLING:
             required(frame, session.version)
-        if "receipt" in frame.headers:
-            self._receipts.check(session, frame)
         return method(session, frame)
 
     def _send(self, session: SessionRecord, frame: Frame) -> Script | None:

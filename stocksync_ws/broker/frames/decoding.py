@@ -1,9 +1,9 @@
 """What comes in of all sessions: bytes in their turn, decoded frame by frame.
 
 Rule: a message waits as bytes, not as frames, and a frame is decoded when its turn comes, with the
-version that then holds. Decoding stops at a frame that waits for user code, and at the session's
-share of a turn (`model/turn.py`); what is left goes on when the one has ended, or with its next
-share. Over its bound of waiting
+version that then holds. Decoding stops at a frame that waits for user code, at the session's
+share of a turn (`model/turn.py`), and while `Limits.max_receipts` are owed; what is left goes on
+when the one has ended, with its next share, or when receipts have left. Over its bound of waiting
 bytes a session is not read, and while something waits its silence does not count.
 """
 
@@ -15,6 +15,7 @@ from stocksync_ws.broker.calls.tasks import Tasks
 from stocksync_ws.broker.frames.commands import Commands
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.inbound import Inbound
+from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.pipeline import Task
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
@@ -148,7 +149,7 @@ class Decoding:
 
     def _decode(self, session: SessionRecord) -> None:
         inbound, clocks, commands = session.inbound, session.clocks, self._commands
-        step, turn = self._step, self._turn
+        step, turn, mailbox = self._step, self._turn, session.mailbox
         if inbound.turn != turn.number:
             inbound.give(turn.number, self._limits.read_frames, turn.first)
         decoder = inbound.decoder
@@ -157,6 +158,11 @@ class Decoding:
             used_up = inbound.share <= 0 or turn.left <= 0
             if used_up and (inbound.waiting is not None or decoder.unread):
                 self._put_back(session)
+                return
+            if mailbox.receipts and self._owes_enough(mailbox):
+                # Only the general way out tells the broker what has left.
+                inbound.owes = True
+                mailbox.block()
                 return
             frame = decoder.next()
             if frame is None:
@@ -184,6 +190,20 @@ class Decoding:
         if not waiting:
             inbound.waiting = None
         inbound.decoder.feed(payload)
+
+    def receipts_left(self, session: SessionRecord) -> None:
+        """Entries of a session that waits for its receipts to leave have left."""
+        if not self._owes_enough(session.mailbox):
+            session.inbound.owes = False
+            if not session.inbound.scheduled:
+                self._put_back(session)
+
+    def _owes_enough(self, mailbox: Mailbox) -> bool:
+        """As many receipts wait for a client as may."""
+        owed = mailbox.receipts
+        while owed and not owed[0].waiting:
+            owed.popleft()
+        return owed is not None and len(owed) >= self._limits.max_receipts
 
     def _put_back(self, session: SessionRecord) -> None:
         inbound = session.inbound

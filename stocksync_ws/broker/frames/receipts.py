@@ -1,17 +1,16 @@
 """RECEIPTs: sent after the effect, in the order of the frames, and bounded in number.
 
-Rule: they travel in the mailbox like everything else and are never dropped by a policy.
+Rule: they travel in the mailbox like everything else and are never dropped by a policy. How many
+are owed is the business of `frames/decoding.py`: over the bound the next frame waits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.sessions.replies import receipt
-from stocksync_ws.errors import ErrorCode, LimitExceeded
 from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Receipts"]
@@ -20,25 +19,7 @@ __all__ = ["Receipts"]
 class Receipts:
     """What is owed to the clients."""
 
-    __slots__ = ("_limits",)
-
-    def __init__(self, env: Environment) -> None:
-        self._limits = env.limits
-
-    def check(self, session: SessionRecord, frame: Frame) -> None:
-        """Whether one more may be owed; asked before a frame that wants one has its effect. Those
-        of the frames of a transaction are held back, and do not count.
-
-        Raises:
-            LimitExceeded: As many receipts wait for the client as may.
-        """
-        if "transaction" in frame.headers:
-            return
-        owed = session.mailbox.receipts
-        while owed and not owed[0].waiting:
-            owed.popleft()
-        if owed and len(owed) >= self._limits.max_receipts:
-            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+    __slots__ = ()
 
     def send(
         self,

@@ -28,10 +28,10 @@ class Frames:
     def __init__(
         self, env: Environment, calls: Calls, delivery: Delivery, sessions: Sessions
     ) -> None:
-        receipts = Receipts(env)
+        receipts = Receipts()
         connecting = Connecting(env, calls.dispatch, sessions, receipts)
         sending = Sending(env, calls, delivery, sessions, receipts)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
         subscribing = Subscribing(env, calls, delivery, sessions, receipts)
-        commands = Commands(env, receipts, connecting, sending, transactions, subscribing)
+        commands = Commands(env, connecting, sending, transactions, subscribing)
         self.decoding = Decoding(env, calls.tasks, sessions, commands)

@@ -21,7 +21,7 @@ from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.room import Sessions
-from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import Cancelled, ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["Sending", "duplicate"]
@@ -68,11 +68,14 @@ class Sending:
         """Take a SEND.
 
         Raises:
-            RemoteProtocolError: It is malformed, or in a transaction and not allowed.
+            RemoteProtocolError: It is malformed, or in a transaction and not allowed, or larger
+                than what may be sent to its receivers.
         """
         if has_wildcard(destination):
             raise RemoteProtocolError(ErrorCode.BAD_DESTINATION, frame.command, frame.headers)
         kind, path = self._namespace.classify(destination)
+        if len(frame.body) > self._limits.max_outbound_message and kind is not Kind.APPLICATION:
+            raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
         refusal = self._refusal(kind, destination)
         if not self._namespace.may_be_answered_at(frame.headers.get("reply-to")):
             refusal = refusal or ErrorCode.SEND_DENIED

@@ -6,7 +6,6 @@ any other header means nothing, except a `selector`, which must not be taken for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from stocksync_ws.broker.model.ledger import AckMode
@@ -14,7 +13,7 @@ from stocksync_ws.broker.model.namespace import printable
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
-from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.stomp.frame import Frame, flag
 
 __all__ = ["SubscribeOptions", "ended_keys", "read_subscribe", "wants_durable"]
 
@@ -61,7 +60,7 @@ def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> Subs
         headers.get("id"),
         mode,
         _prefetch(frame, limits.ack_window),
-        wants_durable(headers),
+        wants_durable(frame),
         headers.get("last-message-id"),
         "receipt" in headers,
     )
@@ -91,9 +90,14 @@ def ended_keys(session: SessionRecord, frame: Frame) -> list[str]:
     return [key for key, each in subscriptions if each.destination == destination] or [_key(frame)]
 
 
-def wants_durable(headers: Mapping[str, str]) -> bool:
-    """The frame is about a durable name."""
-    return headers.get("durable") == "true" or headers.get("persistent") == "true"
+def wants_durable(frame: Frame) -> bool:
+    """The frame is about a durable name.
+
+    Raises:
+        RemoteProtocolError: `durable` or `persistent` is neither true nor false.
+    """
+    durable = flag(frame, "durable", False)
+    return flag(frame, "persistent", False) or durable
 
 
 def _prefetch(frame: Frame, window: int) -> int:

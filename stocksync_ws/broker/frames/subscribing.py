@@ -322,18 +322,19 @@ class Subscribing:
         """End a subscription; its unsettled deliveries stay with the session.
 
         Raises:
-            RemoteProtocolError: There is none of this id.
+            RemoteProtocolError: There is none of this id, or a header is malformed.
         """
+        deletes = wants_durable(frame)
         for key in ended_keys(session, frame):
-            self._end(session, frame, key)
+            self._end(session, frame, key, deletes)
         self._receipts.send(session, frame)
         self._delivery.queues.dispatch_returned()
         self._step.settle_first()
 
-    def _end(self, session: SessionRecord, frame: Frame, key: str) -> None:
+    def _end(self, session: SessionRecord, frame: Frame, key: str, deletes: bool) -> None:
         subscription = session.subscriptions.active.pop(key, None)
         if subscription is not None:
-            if subscription.durable is not None and wants_durable(frame.headers):
+            if subscription.durable is not None and deletes:
                 self._names.delete(subscription.durable)
             subscription.leave()
             if subscription.ledger is None:
@@ -352,6 +353,6 @@ class Subscribing:
         """The stream has ended, and with it every subscription; what is left of an UNSUBSCRIBE is
         that it may delete a name.
         """
-        if "id" in frame.headers and wants_durable(frame.headers):
+        if "id" in frame.headers and wants_durable(frame):
             self._names.forget(session, frame.headers["id"])
             self._step.settle_first()

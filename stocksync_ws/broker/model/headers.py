@@ -8,6 +8,7 @@ name counts as the clients that receive it read it: many take the blanks around 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 __all__ = ["RESERVED", "check_own", "strip_reserved"]
 
@@ -77,19 +78,34 @@ def strip_reserved(headers: Mapping[str, str]) -> tuple[tuple[tuple[str, str], .
 
 
 def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    """The headers of our own API, checked.
+    """The headers of our own API, checked, and of no subclass of `str`: what a frame is made of
+    later must not run anybody's `__format__`.
 
     Raises:
-        ValueError: A name is empty or reserved, also with blanks around it, or there is a NUL or a
-            lone surrogate in a name or value.
+        ValueError: They are no mapping of texts, a name is empty or reserved, also with blanks
+            around it, or there is a NUL or a lone surrogate in a name or value.
     """
-    for name, value in headers.items():
-        if not name or "\0" in name or "\0" in value:
-            raise ValueError(f"header {name!r}: a name must not be empty, and NUL cannot be sent")
-        try:
-            f"{name}{value}".encode()
-        except UnicodeEncodeError:
-            raise ValueError(f"header {name!r}: a lone surrogate is no character") from None
+    given = cast("object", headers)
+    if not isinstance(given, Mapping):
+        raise ValueError(f"headers are a mapping of names to texts, not {type(given).__name__}")
+    pairs: list[tuple[str, str]] = []
+    for name, value in cast("Mapping[object, object]", given).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise ValueError(f"header {name!r}: names and values are texts, not {value!r}")
+        pairs.append((_checked(name, name), _checked(name, value)))
+        if not name:
+            raise ValueError("a header with an empty name cannot be sent")
         if _is_reserved(name):
             raise ValueError(f"header {name!r} is set by the server and cannot be given")
-    return tuple(headers.items())
+    return tuple(pairs)
+
+
+def _checked(name: str, text: str) -> str:
+    """A name or value that every reader can be sent."""
+    if "\0" in text:
+        raise ValueError(f"header {name!r}: NUL cannot be sent")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"header {name!r}: a lone surrogate is no character") from None
+    return str.__str__(text)

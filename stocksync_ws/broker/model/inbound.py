@@ -24,6 +24,7 @@ class Inbound:
         "decoder",
         "decoder_empty",
         "frames_left",
+        "owes",
         "paused",
         "pre_auth",
         "released",
@@ -52,6 +53,8 @@ class Inbound:
         """Frames it may still be given in that turn."""
         self.share = 0
         """Frames it was given."""
+        self.owes = False
+        """So many receipts wait for the client that its next frame waits until some have left."""
         self.scheduled = False
         """The session waits for its share of a turn."""
         self.paused = False

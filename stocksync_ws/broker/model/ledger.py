@@ -43,7 +43,17 @@ class Delivery:
     to a group is one object for all its members, so that nothing is made per recipient.
     """
 
-    __slots__ = ("at", "attempt", "home", "offset", "place", "publication", "subscription")
+    __slots__ = (
+        "again",
+        "at",
+        "attempt",
+        "home",
+        "offset",
+        "place",
+        "publication",
+        "sent",
+        "subscription",
+    )
 
     def __init__(
         self,
@@ -60,7 +70,13 @@ class Delivery:
         self.offset = offset
         """Its place in the destination's log; 0 for an answer or a snapshot."""
         self.attempt = attempt
-        """1 for the first delivery."""
+        """1 and those before it that counted: what `delivery-attempt` says. Of one that came back,
+        how many have counted.
+        """
+        self.again = False
+        """The message was written before: `redelivered:true`, also where nothing has counted."""
+        self.sent = True
+        """False: its session has ended, and it was still in the mailbox."""
         self.at = at
         """When it was delivered, in the session's own listening time."""
         self.place = 0
@@ -78,8 +94,20 @@ class Delivery:
     def copy(self, subscription: Subscription | None, at: float) -> Delivery:
         """The same for one receiver."""
         copy = Delivery(self.home, self.publication, self.offset, self.attempt, at, subscription)
-        copy.place = self.place
+        copy.place, copy.again, copy.sent = self.place, self.again, self.sent
         return copy
+
+    @property
+    def alone(self) -> bool:
+        """Only losses have counted it so often: it goes out by itself, and one more buries it."""
+        return self.attempt > self.home.policy.max_deliveries
+
+    def lost(self, *, counts: bool) -> Delivery:
+        """The same as it comes back from a session that has ended, or from a name taken over."""
+        back = self.copy(self.subscription, self.at)
+        back.again = self.again or self.sent
+        back.attempt -= not counts
+        return back
 
 
 class Ledger:
@@ -90,8 +118,10 @@ class Ledger:
         "_issued",
         "_mixed",
         "_unsettled",
+        "_wide",
         "highest",
         "mode",
+        "narrow",
         "returning",
         "size",
         "subscription",
@@ -100,8 +130,12 @@ class Ledger:
 
     def __init__(self, mode: AckMode, window: int, *, by_message_id: bool) -> None:
         self.mode = mode
-        self.window = window
+        self.window = self._wide = window
         """Messages it may hold."""
+        self.narrow = False
+        """The window is 1, until everything is settled: a message that must go by itself is out, or
+        waits for that.
+        """
         self.subscription: Subscription | None = None
         """The subscription that it serves now; None between two of the same id."""
         self._unsettled: dict[int, Delivery] = {}
@@ -135,6 +169,16 @@ class Ledger:
         """Whether one more message of this size may go out."""
         held = len(self._unsettled) + self.returning
         return not held or (held < self.window and self.size + size <= max_bytes)
+
+    @property
+    def idle(self) -> bool:
+        """It holds nothing: room for a message that must go by itself."""
+        return not self._unsettled and not self.returning
+
+    def set_narrow(self, narrow: bool) -> None:
+        """Narrow the window to 1, or widen it again."""
+        self.narrow = narrow
+        self.window = 1 if narrow else self._wide
 
     def add(self, delivery: Delivery) -> None:
         """A message was queued for the client; an earlier delivery of it is replaced."""
@@ -194,6 +238,8 @@ class Ledger:
             self._by_message_id.setdefault(publication.message_id, []).append(publication.number)
         if publication.number > self.highest:
             self.highest = publication.number
+        if delivery.attempt > 1 and delivery.alone:
+            self.set_narrow(True)
         if self._by_message_id is not None:
             epoch, _, offset = publication.message_id.rpartition("-")
             self._note(epoch, int(offset))
@@ -223,7 +269,8 @@ class Ledger:
 
     def reopen(self, mode: AckMode, window: int) -> None:
         """A new subscription has this id; what the last one left stays."""
-        self.mode, self.window = mode, window
+        self.mode, self._wide = mode, window
+        self.set_narrow(any(each.alone for each in self._unsettled.values()))
         self._mixed = bool(self._unsettled)
 
     def own(self, delivery: Delivery) -> Delivery:
@@ -279,7 +326,7 @@ class Ledger:
             unsent = self._unsettled[number] = delivery.copy(
                 delivery.subscription or self.subscription, delivery.at
             )
-            unsent.attempt -= 1
+            unsent.sent = False
 
     def renew(self, delivery: Delivery, listened: float) -> None:
         """Set the clock of an unsettled delivery afresh; its place stays."""
@@ -316,7 +363,7 @@ class Ledger:
         if mode is not _CLIENT:
             self.remove(number)
             return [delivery]
-        unseen = {each.publication for each in mailbox} if delivery.attempt > 1 else ()
+        unseen = {each.publication for each in mailbox} if delivery.again else ()
         order = list(self._unsettled)
         taken: list[int] = []
         for each in order[: order.index(number) + 1]:

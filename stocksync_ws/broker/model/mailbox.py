@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
-from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
+from stocksync_ws.broker.model.large import Large
+from stocksync_ws.broker.model.post_office import Outgoing, PostOffice, Verdict
 from stocksync_ws.types import Chunk, Wire
 
 if TYPE_CHECKING:
@@ -35,29 +35,18 @@ RECOVER = 1.0
 """Seconds a session over its bound has to fall below it."""
 
 
-class Verdict(Enum):
-    """What a look at a waiting mailbox says."""
-
-    FINE = auto()
-    WAITING = auto()
-    """Something waits; look again at the next deadline."""
-    OVER = auto()
-    """More waits than may. Whether the transport takes bytes is not known yet: one that never
-    finishes a write at once has had no time to say so.
-    """
-    SLOW = auto()
-
-
 class Mailbox:
     """What waits for one session."""
 
     __slots__ = (
         "_office",
         "_send",
+        "calm_since",
         "dirty",
         "entries",
         "handed",
         "in_transport",
+        "large",
         "last_write",
         "over_since",
         "owner",
@@ -98,6 +87,10 @@ class Mailbox:
         """When the transport last took bytes, while something waits; None when nothing waits."""
         self.over_since: float | None = None
         """Since when more than `Limits.send_queue` waits."""
+        self.large: Large | None = None
+        """The message above `Limits.send_queue` that lies here, or is leaving."""
+        self.calm_since = float("-inf")
+        """When the last one had left: what waited behind it has its age from then on."""
 
     # In
 
@@ -112,9 +105,21 @@ class Mailbox:
         entry.waiting += 1
         self.entries.append(entry)
         self.queued += entry.size
-        if self.queued > office.hard:
-            office.step.close_overfull(self)
+        if self.queued > office.soft:
+            self.outgrow(entry)
         self.mark()
+
+    def outgrow(self, entry: Outgoing) -> None:
+        """Look at a mailbox that is over its bound with this entry. One that was within it takes
+        one larger message, and that one's size is nobody's fault.
+        """
+        office = self._office
+        before = self.queued + self.unsent - entry.size
+        if self.large is None and entry.size > office.soft and before <= office.soft:
+            self.large = Large(entry)
+            self.block()  # only the general way says where it is
+        elif self.load > office.hard:
+            office.step.close_overfull(self)
 
     def frame(self, frame: bytes) -> Outgoing:
         """Append one frame of the server's own (CONNECTED, RECEIPT, ERROR); its entry."""
@@ -152,6 +157,12 @@ class Mailbox:
         return not self.entries
 
     @property
+    def load(self) -> int:
+        """Bytes that count against `Limits.send_queue`: what waits, without a large message."""
+        large = self.large
+        return self.queued + self.unsent if large is None else large.load(self.queued, self.unsent)
+
+    @property
     def is_open(self) -> bool:
         """The direct way is open."""
         return self._send is not None
@@ -177,6 +188,8 @@ class Mailbox:
         if not taken:
             return taken
         office = self._office
+        if self.large is not None:
+            self.large.hand_over(taken, self.handed)
         for entry in taken:
             entry.waiting -= 1
             if not entry.waiting:
@@ -193,12 +206,15 @@ class Mailbox:
         for entry in dropped:
             self._office.release(entry)
         self._keep(kept)
+        self._end_large()
         self.queued = sum(entry.size for entry in kept)
         return dropped
 
     def _keep(self, kept: list[Outgoing]) -> None:
         self.entries.clear()
         self.entries.extend(kept)
+        if self.large is not None and self.large.end is None and self.large.entry not in kept:
+            self.large = None
 
     # One subscription's
 
@@ -212,6 +228,8 @@ class Mailbox:
     def replace(self, old: Outgoing, new: Outgoing) -> None:
         """Put another entry in the place of one."""
         self.entries[self.entries.index(old)] = new
+        if self.large is not None and self.large.entry is old:
+            self.large.entry = new
         self.queued += new.size - old.size
         self._office.release(old)
         new.waiting = 1
@@ -248,7 +266,7 @@ class Mailbox:
         most = self._office.limits.send_queue // 2
         readers = self._readers_behind()
         for entry in self.entries:
-            over = self.queued + self.unsent > most
+            over = self.load > most and (self.large is None or entry is not self.large.entry)
             group = entry.group if over else None
             reader = None if group is None else group.members.get(self) or readers.get(group)
             if reader is None or reader.topic.policy.overflow == "disconnect":
@@ -290,6 +308,11 @@ class Mailbox:
             self.progress_at = now
         if closing:
             return Verdict.WAITING
+        if self.large is not None and not self.large.is_written(written):
+            self.over_since = None
+            stalled = now - self.progress_at >= limits.send_stall_seconds
+            return Verdict.SLOW if stalled else Verdict.WAITING
+        self._end_large()
         if waiting <= limits.send_queue:
             self.over_since = None
         elif self.over_since is None:
@@ -300,9 +323,19 @@ class Mailbox:
             return Verdict.SLOW
         if now - self.progress_at >= limits.send_stall_seconds:
             return Verdict.SLOW
-        if self.entries and now - self.entries[0].at >= limits.send_queue_seconds:
+        if (
+            self.entries
+            and now - max(self.entries[0].at, self.calm_since) >= limits.send_queue_seconds
+        ):
             return Verdict.SLOW
         return Verdict.WAITING
+
+    def _end_large(self) -> None:
+        """The large message is written, or gone with its transport."""
+        large, self.large = self.large, None
+        if large is not None and large.end is not None:
+            self._office.release(large.entry)
+            self.calm_since = self._office.step.now
 
     def wrote(self, now: float) -> None:
         """Something was written, or counts as written: the next heart-beat is due later."""
@@ -320,6 +353,7 @@ class Mailbox:
         """The session has ended; nobody owns the mailbox any more."""
         self.owner = None
         self._send = None
+        self._end_large()
 
     def owe(self, receipt: Outgoing) -> None:
         """A RECEIPT was queued that counts until it has left."""
@@ -330,6 +364,8 @@ class Mailbox:
     def written(self) -> None:
         """The transport has written everything, and nothing waits."""
         self.unsent = 0
+        if self.large is not None:
+            self._end_large()
         self.progress_at = self.over_since = None
         self.taken = self.handed
 
@@ -339,8 +375,10 @@ class Mailbox:
             return None
         limits = self._office.limits
         at = self.progress_at + limits.send_stall_seconds
+        if self.large is not None:
+            return at
         if self.entries:
-            at = min(at, self.entries[0].at + limits.send_queue_seconds)
+            at = min(at, max(self.entries[0].at, self.calm_since) + limits.send_queue_seconds)
         if self.over_since is not None:
             at = min(at, self.over_since + RECOVER)
         return at

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextvars import Context
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 from stocksync_ws.broker.model.publication import Draft
@@ -81,7 +82,7 @@ AUTHENTICATORS_WAITING = 256
 class Call:
     """One call of user code, to be run by the adapter."""
 
-    __slots__ = ("args", "function", "kwargs", "label", "mode", "threads")
+    __slots__ = ("_waiting", "args", "function", "kwargs", "label", "mode", "stuck", "threads")
 
     def __init__(
         self,
@@ -101,6 +102,42 @@ class Call:
         """The name in log lines: the mapping and the function."""
         self.threads = threads
         """Where it runs, if it is a plain function."""
+        self.stuck = False
+        """It was given up inside a thread of the pool, and has not returned."""
+        self._waiting: list[Callable[[], None]] = []
+        """The work that no thread has begun. It is popped once, by the thread or by `withdraw`:
+        that is atomic without a lock.
+        """
+
+    def offer(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Let a thread of the pool begin `work`, unless the call is withdrawn before.
+
+        Returns:
+            What the thread has to run.
+        """
+        self._waiting.append(work)
+        return partial(_begin, self._waiting)
+
+    @property
+    def offered(self) -> bool:
+        """No thread has begun it yet."""
+        return bool(self._waiting)
+
+    def withdraw(self) -> bool:
+        """Take back what no thread has begun; whether it was, so that it will never run."""
+        try:
+            self._waiting.pop()
+        except IndexError:
+            return False
+        return True
+
+
+def _begin(waiting: list[Callable[[], None]]) -> None:
+    try:
+        work = waiting.pop()
+    except IndexError:
+        return  # withdrawn
+    work()
 
 
 class Outcome:

@@ -7,6 +7,7 @@ mailboxes it lies in.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.model.step import Step
@@ -19,10 +20,23 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.publication import Publication
     from stocksync_ws.broker.model.queue import Queue
 
-__all__ = ["BURST", "Outgoing", "PostOffice"]
+__all__ = ["BURST", "Outgoing", "PostOffice", "Verdict"]
 
 BURST = 8
 """Within one turn a mailbox may grow to this many times `Limits.send_queue`."""
+
+
+class Verdict(Enum):
+    """What a look at a waiting mailbox says."""
+
+    FINE = auto()
+    WAITING = auto()
+    """Something waits; look again at the next deadline."""
+    OVER = auto()
+    """More waits than may. Whether the transport takes bytes is not known yet: one that never
+    finishes a write at once has had no time to say so.
+    """
+    SLOW = auto()
 
 
 class Outgoing:
@@ -31,6 +45,7 @@ class Outgoing:
     """
 
     __slots__ = (
+        "again",
         "at",
         "attempt",
         "chunk",
@@ -70,7 +85,9 @@ class Outgoing:
         self.reader: Group | None = None
         """The group of the one reader it was made for, where it was not published to all."""
         self.attempt = 1
-        """Which delivery of its message it is."""
+        """Which delivery of its message it is, of those that count."""
+        self.again = False
+        """Its message was written before."""
         self.tells = 0
         """Lost messages that its `dropped` header announces."""
 
@@ -78,11 +95,13 @@ class Outgoing:
 class PostOffice:
     """What all mailboxes of a broker share: their bytes, the list of those to flush, the beats."""
 
-    __slots__ = ("_beats", "dirty", "hard", "limits", "most", "step", "total")
+    __slots__ = ("_beats", "dirty", "hard", "limits", "most", "soft", "step", "total")
 
     def __init__(self, limits: Limits, step: Step) -> None:
         self.limits = limits
         self.step = step
+        self.soft = limits.send_queue
+        """Bytes above which a mailbox is looked at."""
         self.hard = BURST * limits.send_queue
         """Bytes a mailbox may grow to in one turn."""
         self.most = limits.max_total_queued

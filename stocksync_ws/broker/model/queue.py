@@ -32,14 +32,8 @@ class QueueKeeper(Protocol):
     def opened(self, consumer: Consumer) -> None: ...
     def settle(self, queue: Queue, offset: int, publication: Publication) -> None: ...
     def reject(self, queue: Queue, offset: int, publication: Publication) -> None: ...
-    def give_back(
-        self,
-        queue: Queue,
-        offset: int,
-        publication: Publication,
-        attempt: int,
-        pause: float = 0.0,
-    ) -> None: ...
+    def give_back(self, queue: Queue, delivery: Delivery, pause: float) -> None: ...
+    def lose(self, queue: Queue, delivery: Delivery) -> None: ...
 
 
 class Queue(Destination):
@@ -55,6 +49,7 @@ class Queue(Destination):
         "out",
         "out_size",
         "private",
+        "seen",
         "turn",
     )
 
@@ -77,7 +72,11 @@ class Queue(Destination):
         self.turn: list[tuple[int, Consumer]] = []
         """A heap of those that may be ready; who has left since stands in it for a while."""
         self.attempts: dict[int, int] = {}
-        """Deliveries so far of messages that were out, by offset."""
+        """Deliveries of messages that were out, by offset: those that counted, and the one that
+        runs.
+        """
+        self.seen: set[int] = set()
+        """Offsets of messages that were written before, whatever has counted."""
         self.out = 0
         """Messages that were handed out and not settled, or come back after a pause."""
         self.out_size = 0
@@ -179,12 +178,11 @@ class Queue(Destination):
 
     def give_back(self, delivery: Delivery, ledger: Ledger, pause: float) -> None:
         """NACK or timeout: the message takes its old place."""
-        offset, attempt = delivery.offset, delivery.attempt
-        self.keeper.give_back(self, offset, delivery.publication, attempt, pause)
+        self.keeper.give_back(self, delivery, pause)
 
     def lose(self, delivery: Delivery) -> int:
         """The session of a delivery has ended: another consumer gets it."""
-        self.keeper.give_back(self, delivery.offset, delivery.publication, delivery.attempt)
+        self.keeper.lose(self, delivery)
         return 0
 
 

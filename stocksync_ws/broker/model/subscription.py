@@ -126,6 +126,9 @@ class Reader(Subscription):
 
     def opened(self) -> None:
         """Its window may have room again: it goes on reading with the next flush."""
+        durable = self.durable
+        if durable is not None and durable.returned and not self.blocked:
+            self.topic.keeper.opened(self, durable)
 
 
 class Consumer(Subscription):

@@ -17,8 +17,22 @@ from enum import Enum
 from typing import NamedTuple
 
 from stocksync_ws.broker.model.state import State
+from stocksync_ws.errors import DisconnectReason
 
-__all__ = ["ENDS", "Cause", "Effect", "End"]
+__all__ = ["BLAMING", "ENDS", "Cause", "Effect", "End"]
+
+BLAMING = frozenset(
+    (
+        DisconnectReason.CONNECTION_LOST,
+        DisconnectReason.PEER_CLOSED,
+        DisconnectReason.HEART_BEAT_LOST,
+        DisconnectReason.PROTOCOL_ERROR,
+        DisconnectReason.SLOW_CONSUMER,
+    )
+)
+"""Ends that a message may be to blame for: the oldest delivery of each subscription that was
+written and not settled counts as failed.
+"""
 
 
 class Cause(Enum):

@@ -21,7 +21,7 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import GIVE_UP
 from stocksync_ws.broker.model.session import Session, SessionRecord
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.broker.sessions.ends import ENDS, Cause, Effect
+from stocksync_ws.broker.sessions.ends import BLAMING, ENDS, Cause, Effect
 from stocksync_ws.broker.sessions.replies import connected, withholds_name
 from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.stomp.decoder import Decoder
@@ -272,7 +272,7 @@ class Lifecycle:
         """What the session left open is undone, what it left unsettled goes back."""
         if session.subscriptions.transactions is not None:
             self._delivery.transactions.end(session)
-        self._delivery.acks.end(session)
+        self._delivery.acks.end(session, counts=session.ending in BLAMING)
         self._delivery.queues.dispatch_returned()
 
     def _say_close(self, session: SessionRecord) -> None:

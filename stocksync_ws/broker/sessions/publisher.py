@@ -47,7 +47,9 @@ class Publisher:
         self._listeners = listeners
 
     def publish(self, draft: Draft) -> Published:
-        """Publish from the server's side; what a full queue does not take is told and counted."""
+        """Publish from the server's side; what a full queue does not take is told and counted, and
+        its `message_id` is empty.
+        """
         publication = self.admit(draft)
         try:
             return self._publishing.publish_local(publication)

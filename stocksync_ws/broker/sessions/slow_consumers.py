@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.mailbox import Verdict
+from stocksync_ws.broker.model.post_office import Verdict
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED, State
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
@@ -54,7 +54,7 @@ class SlowConsumers:
     def _shed(self, session: SessionRecord) -> bool:
         """Take messages away that a session over its bound may lose; whether there were any."""
         mailbox = session.mailbox
-        over = mailbox.queued + mailbox.unsent > self._limits.send_queue
+        over = mailbox.load > self._limits.send_queue
         if not over or session.state is not CONNECTED or not self._readers.shed(session):
             return False
         mailbox.forgive()
@@ -75,7 +75,7 @@ class SlowConsumers:
         the next flush is waited for, up to twice the bound.
         """
         sessions = self._sessions.values()
-        waiting = [each for each in sessions if each.mailbox.queued and each.state is CONNECTED]
+        waiting = [each for each in sessions if _queued(each) and each.state is CONNECTED]
         blocked = [each for each in waiting if each.mailbox.unsent]
         if not blocked and self._office.total <= 2 * self._office.most:
             return None
@@ -90,4 +90,7 @@ class SlowConsumers:
 
 
 def _queued(session: SessionRecord) -> int:
-    return session.mailbox.queued
+    """Bytes a session holds, a large message that is leaving counted whole."""
+    large = session.mailbox.large
+    leaving = 0 if large is None or large.end is None else large.entry.size
+    return session.mailbox.queued + leaving

@@ -8,7 +8,7 @@ import pytest
 
 from stocksync_ws.broker.calls.events import DeadLetter, SessionDisconnected
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import Broker, ack, bodies, policy
+from tests.broker.kit import Broker, ack, bodies, policy, refused
 
 HEADS = {
     "1.0": b"MESSAGE\nsubscription:s\nredelivered:false\n",
@@ -128,6 +128,36 @@ def test_nack_of_a_whole_queue_window_keeps_the_order_before_what_waits() -> Non
         ids = three(peer)
         peer.command("NACK", {"id": ids[2]})
         assert bodies(peer) == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("word", ["False", "FALSE", "0", "True", "1"])
+@pytest.mark.parametrize("transaction", [False, True])
+def test_requeue_is_said_in_any_case(word: str, transaction: bool) -> None:
+    with Broker({"/queue/a": policy(dead_letter="/queue/dead")}) as world:
+        dead = world.reader("/queue/dead")
+        peer = world.reader("/queue/a", ack="client-individual")
+        world.publish("/queue/a", "1")
+        fields = {"requeue": word}
+        if transaction:
+            peer.command("BEGIN", {"transaction": "t"})
+            fields["transaction"] = "t"
+        ack(peer, peer.message(), "NACK", **fields)
+        if transaction:
+            peer.command("COMMIT", {"transaction": "t"})
+        again = word in ("True", "1")
+        assert (len(bodies(peer)), len(bodies(dead))) == ((1, 0) if again else (0, 1))
+
+
+@pytest.mark.parametrize("transaction", [{}, {"transaction": "t"}])
+def test_requeue_that_is_no_word_settles_nothing(transaction: dict[str, str]) -> None:
+    with Broker({"/queue/a": policy(dead_letter="/queue/dead")}) as world:
+        peer = world.reader("/queue/a", ack="client-individual")
+        world.publish("/queue/a", "1")
+        peer.command("BEGIN", {"transaction": "t"})
+        ack(peer, peer.message(), "NACK", requeue="no", **transaction)
+        refused(peer, "bad-header", 1002)
+        assert bodies(world.reader("/queue/a")) == ["1"]
+        assert not world.heard(DeadLetter)
 
 
 @pytest.mark.parametrize("place", ["/topic/a", "/queue/a"])

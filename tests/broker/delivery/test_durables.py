@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stocksync_ws.broker.calls.events import SessionUnsubscribed
-from tests.broker.kit import Broker, ack, bodies, policy
+from tests.broker.kit import Broker, ack, bodies, policy, refused
 
 
 @pytest.mark.parametrize("header", ["durable", "persistent"])
@@ -40,7 +40,9 @@ def test_1_0_without_an_id_cannot_be_named() -> None:
         assert not world.broker.delivery.registry.known
 
 
-@pytest.mark.parametrize(("header", "kept"), [({}, ["1"]), ({"durable": "true"}, [])])
+@pytest.mark.parametrize(
+    ("header", "kept"), [({}, ["1"]), ({"durable": "0"}, ["1"]), ({"durable": "True"}, [])]
+)
 def test_unsubscribe_deletes_with_the_header_and_keeps_without(
     header: dict[str, str], kept: list[str]
 ) -> None:
@@ -50,6 +52,15 @@ def test_unsubscribe_deletes_with_the_header_and_keeps_without(
         world.publish("/topic/a", "1")
         peer.subscribe("/topic/a", "s", durable="true")
         assert bodies(peer) == kept
+
+
+def test_unsubscribe_with_a_header_that_is_no_word_deletes_nothing() -> None:
+    with Broker() as world:
+        peer = world.reader("/topic/a", login="ann", durable="1")
+        peer.command("UNSUBSCRIBE", {"id": "s", "durable": "yes"})
+        refused(peer, "bad-header", 1002)
+        world.publish("/topic/a", "1")
+        assert bodies(world.reader("/topic/a", login="ann", durable="1")) == ["1"]
 
 
 def test_names_belong_to_users() -> None:
@@ -68,7 +79,8 @@ def test_another_session_takes_the_name_over() -> None:
         second = world.reader("/topic/a", login="ann", durable="true", ack="client")
         again = second.message()
         assert again.body == b"2"
-        assert again.headers["delivery-attempt"] == "2"
+        # Nobody refused it, and nobody was lost: nothing counts.
+        assert (again.headers["redelivered"], again.headers["delivery-attempt"]) == ("true", "1")
         world.publish("/topic/a", "3")
         assert bodies(second) == ["3"]
         first.nothing()
@@ -108,13 +120,13 @@ def test_what_was_unsettled_comes_back_in_auto_mode_too() -> None:
         assert peer.message().headers["delivery-attempt"] == "2"
 
 
-def test_a_name_away_does_not_outlive_five_deliveries() -> None:
+def test_a_name_away_does_not_outlive_five_deliveries_and_one_by_itself() -> None:
     with Broker() as world:
-        for attempt in range(1, 8):
+        for attempt in range(1, 9):
             peer = world.reader("/topic/a", login="ann", durable="true", ack="client")
             if attempt == 1:
                 world.publish("/topic/a", "1")
-            if attempt <= 5:
+            if attempt <= 6:
                 assert peer.message().headers.get("delivery-attempt", "1") == str(attempt)
             peer.nothing()
             peer.eof()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stocksync_ws import BrokerBusy, StompApp, send_to
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from tests.broker.kit import Broker, ack, bodies, policy
 
@@ -66,13 +67,13 @@ def test_what_comes_back_takes_its_old_place_before_what_waits() -> None:
 def test_a_lost_session_is_no_refusal_but_counts_as_a_delivery() -> None:
     with Broker() as world:
         world.publish("/queue/a", "1")
-        for attempt in range(1, 6):
+        for attempt in range(1, 7):
             peer = world.reader("/queue/a", ack="client")
             headers = peer.message().headers
             assert headers.get("delivery-attempt", "1") == str(attempt)
             peer.eof()
         world.reader("/queue/a").nothing()
-        assert [event.deliveries for event in world.heard(DeadLetter)] == [5]
+        assert [event.deliveries for event in world.heard(DeadLetter)] == [6]
 
 
 def test_auto_mode_is_settled_by_the_transport_and_not_before() -> None:
@@ -154,6 +155,37 @@ def test_a_full_queue_is_an_error_for_clients_and_an_event_for_the_server(
         assert error.headers["receipt-id"] == "r"
         assert peer.closed == 1013
         assert bodies(world.reader("/queue/a")) == ["12", "34"]
+
+
+@pytest.mark.parametrize("limits", [{"queue_messages": 1}, {"max_queues": 1}])
+def test_an_awaited_publication_to_a_full_queue_is_refused_by_its_name(
+    limits: dict[str, int],
+) -> None:
+    with Broker(**limits) as world:
+        world.publish("/queue/a", "1")
+        name = "/queue/b" if "max_queues" in limits else "/queue/a"
+        with pytest.raises(BrokerBusy, match=f"the queue '{name}' is full"):
+            world.run(world.app.template.publish(name, "2"))
+        world.settle()
+        assert [event.reason for event in world.heard(MessageDropped)] == ["queue-full"]
+        world.app.template.convert_and_send(name, "3")
+        world.settle()
+        assert world.counters.messages_dropped == 2
+
+
+def test_a_reply_to_a_full_queue_is_dropped_and_its_handler_has_not_failed() -> None:
+    def prepare(app: StompApp) -> None:
+        @app.message_mapping("/ask")
+        @send_to("/queue/a")
+        def ask() -> str:
+            return "2"
+
+    with Broker(prepare=prepare, queue_messages=1) as world:
+        world.publish("/queue/a", "1")
+        peer = world.connect()
+        peer.send_to("/app/ask", receipt="r")
+        assert peer.frame("RECEIPT").headers["receipt-id"] == "r"
+        assert world.counters.messages_dropped == 1
 
 
 def test_too_many_queues_are_refused() -> None:

@@ -283,20 +283,6 @@ def test_a_clock_starts_when_a_message_leaves_the_log_and_not_before() -> None:
 # Receipts
 
 
-def test_the_257th_receipt_owed_is_a_limit() -> None:
-    with Broker(max_receipts=3) as world:
-        peer = world.connect()
-        peer.stream.open_window(0)
-        for number in range(5):
-            peer.send_to("/topic/a", "1", receipt=str(number))
-        peer.stream.open_window(None)
-        world.settle()
-        frames = peer.frames()
-        assert frames[-1].command == "ERROR"
-        assert frames[-1].headers["code"] == "limit"
-        assert peer.closed == 1008
-
-
 def test_the_receipt_of_subscribe_comes_before_its_first_message() -> None:
     with Broker({"/topic/l": policy(kind="latest")}) as world:
         world.publish("/topic/l", "1")

@@ -186,7 +186,7 @@ def test_a_function_that_was_left_behind_is_still_the_first_run() -> None:
         with Broker(prepare=prepare) as world:
             peer, retry = world.connect(login="ann"), world.connect(login="ann")
             retry.subscribe("/user/queue/errors")
-            world.hold_pool()
+            world.hold_pool(inside=True)
             peer.send_to("/app/pay", text, idempotency_key="k")
             peer.eof()
             world.advance(11)

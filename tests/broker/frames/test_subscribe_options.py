@@ -92,15 +92,27 @@ def test_a_count_is_a_number(count: str) -> None:
         ({"durable": "true"}, True),
         ({"persistent": "true"}, True),
         ({"durable": "false", "persistent": "true"}, True),
-        ({"durable": "True"}, False),
-        ({"durable": "1"}, False),
+        ({"durable": "true", "persistent": "false"}, True),
+        ({"durable": "True"}, True),
+        ({"durable": "TRUE"}, True),
+        ({"durable": "1"}, True),
+        ({"persistent": "1"}, True),
+        ({"durable": "0"}, False),
+        ({"durable": "False"}, False),
         ({"auto-delete": "false"}, False),
         ({}, False),
     ],
 )
 def test_a_durable_name_is_wanted_in_these_words(headers: dict[str, str], durable: bool) -> None:
-    assert wants_durable(headers) is durable
+    assert wants_durable(Frame("UNSUBSCRIBE", headers)) is durable
     assert read(**headers).durable is durable
+
+
+@pytest.mark.parametrize("value", ["", "yes", "2", "true ", "tru\u0435"])
+@pytest.mark.parametrize("name", ["durable", "persistent"])
+def test_and_in_no_other(name: str, value: str) -> None:
+    assert refused(**{"durable": "true", name: value}) is ErrorCode.BAD_HEADER
+    assert refused(**{"persistent": "true", name: value}) is ErrorCode.BAD_HEADER
 
 
 def test_a_selector_is_not_taken_for_one_that_works() -> None:

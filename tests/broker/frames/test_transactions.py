@@ -129,7 +129,7 @@ def test_a_failure_is_not_remembered_and_a_missing_handler_is_one(shop: Shop) ->
 def test_a_function_left_behind_is_still_the_first_run(shop: Shop) -> None:
     with Broker(prepare=shop.prepare) as world:
         peer, retry = ann(world), ann(world)
-        world.hold_pool()
+        world.hold_pool(inside=True)
         commit(peer, ("/app/pool", "1", "k"))
         peer.eof()
         world.advance(11)
@@ -190,7 +190,7 @@ def test_a_repeat_that_waits_for_a_function_left_behind_does_not_keep_a_stop_wai
 ) -> None:
     world = Broker(prepare=shop.prepare, handler_timeout=5)
     first, second = ann(world), ann(world)
-    world.hold_pool()
+    world.hold_pool(inside=True)
     first.send_to("/app/pool", "1", idempotency_key="k")
     world.advance(6)
     second.send_to("/app/pool", "1", idempotency_key="k")

@@ -6,12 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
+from tests.broker.kit import policy
 from tests.broker.kit import publication as made_publication
 
 
 def delivery(number: int, size: int = 10, at: float = 0.0, timeout: float | None = 30.0) -> Any:
     publication = made_publication(number, f"e-{number}", "", (), b"x" * size, at)
-    channel: Any = SimpleNamespace(ack_timeout=timeout)
+    channel: Any = SimpleNamespace(ack_timeout=timeout, policy=policy())
     made = Delivery(channel, publication, number, 1, at)
     made.place = number
     return made
@@ -126,3 +127,11 @@ def test_what_a_group_shares_is_each_ledgers_own_when_it_is_taken_out() -> None:
     other.subscription = first  # type: ignore[assignment]
     assert other.own(*other.take(1)).subscription is second
     assert shared.subscription is None
+
+
+def test_what_was_settled_meanwhile_is_not_marked_as_unsent() -> None:
+    made = ledger(9, 1)
+    made.unsend(1)
+    made.unsend(2)
+    [only] = made
+    assert not only.sent

@@ -203,7 +203,7 @@ class TestEvents:
         def blocks(event: SessionConnected) -> None: ...
 
         world = start(app)
-        world.hold_pool()
+        world.hold_pool(inside=True)
         peer = world.connect()
         world.advance(2)
         peer.subscribe("/topic/a")

@@ -129,7 +129,7 @@ class TestTimeout:
         world = start(hangs.app)
         stuck, other = world.connect(), world.connect()
         stuck.subscribe("/user/queue/errors")
-        world.hold_pool()
+        world.hold_pool(inside=True)
         stuck.send_to("/app/block", receipt="r1")
         stuck.send_to("/app/quick", receipt="r2")
         world.advance(2.1)
@@ -159,7 +159,7 @@ class TestTimeout:
 
         world = start(hangs.app)
         peer = world.connect()
-        world.hold_pool()
+        world.hold_pool(inside=True)
         peer.send_to("/app/block", receipt="r")
         [task] = world.broker.calls.tasks.running
         before = task.context
@@ -281,7 +281,7 @@ class TestSessionEnds:
         hangs = Hangs()
         world = start(hangs.app)
         peer = world.connect()
-        world.hold_pool()
+        world.hold_pool(inside=True)
         peer.send_to("/app/block", receipt="r")
         peer.eof()
         world.advance(5.1)
