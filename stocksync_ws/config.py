@@ -168,6 +168,16 @@ class Limits:
         if self.send_queue > self.max_total_queued:
             raise _fail("Limits.send_queue", "must not exceed max_total_queued")
 
+    def exceeded(self, name: str, got: int, *, whole: bool = True) -> str:
+        """What an error says of the limit `name`: `Limits.max_header_line=8192, got 9130`.
+
+        Args:
+            name: A field.
+            got: What came, in its unit.
+            whole: All of it came; else it was refused while it came, and would be more.
+        """
+        return f"Limits.{name}={getattr(self, name)}, got {'' if whole else 'at least '}{got}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationPolicy:

@@ -30,6 +30,7 @@ __all__ = [
     "UNSUBSCRIBE",
     "Frame",
     "Version",
+    "missing",
     "required",
 ]
 
@@ -165,7 +166,7 @@ def required(frame: Frame, version: Version) -> None:
     headers = frame.headers
     for name in _REQUIRED[version].get(frame.command, ()):
         if name not in headers:
-            raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, headers)
+            raise missing(frame, name)
     # 1.0 alone names a subscription by its destination where it has no id.
     if (
         frame.command == UNSUBSCRIBE
@@ -173,4 +174,10 @@ def required(frame: Frame, version: Version) -> None:
         and "id" not in headers
         and "destination" not in headers
     ):
-        raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, headers)
+        raise missing(frame, "id or destination")
+
+
+def missing(frame: Frame, name: str) -> RemoteProtocolError:
+    """The error of a frame without a header that it needs."""
+    detail = f"{frame.command} needs {name}."
+    return RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers, detail)

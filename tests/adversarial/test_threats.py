@@ -66,7 +66,7 @@ CODEC: list[tuple[str, bytes, list[str], int | None]] = [
     ("C14 not UTF-8", send(OPEN + b"\nn:\xff"), ["ERROR bad-utf8"], 1002),
     ("C14 overlong", send(OPEN + b"\nn:\xc0\xaf"), ["ERROR bad-utf8"], 1002),
     ("C14 surrogate", send(OPEN + b"\nn:\xed\xa0\x80"), ["ERROR bad-utf8"], 1002),
-    ("C14 command", b"S\xffND\n\n\0", ["ERROR bad-utf8"], 1002),
+    ("C14 command", b"S\xffND\n\n\0", ["ERROR unknown-command"], 1002),
     ("C14 body may be anything", send(OPEN + b"\nreceipt:r", b"\xff\xfe"), ["RECEIPT r"], None),
     ("C15 two destinations", send(OPEN + b"\ndestination:/topic/secret"),
      ["ERROR repeated-header"], 1002),

@@ -343,7 +343,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> type[Meter]:
     # The module's own globals hide the builtins, so the buffers of the decoder are counted too.
     monkeypatch.setattr(decoder_module, "bytearray", CountedBuffer, raising=False)
     monkeypatch.setattr(decoder_module, "bytes", counted_bytes, raising=False)
-    monkeypatch.setattr(decoder_module, "_GAP", CountedPattern(decoder_module._GAP))
+    monkeypatch.setattr(decoder_module, "GAP", CountedPattern(decoder_module.GAP))
     monkeypatch.setattr(decoder_module, "_EOLS", CountedPattern(decoder_module._EOLS))
     return Meter
 

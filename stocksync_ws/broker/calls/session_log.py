@@ -11,7 +11,7 @@ import logging
 
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
-from stocksync_ws.errors import ErrorCode
+from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 
 __all__ = ["SessionLog", "quote"]
 
@@ -33,6 +33,17 @@ def quote(text: object) -> str:
 
 def _user(session: SessionRecord) -> str:
     return "-" if session.user_name is None else quote(session.user_name)
+
+
+def _cause(error: BaseException) -> str:
+    """What a refusal was about: the text of an application's own error, or the destination, the
+    limit and the setting of one of ours.
+    """
+    if not isinstance(error, RemoteProtocolError):
+        return f" error={quote(error)}"
+    destination = error.headers.get("destination")
+    facts = (("destination", destination), ("detail", error.detail), ("rule", error.rule))
+    return "".join(f" {name}={quote(text)}" for name, text in facts if text)
 
 
 class SessionLog:
@@ -126,7 +137,7 @@ class SessionLog:
             )
             self._connects = self._disconnects = self._refusals = 0
 
-    def refused(self, session: SessionRecord, code: ErrorCode, error: BaseException | None) -> None:
+    def refused(self, session: SessionRecord, code: ErrorCode, error: BaseException) -> None:
         """A CONNECT was refused, or a peer broke the protocol."""
         if not _sessions.isEnabledFor(logging.INFO):
             return
@@ -139,7 +150,7 @@ class SessionLog:
             _user(session),
             session.peer,
             code.code,
-            "" if error is None else f" error={quote(error)}",
+            _cause(error),
         )
 
     def failed(
@@ -149,17 +160,24 @@ class SessionLog:
         code: ErrorCode,
         correlation_id: str,
         error: BaseException | None,
+        destination: str | None = None,
+        rule: str = "",
     ) -> None:
-        """A frame failed in the application: once, with mapping, session and correlation id."""
+        """A frame failed in the application: once, with what it was and who sent it, and with the
+        correlation id that its sender is told.
+        """
         ours = code in (ErrorCode.HANDLER_FAILED, ErrorCode.INTERNAL_ERROR)
         _handlers.log(
             logging.ERROR if ours else logging.WARNING,
-            "failed mapping=%s session=%s code=%s correlation=%s%s",
+            "failed mapping=%s session=%s user=%s destination=%s code=%s correlation=%s%s%s",
             label or "-",
             session.id,
+            _user(session),
+            "-" if destination is None else quote(destination),
             code.code,
             correlation_id,
             "" if error is None or ours else f" error={quote(error)}",
+            rule and f" rule={quote(rule)}",
             exc_info=error if ours else None,
         )
 

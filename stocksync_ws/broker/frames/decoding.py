@@ -19,6 +19,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import DisconnectReason, ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.stomp.command_line import may_begin_frame
 from stocksync_ws.stomp.frame import ACK, NACK
 
 __all__ = ["Decoding"]
@@ -67,8 +68,11 @@ class Decoding:
         session.clocks.seen(self._step.now)
         if session.state is AWAITING:
             inbound.pre_auth += len(payload)
-            if inbound.pre_auth > self._limits.pre_auth_bytes:
-                self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE))
+            if inbound.pre_auth > self._limits.pre_auth_bytes and not self._is_foreign(
+                inbound, payload
+            ):
+                detail = self._limits.exceeded("pre_auth_bytes", inbound.pre_auth)
+                self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE, detail=detail))
                 return
         elif session.state is not CONNECTED:
             return
@@ -81,6 +85,12 @@ class Decoding:
             inbound.waiting.append(payload)
             inbound.size += len(payload) + OVERHEAD
         self.pump(session)
+
+    def _is_foreign(self, inbound: Inbound, payload: bytes) -> bool:
+        """Whether a first message is no STOMP at all: then the decoder says so, whatever its size,
+        and keeps nothing of it.
+        """
+        return len(payload) == inbound.pre_auth and not may_begin_frame(payload)
 
     def proceed(self, session: SessionRecord) -> None:
         """A new turn: what the last one left over."""

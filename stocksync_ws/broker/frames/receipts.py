@@ -38,7 +38,8 @@ class Receipts:
         while owed and not owed[0].waiting:
             owed.popleft()
         if owed and len(owed) >= self._limits.max_receipts:
-            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+            detail = self._limits.exceeded("max_receipts", len(owed) + 1)
+            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers, detail)
 
     def send(
         self,

@@ -20,6 +20,7 @@ from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.sessions.errors import NO_MAPPING, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
@@ -73,7 +74,10 @@ class Sending:
             RemoteProtocolError: It is malformed, or in a transaction and not allowed.
         """
         if has_wildcard(destination):
-            raise RemoteProtocolError(ErrorCode.BAD_DESTINATION, frame.command, frame.headers)
+            detail = "A SEND takes no wildcard."
+            raise RemoteProtocolError(
+                ErrorCode.BAD_DESTINATION, frame.command, frame.headers, detail
+            )
         kind, path = self._namespace.classify(destination)
         refusal = self._refusal(kind, destination)
         if refusal is None:
@@ -81,26 +85,29 @@ class Sending:
         if "transaction" in frame.headers:
             self._add_to_transaction(session, frame, refusal)
         elif refusal is not None:
-            self._errors.application(session, frame, refusal)
+            self._errors.application(session, frame, refusal[0], rule=refusal[1])
         elif "idempotency-key" in frame.headers:
             return self._send_once(session, frame, kind, path)
         elif kind is Kind.APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is not None:
                 return self._handle(session, frame, pipeline, None)
-            self._errors.application(session, frame, ErrorCode.NO_HANDLER)
+            self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
         else:
             self._publish(frame)
             self._receipts.send(session, frame)
         return None
 
-    def _refusal(self, kind: Kind, destination: str) -> ErrorCode | None:
+    def _refusal(self, kind: Kind, destination: str) -> tuple[ErrorCode, str] | None:
+        """What a SEND is refused with, and the setting behind it."""
         if kind is Kind.APPLICATION or is_reply_queue(destination):
             return None
         if kind is Kind.NOWHERE:
-            return ErrorCode.NO_DESTINATION
-        if kind is Kind.USER or not self._namespace.may_send.match(destination):
-            return ErrorCode.SEND_DENIED
+            return ErrorCode.NO_DESTINATION, NO_PREFIX
+        if kind is Kind.USER:
+            return ErrorCode.SEND_DENIED, "user_prefix: clients do not send below it"
+        if not self._namespace.may_send.match(destination):
+            return ErrorCode.SEND_DENIED, "client_send: none of its patterns covers it"
         return None
 
     def _rewrite_reply_to(self, session: SessionRecord, frame: Frame) -> None:
@@ -110,12 +117,13 @@ class Sending:
             frame.headers["reply-to"] = self._delivery.reply_queues.address(session, reply_to)
 
     def _add_to_transaction(
-        self, session: SessionRecord, frame: Frame, refusal: ErrorCode | None
+        self, session: SessionRecord, frame: Frame, refusal: tuple[ErrorCode, str] | None
     ) -> None:
         if refusal is None and not self.find(session, frame)[1]:
-            refusal = ErrorCode.IDEMPOTENCY_MISMATCH
+            refusal = ErrorCode.IDEMPOTENCY_MISMATCH, ""
         if refusal is not None:
-            raise RemoteProtocolError(refusal, frame.command, frame.headers)
+            code, rule = refusal
+            raise RemoteProtocolError(code, frame.command, frame.headers, rule=rule)
         self._delivery.transactions.add(session, frame)
 
     def _publish(self, frame: Frame) -> Published:
@@ -167,7 +175,10 @@ class Sending:
         if text is None or frame.command != SEND:
             return None
         if not text or len(text.encode()) > self._limits.max_id:
-            raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
+            detail = "The idempotency-key is empty."
+            if text:
+                detail = "idempotency-key: " + self._limits.exceeded("max_id", len(text.encode()))
+            raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
         return session.owner, frame.headers["destination"], text
 
     def find(
@@ -202,7 +213,7 @@ class Sending:
         elif kind is Kind.APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is None:
-                self._errors.application(session, frame, ErrorCode.NO_HANDLER)
+                self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
                 return
             self.idempotency.begin(key, frame.body)
             yield from self._handle(session, frame, pipeline, key)
