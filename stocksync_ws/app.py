@@ -57,7 +57,8 @@ class StompApp(Application):
     Args:
         path: The path of the WebSocket, for example `/inventory-ws`.
         allowed_origins: Who may open it from a browser: exact origins such as
-            `https://shop.example`, or `["*"]`; none: only pages of the same origin.
+            `https://shop.example`, `capacitor://localhost`, `file://` or `null`, or `["*"]`; none:
+            only pages of the same origin.
         allowed_hosts: Host names that may stand in the Host header; None: any.
         authenticator: Decides once per session, at CONNECT, who it is: a function, sync or async,
             from a `ConnectRequest` to a `Principal` or None; None: everybody is anonymous.

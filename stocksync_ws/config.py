@@ -16,6 +16,7 @@ from urllib.parse import quote
 from stocksync_ws.errors import ConfigurationError
 
 __all__ = [
+    "OPAQUE_ORIGINS",
     "PATH_SAFE",
     "BrokerConfig",
     "DestinationPolicy",
@@ -219,6 +220,8 @@ class DestinationPolicy:
 
 _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
 """What may stand in an attribute of HTML as it is."""
+OPAQUE_ORIGINS = ("null", "file://")
+"""Origins without a host; each stands for very many pages."""
 PATH_SAFE = "/!$&'()*+,;=:@-._~"
 """The punctuation that a path holds without being percent-encoded (RFC 3986 §3.3)."""
 
@@ -384,7 +387,9 @@ class EndpointConfig:
     path: str
     """The path of the WebSocket, with and without a trailing slash."""
     allowed_origins: tuple[str, ...] = ()
-    """Exact origins such as `https://shop.example`; none: the same origin; `("*",)`: any."""
+    """Exact origins such as `https://shop.example`, `capacitor://localhost`, `file://` or `null`;
+    none: the same origin; `("*",)`: any.
+    """
     allowed_hosts: tuple[str, ...] | None = None
     """Host names that may stand in the Host header; None: any."""
     sockjs: SockJSOptions | None = None
@@ -396,7 +401,7 @@ class EndpointConfig:
             # Hosts give it decoded, clients send it encoded: two texts for one path.
             raise _fail("path", f"{self.path!r} must be letters, digits and {PATH_SAFE!r}")
         for origin in self.allowed_origins:
-            if origin in ("*", "null"):
+            if origin == "*" or origin in OPAQUE_ORIGINS:
                 continue
             scheme, separator, rest = origin.partition("://")
             if not separator or not scheme or not rest or "/" in rest or "*" in rest:

@@ -165,7 +165,8 @@ class TestBrokerConfig:
 class TestEndpointConfig:
     def test_origins(self) -> None:
         EndpointConfig(
-            path="/ws", allowed_origins=("*", "null", "https://shop.example", "http://a:8080")
+            path="/ws",
+            allowed_origins=("*", "null", "file://", "https://shop.example", "http://a:8080"),
         )
 
     @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ __all__ = [
     "FIRST_FRAME",
     "GAP",
     "MAX_COMMAND",
-    "TYPED_NUL",
     "begins",
     "may_begin_frame",
     "missing_end",
+    "typed_nul",
 ]
 
 MAX_COMMAND = 16
@@ -34,7 +34,7 @@ FIRST_FRAME = (
     "A first frame is a text like 'CONNECT\\naccept-version:1.2\\n\\n\\0': the command, its"
     " headers, an empty line, and one octet NUL."
 )
-TYPED_NUL = (
+_TYPED_NUL = (
     "The two characters ^@ stand where the frame should end: they are a way to write the one octet"
     " NUL, which most languages write '\\0'."
 )
@@ -65,5 +65,10 @@ def missing_end(held: bytes) -> str:
         held: The last octets of the frame.
     """
     if held.rstrip(b"\r\n").endswith(b"^@"):
-        return TYPED_NUL
+        return _TYPED_NUL
     return "A frame was begun, and the octet NUL that ends it did not come."
+
+
+def typed_nul(octets: bytes) -> str:
+    """What is told of two octets that stand where NUL should; mostly nothing."""
+    return _TYPED_NUL if b"^@".startswith(octets) else ""

@@ -23,9 +23,9 @@ from stocksync_ws.stomp.command_line import (
     FIRST_FRAME,
     GAP,
     MAX_COMMAND,
-    TYPED_NUL,
     begins,
     missing_end,
+    typed_nul,
 )
 from stocksync_ws.stomp.frame import CONNECT, STOMP, Frame, Version
 from stocksync_ws.stomp.negotiate import BLANKS, choose_version
@@ -128,9 +128,7 @@ class Decoder:
 
     @property
     def wanting(self) -> str:
-        """What the frame that was begun lacks, to tell a peer whose time is up; empty between
-        frames.
-        """
+        """What the frame that was begun lacks, for its sender; empty between frames."""
         return "" if self._state is _BETWEEN else missing_end(bytes(self._held))
 
     def feed(self, payload: bytes) -> None:
@@ -280,7 +278,7 @@ class Decoder:
         end = data.find(b"\n", pos, pos + room + 1)
         stop = end if end >= 0 else pos + room
         if data.find(b"\0", pos, stop) >= 0:
-            raise self._fail(ErrorCode.BAD_HEADER)
+            raise self._fail(ErrorCode.BAD_HEADER) if self._rule else self._unknown(None)
         if end >= 0:
             line = data[pos:end]
             self._pos = end + 1
@@ -291,6 +289,8 @@ class Decoder:
             self._size += len(line) + 1
             return line
         if len(data) - pos > room:
+            if not self._rule and not begins(bytes(self._held) + data[pos : pos + limit]):
+                raise self._unknown(None)
             end = data.find(b"\n", pos)
             length = len(self._held) + (end if end >= 0 else len(data)) - pos
             if limit <= block:
@@ -306,10 +306,10 @@ class Decoder:
         self._pos = 0
 
     def _read_command(self) -> bool:
-        if not begins(bytes(self._held) + self._data[self._pos : self._pos + MAX_COMMAND]):
-            raise self._unknown(None)
         line = self._read_line(MAX_COMMAND)
         if line is None:
+            if not begins(bytes(self._held)):
+                raise self._unknown(None)
             return False
         rule = self._table.get(line)
         if rule is None:
@@ -421,8 +421,7 @@ class Decoder:
             if data[end]:
                 has_body = rule.body is Body.KEPT or rule.body is Body.DROPPED
                 code = ErrorCode.MISSING_NUL if has_body else ErrorCode.BODY_NOT_ALLOWED
-                typed = b"^@".startswith(data[end : end + 2])
-                raise self._fail(code, detail=TYPED_NUL if typed else "")
+                raise self._fail(code, detail=typed_nul(data[end : end + 2]))
         if self._echoed and not _EOLS.fullmatch(data, end + 1):
             raise self._fail(ErrorCode.BODY_NOT_ALLOWED)
         body = data[pos:end]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import ErrorCode, LimitExceeded, LocalProtocolError, RemoteProtocolError
+from stocksync_ws.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from stocksync_ws.stomp import decoder as decoder_module
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import encode, encode_head, encode_tail
@@ -366,7 +366,7 @@ def work(data: bytes, size: int, limits: Limits) -> int:
             decoder.feed(Counted(data[start : start + size]))
             while decoder.next() is not None:
                 pass
-    except LimitExceeded:
+    except RemoteProtocolError:
         pass
     return Meter.octets
 

@@ -701,8 +701,8 @@ def test_c19_messages_of_one_frame() -> None:
     three = [b"\nSEND", b"\n\n", b"x\0"]
     assert decode(three * 2, V12, limits) == ([send(b"x")] * 2, None, False)
     four = [b"SEND", b"\n", b"\n", b"x\0"]
-    assert decode(four, V12, limits) == ([], (LIMIT, "SEND", {}), False)
-    assert decode([b"SEND", b"", b"", b"\n\n\0"], V12, limits)[1] == (LIMIT, None, {})
+    assert decode(four, V12, limits) == ([], (COUNT, "SEND", {}), False)
+    assert decode([b"SEND", b"", b"", b"\n\n\0"], V12, limits)[1] == (COUNT, None, {})
     # What stands between frames counts for none, and a frame counts from its own first message.
     gap = [b"\n"] * 9
     assert decode([*gap, *three, *gap, b"SEND\n\nx\0SEND", b"\n\n", b"\0"], V12, limits)[1] is None

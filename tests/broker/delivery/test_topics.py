@@ -294,6 +294,7 @@ def test_the_257th_receipt_owed_is_a_limit() -> None:
         frames = peer.frames()
         assert frames[-1].command == "ERROR"
         assert frames[-1].headers["code"] == "limit"
+        assert b"Limits.max_receipts=3, got 4" in frames[-1].body
         assert peer.closed == 1008
 
 
