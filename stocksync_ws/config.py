@@ -240,6 +240,23 @@ def _check_patterns(setting: str, patterns: tuple[str, ...]) -> None:
             raise _fail(setting, f"{pattern!r}: '**' may only be the last segment")
 
 
+MOST_SECONDS = 600.0
+"""Of a heart-beat: longer ones keep nothing alive, and are mostly meant in milliseconds."""
+
+
+def _check_heart_beat(given: object) -> None:
+    pair = cast("tuple[object, ...]", given) if isinstance(given, (tuple, list)) else ()
+    beats = [each for each in pair if isinstance(each, (int, float)) and each >= 0]
+    if len(pair) != 2 or len(beats) != 2:
+        raise _fail("heart_beat", f"must be two times in seconds like (10.0, 10.0), not {given!r}")
+    if max(beats) > MOST_SECONDS:
+        meant = tuple(each / 1_000 for each in beats)
+        raise _fail(
+            "heart_beat",
+            f"is in seconds, at most {MOST_SECONDS:g}, not {given!r}; if these are ms, write {meant}",
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class BrokerConfig:
     """What the destinations mean, who may use them, and how liveness is judged.
@@ -275,6 +292,9 @@ class BrokerConfig:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        given = cast("object", self.limits)
+        if not isinstance(given, Limits):
+            raise _fail("limits", f"write limits=Limits(max_connections=1_000), not {given!r}")
         prefixes = [*self.application_prefixes, *self.broker_prefixes, self.user_prefix]
         for prefix in [*prefixes, *self.queue_prefixes, self.error_destination]:
             _check_prefix("prefixes", prefix)
@@ -290,8 +310,7 @@ class BrokerConfig:
                     "client_send/client_subscribe", f"{pattern!r} is under no broker prefix"
                 )
         self._check_policies()
-        if len(self.heart_beat) != 2 or not all(0 <= beat < 1_000_000 for beat in self.heart_beat):
-            raise _fail("heart_beat", f"must be two times in seconds, not {self.heart_beat!r}")
+        _check_heart_beat(self.heart_beat)
         if not self.grace > 1:
             raise _fail("grace", f"must be above 1, not {self.grace!r}")
 
@@ -357,6 +376,11 @@ class SockJSOptions:
         for name in ("heart_beat", "disconnect_delay", "stream_bytes", "remember"):
             if not getattr(self, name) > 0:
                 raise _fail(f"SockJSOptions.{name}", "must be a positive number")
+        if self.heart_beat > MOST_SECONDS:
+            raise _fail(
+                "SockJSOptions.heart_beat",
+                f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}",
+            )
         if self.iframe and not _is_url(self.client_url):
             raise _fail(
                 "SockJSOptions.client_url",
