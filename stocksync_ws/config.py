@@ -253,7 +253,7 @@ def _check_heart_beat(given: object) -> None:
         meant = tuple(each / 1_000 for each in beats)
         raise _fail(
             "heart_beat",
-            f"is in seconds, at most {MOST_SECONDS:g}, not {given!r}; if these are ms, write {meant}",
+            f"is in seconds, at most {MOST_SECONDS:g}, not {given!r}; if that is ms, write {meant}",
         )
 
 

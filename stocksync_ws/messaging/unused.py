@@ -43,7 +43,8 @@ def check_variables(declarations: Iterable[Declaration]) -> None:
         used = {name for each in users for name in _asked_for(each)}
         used |= {
             name
-            for reply in declaration.replies
+            for each in users
+            for reply in each.replies
             for destination in reply.destinations
             for name in Template(destination).names
         }

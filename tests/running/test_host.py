@@ -187,7 +187,7 @@ def test_a_def_that_returns_a_coroutine_is_told_off(
     client = serve(app).connect()
     client.send("SEND", {"destination": "/app/x"})
     assert client.frame("ERROR").headers["code"] == "handler-failed"
-    assert "a def returned a coroutine" in caplog.text
+    assert "`await` is missing" in caplog.text
 
 
 def test_a_handler_over_its_time_is_cancelled_and_may_clean_up(serve: Serve) -> None:
