@@ -8,8 +8,9 @@ in user code obey the same clock.
 from __future__ import annotations
 
 from asyncio import base_events, get_running_loop
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
 __all__ = ["VirtualLoop", "is_running"]
 
@@ -66,6 +67,15 @@ class _NoSelector:
         return []
 
 
+def _refuse(name: str, *args: object, **kwargs: object) -> NoReturn:
+    """In the place of a method that would wait for the world outside, which never answers."""
+    raise RuntimeError(
+        f"a World has a virtual clock and no I/O, so `{name}` of its loop would never end: give"
+        " the code under test a fake of what it talks to, or test it over sockets with"
+        " `app.serve_in_thread(port=0)`"
+    )
+
+
 class VirtualLoop(base_events.BaseEventLoop):
     """Run it with `settle`, `advance` and `run`."""
 
@@ -74,6 +84,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._now = start
         self._until = start
         self._selector = _NoSelector(self)
+        for name in _REFUSED:
+            setattr(self, name, partial(_refuse, name))
 
     def time(self) -> float:
         """Seconds, virtual."""
@@ -121,20 +133,3 @@ class VirtualLoop(base_events.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         """Nothing sleeps that would have to be woken."""
-
-
-def _refuse(name: str) -> Callable[..., Any]:
-    """In the place of a method that would wait for the world outside, which never answers."""
-
-    def refused(self: VirtualLoop, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError(
-            f"a World has a virtual clock and no I/O, so `{name}` of its loop would never end: give"
-            " the code under test a fake of what it talks to, or test it over sockets with"
-            " `app.serve_in_thread(port=0)`"
-        )
-
-    return refused
-
-
-for _name in _REFUSED:
-    setattr(VirtualLoop, _name, _refuse(_name))
