@@ -156,6 +156,18 @@ class TestBrokerConfig:
         with pytest.raises(ConfigurationError, match="heart_beat"):
             BrokerConfig(heart_beat=beat)
 
+    def test_a_heart_beat_in_milliseconds_is_told_in_seconds(self) -> None:
+        BrokerConfig(heart_beat=(600, 0))
+        with pytest.raises(ConfigurationError, match=r"if that is ms, write \(10\.0, 0\.0\)"):
+            BrokerConfig(heart_beat=(10_000, 0))
+        with pytest.raises(ConfigurationError, match=r"SockJSOptions\.heart_beat: is in seconds"):
+            SockJSOptions(heart_beat=25_000)
+
+    @pytest.mark.parametrize("limits", [{}, None, {"max_id": 1}])
+    def test_limits_are_limits(self, limits: Any) -> None:
+        with pytest.raises(ConfigurationError, match=r"write limits=Limits\("):
+            BrokerConfig(limits=limits)
+
     @pytest.mark.parametrize("grace", [1.0, 0.0, -3.0, float("nan")])
     def test_grace_is_above_one(self, grace: float) -> None:
         with pytest.raises(ConfigurationError, match="grace"):
