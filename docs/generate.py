@@ -21,7 +21,12 @@ sys.path.insert(0, str(ROOT))
 from stocksync_ws import errors  # noqa: E402
 from stocksync_ws.broker.model.state import State  # noqa: E402
 from stocksync_ws.broker.sessions.ends import ENDS, Cause, Effect, End  # noqa: E402
-from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits  # noqa: E402
+from stocksync_ws.config import (  # noqa: E402
+    BrokerConfig,
+    EndpointConfig,
+    Limits,
+    SockJSOptions,
+)
 from stocksync_ws.counters import Counters  # noqa: E402
 from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode  # noqa: E402
 
@@ -208,6 +213,12 @@ number of them.
 ## The endpoint
 
 {endpoint}
+
+## SockJS
+
+`sockjs=True`, or `sockjs=SockJSOptions(...)`; see [sockjs.md](sockjs.md).
+
+{sockjs}
 """
 
 
@@ -217,6 +228,7 @@ def limits_page() -> str:
         limits="\n".join(table(Limits)),
         broker="\n".join(table(BrokerConfig, leave_out=("limits",))),
         endpoint="\n".join(table(EndpointConfig)),
+        sockjs="\n".join(table(SockJSOptions)),
     )
 
 

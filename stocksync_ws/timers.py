@@ -118,6 +118,10 @@ class Timers:
                 self.arm(thing)
         return ready
 
+    def live(self) -> list[Timed]:
+        """Everything that has a deadline, in no order."""
+        return [thing for _, number, thing in self._heap if thing.armed == number]
+
     def late(self, scheduled: float, now: float) -> float:
         """Count a wake that was asked for at `scheduled` and came at `now`; the lateness that was
         added.

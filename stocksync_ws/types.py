@@ -210,6 +210,7 @@ class Wire(Protocol):
         ...
 
 
+@runtime_checkable
 class Parking(Protocol):
     """A wire that outlives its connections, as the driver looks at it. Any number of them bring its
     input, in posts that are whole before any of it counts; at most one carries its output.

@@ -41,6 +41,9 @@ WsgiApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 _GONE_ON = "101 Switching Protocols"
 """What the server believes to have answered: it neither adds a body nor expects a next request."""
 
+_PART = 65_536
+"""Bytes that are read at a time."""
+
 _WAY_OUT = (
     "serve the WebSocket on a port of its own: ws.serve_in_thread(), see docs/embedding/index.md"
 )
@@ -116,9 +119,11 @@ class WrappedWsgi:
             return refusal(501, text, log=log)
         body = b""
         if isinstance(decision, Carrier) and has_body(request):
-            read = _read_body(environ, self._limits.sockjs_body) if decision.body else None
-            if read is None:
-                return plain(413, "The body is too large.")
+            if not decision.body:
+                return plain(413, "A body is not possible here.")
+            read = _read_body(environ, self._limits.sockjs_body)
+            if isinstance(read, Answer):
+                return read
             body = read
         server = self._begin(environ)
         if server.refuses or (server.sibling and self._refuse_siblings):
@@ -166,20 +171,27 @@ def request_of(environ: Environ, path: str) -> HttpRequest:
     )
 
 
-def _read_body(environ: Environ, most: int) -> bytes | None:
-    """The body of a request, or None for one over the bound."""
+def _read_body(environ: Environ, most: int) -> bytes | Answer:
+    """The whole body of a request, or what to answer. Of one over the bound as much again is read:
+    a server that closes in front of unread bytes takes the answer back.
+    """
     length = int(environ.get("CONTENT_LENGTH") or 0)
-    if length > most:
-        return None
     if not length and not environ.get("wsgi.input_terminated"):
         return b""
     parts: list[bytes] = []
-    left = length or most + 1
-    while left and (part := environ["wsgi.input"].read(left)):
-        parts.append(part)
-        left -= len(part)
-    body = b"".join(parts)
-    return None if len(body) > most else body
+    size, end = 0, min(length or 2 * most, 2 * most)
+    try:
+        while size < end and (part := environ["wsgi.input"].read(min(end - size, _PART))):
+            size += len(part)
+            if size <= most:
+                parts.append(part)
+    except OSError:
+        size = -1  # The client has gone.
+    if size > most:
+        return plain(413, "The body is too large.")
+    if size < length:
+        return plain(400, "The body is not whole.")
+    return b"".join(parts)
 
 
 def find_socket(environ: Environ) -> int | str:

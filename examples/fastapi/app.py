@@ -77,6 +77,7 @@ async def current_user(token: Annotated[str, Depends(OAuth2PasswordBearer("/logi
 
 ws = StompApp(
     "/inventory-ws",
+    sockjs=True,  # for browsers behind proxies that let no WebSocket through
     authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={

@@ -69,6 +69,7 @@ def authenticate(connect: ConnectRequest) -> User | None:
 
 ws = StompApp(
     "/inventory-ws",
+    sockjs=True,  # for browsers behind proxies that let no WebSocket through
     authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={

@@ -27,6 +27,7 @@ here = Path(__file__).parent
 page = here.parent / "shared" / "page"  # the same for all examples
 ws = StompApp(
     "/inventory-ws",
+    sockjs=True,  # for browsers behind proxies that let no WebSocket through
     allowed_origins=["*"],
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={

@@ -85,6 +85,7 @@ def needs_login(
 
 ws = StompApp(
     "/inventory-ws",
+    sockjs=True,  # for browsers behind proxies that let no WebSocket through
     authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={

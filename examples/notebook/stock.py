@@ -29,7 +29,7 @@ pages = {f"/{file.name}": file for file in PAGE.iterdir()} | {"/": PAGE / "index
 pages["/page.json"] = HERE / "page.json"
 shop = Shop()
 online: set[str] = set()
-ws = StompApp("/inventory-ws")
+ws = StompApp("/inventory-ws", sockjs=True)
 
 
 @ws.message_mapping("/inventory/{product_id}/adjust")

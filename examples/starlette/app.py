@@ -84,6 +84,7 @@ async def authenticate(request: ConnectRequest) -> User | None:
 
 ws = StompApp(
     "/inventory-ws",
+    sockjs=True,  # for browsers behind proxies that let no WebSocket through
     authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={

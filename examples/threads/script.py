@@ -40,6 +40,7 @@ log = logging.getLogger("inventory")
 shop = Shop()
 ws = StompApp(
     "/inventory-ws",
+    sockjs=True,  # for browsers behind proxies that let no WebSocket through
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={
         "/topic/inventory/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=600)

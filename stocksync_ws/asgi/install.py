@@ -9,7 +9,7 @@ be reached.
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from re import escape
 from typing import Any, TypeAlias
@@ -54,7 +54,7 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
     elif _is_django(app):
         _check_free(gateway, _in_front(app))
         gateway.users = django_users
-        gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway.path)))
+        gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway)))
         return Wrapped(gateway, app)
     else:
         raise ConfigurationError(
@@ -67,12 +67,13 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
 
 
 def _check_free(gateway: Gateway, taken: Iterable[object]) -> None:
-    paths = {path.rstrip("/") for path in taken if isinstance(path, str)}
-    if gateway.path in paths:
-        raise ConfigurationError(
-            f"install: a route of the application has the path {gateway.path!r} already; give"
-            " StompApp another path, or remove that route"
-        )
+    for path in sorted({path.rstrip("/") for path in taken if isinstance(path, str)}):
+        if path == gateway.path or (gateway.has_more and path.startswith(gateway.path + "/")):
+            raise ConfigurationError(
+                f"install: a route of the application has the path {path!r} already; give"
+                " StompApp another path, or remove that route"
+                + (" (with SockJS all paths below its own are StompApp's)" * gateway.has_more)
+            )
 
 
 def _in_front(app: Any) -> Iterator[str]:
@@ -82,16 +83,29 @@ def _in_front(app: Any) -> Iterator[str]:
         app = app.other
 
 
-def _django_routes(path: str) -> Iterator[str]:
-    """Routes of Django's own URLs that have just this path; one with variables may stay."""
+def _django_routes(gateway: Gateway) -> Iterator[str]:
+    """Routes of Django's own URLs that have just the path of an endpoint; one with variables may
+    stay. Of what is below it, those that say so in plain words.
+    """
     urls = sys.modules.get("django.urls")
     if urls is None:
         return
-    for each in (path, path + "/"):
+    for each in (gateway.path, gateway.path + "/"):
         try:
             yield "/" + urls.resolve(each).route
         except urls.Resolver404:
             pass
+    if gateway.has_more:
+        yield from _django_patterns(urls.get_resolver().url_patterns, "/")
+
+
+def _django_patterns(patterns: Iterable[Any], prefix: str) -> Iterator[str]:
+    for each in patterns:
+        path = prefix + str(each.pattern)
+        if hasattr(each, "url_patterns"):
+            yield from _django_patterns(each.url_patterns, path)
+        else:
+            yield path
 
 
 def _is_django(app: Any) -> bool:
@@ -259,10 +273,15 @@ class _Either:
             raise ValueError(f"there is no application for {scope['type']} {scope['path']!r}")
 
 
+async def _users_of_requests(scope: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Session and user of what middleware around a router of WebSockets does not see."""
+    return {} if scope["type"] == "websocket" else await django_users(scope)
+
+
 def _channels(gateway: Gateway, mapping: dict[str, AsgiApp]) -> None:
     _check_free(gateway, _in_front(mapping.get("http")))
     if _is_django(mapping.get("http")):
-        gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway.path)))
+        gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway)))
     router = _url_router(mapping.get("websocket"))
     if router is None:
         gateway.users = django_users
@@ -274,6 +293,7 @@ def _channels(gateway: Gateway, mapping: dict[str, AsgiApp]) -> None:
 
         check()
         gateway.checks.append(check)
+        gateway.users = _users_of_requests
         path = escape(gateway.path.lstrip("/")) + ("(?:/.*)?" if gateway.has_more else "/?")
         re_path = sys.modules["django.urls"].re_path
         router.routes.insert(0, re_path(rf"^{path}$", gateway))

@@ -19,7 +19,7 @@ from stocksync_ws.driver.flush import Flusher
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Host, Link, Machine, Stream
 from stocksync_ws.timers import Timed, Timers
-from stocksync_ws.types import Connection
+from stocksync_ws.types import Connection, Parking
 
 __all__ = ["Driver"]
 
@@ -175,11 +175,16 @@ class Driver:
         self._finish(now)
 
     def abort(self) -> None:
-        """Reset every connection; a session that is parked ends as well."""
+        """Reset every connection; a session that is parked ends as well, and none is remembered:
+        their table outlives this run, and its timers do not.
+        """
         now = self._host.now()
         for link in list(self._links.open):
             self._links.drop(link, now)
         self._links.abort_parked(now)
+        for thing in self._timers.live():
+            if isinstance(thing, Parking):
+                thing.wake(math.inf)
         self._finish(now)
 
     # After a step

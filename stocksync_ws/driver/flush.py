@@ -132,6 +132,7 @@ class Flusher:
             machine.writable(session, stream.unsent, now)
             return
         if link.ending:
+            machine.writable(session, 0, now)
             self._end(link, now)
             return
         chunks = link.connection.take()

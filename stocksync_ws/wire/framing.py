@@ -22,6 +22,8 @@ class Framing(Protocol):
 
     last: bool
     """The stream ends with the answer."""
+    early: bool
+    """The head of a poll leaves when the poll begins."""
 
     def head(self, headers: Sequence[tuple[str, str]]) -> Chunk:
         """The head of a 200 whose body is not known yet.
@@ -53,6 +55,8 @@ class HttpFraming:
     """
 
     __slots__ = ("_chunked", "last")
+
+    early: bool = False
 
     def __init__(self, *, chunked: bool, last: bool) -> None:
         self._chunked = chunked

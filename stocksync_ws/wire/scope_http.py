@@ -1,7 +1,9 @@
 """The answer to an HTTP scope of ASGI, for requests that carry or feed a wire; see `framing.py`.
 
 Rule: the host frames and keeps connections alive; each scope is one request, and ends with its
-answer. Parts of equal bytes are one shared message for every receiver.
+answer. Parts of equal bytes are one shared message for every receiver. The head of a poll leaves
+when it begins: middleware writes a session into the store or into a cookie when it sees the head,
+and the session that it has loaded is old when the poll ends, after a login or logout.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class ScopeFraming:
     __slots__ = ()
 
     last: bool = True
+    early: bool = True
 
     def head(self, headers: Sequence[tuple[str, str]]) -> Chunk:
         """`http.response.start`."""

@@ -229,3 +229,12 @@ def test_without_trusted_proxies_the_site_sees_requests_as_they_come() -> None:
     asked = request(("forwarded", "for=198.51.100.4"))
     assert StompApp("/ws").site().seen(asked) is asked
     assert StompApp("/ws", trusted_proxies=["10.0.0.1"]).site().seen(asked) is not asked
+
+
+def test_they_are_read_for_sockjs_too() -> None:
+    app = StompApp("/ws", sockjs=True, trusted_proxies=["10.0.0.0/8"])
+    site = app.site()
+    assert set(site.routes) == {"/ws"}
+    asked = site.seen(request(("x-forwarded-for", "192.0.2.7")))
+    assert asked.peer is not None
+    assert asked.peer.startswith("192.0.2.7")

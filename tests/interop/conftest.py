@@ -21,8 +21,11 @@ from peers.examples import Example
 from peers.pages import served_pages
 from peers.proxy import Proxy
 
-OF_CHROMIUM = re.compile(r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/inventory-ws' failed")
-"""What Chromium itself says about a server that is not there; no page can prevent it."""
+OF_CHROMIUM = re.compile(
+    r"WebSocket connection to 'ws://127\.0\.0\.1:\d+/inventory-ws' failed"
+    r"|Failed to load resource: (net::ERR_|the server responded with a status of 503)"
+)
+"""What Chromium itself says about a server that is not there, or stops; no page can prevent it."""
 
 
 @pytest.fixture

@@ -52,6 +52,25 @@ def test_what_threads_publish_is_seen_in_two_windows(open_page: OpenPage, script
     assert here.complaints() == []
 
 
+@pytest.mark.parametrize("transport", ["xhr_streaming", "eventsource", "xhr"])
+def test_the_script_serves_pages_without_a_websocket(
+    open_page: OpenPage, script: Example, transport: str
+) -> None:
+    page = open_shop(open_page, script.port)
+    page.choose("transport-choice", transport)
+    page.wait_for_text("feed", "Over ")
+    before = quantity(page, "filter-papers")
+    page.wait(
+        f"Number(document.querySelector('[data-testid=qty-filter-papers]').innerText) < {before}"
+    )
+    page.click("plus1-travel-mug")
+    script.wait_for_log("a page: +1 travel-mug")
+    assert f"transport={transport} " in script.log
+    assert script.signal(signal.SIGTERM) == 0
+    # Between two polls there is nobody to tell why.
+    page.wait_for_text("feed", "Connection lost" if transport == "xhr" else "server restarts")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_script_ends_and_tells_its_clients(
     open_page: OpenPage, script: Example, number: signal.Signals
@@ -68,6 +87,8 @@ def test_the_cells_of_the_notebook_do_what_they_say(open_page: OpenPage) -> None
         assert notebook.run_cell() == ""
         assert notebook.run_cell() == f"http://127.0.0.1:{notebook.port}/\n"
         here, there = (open_shop(open_page, notebook.port) for _ in range(2))
+        there.choose("transport-choice", "xhr")
+        there.wait_for_text("feed", "Over XHR polling")
         here.click("minus1-grinder")
         for page in (here, there):
             wait_for_quantity(page, "grinder", 29)

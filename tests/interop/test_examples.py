@@ -107,6 +107,43 @@ def test_who_is_not_logged_in_may_look_and_nothing_else(shop: OpenShop) -> None:
     wait_for_quantity(here, "kettle", 9)
 
 
+TRANSPORTS = {
+    "fastapi": "xhr_streaming",
+    "starlette": "eventsource",
+    "litestar": "xhr",
+    "quart": "xhr",
+    "django": "xhr",
+    "flask": "eventsource",
+    "django_wsgi": "xhr",
+}
+"""What stands in for the WebSocket on each."""
+
+
+def choose(page: Page, transport: str) -> None:
+    page.choose("transport-choice", transport)
+    page.wait_for_text("feed", "Over ")
+    page.wait_for_text("status", "Online")
+
+
+def test_a_page_without_a_websocket_can_do_the_same(shop: OpenShop, server: Example) -> None:
+    here, there = shop(), shop()
+    transport = TRANSPORTS[server.name]
+    choose(here, transport)
+    change_by_ann(here)
+    for page in (here, there):
+        wait_for_quantity(page, "kettle", 9)
+    server.wait_for_log("ann: +1 kettle")
+    assert f"user='ann' transport={transport} " in server.log
+    there.click("plus1-kettle")
+    there.wait_for_text("toast", "Log in to change the stock.")
+    here.click("minus10-scale")
+    here.wait_for_text("toast", "Only 4 left of Brewing scale.")
+    here.click("restock")
+    for page in (here, there):
+        wait_for_quantity(page, "scale", 24)
+    assert here.complaints() == []
+
+
 def test_what_is_changed_over_http_is_published(shop: OpenShop) -> None:
     here, there = shop(), shop()
     log_in(here)
@@ -179,6 +216,7 @@ def test_gunicorn_serves_the_examples_of_wsgi(
         here, there = (open_page(f"http://127.0.0.1:{server.port}/") for _ in range(2))
         for page in (here, there):
             page.wait_for_text("status", "Online")
+        choose(there, "xhr_streaming")
         change_by_ann(here)
         for page in (here, there):
             wait_for_quantity(page, "kettle", 9)

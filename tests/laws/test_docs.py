@@ -24,6 +24,8 @@ EMBEDDING = [page for page in PAGES if page.parent.name == "embedding"]
 """Their files, commands and configurations are run by test_embedding.py."""
 LANGUAGES = {"python", "bash", "text"}
 LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "nginx", "caddy"}
+HOSTED = [*EMBEDDING, ROOT / "docs" / "sockjs.md"]
+"""Those that are also of proxies and browsers; test_sockjs_page.py runs the other one."""
 SHELL = {
     "python -m pip install . && python examples/inventory/app.py",
     "python -m pip install nox && python -m nox",
@@ -95,7 +97,7 @@ def _name(page: Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
-    known = LANGUAGES_OF_HOSTS if page in EMBEDDING else LANGUAGES
+    known = LANGUAGES_OF_HOSTS if page in HOSTED else LANGUAGES
     assert {block.language for block in blocks(page.read_text())} <= known
 
 

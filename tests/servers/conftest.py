@@ -37,6 +37,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ("asgi", "for servers that speak ASGI"),
         ("wsgi", "for servers that speak WSGI"),
         ("way_out", "for servers that give no access to the socket"),
+        ("sockjs", "of SockJS: what runs without --full has a column of its own"),
     ):
         config.addinivalue_line("markers", f"{name}: {what}")
 
@@ -55,7 +56,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         host = getattr(item, "callspec", None) and item.callspec.params.get("host")
         if not isinstance(host, Host):
             return False
-        in_slice = full or any(word in item.name for word in host.default)
+        words = host.sockjs if item.get_closest_marker("sockjs") else host.default
+        in_slice = full or any(word in item.name for word in words)
         return not (in_slice and _is_for(host, item))
 
     config.hook.pytest_deselected(items=[item for item in items if is_left_out(item)])

@@ -82,6 +82,8 @@ class Host:
     """What else the docs say of it."""
     default: tuple[str, ...] = ("",)
     """Tests that run on it without `--full`: one of these words is in their names."""
+    sockjs: tuple[str, ...] = STORY
+    """The same for the tests of SockJS."""
     module: bool = True
     """It is run by `python -m`."""
     needs: str = ""
@@ -94,6 +96,12 @@ class Host:
     """The run begins before the first request, and ends when the server stops."""
     slows_down: bool = True
     """Its `send` waits for a client that does not read."""
+    says_close: bool = True
+    """It says so when it closes a connection behind an answer."""
+    slows_streams: bool = True
+    """Neither does its `send` for a long answer to a request."""
+    reads_chunks: bool = True
+    """It reads the body of a request that comes in chunks."""
     drain: Literal["all", "some", "none"] = "all"
     """Which clients hear 1012 after SIGTERM, before the server stops; `some`: the first may."""
     farewell: int | None = 1012
@@ -221,9 +229,16 @@ HOSTS = {
             "uvicorn-sansio",
             _uvicorn("websockets-sansio"),
             title="uvicorn, `--ws websockets-sansio`",
+            sockjs=("",),
             **_UVICORN,
         ),
-        Host("uvicorn-wsproto", _uvicorn("wsproto"), title="uvicorn, `--ws wsproto`", **_UVICORN),
+        Host(
+            "uvicorn-wsproto",
+            _uvicorn("wsproto"),
+            title="uvicorn, `--ws wsproto`",
+            sockjs=("websocket",),
+            **_UVICORN,
+        ),
         Host(
             "uvicorn-legacy",
             _uvicorn("websockets"),
@@ -293,6 +308,7 @@ HOSTS = {
             default=STORY,
             lifespan=False,
             slows_down=False,
+            slows_streams=False,
             refuses_in_words=False,
             all_codes=False,
             says_why=False,
@@ -318,6 +334,7 @@ HOSTS = {
             _gunicorn_wsgi("gthread", "--threads", "2"),
             title="gunicorn, `-k gthread`",
             default=(*CORE, "workers"),
+            sockjs=("",),
             **_WSGI,
         ),
         Host(
@@ -339,10 +356,14 @@ HOSTS = {
             "uwsgi",
             _uwsgi,
             title="uWSGI, `--http-socket --enable-threads --die-on-term`",
-            note="not behind its own protocol (`--socket`): the socket is then nginx's",
+            note="not behind its own protocol (`--socket`): the socket is then nginx's; closes"
+            " behind each answer without saying so, so a proxy must not keep its connections"
+            " alive; reads no body that comes in chunks",
             default=(*STORY, *STOP),
             module=False,
             needs="uwsgidecorators",
+            says_close=False,
+            reads_chunks=False,
             ends_tls=False,
             **_WSGI,
         ),

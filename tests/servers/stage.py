@@ -57,6 +57,12 @@ class ServerStage(Stage):
         self.hops = host.gateway == "asgi"
         self.drains = host.drain == "all"
         self.slows_down = host.slows_down
+        self.cuts = host.gateway == "wsgi"
+        self.says_close = host.says_close
+        self.slows_streams = host.slows_streams
+        self.reads_chunks = host.reads_chunks
+        # What was taken over is not the server's again.
+        self.keeps_alive = host.gateway == "asgi"
         self._line = server.line()
         self._ends_before = len(self._all_ends())
         self._counters_before = self._ask("/counters")
@@ -129,13 +135,23 @@ class ServerStage(Stage):
 
     def close_and_free(self) -> None:
         """The same, and wait until the server has seen it: for whoever comes next."""
+        for page in self._pages:
+            try:
+                page.leave()
+            except OSError:
+                pass  # It has closed already.
         self.hang_up()
         self.wait_until_free()
         self._line.close()
 
     def wait_until_free(self) -> None:
-        """Wait until no connection is left in the server."""
-        until(lambda: not self._ask("/counters").get("connections_open"), "the last connection")
+        """Wait until no connection is left in the server, and no session without one."""
+
+        def is_free() -> bool:
+            counters = self._ask("/counters")
+            return not (counters.get("connections_open") or counters.get("sessions_open"))
+
+        until(is_free, "the last connection")
 
 
 Open = Callable[..., ServerStage]

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stocksync_ws.config import EndpointConfig, Limits
+from stocksync_ws.config import EndpointConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.types import Alive, Closed, Connection, Event, Handshake, HttpRequest, Message
 from stocksync_ws.wire import Endpoint, HttpConnection, Page, Site
+from stocksync_ws.wire.sockjs.routes import SockJSRoutes
 
 MASK = b"\x11\x22\x33\x44"
 HELD = 65_536
@@ -517,3 +518,20 @@ def test_a_request_is_judged_and_told_as_the_proxies_have_seen_it(
     with caplog.at_level(logging.WARNING):
         peer.feed(UPGRADE.replace(b"Host: a", b"Host: a\r\nOrigin: https://evil.example"))
     assert "(peer 7.7.7.7:7)" in caplog.text
+
+
+@pytest.mark.parametrize(("draining", "idle"), [(False, 15.0), (True, 1.0)])
+def test_behind_a_carrier_that_is_over_a_stop_does_not_wait_long(
+    draining: bool, idle: float
+) -> None:
+    endpoint = EndpointConfig(path="/ws", sockjs=SockJSOptions())
+    routes = SockJSRoutes(endpoint, Limits(), lambda: 0)
+    site = Site(endpoint, choose, {}, {"/ws": routes})
+    post = b"POST /ws/a/s/%b HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b"
+    first = Peer(site=site).connection
+    assert isinstance(first.receive(post % (b"xhr", 0, b""), 100.0)[0], Handshake)
+    assert not first.shut
+    connection = Peer(site=site, draining=draining).connection
+    connection.receive(post % (b"xhr_send", 2, b"[]"), 100.0)
+    assert b"".join(connection.take()).startswith(b"HTTP/1.1 204 ")
+    assert connection.deadline == 100.0 + idle

@@ -59,6 +59,7 @@ def user_of(cookies: Mapping[str, str]) -> AbstractBaseUser | AnonymousUser:
 
 ws = StompApp(
     "/inventory-ws",
+    sockjs=True,  # for browsers behind proxies that let no WebSocket through
     authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={

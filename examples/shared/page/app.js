@@ -2,6 +2,7 @@
 /** The page: live stock, buttons that change it, and a feed of what happened. */
 
 import { account, connectHeaders, forgetToken, post, server } from "./login.js";
+import { SockJSSocket, TRANSPORTS } from "./sockjs.js";
 import { StompClient } from "./stomp.js";
 
 const LOW = 5; // at or below this a quantity is shown as low
@@ -13,10 +14,25 @@ const URGENT_MS = 8_000; // how long a row stays marked after an urgent change
 const RECOVERED_MS = 10_000; // how long the status says that nothing was missed
 const SVG = "http://www.w3.org/2000/svg";
 
-const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-const endpoint = `${scheme}//${location.host}/inventory-ws`;
-const client = new StompClient(endpoint, { connectHeaders });
+const CHOICE = "stocksync-transport";
+const NAMES = {
+  websocket: "WebSocket",
+  xhr_streaming: "XHR streaming",
+  eventsource: "server-sent events",
+  xhr: "XHR polling",
+};
 const find = (id) => document.getElementById(id);
+
+let socket = null;
+
+/** Over what is chosen, null for whatever gets through. */
+function openSocket(url, protocols) {
+  const choice = find("transport-choice").value;
+  socket = new SockJSSocket(url, protocols, choice in TRANSPORTS ? choice : null);
+  return socket;
+}
+
+const client = new StompClient(`${location.origin}/inventory-ws`, { connectHeaders, openSocket });
 
 /** An element with classes, attributes and children; a string child becomes text, never markup. */
 function make(tag, className = "", attributes = {}, ...children) {
@@ -330,6 +346,10 @@ function onError(error) {
 
 // ---- connection ---------------------------------------------------------------------------------
 
+function showTransport(transport) {
+  find("transport").replaceChildren("In use: ", make("b", "", {}, NAMES[transport] ?? "none"));
+}
+
 let countdown = null;
 
 function showState(state, text, wait = "") {
@@ -346,17 +366,22 @@ function countDown(until) {
 
 let everConnected = false;
 let connected = false;
-let changingUser = false;
+let leaving = null; // why we ended the connection ourselves: "user" or "transport"
 let refused = false; // the server does not take our token any more
 let focusLost = null; // the button that had the focus when the connection went
+
+function setButtons(enabled) {
+  if (!enabled && document.activeElement?.matches(".step")) focusLost = document.activeElement;
+  for (const button of document.querySelectorAll(".step")) button.disabled = !enabled;
+}
 
 function onState({ detail }) {
   clearInterval(countdown);
   find("recovered").hidden = true;
   const online = detail.state === "online";
-  if (!online && document.activeElement?.matches(".step")) focusLost = document.activeElement;
-  for (const button of document.querySelectorAll(".step")) button.disabled = !online;
-  find("retry").hidden = detail.state !== "offline" || changingUser;
+  setButtons(online);
+  find("retry").hidden = detail.state !== "offline" || leaving !== null;
+  showTransport(online ? socket.transport : null);
 
   if (online) {
     everConnected = connected = true;
@@ -364,11 +389,11 @@ function onState({ detail }) {
     if (document.activeElement === document.body) focusLost?.focus();
     focusLost = null;
     account.show(detail.user);
-    catchUp(detail.again);
+    catchUp(detail.again, socket.transport);
   } else if (detail.state === "connecting") {
     showState("connecting", everConnected ? "Reconnecting…" : "Connecting…");
   } else {
-    if (connected && !changingUser) tell("link", "Connection lost", detail.reason ? [detail.reason] : []);
+    if (connected && !leaving) tell("link", "Connection lost", detail.reason ? [detail.reason] : []);
     connected = false;
     if (refused) {
       refused = false;
@@ -387,10 +412,11 @@ function onState({ detail }) {
  * Follows every connect. What was missed has been replayed when the topics are ready; where that
  * cannot be, the whole stock is loaded, after they are subscribed so that no change falls between.
  */
-async function catchUp(again) {
-  const changed = changingUser;
-  changingUser = false;
-  if (changed) tell("back", account.user ? `Logged in as ${account.user}` : "Logged out");
+async function catchUp(again, transport) {
+  const changed = leaving;
+  leaving = null;
+  if (changed === "user") tell("back", account.user ? `Logged in as ${account.user}` : "Logged out");
+  if (changed === "transport") tell("back", "Reconnected", [`Over ${NAMES[transport]}`]);
   try {
     const [changes] = await Promise.all(subscriptions.map(({ ready }) => ready));
     if (changes.recovered && complete) {
@@ -437,8 +463,10 @@ const subscriptions = [
 ];
 
 /** Who we are is decided once per connection, so another user needs another connection. */
-async function changeUser() {
-  changingUser = true;
+async function reconnect(why) {
+  leaving = why;
+  showTransport(null);
+  setButtons(false); // what is sent behind DISCONNECT is lost
   await client.close();
   client.connect();
 }
@@ -449,7 +477,12 @@ client.addEventListener("error", ({ detail }) => {
   if (refused) tell("link", "Logged out", ["The server knows this login no more."]);
   else tell("error", detail.message, detail.body ? [detail.body] : []);
 });
-account.addEventListener("change", changeUser);
+account.addEventListener("change", () => reconnect("user"));
+find("transport-choice").value = localStorage.getItem(CHOICE) ?? "";
+find("transport-choice").addEventListener("change", ({ target }) => {
+  localStorage.setItem(CHOICE, target.value);
+  reconnect("transport");
+});
 find("restock").hidden = !server.restock;
 find("restock").addEventListener("click", restock);
 find("retry").addEventListener("click", () => client.connect());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /**
- * A small STOMP 1.2 client over WebSocket for browsers: one file, no dependencies.
+ * A small STOMP 1.2 client for browsers, over WebSocket or what stands in for one: one file, no
+ * dependencies.
  *
  *     const client = new StompClient("wss://shop.example/inventory-ws");
  *     client.addEventListener("state", ({ detail }) => console.log(detail.state));
@@ -30,6 +31,7 @@ const DEFAULTS = {
   reconnectCap: 10_000, // ms: no wait is longer
   healthyAfter: 5_000, // ms online after which the waits start small again
   connectHeaders: () => ({}), // asked at every CONNECT, for login and passcode
+  openSocket: (url, protocols) => new WebSocket(url, protocols), // or what has the same methods
 };
 
 /**
@@ -241,7 +243,7 @@ export class StompClient extends EventTarget {
 
   #open() {
     clearTimeout(this.#retry);
-    const socket = new WebSocket(this.#url, ["v12.stomp"]);
+    const socket = this.#options.openSocket(this.#url, ["v12.stomp"]);
     socket.binaryType = "arraybuffer";
     socket.onopen = () =>
       this.#transmit("CONNECT", {

@@ -61,16 +61,16 @@ class Voice:
         return self.form.wrap(frame, self.callback)
 
     def begin(self) -> list[Chunk]:
-        """The beginning of a stream; nothing for a poll."""
+        """The beginning of a stream; for a poll its head, where that leaves early, or nothing."""
         if not self.form.streams:
-            return []
+            return [self.framing.head(self.headers)] if self.framing.early else []
         prelude = self.framing.part(self.form.prelude(self.callback))
         return [self.framing.head(self.headers), prelude]
 
     def only(self, frame: bytes) -> list[Chunk]:
         """The one frame of a poll, or the last one of a stream."""
         data = self.wrap(frame)
-        if self.form.streams:
+        if self.form.streams or self.framing.early:
             return [self.framing.part(data), *self.framing.end()]
         headers = (*self.headers, ("Content-Length", str(len(data))))
         return self.framing.answer(Answer(200, headers, data))
@@ -207,7 +207,7 @@ class Receiver(BareRequest):
             return [Attached(wire)]
         handshake = Handshake(request, wire, None)
         if not voice.form.streams:
-            self._out = voice.only(OPEN)
+            self._out += voice.only(OPEN)
             return [handshake, *self._end(now)]
         self._out.append(voice.framing.part(voice.wrap(OPEN)))
         return [handshake]

@@ -79,7 +79,8 @@ class FramedReader(WebSocketReader):
     """Bytes of a peer after the handshake, as events of one wire.
 
     A message of the WebSocket may have `Limits.sockjs_body` bytes, each text in it
-    `Limits.max_message_size`.
+    `Limits.max_message_size`. One that cannot be read ends the stream abruptly, as the protocol
+    wants it: behind the frame `c`, without a Close frame.
     """
 
     __slots__ = ()
@@ -89,7 +90,18 @@ class FramedReader(WebSocketReader):
 
     def receive(self, data: bytes) -> list[Event]:
         """Bytes came from the stream; the messages in the messages."""
-        return unframe(super().receive(data), self._limits)
+        heard = super().receive(data)
+        events = unframe(heard, self._limits)
+        broken = next((each for each in events if isinstance(each, Closed) and each.ours), None)
+        if broken is None or broken in heard or broken.code != CloseCode.INVALID_DATA:
+            return events
+        self.pong = None
+        if not self._wire.closing:
+            self._wire.closing = True
+            self.reply = frames.frame(frames.TEXT, close_frame(broken.code, broken.reason))
+        if not self.ended:
+            self._end(1006, "", events)
+        return events
 
 
 def unframe(events: Sequence[Event], limits: Limits) -> list[Event]:

@@ -105,6 +105,9 @@ class AioCarrier(Connector):
     def settle(self) -> None:
         """The loop runs by itself."""
 
+    def pass_time(self, seconds: float) -> None:
+        """So does time."""
+
     def begin_stop(self) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)

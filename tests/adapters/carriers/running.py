@@ -33,6 +33,10 @@ class Carrier(Protocol):
         """Do what is ready, where nothing goes on by itself."""
         ...
 
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass where it stands still."""
+        ...
+
     def start(self, app: StompApp, pages: dict[str, Page]) -> None:
         """Run the application; on return it takes connections."""
         ...

@@ -25,7 +25,9 @@ from stocksync_ws import (
     MessagingTemplate,
     Principal,
     Session,
+    SessionConnected,
     SessionDisconnected,
+    SockJSOptions,
     StompApp,
     send_to,
     send_to_user,
@@ -67,17 +69,21 @@ class Shop:
     """An application, and what it was told.
 
     Args:
-        settings: Fields of `Limits`, and `workers`.
+        settings: Fields of `Limits`, and `workers`, `sockjs` (fields of its options), `origins`.
         told: Called with the end of each session.
     """
 
     def __init__(self, settings: dict[str, Any], told: Callable[[End], None]) -> None:
-        limits = {name: value for name, value in settings.items() if name != "workers"}
+        own = ("workers", "sockjs", "origins")
+        limits = {name: value for name, value in settings.items() if name not in own}
+        sockjs = settings.get("sockjs")
         self.app = StompApp(
             "/ws",
             client_send=["/topic/**"],
             authenticator=_authenticate,
             limits=Limits(**limits),
+            allowed_origins=settings.get("origins", ()),
+            sockjs=False if sockjs is None else SockJSOptions(**sockjs),
             workers=settings.get("workers", "warn"),
         )
         self.runtime: Callable[[], Runtime | None] = lambda: self.app._run.runtime
@@ -85,6 +91,16 @@ class Shop:
         _chat(self.app)
         self._inventory()
         self._closes()
+        _holds(self.app)
+        self._transports: list[str] = []
+
+        @self.app.subscribe_mapping("/transports")
+        async def transports(session: Session) -> list[str]:
+            return [session.transport, *self._transports]
+
+        @self.app.event_listener(SessionConnected, inline=True)
+        def note(event: SessionConnected) -> None:
+            self._transports.append(event.transport)
 
         @self.app.event_listener(SessionDisconnected, inline=True)
         def hear(event: SessionDisconnected) -> None:
@@ -98,7 +114,12 @@ class Shop:
         open_now = {
             "connections_open": runtime.driver.connections,
             "sessions_open": len(runtime.broker.sessions),
+            "paused_open": sum(each.paused for each in runtime.broker.sessions.values()),
+            "posts_open": 0,
         }
+        if self.app._sockjs is not None:
+            wires = self.app._sockjs.sessions._open.values()
+            open_now["posts_open"] = sum(len(wire.posts or ()) for wire in wires)
         return asdict(runtime.broker.counters) | open_now
 
     def baseline(self) -> dict[str, int]:
@@ -183,6 +204,22 @@ def _chat(app: StompApp) -> None:
     def look(frame: Frame) -> bytes:
         seen = {"colour": frame.headers["colour"], "body": frame.body.hex()}
         return json.dumps(seen).encode()
+
+
+def _holds(app: StompApp) -> None:
+    """A handler that waits until somebody lets it go."""
+    gates: list[asyncio.Event] = []
+
+    @app.message_mapping("/hold")
+    async def hold() -> None:
+        gates.append(asyncio.Event())
+        await gates[-1].wait()
+
+    @app.message_mapping("/let-go")
+    async def let_go() -> None:
+        for gate in gates:
+            gate.set()
+        gates.clear()
 
 
 async def _authenticate(request: ConnectRequest) -> Principal | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from carriers.client import Client, Pipe
 from carriers.running import Carrier
 from carriers.shop import End, Shop
+from carriers.sockjs import Browser, HttpPage, Page, SocketPage
 
 __all__ = ["LocalStage", "Stage", "until"]
 
@@ -38,9 +39,22 @@ class Stage(ABC):
     """A stop closes all sessions in good order."""
     slows_down = True
     """A client that reads nothing is felt."""
+    secure = False
+    """Clients come by TLS."""
+    keeps_alive = True
+    """A request may follow another on a connection, whatever answers it."""
+    cuts = True
+    """A WebSocket can be ended without a Close: an ASGI server has no word for that."""
+    says_close = True
+    """It says so when it closes a connection behind an answer."""
+    slows_streams = True
+    """A client that reads nothing of a long answer is felt."""
+    reads_chunks = True
+    """A body may come in chunks."""
 
     def __init__(self) -> None:
         self._clients: list[Client] = []
+        self._pages: list[Page] = []
         self._read = 0
         """Ends that a test has looked at."""
 
@@ -56,6 +70,20 @@ class Stage(ABC):
         """A client that is CONNECTED."""
         return self.open().connect()
 
+    def browser(self) -> Browser:
+        """A browser without a connection."""
+        return Browser(lambda: self.open().pipe, again=self.says_close)
+
+    def page(self, transport: str, **headers: str) -> Page:
+        """A session of SockJS, not begun; headers of its requests."""
+        page = (
+            SocketPage(self.open(), **headers)
+            if transport == "websocket"
+            else HttpPage(self.browser(), transport, **headers)
+        )
+        self._pages.append(page)
+        return page
+
     def hang_up(self) -> None:
         """Close all clients."""
         for client in self._clients:
@@ -65,6 +93,10 @@ class Stage(ABC):
     @abstractmethod
     def pipe(self) -> Pipe:
         """A new stream to the server."""
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass where it stands still; elsewhere it passes while a test looks."""
+        return
 
     # The application
 
@@ -129,11 +161,15 @@ class LocalStage(Stage):
         self._ends: list[End] = []
         self._shop = Shop(settings, self._ends.append)
         self._carrier = carrier
+        self.secure = carrier.secure
         carrier.start(self._shop.app, {})
         self._shop.runtime = lambda: carrier.runtime
 
     def pipe(self) -> Pipe:
         return self._carrier.connect()
+
+    def pass_time(self, seconds: float) -> None:
+        self._carrier.pass_time(seconds)
 
     def publish(self, destination: str, body: bytes, count: int = 1) -> None:
         self._shop.publish(destination, body, count)

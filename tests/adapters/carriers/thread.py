@@ -39,6 +39,9 @@ class ThreadCarrier(Connector):
     def settle(self) -> None:
         """The thread runs by itself."""
 
+    def pass_time(self, seconds: float) -> None:
+        """So does time."""
+
     def begin_stop(self) -> None:
         if not self._begun:
             self._begun = True

@@ -36,6 +36,9 @@ class WorldCarrier:
         if not self._world.loop.is_closed():
             self._world.settle()
 
+    def pass_time(self, seconds: float) -> None:
+        self._world.advance(seconds)
+
     def begin_stop(self) -> None:
         self._world.runtime.driver.stop()
         self._world.advance(1.0)

@@ -57,6 +57,21 @@ def body(n: int) -> str:
     return f"\n\n{n}\0"
 
 
+def test_who_takes_an_answer_slowly_is_not_slow_with_the_next_one(
+    app: StompApp, world: World, ended: list[Any]
+) -> None:
+    client = subscribed(world).receive()
+    client.stream.window = 10
+    app.template.convert_and_send("/topic/a", 1)
+    world.settle()
+    client.stream.open_window(None)
+    world.settle()
+    assert len(client.messages()) == 1
+    client.receive()
+    world.advance(20)  # longer than `Limits.send_stall_seconds`
+    assert ended == []
+
+
 def test_a_session_through_two_connections(app: StompApp, world: World, ended: list[Any]) -> None:
     client = subscribed(world)
     app.template.convert_and_send("/topic/a", 1)

@@ -5,7 +5,11 @@
 const clients = {};
 
 /** Starts a client. Its subscriptions are made in `onConnect`, as the library's guide says. */
-function start(name, url, { destinations = [], eatPings = false, recover = false, ...options }) {
+function start(
+  name,
+  url,
+  { destinations = [], eatPings = false, recover = false, sockjs = null, ...options },
+) {
   const note = {
     connected: [], // CONNECTED frames' headers
     ready: 0, // subscriptions that the server has confirmed on this connection
@@ -15,7 +19,10 @@ function start(name, url, { destinations = [], eatPings = false, recover = false
     errors: [], // ERROR frames
     disconnected: [], // what `onDisconnect` was called with
     closes: [], // {code, reason, clean}
+    transports: [], // of SockJS, one for each CONNECTED
+    took: [], // milliseconds from a new socket to CONNECTED, the last attempt's
   };
+  let began = 0; // when the last socket was made
   const seen = {}; // destination -> id of the last message, where the server keeps a history
   const headersOf = (frame) => ({ ...frame.headers });
   const client = new StompJs.Client({
@@ -26,6 +33,8 @@ function start(name, url, { destinations = [], eatPings = false, recover = false
     ...options,
     onConnect(frame) {
       note.connected.push(headersOf(frame));
+      note.transports.push(client.webSocket.transport);
+      note.took.push(performance.now() - began);
       note.ready = 0;
       for (const [index, destination] of destinations.entries()) {
         const receipt = `subscribed-${index}`;
@@ -65,6 +74,13 @@ function start(name, url, { destinations = [], eatPings = false, recover = false
       return socket;
     };
   }
+  if (sockjs) {
+    // The transports that may be tried; none named: all of them, as the library orders them.
+    client.webSocketFactory = () => {
+      began = performance.now();
+      return new SockJS(url, null, sockjs.length ? { transports: sockjs } : {});
+    };
+  }
   clients[name] = { client, note };
   client.activate();
 }
@@ -73,6 +89,10 @@ const noteOf = (name) => clients[name].note;
 
 function publish(name, destination, body, headers = {}) {
   clients[name].client.publish({ destination, body, headers });
+}
+
+function publishMany(name, destination, count) {
+  for (let number = 0; number < count; number += 1) publish(name, destination, String(number));
 }
 
 function publishBytes(name, destination, bytes, headers = {}) {

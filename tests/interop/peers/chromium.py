@@ -243,6 +243,18 @@ class Page:
         self.run(f"{_find(testid)}.select()")
         self.call("Input.insertText", text=text)
 
+    def choose(self, testid: str, value: str) -> None:
+        """Take an option of a select."""
+        self.run(
+            f"""(() => {{
+              const select = {_find(testid)};
+              if (!select.checkVisibility()) throw new Error("nobody sees it");
+              select.focus();
+              select.value = {json.dumps(value)};
+              select.dispatchEvent(new Event("change", {{ bubbles: true }}));
+            }})()"""
+        )
+
     def hover_away(self) -> None:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
 

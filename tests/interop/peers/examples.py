@@ -49,6 +49,11 @@ class Example:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def name(self) -> str:
+        """That of its folder."""
+        return self._script.parent.name
+
+    @property
     def address(self) -> tuple[str, int]:
         return "127.0.0.1", self.port
 

@@ -48,7 +48,7 @@ class Proxy:
 
     def cut_after(self, words: bytes) -> None:
         """As soon as the server has sent these words, which still arrive, the way they came
-        ends, and no new connections are taken.
+        ends, and so do all others; no new connections are taken.
         """
         self._last = words
 
@@ -111,6 +111,8 @@ class Proxy:
                     writer.write(data[:end])
                     writer.write_eof()  # not `close`, which may take back what was written
                     self._refuse()
+                    for other in self._ends - {writer}:
+                        other.transport.abort()
                     return
                 writer.write(data)
                 tail = (tail + data)[-len(self._last) :] if self._last else b""
@@ -136,3 +138,52 @@ class Proxy:
         await self._cut()
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class NoUpgrades(Proxy):
+    """One that knows no WebSocket: an upgrade gets 400."""
+
+    async def _join(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (OSError, asyncio.IncompleteReadError):
+            client.close()
+            return
+        if b"\r\nupgrade: websocket\r\n" in head.lower():
+            client.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            client.close()
+            return
+        # Nobody has read the head: the stream begins anew with it.
+        again = asyncio.StreamReader()
+        again.feed_data(head)
+        pump = asyncio.ensure_future(_pump(reader, again))
+        await super()._join(again, client)
+        pump.cancel()
+
+
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamReader) -> None:
+    with contextlib.suppress(OSError):
+        while data := await source.read(65_536):
+            sink.feed_data(data)
+    sink.feed_eof()
+
+
+class Buffering(NoUpgrades):
+    """One that passes an answer on when it has all of it."""
+
+    async def _down(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                lines = head.decode("latin-1").lower().split("\r\n")[1:]
+                fields = dict(line.partition(": ")[::2] for line in lines)
+                answer = head
+                if "transfer-encoding" in fields:
+                    size = b""
+                    while size != b"0\r\n":
+                        size = await reader.readuntil(b"\r\n")
+                        answer += size + await reader.readexactly(int(size, 16) + 2)
+                else:
+                    answer += await reader.readexactly(int(fields.get("content-length", "0")))
+                writer.write(answer)
+        writer.close()

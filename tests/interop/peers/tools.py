@@ -15,6 +15,7 @@ import pytest
 HERE = Path(__file__).parents[1]
 PAGES = HERE / "browser"
 NODE = HERE / "node"
+SOCKJS = PAGES / "node_modules" / "sockjs-client" / "dist" / "sockjs.min.js"
 STOMPJS = PAGES / "node_modules" / "@stomp" / "stompjs" / "bundles" / "stomp.umd.min.js"
 
 
@@ -59,3 +60,9 @@ def stompjs() -> Path:
     if not STOMPJS.exists():
         missing("no Chromium/Node: @stomp/stompjs is not there; `npm ci` in tests/interop/browser")
     return STOMPJS
+
+
+def sockjs() -> Path:
+    if not SOCKJS.exists():
+        missing("no Chromium/Node: sockjs-client is not there; `npm ci` in tests/interop/browser")
+    return SOCKJS

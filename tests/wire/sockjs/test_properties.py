@@ -61,7 +61,8 @@ class Story:
         app = StompApp(
             "/ws",
             allowed_origins=["*"],
-            sockjs=SockJSOptions(stream_bytes=stream_bytes),
+            # However long a story takes, its end is remembered.
+            sockjs=SockJSOptions(stream_bytes=stream_bytes, remember=600),
             heart_beat=(0, 0),
             limits=self.limits,
         )
