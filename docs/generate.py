@@ -91,8 +91,9 @@ ERRORS = """\
 
 {made}
 
-What an ERROR frame may say. `code` and `message` are headers, the sentence is the body; all of it
-is fixed text. After ERROR the connection is closed with the close code.
+What an ERROR frame may say. `code` and `message` are headers, the sentence begins the body; all of
+it is fixed text. Behind it the body may name a header, or a limit with its value and what came:
+`Limits.max_header_line=8192, got 9130`. After ERROR the connection is closed with the close code.
 
 Errors of the application (`bad-payload`, `send-denied`, `subscribe-denied`, `no-destination`,
 `no-handler`, `handler-failed`, `handler-timeout`) are told by a MESSAGE instead to a session that

@@ -12,10 +12,10 @@ import mimetypes
 import os
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from stocksync_ws.config import (
     BrokerConfig,
@@ -45,6 +45,8 @@ __all__ = ["StompApp"]
 
 _log = logging.getLogger("stocksync_ws.transport")
 
+T = TypeVar("T")
+
 _DEFAULTS = BrokerConfig()
 
 Pages: TypeAlias = "Mapping[str, str | os.PathLike[str]]"
@@ -57,7 +59,8 @@ class StompApp(Application):
     Args:
         path: The path of the WebSocket, for example `/inventory-ws`.
         allowed_origins: Who may open it from a browser: exact origins such as
-            `https://shop.example`, or `["*"]`; none: only pages of the same origin.
+            `https://shop.example`, `capacitor://localhost`, `file://` or `null`, or `["*"]`; none:
+            only pages of the same origin.
         allowed_hosts: Host names that may stand in the Host header; None: any.
         authenticator: Decides once per session, at CONNECT, who it is: a function, sync or async,
             from a `ConnectRequest` to an object with a `name`, or None. Its return annotation names
@@ -123,7 +126,7 @@ class StompApp(Application):
             heart_beat=heart_beat,
             grace=grace,
             error_destination=error_destination,
-            destinations=dict(destinations),
+            destinations=_mapping("destinations", destinations, "patterns to policies"),
             limits=limits,
         )
         self.inbox = Inbox()
@@ -247,7 +250,8 @@ class StompApp(Application):
 
     def _served(self, address: Address, pages: Pages | None) -> Site:
         self.check()
-        site = self.site({at: _page(Path(file)) for at, file in (pages or {}).items()})
+        given = _mapping("pages", {} if pages is None else pages, "paths to files")
+        site = self.site({at: _page(at, file) for at, file in given.items()})
         if address.unix is None and address.sock is None:
             self._warn_about_hosts(address.host)
         return site
@@ -341,7 +345,21 @@ class StompApp(Application):
 def _texts(setting: str, given: Sequence[str]) -> tuple[str, ...]:
     if isinstance(given, str):
         raise ConfigurationError(f"{setting}: must be a list of texts, not one: [{given!r}]")
-    return tuple(given)
+    texts = tuple(given) if isinstance(cast("object", given), Iterable) else ()
+    if not isinstance(cast("object", given), Iterable) or not all(
+        isinstance(cast("object", each), str) for each in texts
+    ):
+        raise ConfigurationError(f"{setting}: must be a list of texts, not {given!r}")
+    return texts
+
+
+def _mapping(setting: str, given: Mapping[str, T], of: str) -> dict[str, T]:
+    if not isinstance(cast("object", given), Mapping):
+        raise ConfigurationError(f"{setting}: must be a mapping of {of}, not {given!r}")
+    for key in given:
+        if not isinstance(cast("object", key), str):
+            raise ConfigurationError(f"{setting}: must be a mapping of {of}; {key!r} is no text")
+    return dict(given)
 
 
 def _sockjs(given: object) -> SockJSOptions | None:
@@ -363,7 +381,16 @@ _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/sv
 """What `mimetypes` may know differently from machine to machine."""
 
 
-def _page(file: Path) -> Page:
+def _page(at: str, given: str | os.PathLike[str]) -> Page:
+    try:
+        file = Path(given)
+    except TypeError:
+        raise ConfigurationError(f"pages: {at!r} must name a file, not {given!r}") from None
+    if file.is_dir():
+        raise ConfigurationError(
+            f"pages: {str(given)!r} is a folder; name its files one by one, such as"
+            f" {at.rstrip('/') + '/index.html'!r}: {str(file / 'index.html')!r}"
+        )
     kind = _TYPES.get(file.suffix.lower()) or mimetypes.guess_type(file.name)[0]
     kind = kind or "application/octet-stream"
     if kind.startswith("text/") or kind == "application/json":

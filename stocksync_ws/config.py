@@ -16,6 +16,7 @@ from urllib.parse import quote
 from stocksync_ws.errors import ConfigurationError
 
 __all__ = [
+    "OPAQUE_ORIGINS",
     "PATH_SAFE",
     "BrokerConfig",
     "DestinationPolicy",
@@ -179,6 +180,16 @@ class Limits:
         if self.send_queue > self.max_total_queued:
             raise _fail("Limits.send_queue", "must not exceed max_total_queued")
 
+    def exceeded(self, name: str, got: int, *, whole: bool = True) -> str:
+        """What an error says of the limit `name`: `Limits.max_header_line=8192, got 9130`.
+
+        Args:
+            name: A field.
+            got: What came, in its unit.
+            whole: All of it came; else it was refused while it came, and would be more.
+        """
+        return f"Limits.{name}={getattr(self, name)}, got {'' if whole else 'at least '}{got}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class DestinationPolicy:
@@ -223,6 +234,8 @@ class DestinationPolicy:
 
 _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
 """What may stand in an attribute of HTML as it is."""
+OPAQUE_ORIGINS = ("null", "file://")
+"""Origins without a host; each stands for very many pages."""
 PATH_SAFE = "/!$&'()*+,;=:@-._~"
 """The punctuation that a path holds without being percent-encoded (RFC 3986 §3.3)."""
 
@@ -252,6 +265,23 @@ def _check_patterns(setting: str, patterns: tuple[str, ...]) -> None:
             raise _fail(setting, f"{pattern!r} must be made of /segments, none of them empty")
         if "**" in segments[:-1]:
             raise _fail(setting, f"{pattern!r}: '**' may only be the last segment")
+
+
+MOST_SECONDS = 600.0
+"""Of a heart-beat: longer ones keep nothing alive, and are mostly meant in milliseconds."""
+
+
+def _check_heart_beat(given: object) -> None:
+    pair = cast("tuple[object, ...]", given) if isinstance(given, (tuple, list)) else ()
+    beats = [each for each in pair if isinstance(each, (int, float)) and each >= 0]
+    if len(pair) != 2 or len(beats) != 2:
+        raise _fail("heart_beat", f"must be two times in seconds like (10.0, 10.0), not {given!r}")
+    if max(beats) > MOST_SECONDS:
+        meant = tuple(each / 1_000 for each in beats)
+        raise _fail(
+            "heart_beat",
+            f"is in seconds, at most {MOST_SECONDS:g}, not {given!r}; if that is ms, write {meant}",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -289,6 +319,9 @@ class BrokerConfig:
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
+        given = cast("object", self.limits)
+        if not isinstance(given, Limits):
+            raise _fail("limits", f"write limits=Limits(max_connections=1_000), not {given!r}")
         prefixes = [*self.application_prefixes, *self.broker_prefixes, self.user_prefix]
         for prefix in [*prefixes, *self.queue_prefixes, self.error_destination]:
             _check_prefix("prefixes", prefix)
@@ -304,8 +337,7 @@ class BrokerConfig:
                     "client_send/client_subscribe", f"{pattern!r} is under no broker prefix"
                 )
         self._check_policies()
-        if len(self.heart_beat) != 2 or not all(0 <= beat < 1_000_000 for beat in self.heart_beat):
-            raise _fail("heart_beat", f"must be two times in seconds, not {self.heart_beat!r}")
+        _check_heart_beat(self.heart_beat)
         if not self.grace > 1:
             raise _fail("grace", f"must be above 1, not {self.grace!r}")
 
@@ -371,6 +403,11 @@ class SockJSOptions:
         for name in ("heart_beat", "disconnect_delay", "stream_bytes", "remember"):
             if not getattr(self, name) > 0:
                 raise _fail(f"SockJSOptions.{name}", "must be a positive number")
+        if self.heart_beat > MOST_SECONDS:
+            raise _fail(
+                "SockJSOptions.heart_beat",
+                f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}",
+            )
         if self.iframe and not _is_url(self.client_url):
             raise _fail(
                 "SockJSOptions.client_url",
@@ -401,7 +438,9 @@ class EndpointConfig:
     path: str
     """The path of the WebSocket, with and without a trailing slash."""
     allowed_origins: tuple[str, ...] = ()
-    """Exact origins such as `https://shop.example`; none: the same origin; `("*",)`: any."""
+    """Exact origins such as `https://shop.example`, `capacitor://localhost`, `file://` or `null`;
+    none: the same origin; `("*",)`: any.
+    """
     allowed_hosts: tuple[str, ...] | None = None
     """Host names that may stand in the Host header; None: any."""
     sockjs: SockJSOptions | None = None
@@ -413,7 +452,7 @@ class EndpointConfig:
             # Hosts give it decoded, clients send it encoded: two texts for one path.
             raise _fail("path", f"{self.path!r} must be letters, digits and {PATH_SAFE!r}")
         for origin in self.allowed_origins:
-            if origin in ("*", "null"):
+            if origin == "*" or origin in OPAQUE_ORIGINS:
                 continue
             scheme, separator, rest = origin.partition("://")
             if not separator or not scheme or not rest or "/" in rest or "*" in rest:

@@ -2,7 +2,7 @@
 
 Rule: an error knows whose fault it is and what to answer. `ErrorCode` is the one catalogue of what
 an ERROR frame may say: fixed texts, never the text of an exception (`docs/errors.md` is made from
-it).
+it). Behind them stands at most a `detail` of our own names and numbers, never a word of the peer.
 
     StockSyncError
      +-- ProtocolError
@@ -261,14 +261,14 @@ class ErrorCode(Enum):
         "The idempotency key was used before with another body.",
     )
     LIMIT_COUNT = _refused(
-        "limit", "Limit exceeded", "The connection has more of something than the server allows."
+        "limit", "Limit exceeded", "There is more of something than the server allows."
     )
     LIMIT_SIZE = _row(
         "limit",
         CloseCode.TOO_BIG,
         Fault.PEER,
         "Limit exceeded",
-        "The frame is larger than the server allows.",
+        "The frame, or a part of it, is larger than the server allows.",
     )
 
     # The application or the server failed.
@@ -353,6 +353,9 @@ class RemoteProtocolError(ProtocolError):
         command: The command of the failing frame, when it was read and is a STOMP command.
         headers: The headers of the failing frame that had been read; the ERROR echoes `receipt`
             from them.
+        detail: Which header, or which limit, its value and what came; empty where the code says
+            it all. Told to the peer behind the fixed sentence, and logged.
+        rule: The setting that decided, for the log alone; or empty.
     """
 
     def __init__(
@@ -360,11 +363,15 @@ class RemoteProtocolError(ProtocolError):
         code: ErrorCode,
         command: str | None = None,
         headers: Mapping[str, str] | None = None,
+        detail: str = "",
+        rule: str = "",
     ) -> None:
-        super().__init__(code.message)
+        super().__init__(f"{code.message}: {detail}" if detail else code.message)
         self.code = code
         self.command = command
         self.headers: Mapping[str, str] = headers if headers is not None else {}
+        self.detail = detail
+        self.rule = rule
 
 
 class LimitExceeded(RemoteProtocolError):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -322,16 +324,76 @@ def test_a_cancelled_serve_closes_in_good_order(app: StompApp) -> None:
     assert answers[0][2:4] == b"\x03\xf4"
 
 
-def test_serve_with_signals_in_a_thread_fails_and_leaves_nothing_behind(app: StompApp) -> None:
+def test_serve_in_a_thread_installs_no_signal_handlers(app: StompApp) -> None:
     port = free_port()
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
 
-    def elsewhere() -> None:
-        with pytest.raises((RuntimeError, ValueError)):
-            asyncio.run(app.serve(port=port))
+    async def served() -> str:
+        serving = asyncio.create_task(app.serve(port=port))
+        for _ in range(1_000):
+            await asyncio.sleep(0.01)
+            if serving.done() or app.counters is not counters:
+                break
+        answer = (await request(port, "/ws"))[0]
+        assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+        return answer
 
-    asyncio.run(asyncio.to_thread(elsewhere))
+    counters = app.counters
+    answers: list[str] = []
+    thread = threading.Thread(target=lambda: answers.append(asyncio.run(served())))
+    thread.start()
+    thread.join(30)
+    assert answers == ["426"]
     with socket.create_server(("127.0.0.1", port)):
         pass
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ({"port": 99_999}, r"port: must be a number from 0 to 65535, not 99999"),
+        ({"port": "http"}, r"port: must be a number from 0 to 65535, not 'http'"),
+        ({"port": None}, r"port: must be a number from 0 to 65535, not None"),
+        ({"port": -1}, r"port: must be a number"),
+        ({"host": 8000}, r"host: must be a name or an address, not 8000; write port=8000"),
+        ({"host": None}, r"host: must be a name or an address, not None$"),
+        ({"pages": "static"}, r"pages: must be a mapping of paths to files, not 'static'"),
+        ({"pages": [("/", "a")]}, r"pages: must be a mapping of paths to files"),
+        ({"pages": {1: "a"}}, r"pages: must be a mapping of paths to files; 1 is no text"),
+        ({"pages": {"/": None}}, r"pages: '/' must name a file, not None"),
+        (
+            {"pages": {"/static": "."}},
+            r"pages: '\.' is a folder; name its files one by one, such as '/static/index.html'",
+        ),
+    ],
+)
+def test_a_wrong_address_or_page_is_told_where_it_is_written(
+    app: StompApp, address: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        asyncio.run(app.serve(**address))
+    with pytest.raises(ConfigurationError, match=says):
+        app.serve_in_thread(**address)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"limits": {}}, r"limits: write limits=Limits\(max_connections=1_000\), not \{\}"),
+        ({"destinations": ["/topic/a"]}, r"destinations: must be a mapping of patterns"),
+        ({"client_send": None}, r"client_send: must be a list of texts, not None"),
+        ({"client_send": [1]}, r"client_send: must be a list of texts, not \[1\]"),
+        ({"heart_beat": (10_000, 10_000)}, r"if that is ms, write \(10\.0, 10\.0\)"),
+        ({"heart_beat": 10}, r"heart_beat: must be two times in seconds"),
+        ({"heart_beat": ("10", "10")}, r"heart_beat: must be two times in seconds"),
+    ],
+)
+def test_a_wrong_setting_says_what_to_write(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        StompApp("/ws", **settings)
 
 
 @pytest.mark.parametrize(

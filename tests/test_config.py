@@ -179,6 +179,18 @@ class TestBrokerConfig:
         with pytest.raises(ConfigurationError, match="heart_beat"):
             BrokerConfig(heart_beat=beat)
 
+    def test_a_heart_beat_in_milliseconds_is_told_in_seconds(self) -> None:
+        BrokerConfig(heart_beat=(600, 0))
+        with pytest.raises(ConfigurationError, match=r"if that is ms, write \(10\.0, 0\.0\)"):
+            BrokerConfig(heart_beat=(10_000, 0))
+        with pytest.raises(ConfigurationError, match=r"SockJSOptions\.heart_beat: is in seconds"):
+            SockJSOptions(heart_beat=25_000)
+
+    @pytest.mark.parametrize("limits", [{}, None, {"max_id": 1}])
+    def test_limits_are_limits(self, limits: Any) -> None:
+        with pytest.raises(ConfigurationError, match=r"write limits=Limits\("):
+            BrokerConfig(limits=limits)
+
     @pytest.mark.parametrize("grace", [1.0, 0.0, -3.0, float("nan")])
     def test_grace_is_above_one(self, grace: float) -> None:
         with pytest.raises(ConfigurationError, match="grace"):
@@ -188,7 +200,8 @@ class TestBrokerConfig:
 class TestEndpointConfig:
     def test_origins(self) -> None:
         EndpointConfig(
-            path="/ws", allowed_origins=("*", "null", "https://shop.example", "http://a:8080")
+            path="/ws",
+            allowed_origins=("*", "null", "file://", "https://shop.example", "http://a:8080"),
         )
 
     @pytest.mark.parametrize(

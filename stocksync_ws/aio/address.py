@@ -15,7 +15,9 @@ import stat
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
+
+from stocksync_ws.errors import ConfigurationError
 
 __all__ = ["BACKLOG", "Address", "Listener"]
 
@@ -52,7 +54,11 @@ class Listener:
 
 @dataclass(frozen=True)
 class Address:
-    """Where to listen; the first that is given counts: `sock`, `unix`, host and port."""
+    """Where to listen; the first that is given counts: `sock`, `unix`, host and port.
+
+    Raises:
+        ConfigurationError: The host is no text, or the port no number of a port.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -63,6 +69,16 @@ class Address:
     """A bound stream socket; it is closed with the server."""
     reuse_port: bool = False
     """Several processes may listen on the port, and the kernel shares connections out."""
+
+    def __post_init__(self) -> None:
+        host, port = cast("object", self.host), cast("object", self.port)
+        if not isinstance(host, str):
+            hint = f"; write port={host}" if isinstance(host, int) else ""
+            raise ConfigurationError(f"host: must be a name or an address, not {host!r}{hint}")
+        if not isinstance(port, int) or not 0 <= port <= 65_535:
+            raise ConfigurationError(
+                f"port: must be a number from 0 to 65535, not {port!r}; 0 takes any free one"
+            )
 
     def __str__(self) -> str:
         if self.sock is not None:

@@ -14,6 +14,7 @@ import logging
 import signal
 import socket
 import ssl
+import threading
 from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -184,8 +185,10 @@ class Server:
     async def serve_forever(self, *, signals: bool) -> None:
         """Serve until it is cancelled or, with `signals`, until SIGINT or SIGTERM; then stop.
 
-        A second signal ends at once.
+        A second signal ends at once. Signals come to the main thread only: in any other, nothing is
+        installed, and whoever started the thread stops what runs in it.
         """
+        signals = signals and threading.current_thread() is threading.main_thread()
         done = asyncio.Event()
         caught: list[signal.Signals] = []
         before: dict[signal.Signals, Any] = {}

@@ -128,16 +128,18 @@ class Broker:
         """The stream ended, with the peer's close code or without one."""
         self._step.run(now, self._decoding.lost, session, reason, code)
 
-    def violate(self, session: SessionRecord, code: int, now: float) -> None:
-        """The peer broke the WebSocket framing or its limits: close with this code."""
-        self._step.run(now, self._violate, session, CloseCode(code))
+    def violate(self, session: SessionRecord, code: int, detail: str, now: float) -> None:
+        """The peer broke the WebSocket framing or its limits: close with this code, and tell it
+        this text of ours.
+        """
+        self._step.run(now, self._violate, session, CloseCode(code), detail)
 
-    def _violate(self, session: SessionRecord, close: CloseCode) -> None:
+    def _violate(self, session: SessionRecord, close: CloseCode, detail: str) -> None:
         """A message over its limit was STOMP that we refuse to read, so an ERROR says so."""
         if close in (CloseCode.TOO_BIG, CloseCode.POLICY):
             size = close is CloseCode.TOO_BIG
             error = ErrorCode.LIMIT_SIZE if size else ErrorCode.LIMIT_COUNT
-            self._sessions.errors.protocol(session, LimitExceeded(error))
+            self._sessions.errors.protocol(session, LimitExceeded(error, detail=detail))
         else:
             self.counters.protocol_errors += 1
             self._sessions.lifecycle.close(session, close, DisconnectReason.PROTOCOL_ERROR)

@@ -139,7 +139,7 @@ class Links:
             self._forget(wire, now)
             return
         if event.ours:
-            self._machine.violate(session, event.code, now)
+            self._machine.violate(session, event.code, event.reason, now)
             return
         lost = event.code == 1006
         told = DisconnectReason.CONNECTION_LOST if lost else DisconnectReason.PEER_CLOSED

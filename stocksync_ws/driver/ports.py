@@ -63,8 +63,8 @@ class Machine(Protocol):
         """Something came that is no message (see `Alive.unfinished`), or a carrier was attached."""
         ...
 
-    def violate(self, session: Any, code: int, now: float) -> None:
-        """The peer broke the framing or its limits: close with this code."""
+    def violate(self, session: Any, code: int, detail: str, now: float) -> None:
+        """The peer broke the framing or its limits: close with this code; `detail` says how."""
         ...
 
     def lost(self, session: Any, reason: DisconnectReason, now: float, code: int = 1006) -> None:

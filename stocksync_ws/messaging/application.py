@@ -6,7 +6,9 @@ the application freezes: by `check()`, or at the first use. After that nothing m
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any, TypeVar
 
 from stocksync_ws.broker.model.namespace import Namespace
@@ -24,7 +26,7 @@ from stocksync_ws.messaging.marks import (
     SnapshotMapping,
     SubscribeMapping,
 )
-from stocksync_ws.messaging.routes import Framework, Routes, compile_handler
+from stocksync_ws.messaging.routes import Framework, Routes, check_places, compile_handler
 from stocksync_ws.messaging.routing import Template
 from stocksync_ws.messaging.template import Gate, MessagingTemplate
 from stocksync_ws.stomp.frame import Frame
@@ -144,6 +146,7 @@ class Application:
     def _record(self, mark: Callable[[F], F]) -> Callable[[F], F]:
         def decorate(function: F) -> F:
             self._changeable()
+            _check_free(function)
             marked = mark(function)
             own = decorators.marks_of(marked)[0]
             for declaration in _only(decorators.declarations(marked), own):
@@ -162,6 +165,9 @@ class Application:
     def _check_early(self, declaration: Declaration) -> None:
         """Errors that can be seen already are raised where the declaration is written."""
         mapping = declaration.mapping
+        if isinstance(mapping, (MessageMapping, SubscribeMapping)):
+            self._check_path(declaration.label, mapping.path)
+        check_places(declaration, self._space)
         users = self._users(final=False)
         if users is None:
             return  # Which parameters are the user is not known yet.
@@ -174,6 +180,15 @@ class Application:
     def _users(self, *, final: bool) -> tuple[type, ...] | None:
         """The classes of the application's users; None when they are not known yet."""
         return () if self._authenticator is None else self._authenticator.users(final=final)
+
+    def _check_path(self, label: str, path: str) -> None:
+        for prefix in self.config.application_prefixes:
+            if (path + "/").startswith(prefix + "/"):
+                raise ConfigurationError(
+                    f"{label}: paths begin behind the application prefix {prefix!r}, and clients"
+                    f" would have to send to {prefix + path!r}; write"
+                    f" {path[len(prefix) :] or '/'!r}"
+                )
 
     # Freezing
 
@@ -195,6 +210,23 @@ class Application:
             assert users is not None
             self._routes = Routes(found, _FRAMEWORK, self._space, users)
         return self._routes
+
+
+def _check_free(function: object) -> None:
+    """Refuse a method: while its class is written, there is no instance to call it on."""
+    qualified = str(getattr(function, "__qualname__", ""))
+    owner, _, name = qualified.rpartition(".")
+    if not isinstance(function, FunctionType) or not owner or owner.endswith("<locals>"):
+        return
+    if next(iter(inspect.signature(function).parameters), None) not in ("self", "cls"):
+        return
+    cls = owner.rpartition(".")[2]
+    raise ConfigurationError(
+        f"{qualified} is a method, and the application's own decorators are for functions: in a"
+        f" class write those of stocksync_ws (`from stocksync_ws import controller,"
+        f" message_mapping`), put @controller() on the class, and give an instance to the"
+        f" application: include({cls}(...)) instead of decorating {name}"
+    )
 
 
 def _only(declared: list[Declaration], own: object) -> list[Declaration]:

@@ -25,8 +25,9 @@ from stocksync_ws.messaging.marks import (
 )
 from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.routing import Router, Template
+from stocksync_ws.messaging.unused import check_variables
 
-__all__ = ["Framework", "Handler", "Reply", "Routes", "compile_handler"]
+__all__ = ["Framework", "Handler", "Reply", "Routes", "check_places", "compile_handler"]
 
 Framework = Mapping[type, Callable[[Exchange], object]]
 
@@ -145,8 +146,9 @@ class Routes:
         known = list(declarations)
         names = _all_names(known)
         for declaration in known:
-            _check_replies(declaration, space)
+            check_places(declaration, space)
             self._add(declaration, names, framework, users)
+        check_variables(known)
         # An advice comes by its order, the application's own handlers behind the last advice.
         self._advice.sort(key=lambda handler: (handler.order is None, handler.order or 0))
 
@@ -231,8 +233,12 @@ def _all_names(declarations: list[Declaration]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _check_replies(declaration: Declaration, space: Namespace) -> None:
-    """Replies must lead somewhere, and snapshots stand where something is published."""
+def check_places(declaration: Declaration, space: Namespace) -> None:
+    """Replies must lead somewhere, and snapshots stand where something is published.
+
+    Raises:
+        ConfigurationError: One does not; the text says what to write instead.
+    """
     mapping = declaration.mapping
     if isinstance(mapping, SnapshotMapping) and not space.is_topic(mapping.path):
         raise ConfigurationError(
@@ -245,8 +251,11 @@ def _check_replies(declaration: Declaration, space: Namespace) -> None:
                 served = space.is_own_path(destination)
                 wanted = "like '/queue/errors', without the user prefix"
             else:
-                served = space.classify(destination)[0] in (Kind.TOPIC, Kind.QUEUE)
+                kind, path = space.classify(destination)
+                served = kind in (Kind.TOPIC, Kind.QUEUE)
                 wanted = "under a broker prefix, such as '/topic'"
+                if kind is Kind.USER:
+                    wanted += f"; to answer the sender, write @send_to_user({path!r})"
             if not served:
                 raise ConfigurationError(
                     f"{declaration.label}: the reply to {destination!r} would reach nobody; "

@@ -228,7 +228,7 @@ def run_plain(call: Call, context: Context) -> Outcome:
         return Outcome(call, error=_not_an_error(call, error))
     if asyncio.iscoroutine(value):
         value.close()
-        return Outcome(call, error=StockSyncError(f"{call.label}: a def returned a coroutine"))
+        return Outcome(call, error=_not_awaited(call))
     return Outcome(call, value)
 
 
@@ -237,10 +237,21 @@ def _outcome(call: Call, running: asyncio.Task[Any]) -> Outcome:
         return Outcome(call, error=StockSyncError(f"{call.label} was cancelled"))
     error = running.exception()
     if error is None:
-        return Outcome(call, running.result())
+        value = running.result()
+        if asyncio.iscoroutine(value):
+            value.close()
+            return Outcome(call, error=_not_awaited(call))
+        return Outcome(call, value)
     if not isinstance(error, Exception):
         return Outcome(call, error=_not_an_error(call, error))
     return Outcome(call, error=error)
+
+
+def _not_awaited(call: Call) -> StockSyncError:
+    return StockSyncError(
+        f"{call.label} returned a coroutine: `await` is missing before the call that made it; a"
+        f" `def` that has to await becomes `async def`"
+    )
 
 
 def _not_an_error(call: Call, error: BaseException) -> StockSyncError:

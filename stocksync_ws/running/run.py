@@ -120,10 +120,7 @@ class Run:
             if last is not None and not last.loop.is_closed():
                 if self._pid != os.getpid():
                     raise ForkedBrokerError("the application runs in the parent of this process")
-                raise WrongLoop(
-                    "this StompApp runs already; a second loop needs a StompApp of its own"
-                    " (in tests: `with TestClient(app)`, or `World(app)` of stocksync_ws.testing)"
-                )
+                raise WrongLoop(f"this StompApp runs already{_where(last)}")
             self._runtime, self._pid = runtime, os.getpid()
         return last
 
@@ -131,3 +128,24 @@ class Run:
         with self._lock:
             if self._runtime is runtime:
                 self._runtime = None
+
+
+_TESTS = "(in tests: `with TestClient(app)`, or `World(app)` of stocksync_ws.testing)"
+
+
+def _where(runtime: Runtime) -> str:
+    """Where it runs already, and what to do about it: the causes look alike to who meets one."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if runtime.stopping:
+        return "; it is stopping: wait for its end before it is started again"
+    if runtime.loop is here:
+        return " on this very loop; serve it once, or make a StompApp for each server"
+    if not runtime.loop.is_running():
+        return (
+            " on a loop that stands still and was never closed, so that its sessions are still"
+            f" open: end that run, or close that loop {_TESTS}"
+        )
+    return f" on the loop of another thread; a second loop needs a StompApp of its own {_TESTS}"

@@ -135,6 +135,11 @@ class Runtime:
         finally:
             self._drained.set()
 
+    @property
+    def stopping(self) -> bool:
+        """A stop has begun."""
+        return self._stopping
+
     async def stop(self) -> None:
         """Drain, then end what is left, within `Limits.shutdown_timeout` seconds in all. Called
         twice, both wait for the one end.

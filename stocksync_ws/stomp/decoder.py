@@ -18,25 +18,24 @@ from enum import Enum, auto
 
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
-from stocksync_ws.stomp.frame import (
-    CLIENT_COMMANDS,
-    CONNECT,
-    SERVER_COMMANDS,
-    STOMP,
-    Frame,
-    Version,
+from stocksync_ws.stomp.command_line import (
+    COMMANDS,
+    FIRST_FRAME,
+    GAP,
+    MAX_COMMAND,
+    begins,
+    missing_end,
+    typed_nul,
 )
+from stocksync_ws.stomp.frame import CONNECT, STOMP, Frame, Version
 from stocksync_ws.stomp.negotiate import BLANKS, choose_version
 from stocksync_ws.stomp.rules import REFUSED_WHEN_REPEATED, Body, Rule, table, unescape
 
 __all__ = ["Decoder"]
 
 _CR = 13
-_MAX_COMMAND = 16
-_GAP = re.compile(rb"(?:[\0\n]++|\r\n)*+")
 _EOLS = re.compile(rb"(?:\n|\r\n)*+\r?")  # a last CR counts, its LF may come
 _CONTENT_LENGTH = re.compile(r"[0-9]{1,10}")
-_COMMANDS = CLIENT_COMMANDS | SERVER_COMMANDS
 
 
 class _State(Enum):
@@ -88,7 +87,7 @@ class Decoder:
         self._server_frames = server_frames
         self._version: Version | None = None
         self._table = table(server_frames, None)
-        self._failure: tuple[ErrorCode, str | None, Mapping[str, str]] | None = None
+        self._failure: tuple[ErrorCode, str | None, Mapping[str, str], str] | None = None
         # The message that is being read, and how far it was read.
         self._data = b""
         self._pos = 0
@@ -124,8 +123,13 @@ class Decoder:
     @property
     def unread(self) -> bool:
         """Octets of a frame have come that `next` has not looked at."""
-        match = _GAP.match(self._data, self._pos)
+        match = GAP.match(self._data, self._pos)
         return match is not None and match.end() < len(self._data)
+
+    @property
+    def wanting(self) -> str:
+        """What the frame that was begun lacks, for its sender; empty between frames."""
+        return "" if self._state is _BETWEEN else missing_end(bytes(self._held))
 
     def feed(self, payload: bytes) -> None:
         """Take one WebSocket message; its borders matter, so call it only when `next` gave None.
@@ -164,7 +168,7 @@ class Decoder:
             self._messages = 1
             self._state = _IN_COMMAND
         elif self._messages > self._limits.max_messages_per_frame:
-            raise self._fail(ErrorCode.LIMIT_SIZE)
+            raise self._exceeds("max_messages_per_frame", self._messages)
         if self._state is _IN_COMMAND and not self._read_command():
             return None
         if self._state is _IN_HEADERS and not self._read_headers():
@@ -173,11 +177,19 @@ class Decoder:
 
     # -- Failing ---------------------------------------------------------------------------------
 
-    def _fail(self, code: ErrorCode, command: str | None = None) -> RemoteProtocolError:
+    def _exceeds(self, limit: str, got: int, *, whole: bool = True) -> RemoteProtocolError:
+        """Die of a limit; what is counted is told from what is measured."""
+        counted = limit in ("max_headers", "max_messages_per_frame")
+        code = ErrorCode.LIMIT_COUNT if counted else ErrorCode.LIMIT_SIZE
+        return self._fail(code, detail=self._limits.exceeded(limit, got, whole=whole))
+
+    def _fail(
+        self, code: ErrorCode, command: str | None = None, detail: str = ""
+    ) -> RemoteProtocolError:
         """Die of `code`. What is kept is no exception: its traceback would hold this decoder."""
         if self._rule is not None:
             command = self._rule.command
-        self._failure = (code, command, self._headers)
+        self._failure = (code, command, self._headers, detail)
         self._state = _BETWEEN
         self._data = b""
         self._held = bytearray()
@@ -185,9 +197,9 @@ class Decoder:
 
     def _error(self) -> RemoteProtocolError:
         assert self._failure is not None
-        code, command, headers = self._failure
-        kind = LimitExceeded if code is ErrorCode.LIMIT_SIZE else RemoteProtocolError
-        return kind(code, command, headers)
+        code, command, headers, detail = self._failure
+        error = LimitExceeded if code.code == "limit" else RemoteProtocolError
+        return error(code, command, headers, detail)
 
     # -- Between frames --------------------------------------------------------------------------
 
@@ -196,7 +208,7 @@ class Decoder:
         data, pos = self._data, self._pos
         end = len(data)
         if pos < end and data[pos] <= _CR:
-            match = _GAP.match(data, pos)
+            match = GAP.match(data, pos)
             assert match is not None
             self._pos = pos = match.end()
             if pos < end and data[pos] == _CR:
@@ -233,7 +245,7 @@ class Decoder:
         head = data[first + 1 : blank]
         if not head.isascii() or (b"\\" in head and rule.dialect.escapes):
             return None
-        headers = self._quick_headers(head.decode("ascii"), rule) if head else {}
+        headers = rule.plain_headers(head.decode("ascii"), limits) if head else {}
         start = blank + 2
         end = data.find(b"\0", pos)
         if headers is None or end < start:
@@ -253,24 +265,6 @@ class Decoder:
             self._pos = 0
         return Frame(rule.command, headers, data[start:end])
 
-    def _quick_headers(self, text: str, rule: Rule) -> dict[str, str] | None:
-        """The headers of a head without escapes, or None when it is not that simple."""
-        headers: dict[str, str] = {}
-        lines = text.split("\n")
-        for line in lines:
-            name, colon, value = line.partition(":")
-            if not colon:
-                return None
-            headers[name] = value
-        if len(headers) != len(lines) or len(lines) > self._limits.max_headers or "" in headers:
-            return None
-        longest = self._limits.max_id
-        if len(text) > longest:
-            for name, extra in rule.ids:
-                if name in headers and len(headers[name]) > longest + extra:
-                    return None
-        return headers
-
     # -- The head of a frame, line by line -------------------------------------------------------
 
     def _read_line(self, limit: int) -> bytes | None:
@@ -279,13 +273,12 @@ class Decoder:
         Args:
             limit: Octets it may have before its LF.
         """
-        data, pos = self._data, self._pos
-        room = min(limit, self._limits.max_header_block - self._size - 1) - len(self._held)
+        data, pos, block = self._data, self._pos, self._limits.max_header_block - self._size - 1
+        room = min(limit, block) - len(self._held)
         end = data.find(b"\n", pos, pos + room + 1)
         stop = end if end >= 0 else pos + room
         if data.find(b"\0", pos, stop) >= 0:
-            code = ErrorCode.BAD_HEADER if self._rule else ErrorCode.UNKNOWN_COMMAND
-            raise self._fail(code)
+            raise self._fail(ErrorCode.BAD_HEADER) if self._rule else self._unknown(None)
         if end >= 0:
             line = data[pos:end]
             self._pos = end + 1
@@ -296,7 +289,13 @@ class Decoder:
             self._size += len(line) + 1
             return line
         if len(data) - pos > room:
-            raise self._fail(ErrorCode.LIMIT_SIZE)
+            if not self._rule and not begins(bytes(self._held) + data[pos : pos + limit]):
+                raise self._unknown(None)
+            end = data.find(b"\n", pos)
+            length = len(self._held) + (end if end >= 0 else len(data)) - pos
+            if limit <= block:
+                raise self._exceeds("max_header_line", length, whole=end >= 0)
+            raise self._exceeds("max_header_block", self._size + length + 1, whole=False)
         self._hold(pos)
         return None
 
@@ -307,20 +306,21 @@ class Decoder:
         self._pos = 0
 
     def _read_command(self) -> bool:
-        line = self._read_line(_MAX_COMMAND)
+        line = self._read_line(MAX_COMMAND)
         if line is None:
+            if not begins(bytes(self._held)):
+                raise self._unknown(None)
             return False
         rule = self._table.get(line)
         if rule is None:
-            try:
-                command = line.decode()
-            except UnicodeDecodeError:
-                raise self._fail(ErrorCode.BAD_UTF8) from None
-            known = command if command in _COMMANDS else None
-            raise self._fail(ErrorCode.UNKNOWN_COMMAND, known)
+            raise self._unknown(COMMANDS.get(line))
         self._rule = rule
         self._state = _IN_HEADERS
         return True
+
+    def _unknown(self, command: str | None) -> RemoteProtocolError:
+        detail = "" if self._version or self._server_frames else FIRST_FRAME
+        return self._fail(ErrorCode.UNKNOWN_COMMAND, command, detail)
 
     def _read_headers(self) -> bool:
         rule = self._rule
@@ -337,7 +337,7 @@ class Decoder:
                 return True
             self._lines += 1
             if self._lines > self._limits.max_headers:
-                raise self._fail(ErrorCode.LIMIT_SIZE)
+                raise self._exceeds("max_headers", self._lines, whole=False)
             self._take_header(line, rule)
 
     def _take_header(self, line: bytes, rule: Rule) -> None:
@@ -357,13 +357,13 @@ class Decoder:
         if dialect.trim:
             value = value.lstrip(BLANKS)
         for known, extra in rule.ids:
-            if name == known and len(value.encode()) > self._limits.max_id + extra:
-                raise self._fail(ErrorCode.LIMIT_SIZE)
+            if name == known and (size := len(value.encode())) > self._limits.max_id + extra:
+                raise self._exceeds("max_id", size)
         if self._headers.setdefault(name, value) != value:
             if name == "content-length":
                 raise self._fail(ErrorCode.BAD_CONTENT_LENGTH)
             if name in REFUSED_WHEN_REPEATED:
-                raise self._fail(ErrorCode.REPEATED_HEADER)
+                raise self._fail(ErrorCode.REPEATED_HEADER, detail=f"It is {name}.")
 
     def _unescape(self, text: str, escapes: tuple[tuple[str, str], ...]) -> str:
         plain = unescape(text, escapes)
@@ -391,8 +391,9 @@ class Decoder:
                 self._echoed = length > 0
             elif length:
                 raise self._fail(ErrorCode.BODY_NOT_ALLOWED)
-        if self._size + (self._left or 0) + 1 > self._limits.max_message_size:
-            raise self._fail(ErrorCode.LIMIT_SIZE)
+        size = self._size + (self._left or 0) + 1
+        if size > self._limits.max_message_size:
+            raise self._exceeds("max_message_size", size, whole=self._left is not None)
 
     def _asks_for_1_0(self) -> bool:
         """CONNECT is read before the version is known, but its values are those of that version."""
@@ -407,7 +408,8 @@ class Decoder:
             end = data.find(b"\0", pos, pos + room + 1)
             if end < 0:
                 if len(data) - pos > room:
-                    raise self._fail(ErrorCode.LIMIT_SIZE)
+                    size = self._limits.max_message_size + 1
+                    raise self._exceeds("max_message_size", size, whole=False)
                 self._hold_body(rule)
                 return None
         else:
@@ -418,7 +420,8 @@ class Decoder:
                 return None
             if data[end]:
                 has_body = rule.body is Body.KEPT or rule.body is Body.DROPPED
-                raise self._fail(ErrorCode.MISSING_NUL if has_body else ErrorCode.BODY_NOT_ALLOWED)
+                code = ErrorCode.MISSING_NUL if has_body else ErrorCode.BODY_NOT_ALLOWED
+                raise self._fail(code, detail=typed_nul(data[end : end + 2]))
         if self._echoed and not _EOLS.fullmatch(data, end + 1):
             raise self._fail(ErrorCode.BODY_NOT_ALLOWED)
         body = data[pos:end]

@@ -31,6 +31,7 @@ __all__ = [
     "Frame",
     "Version",
     "flag",
+    "missing",
     "required",
 ]
 
@@ -166,7 +167,7 @@ def required(frame: Frame, version: Version) -> None:
     headers = frame.headers
     for name in _REQUIRED[version].get(frame.command, ()):
         if name not in headers:
-            raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, headers)
+            raise missing(frame, name)
     # 1.0 alone names a subscription by its destination where it has no id.
     if (
         frame.command == UNSUBSCRIBE
@@ -174,7 +175,13 @@ def required(frame: Frame, version: Version) -> None:
         and "id" not in headers
         and "destination" not in headers
     ):
-        raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, headers)
+        raise missing(frame, "id or destination")
+
+
+def missing(frame: Frame, name: str) -> RemoteProtocolError:
+    """The error of a frame without a header that it needs."""
+    detail = f"{frame.command} needs {name}."
+    return RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers, detail)
 
 
 def flag(frame: Frame, name: str, default: bool) -> bool:

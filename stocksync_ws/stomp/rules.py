@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from stocksync_ws.config import Limits
 from stocksync_ws.stomp.frame import (
     ACK,
     CLIENT_COMMANDS,
@@ -136,6 +137,24 @@ class Rule:
     dialect: Dialect
     body: Body
     ids: tuple[tuple[str, int], ...]
+
+    def plain_headers(self, text: str, limits: Limits) -> dict[str, str] | None:
+        """The headers of a head without escapes, or None when it is not that simple."""
+        headers: dict[str, str] = {}
+        lines = text.split("\n")
+        for line in lines:
+            name, colon, value = line.partition(":")
+            if not colon:
+                return None
+            headers[name] = value
+        if len(headers) != len(lines) or len(lines) > limits.max_headers or "" in headers:
+            return None
+        longest = limits.max_id
+        if len(text) > longest:
+            for name, extra in self.ids:
+                if name in headers and len(headers[name]) > longest + extra:
+                    return None
+        return headers
 
 
 def _body(command: str, version: Version | None) -> Body:

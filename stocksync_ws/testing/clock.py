@@ -7,13 +7,53 @@ in user code obey the same clock.
 
 from __future__ import annotations
 
-from asyncio import base_events
+from asyncio import base_events, get_running_loop
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, NoReturn, TypeVar
 
-__all__ = ["VirtualLoop"]
+__all__ = ["VirtualLoop", "is_running"]
 
 T = TypeVar("T")
+
+
+_REFUSED = (
+    "add_reader",
+    "add_writer",
+    "connect_accepted_socket",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "create_connection",
+    "create_datagram_endpoint",
+    "create_server",
+    "create_unix_connection",
+    "create_unix_server",
+    "getaddrinfo",
+    "getnameinfo",
+    "run_in_executor",
+    "sendfile",
+    "sock_accept",
+    "sock_connect",
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_sendall",
+    "sock_sendfile",
+    "sock_sendto",
+    "start_tls",
+    "subprocess_exec",
+    "subprocess_shell",
+)
+"""What a loop does with sockets, pipes, processes and threads."""
+
+
+def is_running() -> bool:
+    """Whether an event loop runs in this thread."""
+    try:
+        get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class _NoSelector:
@@ -27,6 +67,15 @@ class _NoSelector:
         return []
 
 
+def _refuse(name: str, *args: object, **kwargs: object) -> NoReturn:
+    """In the place of a method that would wait for the world outside, which never answers."""
+    raise RuntimeError(
+        f"a World has a virtual clock and no I/O, so `{name}` of its loop would never end: give"
+        " the code under test a fake of what it talks to, or test it over sockets with"
+        " `app.serve_in_thread(port=0)`"
+    )
+
+
 class VirtualLoop(base_events.BaseEventLoop):
     """Run it with `settle`, `advance` and `run`."""
 
@@ -35,6 +84,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         self._now = start
         self._until = start
         self._selector = _NoSelector(self)
+        for name in _REFUSED:
+            setattr(self, name, partial(_refuse, name))
 
     def time(self) -> float:
         """Seconds, virtual."""

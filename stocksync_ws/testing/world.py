@@ -20,10 +20,11 @@ from typing import Any, Self, TypeVar
 
 from stocksync_ws.broker.model.pipeline import Call, Task
 from stocksync_ws.config import EndpointConfig
+from stocksync_ws.errors import WrongLoop
 from stocksync_ws.running.host import AioHost, run_plain
 from stocksync_ws.running.runtime import Runnable, Runtime
 from stocksync_ws.stomp.negotiate import choose_subprotocol
-from stocksync_ws.testing.clock import VirtualLoop
+from stocksync_ws.testing.clock import VirtualLoop, is_running
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.wire.connection import HttpConnection
@@ -71,9 +72,17 @@ class World:
     Args:
         app: The application.
         site: What its server would serve; default: one endpoint at `/ws` open to any origin.
+
+    Raises:
+        WrongLoop: An event loop runs in this thread.
     """
 
     def __init__(self, app: Runnable, site: Site | None = None) -> None:
+        if is_running():
+            raise WrongLoop(
+                "a World runs a loop of its own, and inside a running loop no other can run: make"
+                " the test a plain `def`, and await with `world.run(coroutine)`"
+            )
         self.loop = VirtualLoop()
         numbers = count(1)
         self._site = site or Site(

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, TypeAlias
 
-from stocksync_ws.config import EndpointConfig
+from stocksync_ws.config import OPAQUE_ORIGINS, EndpointConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import Connection, HttpRequest
 from stocksync_ws.wire.answer import Answer, Refusals, plain, refusal, show
@@ -164,7 +164,7 @@ class Site:
         return frozenset(
             _split_origin(origin)
             for origin in self.endpoint.allowed_origins
-            if origin not in ("*", "null")
+            if origin != "*" and origin not in OPAQUE_ORIGINS
         )
 
     @cached_property
@@ -318,8 +318,8 @@ def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
         raise _Refused(refusal(400, "A header is not ASCII."))
     if "*" in allowed:
         return
-    if origin == "null":
-        fits = "null" in allowed
+    if origin in OPAQUE_ORIGINS:
+        fits = origin in allowed
     else:
         parts = _split_origin(origin)
         same = not allowed and _same_origin(parts, host, request.secure)
@@ -327,6 +327,7 @@ def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
     if not fits:
         rule = f"the {len(allowed)} listed" if allowed else "the same origin as its Host"
         log = show(f"origin refused: allowed_origins takes {rule}, not:", origin)
+        log += show("; Host" + (" on TLS:" if request.secure else ":"), host)
         answer = plain(403, "The origin of this page is not allowed here.")
         raise _Refused(replace(answer, refused="origin", log=log))
 

@@ -121,8 +121,12 @@ class HttpReader:
         self._searched = end
         # Beside the headers there are the request line and, at the end, the blank line.
         headers = self._lines - (2 if found else 1)
-        if end > self._limits.max_handshake_bytes or headers > self._limits.max_handshake_headers:
-            raise HttpError(431, "The head of the request is too large.")
+        limits = self._limits
+        if end > limits.max_handshake_bytes or headers > limits.max_handshake_headers:
+            large = end > limits.max_handshake_bytes
+            limit = "max_handshake_bytes" if large else "max_handshake_headers"
+            detail = limits.exceeded(limit, end if large else headers, whole=found is not None)
+            raise HttpError(431, f"The head of the request is too large: {detail}")
         if found is None:
             return None
         head = bytes(buffer[:end])

@@ -137,10 +137,11 @@ class ScopeConnection:
         if wire is None or self._state != _OPEN or wire.closing:
             return []
         framed = isinstance(wire, FramedScopeWire)
-        largest = self._limits.sockjs_body if framed else self._limits.max_message_size
-        if len(data) > largest:
+        bound = "sockjs_body" if framed else "max_message_size"
+        if len(data) > getattr(self._limits, bound):
             self._state = _SHUT
-            return [Closed(wire, CloseCode.TOO_BIG, "message too big", ours=True)]
+            text = self._limits.exceeded(bound, len(data))
+            return [Closed(wire, CloseCode.TOO_BIG, text, ours=True)]
         events: list[Event] = [Message(wire, data)] if data else [Alive(wire)]
         return unframe(events, self._limits) if framed else events
 

@@ -111,6 +111,7 @@ class WebSocketReader:
     """
 
     __slots__ = (
+        "_bound",
         "_buffer",
         "_count",
         "_head",
@@ -128,10 +129,13 @@ class WebSocketReader:
         "reply",
     )
 
-    def __init__(self, wire: WebSocketWire, limits: Limits, *, largest: int | None = None) -> None:
+    def __init__(
+        self, wire: WebSocketWire, limits: Limits, *, bound: str = "max_message_size"
+    ) -> None:
         self._wire = wire
         self._limits = limits
-        self._largest = largest or limits.max_message_size
+        self._bound = bound
+        self._largest: int = getattr(limits, bound)
         self._state = _READING
         self._buffer: bytearray | None = None  # the beginning of a frame
         self._need = 0  # bytes of `_buffer` before it is worth a look
@@ -229,10 +233,12 @@ class WebSocketReader:
         """Judge a data frame by its header and the message it is part of (RFC 6455 §5.4)."""
         if (first & 0x0F == 0) != (self._count > 0):
             raise FrameError(CloseCode.PROTOCOL_ERROR, "fragments out of order")
-        if len(self._parts) + length > self._largest:
-            raise FrameError(CloseCode.TOO_BIG, "message too big")
+        size = len(self._parts) + length
+        if size > self._largest:
+            raise FrameError(CloseCode.TOO_BIG, self._limits.exceeded(self._bound, size))
         if self._count >= self._limits.max_fragments:
-            raise FrameError(CloseCode.POLICY, "too many fragments")
+            got = self._count + 1
+            raise FrameError(CloseCode.POLICY, self._limits.exceeded("max_fragments", got))
 
     def _data(self, first: int, length: int, whole: bytes, events: list[Event]) -> None:
         final = first & frames.FIN

@@ -210,7 +210,7 @@ def test_a_second_live_loop_is_the_wrong_one(app: StompApp, serve: Serve) -> Non
         client.task.result()
     lifespan = second.lifespan()
     assert lifespan.tell("startup") == ["startup.failed"]
-    assert "second loop" in lifespan.sent[0]["message"]
+    assert "stands still and was never closed" in lifespan.sent[0]["message"]
     app.template.send("/topic/a", b"1")
     assert kept.bodies() == [b"1"]
 

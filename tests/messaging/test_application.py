@@ -98,16 +98,62 @@ class TestDeclaring:
         [
             (send_to("/app/a"), "under a broker prefix"),
             (send_to("/nowhere"), "under a broker prefix"),
-            (send_to("/user/queue/a"), "under a broker prefix"),
+            (send_to("/user/queue/a"), r"write @send_to_user\('/queue/a'\)"),
             (send_to("/topic"), "under a broker prefix"),
             (send_to_user("/user/queue/a"), "without the user prefix"),
             (send_to_user("/nowhere"), "without the user prefix"),
         ],
     )
     def test_a_reply_that_would_reach_nobody(self, app: StompApp, mark: Any, wanted: str) -> None:
-        app.message_mapping("/a")(mark(lambda: 1))
         with pytest.raises(ConfigurationError, match=wanted):
+            app.message_mapping("/a")(mark(lambda: 1))
+
+    def test_a_reply_that_is_written_above_the_mapping_is_judged_at_the_start(
+        self, app: StompApp
+    ) -> None:
+        @send_to("/user/queue/a")
+        @app.message_mapping("/a")
+        def handle() -> int:
+            return 1
+
+        with pytest.raises(ConfigurationError, match="@send_to_user"):
             app.check()
+
+    @pytest.mark.parametrize("path", ["/app/a", "/app/{x}", "/app"])
+    def test_a_path_with_the_application_prefix(self, app: StompApp, path: str) -> None:
+        for mapping in (app.message_mapping, app.subscribe_mapping):
+            with pytest.raises(ConfigurationError) as caught:
+                mapping(path)(lambda x=1: None)
+            assert f"to '/app{path}'; write {path[4:] or '/'!r}" in str(caught.value)
+        app.message_mapping("/application/a")(lambda: None)
+
+    def test_a_controller_whose_prefix_is_the_application_prefix(self, app: StompApp) -> None:
+        @controller("/app")
+        class Odd:
+            @message_mapping("/a")
+            def a(self) -> None: ...
+
+        with pytest.raises(ConfigurationError, match="write '/a'"):
+            app.include(Odd())
+
+    def test_the_decorators_of_the_application_are_not_for_methods(self, app: StompApp) -> None:
+        with pytest.raises(ConfigurationError) as caught:
+
+            class Room:
+                @app.message_mapping("/join")
+                def join(self, name: str) -> None: ...
+
+        text = str(caught.value)
+        assert "Room.join is a method" in text
+        assert "@controller() on the class" in text
+        assert "include(Room(...))" in text
+
+        class Fine:
+            @staticmethod
+            @app.message_mapping("/static")
+            def static(name: str) -> None: ...
+
+        app.check()
 
     def test_one_function_for_two_applications(self) -> None:
         one, two = StompApp("/one", allowed_origins=["*"]), StompApp("/two", allowed_origins=["*"])

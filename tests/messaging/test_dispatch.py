@@ -541,11 +541,20 @@ class TestColours:
     ) -> None:
         async def inner() -> None: ...
 
+        async def outer() -> Any:
+            return inner()
+
         app.message_mapping("/odd")(lambda: inner())
-        peer = start(app).connect()
-        peer.send_to("/app/odd")
-        peer.error()
-        assert "a def returned a coroutine" in caplog.text
+        app.message_mapping("/inline", inline=True)(lambda: inner())
+        app.message_mapping("/async")(outer)
+        world = start(app)
+        for path in ("/odd", "/inline", "/async"):
+            caplog.clear()
+            peer = world.connect()
+            peer.send_to("/app" + path)
+            assert peer.error().headers["code"] == "handler-failed"
+            assert f"@message_mapping('{path}')" in caplog.text
+            assert "`await` is missing" in caplog.text
 
     def test_a_slow_call_is_counted_and_named(
         self, app: StompApp, start: Start, caplog: pytest.LogCaptureFixture

@@ -17,7 +17,14 @@ import anyio.lowlevel
 import pytest
 from carriers.running import Running
 
-from stocksync_ws import Limits, MessagingTemplate, SessionConnected, StompApp, send_to
+from stocksync_ws import (
+    ConnectRequest,
+    Limits,
+    MessagingTemplate,
+    SessionConnected,
+    StompApp,
+    send_to,
+)
 from stocksync_ws.broker.model.pipeline import Call, Mode, Task
 from stocksync_ws.running.host import SLOW_EVERY
 from stocksync_ws.running.runtime import Runtime
@@ -187,7 +194,7 @@ def test_a_def_that_returns_a_coroutine_is_told_off(
     client = serve(app).connect()
     client.send("SEND", {"destination": "/app/x"})
     assert client.frame("ERROR").headers["code"] == "handler-failed"
-    assert "a def returned a coroutine" in caplog.text
+    assert "`await` is missing" in caplog.text
 
 
 def test_a_handler_over_its_time_is_cancelled_and_may_clean_up(serve: Serve) -> None:
@@ -367,10 +374,14 @@ def test_handlers_that_hold_their_threads_keep_nobody_from_connecting(
     heard: queue.Queue[str] = queue.Queue()
     names: queue.Queue[str] = queue.Queue()
     release = threading.Event()
+
+    def where(request: ConnectRequest) -> None:
+        names.put(threading.current_thread().name)
+
     limited = StompApp(
         "/ws",
         allowed_origins=["*"],
-        authenticator=lambda request: names.put(threading.current_thread().name),
+        authenticator=where,
         limits=Limits(handler_threads=1),
     )
 

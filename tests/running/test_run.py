@@ -29,9 +29,10 @@ from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 
 PATIENCE = 10.0
+HERE = "this StompApp runs already on this very loop; serve it once, or make a StompApp for each"
 RUNS_ALREADY = (
-    r"this StompApp runs already; a second loop needs a StompApp of its own"
-    r" \(in tests: `with TestClient\(app\)`, or `World\(app\)` of stocksync_ws\.testing\)"
+    r"this StompApp runs already on the loop of another thread; a second loop needs a StompApp of"
+    r" its own \(in tests: `with TestClient\(app\)`, or `World\(app\)` of stocksync_ws\.testing\)"
 )
 
 
@@ -214,7 +215,7 @@ def test_who_would_stop_it_does_not_join(slot: Run) -> None:
         loop = asyncio.get_running_loop()
         runtime = slot.begin(loop)
         for refused in (slot.make_way, lambda: slot.begin(loop, alone=True)):
-            with pytest.raises(WrongLoop, match=RUNS_ALREADY):
+            with pytest.raises(WrongLoop, match=HERE):
                 refused()
         assert slot.runtime is runtime
         await slot.stop()
@@ -223,6 +224,29 @@ def test_who_would_stop_it_does_not_join(slot: Run) -> None:
         await slot.stop()
 
     run(main())
+
+
+def test_a_loop_that_stands_still_and_one_that_stops_are_told_apart(slot: Run) -> None:
+    loop = asyncio.new_event_loop()
+
+    async def begin() -> None:
+        slot.begin(asyncio.get_running_loop())
+
+    async def stop() -> None:
+        ending = asyncio.ensure_future(slot.stop())
+        await asyncio.sleep(0)
+        if slot.runtime is not None:
+            with pytest.raises(WrongLoop, match="it is stopping: wait for its end"):
+                slot.make_way()
+        await ending
+
+    loop.run_until_complete(begin())
+    with pytest.raises(WrongLoop, match="stands still and was never closed"):
+        slot.make_way()
+    with pytest.raises(WrongLoop, match="stands still and was never closed"):
+        run(begin())
+    loop.run_until_complete(stop())
+    loop.close()
 
 
 def test_a_second_live_loop_is_the_wrong_one(app: StompApp, slot: Run) -> None:

@@ -358,8 +358,8 @@ HOSTS = {
             title="uWSGI, `--http-socket --enable-threads --die-on-term`",
             note="not behind its own protocol (`--socket`): the socket is then nginx's; closes"
             " behind each answer without saying so, so a proxy must not keep its connections"
-            " alive; reads no body that comes in chunks; a worker that is in a request at SIGTERM runs no"
-            " exit handlers, so its clients hear no Close",
+            " alive; reads no body that comes in chunks; a worker that is in a request at SIGTERM"
+            " runs no exit handlers, so its clients hear no Close",
             default=(*STORY, *STOP),
             module=False,
             needs="uwsgidecorators",

@@ -128,6 +128,23 @@ def error(code: str, close: int = 1002, **headers: str) -> bytes:
     return b"ERROR\n" + lines(head) + b"\n" + body + b"\0"
 
 
+def without_detail(frame: bytes) -> bytes:
+    """A frame as it came, but for what an ERROR says behind its fixed sentence: which header, which
+    limit and what came is proved where it is found out.
+    """
+    head, blank, rest = frame.partition(b"\n\n")
+    if not head.startswith(b"ERROR\n"):
+        return frame
+    body = rest.removesuffix(b"\0")
+    for each in ErrorCode:
+        sentence = each.sentence.encode()
+        if b"\ncode:%b\n" % each.code.encode() in head and body.startswith(sentence + b" "):
+            length = b"content-length:%d"
+            head = head.replace(length % len(body), length % len(sentence))
+            return head + blank + sentence + b"\0"
+    return frame
+
+
 A12, A11, A10 = {"a": "1.2"}, {"a": "1.1"}, {"a": "1.0"}
 NEW = {"a": ""}
 SUB = ("a", sub("s", "/topic/a"), {})

@@ -246,7 +246,7 @@ def test_receipts_come_for_every_frame_and_disconnect_is_graceful(world: World) 
 def test_an_error_has_message_and_content_length(world: World) -> None:
     peer = world.connect("1.0")
     peer.send(frame("SEND", b"x", receipt="a:b\\c"))
-    body = b"A header that the command requires is missing."
+    body = b"A header that the command requires is missing. SEND needs destination."
     assert peer.raw() == [
         b"ERROR\nmessage:Missing header\ncode:missing-header\ncontent-type:text/plain\n"
         b"receipt-id:a:b\\c\ncommand:SEND\ncontent-length:%d\n\n%b\0" % (len(body), body)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import ErrorCode, LimitExceeded, LocalProtocolError, RemoteProtocolError
+from stocksync_ws.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from stocksync_ws.stomp import decoder as decoder_module
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import encode, encode_head, encode_tail
@@ -343,7 +343,7 @@ def meter(monkeypatch: pytest.MonkeyPatch) -> type[Meter]:
     # The module's own globals hide the builtins, so the buffers of the decoder are counted too.
     monkeypatch.setattr(decoder_module, "bytearray", CountedBuffer, raising=False)
     monkeypatch.setattr(decoder_module, "bytes", counted_bytes, raising=False)
-    monkeypatch.setattr(decoder_module, "_GAP", CountedPattern(decoder_module._GAP))
+    monkeypatch.setattr(decoder_module, "GAP", CountedPattern(decoder_module.GAP))
     monkeypatch.setattr(decoder_module, "_EOLS", CountedPattern(decoder_module._EOLS))
     return Meter
 
@@ -366,7 +366,7 @@ def work(data: bytes, size: int, limits: Limits) -> int:
             decoder.feed(Counted(data[start : start + size]))
             while decoder.next() is not None:
                 pass
-    except LimitExceeded:
+    except RemoteProtocolError:
         pass
     return Meter.octets
 

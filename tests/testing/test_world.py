@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from stocksync_ws import MessagingTemplate, StompApp
+from stocksync_ws import MessagingTemplate, StompApp, WrongLoop
 from stocksync_ws.testing.peer import BINARY, CLOSE, PING, TEXT, client_frame
 from stocksync_ws.testing.world import World
 
@@ -304,3 +305,33 @@ def test_a_text_that_is_no_utf8_is_refused(world: World) -> None:
     peer = world.connect()
     peer.feed(client_frame(TEXT, b"\xff"))
     assert peer.closed == 1007
+
+
+# What a test cannot do with it
+
+
+def test_inside_a_running_loop_it_says_how_to_write_the_test(app: StompApp) -> None:
+    async def test() -> None:
+        with pytest.raises(
+            WrongLoop, match=r"a plain `def`, and await with `world\.run\(coroutine"
+        ):
+            World(app)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("doing", "named"),
+    [
+        (lambda: asyncio.open_connection("127.0.0.1", 1), "create_connection"),
+        (lambda: asyncio.start_server(lambda *_: None, "127.0.0.1", 0), "create_server"),
+        (lambda: asyncio.to_thread(len, ""), "run_in_executor"),
+        (lambda: asyncio.create_subprocess_exec("true"), "subprocess_exec"),
+    ],
+)
+def test_real_io_says_what_to_do_instead(world: World, doing: Any, named: str) -> None:
+    async def handler() -> None:
+        await doing()
+
+    with pytest.raises(RuntimeError, match=f"a World has .* no I/O, so `{named}` .*a fake"):
+        world.run(handler())

@@ -113,6 +113,22 @@ def test_rows(name: str) -> None:
         assert run(pieces)[0] == expected
 
 
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        (b"x: " + b"y" * 20_000, "Limits.max_handshake_bytes=16384, got at least 20019"),
+        (b"x: y\r\n" * 101 + b"\r\n", "Limits.max_handshake_headers=100, got 101"),
+    ],
+)
+def test_h12_says_which_limit(lines: bytes, says: str) -> None:
+    reader = HttpReader(Limits())
+    reader.feed(b"GET / HTTP/1.1\r\n" + lines)
+    with pytest.raises(HttpError) as caught:
+        reader.take(None, secure=False)
+    assert caught.value.status == 431
+    assert caught.value.text.endswith(says)
+
+
 def test_h12_ten_megabytes_in_one_read() -> None:
     data = b"GET / HTTP/1.1\r\nHost: a\r\nx: " + b"y" * (10 << 20) + b"\r\n\r\n"
     assert run([data], Limits())[0] == [431]

@@ -33,6 +33,10 @@ def client(first: int, payload: bytes = b"", length: int | None = None) -> bytes
     return header + MASK + bytes(a ^ b for a, b in zip(payload, cycle(MASK), strict=False))
 
 
+def too_big(got: int) -> str:
+    return f"Limits.max_message_size=1000, got {got}"
+
+
 def closing(code: int, reason: bytes = b"") -> bytes:
     return client(0x88, code.to_bytes(2, "big") + reason)
 
@@ -92,8 +96,8 @@ ROWS: dict[str, tuple[bytes, list[object]]] = {
         b"\x82\xff" + bytes(6) + b"\xff\xff" + MASK,
         [(1002, "invalid frame length", "ours")],
     ),
-    "W5 2**62": (client(0x82, length=1 << 62), [(1009, "message too big", "ours")]),
-    "W5 one too long": (client(0x82, length=1001), [(1009, "message too big", "ours")]),
+    "W5 2**62": (client(0x82, length=1 << 62), [(1009, too_big(1 << 62), "ours")]),
+    "W5 one too long": (client(0x82, length=1001), [(1009, too_big(1001), "ours")]),
     "exactly the limit": (client(0x82, b"x" * 1000), [b"x" * 1000]),
     "W6 continuation first": (client(0x80, b"x"), [(1002, "fragments out of order", "ours")]),
     "W6 new text in a message": (
@@ -127,7 +131,7 @@ ROWS: dict[str, tuple[bytes, list[object]]] = {
     ),
     "Close behind too big": (
         client(0x82, b"x" * 1200) + client(0x81, b"b") + client(0x89) + closing(1000),
-        [(1009, "message too big", "ours"), (1000, "", "peer")],
+        [(1009, too_big(1200), "ours"), (1000, "", "peer")],
     ),
     "Close behind bad text": (
         client(0x81, b"\xff") + client(0x81, b"b") + closing(1001),
@@ -135,11 +139,11 @@ ROWS: dict[str, tuple[bytes, list[object]]] = {
     ),
     "junk behind too big": (
         client(0x82, b"x" * 1200) + b"\x81\x02hi" + closing(1000),
-        [(1009, "message too big", "ours")],
+        [(1009, too_big(1200), "ours")],
     ),
     "bad Close behind too big": (
         client(0x82, b"x" * 1200) + closing(1) + closing(1000),
-        [(1009, "message too big", "ours")],
+        [(1009, too_big(1200), "ours")],
     ),
     "W6 and a Close behind it": (
         client(0x80, b"x") + closing(1000),
@@ -155,11 +159,11 @@ ROWS: dict[str, tuple[bytes, list[object]]] = {
     ),
     "W11 too many empty fragments": (
         client(0x02) + client(0x00) * 9 + closing(1000),
-        [(1008, "too many fragments", "ours"), (1000, "", "peer")],
+        [(1008, "Limits.max_fragments=4, got 5", "ours"), (1000, "", "peer")],
     ),
     "W12 sum of the fragments": (
         client(0x01, b"x" * 400) + client(0x00, b"x" * 400) + client(0x00, b"x" * 400),
-        [(1009, "message too big", "ours")],
+        [(1009, too_big(1200), "ours")],
     ),
     "W13 pings inside a message": (
         client(0x01, b"a") + client(0x89, b"1") + client(0x8A, b"2") + client(0x80, b"b"),
@@ -193,9 +197,9 @@ def test_rows(name: str) -> None:
 
 
 def test_w5_and_w12_are_refused_before_any_payload() -> None:
-    assert run([client(0x82, length=1001)]).events == [(1009, "message too big", "ours")]
+    assert run([client(0x82, length=1001)]).events == [(1009, too_big(1001), "ours")]
     head = client(0x02, b"x" * 600) + client(0x80, length=401)
-    assert run([head]).events == [(1009, "message too big", "ours")]
+    assert run([head]).events == [(1009, too_big(1001), "ours")]
 
 
 def test_the_reply_echoes_the_code_and_never_the_reason() -> None:

@@ -12,7 +12,7 @@ import logging
 
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
-from stocksync_ws.errors import ErrorCode
+from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 
 __all__ = ["SessionLog", "quote"]
 
@@ -45,6 +45,17 @@ class _Kind:
         self.logger = logger
         self.since = since
         self.more = more
+
+
+def _cause(error: BaseException) -> str:
+    """What a refusal was about: the text of an application's own error, or the destination, the
+    limit and the setting of one of ours.
+    """
+    if not isinstance(error, RemoteProtocolError):
+        return f" error={quote(error)}"
+    destination = error.headers.get("destination")
+    facts = (("destination", destination), ("detail", error.detail), ("rule", error.rule))
+    return "".join(f" {name}={quote(text)}" for name, text in facts if text)
 
 
 class SessionLog:
@@ -158,7 +169,7 @@ class SessionLog:
             )
             self._connects = self._disconnects = self._refusals = 0
 
-    def refused(self, session: SessionRecord, code: ErrorCode, error: BaseException | None) -> None:
+    def refused(self, session: SessionRecord, code: ErrorCode, error: BaseException) -> None:
         """A CONNECT was refused, or a peer broke the protocol."""
         if not _sessions.isEnabledFor(logging.INFO):
             return
@@ -171,7 +182,7 @@ class SessionLog:
             _user(session),
             session.peer,
             code.code,
-            "" if error is None else f" error={quote(error)}",
+            _cause(error),
         )
 
     def failed(
@@ -181,19 +192,26 @@ class SessionLog:
         code: ErrorCode,
         correlation_id: str,
         error: BaseException | None,
+        destination: str | None = None,
+        rule: str = "",
     ) -> None:
-        """A frame failed in the application: with mapping, session and correlation id."""
+        """A frame failed in the application: what it was and who sent it, with the correlation id
+        that its sender is told; one a second and kind.
+        """
         if not self._first(_handlers, f"failed mapping={label or '-'} code={code.code}"):
             return
         ours = code in (ErrorCode.HANDLER_FAILED, ErrorCode.INTERNAL_ERROR)
         _handlers.log(
             logging.ERROR if ours else logging.WARNING,
-            "failed mapping=%s session=%s code=%s correlation=%s%s",
+            "failed mapping=%s session=%s user=%s destination=%s code=%s correlation=%s%s%s",
             label or "-",
             session.id,
+            _user(session),
+            "-" if destination is None else quote(destination),
             code.code,
             correlation_id,
             "" if error is None or ours else f" error={quote(error)}",
+            rule and f" rule={quote(rule)}",
             exc_info=error if ours else None,
         )
 

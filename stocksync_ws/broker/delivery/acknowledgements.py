@@ -16,7 +16,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.model.transaction import Settlement
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
-from stocksync_ws.stomp.frame import NACK, Frame, Version, flag, required
+from stocksync_ws.stomp.frame import NACK, Frame, Version, flag, missing, required
 
 __all__ = ["Acknowledgements"]
 
@@ -56,7 +56,11 @@ class Acknowledgements:
         if len(session.subscriptions.ledgers) >= most:
             self._forget_settled(session, session.subscriptions.ledgers)
         if len(session.subscriptions.ledgers) >= most:
-            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+            detail = (
+                f"Subscription ids that are or were in use and owe acknowledgements may be {most},"
+                f" twice Limits.max_subscriptions={self._limits.max_subscriptions}, got {most + 1}"
+            )
+            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers, detail)
         by_message_id = session.version is not Version.V12
         ledger = session.subscriptions.ledgers[key] = Ledger(
             mode, window, by_message_id=by_message_id
@@ -107,7 +111,7 @@ class Acknowledgements:
         """1.2 names the `ack` of a MESSAGE: `<subscription id>.<publication number>`."""
         text = frame.headers.get("id")
         if text is None:
-            raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
+            raise missing(frame, "id")
         key, _, digits = text.rpartition(".")
         ledger = (session.subscriptions.ledgers or {}).get(key, session.subscriptions.forgotten)
         if ledger is not None and digits.isdigit() and digits.isascii() and len(digits) <= 19:

@@ -41,7 +41,7 @@ class Transactions:
         if name in opened:
             raise RemoteProtocolError(ErrorCode.DUPLICATE_TRANSACTION, frame.command, frame.headers)
         if len(opened) >= self._limits.max_transactions:
-            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+            raise self._exceeded(ErrorCode.LIMIT_COUNT, frame, "max_transactions", len(opened) + 1)
         opened[name] = Transaction(self._step.now)
         by = self._step.now + self._limits.transaction_timeout
         self._step.sooner(session, by)
@@ -54,12 +54,17 @@ class Transactions:
         """
         transaction = self._find(session, frame)
         size = len(frame.body) + sum(len(n) + len(v) for n, v in frame.headers.items())
-        if len(transaction.frames) >= self._limits.max_transaction_frames:
-            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
-        if transaction.size + size > self._limits.max_transaction_bytes:
-            raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
-        transaction.size += size
+        count, total = len(transaction.frames) + 1, transaction.size + size
+        if count > self._limits.max_transaction_frames:
+            raise self._exceeded(ErrorCode.LIMIT_COUNT, frame, "max_transaction_frames", count)
+        if total > self._limits.max_transaction_bytes:
+            raise self._exceeded(ErrorCode.LIMIT_SIZE, frame, "max_transaction_bytes", total)
+        transaction.size = total
         transaction.frames.append(frame)
+
+    def _exceeded(self, code: ErrorCode, frame: Frame, limit: str, got: int) -> LimitExceeded:
+        detail = self._limits.exceeded(limit, got)
+        return LimitExceeded(code, frame.command, frame.headers, detail)
 
     def settle(self, session: SessionRecord, frame: Frame) -> None:
         """Keep an ACK or NACK: what it settles is taken out now and takes effect at COMMIT.

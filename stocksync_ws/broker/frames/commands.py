@@ -15,7 +15,7 @@ from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.namespace import is_destination
+from stocksync_ws.broker.model.namespace import is_destination, oversize
 from stocksync_ws.broker.model.pipeline import Script
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
@@ -104,7 +104,10 @@ class Commands:
     def _destination(self, frame: Frame) -> str:
         destination = frame.headers["destination"]
         if not is_destination(destination, self._limits):
-            raise RemoteProtocolError(ErrorCode.BAD_DESTINATION, frame.command, frame.headers)
+            detail = oversize(destination, self._limits)
+            raise RemoteProtocolError(
+                ErrorCode.BAD_DESTINATION, frame.command, frame.headers, detail
+            )
         return destination
 
 

@@ -22,6 +22,7 @@ from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
 from stocksync_ws.broker.model.turn import ROUND
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import DisconnectReason, ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.stomp.command_line import may_begin_frame
 from stocksync_ws.stomp.frame import ACK, NACK
 
 __all__ = ["Decoding"]
@@ -71,7 +72,7 @@ class Decoding:
             session.clocks.end_message()
         if session.state is AWAITING:
             inbound.pre_auth += len(payload)
-            if not self._within_pre_auth(session):
+            if not self._is_foreign(inbound, payload) and not self._within_pre_auth(session):
                 return
         elif session.state is not CONNECTED:
             return
@@ -107,10 +108,18 @@ class Decoding:
 
     def _within_pre_auth(self, session: SessionRecord) -> bool:
         """Whether what came before CONNECTED, and what is kept for it, is within its bound."""
-        if session.inbound.pre_auth + session.wire.kept <= self._limits.pre_auth_bytes:
+        kept = session.inbound.pre_auth + session.wire.kept
+        if kept <= self._limits.pre_auth_bytes:
             return True
-        self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE))
+        detail = self._limits.exceeded("pre_auth_bytes", kept)
+        self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE, detail=detail))
         return False
+
+    def _is_foreign(self, inbound: Inbound, payload: bytes) -> bool:
+        """Whether a first message is no STOMP at all: then the decoder says so, whatever its size,
+        and keeps nothing of it.
+        """
+        return len(payload) == inbound.pre_auth and not may_begin_frame(payload)
 
     def proceed(self, session: SessionRecord) -> None:
         """A session that waited has its share of the turn."""

@@ -15,7 +15,7 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
-from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.stomp.frame import Frame, missing
 
 __all__ = ["DurableNames"]
 
@@ -43,11 +43,12 @@ class DurableNames:
         if user is None or not wanted.durable:
             return None
         if wanted.id is None:
-            raise RemoteProtocolError(ErrorCode.MISSING_HEADER, frame.command, frame.headers)
+            raise missing(frame, "id")
         key = (user.name, wanted.id)
         found = durables.find(key)
         if found is None and durables.full(user.name):
-            raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers)
+            detail = self._limits.exceeded("max_durables", self._limits.max_durables + 1)
+            raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers, detail)
         if found is not None and found.destination != frame.headers["destination"]:
             if found.holder is not None:
                 self._evict(found.holder)

@@ -20,6 +20,7 @@ from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_MAPPING, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
@@ -72,38 +73,45 @@ class Sending:
                 than what may be sent to its receivers.
         """
         if has_wildcard(destination):
-            raise RemoteProtocolError(ErrorCode.BAD_DESTINATION, frame.command, frame.headers)
+            detail = "A SEND takes no wildcard."
+            raise RemoteProtocolError(
+                ErrorCode.BAD_DESTINATION, frame.command, frame.headers, detail
+            )
         kind, path = self._namespace.classify(destination)
         if len(frame.body) > self._limits.max_outbound_message and kind is not Kind.APPLICATION:
-            raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
+            detail = self._limits.exceeded("max_outbound_message", len(frame.body))
+            raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
         refusal = self._refusal(kind, destination)
         if not self._namespace.may_be_answered_at(frame.headers.get("reply-to")):
-            refusal = refusal or ErrorCode.SEND_DENIED
+            refusal = refusal or (ErrorCode.SEND_DENIED, NO_ANSWER_THERE)
         if refusal is None:
             self._rewrite_reply_to(session, frame)
         if "transaction" in frame.headers:
             self._add_to_transaction(session, frame, refusal)
         elif refusal is not None:
-            self._errors.application(session, frame, refusal)
+            self._errors.application(session, frame, refusal[0], rule=refusal[1])
         elif "idempotency-key" in frame.headers:
             return self._send_once(session, frame, kind, path)
         elif kind is Kind.APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is not None:
                 return self._handle(session, frame, pipeline, None)
-            self._errors.application(session, frame, ErrorCode.NO_HANDLER)
+            self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
         else:
             self._publish(frame)
             self._receipts.send(session, frame)
         return None
 
-    def _refusal(self, kind: Kind, destination: str) -> ErrorCode | None:
+    def _refusal(self, kind: Kind, destination: str) -> tuple[ErrorCode, str] | None:
+        """What a SEND is refused with, and the setting behind it."""
         if kind is Kind.APPLICATION or is_reply_queue(destination):
             return None
         if kind is Kind.NOWHERE:
-            return ErrorCode.NO_DESTINATION
-        if kind is Kind.USER or not self._namespace.may_send.match(destination):
-            return ErrorCode.SEND_DENIED
+            return ErrorCode.NO_DESTINATION, NO_PREFIX
+        if kind is Kind.USER:
+            return ErrorCode.SEND_DENIED, "user_prefix: clients do not send below it"
+        if not self._namespace.may_send.match(destination):
+            return ErrorCode.SEND_DENIED, "client_send: none of its patterns covers it"
         return None
 
     def _rewrite_reply_to(self, session: SessionRecord, frame: Frame) -> None:
@@ -113,12 +121,13 @@ class Sending:
             frame.headers["reply-to"] = self._delivery.reply_queues.address(session, reply_to)
 
     def _add_to_transaction(
-        self, session: SessionRecord, frame: Frame, refusal: ErrorCode | None
+        self, session: SessionRecord, frame: Frame, refusal: tuple[ErrorCode, str] | None
     ) -> None:
         if refusal is None and not self.find(session, frame)[1]:
-            refusal = ErrorCode.IDEMPOTENCY_MISMATCH
+            refusal = ErrorCode.IDEMPOTENCY_MISMATCH, ""
         if refusal is not None:
-            raise RemoteProtocolError(refusal, frame.command, frame.headers)
+            code, rule = refusal
+            raise RemoteProtocolError(code, frame.command, frame.headers, rule=rule)
         self._delivery.transactions.add(session, frame)
 
     def _publish(self, frame: Frame) -> Published:
@@ -170,7 +179,10 @@ class Sending:
         if text is None or frame.command != SEND:
             return None
         if not text or len(text.encode()) > self._limits.max_id:
-            raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers)
+            detail = "The idempotency-key is empty."
+            if text:
+                detail = "idempotency-key: " + self._limits.exceeded("max_id", len(text.encode()))
+            raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
         return session.owner, frame.headers["destination"], text
 
     def find(
@@ -205,7 +217,7 @@ class Sending:
         elif kind is Kind.APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is None:
-                self._errors.application(session, frame, ErrorCode.NO_HANDLER)
+                self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
                 return
             self.idempotency.begin(key, frame.body)
             yield from self._handle(session, frame, pipeline, key)

@@ -45,7 +45,7 @@ def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> Subs
     """
     headers = frame.headers
     if "selector" in headers:
-        raise _refused(ErrorCode.UNSUPPORTED, frame)
+        raise _refused(ErrorCode.UNSUPPORTED, frame, "It is the header selector.")
     try:
         mode = AckMode(headers.get("ack", "auto"))
     except ValueError:
@@ -54,7 +54,8 @@ def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> Subs
     if key in session.subscriptions.active or key in (session.subscriptions.reply_queues or ()):
         raise _refused(ErrorCode.DUPLICATE_SUBSCRIPTION, frame)
     if len(session.subscriptions.active) >= limits.max_subscriptions:
-        raise _refused(ErrorCode.LIMIT_COUNT, frame)
+        got = len(session.subscriptions.active) + 1
+        raise _refused(ErrorCode.LIMIT_COUNT, frame, limits.exceeded("max_subscriptions", got))
     return SubscribeOptions(
         key,
         headers.get("id"),
@@ -72,7 +73,7 @@ def _key(frame: Frame) -> str:
     if subscription_id is None:
         return "\0" + frame.headers["destination"]
     if not printable(subscription_id):
-        raise _refused(ErrorCode.BAD_HEADER, frame)
+        raise _refused(ErrorCode.BAD_HEADER, frame, "It is id: no control characters.")
     return subscription_id
 
 
@@ -104,9 +105,9 @@ def _prefetch(frame: Frame, window: int) -> int:
     """`prefetch-count` narrows the window; 0 and what is more than it mean the window."""
     text = frame.headers.get("prefetch-count", "0")
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise _refused(ErrorCode.BAD_HEADER, frame)
+        raise _refused(ErrorCode.BAD_HEADER, frame, "It is prefetch-count: up to 10 digits.")
     return min(int(text) or window, window)
 
 
-def _refused(code: ErrorCode, frame: Frame) -> RemoteProtocolError:
-    return RemoteProtocolError(code, frame.command, frame.headers)
+def _refused(code: ErrorCode, frame: Frame, detail: str = "") -> RemoteProtocolError:
+    return RemoteProtocolError(code, frame.command, frame.headers, detail)

@@ -27,6 +27,7 @@ from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Consumer, Reader, Subscription
+from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
@@ -84,9 +85,9 @@ class Subscribing:
         refusal = self._refusal(session, wanted, kind, destination)
         if not self._namespace.may_be_answered_at(frame.headers.get("reply-to")):
             # The function that answers may read it, as one for a SEND may.
-            refusal = refusal or ErrorCode.SUBSCRIBE_DENIED
+            refusal = refusal or (ErrorCode.SUBSCRIBE_DENIED, NO_ANSWER_THERE)
         if refusal is not None:
-            self._refuse(session, frame, wanted.key, refusal)
+            self._refuse(session, frame, wanted.key, *refusal)
         elif kind is Kind.APPLICATION:
             return self._to_handler(session, frame, wanted, path)
         elif kind is Kind.QUEUE:
@@ -97,29 +98,33 @@ class Subscribing:
 
     def _refusal(
         self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
-    ) -> ErrorCode | None:
+    ) -> tuple[ErrorCode, str] | None:
+        """What a SUBSCRIBE is refused with, and the setting behind it."""
+        if kind is Kind.NOWHERE and not has_wildcard(destination):
+            return ErrorCode.NO_DESTINATION, NO_PREFIX
+        rule = ""
         if has_wildcard(destination):
-            return ErrorCode.SUBSCRIBE_DENIED
-        if kind is Kind.APPLICATION:
+            rule = "a SUBSCRIBE takes no wildcard"
+        elif kind is Kind.APPLICATION:
             return None
-        if kind is Kind.NOWHERE:
-            return ErrorCode.NO_DESTINATION
-        if kind is Kind.USER:
-            allowed = self._namespace.is_own(destination)
-        else:
-            allowed = self._namespace.may_subscribe.match(destination)
-        if wanted.durable and session.user is None and self._keeps_names(kind, destination):
-            allowed = False
-        return None if allowed else ErrorCode.SUBSCRIBE_DENIED
+        elif kind is Kind.USER and not self._namespace.is_own(destination):
+            rule = "user_prefix: below it only broker_prefixes, /queue and /topic"
+        elif kind is not Kind.USER and not self._namespace.may_subscribe.match(destination):
+            rule = "client_subscribe: none of its patterns covers it"
+        elif wanted.durable and session.user is None and self._keeps_names(kind, destination):
+            rule = "a durable name needs a user, and the session is anonymous: see authenticator"
+        return (ErrorCode.SUBSCRIBE_DENIED, rule) if rule else None
 
     def _keeps_names(self, kind: Kind, destination: str) -> bool:
         """A queue keeps everything anyway, and a `latest` destination all that is worth keeping."""
         policy = self._delivery.destinations.policy(destination)
         return kind is Kind.TOPIC and policy.kind != "latest"
 
-    def _refuse(self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode) -> None:
+    def _refuse(
+        self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode, rule: str
+    ) -> None:
         session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
-        self._errors.application(session, frame, code)
+        self._errors.application(session, frame, code, rule=rule)
 
     def _ledger(
         self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions
@@ -282,7 +287,8 @@ class Subscribing:
     ) -> Script | None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
-            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER)
+            rule = "no @subscribe_mapping fits the destination"
+            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, rule)
             return None
         destination = frame.headers["destination"]
         ledger = self._ledger(session, frame, wanted)

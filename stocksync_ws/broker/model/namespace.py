@@ -22,6 +22,7 @@ __all__ = [
     "has_wildcard",
     "is_destination",
     "is_reply_queue",
+    "oversize",
     "printable",
 ]
 
@@ -58,6 +59,15 @@ def is_destination(text: str, limits: Limits) -> bool:
     if len(segments) > limits.max_segments or not printable(text):
         return False
     return not any(segment in ("", ".", "..") for segment in segments)
+
+
+def oversize(text: str, limits: Limits) -> str:
+    """Which limit a destination is over; empty for one within them."""
+    octets = len(text.encode("utf-8", "surrogatepass"))
+    if octets > limits.max_destination:
+        return limits.exceeded("max_destination", octets)
+    segments = text.count("/")
+    return limits.exceeded("max_segments", segments) if segments > limits.max_segments else ""
 
 
 def has_wildcard(destination: str) -> bool:

@@ -30,7 +30,11 @@ from stocksync_ws.errors import (
 )
 from stocksync_ws.stomp.frame import SUBSCRIBE, Frame, Version
 
-__all__ = ["ErrorReporter"]
+__all__ = ["NO_MAPPING", "NO_PREFIX", "ErrorReporter"]
+
+NO_MAPPING = "no @message_mapping fits the destination"
+NO_ANSWER_THERE = "reply-to: the client may not SEND there itself"
+NO_PREFIX = "it is below none of application_prefixes, broker_prefixes and user_prefix"
 
 
 class ErrorReporter:
@@ -70,7 +74,7 @@ class ErrorReporter:
     def protocol(self, session: SessionRecord, problem: RemoteProtocolError) -> None:
         """The peer broke the protocol: ERROR, then close."""
         self._counters.protocol_errors += 1
-        self._log.refused(session, problem.code, None)
+        self._log.refused(session, problem.code, problem)
         self._error(session, problem.code, problem.command, problem)
 
     def script(self, session: SessionRecord, problem: BaseException) -> None:
@@ -112,7 +116,7 @@ class ErrorReporter:
             self._lifecycle.close(session, code.close, code.reason)
             return
         version = session.version or Version.V12
-        frame = error(code, command, problem.headers, version, self._limits)
+        frame = error(code, command, problem.headers, version, self._limits, problem.detail)
         session.mailbox.frame(frame)
         self._lifecycle.close(session, code.close, code.reason)
 
@@ -131,14 +135,20 @@ class ErrorReporter:
         frame: Frame,
         code: ErrorCode,
         problem: BaseException | None = None,
+        rule: str = "",
     ) -> None:
         """A frame could not be handled: told to a session that listens, fatal for one that does
         not.
+
+        Args:
+            problem: What user code raised.
+            rule: What decided where it is no user code: the setting, for the log alone.
         """
         self._counters.application_errors += 1
         task = None if problem is None else self._tasks.current
         label = "" if task is None else task.label
-        correlation_id = self._failed(session, label, code, problem)
+        destination = frame.headers.get("destination")
+        correlation_id = self._failed(session, label, code, problem, destination, rule)
         if session.state is not State.CONNECTED:
             return
         if not self._is_listening(session):
@@ -157,16 +167,22 @@ class ErrorReporter:
         """A SEND of a committed transaction failed, or has no handler; the others are not
         undone.
         """
-        code = ErrorCode.NO_HANDLER
-        if problem is not None:
-            code = _handler_code(problem, frame.command)
-        self.application(session, frame, code, problem)
+        if problem is None:
+            self.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
+        else:
+            self.application(session, frame, _handler_code(problem, frame.command), problem)
 
     def _failed(
-        self, session: SessionRecord, label: str, code: ErrorCode, problem: BaseException | None
+        self,
+        session: SessionRecord,
+        label: str,
+        code: ErrorCode,
+        problem: BaseException | None,
+        destination: str | None = None,
+        rule: str = "",
     ) -> str:
         correlation_id = self._token(64)
-        self._log.failed(session, label, code, correlation_id, problem)
+        self._log.failed(session, label, code, correlation_id, problem, destination, rule)
         return correlation_id
 
     def _is_listening(self, session: SessionRecord) -> bool:

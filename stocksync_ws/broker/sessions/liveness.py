@@ -31,6 +31,7 @@ class Liveness:
         "_delivery",
         "_errors",
         "_lifecycle",
+        "_limits",
         "_listeners",
         "_step",
     )
@@ -44,6 +45,7 @@ class Liveness:
         errors: ErrorReporter,
         slow: SlowConsumers,
     ) -> None:
+        self._limits = env.limits
         self._counters = env.counters
         self._step = env.step
         self._listeners = calls.listeners
@@ -85,12 +87,17 @@ class Liveness:
 
     def _no_connect(self, session: SessionRecord) -> None:
         session.clocks.connect_by = None
-        self._errors.protocol(session, RemoteProtocolError(ErrorCode.CONNECT_TIMEOUT))
+        self._late(session, ErrorCode.CONNECT_TIMEOUT, "connect_timeout")
 
     def _frame_late(self, session: SessionRecord) -> None:
         session.clocks.end_frame()
         session.clocks.end_message()
-        self._errors.protocol(session, RemoteProtocolError(ErrorCode.FRAME_TIMEOUT))
+        self._late(session, ErrorCode.FRAME_TIMEOUT, "frame_timeout")
+
+    def _late(self, session: SessionRecord, code: ErrorCode, limit: str) -> None:
+        seconds = getattr(self._limits, limit)
+        detail = f"Limits.{limit}={seconds} seconds. {session.inbound.decoder.wanting}".rstrip()
+        self._errors.protocol(session, RemoteProtocolError(code, detail=detail))
 
     def _silent(self, session: SessionRecord) -> None:
         self._counters.heart_beats_lost += 1

@@ -1,8 +1,9 @@
 """The server's own frames: CONNECTED, RECEIPT, ERROR, and the reply about an error of the
 application.
 
-Rule: pure functions from facts to bytes. Fixed texts only; of the peer's words nothing comes back
-but its receipt, and destination and subscription when they were valid.
+Rule: pure functions from facts to bytes. Fixed texts and our own names and numbers only; of the
+peer's words nothing comes back but its receipt, and destination and subscription when they were
+valid.
 """
 
 from __future__ import annotations
@@ -53,8 +54,11 @@ def error(
     headers: Mapping[str, str],
     version: Version,
     limits: Limits,
+    detail: str = "",
 ) -> bytes:
-    """ERROR about a frame; `command` and `headers` are what had been read of it."""
+    """ERROR about a frame; `command` and `headers` are what had been read of it, `detail` is of our
+    own making.
+    """
     fields = [("message", code.message), ("code", code.code), ("content-type", "text/plain")]
     if "receipt" in headers:
         fields.append(("receipt-id", headers["receipt"]))
@@ -64,7 +68,8 @@ def error(
     fields += _valid_names(command, headers, limits)
     if code is ErrorCode.UNSUPPORTED_VERSION:
         fields.append(("version", ",".join(version.value for version in Version)))
-    return encode("ERROR", fields, code.sentence.encode(), version)
+    body = f"{code.sentence} {detail}" if detail else code.sentence
+    return encode("ERROR", fields, body.encode(), version)
 
 
 def _valid_names(

@@ -237,7 +237,8 @@ def read_messages(body: bytes, most: int, largest: int, *, single: bool = False)
         raise PostError(500, "Payload expected.")
     texts = cast("list[object]", found)
     if len(texts) > most:
-        raise PostError(413, "Too many messages at once.")
+        got = len(texts)
+        raise PostError(413, f"Too many messages at once: Limits.sockjs_messages={most}, got {got}")
     messages: list[bytes] = []
     for text in texts:
         if not isinstance(text, str):
@@ -247,7 +248,10 @@ def read_messages(body: bytes, most: int, largest: int, *, single: bool = False)
         except UnicodeEncodeError:
             raise PostError(500, "Broken JSON encoding.") from None
         if len(message) > largest:
-            raise PostError(413, "A message is too large.")
+            got = len(message)
+            raise PostError(
+                413, f"A message is too large: Limits.max_message_size={largest}, got {got}"
+            )
         if message:
             messages.append(message)
     return messages

@@ -91,7 +91,9 @@ class Poster(BareRequest):
         if self._wire.closing is not None:
             return [Alive(self._wire)]
         if len(self._body) + len(data) > self._limits.sockjs_body:
-            return self._fail(413, "The body is too large.", close=True)
+            got = len(self._body) + len(data)
+            detail = self._limits.exceeded("sockjs_body", got, whole=False)
+            return self._fail(413, f"The body is too large: {detail}", close=True)
         self._body += data
         self._wire.keep(len(data))
         self._hold(now)

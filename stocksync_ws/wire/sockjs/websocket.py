@@ -86,7 +86,7 @@ class FramedReader(WebSocketReader):
     __slots__ = ()
 
     def __init__(self, wire: FramedWire, limits: Limits) -> None:
-        super().__init__(wire, limits, largest=limits.sockjs_body)
+        super().__init__(wire, limits, bound="sockjs_body")
 
     def receive(self, data: bytes) -> list[Event]:
         """Bytes came from the stream; the messages in the messages."""

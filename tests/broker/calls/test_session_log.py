@@ -159,7 +159,7 @@ class TestOthers:
 
         journal = SessionLog(environment().step)
         session: Any = SimpleNamespace(id="s1", user_name=None, peer="p")
-        journal.failed(session, "", ErrorCode.NO_HANDLER, "c1", None)
+        journal.failed(session, "", ErrorCode.NO_HANDLER, "c1", None, "/app/x", "no mapping")
         journal.failed(session, "m", ErrorCode.BAD_PAYLOAD, "c2", ValueError("a\nb"))
         journal.failed(session, "m", ErrorCode.HANDLER_FAILED, "c3", ValueError("a"))
         for error in (ValueError("a"), ValueError("b"), KeyError("a")):
@@ -169,14 +169,33 @@ class TestOthers:
         told = [(r.name, r.levelname, r.message, bool(r.exc_info)) for r in caplog.records]
         h, b = "stocksync_ws.handler", "stocksync_ws.broker"
         assert told == [
-            (h, "WARNING", "failed mapping=- session=s1 code=no-handler correlation=c1", False),
             (
                 h,
                 "WARNING",
-                r"failed mapping=m session=s1 code=bad-payload correlation=c2 error='a\nb'",
+                (
+                    "failed mapping=- session=s1 user=- destination='/app/x' code=no-handler"
+                    " correlation=c1 rule='no mapping'"
+                ),
                 False,
             ),
-            (h, "ERROR", "failed mapping=m session=s1 code=handler-failed correlation=c3", True),
+            (
+                h,
+                "WARNING",
+                (
+                    "failed mapping=m session=s1 user=- destination=- code=bad-payload"
+                    r" correlation=c2 error='a\nb'"
+                ),
+                False,
+            ),
+            (
+                h,
+                "ERROR",
+                (
+                    "failed mapping=m session=s1 user=- destination=- code=handler-failed"
+                    " correlation=c3"
+                ),
+                True,
+            ),
             (h, "ERROR", "listener failed mapping=l session=- error='a'", True),
             (h, "ERROR", "listener failed mapping=l session=- error=\"'a'\"", True),
             (b, "ERROR", "internal error in x session=-", True),

@@ -198,7 +198,9 @@ def test_a_user_has_10_names() -> None:
         for number in range(10):
             peer.subscribe("/topic/a", f"s{number}", durable="true")
         peer.command("SUBSCRIBE", {"destination": "/topic/b", "id": "x", "durable": "true"})
-        assert peer.error().headers["code"] == "limit"
+        error = peer.error()
+        assert error.headers["code"] == "limit"
+        assert b"Limits.max_durables=10, got 11" in error.body
         assert list(world.broker.delivery.registry.known) == ["/topic/a"]
 
 

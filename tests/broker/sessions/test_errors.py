@@ -321,7 +321,8 @@ class TestLog:
         assert ours.exc_info is not None
         assert ours.exc_info[0] is RuntimeError
         assert theirs.exc_info is None
-        assert "session=id2-128 code=handler-failed correlation=id3-64" in ours.message
+        assert "session=id2-128 user=- destination='/app/fail'" in ours.message
+        assert "code=handler-failed correlation=id3-64" in ours.message
         assert "fail" in ours.message
         assert "code=bad-payload" in theirs.message
         assert "hunter2" not in caplog.text

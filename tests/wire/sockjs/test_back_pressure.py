@@ -152,7 +152,7 @@ class TestBackPressure:
     def test_before_connected_only_so_much(self, web: Web) -> None:
         client = Client(web)
         client.pump()
-        client.post("x" * 20_000)
+        client.post("CONNECT\na:" + "x" * 20_000)
         client.pump()
         assert client.closed is not None
         assert client.stomp[0].headers["code"] == "limit"
