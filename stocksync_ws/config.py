@@ -232,6 +232,7 @@ class DestinationPolicy:
             _check_prefix("DestinationPolicy.dead_letter", self.dead_letter)
 
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
 """What may stand in an attribute of HTML as it is."""
 OPAQUE_ORIGINS = ("null", "file://")
@@ -242,11 +243,7 @@ PATH_SAFE = "/!$&'()*+,;=:@-._~"
 
 def has_surrogate(text: str) -> bool:
     """It holds a lone surrogate, which is no character: no frame could carry it."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
+    return _SURROGATE.search(text) is not None
 
 
 def _check_prefix(setting: str, prefix: str) -> None:
@@ -332,10 +329,7 @@ class BrokerConfig:
         _check_patterns("client_subscribe", self.client_subscribe)
         _check_patterns("destinations", tuple(self.destinations))
         for pattern in (*self.client_send, *self.client_subscribe, *self.destinations):
-            if not any((pattern + "/").startswith(p + "/") for p in self.broker_prefixes):
-                raise _fail(
-                    "client_send/client_subscribe", f"{pattern!r} is under no broker prefix"
-                )
+            self._check_below("client_send/client_subscribe", pattern)
         self._check_policies()
         _check_heart_beat(self.heart_beat)
         if not self.grace > 1:
@@ -349,13 +343,12 @@ class BrokerConfig:
                     "destinations",
                     f"{pattern!r} needs a DestinationPolicy, not {type(given).__name__}",
                 )
-            target = policy.dead_letter
-            if target is None:
-                continue
-            if not any((target + "/").startswith(p + "/") for p in self.broker_prefixes):
-                raise _fail(
-                    "DestinationPolicy.dead_letter", f"{target!r} is under no broker prefix"
-                )
+            if policy.dead_letter is not None:
+                self._check_below("DestinationPolicy.dead_letter", policy.dead_letter)
+
+    def _check_below(self, setting: str, text: str) -> None:
+        if not any((text + "/").startswith(prefix + "/") for prefix in self.broker_prefixes):
+            raise _fail(setting, f"{text!r} is under no broker prefix")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -404,10 +397,8 @@ class SockJSOptions:
             if not getattr(self, name) > 0:
                 raise _fail(f"SockJSOptions.{name}", "must be a positive number")
         if self.heart_beat > MOST_SECONDS:
-            raise _fail(
-                "SockJSOptions.heart_beat",
-                f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}",
-            )
+            problem = f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}"
+            raise _fail("SockJSOptions.heart_beat", problem)
         if self.iframe and not _is_url(self.client_url):
             raise _fail(
                 "SockJSOptions.client_url",
