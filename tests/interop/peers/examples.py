@@ -36,6 +36,10 @@ def free_port() -> int:
     raise OSError("no free port on 127.0.0.1")
 
 
+def _take_ctrl_c() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Example:
     """`with Example("examples/broker.py", log) as server: ...`; it can be stopped and started."""
 
@@ -83,6 +87,8 @@ class Example:
                     "PYTHONUNBUFFERED": "1",
                     **self._environment,
                 },
+                # A shell without job control has its background jobs ignore Ctrl-C.
+                preexec_fn=_take_ctrl_c,
             )
         until = time.monotonic() + PATIENCE
         while self._process.poll() is None and time.monotonic() < until:
