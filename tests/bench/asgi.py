@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from statistics import median
 
 from tests.bench.fanout import WARM_UP, Contender
 from tests.bench.harness import Process, Row, at_most, begin, options, show
@@ -36,31 +37,51 @@ def _start(stack: ExitStack) -> list[Contender]:
     return [*found, Contender(NAMES["plain"], process, crowd)]
 
 
-def measure(*, quick: bool) -> list[Row]:
-    """The rows of the table."""
-    rounds, publications = (6, 16) if quick else (40, 24)
-    with ExitStack() as stack:
-        contenders = _start(stack)
-        for _ in range(rounds):
-            for contender in contenders:
-                contender.round(publications, 1)
-                contender.round(publications * 2, 16)
-        inside, batched, loop = contenders
+def _ratios(contenders: list[Contender], rounds: int, publications: int) -> list[float]:
+    """Of one start of all servers: inside to plain with 1 and with 16 in flight, then batched."""
+    for _ in range(rounds):
         for contender in contenders:
-            contender.crowd.close()
+            contender.round(publications, 1)
+            contender.round(publications * 2, 16)
+    inside, batched, loop = contenders
     return [
-        *(
+        inside.least(1) / loop.least(1),
+        inside.least(16) / loop.least(16),
+        batched.least(16) / loop.least(16),
+    ]
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """The rows of the table.
+
+    A process has a speed of its own from its start to its end, which differs by a fifth and more
+    (the plain loop took 4.1 or 5.1 us): the middle of several starts counts.
+    """
+    starts, rounds, publications = (1, 6, 16) if quick else (7, 10, 24)
+    rows: list[Row] = []
+    found: list[list[float]] = []
+    for _ in range(starts):
+        with ExitStack() as stack:
+            contenders = _start(stack)
+            found.append(_ratios(contenders, rounds, publications))
+            for contender in contenders:
+                contender.crowd.close()
+        rows += [
             Row(
                 f"fan-out, {each.name}",
-                f"{each.least(1):.2f} us, user {each.user(1):.2f};"
-                f" 16 in flight {each.least(16):.2f} us, user {each.user(16):.2f}",
+                f"{each.least(1):.2f} us; 16 in flight {each.least(16):.2f} us",
             )
             for each in contenders
-        ),
-        at_most("inside / plain loop, 1 in flight", inside.least(1) / loop.least(1), 1.25, "x"),
-        at_most("inside / plain loop, 16 in flight", inside.least(16) / loop.least(16), 1.2, "x"),
-        at_most("batched / plain loop, 16", batched.least(16) / loop.least(16), 0.35, "x"),
-    ]
+        ]
+    targets = (
+        ("inside / plain loop, 1 in flight", 1.25),
+        ("inside / plain loop, 16 in flight", 1.2),
+        ("batched / plain loop, 16", 0.35),
+    )
+    for (name, target), ratios in zip(targets, zip(*found, strict=True), strict=True):
+        detail = f"{min(ratios):.2f} to {max(ratios):.2f} of {starts}"
+        rows.append(at_most(name, median(ratios), target, "x", detail))
+    return rows
 
 
 if __name__ == "__main__":
