@@ -231,7 +231,7 @@ def test_one_stepper_sends_for_all_scopes_and_keeps_nothing_of_them(
     assert clients[0].over
     assert stepping_of(host).idle is stepper
     kept = inspect.getgeneratorlocals(stepper)  # type: ignore[arg-type]
-    assert kept.keys() <= {"found", "chunk"}
+    assert set(kept) <= {"found", "chunk"}
 
 
 @pytest.mark.parametrize("bodies", [[b"1"], [b"1", b"2", b"3"]])

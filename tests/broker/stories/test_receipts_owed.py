@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from stocksync_ws.testing.peer import Peer
+from stocksync_ws.testing.peer import TEXT, Peer, client_frame
 from tests.broker.kit import Broker
 
 
@@ -67,6 +67,23 @@ def test_reading_pauses_behind_it_and_goes_on() -> None:
         world.settle()
         assert not peer.stream.paused
         assert told(peer) == [str(number) for number in range(1, 41)]
+
+
+def test_a_session_that_waits_for_its_turn_as_well_waits_there_once() -> None:
+    with Broker(max_receipts=1) as world:
+        peer = world.connect()
+        peer.stream.open_window(0)
+        ask(peer, 1, 5)
+        driver, turn, link = world.runtime.driver, world.broker.turn, peer.stream.link
+        turn.reads = False  # What comes now waits for its share of the turn.
+        frame = b"SEND\ndestination:/topic/a\nreceipt:6\n\n\0"
+        driver.feed(link, client_frame(TEXT, frame))
+        assert turn.waiting == 1
+        peer.stream.open_window(None)
+        driver.drained(link)
+        assert turn.waiting == 1
+        world.settle()
+        assert told(peer) == [str(number) for number in range(1, 7)]
 
 
 def test_what_waits_for_receipts_is_still_done_when_the_client_has_left() -> None:
