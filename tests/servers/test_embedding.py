@@ -321,7 +321,9 @@ def _nginx(folder: Path, port: int, behind: int, pem: Path, key: Path) -> list[s
         f"{kind}_temp_path {folder}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    text = f"daemon off;\npid {folder}/nginx.pid;\nerror_log stderr;\nevents {{}}\n"
+    # One process: a worker would outlive the one that is ended.
+    text = "daemon off;\nmaster_process off;\nerror_log stderr;\nevents {}\n"
+    text += f"pid {folder}/nginx.pid;\n"
     text += f"http {{\naccess_log off;\n{kept}{inside}}}\n"
     (folder / "nginx.conf").write_text(text)
     return ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]

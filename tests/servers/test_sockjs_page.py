@@ -48,7 +48,9 @@ def _nginx(folder: Path, port: int, ports: tuple[int, int]) -> list[str]:
         f"{kind}_temp_path {folder}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    head = f"daemon off;\npid {folder}/nginx.pid;\nerror_log stderr;\nevents {{}}\n"
+    # One process: a worker would outlive the one that is ended.
+    head = "daemon off;\nmaster_process off;\nerror_log stderr;\nevents {}\n"
+    head += f"pid {folder}/nginx.pid;\n"
     (folder / "nginx.conf").write_text(f"{head}http {{\naccess_log off;\n{kept}{site}}}\n")
     return ["nginx", "-p", str(folder), "-e", "stderr", "-c", str(folder / "nginx.conf")]
 
