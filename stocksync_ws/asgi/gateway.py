@@ -214,7 +214,7 @@ class Gateway:
             await send(message)
 
     async def _open(self, request: HttpRequest, carrier: Carrier) -> Connection | Answer:
-        """What answers a request that carries or feeds a wire."""
+        """The connection for a request that carries or feeds a wire, or its answer."""
         runtime = self.begin()
         if carrier.opens and self.users is not None and not self._is_full(runtime):
             request = await self._with_user(self.users, request)  # Meanwhile all may have changed.

@@ -48,7 +48,7 @@ class _Kind:
 
 
 def _cause(error: BaseException) -> str:
-    """What a refusal was about: the text of an application's own error, or the destination, the
+    """The cause of a refusal: the text of an application's own error, or the destination, the
     limit and the setting of one of ours.
     """
     if not isinstance(error, RemoteProtocolError):

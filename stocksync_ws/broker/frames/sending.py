@@ -103,7 +103,7 @@ class Sending:
         return None
 
     def _refusal(self, kind: Kind, destination: str) -> tuple[ErrorCode, str] | None:
-        """What a SEND is refused with, and the setting behind it."""
+        """The refusal of a SEND, and the setting behind it."""
         if kind is Kind.APPLICATION or is_reply_queue(destination):
             return None
         if kind is Kind.NOWHERE:

@@ -99,7 +99,7 @@ class Subscribing:
     def _refusal(
         self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
     ) -> tuple[ErrorCode, str] | None:
-        """What a SUBSCRIBE is refused with, and the setting behind it."""
+        """The refusal of a SUBSCRIBE, and the setting behind it."""
         if kind is Kind.NOWHERE and not has_wildcard(destination):
             return ErrorCode.NO_DESTINATION, NO_PREFIX
         rule = ""
