@@ -285,6 +285,8 @@ class Driver:
     def _proceed(self, now: float) -> float:
         """Go on with sessions that wait, until the turn is used up; the time afterwards."""
         turn = self._turn
+        if not turn.waiting:
+            return now
         until = max(self._began + TURN, now + LEAST)
         while turn.left > 0 and (session := turn.next()) is not None:
             try:

@@ -46,11 +46,23 @@ class Reply:
 class Handler:
     """One declared function, ready to be called."""
 
-    __slots__ = ("_function", "_mode", "_plan", "accepts", "label", "order", "owner", "replies")
+    __slots__ = (
+        "_function",
+        "_mode",
+        "_plan",
+        "_threads",
+        "accepts",
+        "label",
+        "order",
+        "owner",
+        "replies",
+    )
 
     def __init__(self, declaration: Declaration, compiled: Plan) -> None:
         self._function = declaration.function
         self._mode = mode_of(declaration.function, declaration.mapping.inline)
+        listens = isinstance(declaration.mapping, Listener)
+        self._threads = Threads.LISTENERS if listens else Threads.HANDLERS
         self._plan = compiled
         self.label = declaration.label
         self.replies = tuple(Reply(mark) for mark in declaration.replies)
@@ -68,9 +80,8 @@ class Handler:
             ConversionError: Something of the message does not fit.
         """
         args, kwargs = self._plan.bind(exchange)
-        threads = Threads.HANDLERS if exchange.event is None else Threads.LISTENERS
         return Call(
-            self._function, args, kwargs, mode=self._mode, label=self.label, threads=threads
+            self._function, args, kwargs, mode=self._mode, label=self.label, threads=self._threads
         )
 
 

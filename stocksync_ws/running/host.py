@@ -15,12 +15,14 @@ import sys
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 from stocksync_ws.broker.model.pipeline import (
+    ASYNC,
     AUTHENTICATOR_THREADS,
+    POOL,
     Call,
-    Mode,
     Outcome,
     Task,
     Threads,
@@ -38,6 +40,9 @@ SLOW = 0.1
 """Seconds a call may hold the loop before it is counted and named."""
 SLOW_EVERY = 10.0
 """Seconds between two log lines about slow calls."""
+
+_COROUTINE: Any = CoroutineType
+"""The class itself: to ask for the abstract one costs as much as a short handler."""
 
 _log = logging.getLogger("stocksync_ws.handler")
 
@@ -94,10 +99,10 @@ class AioHost:
         assert call is not None
         if self._loop.is_closed():
             return
-        if call.mode is Mode.POOL:
+        if call.mode is POOL:
             self.in_pool(task, call)
             return
-        if call.mode is Mode.ASYNC:
+        if call.mode is ASYNC:
             self._in_task(task, call)
             return
         started = self._loop.time()
@@ -226,10 +231,7 @@ def run_plain(call: Call, context: Context) -> Outcome:
         return Outcome(call, error=error)
     except BaseException as error:
         return Outcome(call, error=_not_an_error(call, error))
-    if asyncio.iscoroutine(value):
-        value.close()
-        return Outcome(call, error=_not_awaited(call))
-    return Outcome(call, value)
+    return _not_awaited(call, value) if type(value) is _COROUTINE else Outcome(call, value)
 
 
 def _outcome(call: Call, running: asyncio.Task[Any]) -> Outcome:
@@ -238,20 +240,19 @@ def _outcome(call: Call, running: asyncio.Task[Any]) -> Outcome:
     error = running.exception()
     if error is None:
         value = running.result()
-        if asyncio.iscoroutine(value):
-            value.close()
-            return Outcome(call, error=_not_awaited(call))
-        return Outcome(call, value)
+        return _not_awaited(call, value) if type(value) is _COROUTINE else Outcome(call, value)
     if not isinstance(error, Exception):
         return Outcome(call, error=_not_an_error(call, error))
     return Outcome(call, error=error)
 
 
-def _not_awaited(call: Call) -> StockSyncError:
-    return StockSyncError(
+def _not_awaited(call: Call, coroutine: Any) -> Outcome:
+    coroutine.close()
+    error = StockSyncError(
         f"{call.label} returned a coroutine: `await` is missing before the call that made it; a"
         f" `def` that has to await becomes `async def`"
     )
+    return Outcome(call, error=error)
 
 
 def _not_an_error(call: Call, error: BaseException) -> StockSyncError:

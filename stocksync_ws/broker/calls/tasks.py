@@ -20,9 +20,10 @@ from stocksync_ws.broker.model.pipeline import (
     AUTHENTICATOR_THREADS,
     AUTHENTICATORS_WAITING,
     GIVE_UP,
+    INLINE,
+    POOL,
     Call,
     Join,
-    Mode,
     Outcome,
     Pipeline,
     Release,
@@ -105,7 +106,8 @@ class Tasks:
     def go_on(self, task: Task, value: Any, error: BaseException | None) -> None:
         """Run a pipeline to the next thing it waits for, or to its end."""
         if task.call is not None:
-            self._authenticators -= _needs_authenticator_thread(task.call)
+            if task.call.mode is POOL and task.call.threads is Threads.AUTHENTICATORS:
+                self._authenticators -= 1
             task.call = None
             self._step.disarm(task)
         if isinstance(error, Cancelled):
@@ -132,14 +134,14 @@ class Tasks:
             self.current = outer
 
     def _call(self, task: Task, call: Call) -> None:
-        if _needs_authenticator_thread(call):
+        if call.mode is POOL and call.threads is Threads.AUTHENTICATORS:
             if self._authenticators >= AUTHENTICATOR_THREADS + AUTHENTICATORS_WAITING:
                 self.go_on(task, None, LimitExceeded(ErrorCode.LIMIT_COUNT))
                 return
             self._authenticators += 1
         task.call = call
         task.label = call.label or task.label
-        if call.mode is not Mode.INLINE:  # it will have ended before time goes on
+        if call.mode is not INLINE:  # it will have ended before time goes on
             at = self._step.now + self._limits.handler_timeout
             self._set_deadline(task, at if task.end_by is None else min(at, task.end_by))
         self._outputs.calls.append(task)
@@ -198,7 +200,7 @@ class Tasks:
         if call is None or task.stopping is not None:
             return
         task.stopping = error
-        if call.mode is Mode.POOL:
+        if call.mode is POOL:
             self._leave_behind(task)
         else:
             self._outputs.cancels.append(task)
@@ -209,7 +211,7 @@ class Tasks:
         # The call may still be inside the context: what follows runs in a copy of it.
         task.context = task.context.copy()
         task.handle = None
-        if call is not None and call.mode is Mode.POOL:
+        if call is not None and call.mode is POOL:
             self._leave_in_pool(task, call)
         error, task.stopping = task.stopping, None
         self.go_on(task, None, error)
@@ -227,7 +229,3 @@ class Tasks:
         session = task.session
         if session is not None and session.inbound.task is task:
             session.inbound.stick(call)
-
-
-def _needs_authenticator_thread(call: Call) -> bool:
-    return call.threads is Threads.AUTHENTICATORS and call.mode is Mode.POOL

@@ -47,6 +47,9 @@ class Decoding:
         "_errors",
         "_lifecycle",
         "_limits",
+        "_most",
+        "_most_owed",
+        "_round",
         "_step",
         "_tasks",
         "_turn",
@@ -56,6 +59,10 @@ class Decoding:
         self, env: Environment, tasks: Tasks, sessions: Sessions, commands: Commands
     ) -> None:
         self._limits = env.limits
+        self._most_owed = env.limits.max_receipts
+        self._most = env.limits.read_frames
+        """Frames of a session in one turn."""
+        self._round = min(ROUND, self._most)
         self._counters = env.counters
         self._step = env.step
         self._turn = env.turn
@@ -90,7 +97,7 @@ class Decoding:
                 inbound.scheduled = True
                 turn.put_first(session)
             elif inbound.share <= 0 and not turn.waiting:
-                inbound.give(turn.number, self._limits.read_frames, ROUND)
+                inbound.give(turn.number, self._most, ROUND)
         self.pump(session)
 
     def kept(self, session: SessionRecord, unfinished: bool) -> None:
@@ -125,7 +132,7 @@ class Decoding:
         """A session that waited has its share of the turn."""
         inbound, turn = session.inbound, self._turn
         inbound.scheduled = False
-        inbound.give(turn.number, self._limits.read_frames, turn.share)
+        inbound.give(turn.number, self._most, turn.share)
         self.pump(session)
 
     def lost(self, session: SessionRecord, reason: DisconnectReason, code: int) -> None:
@@ -160,15 +167,20 @@ class Decoding:
         inbound, clocks, commands = session.inbound, session.clocks, self._commands
         step, turn, mailbox = self._step, self._turn, session.mailbox
         if inbound.turn != turn.number:
-            inbound.give(turn.number, self._limits.read_frames, turn.first)
+            # `Inbound.give` of the first share, written out: it comes with every read.
+            share = 1 if turn.waiting else self._round
+            inbound.turn, inbound.share = turn.number, share
+            inbound.frames_left = self._most - share
         decoder = inbound.decoder
         # `may_decode`, written out: it is asked twice a frame.
         while session.state in _DECODING and inbound.task is None and inbound.stuck is None:
-            used_up = inbound.share <= 0 or turn.left <= 0
-            if used_up and (inbound.waiting is not None or decoder.unread):
+            if (inbound.share <= 0 or turn.left <= 0) and (
+                inbound.waiting is not None or decoder.unread
+            ):
                 self._put_back(session)
                 return
-            if mailbox.receipts and self._owes_enough(mailbox):
+            owed = mailbox.receipts
+            if owed is not None and len(owed) >= self._most_owed and self._owes_enough(mailbox):
                 # Only the general way out tells the broker what has left.
                 inbound.owes = True
                 mailbox.block()
@@ -212,7 +224,7 @@ class Decoding:
         owed = mailbox.receipts
         while owed and not owed[0].waiting:
             owed.popleft()
-        return owed is not None and len(owed) >= self._limits.max_receipts
+        return owed is not None and len(owed) >= self._most_owed
 
     def _put_back(self, session: SessionRecord) -> None:
         inbound = session.inbound

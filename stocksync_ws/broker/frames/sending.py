@@ -15,7 +15,13 @@ from stocksync_ws.broker.frames.idempotency import Idempotency, Key, Remembered
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.headers import strip_reserved
-from stocksync_ws.broker.model.namespace import TEMP_QUEUE, Kind, has_wildcard, is_reply_queue
+from stocksync_ws.broker.model.namespace import (
+    APPLICATION,
+    TEMP_QUEUE,
+    Kind,
+    has_wildcard,
+    is_reply_queue,
+)
 from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
@@ -78,21 +84,23 @@ class Sending:
                 ErrorCode.BAD_DESTINATION, frame.command, frame.headers, detail
             )
         kind, path = self._namespace.classify(destination)
-        if len(frame.body) > self._limits.max_outbound_message and kind is not Kind.APPLICATION:
+        if len(frame.body) > self._limits.max_outbound_message and kind is not APPLICATION:
             detail = self._limits.exceeded("max_outbound_message", len(frame.body))
             raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
-        refusal = self._refusal(kind, destination)
-        if not self._namespace.may_be_answered_at(frame.headers.get("reply-to")):
-            refusal = refusal or (ErrorCode.SEND_DENIED, NO_ANSWER_THERE)
-        if refusal is None:
-            self._rewrite_reply_to(session, frame)
+        refusal = None if kind is APPLICATION else self._refusal(kind, destination)
+        reply_to = frame.headers.get("reply-to")
+        if reply_to is not None:
+            if not self._namespace.may_be_answered_at(reply_to):
+                refusal = refusal or (ErrorCode.SEND_DENIED, NO_ANSWER_THERE)
+            elif refusal is None:
+                self._rewrite_reply_to(session, frame, reply_to)
         if "transaction" in frame.headers:
             self._add_to_transaction(session, frame, refusal)
         elif refusal is not None:
             self._errors.application(session, frame, refusal[0], rule=refusal[1])
         elif "idempotency-key" in frame.headers:
             return self._send_once(session, frame, kind, path)
-        elif kind is Kind.APPLICATION:
+        elif kind is APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is not None:
                 return self._handle(session, frame, pipeline, None)
@@ -104,7 +112,7 @@ class Sending:
 
     def _refusal(self, kind: Kind, destination: str) -> tuple[ErrorCode, str] | None:
         """The refusal of a SEND, and the setting behind it."""
-        if kind is Kind.APPLICATION or is_reply_queue(destination):
+        if is_reply_queue(destination):
             return None
         if kind is Kind.NOWHERE:
             return ErrorCode.NO_DESTINATION, NO_PREFIX
@@ -114,10 +122,9 @@ class Sending:
             return ErrorCode.SEND_DENIED, "client_send: none of its patterns covers it"
         return None
 
-    def _rewrite_reply_to(self, session: SessionRecord, frame: Frame) -> None:
+    def _rewrite_reply_to(self, session: SessionRecord, frame: Frame, reply_to: str) -> None:
         """Whoever gets a SEND, a handler too, is given an address that it can answer to."""
-        reply_to = frame.headers.get("reply-to")
-        if reply_to is not None and reply_to.startswith(TEMP_QUEUE):
+        if reply_to.startswith(TEMP_QUEUE):
             frame.headers["reply-to"] = self._delivery.reply_queues.address(session, reply_to)
 
     def _add_to_transaction(
@@ -214,7 +221,7 @@ class Sending:
         elif known is not None:
             self._counters.messages_duplicate += 1
             self._receipts.send(session, frame, duplicate(known.message_id))
-        elif kind is Kind.APPLICATION:
+        elif kind is APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is None:
                 self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)

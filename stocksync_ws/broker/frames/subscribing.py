@@ -83,7 +83,8 @@ class Subscribing:
         wanted = read_subscribe(session, frame, self._limits)
         kind, path = self._namespace.classify(destination)
         refusal = self._refusal(session, wanted, kind, destination)
-        if not self._namespace.may_be_answered_at(frame.headers.get("reply-to")):
+        reply_to = frame.headers.get("reply-to")
+        if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
             # The function that answers may read it, as one for a SEND may.
             refusal = refusal or (ErrorCode.SUBSCRIBE_DENIED, NO_ANSWER_THERE)
         if refusal is not None:

@@ -357,9 +357,10 @@ class Mailbox:
 
     def owe(self, receipt: Outgoing) -> None:
         """A RECEIPT was queued that counts until it has left."""
-        if self.receipts is None:
-            self.receipts = deque()
-        self.receipts.append(receipt)
+        owed = self.receipts = deque() if self.receipts is None else self.receipts
+        while owed and not owed[0].waiting:
+            owed.popleft()
+        owed.append(receipt)
 
     def written(self) -> None:
         """The transport has written everything, and nothing waits."""

@@ -14,6 +14,7 @@ from enum import Enum, auto
 from stocksync_ws.config import BrokerConfig, Limits
 
 __all__ = [
+    "APPLICATION",
     "REPLY_QUEUE",
     "TEMP_QUEUE",
     "Kind",
@@ -116,6 +117,10 @@ class Kind(Enum):
     """Under no prefix."""
 
 
+APPLICATION = Kind.APPLICATION
+"""A global, for what is asked with every SEND: see `POOL` in `model/pipeline.py`."""
+
+
 class Namespace:
     """The prefixes of one configuration: which destination means what, and what clients may
     name.
@@ -159,11 +164,11 @@ class Namespace:
                 return kind, destination[len(prefix) - 1 :]
         return Kind.NOWHERE, destination
 
-    def may_be_answered_at(self, reply_to: str | None) -> bool:
+    def may_be_answered_at(self, reply_to: str) -> bool:
         """Whether a client may name it as the place for an answer: a private queue of its own, or
         where it may SEND itself. Whoever answers does so with rights of its own.
         """
-        if reply_to is None or reply_to.startswith(TEMP_QUEUE):
+        if reply_to.startswith(TEMP_QUEUE):
             return True
         if not is_destination(reply_to, self._limits) or has_wildcard(reply_to):
             return False

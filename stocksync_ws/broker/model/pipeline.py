@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.session import SessionRecord
 
 __all__ = [
+    "ASYNC",
     "GIVE_UP",
+    "INLINE",
+    "POOL",
     "RELEASE",
     "Call",
     "Join",
@@ -58,6 +61,12 @@ class Mode(Enum):
     """A plain function, in a thread of the bounded pool."""
     INLINE = "inline"
     """A function that takes microseconds, at once on the owner thread."""
+
+
+ASYNC, POOL, INLINE = Mode.ASYNC, Mode.POOL, Mode.INLINE
+"""Globals, for what is asked with every call: to look up a member of an Enum is a call in Python
+before 3.12.
+"""
 
 
 class Threads(Enum):
@@ -104,9 +113,9 @@ class Call:
         """Where it runs, if it is a plain function."""
         self.stuck = False
         """It was given up inside a thread of the pool, and has not returned."""
-        self._waiting: list[Callable[[], None]] = []
-        """The work that no thread has begun. It is popped once, by the thread or by `withdraw`:
-        that is atomic without a lock.
+        self._waiting: list[Callable[[], None]] | None = None
+        """The work that no thread has begun; None for what needs no thread. It is popped once, by
+        the thread or by `withdraw`: that is atomic without a lock.
         """
 
     def offer(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -115,7 +124,7 @@ class Call:
         Returns:
             What the thread has to run.
         """
-        self._waiting.append(work)
+        self._waiting = [work]
         return partial(_begin, self._waiting)
 
     @property
@@ -126,6 +135,8 @@ class Call:
     def withdraw(self) -> bool:
         """Take back what no thread has begun; whether it was, so that it will never run."""
         try:
+            if self._waiting is None:
+                return False
             self._waiting.pop()
         except IndexError:
             return False

@@ -51,13 +51,9 @@ class Turn:
         self.number += 1
         self.left = FRAMES
         self.reads = True
-        self._behind.extend(self._later)
-        self._later.clear()
-
-    @property
-    def first(self) -> int:
-        """Frames of a session that had nothing left over."""
-        return 1 if self.waiting else ROUND
+        if self._later:
+            self._behind.extend(self._later)
+            self._later.clear()
 
     @property
     def may_read(self) -> bool:
@@ -85,5 +81,5 @@ class Turn:
         if not queue:
             return None
         self.waiting -= 1
-        self.share = self.first if queue is self._fresh else ROUND
+        self.share = 1 if queue is self._fresh and self.waiting else ROUND
         return queue.popleft()
