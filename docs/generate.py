@@ -29,6 +29,7 @@ from stocksync_ws.config import (  # noqa: E402
 )
 from stocksync_ws.counters import Counters  # noqa: E402
 from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode  # noqa: E402
+from stocksync_ws.policies import Latest, Policy, Queue, Stream, Topic, TopicPolicy  # noqa: E402
 
 MADE = "<!-- Made by docs/generate.py from {source}; edit that instead. -->"
 
@@ -120,7 +121,8 @@ should not, because the same would happen again.
 
 ## Exceptions
 
-All stand in `stocksync_ws`.
+What an application may meet stands in `stocksync_ws`; the errors of the protocol, which are
+answered to clients, stand in `stocksync_ws.errors`.
 
 ```text
 {tree}
@@ -210,6 +212,14 @@ number of them.
 
 {broker}
 
+### One destination
+
+`destinations={{"/topic/prices/**": Stream(history=1_000)}}`. A `Topic` keeps nothing, a `Stream` a
+history, a `Latest` the newest message of each key; a `Queue` stands below a queue prefix, and
+nothing else does.
+
+{policies}
+
 ## The endpoint
 
 {endpoint}
@@ -227,9 +237,25 @@ def limits_page() -> str:
         made=MADE.format(source="stocksync_ws/config.py"),
         limits="\n".join(table(Limits)),
         broker="\n".join(table(BrokerConfig, leave_out=("limits",))),
+        policies="\n".join(policies_table()),
         endpoint="\n".join(table(EndpointConfig)),
         sockjs="\n".join(table(SockJSOptions)),
     )
+
+
+def policies_table() -> Iterator[str]:
+    """The fields of all kinds of destinations, each once, with the kinds that have it."""
+    kinds: tuple[Any, ...] = (Topic, Stream, Latest, Queue)
+    bases: tuple[Any, ...] = (Policy, TopicPolicy, *kinds)
+    texts = {name: text for base in bases for name, text in texts_below(base).items()}
+    yield "| setting | of | default | meaning |"
+    yield "|---|---|---|---|"
+    for name, text in texts.items():
+        values = {k.__name__: number(getattr(k, name)) for k in kinds if hasattr(k, name)}
+        default = next(iter(values.values()))
+        if len(set(values.values())) > 1:
+            default = ", ".join(f"{value} ({kind})" for kind, value in values.items())
+        yield f"| `{name}` | {', '.join(values)} | {default} | {cell(text)} |"
 
 
 def table(cls: Any, leave_out: tuple[str, ...] = ()) -> Iterator[str]:

@@ -32,14 +32,17 @@ from stocksync_ws import (
     BadCredentials,
     ConnectRequest,
     DeadLetter,
-    DestinationPolicy,
     Header,
+    Latest,
     Limits,
     MessageDropped,
     MessagingTemplate,
+    Queue,
     SessionConnected,
     SessionDisconnected,
     StompApp,
+    Stream,
+    Topic,
 )
 
 log = logging.getLogger("broker")
@@ -65,13 +68,13 @@ ws = StompApp(
     client_send=["/topic/**", "/queue/**"],
     client_subscribe=["/topic/**", "/queue/**"],
     destinations={
-        "/topic/stream/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=3_600),
-        "/topic/latest/**": DestinationPolicy(kind="latest"),
-        "/topic/lossy/**": DestinationPolicy(overflow="drop_oldest"),
-        "/queue/**": DestinationPolicy(dead_letter="/queue/dead"),
+        "/topic/stream/**": Stream(history=1_000, seconds=3_600),
+        "/topic/latest/**": Latest(),
+        "/topic/lossy/**": Topic(overflow="drop_oldest"),
+        "/queue/**": Queue(dead_letter="/queue/dead"),
     },
     heart_beat=(1.0, 1.0),
-    grace=2,
+    missed_heart_beats=2,
     limits=Limits(
         max_message_size=32 * MiB,
         max_messages_per_frame=8_192,

@@ -29,7 +29,7 @@ from stocksync_ws.broker.calls.events import (
 )
 from stocksync_ws.broker.model.publication import Published
 from stocksync_ws.broker.model.session import Session
-from stocksync_ws.config import DestinationPolicy, Limits, SockJSOptions
+from stocksync_ws.config import Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
     AccessDenied,
@@ -43,15 +43,9 @@ from stocksync_ws.errors import (
     ErrorCode,
     ForkedBrokerError,
     HandlerTimeout,
-    LimitExceeded,
-    LocalProtocolError,
-    ProtocolError,
-    RemoteProtocolError,
-    SessionClosed,
     StockSyncError,
     WrongLoop,
 )
-from stocksync_ws.messaging.application import Application
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.messaging.decorators import (
     controller,
@@ -66,6 +60,7 @@ from stocksync_ws.messaging.decorators import (
 )
 from stocksync_ws.messaging.exchange import CurrentUser, DestinationVariable, Header, Payload
 from stocksync_ws.messaging.template import MessagingTemplate
+from stocksync_ws.policies import Latest, Queue, Stream, Topic
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import HttpRequest, Principal
 
@@ -73,7 +68,6 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccessDenied",
-    "Application",
     "BadCredentials",
     "BrokerAvailability",
     "BrokerBusy",
@@ -86,7 +80,6 @@ __all__ = [
     "Counters",
     "CurrentUser",
     "DeadLetter",
-    "DestinationPolicy",
     "DestinationVariable",
     "DisconnectReason",
     "ErrorCode",
@@ -95,18 +88,15 @@ __all__ = [
     "HandlerTimeout",
     "Header",
     "HttpRequest",
-    "LimitExceeded",
+    "Latest",
     "Limits",
-    "LocalProtocolError",
     "MessageDropped",
     "MessagingTemplate",
     "Payload",
     "Principal",
-    "ProtocolError",
     "Published",
-    "RemoteProtocolError",
+    "Queue",
     "Session",
-    "SessionClosed",
     "SessionConnected",
     "SessionDisconnected",
     "SessionSubscribed",
@@ -114,6 +104,8 @@ __all__ = [
     "SockJSOptions",
     "StockSyncError",
     "StompApp",
+    "Stream",
+    "Topic",
     "TransactionAborted",
     "WrongLoop",
     "controller",

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from stocksync_ws.config import (
     BrokerConfig,
-    DestinationPolicy,
     EndpointConfig,
     Limits,
     SockJSOptions,
@@ -29,6 +28,7 @@ from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.application import Application
 from stocksync_ws.messaging.connect import Authenticate
+from stocksync_ws.policies import DestinationPolicy
 from stocksync_ws.running.run import Run
 from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.wire.endpoint import Page, Site
@@ -72,10 +72,10 @@ class StompApp(Application):
         client_send: Patterns of broker destinations that clients may SEND to.
         client_subscribe: Patterns of broker destinations that clients may SUBSCRIBE to.
         heart_beat: Seconds: how often we can send, how often we want to receive; 0 is never.
-        grace: A peer is lost after this many agreed intervals without a byte.
+        missed_heart_beats: A peer is lost after this many agreed intervals without a byte.
         error_destination: Below the user prefix: where sessions are told of application errors.
-        destinations: Patterns of broker destinations and their policies (history, newest values,
-            acknowledgement, overflow); the first that matches counts.
+        destinations: Patterns of broker destinations and what is kept below them: `Topic`,
+            `Stream`, `Latest` or `Queue`; the first that matches counts.
         limits: Every bound, see `Limits`.
         sockjs: Serve SockJS at the path, for browsers that a proxy keeps from opening a WebSocket;
             True, or `SockJSOptions`. Clients are then `new SockJS("/inventory-ws")`, and plain
@@ -107,7 +107,7 @@ class StompApp(Application):
         client_send: Sequence[str] = _DEFAULTS.client_send,
         client_subscribe: Sequence[str] = _DEFAULTS.client_subscribe,
         heart_beat: tuple[float, float] = _DEFAULTS.heart_beat,
-        grace: float = _DEFAULTS.grace,
+        missed_heart_beats: float = _DEFAULTS.missed_heart_beats,
         error_destination: str = _DEFAULTS.error_destination,
         destinations: Mapping[str, DestinationPolicy] = _DEFAULTS.destinations,
         limits: Limits = _DEFAULTS.limits,
@@ -124,9 +124,11 @@ class StompApp(Application):
             client_send=_texts("client_send", client_send),
             client_subscribe=_texts("client_subscribe", client_subscribe),
             heart_beat=heart_beat,
-            grace=grace,
+            missed_heart_beats=missed_heart_beats,
             error_destination=error_destination,
-            destinations=_mapping("destinations", destinations, "patterns to policies"),
+            destinations=_mapping(
+                "destinations", destinations, "patterns to Topic, Stream, Latest or Queue"
+            ),
             limits=limits,
         )
         self.inbox = Inbox()

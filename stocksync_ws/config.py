@@ -10,20 +10,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import permutations
-from typing import Literal, cast
+from typing import cast
 from urllib.parse import quote
 
 from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.policies import DestinationPolicy, Queue, TopicPolicy, check_path, has_surrogate
 
 __all__ = [
     "OPAQUE_ORIGINS",
     "PATH_SAFE",
     "BrokerConfig",
-    "DestinationPolicy",
     "EndpointConfig",
     "Limits",
     "SockJSOptions",
-    "has_surrogate",
 ]
 
 
@@ -191,66 +190,12 @@ class Limits:
         return f"Limits.{name}={getattr(self, name)}, got {'' if whole else 'at least '}{got}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class DestinationPolicy:
-    """What is kept of the messages of a destination, and for whom.
-
-    Raises:
-        ConfigurationError: A value is out of its range.
-    """
-
-    kind: Literal["transient", "stream", "latest"] = "transient"
-    """`transient` keeps nothing, `stream` a history, `latest` the newest message of each key."""
-    history: int = 100
-    """Messages a stream keeps."""
-    history_seconds: float = 60.0
-    """Seconds it keeps them."""
-    key: str = "key"
-    """The header that is the key of a `latest` destination; without it the destination is."""
-    overflow: Literal["disconnect", "drop_oldest"] = "disconnect"
-    """What happens to a subscriber that does not keep up."""
-    ack_timeout: float | None = None
-    """Seconds a delivery may stay unsettled; None: 30 on topics, for ever on queues."""
-    max_deliveries: int = 5
-    """Deliveries of one message that count, in all; then it is a dead letter. NACK and a timeout
-    count, and of a lost session the oldest delivery of each subscription; where a loss would be
-    the last straw, the message is first delivered once more, by itself.
-    """
-    dead_letter: str | None = None
-    """Where dead letters go; None: only the event tells of them."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("transient", "stream", "latest"):
-            raise _fail("DestinationPolicy.kind", f"{self.kind!r} is no kind")
-        if self.overflow not in ("disconnect", "drop_oldest"):
-            raise _fail("DestinationPolicy.overflow", f"{self.overflow!r} is no overflow policy")
-        if self.history < 1 or self.history_seconds <= 0 or self.max_deliveries < 1:
-            raise _fail("DestinationPolicy", "history, history_seconds and max_deliveries are > 0")
-        if self.ack_timeout is not None and self.ack_timeout <= 0:
-            raise _fail("DestinationPolicy.ack_timeout", "must be a positive number of seconds")
-        if self.dead_letter is not None:
-            _check_prefix("DestinationPolicy.dead_letter", self.dead_letter)
-
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
 """What may stand in an attribute of HTML as it is."""
 OPAQUE_ORIGINS = ("null", "file://")
 """Origins without a host; each stands for very many pages."""
 PATH_SAFE = "/!$&'()*+,;=:@-._~"
 """The punctuation that a path holds without being percent-encoded (RFC 3986 §3.3)."""
-
-
-def has_surrogate(text: str) -> bool:
-    """It holds a lone surrogate, which is no character: no frame could carry it."""
-    return _SURROGATE.search(text) is not None
-
-
-def _check_prefix(setting: str, prefix: str) -> None:
-    if has_surrogate(prefix):
-        raise _fail(setting, f"{prefix!r} holds a lone surrogate, which is no character")
-    if not prefix.startswith("/") or prefix.endswith("/") or "//" in prefix or "*" in prefix:
-        raise _fail(setting, f"{prefix!r} must be like '/topic': /segments, no trailing slash")
 
 
 def _check_patterns(setting: str, patterns: tuple[str, ...]) -> None:
@@ -305,14 +250,14 @@ class BrokerConfig:
     """Patterns of broker destinations that clients may SUBSCRIBE to."""
     heart_beat: tuple[float, float] = (10.0, 10.0)
     """Seconds: how often we can send, how often we want to receive; 0 is never."""
-    grace: float = 3.0
+    missed_heart_beats: float = 3.0
     """A peer is lost after this many agreed intervals without a byte."""
     error_destination: str = "/queue/errors"
     """Below the user prefix: where a session is told about errors of the application."""
     destinations: Mapping[str, DestinationPolicy] = field(
         default_factory=dict[str, DestinationPolicy]
     )
-    """Patterns and their policies; the first that matches counts."""
+    """Patterns and what is kept below them; the first that matches counts."""
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -321,7 +266,7 @@ class BrokerConfig:
             raise _fail("limits", f"write limits=Limits(max_connections=1_000), not {given!r}")
         prefixes = [*self.application_prefixes, *self.broker_prefixes, self.user_prefix]
         for prefix in [*prefixes, *self.queue_prefixes, self.error_destination]:
-            _check_prefix("prefixes", prefix)
+            check_path("prefixes", prefix)
         for one, other in permutations(prefixes, 2):
             if (one + "/").startswith(other + "/"):
                 raise _fail("prefixes", f"{one!r} and {other!r} overlap")
@@ -332,23 +277,33 @@ class BrokerConfig:
             self._check_below("client_send/client_subscribe", pattern)
         self._check_policies()
         _check_heart_beat(self.heart_beat)
-        if not self.grace > 1:
-            raise _fail("grace", f"must be above 1, not {self.grace!r}")
+        if not self.missed_heart_beats > 1:
+            raise _fail("missed_heart_beats", f"must be above 1, not {self.missed_heart_beats!r}")
 
     def _check_policies(self) -> None:
         for pattern, policy in self.destinations.items():
             given = cast("object", policy)
-            if not isinstance(given, DestinationPolicy):
+            if not isinstance(given, (TopicPolicy, Queue)):
                 raise _fail(
                     "destinations",
-                    f"{pattern!r} needs a DestinationPolicy, not {type(given).__name__}",
+                    f"{pattern!r} needs a Topic, Stream, Latest or Queue, not {given!r}",
                 )
+            queue = any(_is_below(pattern, prefix) for prefix in self.queue_prefixes)
+            if queue is not isinstance(policy, Queue):
+                problem = "below a queue prefix: write Queue(…)"
+                if not queue:
+                    problem = "below no queue prefix: write Topic(…), Stream(…) or Latest(…)"
+                raise _fail("destinations", f"{pattern!r} is {problem}")
             if policy.dead_letter is not None:
-                self._check_below("DestinationPolicy.dead_letter", policy.dead_letter)
+                self._check_below(f"{type(policy).__name__}.dead_letter", policy.dead_letter)
 
     def _check_below(self, setting: str, text: str) -> None:
-        if not any((text + "/").startswith(prefix + "/") for prefix in self.broker_prefixes):
+        if not any(_is_below(text, prefix) for prefix in self.broker_prefixes):
             raise _fail(setting, f"{text!r} is under no broker prefix")
+
+
+def _is_below(text: str, prefix: str) -> bool:
+    return (text + "/").startswith(prefix + "/")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -438,7 +393,7 @@ class EndpointConfig:
     """SockJS below the path; None: only WebSocket."""
 
     def __post_init__(self) -> None:
-        _check_prefix("path", self.path)
+        check_path("path", self.path)
         if quote(self.path, safe=PATH_SAFE) != self.path:
             # Hosts give it decoded, clients send it encoded: two texts for one path.
             raise _fail("path", f"{self.path!r} must be letters, digits and {PATH_SAFE!r}")

@@ -13,7 +13,6 @@ it). Behind them stands at most a `detail` of our own names and numbers, never a
      +-- AccessDenied                  the application refuses this user
      |    +-- BadCredentials           ... because login and passcode are wrong
      +-- HandlerTimeout                user code took longer than `Limits.handler_timeout`
-     +-- SessionClosed                 the session this was for is gone
      +-- BrokerClosed                  the application was stopped
      +-- BrokerBusy                    the inbox of other threads, or a queue, is full
      +-- WrongLoop                     a second event loop while the application runs on a first
@@ -45,7 +44,6 @@ __all__ = [
     "LocalProtocolError",
     "ProtocolError",
     "RemoteProtocolError",
-    "SessionClosed",
     "StockSyncError",
     "WrongLoop",
 ]
@@ -406,10 +404,6 @@ class BadCredentials(AccessDenied):
 
 class HandlerTimeout(StockSyncError):
     """User code took longer than `Limits.handler_timeout` seconds and was cancelled."""
-
-
-class SessionClosed(StockSyncError):
-    """The session this was for is gone."""
 
 
 class BrokerClosed(StockSyncError):

@@ -6,7 +6,7 @@ the entry that comes up early is put back. A closed object sets `deadline = None
 
 A late wake is not the peer's fault. When the loop stood still, `late()` adds the lateness and a
 quarter of a second to `slack`, and every liveness deadline moves with it, without a loop over
-sessions: `seen = now - slack`, `deadline = seen + grace + slack`.
+sessions: `seen = now - slack`, `deadline = seen + patience + slack`.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def test_settings_reach_where_they_are_read() -> None:
         client_send=["/news/chat"],
         client_subscribe=["/news/**"],
         heart_beat=(5, 6),
-        grace=2,
+        missed_heart_beats=2,
         error_destination="/work/errors",
         limits=Limits(max_id=7),
     )
@@ -146,7 +146,7 @@ def test_settings_reach_where_they_are_read() -> None:
     assert (config.application_prefixes, config.broker_prefixes) == (("/do",), ("/news", "/work"))
     assert (config.queue_prefixes, config.user_prefix) == (("/work",), "/me")
     assert (config.client_send, config.client_subscribe) == (("/news/chat",), ("/news/**",))
-    assert (config.heart_beat, config.grace, config.limits.max_id) == ((5, 6), 2, 7)
+    assert (config.heart_beat, config.missed_heart_beats, config.limits.max_id) == ((5, 6), 2, 7)
     assert config.error_destination == "/work/errors"
 
 

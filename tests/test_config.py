@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import pytest
 
 from stocksync_ws.config import (
     BrokerConfig,
-    DestinationPolicy,
     EndpointConfig,
     Limits,
     SockJSOptions,
 )
 from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.policies import Latest, Queue, Stream, Topic, pause
 
 DEFAULTS = (
     "handshake_timeout=5 max_handshake_bytes=16384 max_handshake_headers=100 connect_timeout=10"
@@ -85,7 +86,7 @@ class TestBrokerConfig:
             "client_send": (),
             "client_subscribe": ("/topic/**",),
             "heart_beat": (10.0, 10.0),
-            "grace": 3.0,
+            "missed_heart_beats": 3.0,
             "error_destination": "/queue/errors",
             "destinations": {},
             "limits": dataclasses.asdict(Limits()),
@@ -114,7 +115,7 @@ class TestBrokerConfig:
             {"error_destination": "/queue/\udc80"},
             {"client_send": ("/topic/\udc80",)},
             {"client_subscribe": ("/topic/\udc80/**",)},
-            {"destinations": {"/topic/\udc80": DestinationPolicy()}},
+            {"destinations": {"/topic/\udc80": Topic()}},
         ],
     )
     def test_a_lone_surrogate_is_no_character(self, given: dict[str, Any]) -> None:
@@ -125,7 +126,7 @@ class TestBrokerConfig:
         with pytest.raises(ConfigurationError, match="a lone surrogate"):
             EndpointConfig(path="/ws\udc80")
         with pytest.raises(ConfigurationError, match="a lone surrogate"):
-            DestinationPolicy(dead_letter="/topic/\udc80")
+            Topic(dead_letter="/topic/\udc80")
 
     @pytest.mark.parametrize(
         "given",
@@ -191,10 +192,10 @@ class TestBrokerConfig:
         with pytest.raises(ConfigurationError, match=r"write limits=Limits\("):
             BrokerConfig(limits=limits)
 
-    @pytest.mark.parametrize("grace", [1.0, 0.0, -3.0, float("nan")])
-    def test_grace_is_above_one(self, grace: float) -> None:
-        with pytest.raises(ConfigurationError, match="grace"):
-            BrokerConfig(grace=grace)
+    @pytest.mark.parametrize("missed", [1.0, 0.0, -3.0, float("nan")])
+    def test_more_than_one_heart_beat_may_be_missed(self, missed: float) -> None:
+        with pytest.raises(ConfigurationError, match="missed_heart_beats"):
+            BrokerConfig(missed_heart_beats=missed)
 
 
 class TestEndpointConfig:
@@ -269,26 +270,81 @@ class TestSockJSOptions:
 class TestDestinations:
     def test_a_dict_is_no_policy(self) -> None:
         wrong: Any = {"/queue/**": {"dead_letter": "/queue/dead"}}
-        with pytest.raises(ConfigurationError, match="needs a DestinationPolicy, not dict"):
+        with pytest.raises(
+            ConfigurationError, match=r"needs a Topic, Stream, Latest or Queue, not \{"
+        ):
             BrokerConfig(destinations=wrong)
 
     def test_dead_letters_must_lead_somewhere(self) -> None:
-        policy = DestinationPolicy(dead_letter="/dlq/x")
+        policy = Queue(dead_letter="/dlq/x")
         with pytest.raises(ConfigurationError, match="under no broker prefix"):
             BrokerConfig(destinations={"/queue/**": policy})
-        BrokerConfig(destinations={"/queue/**": DestinationPolicy(dead_letter="/queue/dead")})
+        BrokerConfig(destinations={"/queue/**": Queue(dead_letter="/queue/dead")})
 
     @pytest.mark.parametrize(
-        "wrong",
+        ("kind", "wrong", "text"),
         [
-            {"kind": "queue"},
-            {"overflow": "drop_newest"},
-            {"history": 0},
-            {"history_seconds": 0},
-            {"max_deliveries": 0},
-            {"ack_timeout": 0},
+            (Topic, {"overflow": "drop_newest"}, r"Topic\.overflow: must be 'disconnect' or"),
+            (Topic, {"ack_timeout": 0}, r"Topic\.ack_timeout: must be a number above 0, not 0"),
+            (Topic, {"ack_timeout": "5"}, r"Topic\.ack_timeout: must be a number above 0"),
+            (Stream, {"history": 0}, r"Stream\.history: must be a whole number above 0, not 0"),
+            (Stream, {"history": 1.5}, r"Stream\.history: must be a whole number above 0"),
+            (Stream, {"history": True}, r"Stream\.history: must be a whole number above 0"),
+            (Stream, {"seconds": 0}, r"Stream\.seconds: must be a number above 0, not 0"),
+            (Stream, {"seconds": math.inf}, r"Stream\.seconds: must be a number above 0"),
+            (Stream, {"seconds": math.nan}, r"Stream\.seconds: must be a number above 0"),
+            (Latest, {"key": ""}, r"Latest\.key: must be the name of a header, not ''"),
+            (Latest, {"key": None}, r"Latest\.key: must be the name of a header, not None"),
+            (
+                Queue,
+                {"max_deliveries": 0},
+                r"Queue\.max_deliveries: must be a whole number above 0",
+            ),
+            (Queue, {"retry": ()}, r"Queue\.retry: must be a tuple of seconds, such as \(0, 1"),
+            (Queue, {"retry": 1.0}, r"Queue\.retry: must be a tuple of seconds"),
+            (Queue, {"retry": [0, 1]}, r"Queue\.retry: must be a tuple of seconds"),
+            (Queue, {"retry": (0, -1)}, r"Queue\.retry: must be a tuple of seconds"),
+            (Queue, {"retry": (0, True)}, r"Queue\.retry: must be a tuple of seconds"),
+            (Queue, {"retry": (0, math.inf)}, r"Queue\.retry: must be a tuple of seconds"),
+            (Queue, {"dead_letter": 7}, r"Queue\.dead_letter: must be a text like '/topic', not 7"),
+            (Queue, {"dead_letter": "dead"}, r"Queue\.dead_letter: 'dead' must be like '/topic'"),
         ],
     )
-    def test_a_policy_is_checked(self, wrong: dict[str, Any]) -> None:
-        with pytest.raises(ConfigurationError, match="DestinationPolicy"):
-            DestinationPolicy(**wrong)
+    def test_a_policy_is_checked_where_it_is_written(
+        self, kind: Any, wrong: dict[str, Any], text: str
+    ) -> None:
+        with pytest.raises(ConfigurationError, match=text):
+            kind(**wrong)
+
+    @pytest.mark.parametrize(
+        ("kind", "foreign"),
+        [
+            (Topic, "history"),
+            (Topic, "key"),
+            (Stream, "key"),
+            (Latest, "history"),
+            (Queue, "history"),
+            (Queue, "overflow"),
+        ],
+    )
+    def test_a_field_stands_only_where_it_means_something(self, kind: Any, foreign: str) -> None:
+        with pytest.raises(TypeError, match=foreign):
+            kind(**{foreign: 1})
+
+    def test_a_queue_is_below_a_queue_prefix_and_nothing_else_is(self) -> None:
+        with pytest.raises(
+            ConfigurationError, match=r"'/queue/a' is below a queue prefix: write Q"
+        ):
+            BrokerConfig(destinations={"/queue/a": Stream()})
+        with pytest.raises(ConfigurationError, match=r"'/topic/a' is below no queue prefix: write"):
+            BrokerConfig(destinations={"/topic/a": Queue()})
+        BrokerConfig(
+            broker_prefixes=("/topic", "/jobs"),
+            queue_prefixes=("/jobs",),
+            destinations={"/jobs/a": Queue(), "/topic/a": Latest()},
+        )
+
+    def test_the_pause_before_each_delivery(self) -> None:
+        pauses = [pause(Queue(), attempt) for attempt in range(7)]
+        assert pauses == [0, 0, 1, 2, 4, 4, 4]
+        assert [pause(Topic(retry=(5,)), attempt) for attempt in (0, 1, 9)] == [5, 5, 5]

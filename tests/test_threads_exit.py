@@ -202,7 +202,8 @@ def test_after_a_stop_nothing_is_left_to_wait_for() -> None:
 with app.serve_in_thread(port=0) as server:
     pass
 for thread in threading.enumerate():
-    thread.join(10) if thread.name in ("stocksync-handler", "stocksync-listener") else None
+    if thread.name in ("stocksync-handler", "stocksync-authenticator", "stocksync-listener"):
+        thread.join(10)
 say(sorted(thread.name for thread in threading.enumerate()))
 say("exit")
 """)

@@ -22,11 +22,11 @@ from stocksync_ws import (
     ConnectRequest,
     ConversionError,
     CurrentUser,
-    DestinationPolicy,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
     StompApp,
+    Stream,
     send_to,
     send_to_user,
 )
@@ -80,9 +80,7 @@ ws = StompApp(
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
     authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
-    destinations={
-        "/topic/inventory/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=600)
-    },
+    destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )
 
 

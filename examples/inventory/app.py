@@ -13,11 +13,11 @@ from pathlib import Path
 
 from stocksync_ws import (
     ConversionError,
-    DestinationPolicy,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
     StompApp,
+    Stream,
     send_to,
     send_to_user,
 )
@@ -30,9 +30,7 @@ ws = StompApp(
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
     allowed_origins=["*"],
     # A page whose connection was cut for less than ten minutes misses nothing.
-    destinations={
-        "/topic/inventory/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=600)
-    },
+    destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )
 
 

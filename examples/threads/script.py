@@ -14,11 +14,11 @@ from threading import Event, Thread
 
 from stocksync_ws import (
     ConversionError,
-    DestinationPolicy,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
     StompApp,
+    Stream,
     send_to,
     send_to_user,
 )
@@ -42,9 +42,7 @@ ws = StompApp(
     "/inventory-ws",
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
     # A page whose connection was cut for less than ten minutes misses nothing.
-    destinations={
-        "/topic/inventory/**": DestinationPolicy(kind="stream", history=1_000, history_seconds=600)
-    },
+    destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )
 
 # ---- over the WebSocket: a `def` runs in a thread of a pool

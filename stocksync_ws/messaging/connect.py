@@ -5,7 +5,7 @@ Rule: it runs once per session. Passwords stay in the request and are never logg
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,7 +18,40 @@ from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.principals import returned_users
 from stocksync_ws.types import HttpRequest, Principal
 
-__all__ = ["Authenticate", "Authenticator", "ConnectRequest"]
+__all__ = ["Authenticate", "Authenticator", "ConnectHeaders", "ConnectRequest"]
+
+
+class ConnectHeaders(Mapping[str, str]):
+    """The headers of a CONNECT frame. `headers["authorization"]` finds what a client spelled
+    `Authorization`; names are listed as they were spelled. Of names that differ in case only, the
+    first counts.
+    """
+
+    __slots__ = ("_found",)
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self._found: dict[str, tuple[str, str]] = {}
+        for name, value in headers.items():
+            self._found.setdefault(name.lower(), (name, value))
+
+    def __getitem__(self, name: str) -> str:
+        try:
+            return self._found[name.lower()][1]
+        except KeyError:
+            raise KeyError(name) from None
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._found
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._found.values())
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __repr__(self) -> str:
+        """The names alone: values are secrets."""
+        return f"<ConnectHeaders {', '.join(self)}>"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +61,7 @@ class ConnectRequest:
     login: str | None
     passcode: str | None = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
-    """Of the CONNECT frame."""
+    """Of the CONNECT frame: names compare without case."""
     request: HttpRequest = field(repr=False)
     """Path, query, headers and cookies of the upgrade."""
     peer: str | None

@@ -10,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+from stocksync_ws.broker.calls.dispatch import UNSENT
 from stocksync_ws.broker.calls.dispatch import Reply as Answer
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
-from stocksync_ws.config import BrokerConfig, has_surrogate
+from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConversionError, StockSyncError
-from stocksync_ws.messaging.connect import Authenticator, ConnectRequest
+from stocksync_ws.messaging.connect import Authenticator, ConnectHeaders, ConnectRequest
 from stocksync_ws.messaging.convert import PayloadEncoder
 from stocksync_ws.messaging.exchange import Exchange
 from stocksync_ws.messaging.marks import ReplyTo
 from stocksync_ws.messaging.principals import UserAsPayload
 from stocksync_ws.messaging.routes import Handler, Reply, Routes
 from stocksync_ws.messaging.template import MessagingTemplate
+from stocksync_ws.policies import has_surrogate
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import Handshake, Principal, Refusal
 
@@ -158,6 +160,8 @@ class Dispatcher:
         except Exception as error:
             yield from self._map(route, exchange, path, error)
             return None
+        if result is None:
+            return UNSENT
         body, content_type = self._encode(route, result)
         return Answer(body, (("content-type", content_type),))
 
@@ -219,7 +223,7 @@ def _connect_request(session: SessionRecord, frame: Frame) -> ConnectRequest:
     return ConnectRequest(
         login=frame.headers.get("login"),
         passcode=frame.headers.get("passcode"),
-        headers=frame.headers,
+        headers=ConnectHeaders(frame.headers),
         request=session.handshake.request,
         peer=session.peer,
     )

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
-from stocksync_ws.config import has_surrogate
 from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.policies import has_surrogate
 
 __all__ = ["Router", "Template"]
 

@@ -19,8 +19,9 @@ from stocksync_ws.broker.model.namespace import (
     is_destination,
 )
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.config import BrokerConfig, has_surrogate
+from stocksync_ws.config import BrokerConfig
 from stocksync_ws.messaging.convert import PayloadEncoder
+from stocksync_ws.policies import has_surrogate
 
 __all__ = ["MAX_WAIT", "Gate", "MessagingTemplate"]
 
@@ -95,15 +96,7 @@ class MessagingTemplate:
             payload: As in `convert_and_send`.
             headers: As in `convert_and_send`.
         """
-        name = cast("object", user)
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
-        if has_surrogate(name):
-            raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
-        destination = self._check_own(destination)
-        body, content_type = self._encoder.encode(payload)
-        draft = self._draft(destination, body, content_type, headers, user=str.__str__(name))
-        self._gate.post(draft)
+        self._gate.post(self._convert_to_user(user, destination, payload, headers))
 
     def send(self, destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send octets as they are; give their `content-type` in `headers`."""
@@ -125,6 +118,22 @@ class MessagingTemplate:
             The `message-id`, and the number of subscriptions it was queued for.
         """
         return await self._gate.publish(self._convert(destination, payload, headers))
+
+    async def publish_to_user(
+        self,
+        user: str,
+        destination: str,
+        payload: object,
+        headers: Mapping[str, str] | None = None,
+    ) -> Published:
+        """As `publish`, to all sessions of a user: the arguments are those of
+        `convert_and_send_to_user`.
+
+        Returns:
+            The `message-id`, and the number of the user's subscriptions it was queued for: 0 when
+            the user is not there, or not subscribed.
+        """
+        return await self._gate.publish(self._convert_to_user(user, destination, payload, headers))
 
     def publish_wait(
         self,
@@ -158,6 +167,18 @@ class MessagingTemplate:
         destination = self._check(destination)
         body, content_type = self._encoder.encode(payload)
         return self._draft(destination, body, content_type, headers)
+
+    def _convert_to_user(
+        self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
+    ) -> Draft:
+        name = cast("object", user)
+        if not isinstance(name, str) or not name:
+            raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
+        if has_surrogate(name):
+            raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
+        destination = self._check_own(destination)
+        body, content_type = self._encoder.encode(payload)
+        return self._draft(destination, body, content_type, headers, user=str.__str__(name))
 
     def _draft(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import tracemalloc
 
-from stocksync_ws import DestinationPolicy, Limits, StompApp
+from stocksync_ws import Limits, StompApp, Stream
 from stocksync_ws.broker.model.log import HOLES
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.testing.world import World
@@ -42,7 +42,7 @@ def _publish(world: World, count: int) -> int:
 
 def _history(messages: int) -> list[Row]:
     """Fill a history, then publish as many again: nothing more may stay."""
-    policy = DestinationPolicy(kind="stream", history=messages)
+    policy = Stream(history=messages)
     app = StompApp("/ws", allowed_origins=["*"], destinations={TOPIC: policy})
     with World(app) as world:
         kept = _publish(world, messages)

@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any, TypeVar
 from unittest import mock
 
-from stocksync_ws import DestinationPolicy, StompApp
+from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import (
     DeadLetter,
     MessageDropped,
@@ -77,8 +77,10 @@ class TextWire(WebSocketWire):
         return super().dress(head, tail, text) if text else None
 
 
-def policy(**settings: Any) -> DestinationPolicy:
-    return DestinationPolicy(**settings)
+def policy(place: str, **settings: Any) -> policies.DestinationPolicy:
+    """What is set for one destination that keeps no history."""
+    kind = policies.Queue if place.startswith("/queue/") else policies.Topic
+    return kind(**settings)
 
 
 def everybody_is(user: Any) -> Callable[[ConnectRequest], Principal]:
@@ -146,7 +148,7 @@ class Broker(World):
 
     def __init__(
         self,
-        destinations: dict[str, DestinationPolicy] | None = None,
+        destinations: dict[str, policies.DestinationPolicy] | None = None,
         *,
         prepare: Callable[[StompApp], object] | None = None,
         **settings: Any,

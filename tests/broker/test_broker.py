@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import NullDispatch
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped, SessionDisconnected
@@ -25,7 +25,6 @@ from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
 from tests.broker.kit import Broker as Kit
-from tests.broker.kit import policy
 
 Start = Callable[..., World]
 CONNECT = b"CONNECT\naccept-version:1.2\n\n\0"
@@ -132,7 +131,7 @@ class TestEndOfStep:
     def test_a_bug_while_one_session_is_closed_does_not_lose_what_was_noted_behind_it(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with Kit({"/queue/a": policy(dead_letter="/queue/dead")}) as world:
+        with Kit({"/queue/a": policies.Queue(dead_letter="/queue/dead")}) as world:
             (one, first), (two, second), (three, _) = self.readers(world, 3)
             close_lost = Lifecycle.close_lost
 
@@ -182,7 +181,7 @@ class TestEndOfStep:
     def test_a_bug_with_one_dead_message_costs_no_session_and_no_other_dead_message(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with Kit({"/queue/a": policy(dead_letter="/queue/dead")}) as world:
+        with Kit({"/queue/a": policies.Queue(dead_letter="/queue/dead")}) as world:
             ((peer, session),) = self.readers(world, 1)
             publish_dead = Publisher.publish_dead
 
@@ -200,7 +199,7 @@ class TestEndOfStep:
             assert session.state is State.CONNECTED
 
     def test_a_mailbox_that_grew_too_much_several_times_is_relieved_once(self) -> None:
-        lossy = {"/topic/a": policy(overflow="drop_oldest")}
+        lossy = {"/topic/a": policies.Topic(overflow="drop_oldest")}
         with Kit(lossy, send_queue=3_000) as world:
             ((peer, session),) = self.readers(world, 1)
             publisher, step = world.broker._sessions.publisher, world.broker._step

@@ -23,7 +23,7 @@ from types import FrameType
 from typing import Any
 
 import stocksync_ws
-from stocksync_ws import DestinationPolicy, StompApp, send_to
+from stocksync_ws import StompApp, Stream, send_to
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing import Peer, World, client_frame
@@ -78,7 +78,7 @@ class Tour(World):
         self.app = StompApp(
             "/ws",
             client_send=("/topic/**",),
-            destinations={"/topic/history": DestinationPolicy(kind="stream")},
+            destinations={"/topic/history": Stream()},
         )
 
         @self.app.message_mapping("/adjust")

@@ -45,6 +45,26 @@ def asking(asked: list[ConnectRequest]) -> Callable[[ConnectRequest], None]:
     return ask
 
 
+def test_the_names_of_headers_compare_without_case_and_keep_their_spelling(start: Start) -> None:
+    asked: list[ConnectRequest] = []
+    peer = start(asking(asked)).upgrade()
+    peer.command(
+        "CONNECT",
+        {"accept-version": "1.2", "host": "x", "Authorization": "Bearer t", "AUTHORIZATION": "no"},
+    )
+    headers = asked[0].headers
+    assert headers["authorization"] == headers["Authorization"] == headers["AUTHORIZATION"]
+    assert headers["authorization"] == "Bearer t"
+    assert headers.get("x-none") is None
+    assert "authorization" in headers
+    assert 7 not in headers
+    assert list(headers) == ["accept-version", "host", "Authorization"]
+    assert len(headers) == 3
+    assert repr(headers) == "<ConnectHeaders accept-version, host, Authorization>"
+    with pytest.raises(KeyError, match="X-None"):
+        headers["X-None"]
+
+
 def test_the_request_holds_what_the_client_gave(start: Start) -> None:
     asked: list[ConnectRequest] = []
     world = start(asking(asked))

@@ -275,6 +275,20 @@ class TestSubscribe:
         app.template.send("/topic/broken", b"live")
         peer.nothing()
 
+    def test_a_snapshot_of_nothing_is_not_sent_and_the_subscription_is_live(
+        self, app: StompApp, start: Start
+    ) -> None:
+        @app.snapshot("/topic/empty")
+        async def empty() -> str | None:
+            return None
+
+        peer = start(app).connect()
+        peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/empty", "receipt": "r"})
+        assert peer.frame().headers == {"receipt-id": "r"}
+        peer.nothing()
+        app.template.send("/topic/empty", b"live")
+        assert peer.message().body == b"live"
+
     def test_variables_need_not_be_text(self, app: StompApp, start: Start) -> None:
         @app.subscribe_mapping("/number/{n}")
         def number(n: int) -> int:

@@ -15,6 +15,7 @@ from stocksync_ws.errors import BrokerClosed
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import ToDestination, ToUser
+from tests.broker.kit import User, everybody_is
 
 
 class Gate:
@@ -288,6 +289,21 @@ def test_destination_and_payload_in_the_wrong_order(template: MessagingTemplate)
     payload: Any = {"a": 1}
     with pytest.raises(ValueError, match="it comes before the payload"):
         template.convert_and_send(payload, "/topic/a")
+
+
+def test_publish_to_user_counts_the_subscriptions_of_the_user() -> None:
+    app = StompApp("/ws", authenticator=everybody_is(User("ann")))
+    with World(app) as world:
+        peer = world.connect()
+        peer.subscribe("/user/queue/news")
+        publish = app.template.publish_to_user
+        published = world.run(publish("ann", "/queue/news", {"a": 1}, {"n": "1"}))
+        message = peer.message()
+        assert published == Published(message.headers["message-id"], 1)
+        assert (message.headers["n"], message.body) == ("1", b'{"a":1}')
+        assert world.run(publish("bob", "/queue/news", 1)).receivers == 0
+        with pytest.raises(ValueError, match="without the user prefix"):
+            world.run(publish("ann", "/user/queue/news", 1))
 
 
 def test_publish_wait_converts_and_passes_its_patience_on(

@@ -16,15 +16,18 @@ from stocksync_ws import (
     ConnectRejected,
     ConnectRequest,
     DeadLetter,
-    DestinationPolicy,
+    Latest,
     Limits,
     MessageDropped,
+    Queue,
     Session,
     SessionConnected,
     SessionDisconnected,
     SessionSubscribed,
     SessionUnsubscribed,
     StompApp,
+    Stream,
+    Topic,
     TransactionAborted,
     send_to,
     send_to_user,
@@ -192,30 +195,26 @@ class Application:
 def make_app() -> StompApp:
     """The settings that `rules.py` tells the naive broker."""
     tries = rules.ATTEMPTS
-    history: dict[str, Any] = {
-        "kind": "stream",
-        "history": rules.HISTORY,
-        "history_seconds": rules.AGE,
-    }
+    history: dict[str, Any] = {"history": rules.HISTORY, "seconds": rules.AGE}
     return StompApp(
         "/ws",
         authenticator=authenticate,
         heart_beat=(rules.BEAT_SECONDS, rules.BEAT_SECONDS),
-        grace=rules.GRACE,
+        missed_heart_beats=rules.GRACE,
         client_send=rules.PLACES,
         client_subscribe=rules.PLACES,
         limits=LIMITS,
         destinations={
-            rules.STREAM: DestinationPolicy(**history, max_deliveries=1),
-            rules.SNAP: DestinationPolicy(**history, max_deliveries=tries),
-            rules.LATEST: DestinationPolicy(kind="latest", max_deliveries=tries),
-            rules.LOSSY: DestinationPolicy(overflow="drop_oldest", max_deliveries=1),
-            rules.PLAIN: DestinationPolicy(dead_letter=rules.DEAD, max_deliveries=tries),
-            rules.QUEUE_B: DestinationPolicy(
+            rules.STREAM: Stream(**history, max_deliveries=1),
+            rules.SNAP: Stream(**history, max_deliveries=tries),
+            rules.LATEST: Latest(max_deliveries=tries),
+            rules.LOSSY: Topic(overflow="drop_oldest", max_deliveries=1),
+            rules.PLAIN: Topic(dead_letter=rules.DEAD, max_deliveries=tries),
+            rules.QUEUE_B: Queue(
                 dead_letter=rules.PLAIN, ack_timeout=rules.QUEUE_TIMEOUT, max_deliveries=tries
             ),
-            rules.QUEUE_A: DestinationPolicy(max_deliveries=1),
-            "/queue/**": DestinationPolicy(max_deliveries=tries),
-            rules.FRESH: DestinationPolicy(max_deliveries=tries),
+            rules.QUEUE_A: Queue(max_deliveries=1),
+            "/queue/**": Queue(max_deliveries=tries),
+            rules.FRESH: Topic(max_deliveries=tries),
         },
     )

@@ -61,7 +61,7 @@ ws = StompApp(
     "/ws",
     client_send=["/topic/**"],
     heart_beat=tuple(SETTINGS.get("heart_beat", (0, 0))),
-    grace=SETTINGS.get("grace", 3.0),
+    missed_heart_beats=SETTINGS.get("missed_heart_beats", 3.0),
     limits=Limits(**SETTINGS.get("limits", {})),
     authenticator=authenticate if SETTINGS.get("authenticator") else None,
 )

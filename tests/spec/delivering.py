@@ -9,12 +9,15 @@ from typing import Any
 from stocksync_ws import (
     ConnectRequest,
     DeadLetter,
-    DestinationPolicy,
+    Latest,
     Limits,
     MessageDropped,
+    Queue,
     SessionConnected,
     SessionDisconnected,
     StompApp,
+    Stream,
+    Topic,
 )
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
@@ -22,10 +25,10 @@ from stocksync_ws.testing.world import World
 from tests.spec.talk import BROKER
 
 KINDS = {
-    "/topic/history/**": DestinationPolicy(kind="stream", history=10, history_seconds=60),
-    "/topic/latest": DestinationPolicy(kind="latest"),
-    "/topic/lossy": DestinationPolicy(overflow="drop_oldest"),
-    "/queue/strict": DestinationPolicy(dead_letter="/queue/dead"),
+    "/topic/history/**": Stream(history=10, seconds=60),
+    "/topic/latest": Latest(),
+    "/topic/lossy": Topic(overflow="drop_oldest"),
+    "/queue/strict": Queue(dead_letter="/queue/dead"),
 }
 
 

@@ -15,7 +15,7 @@ BROKER: dict[str, Any] = {
     "client_send": ["/topic/**", "/queue/**"],
     "client_subscribe": ["/topic/**", "/queue/**"],
     "heart_beat": (1.0, 1.0),
-    "grace": 2,
+    "missed_heart_beats": 2,
 }
 
 

@@ -257,7 +257,7 @@ def test_the_slower_of_two_rates_is_expected(
 ) -> None:
     peer = world.connect(version, heart_beat=asked)
     for _ in range(3):
-        world.advance(2 * every - 0.1)  # `grace` is 2
+        world.advance(2 * every - 0.1)  # `missed_heart_beats` is 2
         assert peer.closed is None
         peer.beat()
     world.advance(2 * every + 0.1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
@@ -16,7 +16,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import Handshake, Principal, Refusal
 
-__all__ = ["Dispatch", "NullDispatch", "Reply"]
+__all__ = ["UNSENT", "Dispatch", "NullDispatch", "Reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,10 @@ class Reply:
 
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
+
+
+UNSENT: Final = Reply(b"")
+"""The snapshot of a destination that has none to send; known by identity."""
 
 
 class Dispatch(Protocol):
@@ -51,7 +55,9 @@ class Dispatch(Protocol):
     def snapshot(
         self, session: SessionRecord, frame: Frame, destination: str
     ) -> Pipeline[Reply | None] | None:
-        """What a subscriber of a broker destination gets first. None: there is no snapshot."""
+        """What a subscriber of a broker destination gets first; `UNSENT` for nothing. None: the
+        destination has no snapshot function. A pipeline that returns None has failed, and told it.
+        """
         ...
 
     def event(self, event: Event) -> Sequence[Call]:

@@ -16,6 +16,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.model.transaction import Settlement
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.policies import pause
 from stocksync_ws.stomp.frame import NACK, Frame, Version, flag, missing, required
 
 __all__ = ["Acknowledgements"]
@@ -162,9 +163,9 @@ class Acknowledgements:
             for delivery in deliveries:
                 delivery.home.reject(delivery)
         else:
-            pause = _pause(deliveries)
+            seconds = _pause(deliveries)
             for delivery in deliveries:
-                delivery.home.give_back(ledger.own(delivery), ledger, pause)
+                delivery.home.give_back(ledger.own(delivery), ledger, seconds)
         self._readers.opened(session, ledger)
         self._queues.dispatch_returned()
 
@@ -188,14 +189,14 @@ class Acknowledgements:
         }
         for ledger in list((session.subscriptions.ledgers or {}).values()):
             late = ledger.due(listened)
-            pause = _pause(late) if ledger.mode is AckMode.CLIENT else None
+            together = _pause(late) if ledger.mode is AckMode.CLIENT else None
             for delivery in late:
                 if delivery.publication in unsent:
                     ledger.renew(delivery, listened)
                     continue
                 ledger.remove(delivery.publication.number)
                 self._counters.ack_timeouts += 1
-                own = _pause([delivery]) if pause is None else pause
+                own = _pause([delivery]) if together is None else together
                 delivery.home.give_back(ledger.own(delivery), ledger, own)
             if late:
                 self._readers.opened(session, ledger)
@@ -248,8 +249,7 @@ class Acknowledgements:
 
 
 def _pause(deliveries: list[Delivery]) -> float:
-    """Seconds before what goes back together is delivered again: none for the second delivery,
-    then 1, 2 and 4.
+    """Seconds before what goes back together is delivered again: as long as the one of them that
+    waits longest.
     """
-    attempt = max((delivery.attempt for delivery in deliveries), default=0)
-    return 0.0 if attempt < 2 else 2.0 ** (attempt - 2)
+    return max((pause(each.home.policy, each.attempt) for each in deliveries), default=0.0)

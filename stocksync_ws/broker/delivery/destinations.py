@@ -6,6 +6,9 @@ The first policy that matches a destination counts.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+from stocksync_ws import policies
 from stocksync_ws.broker.delivery.queues import Queues
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.topics import Topics
@@ -14,12 +17,13 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Kind, Patterns
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
-from stocksync_ws.config import DestinationPolicy
 
 __all__ = ["Destinations"]
 
-_PLAIN = DestinationPolicy()
-_KINDS = {"transient": Topic, "stream": HistoryTopic, "latest": LatestTopic}
+P = TypeVar("P")
+
+_TOPIC = policies.Topic()
+_QUEUE = policies.Queue()
 
 
 class Destinations:
@@ -28,10 +32,11 @@ class Destinations:
     __slots__ = (
         "_limits",
         "_namespace",
-        "_policies",
+        "_queue_policies",
         "_queues",
         "_registry",
         "_token",
+        "_topic_policies",
         "_topics",
     )
 
@@ -41,19 +46,28 @@ class Destinations:
         self._limits = env.limits
         self._namespace = env.namespace
         self._token = env.token
-        policies = env.config.destinations.items()
-        self._policies = [(Patterns([pattern]), policy) for pattern, policy in policies]
+        self._topic_policies: list[tuple[Patterns, policies.TopicPolicy]] = []
+        self._queue_policies: list[tuple[Patterns, policies.Queue]] = []
+        for pattern, policy in env.config.destinations.items():
+            if isinstance(policy, policies.Queue):
+                self._queue_policies.append((Patterns([pattern]), policy))
+            else:
+                self._topic_policies.append((Patterns([pattern]), policy))
         self._registry = registry
         self._topics = topics
         self._queues = queues
 
-    def policy(self, address: Address) -> DestinationPolicy:
+    def policy(self, address: Address) -> policies.Policy:
         """The policy of a destination: the first that matches."""
-        if isinstance(address, str):
-            for pattern, policy in self._policies:
-                if pattern.match(address):
-                    return policy
-        return _PLAIN
+        if self.is_queue(address):
+            return self._queue_policy(address)
+        return self._topic_policy(address)
+
+    def _topic_policy(self, address: Address) -> policies.TopicPolicy:
+        return _first(self._topic_policies, address) or _TOPIC
+
+    def _queue_policy(self, address: Address) -> policies.Queue:
+        return _first(self._queue_policies, address) or _QUEUE
 
     def is_queue(self, address: Address) -> bool:
         """A destination is under a queue prefix."""
@@ -71,7 +85,7 @@ class Destinations:
             return found
         if self.is_queue(address):
             return self.open_queue(address)
-        if self.policy(address).kind == "transient":
+        if isinstance(self._topic_policy(address), policies.Topic):
             return None
         return self.open_topic(address)
 
@@ -79,14 +93,19 @@ class Destinations:
         """A topic; made if it is not there."""
         topic = self._registry.topics.get(address)
         if topic is None:
-            policy = self.policy(address)
-            epoch = None if policy.kind == "transient" else self._token(72)
-            counter = self._registry.stored if epoch is None else self._registry.history_bytes
-            topic = _KINDS[policy.kind](address, policy, counter, self._topics, epoch)
+            topic = self._make_topic(address, self._topic_policy(address))
             self._registry.add_topic(topic)
         elif topic.has_history:
             self._registry.touch(topic)
         return topic
+
+    def _make_topic(self, address: Address, policy: policies.TopicPolicy) -> Topic:
+        kept = self._registry.history_bytes
+        if isinstance(policy, policies.Stream):
+            return HistoryTopic(address, policy, kept, self._topics, self._token(72))
+        if isinstance(policy, policies.Latest):
+            return LatestTopic(address, policy, kept, self._topics, self._token(72))
+        return Topic(address, policy, self._registry.stored, self._topics)
 
     def open_queue(self, address: Address) -> Queue:
         """A queue; made if it is not there.
@@ -98,13 +117,21 @@ class Destinations:
         if queue is None:
             if len(self._registry.queues) >= self._limits.max_queues:
                 raise OverflowError("too many queues")
-            queue = Queue(address, self.policy(address), self._registry.stored, self._queues)
+            queue = Queue(address, self._queue_policy(address), self._registry.stored, self._queues)
             self._registry.add_queue(queue)
         return queue
 
     def private_queue(self, address: str) -> Queue:
         """A new reply queue of one session."""
         counter = self._registry.stored
-        queue = Queue(address, _PLAIN, counter, self._queues, private=True)
+        queue = Queue(address, _QUEUE, counter, self._queues, private=True)
         self._registry.add_queue(queue)
         return queue
+
+
+def _first(known: list[tuple[Patterns, P]], address: Address) -> P | None:
+    if isinstance(address, str):
+        for pattern, policy in known:
+            if pattern.match(address):
+                return policy
+    return None

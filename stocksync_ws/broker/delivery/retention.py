@@ -78,7 +78,7 @@ class Retention:
                 continue
             missed = lost + 1 - reader.next
             reader.next = lost + 1
-            if topic.policy.overflow == "drop_oldest" or reader.durable is not None:
+            if topic.drops or reader.durable is not None:
                 self.lose(reader, missed, "slow-consumer")
             else:
                 self._step.close_lost(reader.session)

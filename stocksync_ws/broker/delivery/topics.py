@@ -153,7 +153,7 @@ class Topics:
         ledger.
         """
         reached = len(group.members)
-        timeout, now = topic.ack_timeout, self._step.now
+        timeout, now = topic.policy.ack_timeout, self._step.now
         by = None if timeout is None else now + timeout
         delivery = Delivery(topic, publication, offset, 1, now)
         delivery.place = self._readers.next_place()

@@ -7,7 +7,7 @@ missed (`replayed:true`) or the snapshot, then what is live.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.calls.dispatch import Reply
+from stocksync_ws.broker.calls.dispatch import UNSENT, Reply
 from stocksync_ws.broker.calls.events import subscribed, unsubscribed
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
@@ -30,6 +30,7 @@ from stocksync_ws.broker.model.subscription import Consumer, Reader, Subscriptio
 from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
+from stocksync_ws.policies import Latest
 from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Subscribing"]
@@ -119,7 +120,7 @@ class Subscribing:
     def _keeps_names(self, kind: Kind, destination: str) -> bool:
         """A queue keeps everything anyway, and a `latest` destination all that is worth keeping."""
         policy = self._delivery.destinations.policy(destination)
-        return kind is Kind.TOPIC and policy.kind != "latest"
+        return kind is Kind.TOPIC and not isinstance(policy, Latest)
 
     def _refuse(
         self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode, rule: str
@@ -250,8 +251,8 @@ class Subscribing:
         key: str,
         extra: dict[str, str],
     ) -> Script:
-        """RECEIPT, the snapshot, what was published meanwhile, then what is live. None after a
-        recovery.
+        """RECEIPT, the snapshot if there is something to send, what was published meanwhile, then
+        what is live.
         """
         session, topic, readers = reader.session, reader.topic, self._delivery.readers
         reader.blocked = True
@@ -273,8 +274,9 @@ class Subscribing:
         if reader.ended:  # another session has taken its name meanwhile
             self._listeners.emit(session, unsubscribed(reader))
             return
-        message_id = extra.get("last-message-id")
-        self._publisher.snapshot(reader, reply.headers, reply.body, message_id)
+        if reply is not UNSENT:
+            message_id = extra.get("last-message-id")
+            self._publisher.snapshot(reader, reply.headers, reply.body, message_id)
         reader.blocked = False
         reader.held_to = topic.log.top
         self._names.give_returned(reader)

@@ -160,11 +160,11 @@ class Due(Enum):
 class SessionClocks:
     """The table of the clocks of a session."""
 
-    __slots__ = ("_clocks", "_grace", "_limits")
+    __slots__ = ("_clocks", "_limits", "_missed")
 
     def __init__(self, config: BrokerConfig) -> None:
         self._limits = config.limits
-        self._grace = config.grace
+        self._missed = config.missed_heart_beats
         self._clocks: tuple[tuple[Due, Clock], ...] = (
             (Due.ABORT, lambda s: s.clocks.close_by),
             (Due.END, lambda s: s.clocks.end_by),
@@ -215,7 +215,7 @@ class SessionClocks:
         if not self._listening(session):
             return None
         if session.clocks.read_every:
-            return session.clocks.last_seen + self._grace * session.clocks.read_every
+            return session.clocks.last_seen + self._missed * session.clocks.read_every
         if session.clocks.pinged_at is not None:
             return session.clocks.pinged_at + self._limits.pong_timeout
         return None

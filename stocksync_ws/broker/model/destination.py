@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from stocksync_ws.broker.model.log import ByteCounter, Log
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import Outgoing
-from stocksync_ws.config import DestinationPolicy
+from stocksync_ws.policies import Policy
 from stocksync_ws.stomp.encoder import encode_head
 from stocksync_ws.stomp.frame import MESSAGE, Version
 
@@ -93,7 +93,7 @@ class Destination(ABC):
     def __init__(
         self,
         address: Address,
-        policy: DestinationPolicy,
+        policy: Policy,
         counter: ByteCounter,
         epoch: str | None = None,
     ) -> None:
@@ -108,12 +108,6 @@ class Destination(ABC):
     @abstractmethod
     def wake(self, now: float) -> None:
         """What is kept here has aged."""
-        ...
-
-    @property
-    @abstractmethod
-    def ack_timeout(self) -> float | None:
-        """Seconds a delivery may stay unsettled; None: for ever."""
         ...
 
     @property

@@ -89,7 +89,7 @@ class Delivery:
     @property
     def timeout(self) -> float | None:
         """Seconds it may stay unsettled; None: for ever."""
-        return self.home.ack_timeout
+        return self.home.policy.ack_timeout
 
     def copy(self, subscription: Subscription | None, at: float) -> Delivery:
         """The same for one receiver."""

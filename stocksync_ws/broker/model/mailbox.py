@@ -269,7 +269,7 @@ class Mailbox:
             over = self.load > most and (self.large is None or entry is not self.large.entry)
             group = entry.group if over else None
             reader = None if group is None else group.members.get(self) or readers.get(group)
-            if reader is None or reader.topic.policy.overflow == "disconnect":
+            if reader is None or not reader.topic.drops:
                 kept.append(entry)
                 continue
             lost[reader] = lost.get(reader, 0) + 1

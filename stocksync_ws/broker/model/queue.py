@@ -15,7 +15,7 @@ from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.subscription import Consumer
-from stocksync_ws.config import DestinationPolicy
+from stocksync_ws.policies import Policy
 
 __all__ = ["HOLES", "Queue", "QueueKeeper"]
 
@@ -56,7 +56,7 @@ class Queue(Destination):
     def __init__(
         self,
         address: Address,
-        policy: DestinationPolicy,
+        policy: Policy,
         counter: ByteCounter,
         keeper: QueueKeeper,
         *,
@@ -87,11 +87,6 @@ class Queue(Destination):
     def wake(self, now: float) -> None:
         """What is kept here has aged, or comes back after its pause."""
         self.keeper.wake(self, now)
-
-    @property
-    def ack_timeout(self) -> float | None:
-        """Seconds a delivery may stay unsettled; None: for ever."""
-        return self.policy.ack_timeout
 
     @property
     def idle(self) -> bool:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.pipeline import Task
     from stocksync_ws.broker.model.publication import Draft, Publication
     from stocksync_ws.broker.model.session import SessionRecord
-    from stocksync_ws.config import DestinationPolicy
+    from stocksync_ws.policies import Policy
 
 __all__ = ["DeadMessage", "Step"]
 
@@ -36,7 +36,7 @@ TICK = 1e-6
 class DeadMessage(NamedTuple):
     """A message that will not be delivered any more."""
 
-    policy: DestinationPolicy
+    policy: Policy
     """The policy of its destination: where dead letters go."""
     publication: Publication
     deliveries: int
@@ -149,9 +149,7 @@ class Step:
         """What is kept was trimmed: what came of it is done before the next frame."""
         self.settles_first = self.noted
 
-    def bury(
-        self, policy: DestinationPolicy, publication: Publication, deliveries: int, reason: str
-    ) -> None:
+    def bury(self, policy: Policy, publication: Publication, deliveries: int, reason: str) -> None:
         """Note a dead message. A dead letter is a publication of its own, which may end sessions,
         and must not do so in the middle of something.
         """

@@ -18,15 +18,13 @@ from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.subscription import Reader
-from stocksync_ws.config import DestinationPolicy, Limits
+from stocksync_ws.config import Limits
+from stocksync_ws.policies import Latest, Stream, TopicPolicy
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.durable import Durable
 
-__all__ = ["ACK_TIMEOUT", "HistoryTopic", "LatestTopic", "Topic", "TopicKeeper"]
-
-ACK_TIMEOUT = 30.0
-"""Seconds a delivery on a topic may stay unsettled, where the policy does not say."""
+__all__ = ["HistoryTopic", "LatestTopic", "Topic", "TopicKeeper"]
 
 
 class TopicKeeper(Protocol):
@@ -44,7 +42,7 @@ class TopicKeeper(Protocol):
 class Topic(Destination):
     """A topic that keeps only what somebody has still to read."""
 
-    __slots__ = ("acking", "away", "behind", "durables", "keeper", "told")
+    __slots__ = ("acking", "away", "behind", "drops", "durables", "keeper", "told")
 
     pushes = True
     """What is published is handed to the live; else everybody reads it from the log."""
@@ -52,13 +50,15 @@ class Topic(Destination):
     def __init__(
         self,
         address: Address,
-        policy: DestinationPolicy,
+        policy: TopicPolicy,
         counter: ByteCounter,
         keeper: TopicKeeper,
         epoch: str | None = None,
     ) -> None:
         super().__init__(address, policy, counter, epoch)
         self.keeper = keeper
+        self.drops = policy.overflow == "drop_oldest"
+        """A subscriber that does not keep up loses its oldest messages, and goes on."""
         self.behind: dict[Reader, None] = {}
         self.acking = 0
         """Subscriptions that acknowledge, whose window may be full."""
@@ -72,11 +72,6 @@ class Topic(Destination):
     def wake(self, now: float) -> None:
         """What is kept here has aged."""
         self.keeper.wake(self, now)
-
-    @property
-    def ack_timeout(self) -> float | None:
-        """Seconds a delivery may stay unsettled."""
-        return ACK_TIMEOUT if self.policy.ack_timeout is None else self.policy.ack_timeout
 
     @property
     def has_history(self) -> bool:
@@ -208,7 +203,18 @@ class Topic(Destination):
 class HistoryTopic(Topic):
     """A topic that keeps its last messages for those that come later."""
 
-    __slots__ = ()
+    __slots__ = ("_history", "_seconds")
+
+    def __init__(
+        self,
+        address: Address,
+        policy: Stream,
+        counter: ByteCounter,
+        keeper: TopicKeeper,
+        epoch: str | None = None,
+    ) -> None:
+        super().__init__(address, policy, counter, keeper, epoch)
+        self._history, self._seconds = policy.history, policy.seconds
 
     def forget_read(self) -> None:
         """Drop nothing: what was read is kept for those that come later."""
@@ -225,13 +231,13 @@ class HistoryTopic(Topic):
 
     def hold_bounds(self, limits: Limits, now: float) -> None:
         """Drop what is beyond the history, and what durable names have not seen beyond theirs."""
-        log, policy = self.log, self.policy
+        log = self.log
         wanted: int | None = None
         while (oldest := log.oldest()) is not None:
             offset, publication = oldest
             if not self._is_over(limits):
-                fresh = publication.at + policy.history_seconds > now
-                if fresh and len(log) <= policy.history:
+                fresh = publication.at + self._seconds > now
+                if fresh and len(log) <= self._history:
                     return
                 wanted = self._wanted() if wanted is None else wanted
                 if offset >= wanted:
@@ -240,7 +246,7 @@ class HistoryTopic(Topic):
 
     def _is_over(self, limits: Limits) -> bool:
         log = self.log
-        most = max(limits.durable_messages, self.policy.history)
+        most = max(limits.durable_messages, self._history)
         size = max(limits.durable_bytes if self.durables else 0, limits.history_bytes)
         if len(log) > most:
             return True
@@ -266,26 +272,27 @@ class HistoryTopic(Topic):
         oldest = self.log.oldest()
         if oldest is None:
             return None
-        at = oldest[1].at + self.policy.history_seconds
-        return at if at > now else now + self.policy.history_seconds
+        at = oldest[1].at + self._seconds
+        return at if at > now else now + self._seconds
 
 
 class LatestTopic(Topic):
     """A topic that keeps the newest message of each key."""
 
-    __slots__ = ("keys",)
+    __slots__ = ("_header", "keys")
 
     pushes = False
 
     def __init__(
         self,
         address: Address,
-        policy: DestinationPolicy,
+        policy: Latest,
         counter: ByteCounter,
         keeper: TopicKeeper,
         epoch: str | None = None,
     ) -> None:
         super().__init__(address, policy, counter, keeper, epoch)
+        self._header = policy.key
         self.keys: dict[str, int] = {}
         """The offset of the newest message of each key, the oldest first."""
 
@@ -300,7 +307,7 @@ class LatestTopic(Topic):
         return False
 
     def _key(self, publication: Publication) -> str:
-        return publication.header(self.policy.key) or publication.destination
+        return publication.header(self._header) or publication.destination
 
     def keep(self, publication: Publication, limits: Limits, offset: int | None = None) -> int:
         """Append a publication in the place of the older one of its key."""

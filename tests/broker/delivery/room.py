@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import count
 
+from stocksync_ws import policies
 from stocksync_ws.broker.delivery.readers import Readers
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
@@ -16,14 +17,14 @@ from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Wire
-from tests.broker.kit import environment, policy, publication, record
+from tests.broker.kit import environment, publication, record
 
 __all__ = ["Room", "empty", "head", "waiting"]
 
 KINDS = {
-    "/topic/h/**": policy(kind="stream"),
-    "/topic/latest": policy(kind="latest"),
-    "/topic/lossy": policy(overflow="drop_oldest"),
+    "/topic/h/**": policies.Stream(),
+    "/topic/latest": policies.Latest(),
+    "/topic/lossy": policies.Topic(overflow="drop_oldest"),
 }
 
 

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import DeadLetter, SessionDisconnected
 from stocksync_ws.testing.peer import Peer
 from tests.broker.kit import Broker, ack, bodies, policy, refused
@@ -133,7 +134,7 @@ def test_nack_of_a_whole_queue_window_keeps_the_order_before_what_waits() -> Non
 @pytest.mark.parametrize("word", ["False", "FALSE", "0", "True", "1"])
 @pytest.mark.parametrize("transaction", [False, True])
 def test_requeue_is_said_in_any_case(word: str, transaction: bool) -> None:
-    with Broker({"/queue/a": policy(dead_letter="/queue/dead")}) as world:
+    with Broker({"/queue/a": policies.Queue(dead_letter="/queue/dead")}) as world:
         dead = world.reader("/queue/dead")
         peer = world.reader("/queue/a", ack="client-individual")
         world.publish("/queue/a", "1")
@@ -150,7 +151,7 @@ def test_requeue_is_said_in_any_case(word: str, transaction: bool) -> None:
 
 @pytest.mark.parametrize("transaction", [{}, {"transaction": "t"}])
 def test_requeue_that_is_no_word_settles_nothing(transaction: dict[str, str]) -> None:
-    with Broker({"/queue/a": policy(dead_letter="/queue/dead")}) as world:
+    with Broker({"/queue/a": policies.Queue(dead_letter="/queue/dead")}) as world:
         peer = world.reader("/queue/a", ack="client-individual")
         world.publish("/queue/a", "1")
         peer.command("BEGIN", {"transaction": "t"})
@@ -162,7 +163,7 @@ def test_requeue_that_is_no_word_settles_nothing(transaction: dict[str, str]) ->
 
 @pytest.mark.parametrize("place", ["/topic/a", "/queue/a"])
 def test_requeue_false_is_a_dead_letter(place: str) -> None:
-    with Broker({place: policy(dead_letter="/queue/dead")}) as world:
+    with Broker({place: policy(place, dead_letter="/queue/dead")}) as world:
         dead = world.reader("/queue/dead")
         peer = world.reader(place, ack="client-individual")
         world.publish(place, "1", kind="k")
@@ -179,8 +180,21 @@ def test_requeue_false_is_a_dead_letter(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["/topic/a", "/queue/a"])
+def test_the_pauses_are_a_setting_and_the_last_one_holds_for_the_rest(place: str) -> None:
+    with Broker({place: policy(place, retry=(2, 0.5))}) as world:
+        peer = world.reader(place, ack="client-individual")
+        world.publish(place, "1")
+        for pause in (2, 0.5, 0.5, 0.5):
+            ack(peer, peer.message(), "NACK")
+            world.advance(pause - 0.01)
+            peer.nothing()
+            world.advance(0.02)
+        assert peer.message().headers["delivery-attempt"] == "5"
+
+
+@pytest.mark.parametrize("place", ["/topic/a", "/queue/a"])
 def test_the_second_follows_at_once_then_after_1_2_and_4_seconds(place: str) -> None:
-    with Broker({place: policy(dead_letter="/queue/dead")}) as world:
+    with Broker({place: policy(place, dead_letter="/queue/dead")}) as world:
         dead = world.reader("/queue/dead")
         peer = world.reader(place, ack="client-individual")
         world.publish(place, "1")
@@ -206,7 +220,7 @@ def test_the_second_follows_at_once_then_after_1_2_and_4_seconds(place: str) -> 
 
 
 def test_a_dead_letter_of_a_dead_letter_is_only_told() -> None:
-    places = {"/queue/**": policy(dead_letter="/queue/dead")}
+    places = {"/queue/**": policies.Queue(dead_letter="/queue/dead")}
     with Broker(places) as world:
         world.publish("/queue/a", "1")
         peer = world.reader("/queue/a", ack="client-individual")
@@ -235,7 +249,7 @@ def test_ack_timeout_is_30_seconds_on_topics_and_off_on_queues() -> None:
 
 
 def test_a_queue_times_out_where_the_policy_says_so() -> None:
-    with Broker({"/queue/a": policy(ack_timeout=5.0)}) as world:
+    with Broker({"/queue/a": policies.Queue(ack_timeout=5.0)}) as world:
         first = world.reader("/queue/a", ack="client-individual")
         second = world.reader("/queue/a", ack="client-individual")
         world.publish("/queue/a", "1")
@@ -378,7 +392,7 @@ def test_two_subscriptions_may_get_the_same_message_back_at_the_same_time() -> N
 
 
 def test_a_full_window_on_a_transient_topic_closes_or_drops_by_policy() -> None:
-    places = {"/topic/lossy": policy(overflow="drop_oldest")}
+    places = {"/topic/lossy": policies.Topic(overflow="drop_oldest")}
     with Broker(places, pending_messages=2) as world:
         lossy = world.reader("/topic/lossy", ack="client-individual", prefetch_count="1")
         strict = world.reader("/topic/strict", ack="client-individual", prefetch_count="1")

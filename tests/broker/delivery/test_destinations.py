@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.config import BrokerConfig, Limits
-from tests.broker.kit import Broker, environment, policy, publication
+from tests.broker.kit import Broker, environment, publication
 
 STREAMS = {
-    "/topic/first/**": policy(kind="stream"),
-    "/topic/**": policy(kind="latest"),
+    "/topic/first/**": policies.Stream(),
+    "/topic/**": policies.Latest(),
 }
 
 
@@ -26,10 +27,10 @@ def store(**limits: int) -> tuple[Destinations, Registry]:
 
 def test_the_first_policy_that_matches_counts() -> None:
     made, _ = store()
-    assert made.policy("/topic/first/x").kind == "stream"
-    assert made.policy("/topic/x").kind == "latest"
-    assert made.policy("/queue/x").kind == "transient"
-    assert made.policy(("ann", "/topic/x")).kind == "transient"
+    assert made.policy("/topic/first/x") == policies.Stream()
+    assert made.policy("/topic/x") == policies.Latest()
+    assert made.policy("/queue/x") == policies.Queue()
+    assert made.policy(("ann", "/topic/x")) == policies.Topic()
 
 
 def test_history_is_kept_though_nobody_needs_it_and_the_rest_is_not() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import SessionUnsubscribed
-from tests.broker.kit import Broker, ack, bodies, policy, refused
+from tests.broker.kit import Broker, ack, bodies, refused
 
 
 @pytest.mark.parametrize("header", ["durable", "persistent"])
@@ -161,7 +162,7 @@ def test_what_was_trimmed_is_told_by_the_next_message(limits: dict[str, int]) ->
 
 
 def test_a_name_keeps_a_history_beyond_its_own_bounds() -> None:
-    places = {"/topic/s": policy(kind="stream", history=2, history_seconds=10.0)}
+    places = {"/topic/s": policies.Stream(history=2, seconds=10.0)}
     with Broker(places, durable_messages=4) as world:
         peer = world.reader("/topic/s", login="ann", durable="true")
         peer.eof()
@@ -179,7 +180,7 @@ def test_a_name_keeps_a_history_beyond_its_own_bounds() -> None:
 
 
 def test_a_reader_that_lived_on_a_name_is_closed_when_the_name_is_deleted() -> None:
-    places = {"/topic/s": policy(kind="stream", history=9, history_seconds=10.0)}
+    places = {"/topic/s": policies.Stream(history=9, seconds=10.0)}
     with Broker(places) as world:
         narrow = {"ack": "client", "prefetch_count": "1"}
         named = world.reader("/topic/s", login="ann", durable="true", **narrow)
@@ -237,7 +238,7 @@ def test_what_is_still_in_the_mailbox_at_unsubscribe_does_not_come_twice() -> No
 
 
 def test_a_name_that_is_left_in_a_mailbox_reads_again_what_its_holder_could_not_be_sent() -> None:
-    places = {"/topic/s": policy(kind="stream", history=9)}
+    places = {"/topic/s": policies.Stream(history=9)}
     with Broker(places) as world:
         peer = world.text_reader("/topic/s", login="ann", durable="true")
         peer.stream.open_window(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stocksync_ws import policies
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.outputs import drain
@@ -11,7 +12,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import Topic
-from stocksync_ws.config import BrokerConfig, DestinationPolicy, Limits
+from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.stomp.frame import Version
 from tests.broker.kit import environment, publication, record
 
@@ -26,7 +27,7 @@ class Box:
         self.counters = self.env.counters
         self.outbox = Mailboxes(self.env)
         keeper: Any = None
-        self.topic = Topic("/topic/a", DestinationPolicy(), ByteCounter(), keeper)
+        self.topic = Topic("/topic/a", policies.Topic(), ByteCounter(), keeper)
         self.number = 0
 
     def session(self, version: Version = Version.V12) -> SessionRecord:

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import DeadLetter
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from tests.broker.delivery.room import Room, empty, head
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
-HISTORY = {"/topic/s": policy(kind="stream")}
+HISTORY = {"/topic/s": policies.Stream()}
 PLACE = "/topic/s"
 
 
@@ -160,7 +161,7 @@ class TestPositions:
             assert resubscribe(peer, last_message_id="e-21").headers["recovered"] == "false"
 
     def test_all_or_nothing_holds_across_gaps(self) -> None:
-        with Broker({PLACE: policy(kind="stream", history=2)}) as world:
+        with Broker({PLACE: policies.Stream(history=2)}) as world:
             for body, offset in (("1", 3), ("2", 9), ("3", 20)):
                 post(world, body, offset)
             for seen, recovered in ((2, "false"), (3, "true"), (8, "true")):
@@ -182,7 +183,7 @@ class TestPositions:
             assert not any("dropped" in frame.headers for frame in frames)
 
     def test_newest_values_take_positions_too(self) -> None:
-        with Broker({PLACE: policy(kind="latest")}) as world:
+        with Broker({PLACE: policies.Latest()}) as world:
             peer = world.reader(PLACE)
             post(world, "1", 3, key="a")
             post(world, "2", 8, key="b")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stocksync_ws import BrokerBusy, StompApp, send_to
+from stocksync_ws import BrokerBusy, StompApp, policies, send_to
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
-from tests.broker.kit import Broker, ack, bodies, policy
+from tests.broker.kit import Broker, ack, bodies
 
 
 def test_what_nobody_consumes_is_kept_and_comes_in_order() -> None:
@@ -199,7 +199,7 @@ def test_too_many_queues_are_refused() -> None:
 
 
 def test_a_full_dead_letter_queue_drops_with_event_and_counter() -> None:
-    with Broker({"/queue/a": policy(dead_letter="/queue/dead")}, queue_messages=1) as world:
+    with Broker({"/queue/a": policies.Queue(dead_letter="/queue/dead")}, queue_messages=1) as world:
         world.publish("/queue/dead", "x")
         peer = world.reader("/queue/a", ack="client")
         world.publish("/queue/a", "1")
@@ -209,7 +209,7 @@ def test_a_full_dead_letter_queue_drops_with_event_and_counter() -> None:
 
 
 def test_an_expired_message_is_a_dead_letter() -> None:
-    with Broker({"/queue/**": policy(dead_letter="/queue/dead")}) as world:
+    with Broker({"/queue/**": policies.Queue(dead_letter="/queue/dead")}) as world:
         world.publish("/queue/a", "1", expiration="1000")
         world.publish("/queue/a", "2")
         world.advance(1.1)

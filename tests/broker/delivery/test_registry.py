@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.subscription import Reader
@@ -11,9 +12,9 @@ from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.timers import Timers
-from tests.broker.kit import Broker, environment, policy, publication, record
+from tests.broker.kit import Broker, environment, publication, record
 
-KINDS = {"/topic/latest/**": policy(kind="latest"), "/topic/h/**": policy(kind="stream")}
+KINDS = {"/topic/latest/**": policies.Latest(), "/topic/h/**": policies.Stream()}
 
 
 class Store:
@@ -233,7 +234,7 @@ def test_an_address_of_nobody_is_found_nowhere(prefix: str) -> None:
 
 
 def test_histories_give_way_to_what_is_stored_newly_and_queues_do_not() -> None:
-    with Broker({"/topic/s": policy(kind="stream")}, max_stored=100) as world:
+    with Broker({"/topic/s": policies.Stream()}, max_stored=100) as world:
         world.publish("/topic/s", "x" * 50)
         world.publish("/queue/a", "y" * 60)
         channel = world.broker.delivery.registry.find("/topic/s")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import MessageDropped
 from stocksync_ws.types import Chunk
 from tests.broker.delivery.room import Room, waiting
-from tests.broker.kit import Broker, TextWire, ack, bodies, epoch, policy, resubscribe
+from tests.broker.kit import Broker, TextWire, ack, bodies, epoch, resubscribe
 
-STREAM = {"/topic/s": policy(kind="stream", history=5, history_seconds=60.0)}
+STREAM = {"/topic/s": policies.Stream(history=5, seconds=60.0)}
 
 
 # History and recovery
@@ -120,7 +121,7 @@ def test_where_there_is_no_history_nothing_is_recovered(place: str) -> None:
 
 
 def test_a_replay_of_ten_mailboxes_has_no_gap_and_no_duplicate() -> None:
-    places = {"/topic/s": policy(kind="stream", history=1000, history_seconds=60.0)}
+    places = {"/topic/s": policies.Stream(history=1000, seconds=60.0)}
     with Broker(places, durable_bytes=10**7, send_queue=65_536) as world:
         for number in range(700):
             world.publish("/topic/s", f"{number:04}" + "x" * 1000)
@@ -134,7 +135,7 @@ def test_a_replay_of_ten_mailboxes_has_no_gap_and_no_duplicate() -> None:
 
 
 def test_a_blocked_reader_goes_on_where_it_was_among_live_messages() -> None:
-    places = {"/topic/s": policy(kind="stream", history=1000, history_seconds=60.0)}
+    places = {"/topic/s": policies.Stream(history=1000, seconds=60.0)}
     with Broker(places, durable_bytes=10**7) as world:
         for number in range(200):
             world.publish("/topic/s", f"{number:04}" + "x" * 1000)
@@ -208,7 +209,7 @@ def test_a_subscriber_that_does_not_keep_up_is_closed_with_4008() -> None:
 
 
 def test_drop_oldest_keeps_the_newest_and_tells_how_many_are_gone() -> None:
-    with Broker({"/topic/a": policy(overflow="drop_oldest")}, send_queue=1_000) as world:
+    with Broker({"/topic/a": policies.Topic(overflow="drop_oldest")}, send_queue=1_000) as world:
         peer = world.reader("/topic/a")
         peer.stream.open_window(0)
         for number in range(40):
@@ -284,7 +285,7 @@ def test_a_clock_starts_when_a_message_leaves_the_log_and_not_before() -> None:
 
 
 def test_the_receipt_of_subscribe_comes_before_its_first_message() -> None:
-    with Broker({"/topic/l": policy(kind="latest")}) as world:
+    with Broker({"/topic/l": policies.Latest()}) as world:
         world.publish("/topic/l", "1")
         peer = world.connect()
         peer.command("SUBSCRIBE", {"destination": "/topic/l", "id": "s", "receipt": "r"})

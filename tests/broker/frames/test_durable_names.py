@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import SessionSubscribed, SessionUnsubscribed
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
-HISTORY = {"/topic/s": policy(kind="stream")}
+HISTORY = {"/topic/s": policies.Stream()}
 
 
 def named(world: Broker, **more: str) -> Peer:
@@ -102,7 +102,7 @@ def test_what_came_back_in_auto_mode_goes_back_alone() -> None:
 
 
 def test_on_a_latest_destination_the_header_changes_nothing() -> None:
-    with Broker({"/topic/s": policy(kind="latest")}) as world:
+    with Broker({"/topic/s": policies.Latest()}) as world:
         anonymous = world.connect()
         resubscribe(anonymous, durable="true")
         for round_ in range(3):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.model.destination import Group
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
@@ -16,14 +17,14 @@ from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Chunk
 from stocksync_ws.wire import WebSocketWire
-from tests.broker.kit import TextWire, policy, publication, record
+from tests.broker.kit import TextWire, publication, record
 
 V10, V11, V12 = Version.V10, Version.V11, Version.V12
 
 
 def topic() -> Topic:
     keeper: Any = None
-    return Topic("/topic/a", policy(), ByteCounter(), keeper)
+    return Topic("/topic/a", policies.Topic(), ByteCounter(), keeper)
 
 
 def session(version: Version = V12, wire: WebSocketWire | None = None) -> SessionRecord:
@@ -172,19 +173,16 @@ class TestHeads:
 def test_only_newest_values_are_superseded() -> None:
     keeper: Any = None
     assert not topic().is_superseded(1)
-    history = HistoryTopic("/topic/h", policy(kind="stream"), ByteCounter(), keeper, "e")
+    history = HistoryTopic("/topic/h", policies.Stream(), ByteCounter(), keeper, "e")
     assert not history.is_superseded(1)
-    latest = LatestTopic("/topic/l", policy(kind="latest"), ByteCounter(), keeper, "e")
+    latest = LatestTopic("/topic/l", policies.Latest(), ByteCounter(), keeper, "e")
     assert latest.is_superseded(1)
 
 
 def test_both_kinds_of_subscription_know_their_home() -> None:
     keeper: Any = None
-    home, queue = topic(), Queue("/queue/a", policy(), ByteCounter(), keeper)
+    home, queue = topic(), Queue("/queue/a", policies.Queue(), ByteCounter(), keeper)
     assert reader(home).home is home
     assert Consumer(session(), "s", "/queue/a", queue).home is queue
-    assert queue.ack_timeout is None
-    assert home.ack_timeout == 30.0
-    for kind, address in ((Topic, "/topic/b"), (Queue, "/queue/b")):
-        own = kind(address, policy(ack_timeout=0.5), ByteCounter(), keeper)
-        assert own.ack_timeout == 0.5
+    assert queue.policy.ack_timeout is None
+    assert home.policy.ack_timeout == 30.0

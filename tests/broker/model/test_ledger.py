@@ -5,14 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from stocksync_ws import policies
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
-from tests.broker.kit import policy
 from tests.broker.kit import publication as made_publication
 
 
 def delivery(number: int, size: int = 10, at: float = 0.0, timeout: float | None = 30.0) -> Any:
     publication = made_publication(number, f"e-{number}", "", (), b"x" * size, at)
-    channel: Any = SimpleNamespace(ack_timeout=timeout, policy=policy())
+    channel: Any = SimpleNamespace(policy=policies.Topic(ack_timeout=timeout))
     made = Delivery(channel, publication, number, 1, at)
     made.place = number
     return made

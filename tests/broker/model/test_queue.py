@@ -10,13 +10,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from stocksync_ws import policies
 from stocksync_ws.broker.model.ledger import Delivery
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.queue import HOLES, Queue
 from stocksync_ws.broker.model.subscription import Consumer
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Wire
-from tests.broker.kit import TextWire, policy, publication, record
+from tests.broker.kit import TextWire, publication, record
 
 _numbers = count(1)
 
@@ -42,7 +43,7 @@ class Keeper:
 
 def make(counter: ByteCounter | None = None) -> Queue:
     keeper: Any = Keeper()
-    return Queue("/queue/a", policy(), counter or ByteCounter(), keeper)
+    return Queue("/queue/a", policies.Queue(), counter or ByteCounter(), keeper)
 
 
 def consumer(queue: Queue, name: str = "s", wire: Wire | None = None) -> Consumer:

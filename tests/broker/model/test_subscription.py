@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.subscription import Reader, Subscriptions
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.stomp.frame import Version
-from tests.broker.kit import policy, record
+from tests.broker.kit import record
 
 
 class Left:
@@ -28,7 +29,7 @@ def reader(keeper: Any, mode: AckMode = AckMode.AUTO) -> Reader:
     session = record()
     session.version = Version.V12
     ledger = None if mode is AckMode.AUTO else Ledger(mode, 9, by_message_id=False)
-    topic = Topic("/topic/a", policy(), ByteCounter(), keeper)
+    topic = Topic("/topic/a", policies.Topic(), ByteCounter(), keeper)
     return Reader(session, "s", "/topic/as-the-client-named-it", topic, mode, ledger)
 
 

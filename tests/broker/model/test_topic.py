@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
@@ -18,7 +19,7 @@ from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.config import Limits
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Wire
-from tests.broker.kit import TextWire, policy, publication, record
+from tests.broker.kit import TextWire, publication, record
 
 T = TypeVar("T", bound=Topic)
 LIMITS = Limits(
@@ -54,10 +55,18 @@ class Keeper:
         return ask
 
 
+_POLICIES: dict[type, Any] = {
+    Topic: policies.Topic,
+    HistoryTopic: policies.Stream,
+    LatestTopic: policies.Latest,
+}
+
+
 def make(kind: type[T], counter: ByteCounter | None = None, **settings: Any) -> T:
     keeper: Any = Keeper()
     epoch = None if kind is Topic else "e"
-    return kind("/topic/a", policy(**settings), counter or ByteCounter(), keeper, epoch)
+    policy = _POLICIES[kind](**settings)
+    return kind("/topic/a", policy, counter or ByteCounter(), keeper, epoch)
 
 
 def reader(
@@ -247,7 +256,7 @@ class TestHistory:
         assert (kept(topic), topic.log.lost) == ([2, 3, 4], 1)
 
     def test_it_has_an_age(self) -> None:
-        topic = make(HistoryTopic, history_seconds=60.0)
+        topic = make(HistoryTopic, seconds=60.0)
         for at in (0.0, 30.0, 60.0):
             fill(topic, 1, at=at)
         assert kept(topic, 59.9) == [1, 2, 3]
@@ -258,7 +267,7 @@ class TestHistory:
         assert topic.next_aging(500.0) is None
 
     def test_what_is_too_old_and_still_wanted_is_looked_at_again(self) -> None:
-        topic = make(HistoryTopic, history_seconds=60.0)
+        topic = make(HistoryTopic, seconds=60.0)
         name(topic, 1)
         fill(topic, 1)
         assert kept(topic, 100.0) == [1]
@@ -370,7 +379,7 @@ class TestNewestValues:
 
     def test_only_all_that_is_stored_bounds_them_and_one_stays(self) -> None:
         whole = ByteCounter()
-        topic = make(LatestTopic, ByteCounter(whole), history=1, history_seconds=1.0)
+        topic = make(LatestTopic, ByteCounter(whole))
         for key in "abc":
             topic.keep(item(500, key=key), LIMITS)
         assert kept(topic, 1e6) == [1, 2, 3]

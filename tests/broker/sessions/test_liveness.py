@@ -103,8 +103,8 @@ class TestTheirBeat:
         assert ended[0].close_code == 4000
         assert world.counters.heart_beats_lost == 1
 
-    def test_grace_is_a_setting(self, start: Start) -> None:
-        world, peer = self.connect(start, grace=2.0)
+    def test_how_many_may_be_missed_is_a_setting(self, start: Start) -> None:
+        world, peer = self.connect(start, missed_heart_beats=2.0)
         world.advance(19.9)
         assert peer.closed is None
         world.advance(0.2)

@@ -7,18 +7,24 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import StompApp, send_to
+from stocksync_ws import StompApp, policies, send_to
 from stocksync_ws.broker.calls.events import DeadLetter
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.publication import Draft, Publication, PublicationKind
 from stocksync_ws.broker.model.step import DeadMessage
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.types import ToDestination, ToSession, ToUser
-from tests.broker.kit import Broker, ack, environment, policy
+from tests.broker.kit import Broker, ack, environment
 
 MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT = PublicationKind
-BURIED = policy(dead_letter="/queue/dead", max_deliveries=1)
-KINDS = {"/queue/a": BURIED, "/topic/a": BURIED, "/topic/snap": BURIED, "/queue/dead": BURIED}
+BURIED = policies.Topic(dead_letter="/queue/dead", max_deliveries=1)
+BURIED_QUEUE = policies.Queue(dead_letter="/queue/dead", max_deliveries=1)
+KINDS = {
+    "/queue/a": BURIED_QUEUE,
+    "/topic/a": BURIED,
+    "/topic/snap": BURIED,
+    "/queue/dead": BURIED_QUEUE,
+}
 
 
 def publisher(now: float = 0.0, wall: float = 0.0) -> Publisher:
@@ -204,7 +210,7 @@ def test_everything_that_becomes_a_message_passes_the_door_once(
 
 
 def test_a_redelivery_a_replay_and_a_full_window_are_no_new_messages(door: Door) -> None:
-    with Broker({"/topic/a": policy(kind="stream")}) as world:
+    with Broker({"/topic/a": policies.Stream()}) as world:
         peer = world.reader("/topic/a", ack="client", prefetch_count="1")
         world.publish("/topic/a", "1", "2")
         ack(peer, peer.message(), "NACK")

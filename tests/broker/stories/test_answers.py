@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import pytest
 
-from stocksync_ws import StompApp, send_to_user
+from stocksync_ws import StompApp, policies, send_to_user
 from stocksync_ws.broker.calls.events import DeadLetter
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
 
 def prepare(app: StompApp) -> None:
@@ -82,7 +82,7 @@ def test_nothing_is_left_of_subscriptions_to_the_application() -> None:
 
 
 def test_a_failed_recovery_is_told_by_the_snapshot_if_no_receipt_was_asked_for() -> None:
-    history = {"/topic/s": policy(kind="stream")}
+    history = {"/topic/s": policies.Stream()}
     with Broker(history, prepare=prepare) as world:
         peer = world.connect()
         fields = {"id": "s", "destination": "/topic/s", "last-message-id": "elsewhere-1"}

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import StompApp, send_to_user
+from stocksync_ws import StompApp, policies, send_to_user
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Subscription
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
 
 def test_a_queue_that_a_full_store_refused_is_not_left_behind() -> None:
@@ -67,7 +67,7 @@ def test_answers_to_one_session_leave_another_that_waits_for_its_first_message()
 
 
 def test_a_replay_makes_nobody_slow_however_small_the_bound() -> None:
-    kinds = {"/topic/s": policy(kind="stream", overflow="drop_oldest")}
+    kinds = {"/topic/s": policies.Stream(overflow="drop_oldest")}
     with Broker(kinds, send_queue=16_384) as world:
         world.publish("/topic/s", *["x" * 1_000] * 60)
         channel = world.broker.delivery.registry.find("/topic/s")
@@ -89,7 +89,7 @@ def test_a_replay_makes_nobody_slow_however_small_the_bound() -> None:
 
 
 def test_a_session_that_ended_in_a_transaction_waits_for_nothing() -> None:
-    with Broker({"/topic/a": policy(ack_timeout=3_600)}) as world:
+    with Broker({"/topic/a": policies.Topic(ack_timeout=3_600)}) as world:
         for _ in range(100):
             peer = world.reader("/topic/a", ack="client")
             world.publish("/topic/a", "1")
@@ -117,7 +117,7 @@ def test_shedding_looks_at_each_message_a_few_times_only(monkeypatch: pytest.Mon
         return shed(self)
 
     monkeypatch.setattr(Mailbox, "shed", counted)
-    with Broker({"/topic/a": policy(overflow="drop_oldest")}, send_queue=20_000) as world:
+    with Broker({"/topic/a": policies.Topic(overflow="drop_oldest")}, send_queue=20_000) as world:
         peer = world.reader("/topic/a")
         peer.stream.open_window(0)
         for _ in range(1_000):
@@ -142,7 +142,7 @@ class Counting(dict[Any, Any]):
 
 def looked_through(crowd: int) -> int:
     """Readers looked at while so many names come, go and come back to one message."""
-    with Broker({"/topic/s": policy(kind="stream")}) as world:
+    with Broker({"/topic/s": policies.Stream()}) as world:
         world.publish("/topic/s", "1")
         channel = world.broker.delivery.registry.find("/topic/s")
         assert channel is not None
@@ -174,7 +174,7 @@ def test_what_a_history_kept_for_a_blocked_reader_goes_although_nobody_publishes
             await go.wait()
             return "so far"
 
-    kinds = {"/topic/s": policy(kind="stream", history_seconds=10.0)}
+    kinds = {"/topic/s": policies.Stream(seconds=10.0)}
     with Broker(kinds, prepare=prepare) as world:
         # A reader that stays behind: or else the log is trimmed when the blocked one goes on.
         behind = world.reader("/topic/s", ack="client", prefetch_count="1")
@@ -198,7 +198,7 @@ def test_what_a_history_kept_for_a_blocked_reader_goes_although_nobody_publishes
 
 
 def test_newest_values_too_leave_a_store_that_is_full() -> None:
-    with Broker({"/topic/s": policy(kind="latest")}, max_stored=1_000) as world:
+    with Broker({"/topic/s": policies.Latest()}, max_stored=1_000) as world:
         for key in "abcdef":
             world.publish("/topic/s", key * 300, key=key)
         channel = world.broker.delivery.registry.find("/topic/s")
@@ -210,7 +210,7 @@ def test_newest_values_too_leave_a_store_that_is_full() -> None:
 
 
 def test_where_queues_fill_the_store_only_the_newest_value_of_all_is_kept() -> None:
-    with Broker({"/topic/s": policy(kind="latest")}, max_stored=1_000) as world:
+    with Broker({"/topic/s": policies.Latest()}, max_stored=1_000) as world:
         world.publish("/queue/full", "x" * 900)
         for key in "abc":
             world.publish("/topic/s", key * 300, key=key)

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import DeadLetter, SessionDisconnected
 from stocksync_ws.broker.model.ledger import EPOCHS
 from stocksync_ws.stomp.encoder import encode
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
 
 def test_what_is_refused_behind_unsubscribe_on_a_topic_is_unsettled() -> None:
@@ -66,7 +66,7 @@ def test_a_name_that_is_taken_between_two_deliveries_takes_them_with_it() -> Non
 
 
 def test_a_name_that_is_taken_over_counts_nothing() -> None:
-    with Broker({"/topic/s": policy(max_deliveries=1)}) as world:
+    with Broker({"/topic/s": policies.Topic(max_deliveries=1)}) as world:
         sessions = [world.connect(login="ann") for _ in range(4)]
         resubscribe(sessions[0], durable="true", ack="client")
         world.publish("/topic/s", "1")
@@ -99,7 +99,7 @@ def test_what_is_delivered_while_we_do_not_read_has_a_clock_of_its_own() -> None
 
 
 def test_the_epochs_that_an_id_remembers_are_bounded() -> None:
-    with Broker({"/topic/**": policy(kind="stream")}) as world:
+    with Broker({"/topic/**": policies.Stream()}) as world:
         peer = world.connect("1.1")
         first = None
         for number in range(EPOCHS + 2):
@@ -129,7 +129,7 @@ def test_of_several_late_deliveries_only_those_that_are_late_go_back() -> None:
 
 
 def test_a_history_that_gave_way_under_a_reader_closes_it() -> None:
-    kinds = {"/topic/**": policy(kind="stream")}
+    kinds = {"/topic/**": policies.Stream()}
     with Broker(kinds, max_stored=200_000) as world:
         world.publish("/topic/s", *(f"{number}" * 22_000 for number in range(8)))
         peer = world.connect()
@@ -149,7 +149,7 @@ def test_a_history_that_gave_way_under_a_reader_closes_it() -> None:
 
 
 def test_newest_values_give_way_before_the_whole_store_overflows() -> None:
-    with Broker({"/topic/s": policy(kind="latest")}, max_stored=1_000) as world:
+    with Broker({"/topic/s": policies.Latest()}, max_stored=1_000) as world:
         for number in range(3):
             world.publish("/topic/s", "x" * 200, key=f"{number}")
         world.publish("/queue/a", "y" * 500)
@@ -168,7 +168,7 @@ def test_what_a_snapshot_waits_for_stays_in_the_history() -> None:
             await go.wait()
             return "so far"
 
-    with Broker({"/topic/s": policy(kind="stream", history=2)}, prepare=prepare) as world:
+    with Broker({"/topic/s": policies.Stream(history=2)}, prepare=prepare) as world:
         peer = world.connect()
         peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/s"})
         world.publish("/topic/s", *"12345")
@@ -182,7 +182,7 @@ def test_what_a_snapshot_waits_for_stays_in_the_history() -> None:
 
 
 def test_who_lost_everything_that_waited_is_told_by_the_next_message() -> None:
-    with Broker({"/topic/a": policy(overflow="drop_oldest")}, send_queue=1_000) as world:
+    with Broker({"/topic/a": policies.Topic(overflow="drop_oldest")}, send_queue=1_000) as world:
         peer = world.reader("/topic/a")
         peer.stream.open_window(0)
         world.publish("/topic/a", "0")
@@ -195,7 +195,7 @@ def test_who_lost_everything_that_waited_is_told_by_the_next_message() -> None:
 
 
 def test_two_readers_of_a_session_share_the_room_of_its_mailbox() -> None:
-    kinds = {"/topic/**": policy(kind="stream")}
+    kinds = {"/topic/**": policies.Stream()}
     with Broker(kinds) as world:
         for place in "ab":
             world.publish(f"/topic/{place}", *(f"{n}" + "x" * 40_000 for n in range(4)))
@@ -213,7 +213,7 @@ def test_two_readers_of_a_session_share_the_room_of_its_mailbox() -> None:
 
 
 def test_histories_that_are_read_are_kept_beyond_their_number() -> None:
-    with Broker({"/topic/**": policy(kind="stream")}, max_streams=1) as world:
+    with Broker({"/topic/**": policies.Stream()}, max_streams=1) as world:
         readers = [world.reader(f"/topic/{number}") for number in range(3)]
         assert len(world.broker.delivery.registry.histories) == 3
         for reader in readers:
@@ -323,7 +323,7 @@ def test_a_name_that_is_taken_in_a_pause_brings_what_waited_at_once() -> None:
 
 
 def test_what_was_replayed_meanwhile_is_unsettled_once_when_its_transaction_is_aborted() -> None:
-    with Broker({"/topic/s": policy(kind="stream")}) as world:
+    with Broker({"/topic/s": policies.Stream()}) as world:
         peer = world.connect()
         before = resubscribe(peer, ack="client-individual").headers["last-message-id"]
         world.publish("/topic/s", "1")
@@ -374,7 +374,7 @@ def test_what_died_in_a_stall_is_not_handed_to_a_window_that_opens() -> None:
 
 
 def test_an_acknowledgement_in_one_message_with_the_frame_in_work_is_not_late() -> None:
-    with Broker({"/queue/a": policy(ack_timeout=5)}, prepare=slow) as world:
+    with Broker({"/queue/a": policies.Queue(ack_timeout=5)}, prepare=slow) as world:
         peer = world.reader("/queue/a", ack="client")
         world.publish("/queue/a", "1")
         slowly = encode("SEND", {"destination": "/app/slow"}, b"8", peer.version)
@@ -386,7 +386,7 @@ def test_an_acknowledgement_in_one_message_with_the_frame_in_work_is_not_late() 
 
 
 def test_an_acknowledgement_that_waits_is_not_late_because_its_stream_ended() -> None:
-    with Broker({"/queue/a": policy(ack_timeout=5)}, prepare=slow) as world:
+    with Broker({"/queue/a": policies.Queue(ack_timeout=5)}, prepare=slow) as world:
         peer, other = world.reader("/queue/a", ack="client"), world.connect()
         world.publish("/queue/a", "1")
         message = peer.message()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import (
     BrokerAvailability,
     DeadLetter,
@@ -16,9 +16,9 @@ from stocksync_ws.broker.calls.events import (
 )
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Version
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
-BURIED = {"/topic/s": policy(dead_letter="/topic/dead")}
+BURIED = {"/topic/s": policies.Topic(dead_letter="/topic/dead")}
 
 
 def test_dead_letters_that_close_who_takes_a_name_leave_the_rest_to_the_name() -> None:
@@ -67,7 +67,7 @@ def test_dead_letters_that_close_who_is_to_get_something_again_leave_it_once() -
 
 
 def test_dead_letters_that_close_who_subscribes_come_behind_its_receipt_and_its_event() -> None:
-    with Broker({"/queue/a": policy(dead_letter="/topic/dead")}, send_queue=1_000) as world:
+    with Broker({"/queue/a": policies.Queue(dead_letter="/topic/dead")}, send_queue=1_000) as world:
         peer = world.reader("/topic/dead")
         world.reader("/queue/a", ack="client", prefetch_count="1")
         world.publish("/queue/a", "held")
@@ -89,7 +89,7 @@ def test_dead_letters_that_close_who_subscribes_come_behind_its_receipt_and_its_
 
 
 def test_a_dead_letter_does_not_take_the_queue_that_a_commit_was_promised() -> None:
-    kinds = {"/queue/a": policy(dead_letter="/queue/dead")}
+    kinds = {"/queue/a": policies.Queue(dead_letter="/queue/dead")}
     with Broker(kinds, max_queues=2) as world:
         peer = world.reader("/queue/a", ack="client-individual")
         world.publish("/queue/a", "1")
@@ -128,7 +128,7 @@ def test_an_ack_in_auto_mode_is_ignored_behind_the_end_of_the_stream_too(ends: b
 
 
 def test_what_is_shed_when_the_transport_was_tried_is_told_in_that_step() -> None:
-    with Broker({"/topic/a": policy(overflow="drop_oldest")}, send_queue=1_000) as world:
+    with Broker({"/topic/a": policies.Topic(overflow="drop_oldest")}, send_queue=1_000) as world:
         peer = world.reader("/topic/a")
         peer.stream.open_window(0)
         for number in range(30):
@@ -142,7 +142,7 @@ def test_an_unsubscribe_that_trims_another_subscriptions_log_has_its_receipt_bef
     None
 ):
     """A durable name kept the log; without it the history of two ends before the other reader."""
-    with Broker({"/topic/s": policy(kind="stream", history=2)}) as world:
+    with Broker({"/topic/s": policies.Stream(history=2)}) as world:
         peer = world.connect(login="ann")
         resubscribe(peer, durable="true", ack="client", **{"prefetch-count": "1"})
         peer.subscribe("/topic/s", "other", ack="client", prefetch_count="1")
@@ -156,7 +156,7 @@ def test_an_unsubscribe_that_trims_another_subscriptions_log_has_its_receipt_bef
 @pytest.mark.parametrize("command", ["SUBSCRIBE", "UNSUBSCRIBE"])
 def test_who_lost_a_log_by_it_is_closed_before_the_next_frame(command: str) -> None:
     """Both give up a durable name: the one deletes it, the other takes it to another place."""
-    with Broker({"/topic/s": policy(kind="stream", history=2)}) as world:
+    with Broker({"/topic/s": policies.Stream(history=2)}) as world:
         peer = world.connect(login="ann")
         resubscribe(peer, durable="true", ack="client", **{"prefetch-count": "1"})
         peer.subscribe("/topic/s", "other", ack="client", prefetch_count="1")
@@ -182,7 +182,7 @@ def test_dead_letters_of_a_halt_are_told_before_its_end() -> None:
         def hear(event: DeadLetter | BrokerAvailability) -> None:
             heard.append(type(event).__name__)
 
-    with Broker({"/queue/a": policy(dead_letter="/queue/dead")}, prepare=prepare) as world:
+    with Broker({"/queue/a": policies.Queue(dead_letter="/queue/dead")}, prepare=prepare) as world:
         peer = world.reader("/queue/a", ack="client-individual")
         world.publish("/queue/a", "1", expiration="500")
         peer.message()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import DeadLetter
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
-HISTORY = {"/topic/s": policy(kind="stream", history_seconds=1e6)}
+HISTORY = {"/topic/s": policies.Stream(seconds=1e6)}
 
 
 def reasons(world: Broker) -> list[tuple[str, str]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from stocksync_ws import DeadLetter, StompApp
-from tests.broker.kit import Broker, ack, bodies, policy
+from stocksync_ws import DeadLetter, StompApp, policies
+from tests.broker.kit import Broker, ack, bodies
 
 
 def test_what_is_refused_goes_to_the_consumer_whose_turn_it_is() -> None:
@@ -49,7 +49,7 @@ def test_what_expired_in_the_mailbox_of_a_durable_name_is_dead_when_it_comes_bac
 
 
 def test_a_dead_letter_is_not_told_as_dropped_as_well() -> None:
-    lossy = policy(overflow="drop_oldest")
+    lossy = policies.Topic(overflow="drop_oldest")
     with Broker({"/topic/a": lossy}, pending_messages=1) as world:
         peer = world.reader("/topic/a", ack="client", prefetch_count="1")
         world.publish("/topic/a", "1")
@@ -75,7 +75,7 @@ def test_an_ack_counts_for_an_id_that_was_of_an_auto_subscription_before() -> No
 
 
 def test_a_value_that_was_superseded_by_one_that_expired_is_told() -> None:
-    with Broker({"/topic/a": policy(kind="latest")}) as world:
+    with Broker({"/topic/a": policies.Latest()}) as world:
         peer = world.reader("/topic/a", ack="client", prefetch_count="1")
         world.publish("/topic/a", "1", key="x")
         world.publish("/topic/a", "2", key="y")

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import factorial
 
+from stocksync_ws import policies
 from stocksync_ws.testing.peer import Peer
 from tests.broker.kit import Broker, ack, policy
 
-STREAM = {"/topic/s": policy(kind="stream", history=100, history_seconds=1e6)}
+STREAM = {"/topic/s": policies.Stream(history=100, seconds=1e6)}
 
 
 def orders(*lists: Sequence[str]) -> Iterator[list[str]]:
@@ -45,7 +46,7 @@ def texts(peer: Peer) -> list[str]:
 def test_subscribe_publish_unsubscribe() -> None:
     played = 0
     events = (["sub", "unsub", "sub", "unsub"], ["1", "2", "3"])
-    for destinations in ({}, STREAM, {"/topic/s": policy(kind="latest")}):
+    for destinations in ({}, STREAM, {"/topic/s": policies.Latest()}):
         for order in orders(*events):
             played += 1
             with Broker(destinations) as world:
@@ -79,7 +80,7 @@ def test_ack_nack_and_timeout() -> None:
     for place in ("/topic/a", "/queue/a"):
         for order in orders(*events):
             played += 1
-            settings = {place: policy(ack_timeout=30.0, max_deliveries=2)}
+            settings = {place: policy(place, ack_timeout=30.0, max_deliveries=2)}
             with Broker(settings) as world:
                 peer = world.reader(place, ack="client-individual")
                 world.publish(place, "0", "1")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from stocksync_ws import StompApp, send_to_user
+from stocksync_ws import StompApp, policies, send_to_user
 from stocksync_ws.config import Limits
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
-from tests.broker.kit import Broker, policy, refused
+from tests.broker.kit import Broker, refused
 
 BIG = 600_000
 
@@ -166,7 +166,7 @@ def test_it_counts_in_the_bound_over_all_while_it_leaves() -> None:
 
 
 def test_where_messages_may_be_lost_what_is_behind_it_is_and_it_is_not() -> None:
-    with Broker({"/topic/a": policy(overflow="drop_oldest")}, send_queue=1_000) as world:
+    with Broker({"/topic/a": policies.Topic(overflow="drop_oldest")}, send_queue=1_000) as world:
         peer = world.reader("/topic/a")
         peer.stream.open_window(0)
         world.publish("/topic/a", "x" * 5_000, *["y" * 400] * 30, "z")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from stocksync_ws import StompApp
-from tests.broker.kit import Broker, bodies, epoch, policy, resubscribe
+from stocksync_ws import StompApp, policies
+from tests.broker.kit import Broker, bodies, epoch, resubscribe
 
-STREAM = {"/topic/s": policy(kind="stream", history=5, history_seconds=60.0)}
+STREAM = {"/topic/s": policies.Stream(history=5, seconds=60.0)}
 
 
 # Newest values
 
 
-LATEST = {"/topic/l": policy(kind="latest"), "/topic/sku/*": policy(kind="latest", key="sku")}
+LATEST = {"/topic/l": policies.Latest(), "/topic/sku/*": policies.Latest(key="sku")}
 
 
 def test_a_subscriber_gets_the_newest_of_each_key_in_order_of_publication() -> None:

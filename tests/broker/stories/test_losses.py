@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import MessageDropped, SessionDisconnected
-from tests.broker.kit import Broker, bodies, policy, resubscribe
+from tests.broker.kit import Broker, bodies, resubscribe
 
-LATEST = {"/topic/s": policy(kind="latest")}
+LATEST = {"/topic/s": policies.Latest()}
 
 
 def losses(world: Broker) -> dict[tuple[str, str], int]:
@@ -67,7 +68,7 @@ def test_what_was_counted_once_is_not_counted_again_when_its_name_expires() -> N
 
 
 def test_dropped_stands_on_the_first_message_behind_the_gap() -> None:
-    with Broker({"/topic/a": policy(overflow="drop_oldest")}, send_queue=1_000) as world:
+    with Broker({"/topic/a": policies.Topic(overflow="drop_oldest")}, send_queue=1_000) as world:
         peer = world.reader("/topic/a")
         peer.stream.open_window(0)
         for number in range(20):
@@ -130,7 +131,7 @@ def test_several_losses_in_one_step_are_one_event() -> None:
 
 
 def test_who_recovers_everything_has_lost_nothing() -> None:
-    history = {"/topic/s": policy(kind="stream", history=4)}
+    history = {"/topic/s": policies.Stream(history=4)}
     with Broker(history, durable_messages=4) as world:
         peer = world.connect(login="ann")
         resubscribe(peer, durable="true")
@@ -147,7 +148,7 @@ def test_who_recovers_everything_has_lost_nothing() -> None:
 
 
 def test_a_full_store_costs_histories_and_not_more_than_it_must() -> None:
-    history = {"/topic/**": policy(kind="stream")}
+    history = {"/topic/**": policies.Stream()}
     with Broker(history, max_stored=1_000) as world:
         for number in range(5):
             world.publish(f"/topic/{number}", "x" * 90)
@@ -165,7 +166,7 @@ def test_a_full_store_costs_histories_and_not_more_than_it_must() -> None:
 
 
 def test_keys_leave_with_their_values() -> None:
-    with Broker({"/topic/**": policy(kind="latest")}, max_stored=2_000) as world:
+    with Broker({"/topic/**": policies.Latest()}, max_stored=2_000) as world:
         for number in range(60):
             world.publish("/topic/s", "x" * 50, key=f"{number:050}")
         channel = world.broker.delivery.registry.find("/topic/s")
@@ -180,7 +181,7 @@ def test_keys_leave_with_their_values() -> None:
 
 
 def test_what_one_subscription_lost_is_told_by_its_own_next_message() -> None:
-    with Broker({"/topic/o": policy(overflow="drop_oldest")}, send_queue=4_000) as world:
+    with Broker({"/topic/o": policies.Topic(overflow="drop_oldest")}, send_queue=4_000) as world:
         peer = world.reader("/topic/o")
         peer.subscribe("/topic/other", "other")
         peer.stream.open_window(0)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import DeadLetter, SessionDisconnected
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
@@ -146,7 +147,7 @@ class TestByItself:
 
     @pytest.mark.parametrize("place", PLACES)
     def test_it_goes_by_itself_and_is_buried_by_one_more_loss(self, place: str) -> None:
-        rules = {place: policy(max_deliveries=2, dead_letter="/queue/dead")}
+        rules = {place: policy(place, max_deliveries=2, dead_letter="/queue/dead")}
         with Broker(rules) as world:
             peer = self.until_alone(world, place, "2", "3")
             assert attempts(peer.frames()) == [("1", "true", "3")]
@@ -161,7 +162,7 @@ class TestByItself:
 
     @pytest.mark.parametrize("place", PLACES)
     def test_when_it_is_settled_the_window_is_wide_again(self, place: str) -> None:
-        with Broker({place: policy(max_deliveries=2)}) as world:
+        with Broker({place: policy(place, max_deliveries=2)}) as world:
             peer = self.until_alone(world, place, "2", "3")
             ack(peer, peer.message())
             assert bodies(peer) == ["2", "3"]
@@ -171,7 +172,7 @@ class TestByItself:
 
     @pytest.mark.parametrize("place", PLACES)
     def test_an_end_that_counts_nothing_leaves_it_as_it_was(self, place: str) -> None:
-        with Broker({place: policy(max_deliveries=2)}) as world:
+        with Broker({place: policy(place, max_deliveries=2)}) as world:
             peer = self.until_alone(world, place, "2")
             assert attempts(peer.frames()) == [("1", "true", "3")]
             for _ in range(3):
@@ -182,7 +183,7 @@ class TestByItself:
 
     @pytest.mark.parametrize("place", PLACES)
     def test_a_refusal_buries_it_as_before(self, place: str) -> None:
-        with Broker({place: policy(max_deliveries=2)}) as world:
+        with Broker({place: policy(place, max_deliveries=2)}) as world:
             peer = self.until_alone(world, place, "2")
             ack(peer, peer.message(), "NACK")
             assert [event.deliveries for event in world.heard(DeadLetter)] == [3]
@@ -190,7 +191,7 @@ class TestByItself:
 
     @pytest.mark.parametrize("place", PLACES)
     def test_in_a_transaction_it_stays_by_itself(self, place: str) -> None:
-        with Broker({place: policy(max_deliveries=2)}) as world:
+        with Broker({place: policy(place, max_deliveries=2)}) as world:
             peer = self.until_alone(world, place, "2")
             peer.command("BEGIN", {"transaction": "t"})
             ack(peer, peer.message(), transaction="t")
@@ -201,7 +202,7 @@ class TestByItself:
             assert [event.deliveries for event in world.heard(DeadLetter)] == [3]
 
     def test_in_a_queue_it_waits_for_a_consumer_that_holds_nothing(self) -> None:
-        with Broker({"/queue/drop": policy(max_deliveries=1)}) as world:
+        with Broker({"/queue/drop": policies.Queue(max_deliveries=1)}) as world:
             first = world.reader("/queue/drop", ack="client-individual", prefetch_count="2")
             world.publish("/queue/drop", "1", "2")
             first.frames()
@@ -215,7 +216,7 @@ class TestByItself:
             assert attempts(second.frames()) == [("1", "true", "2")]
 
     def test_for_an_auto_consumer_nothing_is_held_up(self) -> None:
-        with Broker({"/queue/drop": policy(max_deliveries=1)}) as world:
+        with Broker({"/queue/drop": policies.Queue(max_deliveries=1)}) as world:
             peer = world.reader("/queue/drop", ack="client-individual")
             world.publish("/queue/drop", "1", "2")
             peer.frames()
@@ -223,7 +224,7 @@ class TestByItself:
             assert bodies(world.reader("/queue/drop")) == ["1", "2"]
 
     def test_for_a_name_it_waits_until_everything_else_is_settled(self) -> None:
-        with Broker({"/topic/drop": policy(max_deliveries=1)}) as world:
+        with Broker({"/topic/drop": policies.Topic(max_deliveries=1)}) as world:
             first = world.connect(login="ann")
             first.subscribe("/topic/drop", "s", ack="client-individual", durable="true")
             world.publish("/topic/drop", "1")
@@ -239,7 +240,7 @@ class TestByItself:
             assert attempts(second.frames()) == [("1", "true", "2")]
 
     def test_the_same_id_again_keeps_the_window_narrow(self) -> None:
-        with Broker({"/queue/drop": policy(max_deliveries=2)}) as world:
+        with Broker({"/queue/drop": policies.Queue(max_deliveries=2)}) as world:
             peer = self.until_alone(world, "/queue/drop", "2")
             one = peer.message()
             peer.command("UNSUBSCRIBE", {"id": "s"})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
 
 def named(world: Broker, **more: str) -> Peer:
@@ -70,9 +70,11 @@ def test_what_was_under_way_before_there_was_a_name_does_not_come_back_to_it() -
         assert bodies(named(world)) == ["2"]
 
 
-@pytest.mark.parametrize("kind", ["stream", "transient"])
-def test_what_the_log_had_trimmed_but_a_mailbox_held_is_not_lost(kind: str) -> None:
-    with Broker({"/topic/s": policy(kind=kind, history=3)}) as world:
+@pytest.mark.parametrize("policy", [policies.Stream(history=3), policies.Topic()])
+def test_what_the_log_had_trimmed_but_a_mailbox_held_is_not_lost(
+    policy: policies.DestinationPolicy,
+) -> None:
+    with Broker({"/topic/s": policy}) as world:
         peer = blocked(world, named(world))
         world.publish("/topic/s", *"12345678")
         peer.eof()
@@ -115,7 +117,7 @@ def test_a_loss_behind_what_was_held_is_counted_once() -> None:
 
 
 def test_a_late_cumulative_acknowledgement_does_not_settle_what_has_not_left() -> None:
-    with Broker({"/topic/s": policy(ack_timeout=2)}) as world:
+    with Broker({"/topic/s": policies.Topic(ack_timeout=2)}) as world:
         peer = named(world, ack="client")
         world.publish("/topic/s", "1")
         one = peer.message()
@@ -135,7 +137,7 @@ def welcome(app: StompApp) -> None:
 
 
 def test_a_snapshot_and_what_comes_back_share_an_id_and_are_acknowledged_each() -> None:
-    with Broker({"/topic/s": policy(kind="stream")}, prepare=welcome) as world:
+    with Broker({"/topic/s": policies.Stream()}, prepare=welcome) as world:
         peer = world.connect("1.1", login="ann")
         resubscribe(peer, durable="true", ack="client-individual")
         world.publish("/topic/s", "1")

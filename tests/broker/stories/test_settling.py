@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import SessionDisconnected
 from stocksync_ws.testing.peer import client_frame
-from tests.broker.kit import Broker, ack, bodies, policy
+from tests.broker.kit import Broker, ack, bodies
 
 
 def test_cumulative_does_not_reach_into_an_ended_subscription_of_the_same_id() -> None:
@@ -126,7 +126,7 @@ def test_the_ack_clock_stands_while_a_delivery_lies_in_the_mailbox() -> None:
 
 
 def test_a_newer_value_takes_the_place_of_a_redelivery() -> None:
-    with Broker({"/topic/s": policy(kind="latest")}) as world:
+    with Broker({"/topic/s": policies.Latest()}) as world:
         peer = world.reader("/topic/s", ack="client-individual")
         world.publish("/topic/s", "old", key="k")
         old = peer.message()

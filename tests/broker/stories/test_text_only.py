@@ -6,21 +6,21 @@ from __future__ import annotations
 
 import pytest
 
-from stocksync_ws import StompApp, send_to_user
+from stocksync_ws import StompApp, policies, send_to_user
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import Broker, ack, bodies, policy, resubscribe
+from tests.broker.kit import Broker, ack, bodies, resubscribe
 
 BINARY = b"\xff"
-STREAM = {"/topic/s": policy(kind="stream", history=9)}
+STREAM = {"/topic/s": policies.Stream(history=9)}
 KINDS = {
-    "transient": policy(),
-    "stream": policy(kind="stream", history=9),
-    "latest": policy(kind="latest"),
+    "transient": policies.Topic(),
+    "stream": policies.Stream(history=9),
+    "latest": policies.Latest(),
 }
 
 
@@ -111,7 +111,7 @@ def test_what_others_have_still_to_read_is_kept() -> None:
 
 
 def test_who_reads_behind_loses_it_when_he_comes_there() -> None:
-    with Broker({"/topic/s": policy(kind="stream", history=9)}) as world:
+    with Broker({"/topic/s": policies.Stream(history=9)}) as world:
         peer = world.text_reader("/topic/s", ack="client", prefetch_count="1")
         world.publish("/topic/s", "1", "2")
         assert world.receivers("/topic/s", BINARY) == 0
@@ -176,7 +176,7 @@ def test_a_replay_leaves_it_out_and_the_receipt_does_not_count_it() -> None:
 
 
 def test_newest_values_that_are_no_text_are_lost_and_the_others_come() -> None:
-    with Broker({"/topic/s": policy(kind="latest")}) as world:
+    with Broker({"/topic/s": policies.Latest()}) as world:
         world.publish("/topic/s", "1", key="a")
         world.publish("/topic/s", BINARY, key="b")
         world.publish("/topic/s", "3", key="c")
@@ -333,7 +333,7 @@ def test_to_one_session_nobody_is_reached_though_its_window_is_full() -> None:
 # Queues
 
 
-DEAD = {"/queue/a": policy(dead_letter="/queue/dead")}
+DEAD = {"/queue/a": policies.Queue(dead_letter="/queue/dead")}
 
 
 def deaths(world: Broker) -> list[tuple[str, str, int]]:
@@ -441,7 +441,7 @@ def test_a_reply_that_is_no_text_is_lost_and_told_by_the_next() -> None:
 
 
 def test_a_slow_one_that_may_lose_messages_is_told_of_each_loss_in_its_place() -> None:
-    lossy = {"/topic/s": policy(overflow="drop_oldest")}
+    lossy = {"/topic/s": policies.Topic(overflow="drop_oldest")}
     with Broker(lossy, send_queue=4_000) as world:
         peer = world.text_client()
         for name in ("/topic/s", "/topic/other"):
@@ -466,7 +466,7 @@ def test_a_slow_one_that_may_lose_messages_is_told_of_each_loss_in_its_place() -
 
 
 def test_a_slow_one_that_lost_all_that_was_pushed_is_told_of_both_by_the_next() -> None:
-    lossy = {"/topic/s": policy(overflow="drop_oldest")}
+    lossy = {"/topic/s": policies.Topic(overflow="drop_oldest")}
     with Broker(lossy, send_queue=2_000) as world:
         peer = world.text_client()
         for name in ("/topic/s", "/topic/other"):

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from stocksync_ws import DestinationPolicy, MessagingTemplate, SockJSOptions, StompApp
+from stocksync_ws import MessagingTemplate, SockJSOptions, StompApp, Stream
 
 PAGES = Path(__file__).parents[1] / "browser"
 MODULES = PAGES / "node_modules"
@@ -27,7 +27,7 @@ ws = StompApp(
     "/ws",
     client_send=["/topic/**"],
     heart_beat=(0.5, 0.5),
-    destinations={"/topic/stream/**": DestinationPolicy(kind="stream", history=1_000)},
+    destinations={"/topic/stream/**": Stream(history=1_000)},
     # A stream that is full soon, so that it is followed by another one while messages come.
     sockjs=replace(SockJSOptions.conformance(), stream_bytes=16_384),
 )

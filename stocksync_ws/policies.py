@@ -1,0 +1,185 @@
+"""Destinations as the application configures them: `Topic`, `Stream`, `Latest` and `Queue`.
+
+Rule: a field stands only where it means something, and says its unit. What all of them have is in
+`Policy`, which is what the broker reads.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, cast
+
+from stocksync_ws.errors import ConfigurationError
+
+__all__ = [
+    "DestinationPolicy",
+    "Latest",
+    "Overflow",
+    "Policy",
+    "Queue",
+    "Stream",
+    "Topic",
+    "TopicPolicy",
+    "check_path",
+    "has_surrogate",
+    "pause",
+]
+
+Overflow: TypeAlias = Literal["disconnect", "drop_oldest"]
+"""What happens to a subscriber that does not keep up."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether it holds a lone surrogate, which is no character: no frame could carry it."""
+    return _SURROGATE.search(text) is not None
+
+
+def check_path(setting: str, text: str) -> None:
+    """Check a prefix, or a destination that a setting names.
+
+    Raises:
+        ConfigurationError: It is not like `/topic` or `/queue/dead`.
+    """
+    given = cast("object", text)
+    if not isinstance(given, str):
+        raise ConfigurationError(f"{setting}: must be a text like '/topic', not {given!r}")
+    if has_surrogate(text):
+        raise ConfigurationError(
+            f"{setting}: {text!r} holds a lone surrogate, which is no character"
+        )
+    if not text.startswith("/") or text.endswith("/") or "//" in text or "*" in text:
+        raise ConfigurationError(
+            f"{setting}: {text!r} must be like '/topic': /segments, no trailing slash"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What every destination has: how often a message is delivered to who acknowledges, and where
+    it goes then.
+    """
+
+    ack_timeout: float | None = None
+    """Seconds a delivery may stay unsettled before it counts as refused; None: for ever."""
+    max_deliveries: int = 5
+    """Deliveries of one message that count, in all; then it is a dead letter. NACK and a timeout
+    count, and of a lost session the oldest delivery of each subscription; where a loss would be
+    the last straw, the message is first delivered once more, by itself.
+    """
+    retry: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
+    """Seconds before a message that came back by NACK or timeout is delivered for the second, the
+    third, … time; the last one holds for all later ones.
+    """
+    dead_letter: str | None = None
+    """The destination of dead letters; None: only the event `DeadLetter` tells of them."""
+
+    def __post_init__(self) -> None:
+        self._positive("max_deliveries", self.max_deliveries, whole=True)
+        if self.ack_timeout is not None:
+            self._positive("ack_timeout", self.ack_timeout)
+        pauses = cast("object", self.retry)
+        if not isinstance(pauses, tuple) or not pauses or not all(map(_is_pause, self.retry)):
+            self._fail("retry", f"must be a tuple of seconds, such as (0, 1, 2, 4), not {pauses!r}")
+        if self.dead_letter is not None:
+            check_path(f"{type(self).__name__}.dead_letter", self.dead_letter)
+
+    def _positive(self, name: str, value: object, *, whole: bool = False) -> None:
+        kinds = int if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+            kind = "whole number" if whole else "number"
+            self._fail(name, f"must be a {kind} above 0, not {value!r}")
+
+    def _fail(self, name: str, problem: str) -> None:
+        raise ConfigurationError(f"{type(self).__name__}.{name}: {problem}")
+
+
+def pause(policy: Policy, attempt: int) -> float:
+    """Seconds before the delivery that follows the one of this number, which was refused."""
+    return policy.retry[min(max(attempt, 1), len(policy.retry)) - 1]
+
+
+def _is_pause(seconds: object) -> bool:
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        return False
+    return 0 <= seconds < math.inf
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopicPolicy(Policy):
+    """What every topic has: each message goes to all subscribers, and one may be too slow."""
+
+    ack_timeout: float | None = 30.0
+    """Seconds a delivery may stay unsettled before it counts as refused; None: for ever."""
+    overflow: Overflow = "disconnect"
+    """A subscriber that does not keep up is disconnected, or loses its oldest messages and is
+    told.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.overflow not in ("disconnect", "drop_oldest"):
+            self._fail("overflow", f"must be 'disconnect' or 'drop_oldest', not {self.overflow!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topic(TopicPolicy):
+    """A topic that keeps nothing: who is subscribed gets a message, who comes later does not.
+    Every destination under a topic prefix that `destinations` does not name is one.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream(TopicPolicy):
+    """A topic with a history: who reconnects names the last message it saw, and gets what it
+    missed.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    history: int = 100
+    """Messages that are kept."""
+    seconds: float = 60.0
+    """Seconds that a message is kept."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._positive("history", self.history, whole=True)
+        self._positive("seconds", self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latest(TopicPolicy):
+    """A topic that keeps the newest message of each key: who subscribes gets these first.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    key: str = "key"
+    """The header of a message that is its key; the key of one without it is its destination."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(cast("object", self.key), str) or not self.key:
+            self._fail("key", f"must be the name of a header, not {self.key!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queue(Policy):
+    """A queue: each message goes to one of its consumers, and stays until it is acknowledged.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+
+DestinationPolicy: TypeAlias = Topic | Stream | Latest | Queue
+"""One value of `StompApp(destinations={pattern: …})`."""
