@@ -1,6 +1,6 @@
 """What is run before a change is done. `python -m nox` runs the sessions of the first list.
 
-python -m nox                     lint, types, tests, interop, servers and readme, on this Python
+python -m nox                     lint, types, tests, interop, servers, readme and wheel
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
 python -m nox -s servers -- --full  every test on every server
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import nox
@@ -26,7 +27,7 @@ OWN = ("--ignore=tests/interop", "--ignore=tests/servers")
 
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "tests", "interop", "servers", "readme"]
+nox.options.sessions = ["lint", "types", "tests", "interop", "servers", "readme", "wheel"]
 nox.options.error_on_missing_interpreters = True
 
 
@@ -102,6 +103,23 @@ def model(session: nox.Session) -> None:
 def readme(session: nox.Session) -> None:
     """The README's command for the main job, word for word, on a copy of the tree."""
     session.run("python", "tests/laws/run_readme.py")
+
+
+@nox.session
+def wheel(session: nox.Session) -> None:
+    """What is built, as the package index checks it, and installed where nothing else is."""
+    session.install("twine>=7,<8", *build_tools())
+    folder = Path(session.create_tmp()).resolve() / "dist"
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("python", "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT))
+    session.run("twine", "check", "--strict", *map(str, folder.iterdir()))
+    (built,) = folder.glob("*.whl")
+    session.run("python", "-m", "venv", "--clear", str(folder / "fresh"))
+    python = str(folder / "fresh" / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    with session.chdir(folder):
+        session.run(python, "-m", "pip", "install", "--quiet", str(built), external=True)
+        session.run(python, "-m", "pip", "check", external=True)
+        session.run(python, str(ROOT / "tests" / "laws" / "run_wheel.py"), external=True)
 
 
 @nox.session

@@ -21,7 +21,6 @@ asks `/app/echo` like this gets what it asked.
 """
 
 import argparse
-import asyncio
 import hmac
 import logging
 import sys
@@ -136,7 +135,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     log.info("STOMP broker: ws://%s:%d/ws, login guest, passcode guest", args.host, args.port)
     try:
-        asyncio.run(ws.serve(args.host, args.port))
+        ws.run(args.host, args.port)
     except OSError as error:
         sys.exit(str(error))
 

@@ -1,16 +1,15 @@
 """STOMP messaging over WebSocket for Python web applications.
 
-    import asyncio
     from stocksync_ws import StompApp, send_to
 
-    ws = StompApp("/ws", allowed_origins=["*"])
+    ws = StompApp("/ws")
 
     @ws.message_mapping("/hello")
     @send_to("/topic/greetings")
     async def hello(name: str) -> str:
         return f"Hello, {name}!"
 
-    asyncio.run(ws.serve())
+    ws.run()
 
 This file only re-exports; the names of `__all__` are the public ones.
 """

@@ -6,17 +6,17 @@ of them. Where the application runs is known to its `Run` and to nobody else.
 
 from __future__ import annotations
 
-import ipaddress
+import asyncio
 import logging
-import mimetypes
 import os
 import socket
 import ssl
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
+from stocksync_ws.arguments import Pages, is_loopback, mapping, page, sockjs_options, texts
 from stocksync_ws.config import (
     BrokerConfig,
     EndpointConfig,
@@ -24,7 +24,7 @@ from stocksync_ws.config import (
     SockJSOptions,
 )
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.errors import ConfigurationError, WrongLoop
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.application import Application
 from stocksync_ws.messaging.connect import Authenticate
@@ -35,6 +35,7 @@ from stocksync_ws.wire.endpoint import Page, Site
 
 if TYPE_CHECKING:
     from stocksync_ws.aio.address import Address
+    from stocksync_ws.aio.server import Server
     from stocksync_ws.asgi.gateway import Gateway, Workers
     from stocksync_ws.asgi.lifespan import AsgiApp
     from stocksync_ws.threads import ThreadServer
@@ -45,12 +46,7 @@ __all__ = ["StompApp"]
 
 _log = logging.getLogger("stocksync_ws.transport")
 
-T = TypeVar("T")
-
 _DEFAULTS = BrokerConfig()
-
-Pages: TypeAlias = "Mapping[str, str | os.PathLike[str]]"
-"""Files served beside the endpoint: exact path to file."""
 
 
 class StompApp(Application):
@@ -117,16 +113,16 @@ class StompApp(Application):
         workers: Workers = "warn",
     ) -> None:
         config = BrokerConfig(
-            application_prefixes=_texts("application_prefixes", application_prefixes),
-            broker_prefixes=_texts("broker_prefixes", broker_prefixes),
-            queue_prefixes=_texts("queue_prefixes", queue_prefixes),
+            application_prefixes=texts("application_prefixes", application_prefixes),
+            broker_prefixes=texts("broker_prefixes", broker_prefixes),
+            queue_prefixes=texts("queue_prefixes", queue_prefixes),
             user_prefix=user_prefix,
-            client_send=_texts("client_send", client_send),
-            client_subscribe=_texts("client_subscribe", client_subscribe),
+            client_send=texts("client_send", client_send),
+            client_subscribe=texts("client_subscribe", client_subscribe),
             heart_beat=heart_beat,
             missed_heart_beats=missed_heart_beats,
             error_destination=error_destination,
-            destinations=_mapping(
+            destinations=mapping(
                 "destinations", destinations, "patterns to Topic, Stream, Latest or Queue"
             ),
             limits=limits,
@@ -134,15 +130,15 @@ class StompApp(Application):
         self.inbox = Inbox()
         self.endpoint = EndpointConfig(
             path=path,
-            allowed_origins=_texts("allowed_origins", allowed_origins),
-            allowed_hosts=None if allowed_hosts is None else _texts("allowed_hosts", allowed_hosts),
-            sockjs=_sockjs(sockjs),
+            allowed_origins=texts("allowed_origins", allowed_origins),
+            allowed_hosts=None if allowed_hosts is None else texts("allowed_hosts", allowed_hosts),
+            sockjs=sockjs_options(sockjs),
         )
         super().__init__(config, self.inbox, authenticator)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
         self._sockjs: SockJSRoutes | None = None
-        self._trusted_proxies = _texts("trusted_proxies", trusted_proxies)
+        self._trusted_proxies = texts("trusted_proxies", trusted_proxies)
         if trusted_proxies:
             self.site()  # A mistake in them is told at once.
         self._workers: Workers = workers
@@ -174,6 +170,63 @@ class StompApp(Application):
 
         return SockJSRoutes(self.endpoint, self.config.limits, lambda: secrets.randbits(32))
 
+    @property
+    def ready(self) -> bool:
+        """The application runs and takes new sessions: what a health check of the application's own
+        asks. May be asked from any thread.
+        """
+        runtime = self._run.runtime
+        return runtime is not None and runtime.ready
+
+    def run(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        unix: str | os.PathLike[str] | None = None,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+        pages: Pages | None = None,
+        ssl: ssl.SSLContext | None = None,
+    ) -> None:
+        """Serve until SIGINT (Ctrl-C) or SIGTERM: the last line of a script. Where no logging is
+        configured, the addresses of the endpoint and of the pages are printed.
+
+        Args:
+            host: The address to bind.
+            port: The port; 0 takes any free one.
+            unix: As for `listen`.
+            sock: As for `listen`.
+            reuse_port: As for `listen`.
+            pages: As for `listen`.
+            ssl: As for `listen`.
+
+        Raises:
+            OSError: The address cannot be bound, or a page cannot be read.
+            ConfigurationError: A declaration cannot work.
+            WrongLoop: The application runs already, or an event loop runs in this thread.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            pass
+        else:
+            raise WrongLoop(
+                "run starts an event loop, and one runs in this thread already: write"
+                " `await ws.serve(...)` or `async with ws.listen(...)` there"
+            )
+        server = self.listen(
+            host, port, unix=unix, sock=sock, reuse_port=reuse_port, pages=pages, ssl=ssl
+        )
+
+        def tell() -> None:
+            if not _log.hasHandlers():
+                shown = [server.url, *(server.page(path) for path in pages or ())]
+                sys.stdout.write(f"serving {', '.join(shown)}; Ctrl-C ends it\n")
+                sys.stdout.flush()
+
+        asyncio.run(server.serve_forever(signals=True, started=tell))
+
     async def serve(
         self,
         host: str = "127.0.0.1",
@@ -190,12 +243,12 @@ class StompApp(Application):
 
         Args:
             host: The address to bind.
-            port: The port.
-            unix: Listen on a Unix socket of this path instead.
-            sock: Listen on this bound socket instead, as a supervisor hands it over.
-            reuse_port: Several processes may listen on the port.
-            pages: Files served beside the endpoint: exact path to file, read once, at the start.
-            ssl: A server-side context, for `wss` and `https`.
+            port: The port; 0 takes any free one.
+            unix: As for `listen`.
+            sock: As for `listen`.
+            reuse_port: As for `listen`.
+            pages: As for `listen`.
+            ssl: As for `listen`.
             signals: Handle SIGINT and SIGTERM; a second one ends at once.
 
         Raises:
@@ -203,13 +256,50 @@ class StompApp(Application):
             ConfigurationError: A declaration cannot work.
             WrongLoop: The application runs already.
         """
+        server = self.listen(
+            host, port, unix=unix, sock=sock, reuse_port=reuse_port, pages=pages, ssl=ssl
+        )
+        await server.serve_forever(signals=signals)
+
+    def listen(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 8000,
+        *,
+        unix: str | os.PathLike[str] | None = None,
+        sock: socket.socket | None = None,
+        reuse_port: bool = False,
+        pages: Pages | None = None,
+        ssl: ssl.SSLContext | None = None,
+    ) -> Server:
+        """A server beside whatever else runs on the event loop: in a test, or in the lifespan of an
+        application. It handles no signals.
+
+            async with ws.listen(port=0) as server:
+                print(server.url)
+
+        It listens inside of the block, and at its end closes all sessions in good order, within
+        `Limits.shutdown_timeout` seconds.
+
+        Args:
+            host: The address to bind.
+            port: The port; 0 takes any free one: see `Server.port` and `Server.url`.
+            unix: Listen on a Unix socket of this path instead.
+            sock: Listen on this bound socket instead, as a supervisor hands it over.
+            reuse_port: Several processes may listen on the port.
+            pages: Files served beside the endpoint: exact path to file, read once, now.
+            ssl: A server-side context, for `wss` and `https`.
+
+        Raises:
+            OSError: A page cannot be read; or, on entering the block, the address cannot be bound.
+            ConfigurationError: A declaration cannot work.
+            WrongLoop: On entering the block: the application runs already.
+        """
         from stocksync_ws.aio.address import Address
         from stocksync_ws.aio.server import Server
 
         address = Address(host, port, unix, sock, reuse_port)
-        server = Server(self._run, self._served(address, pages), address, tls=ssl)
-        await server.start()
-        await server.serve_forever(signals=signals)
+        return Server(self._run, self._served(address, pages), address, tls=ssl)
 
     def serve_in_thread(
         self,
@@ -252,8 +342,8 @@ class StompApp(Application):
 
     def _served(self, address: Address, pages: Pages | None) -> Site:
         self.check()
-        given = _mapping("pages", {} if pages is None else pages, "paths to files")
-        site = self.site({at: _page(at, file) for at, file in given.items()})
+        given = mapping("pages", {} if pages is None else pages, "paths to files")
+        site = self.site({at: page(at, file) for at, file in given.items()})
         if address.unix is None and address.sock is None:
             self._warn_about_hosts(address.host)
         return site
@@ -336,65 +426,9 @@ class StompApp(Application):
         )
 
     def _warn_about_hosts(self, host: str) -> None:
-        if self.endpoint.allowed_hosts is None and not _is_loopback(host):
+        if self.endpoint.allowed_hosts is None and not is_loopback(host):
             _log.warning(
                 "allowed_hosts is not set: any Host header is taken on %s; a page of any name that"
                 " resolves to this server counts as the same origin",
                 host,
             )
-
-
-def _texts(setting: str, given: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(given, str):
-        raise ConfigurationError(f"{setting}: must be a list of texts, not one: [{given!r}]")
-    texts = tuple(given) if isinstance(cast("object", given), Iterable) else ()
-    if not isinstance(cast("object", given), Iterable) or not all(
-        isinstance(cast("object", each), str) for each in texts
-    ):
-        raise ConfigurationError(f"{setting}: must be a list of texts, not {given!r}")
-    return texts
-
-
-def _mapping(setting: str, given: Mapping[str, T], of: str) -> dict[str, T]:
-    if not isinstance(cast("object", given), Mapping):
-        raise ConfigurationError(f"{setting}: must be a mapping of {of}, not {given!r}")
-    for key in given:
-        if not isinstance(cast("object", key), str):
-            raise ConfigurationError(f"{setting}: must be a mapping of {of}; {key!r} is no text")
-    return dict(given)
-
-
-def _sockjs(given: object) -> SockJSOptions | None:
-    if isinstance(given, SockJSOptions):
-        return given
-    if not isinstance(given, bool):
-        raise ConfigurationError(f"sockjs: must be a bool or SockJSOptions, not {given!r}")
-    return SockJSOptions() if given else None
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
-"""What `mimetypes` may know differently from machine to machine."""
-
-
-def _page(at: str, given: str | os.PathLike[str]) -> Page:
-    try:
-        file = Path(given)
-    except TypeError:
-        raise ConfigurationError(f"pages: {at!r} must name a file, not {given!r}") from None
-    if file.is_dir():
-        raise ConfigurationError(
-            f"pages: {str(given)!r} is a folder; name its files one by one, such as"
-            f" {at.rstrip('/') + '/index.html'!r}: {str(file / 'index.html')!r}"
-        )
-    kind = _TYPES.get(file.suffix.lower()) or mimetypes.guess_type(file.name)[0]
-    kind = kind or "application/octet-stream"
-    if kind.startswith("text/") or kind == "application/json":
-        kind += "; charset=utf-8"
-    return Page(kind, file.read_bytes())

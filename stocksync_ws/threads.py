@@ -67,7 +67,6 @@ class ThreadServer:
         # Released by the thread: blocks natively, so that nothing has to be patched for it.
         self._ready = new_lock()
         self._ended = new_lock()
-        self._host = "127.0.0.1"
         self.port: int | None = None
         """The port that it listens on; None for a Unix socket."""
 
@@ -76,13 +75,8 @@ class ThreadServer:
         """Where clients connect: `ws://127.0.0.1:8000/inventory-ws`; for a Unix socket what they
         ask for there: `ws://localhost/inventory-ws`.
         """
-        scheme = "ws" if self._tls is None else "wss"
-        return f"{scheme}://{self._authority()}{self._site.endpoint.path}"
-
-    def _authority(self) -> str:
-        if self.port is None:
-            return "localhost"
-        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
+        assert self._server is not None  # it has been started
+        return self._server.url
 
     def start(self) -> None:
         """Start the thread, and wait until it listens.
@@ -226,9 +220,7 @@ class ThreadServer:
         server = Server(self._run, self._site, self._address, tls=self._tls)
         await server.start()
         self._server, self._loop = server, loop
-        self.port = next(iter(server.ports), None)
-        if self._address is not None:
-            self._host = self._address.name
+        self.port = server.port
         asked = asyncio.Event()
 
         def end(seconds: float | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 import signal
 import socket
 import subprocess
@@ -15,17 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import websockets
+from websockets.typing import Subprotocol
 
 from stocksync_ws import (
     BrokerClosed,
     ConfigurationError,
     Limits,
+    SessionDisconnected,
     SockJSOptions,
     StompApp,
     WrongLoop,
 )
 
 PATIENCE = 10.0
+SUBPROTOCOL = Subprotocol("v12.stomp")
 
 
 def free_port() -> int:
@@ -101,6 +106,130 @@ def while_served(
 @pytest.fixture
 def app() -> StompApp:
     return StompApp("/ws", limits=Limits(close_timeout=0.2, shutdown_timeout=0.4))
+
+
+# Starting
+
+
+def test_a_server_that_listens_says_where_and_ends_with_its_block(app: StompApp) -> None:
+    async def main() -> None:
+        assert app.ready is False
+        async with app.listen(port=0, pages={"/": __file__}) as server:
+            assert server.port
+            assert server.url == f"ws://127.0.0.1:{server.port}/ws"
+            assert server.page("/") == f"http://127.0.0.1:{server.port}/"
+            assert app.ready is True
+            assert (await request(server.port, "/"))[0] == "200"
+        assert app.ready is False
+        with pytest.raises(ConnectionRefusedError):
+            await request(server.port, "/")
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="no Unix sockets")
+def test_a_server_on_a_unix_socket_has_no_port(app: StompApp, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with app.listen(unix=tmp_path / "ws.sock") as server:
+            assert (server.port, server.url) == (None, "ws://localhost/ws")
+
+    asyncio.run(main())
+
+
+def test_ready_waits_for_the_start_and_raises_what_it_raised(app: StompApp) -> None:
+    async def main() -> None:
+        server = app.listen(port=0)
+        waiting = asyncio.ensure_future(server.ready)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await server.start()
+        await waiting
+        await server.ready
+        second = app.listen(port=0)
+        waiting = asyncio.ensure_future(second.ready)
+        await asyncio.sleep(0)
+        with pytest.raises(WrongLoop, match="this StompApp runs already on this very loop"):
+            await second.start()
+        with pytest.raises(WrongLoop, match="this StompApp runs already on this very loop"):
+            await waiting
+        await server.stop()
+
+    asyncio.run(main())
+
+
+def test_somebody_who_waits_no_longer_takes_ready_from_nobody_else(app: StompApp) -> None:
+    async def main() -> None:
+        server = app.listen(port=0)
+        impatient = asyncio.ensure_future(server.ready)
+        patient = asyncio.ensure_future(server.ready)
+        impatient.cancel()
+        await server.start()
+        await patient
+        assert impatient.cancelled()
+        await server.stop()
+
+    asyncio.run(main())
+
+
+def test_while_it_drains_it_is_not_ready(app: StompApp) -> None:
+    told: list[bool] = []
+
+    @app.event_listener(SessionDisconnected)
+    def gone() -> None:
+        told.append(app.ready)
+
+    async def main() -> None:
+        async with app.listen(port=0) as server:
+            client = await websockets.connect(server.url, subprotocols=[SUBPROTOCOL])
+            await client.send("CONNECT\naccept-version:1.2\nhost:x\n\n\0")
+            await client.recv()
+            assert app.ready
+        await client.close()
+
+    asyncio.run(main())
+    assert told == [False]
+
+
+RUN = """
+from stocksync_ws import StompApp
+{before}
+StompApp("/ws").run(port=0, pages={{"/": "{page}"}})
+print("ended")
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_says_where_it_serves_and_ends_by_a_signal(number: signal.Signals) -> None:
+    command = [sys.executable, "-c", RUN.format(before="", page=Path(__file__).as_posix())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        found = re.fullmatch(
+            r"serving ws://127.0.0.1:(\d+)/ws, http://127.0.0.1:(\d+)/; Ctrl-C ends it\n", line
+        )
+        assert found is not None, line
+        assert found[1] == found[2] != "0"
+        process.send_signal(number)
+        assert process.stdout.read() == "ended\n"
+        assert process.wait(PATIENCE) == 0
+
+
+def test_run_is_quiet_where_logging_says_it() -> None:
+    before = "import logging, sys; logging.basicConfig(level=logging.INFO, stream=sys.stdout)"
+    command = [sys.executable, "-c", RUN.format(before=before, page=Path(__file__).as_posix())]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("INFO:stocksync_ws.transport:listening on")
+        process.send_signal(signal.SIGINT)
+        assert "serving" not in process.stdout.read()
+
+
+def test_run_inside_of_a_loop_says_what_to_write(app: StompApp) -> None:
+    async def main() -> None:
+        with pytest.raises(WrongLoop, match=r"write `await ws\.serve\(\.\.\.\)` or `async with"):
+            app.run()
+
+    asyncio.run(main())
 
 
 # Settings

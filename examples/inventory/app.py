@@ -4,7 +4,6 @@ Run it with `python examples/inventory/app.py` and open http://127.0.0.1:8000/ i
 """
 
 import argparse
-import asyncio
 import logging
 import sys
 from dataclasses import dataclass, field, replace
@@ -130,7 +129,7 @@ def main() -> None:
     pages = {f"/{file.name}": file for file in (*page.iterdir(), here / "page.json")}
     log.info("StockSync: http://%s:%d/ (Ctrl-C stops it)", args.host, args.port)
     try:
-        asyncio.run(ws.serve(args.host, args.port, pages={"/": page / "index.html", **pages}))
+        ws.run(args.host, args.port, pages={"/": page / "index.html", **pages})
     except OSError as error:
         sys.exit(str(error))
 

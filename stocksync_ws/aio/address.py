@@ -90,6 +90,12 @@ class Address:
         """The host that clients connect to."""
         return self.host if self.sock is None else str(self.sock.getsockname()[0])
 
+    def authority(self, port: int | None) -> str:
+        """Host and port as a URL has them; `localhost` for a Unix socket, whose port is None."""
+        if port is None:
+            return "localhost"
+        return f"[{self.name}]:{port}" if ":" in self.name else f"{self.name}:{port}"
+
     async def listen(self, loop: asyncio.AbstractEventLoop) -> list[Listener]:
         """Listen there.
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import signal
 import socket
 import ssl
-import threading
-from collections.abc import Sequence
-from types import FrameType, TracebackType
-from typing import Any, Self
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
+from types import TracebackType
+from typing import Self
 
 from stocksync_ws.aio.address import BACKLOG, Address, Listener
+from stocksync_ws.aio.signals import caught
+from stocksync_ws.aio.sockets import FULL, descriptors, peer_of, prepare
 from stocksync_ws.aio.transports import TransportStream
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
@@ -37,8 +38,6 @@ RETRY = 1.0
 """Seconds without accepting after the process ran out of descriptors."""
 SAY_EVERY = 10.0
 """Seconds between two log lines about that."""
-RESERVE = 64
-"""Descriptors left for everything else when `Limits.max_connections` is not set."""
 
 _OUT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _log = logging.getLogger("stocksync_ws.transport")
@@ -74,6 +73,14 @@ class Server:
         self._swallowing: set[socket.socket] = set()
         """Dead ends that servers of WSGI applications still hold."""
         self._stopping = False
+        self.port: int | None = None
+        """The port that is listened on, the first one where there are several; None for a Unix
+        socket, and before the start.
+        """
+        self._authority = "localhost"
+        """Host and port as clients know them; set by `start`."""
+        self._asked: asyncio.Future[None] | None = None
+        """Somebody waits for the start."""
         self._said = float("-inf")
         """When the log last told that the process was out of descriptors."""
 
@@ -86,6 +93,33 @@ class Server:
             if each.sock.family != getattr(socket, "AF_UNIX", None)
         ]
 
+    @property
+    def url(self) -> str:
+        """Where clients connect, after the start: `ws://127.0.0.1:8000/inventory-ws`; for a Unix
+        socket what they ask for there: `ws://localhost/inventory-ws`.
+        """
+        return self._at("ws", self._site.endpoint.path)
+
+    def page(self, path: str) -> str:
+        """The address of a page: `http://127.0.0.1:8000/`."""
+        return self._at("http", path)
+
+    def _at(self, scheme: str, path: str) -> str:
+        return f"{scheme}{'s' if self._tls else ''}://{self._authority}{path}"
+
+    @property
+    def ready(self) -> Awaitable[None]:
+        """Await it to know that the server listens: `await server.ready`, beside a task that starts
+        it.
+
+        Raises:
+            OSError: As for `start`, when awaited.
+            WrongLoop: As for `start`, when awaited.
+        """
+        if self._asked is None:
+            self._asked = asyncio.get_running_loop().create_future()
+        return asyncio.shield(self._asked)
+
     async def start(self) -> None:
         """Listen, and begin the run.
 
@@ -93,6 +127,18 @@ class Server:
             OSError: The address cannot be bound; its text names host and port.
             WrongLoop: The application runs already.
         """
+        try:
+            await self._start()
+        except BaseException as error:
+            if self._asked is not None and not self._asked.done():
+                self._asked.set_exception(error)
+            raise
+        if self._asked is None:
+            self._asked = self._loop.create_future()
+        if not self._asked.done():
+            self._asked.set_result(None)
+
+    async def _start(self) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._run.make_way()
         try:
@@ -108,8 +154,11 @@ class Server:
             self._close_listeners()
             raise
         self._runtime.at_end.append(self._close_listeners)
+        if self._address is not None:
+            self.port = next(iter(self.ports), None)
+            self._authority = self._address.authority(self.port)
         self._limits = self._runtime.config.limits
-        self._cap = self._limits.max_connections or _descriptors()
+        self._cap = self._limits.max_connections or descriptors()
         if self._address is not None:
             ports = ", ".join(f"{self._address.host}:{port}" for port in self.ports)
             _log.info("listening on %s", ports or self._address)
@@ -130,7 +179,7 @@ class Server:
         full = runtime.driver.connections >= self._cap
 
         def connect(address: object) -> HttpConnection:
-            return self._connection(_peer(address), full=full)
+            return self._connection(peer_of(address), full=full)
 
         return TransportStream(runtime.driver, runtime.buffer, connect)
 
@@ -182,44 +231,41 @@ class Server:
     ) -> None:
         await self.stop()
 
-    async def serve_forever(self, *, signals: bool) -> None:
-        """Serve until it is cancelled or, with `signals`, until SIGINT or SIGTERM; then stop.
+    async def serve_forever(
+        self, *, signals: bool, started: Callable[[], None] | None = None
+    ) -> None:
+        """Start, unless that was done; serve until it is cancelled or, with `signals`, until SIGINT
+        or SIGTERM; then stop. A second signal ends at once.
 
-        A second signal ends at once. Signals come to the main thread only: in any other, nothing is
-        installed, and whoever started the thread stops what runs in it.
+        Args:
+            signals: Catch signals, if this is the main thread; also one that comes during the
+                start.
+            started: Called when it listens.
+
+        Raises:
+            OSError: As for `start`.
+            WrongLoop: As for `start`.
         """
-        signals = signals and threading.current_thread() is threading.main_thread()
         done = asyncio.Event()
-        caught: list[signal.Signals] = []
-        before: dict[signal.Signals, Any] = {}
-        loop = self._loop
 
         def on_signal() -> None:
             if done.is_set():
                 self.abort()
             done.set()
 
-        def from_python(number: int, frame: FrameType | None) -> None:
-            loop.call_soon_threadsafe(on_signal)
-
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM) if signals else ():
-                try:
-                    loop.add_signal_handler(number, on_signal)
-                except NotImplementedError:  # Windows
-                    before[number] = signal.signal(number, from_python)
+        loop = asyncio.get_running_loop()
+        with caught(loop, on_signal) if signals else nullcontext():
+            if self._asked is None or not self._asked.done():
+                await self.start()
+            if started is not None:
+                started()
+            try:
+                await done.wait()
+            finally:
+                if loop.is_closed():
+                    self.abort()  # Thrown away with its loop: nothing can be waited for.
                 else:
-                    caught.append(number)
-            await done.wait()
-        finally:
-            if loop.is_closed():
-                self.abort()  # Thrown away with its loop: nothing can be waited for.
-            else:
-                await asyncio.shield(self.stop())
-            for number in caught:
-                loop.remove_signal_handler(number)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+                    await asyncio.shield(self.stop())
 
     def _accept(self, listener: socket.socket) -> None:
         for _ in range(ACCEPT):
@@ -238,8 +284,8 @@ class Server:
                 self._begin(sock, address)
 
     def _begin(self, sock: socket.socket, address: object) -> None:
-        _prepare(sock)
-        self._stream(sock, self._tls).start(self._connection(_peer(address)))
+        prepare(sock)
+        self._stream(sock, self._tls).start(self._connection(peer_of(address)))
 
     def _stream(self, sock: socket.socket, tls: ssl.SSLContext | None) -> SocketStream:
         runtime = self._runtime
@@ -274,7 +320,7 @@ class Server:
         if self.refuses:
             self._refuse(sock)
             return
-        _prepare(sock)
+        prepare(sock)
         connection = self._connection(request.peer)
         connection.hand_over(request, body)
         self._stream(sock, None).start(connection)
@@ -314,7 +360,7 @@ class Server:
         self._runtime.broker.counters.connections_refused += 1
         sock.setblocking(False)
         try:
-            sock.send(_FULL)
+            sock.send(FULL)
         except OSError:
             pass  # It is closed anyway.
         sock.close()
@@ -345,30 +391,3 @@ class Server:
             sock.close()
         self._swallowing.clear()
         self._listeners.clear()
-
-
-_FULL = (
-    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
-    b"Connection: close\r\n\r\n"
-)
-
-
-def _prepare(sock: socket.socket) -> None:
-    sock.setblocking(False)
-    if sock.family != getattr(socket, "AF_UNIX", None):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _peer(address: object) -> str | None:
-    """Host and port of a peer; None for one of a Unix socket, which has no address."""
-    return f"{address[0]}:{address[1]}" if isinstance(address, tuple) else None
-
-
-def _descriptors() -> int:
-    """As many connections as descriptors allow, less a reserve; at most 10,000."""
-    try:
-        import resource
-    except ImportError:
-        return 10_000
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return max(1, min(10_000, (soft if soft > 0 else 10_000) - RESERVE))

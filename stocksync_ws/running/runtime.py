@@ -136,6 +136,11 @@ class Runtime:
             self._drained.set()
 
     @property
+    def ready(self) -> bool:
+        """New sessions are taken; may be asked from any thread."""
+        return not (self.draining or self.closed or self.loop.is_closed())
+
+    @property
     def stopping(self) -> bool:
         """A stop has begun."""
         return self._stopping

@@ -16,6 +16,7 @@ from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
 from stocksync_ws.aio import server as server_module
 from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
+from stocksync_ws.aio.sockets import descriptors
 from stocksync_ws.running.run import Run
 from stocksync_ws.types import HttpRequest
 
@@ -198,9 +199,9 @@ def test_the_cap_leaves_a_reserve_of_descriptors(monkeypatch: pytest.MonkeyPatch
     resource = pytest.importorskip("resource")
     for soft, cap in ((256, 192), (64, 1), (1_000_000, 10_000), (resource.RLIM_INFINITY, 9_936)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
-        assert server_module._descriptors() == cap
+        assert descriptors() == cap
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert server_module._descriptors() == 10_000
+    assert descriptors() == 10_000
 
 
 def test_another_error_of_accept_is_not_swallowed(

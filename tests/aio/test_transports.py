@@ -302,8 +302,8 @@ def test_signals_end_it_where_the_loop_watches_none(twice: bool) -> None:
 
     async def main() -> None:
         server = Server(Run(app), app.site(), Address("127.0.0.1", 0))
-        await server.start()
         serving = asyncio.create_task(server.serve_forever(signals=True))
+        await server.ready
         reader, writer = await asyncio.open_connection("127.0.0.1", server.ports[0])
         writer.write(upgrade() + connect_frame())
         await reader.readuntil(b"CONNECTED")

@@ -20,10 +20,10 @@ LEFT_OUT = shutil.ignore_patterns(".git", ".nox", ".venv", "node_modules", ".*ca
 
 
 def main_job() -> str:
-    """The first shell block of the README."""
-    found = re.search(r"```bash\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert found is not None
-    return found[1]
+    """The shell block of the README that starts the inventory."""
+    found = re.findall(r"```bash\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (command,) = (each for each in found if "examples/inventory" in each)
+    return str(command)
 
 
 def free_port() -> int:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +25,23 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EMBEDDING = [page for page in PAGES if page.parent.name == "embedding"]
 """Their files, commands and configurations are run by test_embedding.py."""
 LANGUAGES = {"python", "bash", "text"}
-LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "nginx", "caddy"}
-HOSTED = [*EMBEDDING, ROOT / "docs" / "sockjs.md"]
+LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy"}
+HOSTED = [*EMBEDDING, ROOT / "docs" / "sockjs.md", ROOT / "README.md"]
 """Those that are also of proxies and browsers; test_sockjs_page.py runs the other one."""
+HOME: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
+HERE = f"{HOME}/blob/main/"
+"""Where the pages are read that stand alone, such as the README on the package index."""
 SHELL = {
     "python -m pip install . && python examples/inventory/app.py",
     "python -m pip install nox && python -m nox",
+    "pip install stocksync-ws",
+    f"git clone {HOME} && cd stocksync-ws",
 }
 """What a page may tell people to type. The first is run by `readme`, the second is how all of this
-is run.
+is run; `wheel` installs what is built.
 """
-SERVES = "asyncio.run(ws.serve("
+RAW = HOME.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/"
+SERVES = "ws.run("
 FENCED = re.MULTILINE | re.DOTALL
 FILE = re.compile(r"[\w/]+\.py\b")
 A_FILE = re.compile(r"# [\w/]+\.py\n")
@@ -81,10 +88,12 @@ def broken_links(page: Path, text: str) -> Iterator[str]:
     """Links to files and headings that are not there; other sites are not asked."""
     without = re.sub(r"^```.*?^```$", "", text, flags=FENCED)
     for link in re.findall(r"\]\(([^)]+)\)", without):
-        if re.match(r"https?://", link):
+        own = link.removeprefix(HERE).removeprefix(RAW)
+        if re.match(r"https?://", own):
             continue
-        file, _, anchor = link.partition("#")
-        target = (page.parent / file).resolve() if file else page
+        file, _, anchor = own.partition("#")
+        folder = page.parent if own == link else ROOT
+        target = (folder / file).resolve() if file else page
         there = target.exists() and target.is_relative_to(ROOT)
         if there and anchor:
             there = anchor in anchors(target.read_text() if file else text)
@@ -108,12 +117,22 @@ def test_shell_commands_are_the_ones_that_are_run(page: Path) -> None:
     assert shell <= SHELL
 
 
-def test_the_readme_names_both_commands_and_ci_runs_the_second() -> None:
+def test_the_readme_names_all_commands_and_ci_runs_the_last() -> None:
     readme = (ROOT / "README.md").read_text()
     found = [block.text.strip() for block in blocks(readme) if block.language == "bash"]
-    assert len(found) == 2
-    assert set(found) == SHELL
-    assert f"\n{found[1]} ||" in (ROOT / ".ci" / "run").read_text()
+    assert sorted(found) == sorted(SHELL)
+    assert f"\n{found[-1]} ||" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readme_reads_alone() -> None:
+    """On the package index a relative link leads nowhere, and a relative image is none."""
+    readme = re.sub(r"^```.*?^```$", "", (ROOT / "README.md").read_text(), flags=FENCED)
+    links = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", readme)
+    assert len(links) > 10
+    assert [
+        link for _, link in links if not re.match(r"https://|http://127\.0\.0\.1|#", link)
+    ] == []
+    assert all(link.startswith(RAW) for image, link in links if image)
 
 
 def _scripts(page: Path) -> tuple[list[str], list[str]]:
@@ -133,6 +152,8 @@ def test_the_python_of_a_page_runs(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("page", [p for p in PAGES if _scripts(p)[1]], ids=_name)
 def test_a_server_of_a_page_listens_and_stops(page: Path, tmp_path: Path) -> None:
+    for name, text in re.findall(r"^```html\n<!-- (\S+) -->\n(.*?)^```$", page.read_text(), FENCED):
+        (tmp_path / name).write_text(text)
     for text in _scripts(page)[1]:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]

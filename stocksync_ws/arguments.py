@@ -1,0 +1,96 @@
+"""What `StompApp` is given, checked: each mistake is told where it was written.
+
+Rule: the text of an error names the argument and says what to write instead.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import mimetypes
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias, TypeVar, cast
+
+from stocksync_ws.config import SockJSOptions
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.wire.endpoint import Page
+
+__all__ = ["Pages", "is_loopback", "mapping", "page", "sockjs_options", "texts"]
+
+T = TypeVar("T")
+
+Pages: TypeAlias = "Mapping[str, str | os.PathLike[str]]"
+"""Files served beside the endpoint: exact path to file."""
+
+
+def texts(setting: str, given: Sequence[str]) -> tuple[str, ...]:
+    """A list of texts.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(given, str):
+        raise ConfigurationError(f"{setting}: must be a list of texts, not one: [{given!r}]")
+    texts = tuple(given) if isinstance(cast("object", given), Iterable) else ()
+    if not isinstance(cast("object", given), Iterable) or not all(
+        isinstance(cast("object", each), str) for each in texts
+    ):
+        raise ConfigurationError(f"{setting}: must be a list of texts, not {given!r}")
+    return texts
+
+
+def mapping(setting: str, given: Mapping[str, T], of: str) -> dict[str, T]:
+    """A mapping from texts.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if not isinstance(cast("object", given), Mapping):
+        raise ConfigurationError(f"{setting}: must be a mapping of {of}, not {given!r}")
+    for key in given:
+        if not isinstance(cast("object", key), str):
+            raise ConfigurationError(f"{setting}: must be a mapping of {of}; {key!r} is no text")
+    return dict(given)
+
+
+def sockjs_options(given: object) -> SockJSOptions | None:
+    """The options of `sockjs=`; None where it is off.
+
+    Raises:
+        ConfigurationError: It is neither a bool nor options.
+    """
+    if isinstance(given, SockJSOptions):
+        return given
+    if not isinstance(given, bool):
+        raise ConfigurationError(f"sockjs: must be a bool or SockJSOptions, not {given!r}")
+    return SockJSOptions() if given else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+_TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
+"""What `mimetypes` may know differently from machine to machine."""
+
+
+def page(at: str, given: str | os.PathLike[str]) -> Page:
+    try:
+        file = Path(given)
+    except TypeError:
+        raise ConfigurationError(f"pages: {at!r} must name a file, not {given!r}") from None
+    if file.is_dir():
+        raise ConfigurationError(
+            f"pages: {str(given)!r} is a folder; name its files one by one, such as"
+            f" {at.rstrip('/') + '/index.html'!r}: {str(file / 'index.html')!r}"
+        )
+    kind = _TYPES.get(file.suffix.lower()) or mimetypes.guess_type(file.name)[0]
+    kind = kind or "application/octet-stream"
+    if kind.startswith("text/") or kind == "application/json":
+        kind += "; charset=utf-8"
+    return Page(kind, file.read_bytes())
