@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import shutil
 import signal
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import Limits, StompApp
 from stocksync_ws.broker.model.headers import RESERVED
 from stocksync_ws.testing import World
 from tests.broker.kit import everybody_is
@@ -25,8 +26,11 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EMBEDDING = [page for page in PAGES if page.parent.name == "embedding"]
 """Their files, commands and configurations are run by test_embedding.py."""
 LANGUAGES = {"python", "bash", "text"}
-LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy"}
-HOSTED = [*EMBEDDING, ROOT / "docs" / "sockjs.md", ROOT / "README.md"]
+LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy", "ini"}
+WALKED = [ROOT / "docs" / name for name in ("tutorial.md", "recipes.md")]
+"""Their files and their JavaScript are run by tests/interop/test_tutorial.py."""
+HOSTED = [*EMBEDDING, *WALKED, ROOT / "README.md"]
+HOSTED += [ROOT / "docs" / name for name in ("sockjs.md", "deployment.md")]
 """Those that are also of proxies and browsers; test_sockjs_page.py runs the other one."""
 HOME: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
 HERE = f"{HOME}/blob/main/"
@@ -48,7 +52,7 @@ A_FILE = re.compile(r"# [\w/]+\.py\n")
 """How a block begins that is a file of its own."""
 RUN_PAGE = """
 import sys
-from stocksync_ws import StompApp
+from stocksync_ws import Limits, StompApp
 
 names = {"__name__": "page"}
 for block in sys.argv[1:]:
@@ -138,7 +142,7 @@ def test_the_readme_reads_alone() -> None:
 def _scripts(page: Path) -> tuple[list[str], list[str]]:
     """The Python of a page: what belongs together, and what serves on its own."""
     python = [block.text for block in blocks(page.read_text()) if block.language == "python"]
-    if page in EMBEDDING:
+    if page in EMBEDDING or page in WALKED:
         python = [text for text in python if not A_FILE.match(text)]
     return [text for text in python if SERVES not in text], [t for t in python if SERVES in t]
 
@@ -198,6 +202,31 @@ def _get(port: int) -> bytes:
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     assert list(broken_links(page, page.read_text())) == []
+
+
+def test_the_unit_for_systemd_waits_longer_than_a_stop_takes() -> None:
+    text = (ROOT / "docs" / "deployment.md").read_text()
+    (unit,) = [block.text for block in blocks(text) if block.language == "ini"]
+    parsed = configparser.ConfigParser()
+    parsed.read_string(unit)
+    assert float(parsed["Service"]["TimeoutStopSec"]) >= Limits().shutdown_timeout + 5
+    assert parsed["Service"]["KillSignal"] == "SIGTERM"
+
+
+def log_calls(source: str) -> Iterator[tuple[str, str]]:
+    """The loggers of a module, and the levels at which they are called."""
+    loggers = dict(re.findall(r'^(\w+) = (?:logging\.)?getLogger\("([\w.]+)"\)', source, re.M))
+    for variable, method in re.findall(r"\b(_\w+)\.(debug|info|warning|error|exception)\(", source):
+        if variable in loggers:
+            yield loggers[variable], "ERROR" if method == "exception" else method.upper()
+
+
+def test_the_page_about_log_lines_has_every_logger_and_level() -> None:
+    package = (ROOT / "stocksync_ws").rglob("*.py")
+    called = {call for file in package for call in log_calls(file.read_text())}
+    text = (ROOT / "docs" / "logging.md").read_text()
+    assert called == set(re.findall(r"^\| `([\w.]+)` \| ([A-Z]+) \|", text, re.M))
+    assert len(called) > 8
 
 
 @pytest.mark.parametrize("folder", ["docs", "docs/embedding"])

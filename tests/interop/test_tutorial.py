@@ -1,0 +1,149 @@
+"""The tutorial and the recipes as somebody goes through them: a folder, a browser, workers."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from peers import tools
+from peers.chromium import Page
+from peers.examples import free_port
+
+ROOT = Path(__file__).parents[2]
+CDN = "https://cdn.jsdelivr.net/npm/@stomp/stompjs@7/bundles/stomp.umd.min.js"
+FEED = "document.getElementById('feed').textContent"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def files(page: str) -> dict[str, str]:
+    """The files of a page, by the name that their first line says."""
+    found = {}
+    for text in (*blocks(page, "python"), *blocks(page, "html")):
+        head = re.match(r"(?:# |<!-- )(\w+\.\w+)", text)
+        if head is not None:
+            found[head[1]] = text
+    return found
+
+
+@contextmanager
+def running(folder: Path, *command: str) -> Iterator["subprocess.Popen[str]"]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(10)
+
+
+@contextmanager
+def step(name: str, folder: Path) -> Iterator[int]:
+    """A step of the tutorial that serves its page; the port."""
+    port = free_port()
+    found = files("tutorial.md")
+    assert found["index.html"].count(CDN) == 1
+    (folder / "index.html").write_text(found["index.html"].replace(CDN, "/stomp.js"))
+    beside = f'"index.html", "/stomp.js": {str(tools.stompjs())!r}'
+    script = found[name].replace("8000", str(port)).replace('"index.html"', beside)
+    (folder / name).write_text(script)
+    with running(folder, name) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"serving ws://127.0.0.1:{port}/inventory-ws")
+        yield port
+
+
+def of_console(text: str) -> str:
+    """What somebody pastes into the console, who has a `client` already."""
+    return text.replace("let last", "var last")
+
+
+def test_step_1_serves(tmp_path: Path) -> None:
+    (tmp_path / "step1.py").write_text(files("tutorial.md")["step1.py"].replace("8000", "0"))
+    with running(tmp_path, "step1.py") as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert re.fullmatch(r"serving ws://127\.0\.0\.1:\d+/inventory-ws; Ctrl-C ends it\n", line)
+
+
+def test_step_2_shows_a_line_a_second(open_page: Callable[[str], Page], tmp_path: Path) -> None:
+    with step("step2.py", tmp_path) as port:
+        page = open_page(f"http://127.0.0.1:{port}/")
+        page.wait(f"""{FEED}.includes('{{"kettle":')""")
+        page.wait("document.getElementById('state').textContent === 'live'")
+
+
+def test_steps_3_and_4_change_the_stock(open_page: Callable[[str], Page], tmp_path: Path) -> None:
+    sends, listens, _ = blocks("tutorial.md", "js")
+    for name in ("step3.py", "step4.py"):
+        with step(name, tmp_path) as port:
+            page, other = (open_page(f"http://127.0.0.1:{port}/") for _ in range(2))
+            for each in (page, other):
+                each.wait("document.getElementById('state').textContent === 'live'")
+            if name == "step4.py":
+                page.run(f"(0, eval)({listens!r}); 1")
+                page.run(f"(0, eval)({sends.replace('kettle', 'teapot')!r}); 1")
+                page.wait(f"{FEED}.includes('there is no such product')")
+            page.run(f"(0, eval)({sends!r}); 1")
+            for each in (page, other):
+                each.wait(f"""{FEED}.includes('{{"kettle":7}}')""")
+            assert "refused" not in other.run(FEED)
+
+
+def test_step_5_shows_the_state_and_what_was_missed(
+    open_page: Callable[[str], Page], tmp_path: Path
+) -> None:
+    sends, _, connects = blocks("tutorial.md", "js")
+    with step("step5.py", tmp_path) as port:
+        page, other = (open_page(f"http://127.0.0.1:{port}/") for _ in range(2))
+        for each in (page, other):
+            each.wait("document.getElementById('state').textContent === 'live'")
+        other.wait(f"""{FEED}.includes('{{"grinder":30,"kettle":8}}')""")
+        page.run(f"(0, eval)({of_console(connects)!r}); client.reconnectDelay = 0; 1")
+        page.run("client.deactivate().then(() => { client.activate(); return 1 })")
+        page.wait("window.last")
+        other.run(f"(0, eval)({sends!r}); 1")
+        page.wait(f"""{FEED}.includes('{{"kettle":7}}')""")
+        page.run("document.getElementById('feed').textContent = ''; client.deactivate()")
+        other.run(f"(0, eval)({sends!r}); 1")
+        other.wait(f"""{FEED}.includes('{{"kettle":6}}')""")
+        page.run("client.activate(); 1")
+        page.wait(f"""{FEED}.includes('{{"kettle":6}}')""")
+        assert "grinder" not in page.run(FEED)
+
+
+def test_step_6_passes(tmp_path: Path) -> None:
+    found = files("tutorial.md")
+    for name in ("step5.py", "test_step5.py"):
+        (tmp_path / name).write_text(found[name])
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "1 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("worker", "needs"),
+    [("worker_stompman.py", "stompman[ws]"), ("worker_stomp_py.py", "stomp.py")],
+)
+def test_a_worker_gets_what_was_enqueued(worker: str, needs: str, tmp_path: Path) -> None:
+    tools.module({"stompman[ws]": "stompman", "stomp.py": "stomp"}[needs], needs)
+    found, port = files("recipes.md"), free_port()
+    (tmp_path / "jobs.py").write_text(found["jobs.py"].replace("8000", str(port)))
+    (tmp_path / worker).write_text(found[worker])
+    with running(tmp_path, "jobs.py") as server:
+        assert server.stdout is not None
+        server.stdout.readline()
+        with running(tmp_path, worker, str(port)) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "resized cat.png\n"
