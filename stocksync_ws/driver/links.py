@@ -21,6 +21,7 @@ from stocksync_ws.types import (
     Closed,
     Connection,
     Detached,
+    Ending,
     Event,
     Handshake,
     Message,
@@ -97,7 +98,7 @@ class Links:
             self.bring(feeds, now)
 
     def _rare(
-        self, link: Link, event: Handshake | Attached | Detached | Closed, now: float
+        self, link: Link, event: Handshake | Attached | Ending | Detached | Closed, now: float
     ) -> None:
         wire = event.wire
         session = wire.session
@@ -107,6 +108,10 @@ class Links:
             wire.session = self._machine.open(wire, event, now)
             if wire.parking is not None:
                 self._unjudged.add(wire)
+        elif isinstance(event, Ending):
+            link.ending = True
+            if session is not None:
+                session.mailbox.block()
         elif isinstance(event, Detached):
             self._detached(link, wire)
         elif isinstance(event, Closed):
@@ -127,6 +132,7 @@ class Links:
                 if wire.session is not None:
                     self.parked[wire] = None
         if link.wire is wire:
+            link.ending = False
             self._leave(link)
             self.watch(link)
 
@@ -304,14 +310,26 @@ class Links:
         link.stream.abort()
 
     def write_own(self, link: Link, now: float) -> None:
-        """The connection's own output, if the transport has nothing unsent."""
-        if not link.stream.unsent:
-            chunks = link.connection.take()
-            if chunks:
-                session = link.session
-                if link.stream.write(chunks) and session is not None:
-                    session.mailbox.block()
-                self.watch(link)
+        """The connection's own output, if the transport has nothing unsent. When all of an answer
+        is written that has ended, its connection goes on without the wire.
+        """
+        stream, connection = link.stream, link.connection
+        while True:
+            if not stream.unsent:
+                chunks = connection.take()
+                if chunks:
+                    session = link.session
+                    if stream.write(chunks) and session is not None:
+                        session.mailbox.block()
+                    self.watch(link)
+            if not link.ending:
+                break
+            if stream.unsent:
+                if link.session is not None:
+                    self._machine.writable(link.session, stream.unsent, now)
+                break
+            link.ending = False
+            self.handle(link, connection.detach(now), now)
         if link.connection.shut:
             self.shut(link, now)
 
