@@ -14,7 +14,7 @@ from collections import deque
 
 from stocksync_ws.driver.ports import Link, Machine, Stream
 from stocksync_ws.errors import DisconnectReason
-from stocksync_ws.timers import Timers
+from stocksync_ws.timers import HURRIED, Timers
 from stocksync_ws.types import (
     Alive,
     Attached,
@@ -40,11 +40,13 @@ class Links:
         "_bringing",
         "_close_timeout",
         "_machine",
+        "_stopping",
         "_timers",
         "_to_bring",
         "_unjudged",
         "open",
         "parked",
+        "polled",
     )
 
     def __init__(self, machine: Machine, timers: Timers) -> None:
@@ -58,6 +60,9 @@ class Links:
         self.open: dict[Link, None] = {}
         self.parked: dict[Wire, None] = {}
         """Wires with a session that no connection carries now."""
+        self.polled = 0
+        """Wires with a session whose client may come by a new connection."""
+        self._stopping = False
         self._bringing: dict[Wire, dict[Link, None]] = {}
         """Links that bring posts for a wire and do not carry it, in the order of their coming."""
 
@@ -108,12 +113,13 @@ class Links:
             wire.session = self._machine.open(wire, event, now)
             if wire.parking is not None:
                 self._unjudged.add(wire)
+                self.polled += 1
         elif isinstance(event, Ending):
             link.ending = True
             if session is not None:
                 session.mailbox.block()
         elif isinstance(event, Detached):
-            self._detached(link, wire)
+            self._detached(link, wire, now)
         elif isinstance(event, Closed):
             self.closed(event, now)
         elif session is not None:
@@ -122,7 +128,7 @@ class Links:
             self.watch(link)
             self._machine.alive(session, now)
 
-    def _detached(self, link: Link, wire: Wire) -> None:
+    def _detached(self, link: Link, wire: Wire, now: float) -> None:
         """A link has nothing to do with a wire any more; if it carried it, the wire is parked."""
         if wire.link is link:
             if wire.session is not None:
@@ -131,6 +137,8 @@ class Links:
                 self._timers.arm(wire.parking)
                 if wire.session is not None:
                     self.parked[wire] = None
+                    if self._stopping:
+                        self._hurry(wire.parking, now)
         if link.wire is wire:
             link.ending = False
             self._leave(link)
@@ -155,8 +163,9 @@ class Links:
 
     def _forget(self, wire: Wire, now: float) -> None:
         """The session behind a wire is over, for its connections."""
-        wire.session = None
+        session, wire.session = wire.session, None
         if wire.parking is not None:
+            self.polled -= session is not None
             self.parked.pop(wire, None)
             self._unjudged.discard(wire)
             wire.parking.ended(now)
@@ -292,6 +301,18 @@ class Links:
         if wire.link is not None:
             self.drop(wire.link, now)
         self.closed(Closed(wire, 1006, ""), now)  # nothing, if the carrier has said so itself
+
+    def stop(self, now: float) -> None:
+        """Clients of parked wires are to come back soon: nobody waits for one that does not."""
+        self._stopping = True
+        for wire in self.parked:
+            assert wire.parking is not None
+            self._hurry(wire.parking, now)
+
+    def _hurry(self, parking: Parking, now: float) -> None:
+        if parking.deadline is not None:
+            parking.deadline = min(parking.deadline, now + HURRIED)
+            self._timers.arm(parking)
 
     def abort_parked(self, now: float) -> None:
         """Nobody can come back to the wires that are parked: their sessions are lost."""

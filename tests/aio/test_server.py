@@ -308,6 +308,27 @@ def test_over_the_cap_and_while_it_stops_an_adopted_connection_is_503() -> None:
     run(main())
 
 
+def test_while_it_stops_a_client_that_polls_is_told_and_nobody_else_is_served() -> None:
+    app = StompApp("/ws", sockjs=True)
+    host = (("host", "a"),)
+
+    async def main() -> None:
+        async with serving(app) as server:
+            poll = HttpRequest("POST", "/ws/0/s/xhr", host)
+            assert (await (await adopted(server, poll)).ended()).endswith(b"\r\n\r\no\n")
+            stopping = asyncio.create_task(server.stop())
+            await asyncio.sleep(0)
+            assert not server.refuses
+            for target in ("/ws/0/other/xhr", "/ws/info"):
+                other = await adopted(server, HttpRequest("POST", target, host))
+                assert (await other.ended()).startswith(b"HTTP/1.1 503")
+            assert b"\r\n\r\nc[1012," in await (await adopted(server, poll)).ended()
+            await stopping
+            assert server.refuses
+
+    run(main())
+
+
 def test_what_comes_out_of_a_dead_end_is_dropped_until_it_ends(app: StompApp) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

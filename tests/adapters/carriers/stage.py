@@ -194,4 +194,8 @@ class LocalStage(Stage):
 
     def close(self) -> None:
         self.hang_up()
+        runtime = self._carrier.runtime
+        if runtime is not None and not runtime.stopping and not runtime.closed:
+            # Nobody comes back who was between two polls.
+            runtime.loop.call_soon_threadsafe(runtime.hurry)
         self._carrier.stop()
