@@ -37,6 +37,8 @@ class Stage(ABC):
     """An answer has the headers that are for one hop; of WSGI those are the server's own."""
     drains = True
     """A stop closes all sessions in good order."""
+    listens_on = True
+    """It takes connections meanwhile."""
     slows_down = True
     """A client that reads nothing is felt."""
     secure = False
