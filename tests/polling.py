@@ -1,4 +1,4 @@
-"""A client of SockJS over plain HTTP as the driver sees one: its streams, what came on each, its wire.
+"""A client of SockJS over plain HTTP as the driver sees one: its streams, what came, its wire.
 One that keeps to the protocol by itself is in `wire/sockjs/client.py`.
 """
 
