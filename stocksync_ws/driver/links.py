@@ -310,9 +310,9 @@ class Links:
             self._hurry(wire.parking, now)
 
     def _hurry(self, parking: Parking, now: float) -> None:
-        if parking.deadline is not None:
-            parking.deadline = min(parking.deadline, now + HURRIED)
-            self._timers.arm(parking)
+        assert parking.deadline is not None
+        parking.deadline = min(parking.deadline, now + HURRIED)
+        self._timers.arm(parking)
 
     def abort_parked(self, now: float) -> None:
         """Nobody can come back to the wires that are parked: their sessions are lost."""
