@@ -93,8 +93,9 @@ class SocketStream:
         except (BlockingIOError, InterruptedError):
             sent = 0
         except OSError:
+            self._rest = data  # It counts as unsent until the end is told: it was not written.
             self._fail()
-            return 0
+            return len(self._rest)
         if sent < len(data):
             self._rest = memoryview(data)[sent:]
             self._poller.add_writer(self._socket.fileno(), self._writable)
@@ -135,10 +136,10 @@ class SocketStream:
 
     def _fail(self) -> None:
         """The peer is gone; told in the next turn, because the driver is at work."""
-        self._rest = b""
         self._poller.call_soon(self._ended)
 
     def _ended(self) -> None:
+        self._rest = b""
         self._driver.ended(self.link)
 
     def _readable(self) -> None:

@@ -19,6 +19,10 @@ __all__ = ["Timed", "Timers"]
 
 DEAD = 64
 """Entries of things that have ended, at which they may be swept out of the heap."""
+HURRIED = 1.0
+"""Seconds a client that polls has to come back while its server stops: it does so at once, and a
+stop is not held up by one that does not.
+"""
 LATE = 0.25
 """Seconds a wake may come after its deadline before the lateness is counted as our own stall."""
 

@@ -26,6 +26,7 @@ __all__ = [
     "Closed",
     "Connection",
     "Detached",
+    "Ending",
     "Event",
     "Handshake",
     "HttpRequest",
@@ -334,24 +335,29 @@ class Alive:
         """
 
 
+@dataclass(slots=True, eq=False)
 class Attached:
     """A connection began to carry this wire's output: its mailbox may be flushed."""
 
-    __slots__ = ("wire",)
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
+    wire: Wire
 
 
+@dataclass(slots=True, eq=False)
+class Ending:
+    """The answer that carries this wire ends with the connection's own output: nothing of the
+    mailbox goes behind that. When all of it is written, `Connection.detach` is called.
+    """
+
+    wire: Wire
+
+
+@dataclass(slots=True, eq=False)
 class Detached:
     """The connection has nothing to do with this wire any more. If it carried the wire, that is
     parked, and its session lives.
     """
 
-    __slots__ = ("wire",)
-
-    def __init__(self, wire: Wire) -> None:
-        self.wire = wire
+    wire: Wire
 
 
 class Closed:
@@ -385,7 +391,7 @@ class Closed:
         """
 
 
-Event: TypeAlias = Handshake | Message | Alive | Attached | Detached | Closed
+Event: TypeAlias = Handshake | Message | Alive | Attached | Ending | Detached | Closed
 
 
 class Connection(Protocol):
@@ -434,7 +440,7 @@ class Connection(Protocol):
         ...
 
     def detach(self, now: float) -> list[Event]:
-        """The answer ended with `pack`; go on with a request that came behind it."""
+        """All of an answer is written that has ended, with `pack` or as `Ending` said; go on."""
         ...
 
     def take(self) -> list[Chunk]:

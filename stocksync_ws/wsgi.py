@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import quote
@@ -45,9 +46,7 @@ _GONE_ON = "101 Switching Protocols"
 _PART = 65_536
 """Bytes that are read at a time."""
 
-_WAY_OUT = (
-    "serve the WebSocket on a port of its own: ws.serve_in_thread(), see docs/embedding/index.md"
-)
+_WAY_OUT = "serve it on a port of its own: ws.serve_in_thread(), see docs/embedding/index.md"
 
 
 class WrappedWsgi:
@@ -116,9 +115,11 @@ class WrappedWsgi:
     ) -> Answer | None:
         """Give the socket of a request to our thread; or say why not."""
         if not isinstance(found, int):
-            text = f"This server cannot pass a WebSocket on ({found})."
-            log = f"no WebSocket through this server ({found}): {_WAY_OUT}"
-            return refusal(501, text, log=log)
+            asked = "WebSocket" if isinstance(decision, Endpoint) else "request of SockJS"
+            text = f"This server cannot pass a {asked} on ({found})."
+            log = f"no {asked} through this server ({found}): {_WAY_OUT}"
+            answer = refusal(501, text, log=log)
+            return answer if isinstance(decision, Endpoint) else replace(answer, refused=None)
         body = b""
         if isinstance(decision, Carrier) and has_body(request):
             if not decision.body:

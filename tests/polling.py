@@ -1,4 +1,6 @@
-"""A client of SockJS over plain HTTP, in the in-memory world: its requests, and what came back."""
+"""A client of SockJS over plain HTTP as the driver sees one: its streams, what came, its wire.
+One that keeps to the protocol by itself is in `wire/sockjs/client.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,10 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import h11
-
 from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import Chunk, Connection, Event, Handshake
+from tests.wire.sockjs.client import Answer
 
 __all__ = ["CONNECT", "Polling", "Says", "connected"]
 
@@ -84,7 +85,7 @@ class Polling:
     def statuses(self, stream: MemoryStream | None = None) -> list[int]:
         """The statuses of the answers that came to its posts, since the last look."""
         received = (stream or self.poster).received
-        statuses = [answer.status_code for answer, _ in answers(bytes(received))]
+        statuses = [answer.status for answer in answers(bytes(received))]
         received.clear()
         return statuses
 
@@ -123,22 +124,12 @@ def array(frames: Iterable[str | bytes]) -> bytes:
     return json.dumps(texts).encode()
 
 
-def answers(received: bytes) -> list[tuple[h11.Response, bytes]]:
+def answers(received: bytes) -> list[Answer]:
     """Every answer on a stream, the last one as far as it has come."""
-    found: list[tuple[h11.Response, bytes]] = []
+    found: list[Answer] = []
     while received:
-        parser = h11.Connection(h11.CLIENT)
-        parser.send(h11.Request(method="POST", target="/", headers=[("Host", "a")]))
-        parser.send(h11.EndOfMessage())
-        parser.receive_data(received)
-        response, body = parser.next_event(), b""
-        assert isinstance(response, h11.Response)
-        while isinstance(event := parser.next_event(), h11.Data):
-            body += bytes(event.data)
-        found.append((response, body))
-        received = b""
-        if isinstance(event, h11.EndOfMessage):
-            received = bytes(parser.trailing_data[0])
+        found.append(Answer("POST"))
+        received = found[-1].feed(received)
     return found
 
 
@@ -147,7 +138,7 @@ def bodies(stream: MemoryStream) -> bytes:
     received = bytes(stream.received)
     if received.startswith(b"HTTP/"):
         stream.received.clear()
-        return b"".join(body for _, body in answers(received))
+        return b"".join(answer.body for answer in answers(received))
     # More of an answer in chunks.
     parts: list[bytes] = []
     while received and not received.startswith(b"HTTP/"):

@@ -177,9 +177,7 @@ def test_where_the_socket_cannot_be_taken_over_the_answer_and_the_log_name_the_w
         status, _, body = server.call(environ)
         assert status == "501 Not Implemented"
         assert body.decode().strip() == f"This server cannot pass a WebSocket on ({reason})."
-        assert f"({reason}): serve the WebSocket on a port of its own: ws.serve_in_thread()" in (
-            caplog.text
-        )
+        assert f"({reason}): serve it on a port of its own: ws.serve_in_thread()" in (caplog.text)
     if how == "tls":
         found.close()
     assert server.app.counters.handshakes_refused == 1

@@ -191,9 +191,16 @@ def test_a_session_without_a_socket_is_501_and_the_log_says_so(
     environ = server.environ("POST", f"/ws/000/s/{transport}")
     with caplog.at_level(logging.WARNING):
         status, _, body = server.call(environ)
-    assert status == 501
-    assert b"(it gives no access to the socket)" in body
-    assert "ws.serve_in_thread()" in caplog.text
+    why = "(it gives no access to the socket)"
+    assert (status, body) == (
+        501,
+        f"This server cannot pass a request of SockJS on {why}.\n".encode(),
+    )
+    [line] = caplog.messages
+    assert line.startswith(f"no request of SockJS through this server {why}: ")
+    assert "ws.serve_in_thread()" in line
+    assert "WebSocket" not in line
+    assert server.app.counters.handshakes_refused == 0
 
 
 def test_everything_beside_it_is_the_inner_applications(server: Server) -> None:

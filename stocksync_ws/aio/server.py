@@ -184,12 +184,14 @@ class Server:
         return TransportStream(runtime.driver, runtime.buffer, connect)
 
     async def stop(self) -> None:
-        """Stop listening, close all sessions in good order, and end the run."""
+        """Stop listening, close all sessions in good order, and end the run. While there are
+        sessions whose clients poll, it listens for them.
+        """
         if self._stopping:
             return
         self._stopping = True
         _log.info("stopping: closing %d connections", self._runtime.driver.connections)
-        self._close_listeners()
+        self._runtime.driver.when_unpolled(self._close_listeners)
         if self._run.runtime is self._runtime:
             await self._run.stop()
 
@@ -306,7 +308,8 @@ class Server:
     @property
     def refuses(self) -> bool:
         """It takes no connection now; may be asked from any thread."""
-        return self._stopping or self._runtime.driver.connections >= self._cap
+        driver = self._runtime.driver
+        return driver.connections >= self._cap or (self._stopping and not driver.polled)
 
     def adopt(self, sock: socket.socket, request: HttpRequest, body: bytes = b"") -> None:
         """Go on with a connection whose first request somebody else has read; on our loop. It ends

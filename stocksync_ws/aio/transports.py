@@ -90,8 +90,13 @@ class TransportStream(asyncio.BufferedProtocol):
 
     @property
     def unsent(self) -> int:
-        """Bytes that the transport keeps."""
-        return 0 if self._gone else self._transport.get_write_buffer_size()
+        """Bytes that the transport keeps; at least one where it has given up by itself, until that
+        is told: what it has thrown away was not written.
+        """
+        if self._gone:
+            return 0
+        given_up = self._transport.is_closing() and not self._shutting
+        return self._transport.get_write_buffer_size() or int(given_up)
 
     def write(self, chunks: list[Chunk]) -> int:
         """Hand over all of it; the bytes that the transport keeps."""

@@ -219,7 +219,7 @@ class ScopeStream:
 
     async def _write(self, rest: Rest | None, size: int) -> None:
         """Finish one message of so many bytes, then send those behind it, one after the other."""
-        last = False
+        last = lost = False
         try:
             if rest is not None:
                 await rest
@@ -232,7 +232,7 @@ class ScopeStream:
                 self._unsent -= chunk.size
                 self._progress()
         except OSError:
-            last = True
+            lost = True
         except asyncio.CancelledError:
             if not self._over:  # else it is our own
                 self._writer = None
@@ -241,8 +241,12 @@ class ScopeStream:
         except Exception as error:
             if not last and not self._over:
                 await self._give_up(error)
-            last = True
+            lost = True
         if self._over:
+            return
+        if lost:
+            # It counts as unsent until the end is told: it was not sent.
+            asyncio.get_running_loop().call_soon(self._end_lost)
             return
         self._writer = None
         if last:
@@ -252,6 +256,10 @@ class ScopeStream:
             self._end()
         else:
             self._tell(self._driver.drained)
+
+    def _end_lost(self) -> None:
+        self._writer = None
+        self._driver.ended(self.link)
 
     async def _give_up(self, error: Exception) -> bool:
         """A message could not be sent, and nobody knows what of it has left: end with 1011. Where

@@ -55,6 +55,7 @@ class Driver:
         "_starting",
         "_timers",
         "_turn",
+        "_unpolled",
         "_wake_at",
     )
 
@@ -72,11 +73,26 @@ class Driver:
         self._starting = False
         self._wake_at: float | None = None
         self._idle: Callable[[], None] | None = None
+        self._unpolled: list[Callable[[], None]] = []
 
     def when_idle(self, callback: Callable[[], None]) -> None:
-        """Call back once, in a later turn, when no connection is open and no user code runs."""
+        """Call back once, in a later turn, when no connection is open, no client is waited for that
+        polls, and no user code runs.
+        """
         self._idle = callback
         self._schedule()
+
+    @property
+    def polled(self) -> bool:
+        """There are sessions whose clients may come back by new connections."""
+        return bool(self._links.polled)
+
+    def when_unpolled(self, callback: Callable[[], None]) -> None:
+        """Call back once when there are no such sessions: now, or in a later turn."""
+        if self._links.polled:
+            self._unpolled.append(callback)
+        else:
+            callback()
 
     @property
     def connections(self) -> int:
@@ -187,11 +203,17 @@ class Driver:
         self._finish(self._host.now())
 
     def stop(self, within: float = math.inf) -> None:
-        """Begin to close all sessions, spread over time, but at most so many seconds; connections
-        without one close now.
+        """Begin to close all sessions, spread over time, but at most so many seconds. Connections
+        without one close when no client may need them that polls.
         """
         now = self._host.now()
         self._machine.stop(now, within)
+        self._links.stop(now)
+        self.when_unpolled(self._drop_idle)
+        self._finish(now)
+
+    def _drop_idle(self) -> None:
+        now = self._host.now()
         for link in list(self._links.open):
             if link.wire is None:
                 self._links.drop(link, now)
@@ -208,6 +230,7 @@ class Driver:
         their table outlives this run, and its timers do not.
         """
         now = self._host.now()
+        self._unpolled.clear()
         for link in list(self._links.open):
             self._links.drop(link, now)
         self._links.abort_parked(now)
@@ -231,6 +254,10 @@ class Driver:
             self._start_calls()
         if outputs.pending or self._turn.waiting or (self._idle is not None and self._is_idle()):
             self._schedule()
+        if self._unpolled and not self._links.polled:
+            # In a turn of their own: the connection that carried the last answer goes on behind it.
+            for callback in drain(self._unpolled):
+                self._host.soon(callback)
         self._arm()
 
     def _start_calls(self) -> None:
@@ -301,7 +328,9 @@ class Driver:
 
     def _is_idle(self) -> bool:
         """Somebody waits for there being nothing left to do, and there is nothing."""
-        return self._idle is not None and not self._links.open and not self._machine.busy
+        links = self._links
+        nobody = not links.open and not links.parked
+        return self._idle is not None and nobody and not self._machine.busy
 
     # Time
 

@@ -105,8 +105,6 @@ class Flusher:
         """A stream can take bytes again: its connection's own output, then the mailbox."""
         wire = link.wire
         if wire is None or wire.link is not link or wire.session is None:
-            if link.ending and not link.stream.unsent:
-                self._end(link, now)
             self._links.write_own(link, now)
         else:
             self._flush_general(link, wire, wire.session, now)
@@ -133,7 +131,7 @@ class Flusher:
             return
         if link.ending:
             machine.writable(session, 0, now)
-            self._end(link, now)
+            self._links.write_own(link, now)
             return
         chunks = link.connection.take()
         entries = machine.take_output(session, self._room, now)
@@ -156,7 +154,7 @@ class Flusher:
         plain = self._machine.writable(session, unsent, now)
         link.ending = ends
         if ends and not unsent:
-            self._end(link, now)
+            self._links.write_own(link, now)
         if wire.link is not link:
             return
         self._links.watch(link)
@@ -170,11 +168,3 @@ class Flusher:
             if wire.parking is not None and send is not None:
                 send = wire.parking.sender(send, link.stream.keep)
             session.mailbox.open(send)
-
-    def _end(self, link: Link, now: float) -> None:
-        """All of an answer is written that ended with `pack`: its connection goes on without the
-        wire.
-        """
-        link.ending = False
-        self._links.handle(link, link.connection.detach(now), now)
-        self._links.write_own(link, now)

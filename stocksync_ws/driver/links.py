@@ -14,13 +14,14 @@ from collections import deque
 
 from stocksync_ws.driver.ports import Link, Machine, Stream
 from stocksync_ws.errors import DisconnectReason
-from stocksync_ws.timers import Timers
+from stocksync_ws.timers import HURRIED, Timers
 from stocksync_ws.types import (
     Alive,
     Attached,
     Closed,
     Connection,
     Detached,
+    Ending,
     Event,
     Handshake,
     Message,
@@ -39,11 +40,13 @@ class Links:
         "_bringing",
         "_close_timeout",
         "_machine",
+        "_stopping",
         "_timers",
         "_to_bring",
         "_unjudged",
         "open",
         "parked",
+        "polled",
     )
 
     def __init__(self, machine: Machine, timers: Timers) -> None:
@@ -57,6 +60,9 @@ class Links:
         self.open: dict[Link, None] = {}
         self.parked: dict[Wire, None] = {}
         """Wires with a session that no connection carries now."""
+        self.polled = 0
+        """Wires with a session whose client may come by a new connection."""
+        self._stopping = False
         self._bringing: dict[Wire, dict[Link, None]] = {}
         """Links that bring posts for a wire and do not carry it, in the order of their coming."""
 
@@ -97,7 +103,7 @@ class Links:
             self.bring(feeds, now)
 
     def _rare(
-        self, link: Link, event: Handshake | Attached | Detached | Closed, now: float
+        self, link: Link, event: Handshake | Attached | Ending | Detached | Closed, now: float
     ) -> None:
         wire = event.wire
         session = wire.session
@@ -107,8 +113,13 @@ class Links:
             wire.session = self._machine.open(wire, event, now)
             if wire.parking is not None:
                 self._unjudged.add(wire)
+                self.polled += 1
+        elif isinstance(event, Ending):
+            link.ending = True
+            if session is not None:
+                session.mailbox.block()
         elif isinstance(event, Detached):
-            self._detached(link, wire)
+            self._detached(link, wire, now)
         elif isinstance(event, Closed):
             self.closed(event, now)
         elif session is not None:
@@ -117,7 +128,7 @@ class Links:
             self.watch(link)
             self._machine.alive(session, now)
 
-    def _detached(self, link: Link, wire: Wire) -> None:
+    def _detached(self, link: Link, wire: Wire, now: float) -> None:
         """A link has nothing to do with a wire any more; if it carried it, the wire is parked."""
         if wire.link is link:
             if wire.session is not None:
@@ -126,7 +137,10 @@ class Links:
                 self._timers.arm(wire.parking)
                 if wire.session is not None:
                     self.parked[wire] = None
+                    if self._stopping:
+                        self._hurry(wire.parking, now)
         if link.wire is wire:
+            link.ending = False
             self._leave(link)
             self.watch(link)
 
@@ -149,8 +163,9 @@ class Links:
 
     def _forget(self, wire: Wire, now: float) -> None:
         """The session behind a wire is over, for its connections."""
-        wire.session = None
+        session, wire.session = wire.session, None
         if wire.parking is not None:
+            self.polled -= session is not None
             self.parked.pop(wire, None)
             self._unjudged.discard(wire)
             wire.parking.ended(now)
@@ -287,6 +302,18 @@ class Links:
             self.drop(wire.link, now)
         self.closed(Closed(wire, 1006, ""), now)  # nothing, if the carrier has said so itself
 
+    def stop(self, now: float) -> None:
+        """Clients of parked wires are to come back soon: nobody waits for one that does not."""
+        self._stopping = True
+        for wire in self.parked:
+            assert wire.parking is not None
+            self._hurry(wire.parking, now)
+
+    def _hurry(self, parking: Parking, now: float) -> None:
+        assert parking.deadline is not None
+        parking.deadline = min(parking.deadline, now + HURRIED)
+        self._timers.arm(parking)
+
     def abort_parked(self, now: float) -> None:
         """Nobody can come back to the wires that are parked: their sessions are lost."""
         for wire in list(self.parked):
@@ -304,14 +331,26 @@ class Links:
         link.stream.abort()
 
     def write_own(self, link: Link, now: float) -> None:
-        """The connection's own output, if the transport has nothing unsent."""
-        if not link.stream.unsent:
-            chunks = link.connection.take()
-            if chunks:
-                session = link.session
-                if link.stream.write(chunks) and session is not None:
-                    session.mailbox.block()
-                self.watch(link)
+        """The connection's own output, if the transport has nothing unsent. When all of an answer
+        is written that has ended, its connection goes on without the wire.
+        """
+        stream, connection = link.stream, link.connection
+        while True:
+            if not stream.unsent:
+                chunks = connection.take()
+                if chunks:
+                    session = link.session
+                    if stream.write(chunks) and session is not None:
+                        session.mailbox.block()
+                    self.watch(link)
+            if not link.ending:
+                break
+            if stream.unsent:
+                if link.session is not None:
+                    self._machine.writable(link.session, stream.unsent, now)
+                break
+            link.ending = False
+            self.handle(link, connection.detach(now), now)
         if link.connection.shut:
             self.shut(link, now)
 

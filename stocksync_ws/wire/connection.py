@@ -23,7 +23,7 @@ from typing import ClassVar, Final
 
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.timers import LATE
+from stocksync_ws.timers import HURRIED, LATE
 from stocksync_ws.types import Chunk, Closed, Event, Handshake, HttpRequest
 from stocksync_ws.wire.answer import Answer, plain, unavailable
 from stocksync_ws.wire.body import CONTINUE
@@ -47,10 +47,6 @@ HELD: Final = 65_536
 
 IDLE: Final = 15.0
 """Seconds a connection may wait for its next request."""
-HURRIED: Final = 1.0
-"""The same while no new session is taken: a client that polls comes back at once, and a stop is not
-held up by one that does not.
-"""
 
 _READING: Final = 0
 _WAITING: Final = 1

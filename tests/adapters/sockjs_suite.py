@@ -265,12 +265,18 @@ def test_a_stop_is_told_to_streams_and_polls(serve: Serve) -> None:
     poll = http(pages[0])
     poll.listen()
     poll.post("\n")
+    # One is between two polls, with a connection for the next one, and one without.
+    for again in (True, False) if stage.listens_on else ():
+        between = http(stage.page("xhr").connect().subscribe("/topic/say"))
+        if not again:
+            between.browser = stage.browser()
+        pages.append(between)
     stage.begin_stop()
     for page in pages:
         assert page.closed().startswith("c[1012,"), page
     stage.hang_up()
     stage.stop()
-    assert stage.ends() == [End("server_shutdown", 1012)] * 4
+    assert stage.ends() == [End("server_shutdown", 1012)] * len(pages)
 
 
 # WebSocket

@@ -11,6 +11,7 @@ from carriers.sockjs import HttpPage, text_of
 from carriers.stage import LocalStage
 from sockjs_answers import *  # noqa: F403
 from sockjs_answers import SHOP, Serve
+from sockjs_settings import *  # noqa: F403
 from sockjs_suite import *  # noqa: F403
 
 

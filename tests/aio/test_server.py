@@ -278,6 +278,24 @@ def test_an_adopted_request_that_is_no_upgrade_is_answered_and_nothing_behind_it
     run(main())
 
 
+def test_a_session_whose_opening_cannot_be_written_ends_at_once() -> None:
+    app = StompApp("/ws", sockjs=True)
+
+    async def main() -> None:
+        async with serving(app) as server:
+            theirs, ours = socket.socketpair()
+            theirs.close()
+            server.adopt(ours, HttpRequest("POST", "/ws/0/s/xhr", (("host", "localhost"),)))
+            assert app._sockjs is not None
+            wire = app._sockjs.sessions.find("s")
+            assert (wire is None, wire and wire.over) == (False, False)
+            await asyncio.sleep(0)
+            assert wire is not None
+            assert wire.over
+
+    run(main())
+
+
 def test_over_the_cap_and_while_it_stops_an_adopted_connection_is_503() -> None:
     app = StompApp("/ws", limits=Limits(max_connections=1, close_timeout=0.2))
 
@@ -287,6 +305,27 @@ def test_over_the_cap_and_while_it_stops_an_adopted_connection_is_503() -> None:
             assert (await (await adopted(server, head())).ended()).startswith(b"HTTP/1.1 503")
             first.writer.close()
         assert (await (await adopted(server, head())).ended()).startswith(b"HTTP/1.1 503")
+
+    run(main())
+
+
+def test_while_it_stops_a_client_that_polls_is_told_and_nobody_else_is_served() -> None:
+    app = StompApp("/ws", sockjs=True)
+    host = (("host", "a"),)
+
+    async def main() -> None:
+        async with serving(app) as server:
+            poll = HttpRequest("POST", "/ws/0/s/xhr", host)
+            assert (await (await adopted(server, poll)).ended()).endswith(b"\r\n\r\no\n")
+            stopping = asyncio.create_task(server.stop())
+            await asyncio.sleep(0)
+            assert not server.refuses
+            for target in ("/ws/0/other/xhr", "/ws/info"):
+                other = await adopted(server, HttpRequest("POST", target, host))
+                assert (await other.ended()).startswith(b"HTTP/1.1 503")
+            assert b"\r\n\r\nc[1012," in await (await adopted(server, poll)).ended()
+            await stopping
+            assert server.refuses
 
     run(main())
 

@@ -189,6 +189,16 @@ def test_the_end_of_the_peers_direction_leaves_ours_where_that_can_be(eof: bool)
     streaming(test, eof=eof)
 
 
+def test_what_a_transport_has_given_up_is_unsent_until_the_end_is_told() -> None:
+    def test(stream: TransportStream, transport: Transport, driver: Driver) -> None:
+        transport.closing = True  # As it does inside of a write that fails.
+        assert stream.write([]) == stream.unsent == 1
+        stream.connection_lost(OSError("reset"))
+        assert (stream.unsent, driver.told) == (0, ["ended"])
+
+    streaming(test)
+
+
 def test_a_lost_connection_is_told_once_and_asked_nothing_more() -> None:
     def test(stream: TransportStream, transport: Transport, driver: Driver) -> None:
         stream.write([b"a"])

@@ -294,6 +294,36 @@ def test_a_client_that_is_gone_at_once_is_lost(page: Page, ends: list[SessionDis
     assert [end.reason for end in ends] == [DisconnectReason.CONNECTION_LOST]
 
 
+@pytest.mark.parametrize("messages", [0, 1, 2])
+@pytest.mark.parametrize("how", ["told", "raised"])
+def test_an_opening_whose_o_the_host_has_not_sent_is_lost(
+    host: Asgi, app: StompApp, messages: int, how: str
+) -> None:
+    """Its head, its frame, its end: an answer is whole when the last of them was handed over, and
+    the host has not refused it.
+    """
+    held = Held()
+    page = Page(host)
+    poll = page.poll(held)
+    for _ in range(messages):
+        host.settle()
+        held.release()
+    host.settle()
+    assert app._sockjs is not None
+    wire = app._sockjs.sessions.find("s")
+    assert (wire is not None, len(poll.messages)) == (True, messages)
+    if how == "raised":
+        held.release(OSError("gone"))
+    poll.gone()
+    whole = (messages, how) == (2, "told")
+    assert poll.over is not whole
+    if whole:
+        held.release()
+        assert poll.over
+    answer = page.poll()
+    assert answer.parts == ([] if whole else [b'c[1002,"Connection interrupted"]\n'])
+
+
 @pytest.mark.parametrize("kind", ["poll", "stream", "begin_post"])
 def test_a_host_that_cancels_ends_the_scope(
     page: Page, host: Asgi, ends: list[SessionDisconnected], kind: str

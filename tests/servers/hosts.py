@@ -104,6 +104,8 @@ class Host:
     """It reads the body of a request that comes in chunks."""
     drain: Literal["all", "some", "none"] = "all"
     """Which clients hear 1012 after SIGTERM, before the server stops; `some`: the first may."""
+    listens_on: bool = False
+    """It takes connections while all sessions are being closed."""
     farewell: int | None = 1012
     """The close code of those who do not hear 1012; None: the stream ends without a Close."""
     tells_the_end: bool = True
@@ -211,6 +213,7 @@ _UVICORN: dict[str, Any] = {
     "max_message": Setting("--ws-max-size", "16 MiB", ("--ws-max-size", "100000")),
     "ping": Setting("--ws-ping-interval", "20 s", ("--ws-ping-interval", "0.2")),
     "root_paths": {"/ws": 101, "/shop/ws": 403},
+    "listens_on": True,
     "deflate": Setting(
         "--ws-per-message-deflate false", "on", ("--ws-per-message-deflate", "false")
     ),

@@ -35,7 +35,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     client_max_body_size 2m;
-    log_format upstreams "$upstream_addr $upstream_status $upstream_connect_time";
+    log_format upstreams "$upstream_addr $upstream_status $uri $upstream_http_connection";
     upstream application {{
         server 127.0.0.1:{upstream};
         keepalive 8;

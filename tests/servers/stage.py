@@ -56,6 +56,7 @@ class ServerStage(Stage):
         self.waits = host.waits
         self.hops = host.gateway == "asgi"
         self.drains = host.drain == "all"
+        self.listens_on = host.listens_on
         self.slows_down = host.slows_down
         self.cuts = host.gateway == "wsgi"
         self.says_close = host.says_close

@@ -57,9 +57,17 @@ def test_sessions_through_a_proxy_that_keeps_its_connections_alive(
         assert polled.receivers > MESSAGES + 2
         assert stage.counters()["sessions"] == 1
         # What the browser saw is one thing; that nothing was tried again behind its back another.
-        lines = (tmp_path / "access.log").read_text().split("\n")
-        assert Counter(line.split()[1] for line in lines if line).keys() <= {"200", "204"}
-        assert all(line.count("127.0.0.1") == 1 for line in lines if line)
+        lines = (tmp_path / "access.log").read_text().splitlines()
+        assert Counter(line.split()[1] for line in lines).keys() <= {"200", "204"}
+        assert all(line.count("127.0.0.1") == 1 for line in lines)
+        # Taken over is what belongs to a session, and only that.
+        said: dict[bool, set[str]] = {True: set(), False: set()}
+        pages: set[str] = set()
+        for _, _, path, connection in map(str.split, lines):
+            said[path.count("/") == 4].add(connection)
+            if path == "/":
+                pages.add(connection)
+        assert said == {True: {"close"}, False: pages}
         for pipe in pipes:
             pipe.close()
         until(lambda: stage.ends(), "its end")

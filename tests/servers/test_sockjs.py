@@ -12,6 +12,7 @@ from hosts import Host
 from launcher import Server
 from sockjs_answers import *  # noqa: F403
 from sockjs_answers import SHOP, Serve
+from sockjs_settings import *  # noqa: F403
 from sockjs_suite import *  # noqa: F403
 from stage import Open, ServerStage, open_server
 

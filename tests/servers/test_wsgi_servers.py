@@ -10,7 +10,7 @@ from carriers.stage import until
 from hosts import Host
 from stage import Open, ServerStage
 
-WAY_OUT = "serve the WebSocket on a port of its own: ws.serve_in_thread()"
+WAY_OUT = "serve it on a port of its own: ws.serve_in_thread()"
 
 
 @pytest.mark.wsgi

@@ -16,6 +16,7 @@ from stocksync_ws.types import (
     Chunk,
     Closed,
     Detached,
+    Ending,
     Event,
     Handshake,
     HttpRequest,
@@ -197,7 +198,7 @@ class Receiver(BareRequest):
         """The client was told how the session ends."""
 
     def start(self, now: float) -> list[Event]:
-        """It carries the wire from now on; the poll that opens a session is over at once."""
+        """It carries the wire from now on; the poll that opens a session ends with its `o`."""
         wire, voice, request = self._wire, self._voice, self._request
         self._request = None
         wire.carry(self, voice.form.transport)
@@ -207,10 +208,18 @@ class Receiver(BareRequest):
             return [Attached(wire)]
         handshake = Handshake(request, wire, None)
         if not voice.form.streams:
-            self._out += voice.only(OPEN)
-            return [handshake, *self._end(now)]
+            return [handshake, self._say_last(OPEN)]
         self._out.append(voice.framing.part(voice.wrap(OPEN)))
         return [handshake]
+
+    def _say_last(self, frame: bytes) -> Event:
+        """End the answer of a poll with a frame of its own: it carries the wire until that is
+        written, and whoever cuts it before has ended the session.
+        """
+        self._out += self._voice.only(frame)
+        self._full = True
+        self.deadline = None
+        return Ending(self._wire)
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         """One frame of all messages, and `c` behind it; behind a poll's only frame, that waits for
@@ -297,8 +306,7 @@ class Receiver(BareRequest):
             return []
         voice = self._voice
         if not voice.form.streams:
-            self._out += voice.only(HEART_BEAT)
-            return self._end(now)
+            return [self._say_last(HEART_BEAT)]
         self.deadline = now + self._look_after
         self._quiet += 1
         if self._quiet == 2:

@@ -7,7 +7,7 @@ ended are remembered, so that a late request is told so and opens no second sess
 first one's back.
 
     open -------- a receiver -----------------> CARRIED
-    CARRIED ----- its answer is full ---------> PARKED     for `disconnect_delay`
+    CARRIED ----- its answer is written ------> PARKED     for `disconnect_delay`
     CARRIED ----- it is cut, or said `c` -----> ENDED
     PARKED ------ a receiver -----------------> CARRIED
     PARKED ------ nobody came ----------------> ENDED      remembered, then forgotten

@@ -243,6 +243,8 @@ class HttpPage(Page):
         self.receivers = 0
         """Those so far."""
         self._buffer = b""
+        self._any = False
+        """The receiver has brought a frame."""
 
     def path(self, transport: str, server: str = "000") -> str:
         """Of a request of this session."""
@@ -252,6 +254,7 @@ class HttpPage(Page):
         """Ask for frames; the head of the answer, which a poll does not have before its frame."""
         method = "GET" if self.transport == "eventsource" else "POST"
         self.receivers += 1
+        self._any = False
         self.receiver = self.browser.begin(
             method, self.path(self.transport, f"{self.receivers:03}"), **self.headers
         )
@@ -276,6 +279,7 @@ class HttpPage(Page):
         data = self.receiver.chunk()
         if not data:
             assert not self._buffer, self._buffer[:200]
+            assert self._any, "an answer without a frame: a client would ask for ever"
             self.browser.give_back(self.receiver)
             self.receiver = None
         return data
@@ -287,6 +291,7 @@ class HttpPage(Page):
             frame, found, rest = self._buffer.partition(mark)
             if found:
                 self._buffer = rest
+                self._any = True
                 if self.transport == "xhr":
                     self._end_poll()
                 return self._read(frame)

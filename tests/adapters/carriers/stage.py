@@ -37,6 +37,8 @@ class Stage(ABC):
     """An answer has the headers that are for one hop; of WSGI those are the server's own."""
     drains = True
     """A stop closes all sessions in good order."""
+    listens_on = True
+    """It takes connections meanwhile."""
     slows_down = True
     """A client that reads nothing is felt."""
     secure = False
@@ -194,4 +196,8 @@ class LocalStage(Stage):
 
     def close(self) -> None:
         self.hang_up()
+        runtime = self._carrier.runtime
+        if runtime is not None and not runtime.stopping and not runtime.closed:
+            # Nobody comes back who was between two polls.
+            runtime.loop.call_soon_threadsafe(runtime.hurry)
         self._carrier.stop()

@@ -41,7 +41,7 @@ class WorldCarrier:
 
     def begin_stop(self) -> None:
         self._world.runtime.driver.stop()
-        self._world.advance(1.0)
+        self._world.advance(0.5)
 
     def stop(self) -> None:
         if not self._world.loop.is_closed():

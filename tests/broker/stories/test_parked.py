@@ -218,6 +218,84 @@ def test_a_parked_session_whose_client_stays_away_is_lost(
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+class TestStop:
+    """A stop while a client is between two polls."""
+
+    @pytest.fixture
+    def told(self, world: World) -> list[str]:
+        return []
+
+    def stop(self, world: World, told: list[str]) -> None:
+        driver = world.runtime.driver
+        driver.when_unpolled(lambda: told.append("unpolled"))
+        driver.stop()
+        driver.when_idle(lambda: told.append("idle"))
+        world.settle()
+
+    @pytest.mark.parametrize("again", [True, False])
+    def test_it_is_told_on_its_connection_or_a_new_one(
+        self, app: StompApp, world: World, ended: list[Any], told: list[str], again: bool
+    ) -> None:
+        client = subscribed(world)
+        app.template.send("/topic/a", b"1")
+        if not again:
+            for stream in (client.stream, client.poster):
+                world.runtime.driver.ended(stream.link)
+        self.stop(world, told)
+        world.advance(0.5)
+        assert (told, client.stream.ended) == ([], not again)
+        [message] = client.receive().messages()
+        assert message.endswith(body(1))
+        world.advance(0.5)
+        [close] = client.receive().took()
+        assert close.startswith("c[1012,")
+        assert ended == [("server_shutdown", 1012)]
+        world.settle()
+        assert told == ["unpolled", "idle"]
+        assert client.stream.aborted
+        assert client.poster.aborted
+
+    def test_who_does_not_come_is_not_waited_for(
+        self, world: World, ended: list[Any], told: list[str]
+    ) -> None:
+        client = subscribed(world)
+        self.stop(world, told)
+        world.advance(0.9)
+        assert told == []
+        world.advance(0.2)
+        assert told == ["unpolled", "idle"]
+        assert ended == [("server_shutdown", 1012)]
+        assert client.poster.aborted
+
+    def test_nor_is_who_stays_away_later(
+        self, app: StompApp, world: World, ended: list[Any], told: list[str]
+    ) -> None:
+        """Closes are spread over time: the last of many sessions go on for a while."""
+        for number in range(400):
+            connected(world, f"s{number}", transport="xhr_streaming")
+        last = connected(world, "last").send(SUBSCRIBE)
+        last.took()
+        self.stop(world, told)
+        assert last.receive().took() == []
+        app.template.send("/topic/a", b"1")
+        world.settle()
+        assert last.messages()
+        assert len(ended) < 10
+        world.advance(1.1)
+        assert last.wire.over
+        assert len(ended) < 300
+        world.advance(2)
+        assert told == ["unpolled", "idle"]
+
+    def test_without_anybody_who_polls_nothing_is_waited_for(
+        self, world: World, told: list[str]
+    ) -> None:
+        idle = world.open()
+        self.stop(world, told)
+        assert told == ["unpolled", "idle"]
+        assert idle.aborted
+
+
 def test_a_carrier_that_is_shut_ends_behind_what_waits(world: World, ended: list[Any]) -> None:
     client = Polling(world)
     client.receive("xhr_streaming", version="1.0").send(CONNECT)

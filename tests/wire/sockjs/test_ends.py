@@ -228,6 +228,21 @@ class TestJudged:
             web.world.advance(1.1)
             assert web.told("xhr_streaming")[0] == 4501
 
+    def test_a_refusal_while_the_o_has_not_left(self) -> None:
+        """The poll is over by it, and not once more when all is written."""
+        with self.web(Refusal(403, "no")) as web:
+            line = web.line()
+            line.stream.window = 3
+            opened = line.ask("POST", "/ws/0/s1/xhr")
+            web.world.advance(1.1)
+            behind = line.ask("POST", "/ws/0/s2/xhr_streaming")
+            line.stream.open_window(None)
+            line.read()
+            assert (opened.body, behind.body[2_049:]) == (b"o\n", b"o\n")
+            assert web.sessions.find("s2").carrier is not None
+            assert web.told()[0] == 4501
+            line.eof()
+
     def test_a_server_that_stops_refuses_a_session_that_it_has_taken(self) -> None:
         with Web() as web:
             web.world.runtime.driver.stop()

@@ -217,6 +217,71 @@ class TestCut:
             assert web.told() == CUT
             assert not web.broker.sessions
 
+    @pytest.mark.parametrize("window", [0, 3])
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_an_opening_whose_o_has_not_left_is_one(
+        self, web: Web, transport: str, window: int
+    ) -> None:
+        client = Client(web, transport=transport)
+        client.window = window
+        client.attach()
+        assert len(web.broker.sessions) == 1
+        client.cut()
+        assert not web.broker.sessions
+        assert web.told(transport) == CUT
+
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_a_heart_beat_that_has_not_left_is_one(self, transport: str) -> None:
+        with Web(limits=Limits(send_stall_seconds=60.0)) as web:
+            client = Client(web, transport=transport).connect()
+            assert client.line is not None
+            client.line.stream.window = 3
+            web.world.advance(40)
+            assert client.line.stream.unsent
+            assert len(web.broker.sessions) == 1
+            client.cut()
+            assert not web.broker.sessions
+            assert web.ends == [DisconnectReason.CONNECTION_LOST]
+            assert web.told(transport) == CUT
+
+    @pytest.mark.parametrize("transport", POLLS)
+    def test_a_poll_is_carried_until_its_own_frame_has_left(self, web: Web, transport: str) -> None:
+        client = Client(web, transport=transport)
+        client.window = 3
+        client.attach()
+        line = client.line
+        assert line is not None
+        client.post(CONNECT)
+        web.world.advance(6)  # The time without a receiver does not run.
+        assert web.told(transport) == TWICE
+        line.stream.open_window(None)
+        client.take_answer()
+        assert client.frames == ["o"]
+        client.window = None
+        client.pump()
+        assert [frame.command for frame in client.stomp] == ["CONNECTED"]
+
+    def test_a_poll_that_does_not_take_its_heart_beat_is_slow(self) -> None:
+        with Web(limits=Limits(send_stall_seconds=10.0)) as web:
+            client = Client(web).connect()
+            assert client.line is not None
+            client.line.stream.window = 3
+            web.world.advance(34)
+            assert web.ends == []
+            web.world.advance(10)
+            assert web.ends == [DisconnectReason.SLOW_CONSUMER]
+
+    def test_openings_behind_an_answer_that_waits_come_in_order(self, web: Web) -> None:
+        line = web.line()
+        line.stream.window = 0
+        asked = [line.ask("GET", "/ws"), line.ask("POST", "/ws/0/a/xhr")]
+        asked += [line.ask("POST", f"/ws/0/{name}/xhr") for name in "bc"]
+        assert len(web.broker.sessions) == 1  # The others wait until the first one is answered.
+        line.stream.open_window(None)
+        line.read()
+        assert [answer.body for answer in asked] == [b"Welcome to SockJS!\n", *[b"o\n"] * 3]
+        assert len(web.broker.sessions) == 3
+
     def test_only_so_many_are_remembered(self) -> None:
         with Web(limits=Limits(sockjs_remembered=3)) as web:
             for name in "abcde":
