@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stocksync_ws.arguments import Pages, is_loopback, mapping, page, sockjs_options, texts
+from stocksync_ws.arguments import Pages, mapping, page, sockjs_options, texts, warn_about_hosts
 from stocksync_ws.config import (
     BrokerConfig,
     EndpointConfig,
@@ -187,6 +187,7 @@ class StompApp(Application):
         sock: socket.socket | None = None,
         reuse_port: bool = False,
         pages: Pages | None = None,
+        health: str | None = None,
         ssl: ssl.SSLContext | None = None,
     ) -> None:
         """Serve until SIGINT (Ctrl-C) or SIGTERM: the last line of a script. Where no logging is
@@ -199,6 +200,7 @@ class StompApp(Application):
             sock: As for `listen`.
             reuse_port: As for `listen`.
             pages: As for `listen`.
+            health: As for `listen`.
             ssl: As for `listen`.
 
         Raises:
@@ -216,7 +218,14 @@ class StompApp(Application):
                 " `await ws.serve(...)` or `async with ws.listen(...)` there"
             )
         server = self.listen(
-            host, port, unix=unix, sock=sock, reuse_port=reuse_port, pages=pages, ssl=ssl
+            host,
+            port,
+            unix=unix,
+            sock=sock,
+            reuse_port=reuse_port,
+            pages=pages,
+            health=health,
+            ssl=ssl,
         )
 
         def tell() -> None:
@@ -236,6 +245,7 @@ class StompApp(Application):
         sock: socket.socket | None = None,
         reuse_port: bool = False,
         pages: Pages | None = None,
+        health: str | None = None,
         ssl: ssl.SSLContext | None = None,
         signals: bool = True,
     ) -> None:
@@ -248,6 +258,7 @@ class StompApp(Application):
             sock: As for `listen`.
             reuse_port: As for `listen`.
             pages: As for `listen`.
+            health: As for `listen`.
             ssl: As for `listen`.
             signals: Handle SIGINT and SIGTERM; a second one ends at once.
 
@@ -257,7 +268,14 @@ class StompApp(Application):
             WrongLoop: The application runs already.
         """
         server = self.listen(
-            host, port, unix=unix, sock=sock, reuse_port=reuse_port, pages=pages, ssl=ssl
+            host,
+            port,
+            unix=unix,
+            sock=sock,
+            reuse_port=reuse_port,
+            pages=pages,
+            health=health,
+            ssl=ssl,
         )
         await server.serve_forever(signals=signals)
 
@@ -270,6 +288,7 @@ class StompApp(Application):
         sock: socket.socket | None = None,
         reuse_port: bool = False,
         pages: Pages | None = None,
+        health: str | None = None,
         ssl: ssl.SSLContext | None = None,
     ) -> Server:
         """A server beside whatever else runs on the event loop: in a test, or in the lifespan of an
@@ -288,6 +307,8 @@ class StompApp(Application):
             sock: Listen on this bound socket instead, as a supervisor hands it over.
             reuse_port: Several processes may listen on the port.
             pages: Files served beside the endpoint: exact path to file, read once, now.
+            health: A path such as `/health` for whoever checks the server: 200 while it takes new
+                sessions, 503 while it stops or is full; it then listens until it has stopped.
             ssl: A server-side context, for `wss` and `https`.
 
         Raises:
@@ -299,7 +320,7 @@ class StompApp(Application):
         from stocksync_ws.aio.server import Server
 
         address = Address(host, port, unix, sock, reuse_port)
-        return Server(self._run, self._served(address, pages), address, tls=ssl)
+        return Server(self._run, self._served(address, pages, health), address, tls=ssl)
 
     def serve_in_thread(
         self,
@@ -309,6 +330,7 @@ class StompApp(Application):
         unix: str | os.PathLike[str] | None = None,
         sock: socket.socket | None = None,
         pages: Pages | None = None,
+        health: str | None = None,
         ssl: ssl.SSLContext | None = None,
     ) -> ThreadServer:
         """Serve on a thread of its own, beside an application that has no event loop.
@@ -325,6 +347,7 @@ class StompApp(Application):
             unix: As for `serve`.
             sock: As for `serve`.
             pages: As for `serve`.
+            health: As for `serve`.
             ssl: As for `serve`.
 
         Raises:
@@ -336,16 +359,17 @@ class StompApp(Application):
         from stocksync_ws.threads import ThreadServer
 
         address = Address(host, port, unix, sock)
-        server = ThreadServer(self._run, self._served(address, pages), address, tls=ssl)
+        server = ThreadServer(self._run, self._served(address, pages, health), address, tls=ssl)
         server.start()
         return server
 
-    def _served(self, address: Address, pages: Pages | None) -> Site:
+    def _served(self, address: Address, pages: Pages | None, health: str | None) -> Site:
         self.check()
         given = mapping("pages", {} if pages is None else pages, "paths to files")
         site = self.site({at: page(at, file) for at, file in given.items()})
+        site = replace(site, health=health)
         if address.unix is None and address.sock is None:
-            self._warn_about_hosts(address.host)
+            warn_about_hosts(self.endpoint, address.host)
         return site
 
     def install(self, app: Any, *, signals: bool = True) -> AsgiApp:
@@ -424,11 +448,3 @@ class StompApp(Application):
             signals=signals,
             workers=self._workers,
         )
-
-    def _warn_about_hosts(self, host: str) -> None:
-        if self.endpoint.allowed_hosts is None and not is_loopback(host):
-            _log.warning(
-                "allowed_hosts is not set: any Host header is taken on %s; a page of any name that"
-                " resolves to this server counts as the same origin",
-                host,
-            )

@@ -6,17 +6,20 @@ Rule: the text of an error names the argument and says what to write instead.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import mimetypes
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias, TypeVar, cast
 
-from stocksync_ws.config import SockJSOptions
+from stocksync_ws.config import EndpointConfig, SockJSOptions
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.wire.endpoint import Page
 
-__all__ = ["Pages", "is_loopback", "mapping", "page", "sockjs_options", "texts"]
+__all__ = ["Pages", "mapping", "page", "sockjs_options", "texts", "warn_about_hosts"]
+
+_log = logging.getLogger("stocksync_ws.transport")
 
 T = TypeVar("T")
 
@@ -67,8 +70,17 @@ def sockjs_options(given: object) -> SockJSOptions | None:
     return SockJSOptions() if given else None
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
+def warn_about_hosts(endpoint: EndpointConfig, host: str) -> None:
+    """Say that any Host header is taken on an address that not only this machine can reach."""
+    if endpoint.allowed_hosts is None and not _is_loopback(host):
+        _log.warning(
+            "allowed_hosts is not set: any Host header is taken on %s; a page of any name that"
+            " resolves to this server counts as the same origin",
+            host,
+        )
+
+
+def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -190,6 +190,49 @@ def test_while_it_drains_it_is_not_ready(app: StompApp) -> None:
     assert told == [False]
 
 
+def test_a_health_path_is_200_until_the_stop_and_503_while_it_drains() -> None:
+    app = StompApp(
+        "/ws",
+        allowed_hosts=["shop.example"],
+        limits=Limits(close_timeout=0.2, shutdown_timeout=PATIENCE),
+    )
+    release = asyncio.Event()
+
+    @app.event_listener(SessionDisconnected)
+    async def gone() -> None:
+        await release.wait()
+
+    async def main() -> None:
+        async with app.listen(port=0, health="/health") as server:
+            assert server.port is not None
+            assert (await request(server.port, "/health"))[0::2] == ("200", b"ready\n")
+            assert (await request(server.port, "/health", "HEAD"))[0::2] == ("200", b"")
+            assert (await request(server.port, "/health", "POST"))[0] == "405"
+            assert (await request(server.port, "/"))[0] == "403"  # of another host
+            headers = {"Host": "shop.example"}
+            client = await websockets.connect(
+                server.url, subprotocols=[SUBPROTOCOL], additional_headers=headers
+            )
+            await client.send("CONNECT\naccept-version:1.2\nhost:x\n\n\0")
+            await client.recv()
+            stopping = asyncio.create_task(server.stop())
+            with pytest.raises(websockets.ConnectionClosed):
+                await client.recv()
+            assert (await request(server.port, "/health"))[0] == "503"
+            release.set()
+            await stopping
+            with pytest.raises(ConnectionRefusedError):
+                await request(server.port, "/health")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("path", ["health", "/a?b", 7, "/ws", "/ws/", "/page"])
+def test_a_health_path_that_cannot_be_one(app: StompApp, path: Any) -> None:
+    with pytest.raises(ConfigurationError, match="health: "):
+        app.listen(pages={"/page": __file__}, health=path)
+
+
 RUN = """
 from stocksync_ws import StompApp
 {before}
@@ -539,7 +582,7 @@ def test_a_wrong_setting_says_what_to_write(settings: dict[str, Any], says: str)
 def test_any_host_on_an_open_address_is_warned_of(
     caplog: pytest.LogCaptureFixture, host: str, hosts: list[str] | None, warns: bool
 ) -> None:
-    StompApp("/ws", allowed_hosts=hosts)._warn_about_hosts(host)
+    StompApp("/ws", allowed_hosts=hosts).listen(host)
     assert [each for each in caplog.messages if "allowed_hosts" in each] == (
         [caplog.messages[0]] if warns else []
     )

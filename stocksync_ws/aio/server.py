@@ -191,7 +191,8 @@ class Server:
             return
         self._stopping = True
         _log.info("stopping: closing %d connections", self._runtime.driver.connections)
-        self._runtime.driver.when_unpolled(self._close_listeners)
+        if self._site.health is None:  # else whoever checks it is told, until the end
+            self._runtime.driver.when_unpolled(self._close_listeners)
         if self._run.runtime is self._runtime:
             await self._run.stop()
 

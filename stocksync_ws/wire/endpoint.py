@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, cast
 
 from stocksync_ws.config import OPAQUE_ORIGINS, EndpointConfig
 from stocksync_ws.errors import ConfigurationError
@@ -117,6 +117,10 @@ class Site:
     """By exact path."""
     routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
     """By prefix, like `/live`: has `/live/a`, neither `/live` nor `/lively`."""
+    health: str | None = None
+    """A path that says that new sessions are taken, to whoever asks, under whatever host name: a
+    health check of a balancer knows an address. While none are taken it is 503, as all else.
+    """
     greet: Callable[[HttpRequest], Answer | None] = field(default_factory=lambda: _no_greeting)
     """The answer to a request for the path of the endpoint that asks for no WebSocket, or None."""
     seen: Callable[[HttpRequest], HttpRequest] = field(default_factory=lambda: _as_it_came)
@@ -132,6 +136,15 @@ class Site:
                 raise ConfigurationError(f"pages: {path!r} must be a path like '/index.html'")
             if path in self.paths:
                 raise ConfigurationError(f"pages: {path!r} is the path of the WebSocket")
+        if self.health is not None:
+            self._check_health(self.health)
+
+    def _check_health(self, path: str) -> None:
+        given = cast("object", path)
+        if not isinstance(given, str) or not path.startswith("/") or "?" in path:
+            raise ConfigurationError(f"health: {given!r} must be a path like '/health'")
+        if path in self.pages or self.has(path):
+            raise ConfigurationError(f"health: {path!r} has a meaning already")
 
     def _check_prefix(self, prefix: str) -> None:
         if not _PREFIX.fullmatch(prefix):
@@ -206,8 +219,11 @@ def decide(request: HttpRequest, site: Site, check: Check | None = None) -> Deci
         An `Answer` of one page or refusal, the `Endpoint` with its sub-protocol, or a `Carrier`.
     """
     try:
-        host = _check_host(request, site, check is None or wants_websocket(request))
-        decision = _route(request, site, host, check)
+        if request.path == site.health:
+            decision: Decision = _page(request, _READY)
+        else:
+            host = _check_host(request, site, check is None or wants_websocket(request))
+            decision = _route(request, site, host, check)
     except _Refused as refused:
         decision = refused.answer
     if not isinstance(decision, Answer):
@@ -244,6 +260,9 @@ def _endpoint(
     if decision.framed:
         return decision  # Its clients offer none.
     return Endpoint(site.choose_subprotocol(_offered(request)))
+
+
+_READY = Page("text/plain; charset=utf-8", b"ready\n")
 
 
 def _nothing() -> Answer:
