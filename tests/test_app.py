@@ -209,9 +209,8 @@ def test_a_health_path_is_200_until_the_stop_and_503_while_it_drains() -> None:
             assert (await request(server.port, "/health", "HEAD"))[0::2] == ("200", b"")
             assert (await request(server.port, "/health", "POST"))[0] == "405"
             assert (await request(server.port, "/"))[0] == "403"  # of another host
-            headers = {"Host": "shop.example"}
             client = await websockets.connect(
-                server.url, subprotocols=[SUBPROTOCOL], additional_headers=headers
+                f"ws://shop.example:{server.port}/ws", host="127.0.0.1", subprotocols=[SUBPROTOCOL]
             )
             await client.send("CONNECT\naccept-version:1.2\nhost:x\n\n\0")
             await client.recv()
