@@ -136,8 +136,12 @@ class Dispatcher:
         except Exception as error:
             yield from self._map(route, exchange, path, error)
             return
-        if result is not None:
-            yield from self._reply(route, route.replies or _DEFAULT, exchange, path, result)
+        if result is None:
+            return
+        assert exchange.frame is not None
+        reply_to = exchange.frame.headers.get("reply-to")
+        replies = route.replies or (_DEFAULT if reply_to is None else ())
+        yield from self._reply(route, replies, exchange, path, result, reply_to)
 
     def _answer(self, route: Handler, exchange: Exchange, path: str) -> Pipeline[Answer | None]:
         try:
@@ -194,9 +198,13 @@ class Dispatcher:
         exchange: Exchange,
         path: str,
         result: object,
+        reply_to: str | None = None,
     ) -> Pipeline[None]:
+        """Send what a handler returned where its decorators say, and where the sender waits."""
         body, content_type = self._encode(handler, result)
         headers = _headers(exchange, content_type)
+        if reply_to is not None:
+            yield Draft(reply_to, _correlated(exchange, headers), body)
         for reply in replies:
             for destination in _destinations(handler, reply, exchange, path):
                 yield _draft(reply, destination, headers, body, exchange)
@@ -236,6 +244,15 @@ def _headers(exchange: Exchange, content_type: str) -> tuple[tuple[str, str], ..
     if exchange.error is None or receipt is None:
         return (content,)
     return (content, ("receipt-id", receipt))
+
+
+def _correlated(
+    exchange: Exchange, headers: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """An answer names the `correlation-id` of its question, where that had one."""
+    assert exchange.frame is not None
+    correlation_id = exchange.frame.headers.get("correlation-id")
+    return headers if correlation_id is None else (*headers, ("correlation-id", correlation_id))
 
 
 def _destinations(handler: Handler, reply: Reply, exchange: Exchange, path: str) -> Sequence[str]:

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
@@ -637,3 +637,71 @@ def test_other_prefixes(start: Start) -> None:
     peer = start(app).connect()
     peer.subscribe("/topic/foo")
     assert exchange(peer, "/app1/foo") == exchange(peer, "/app2/foo") == [("/topic/foo", "1")]
+
+
+class TestReplyTo:
+    """A SEND with `reply-to` is answered there, with its `correlation-id`."""
+
+    ASKING: ClassVar[dict[str, str]] = {"reply_to": "/temp-queue/x", "correlation_id": "7"}
+
+    @staticmethod
+    def question(app: StompApp, *marks: Any) -> None:
+        def shout(text: str) -> str | None:
+            return text.upper() or None
+
+        for mark in marks:
+            shout = mark(shout)
+        app.message_mapping("/shout")(shout)
+
+    def test_the_answer_goes_there_and_to_nobody_else(self, app: StompApp, start: Start) -> None:
+        self.question(app)
+        world = start(app)
+        peer, other = world.connect(), world.connect()
+        other.subscribe("/topic/shout")
+        peer.send_to("/app/shout", "hello", **self.ASKING)
+        message = peer.message()
+        assert message.headers["subscription"] == "/temp-queue/x"
+        assert message.headers["correlation-id"] == "7"
+        assert message.headers["content-type"].startswith("text/plain")
+        assert message.body == b"HELLO"
+        other.nothing()
+
+    def test_with_reply_decorators_it_goes_there_too(self, app: StompApp, start: Start) -> None:
+        self.question(app, send_to("/topic/a"), send_to_user("/queue/b", broadcast=False))
+        peer = start(app).connect()
+        peer.subscribe("/topic/a", "a")
+        peer.subscribe("/user/queue/b", "b")
+        peer.send_to("/app/shout", "hello", **self.ASKING)
+        came = {message.headers["subscription"]: message for message in peer.frames()}
+        assert set(came) == {"/temp-queue/x", "a", "b"}
+        assert {message.body for message in came.values()} == {b"HELLO"}
+        assert "correlation-id" not in came["a"].headers
+
+    def test_without_a_correlation_id_there_is_none(self, app: StompApp, start: Start) -> None:
+        self.question(app)
+        peer = start(app).connect()
+        peer.send_to("/app/shout", "hello", reply_to="/temp-queue/x")
+        assert "correlation-id" not in peer.message().headers
+
+    def test_nothing_returned_is_no_answer(self, app: StompApp, start: Start) -> None:
+        self.question(app)
+        peer = start(app).connect()
+        peer.send_to("/app/shout", "", **self.ASKING)
+        peer.nothing()
+
+    def test_a_mapped_failure_is_told_as_ever_and_not_as_an_answer(
+        self, app: StompApp, start: Start
+    ) -> None:
+        @app.message_mapping("/fail")
+        def fail() -> str:
+            raise KeyError("x")
+
+        @app.message_exception_handler(KeyError)
+        def on_error() -> str:
+            return "mapped"
+
+        peer = start(app).connect()
+        peer.subscribe("/user/queue/errors", "e")
+        peer.send_to("/app/fail", "", **self.ASKING)
+        assert peer.message().headers["destination"] == "/user/queue/errors"
+        peer.nothing()
