@@ -89,7 +89,7 @@ ws = StompApp(
 async def adjust(
     adjustment: Adjustment, product_id: str, user: CurrentUser[User], template: MessagingTemplate
 ) -> InventoryUpdate:
-    update = shop.adjust(product_id, adjustment)
+    update = shop.adjust(product_id, adjustment, user.name)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)
     if update.urgent:
         template.convert_and_send("/topic/inventory/urgent", update)
@@ -124,7 +124,7 @@ app = FastAPI(title="StockSync")
 
 @app.get("/page.json")
 async def page() -> dict[str, str]:
-    return {"server": "FastAPI", "login": "/login", "restock": "/restock"}
+    return {"server": "FastAPI", "stock": "memory", "login": "/login", "restock": "/restock"}
 
 
 @app.post("/login")
@@ -146,7 +146,7 @@ async def restock(user: Annotated[User, Depends(current_user)], tasks: Backgroun
 
 def take_delivery(user: User) -> None:
     """Runs in a thread, after the answer; the template may be used in any thread."""
-    for update in shop.restock():
+    for update in shop.restock(user.name):
         log.info("%s: restocked %s", user.name, update.product_id)
         ws.template.convert_and_send("/topic/inventory", update)
 

@@ -81,7 +81,7 @@ ws = StompApp(
 def adjust(
     adjustment: Adjustment, product_id: str, user: CurrentUser[User], template: MessagingTemplate
 ) -> InventoryUpdate:
-    update = shop.adjust(product_id, adjustment)
+    update = shop.adjust(product_id, adjustment, user.name)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)
     if update.urgent:
         template.convert_and_send("/topic/inventory/urgent", update)
@@ -120,7 +120,7 @@ def index() -> ResponseReturnValue:
 @app.get("/page.json")
 def page() -> ResponseReturnValue:
     paths = {"login": "/login", "logout": "/logout", "restock": "/restock"}
-    return {"server": "Flask", **paths}
+    return {"server": "Flask", "stock": "memory", **paths}
 
 
 @app.post("/login")
@@ -142,7 +142,7 @@ def logout() -> ResponseReturnValue:
 def restock() -> ResponseReturnValue:
     if "user" not in session:
         abort(401)
-    updates = shop.restock()
+    updates = shop.restock(session["user"])
     for update in updates:
         log.info("%s: restocked %s", session["user"], update.product_id)
         ws.template.convert_and_send("/topic/inventory", update)

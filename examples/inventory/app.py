@@ -5,13 +5,16 @@ Run it with `python examples/inventory/app.py` and open http://127.0.0.1:8000/ i
 
 import argparse
 import logging
+import secrets
 import sys
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from stocksync_ws import (
+    ConnectRequest,
     ConversionError,
+    CurrentUser,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
@@ -24,9 +27,23 @@ from stocksync_ws import (
 log = logging.getLogger("inventory")
 here = Path(__file__).parent
 page = here.parent / "shared" / "page"  # the same for all examples
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Whoever connects. Nobody logs in here, so the name is the server's and never the client's."""
+
+    name: str
+
+
+async def authenticate(request: ConnectRequest) -> Visitor:
+    return Visitor(f"visitor {secrets.token_hex(2)}")
+
+
 ws = StompApp(
     "/inventory-ws",
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
+    authenticator=authenticate,
     allowed_origins=["*"],
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
@@ -56,6 +73,7 @@ class InventoryUpdate:
     product_id: str
     quantity: int
     urgent: bool
+    by: str
     updated_at: datetime
 
 
@@ -84,7 +102,10 @@ stock = {item.product_id: item for item in ITEMS}
 @ws.message_mapping("/inventory/{product_id}/adjust")
 @send_to("/topic/inventory")
 async def adjust(
-    adjustment: Adjustment, product_id: str, template: MessagingTemplate
+    adjustment: Adjustment,
+    product_id: str,
+    visitor: CurrentUser[Visitor],
+    template: MessagingTemplate,
 ) -> InventoryUpdate:
     item = stock.get(product_id)
     if item is None:
@@ -93,7 +114,7 @@ async def adjust(
     if quantity < 0:
         raise InventoryUpdateError(f"Only {item.quantity} left of {item.name}.")
     item = stock[product_id] = replace(item, quantity=quantity, updated_at=now())
-    update = InventoryUpdate(product_id, quantity, adjustment.urgent, item.updated_at)
+    update = InventoryUpdate(product_id, quantity, adjustment.urgent, visitor.name, item.updated_at)
     if adjustment.urgent:
         template.convert_and_send("/topic/inventory/urgent", update)
     return update

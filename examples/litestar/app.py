@@ -97,7 +97,7 @@ ws = StompApp(
 async def adjust(
     adjustment: Adjustment, product_id: str, user: CurrentUser[User], template: MessagingTemplate
 ) -> InventoryUpdate:
-    update = shop.adjust(product_id, adjustment)
+    update = shop.adjust(product_id, adjustment, user.name)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)
     if update.urgent:
         template.convert_and_send("/topic/inventory/urgent", update)
@@ -137,7 +137,7 @@ class Login:
 @get("/page.json")
 async def page() -> dict[str, str]:
     paths = {"login": "/login", "logout": "/logout", "restock": "/restock"}
-    return {"server": "Litestar", **paths}
+    return {"server": "Litestar", "stock": "memory", **paths}
 
 
 @post("/login", status_code=200)
@@ -160,7 +160,7 @@ async def logout(request: Request[User | None, None, Any]) -> dict[str, str]:
 @post("/restock", guards=[needs_login], sync_to_thread=True)
 def restock(request: Request[User, None, Any]) -> dict[str, int]:
     """Runs in a thread; the template may be used in any thread."""
-    updates = shop.restock()
+    updates = shop.restock(request.user.name)
     for update in updates:
         log.info("%s: restocked %s", request.user.name, update.product_id)
         ws.template.convert_and_send("/topic/inventory", update)

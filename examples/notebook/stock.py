@@ -9,7 +9,15 @@ import os
 import sys
 from pathlib import Path
 
-from stocksync_ws import SessionConnected, SessionDisconnected, StompApp, send_to, send_to_user
+from stocksync_ws import (
+    ConnectRequest,
+    CurrentUser,
+    SessionConnected,
+    SessionDisconnected,
+    StompApp,
+    send_to,
+    send_to_user,
+)
 
 HERE = Path(__file__).parent if "__file__" in globals() else Path.cwd()
 sys.path.append(str(HERE.parent / "shared"))
@@ -22,6 +30,7 @@ from shop import (
     InventoryUpdateError,
     Shop,
     StockItem,
+    Visitor,
 )
 
 PORT = int(os.environ.get("PORT", "8000"))
@@ -29,13 +38,24 @@ pages = {f"/{file.name}": file for file in PAGE.iterdir()} | {"/": PAGE / "index
 pages["/page.json"] = HERE / "page.json"
 shop = Shop()
 online: set[str] = set()
-ws = StompApp("/inventory-ws", sockjs=True)
+
+
+def authenticate(request: ConnectRequest) -> Visitor:
+    return Visitor()  # nobody logs in here
+
+
+ws = StompApp("/inventory-ws", sockjs=True, authenticator=authenticate)
 
 
 @ws.message_mapping("/inventory/{product_id}/adjust")
 @send_to("/topic/inventory")
-def adjust(adjustment: Adjustment, product_id: str) -> InventoryUpdate:
-    return shop.adjust(product_id, adjustment)
+def adjust(
+    adjustment: Adjustment, product_id: str, visitor: CurrentUser[Visitor]
+) -> InventoryUpdate:
+    update = shop.adjust(product_id, adjustment, visitor.name)
+    if update.urgent:
+        ws.template.convert_and_send("/topic/inventory/urgent", update)
+    return update
 
 
 @ws.subscribe_mapping("/inventory")
@@ -69,7 +89,9 @@ for item in shop.items():
     print(f"{item.quantity:4} {item.name}")
 
 # %% Publish: every window shows it
-ws.template.convert_and_send("/topic/inventory", shop.adjust("kettle", Adjustment(+10)))
+ws.template.convert_and_send(
+    "/topic/inventory", shop.adjust("kettle", Adjustment(+10), "the notebook")
+)
 
 # %% Stop: the pages are told, and try to come back
 server.stop()

@@ -73,7 +73,7 @@ ws = StompApp(
 async def adjust(
     adjustment: Adjustment, product_id: str, user: CurrentUser[User], template: MessagingTemplate
 ) -> InventoryUpdate:
-    update = shop.adjust(product_id, adjustment)
+    update = shop.adjust(product_id, adjustment, user.name)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)
     if update.urgent:
         template.convert_and_send("/topic/inventory/urgent", update)
@@ -117,7 +117,7 @@ async def index() -> Response:
 @app.get("/page.json")
 async def page() -> dict[str, str]:
     paths = {"login": "/login", "logout": "/logout", "restock": "/restock"}
-    return {"server": "Quart", **paths}
+    return {"server": "Quart", "stock": "memory", **paths}
 
 
 @app.post("/login")
@@ -146,7 +146,7 @@ async def restock() -> tuple[dict[str, str], int]:
 
 def take_delivery(name: str) -> None:
     """Runs in a thread, beside the answer; the template may be used in any thread."""
-    for update in shop.restock():
+    for update in shop.restock(name):
         log.info("%s: restocked %s", name, update.product_id)
         ws.template.convert_and_send("/topic/inventory", update)
 

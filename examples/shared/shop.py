@@ -6,6 +6,7 @@ Nothing here knows a framework or a socket; a team has such a module already.
 import argparse
 import hmac
 import logging
+import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable
@@ -43,6 +44,7 @@ class InventoryUpdate:
     product_id: str
     quantity: int
     urgent: bool
+    by: str
     updated_at: datetime
 
 
@@ -51,6 +53,13 @@ class InventoryErrorResponse:
     product_id: str
     message: str
     timestamp: datetime = field(default_factory=now)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Whoever connects without a login: the name is the server's and never the client's."""
+
+    name: str = field(default_factory=lambda: f"visitor {secrets.token_hex(2)}")
 
 
 class InventoryUpdateError(Exception):
@@ -78,7 +87,8 @@ class Shop:
         with self._lock:
             return list(self._items.values())
 
-    def adjust(self, product_id: str, adjustment: Adjustment) -> InventoryUpdate:
+    def adjust(self, product_id: str, adjustment: Adjustment, by: str) -> InventoryUpdate:
+        """Change the quantity of a product; everybody will see that `by` made the change."""
         with self._lock:
             item = self._items.get(product_id)
             if item is None:
@@ -88,12 +98,12 @@ class Shop:
                 raise InventoryUpdateError(f"Only {item.quantity} left of {item.name}.")
             item = replace(item, quantity=quantity, updated_at=now())
             self._items[product_id] = item
-        return InventoryUpdate(product_id, quantity, adjustment.urgent, item.updated_at)
+        return InventoryUpdate(product_id, quantity, adjustment.urgent, by, item.updated_at)
 
-    def restock(self) -> list[InventoryUpdate]:
+    def restock(self, by: str) -> list[InventoryUpdate]:
         """A delivery: 20 more of everything that is low."""
         low = [item.product_id for item in self.items() if item.quantity <= LOW]
-        return [self.adjust(product_id, Adjustment(20)) for product_id in low]
+        return [self.adjust(product_id, Adjustment(20), by) for product_id in low]
 
 
 def is_password(name: str, password: str) -> bool:

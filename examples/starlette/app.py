@@ -96,7 +96,7 @@ ws = StompApp(
 async def adjust(
     adjustment: Adjustment, product_id: str, user: CurrentUser[User], template: MessagingTemplate
 ) -> InventoryUpdate:
-    update = shop.adjust(product_id, adjustment)
+    update = shop.adjust(product_id, adjustment, user.name)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)
     if update.urgent:
         template.convert_and_send("/topic/inventory/urgent", update)
@@ -129,7 +129,7 @@ async def log_disconnect(event: SessionDisconnected) -> None:
 
 async def page(request: Request) -> Response:
     paths = {"login": "/login", "logout": "/logout", "restock": "/restock"}
-    return JSONResponse({"server": "Starlette", **paths})
+    return JSONResponse({"server": "Starlette", "stock": "memory", **paths})
 
 
 async def login(request: Request) -> Response:
@@ -154,7 +154,7 @@ async def restock(request: Request) -> Response:
 
 def take_delivery(name: str) -> None:
     """Runs in a thread, after the answer; the template may be used in any thread."""
-    for update in shop.restock():
+    for update in shop.restock(name):
         log.info("%s: restocked %s", name, update.product_id)
         ws.template.convert_and_send("/topic/inventory", update)
 

@@ -13,7 +13,9 @@ from pathlib import Path
 from threading import Event, Thread
 
 from stocksync_ws import (
+    ConnectRequest,
     ConversionError,
+    CurrentUser,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
@@ -33,14 +35,22 @@ from shop import (
     InventoryUpdateError,
     Shop,
     StockItem,
+    Visitor,
     arguments,
 )
 
 log = logging.getLogger("inventory")
 shop = Shop()
+
+
+def authenticate(request: ConnectRequest) -> Visitor:
+    return Visitor()  # nobody logs in here
+
+
 ws = StompApp(
     "/inventory-ws",
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
+    authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )
@@ -50,8 +60,13 @@ ws = StompApp(
 
 @ws.message_mapping("/inventory/{product_id}/adjust")
 @send_to("/topic/inventory")
-def adjust(adjustment: Adjustment, product_id: str, template: MessagingTemplate) -> InventoryUpdate:
-    update = shop.adjust(product_id, adjustment)
+def adjust(
+    adjustment: Adjustment,
+    product_id: str,
+    visitor: CurrentUser[Visitor],
+    template: MessagingTemplate,
+) -> InventoryUpdate:
+    update = shop.adjust(product_id, adjustment, visitor.name)
     log.info("a page: %+d %s", adjustment.delta, product_id)
     if update.urgent:
         template.convert_and_send("/topic/inventory/urgent", update)
@@ -89,14 +104,14 @@ def sell(product_id: str, seconds: float, closed: Event) -> None:
     """Publishing never waits."""
     while not closed.wait(seconds):
         with suppress(InventoryUpdateError):  # sold out
-            update = shop.adjust(product_id, Adjustment(-1))
+            update = shop.adjust(product_id, Adjustment(-1), "a till")
             ws.template.convert_and_send("/topic/inventory", update)
 
 
 def deliver(seconds: float, closed: Event) -> None:
     """Who wants to know how many were told waits for that."""
     while not closed.wait(seconds):
-        for update in shop.restock():
+        for update in shop.restock("a delivery"):
             published = ws.template.publish_wait("/topic/inventory", update)
             log.info("delivered %s, told to %d", update.product_id, published.receivers)
 

@@ -68,7 +68,7 @@ def post(client: Client, path: str, data: dict[str, str] | None = None) -> int:
 
 def fail_after_a_change() -> None:
     with suppress(ZeroDivisionError), transaction.atomic():
-        change("kettle", Adjustment(100))
+        change("kettle", Adjustment(100), "ann")
         raise ZeroDivisionError
 
 

@@ -49,6 +49,9 @@ def test_what_threads_publish_is_seen_in_two_windows(open_page: OpenPage, script
     for page in (here, there):
         wait_for_quantity(page, "kettle", 24)  # It was low: a delivery came.
     script.wait_for_log("delivered kettle, told to 2")
+    for part in ("by you", "by a till", "by a delivery"):
+        here.wait_for_text("feed", part)
+    there.wait_for_text("feed", "by visitor ")
     assert here.complaints() == []
 
 
@@ -68,7 +71,7 @@ def test_the_script_serves_pages_without_a_websocket(
     assert f"transport={transport} " in script.log
     assert script.signal(signal.SIGTERM) == 0
     # Between two polls there is nobody to tell why.
-    page.wait_for_text("feed", "Connection lost" if transport == "xhr" else "server restarts")
+    page.wait_for_text("feed", "Connection lost" if transport == "xhr" else "The server stopped")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -77,7 +80,7 @@ def test_the_script_ends_and_tells_its_clients(
 ) -> None:
     page = open_shop(open_page, script.port)
     assert script.signal(number) == 0
-    page.wait_for_text("feed", "server restarts")
+    page.wait_for_text("feed", "The server stopped")
     assert len(re.findall("client disconnected: .*server_shutdown", script.log)) == 1
 
 
@@ -98,6 +101,9 @@ def test_the_cells_of_the_notebook_do_what_they_say(open_page: OpenPage) -> None
         notebook.run_cell()
         for page in (here, there):
             wait_for_quantity(page, "kettle", 18)
+            page.wait_for_text("feed", "by the notebook")
+        here.wait_for_text("feed", "by you")
+        there.wait_for_text("feed", "by visitor ")
         assert notebook.run_cell() == "0 online\n"
         for page in (here, there):
             page.wait_for_text("status", "econnecting")
@@ -118,7 +124,7 @@ def test_a_kernel_that_is_shut_down_tells_its_clients(open_page: OpenPage) -> No
             notebook.run_cell()
         page = open_shop(open_page, notebook.port)
         assert notebook.shut_down() == 0
-        page.wait_for_text("feed", "server restarts")
+        page.wait_for_text("feed", "The server stopped")
 
 
 def test_the_notebook_runs_from_top_to_bottom() -> None:

@@ -59,11 +59,11 @@ def test_a_transport_that_is_chosen_carries_everything(
         here.click("minus1-kettle")
     for page in (here, there):
         quantity(page, "kettle", 13)
-    here.click("minus10-scale")
-    here.wait_for_text("toast", "Only 4 left of Brewing scale.")
+    here.click_twice("minus10-espresso-machine")
+    here.wait_for_text("row-espresso-machine", "Only 2 left of Espresso machine.")
     here.click("minus1-scale")
     quantity(there, "scale", 3)
-    assert not there.is_visible("toast")
+    assert "refused" not in there.text("row-espresso-machine")
     here.open(f"http://127.0.0.1:{inventory.port}/")
     over(here, transport)  # It was remembered.
     assert here.run("document.querySelector('[data-testid=transport-choice]').value") == transport

@@ -77,7 +77,7 @@ def database() -> Generator[None]:
 
 
 @transaction.atomic
-def change(product_id: str, adjustment: Adjustment) -> None:
+def change(product_id: str, adjustment: Adjustment, by: str) -> None:
     """Change the stock; everybody is told when that is committed, and nobody if it is not."""
     product = Product.objects.select_for_update().filter(pk=product_id).first()
     if product is None:
@@ -86,7 +86,9 @@ def change(product_id: str, adjustment: Adjustment) -> None:
         raise InventoryUpdateError(f"Only {product.quantity} left of {product.name}.")
     product.quantity += adjustment.delta
     product.save()
-    update = InventoryUpdate(product_id, product.quantity, adjustment.urgent, product.updated_at)
+    update = InventoryUpdate(
+        product_id, product.quantity, adjustment.urgent, by, product.updated_at
+    )
     transaction.on_commit(partial(publish, update))
 
 
@@ -100,7 +102,7 @@ def publish(update: InventoryUpdate) -> None:
 @ws.message_mapping("/inventory/{product_id}/adjust")
 def adjust(adjustment: Adjustment, product_id: str, user: CurrentUser[Clerk]) -> None:
     with database():
-        change(product_id, adjustment)
+        change(product_id, adjustment, user.name)
     log.info("%s: %+d %s", user.name, adjustment.delta, product_id)
 
 

@@ -52,5 +52,5 @@ def restock(request: HttpRequest) -> HttpResponse:
     with transaction.atomic():
         low = [product.pk for product in Product.objects.filter(quantity__lte=LOW)]
         for product_id in low:
-            change(product_id, Adjustment(20))
+            change(product_id, Adjustment(20), request.user.get_username())
     return JsonResponse({"restocked": len(low)})

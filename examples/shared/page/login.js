@@ -8,8 +8,9 @@
  * browser holds a cookie, and nothing is to be done.
  */
 
+import { find } from "./text.js";
+
 const TOKEN = "stocksync-token";
-const find = (id) => document.getElementById(id);
 
 async function load() {
   try {

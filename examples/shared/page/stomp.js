@@ -9,8 +9,8 @@
  *     client.connect();
  *
  * It comes back by itself after a lost connection and subscribes again to everything. Where the
- * server keeps a history, it says which message it saw last, and receives what it missed. Bodies
- * are text.
+ * server keeps a history, it says which message it saw last, and receives what it missed; where it
+ * acknowledges, that is the last one before which everything was acknowledged. Bodies are text.
  */
 
 const encoder = new TextEncoder();
@@ -149,6 +149,9 @@ export class StompClient extends EventTarget {
   /** One of `"connecting"`, `"online"`, `"offline"`. */
   state = "offline";
 
+  /** When the server last sent anything, as of `Date.now()`; null before. */
+  heard = null;
+
   #url;
   #options;
   #socket = null;
@@ -191,7 +194,11 @@ export class StompClient extends EventTarget {
   }
 
   /**
-   * Calls `onMessage({headers, body})` for every MESSAGE, on this connection and later ones.
+   * Calls `onMessage({headers, body, ack})` for every MESSAGE, on this connection and later ones.
+   *
+   * With the header `ack: "client-individual"` a message comes again until `ack()` was called for
+   * it, marked `redelivered:true` on the same connection and `replayed:true` on the next. Once the
+   * connection has ended that brought the message, `ack()` does nothing.
    *
    * The subscription's `ready` is a promise for the current connection, null before the first. It
    * resolves with `{recovered, replayed}` when the server has confirmed the subscription and
@@ -200,7 +207,8 @@ export class StompClient extends EventTarget {
    */
   subscribe(destination, onMessage, headers = {}) {
     const id = `sub-${++this.#lastId}`;
-    const subscription = { id, destination, onMessage, headers, ready: null, seen: null };
+    const unsettled = new Map(); // message-id -> whether acknowledged, from the oldest that is not
+    const subscription = { id, destination, onMessage, headers, ready: null, seen: null, unsettled };
     this.#subscriptions.set(id, subscription);
     if (this.state === "online") this.#announce(subscription);
     return subscription;
@@ -264,6 +272,7 @@ export class StompClient extends EventTarget {
 
   #receive(data) {
     const socket = this.#socket;
+    this.heard = Date.now();
     if (this.#beats) this.#beats.read = performance.now(); // any data is a sign of life
     try {
       for (const frame of this.#decoder.push(data)) {
@@ -287,12 +296,7 @@ export class StompClient extends EventTarget {
       }
       this.#refuse(headers, new StompError("Refused by the server", { body }));
       const subscription = this.#subscriptions.get(id);
-      try {
-        subscription?.onMessage({ headers, body });
-      } catch (error) {
-        reportError(error); // the listener's fault, not the connection's
-      }
-      if (subscription) this.#saw(subscription, headers);
+      if (subscription) this.#deliver(subscription, headers, body);
     } else if (command === "RECEIPT") {
       this.#receipts.get(headers["receipt-id"])?.resolve(headers);
       this.#receipts.delete(headers["receipt-id"]);
@@ -305,6 +309,32 @@ export class StompClient extends EventTarget {
       this.#after(5_000, () => this.#drop(4002, "no close after ERROR", true));
     } else {
       throw new StompError(`Unknown command ${command}`);
+    }
+  }
+
+  #deliver(subscription, headers, body) {
+    const socket = this.#socket;
+    const ack = () => this.#socket === socket && this.#acknowledge(subscription, headers);
+    // One that comes again has its place already, or had it.
+    const first = headers.redelivered !== "true";
+    if (headers.ack && first) subscription.unsettled.set(headers["message-id"], false);
+    try {
+      subscription.onMessage({ headers, body, ack });
+    } catch (error) {
+      reportError(error); // the listener's fault, not the connection's
+    }
+    this.#saw(subscription, headers);
+  }
+
+  #acknowledge(subscription, { ack: id, "message-id": messageId }) {
+    if (!id) return;
+    this.#transmit("ACK", { id });
+    const { unsettled } = subscription;
+    if (unsettled.has(messageId)) unsettled.set(messageId, true);
+    for (const [oldest, settled] of unsettled) {
+      if (!settled) return; // the next connection goes on before it
+      unsettled.delete(oldest);
+      if (subscription.seen !== null) subscription.seen = oldest;
     }
   }
 
@@ -325,7 +355,8 @@ export class StompClient extends EventTarget {
   }
 
   #announce(subscription) {
-    const { id, destination, headers, seen } = subscription;
+    const { id, destination, headers, seen, unsettled } = subscription;
+    unsettled.clear();
     const receipt = `receipt-${++this.#lastId}`;
     subscription.ready = this.#promise(this.#replays, id);
     const { reject } = this.#replays.get(id);
@@ -333,7 +364,7 @@ export class StompClient extends EventTarget {
     const resolve = (answer) => this.#subscribed(subscription, answer);
     this.#receipts.set(receipt, { resolve, reject });
     const position = { "last-message-id": seen ?? undefined };
-    this.#transmit("SUBSCRIBE", { ...headers, ...position, id, destination, ack: "auto", receipt });
+    this.#transmit("SUBSCRIBE", { ack: "auto", ...headers, ...position, id, destination, receipt });
   }
 
   /** The receipt says where the subscription begins, and how much of the past follows. */
@@ -348,10 +379,12 @@ export class StompClient extends EventTarget {
   }
 
   #saw(subscription, headers) {
-    // Without a history, and on a snapshot, the id is not a place to come back to.
-    if (subscription.seen !== null && !headers.snapshot) subscription.seen = headers["message-id"];
+    // Without a history, and on a snapshot, the id is not a place to come back to; what has to be
+    // acknowledged is one from then on.
+    const place = subscription.seen !== null && !headers.snapshot && !headers.ack;
+    if (place) subscription.seen = headers["message-id"];
     const replay = this.#replays.get(subscription.id);
-    if (!replay.left) return;
+    if (!replay.left || (headers.redelivered === "true" && !headers.replayed)) return;
     replay.left = headers.replayed ? replay.left - 1 : 0; // live: the rest had expired
     if (!replay.left) replay.resolve(replay.outcome);
   }

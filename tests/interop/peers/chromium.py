@@ -237,6 +237,10 @@ class Page:
         self.call("Input.dispatchMouseEvent", type="mousePressed", **mouse)
         self.call("Input.dispatchMouseEvent", type="mouseReleased", **mouse)
 
+    def click_twice(self, testid: str) -> None:
+        """Two clicks in a row: the second is made before the first was answered."""
+        self.run(f"[1, 2].forEach(() => {_find(testid)}.click())")
+
     def type(self, testid: str, text: str) -> None:
         """Replace what stands in a field."""
         self.click(testid)
