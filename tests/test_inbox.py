@@ -404,7 +404,7 @@ def test_publish_waits_for_room_in_its_turn(owner: Owner) -> None:
             owner.inbox.post(draft("x"))
         waiting = [asyncio.create_task(owner.inbox.publish(draft(name))) for name in "ab"]
         await asyncio.sleep(0)
-        with pytest.raises(BrokerBusy):
+        with pytest.raises(BrokerBusy, match=f"^{MAX_MESSAGES} messages wait"):
             owner.inbox.post(draft("y"))
         owner.open()
         assert await asyncio.gather(*waiting) == [
@@ -451,6 +451,25 @@ def test_a_cancelled_publish_is_not_answered(owner: Owner) -> None:
             await waiting
 
     run(publish())
+
+
+def test_a_publish_that_was_cancelled_before_it_is_applied_troubles_no_loop(owner: Owner) -> None:
+    assert elsewhere(owner.open) is None
+    troubles: list[dict[str, Any]] = []
+
+    async def publish() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, told: troubles.append(told))
+        waiting = asyncio.create_task(owner.inbox.publish(draft("a")))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        owner.inbox.drain()
+        await asyncio.sleep(0)
+
+    run(publish())
+    assert owner.applied == ["a"]
+    assert troubles == []
 
 
 # publish_wait

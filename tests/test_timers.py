@@ -86,6 +86,18 @@ def test_a_closed_thing_is_forgotten() -> None:
     assert timers.due(3.0) == [one]
 
 
+def test_when_most_have_ended_the_others_are_still_due_in_time() -> None:
+    timers, things = armed(*(float(number * 37 % 300) for number in range(300)))
+    left = [thing for number, thing in enumerate(things) if number % 3 == 0]
+    for thing in things:
+        if thing not in left:
+            timers.disarm(thing)
+    assert len(timers) < 300
+    for at in sorted(thing.deadline or 0.0 for thing in left):
+        assert [thing.deadline for thing in timers.due(at)] == [at]
+    assert timers.next() is None
+
+
 def test_a_small_lateness_is_none() -> None:
     timers = Timers()
     assert timers.late(10.0, 10.0 + LATE) == 0.0

@@ -74,6 +74,7 @@ ROWS: dict[str, tuple[bytes, list[object]]] = {
     "blank before colon": (b"GET / HTTP/1.1\r\n" + H + b"x : y\r\n\r\n", [400]),
     "NUL in a value": (b"GET / HTTP/1.1\r\n" + H + b"x: \0\r\n\r\n", [400]),
     "1.1 without Host": (b"GET / HTTP/1.1\r\n\r\n", [400]),
+    "1.1 with other headers, without Host": (b"GET / HTTP/1.1\r\nx: y\r\n\r\n", [400]),
     "H22 two Hosts": (b"GET / HTTP/1.1\r\n" + H + H + b"\r\n", [400]),
     "two lengths": (
         b"GET / HTTP/1.1\r\n" + H + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",

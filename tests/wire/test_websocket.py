@@ -80,6 +80,10 @@ def splits(data: bytes) -> Iterable[list[bytes]]:
 
 ROWS: dict[str, tuple[bytes, list[object]]] = {
     "W1 unmasked": (b"\x81\x02hi", [(1002, "frame is not masked", "ours")]),
+    "W1 unmasked, empty, two octets in all": (
+        b"\x81\x00",
+        [(1002, "frame is not masked", "ours")],
+    ),
     "W2 opcode 3": (client(0x83), [(1002, "invalid frame header", "ours")]),
     "W2 opcode 11": (client(0x8B), [(1002, "invalid frame header", "ours")]),
     "W2 RSV1": (client(0xC1), [(1002, "invalid frame header", "ours")]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import count
 from typing import Any
 
@@ -195,6 +196,18 @@ def test_what_comes_back_in_any_order_stands_in_its_old_place() -> None:
         log.put_back(offset, items[offset])
     assert [offset for offset, _ in log] == [1, 2, 3, 4, 5, 6]
     assert log.lost == 0
+
+
+@pytest.mark.parametrize("leave", ["forget", "take", "trim"])
+def test_what_has_left_is_held_by_nothing(leave: str) -> None:
+    log, item = Log(ByteCounter()), publication()
+    free = sys.getrefcount(item)
+    log.append(item)
+    log.append(publication())
+    assert sys.getrefcount(item) > free
+    {"forget": lambda: log.forget(2), "take": lambda: log.take(1), "trim": log.trim}[leave]()
+    assert len(log) == 1
+    assert sys.getrefcount(item) == free
 
 
 def test_offsets_are_never_used_again_and_lost_never_falls() -> None:
