@@ -31,7 +31,7 @@ class Covering:
     """What one run of the tests has shown."""
 
     lines: dict[str, dict[int, list[int]]] = field(default_factory=dict)
-    """By file below the tree and line: positions in `tests`; −1 is the import."""
+    """By file below the tree and line: positions in `tests`; -1 is the import."""
     tests: list[str] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -83,6 +83,7 @@ def covering(
     child = os.fork()
     if not child:
         try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
             _run(root, package, items, failures, say).save(path)
             os._exit(0)
         finally:

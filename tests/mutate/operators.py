@@ -157,9 +157,9 @@ def _whole(statement: ast.stmt, known: frozenset[str]) -> Iterator[tuple[ast.stm
         nothing = ast.IfExp(ast.Constant(True), ast.Constant(None), statement.value)
         yield ast.Return(nothing), "return None"
     if isinstance(statement, ast.Break):
-        yield ast.Continue(), ""
+        yield ast.Continue(), "continue"
     if isinstance(statement, ast.Continue):
-        yield ast.Break(), ""
+        yield ast.Break(), "break"
 
 
 def _may_go(statement: ast.stmt, known: frozenset[str]) -> bool:
@@ -170,9 +170,7 @@ def _may_go(statement: ast.stmt, known: frozenset[str]) -> bool:
         return all(_has_value(target, known) for target in statement.targets)
     if isinstance(statement, ast.Return):
         return statement.value is None
-    return isinstance(
-        statement, (ast.AugAssign, ast.Delete, ast.Raise, ast.Break, ast.Continue)
-    )
+    return isinstance(statement, (ast.AugAssign, ast.Delete, ast.Raise, ast.Break, ast.Continue))
 
 
 def _has_value(target: ast.expr, known: frozenset[str]) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from types import CodeType
+from typing import TypeAlias
 
 from tests.mutate.operators import ATTRIBUTES, Edit, edits, heading, text_of
 
@@ -21,6 +22,8 @@ __all__ = ["Place", "codes", "places_of", "sample"]
 
 TEXT = frozenset(("__repr__", "__str__"))
 """Functions whose result is there to be read."""
+Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
+Defined: TypeAlias = Function | ast.ClassDef
 BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
@@ -145,12 +148,14 @@ def _in_statements(
                 yield from _in_statements(node, function, known, inside)
 
 
-def _dotted(outer: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, inside: bool) -> str:
+def _dotted(
+    outer: str, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, inside: bool
+) -> str:
     between = ".<locals>." if inside else "."
     return f"{outer}{between}{node.name}" if outer else node.name
 
 
-def _is_text(node: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def _is_text(node: Function) -> bool:
     marks = [ast.unparse(each) for each in node.decorator_list]
     return node.name in TEXT or any(mark.endswith("overload") for mark in marks)
 

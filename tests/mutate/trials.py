@@ -86,7 +86,7 @@ class Bench:
         self._alone: dict[int, bool] = {}
         self._functions: dict[tuple[str, str, int], list[FunctionType]] = {}
         for thing in gc.get_objects():
-            if isinstance(thing, FunctionType):
+            if type(thing) is FunctionType:  # `isinstance` would wake up lazy objects
                 code = thing.__code__
                 key = code.co_filename, code.co_qualname, code.co_firstlineno
                 self._functions.setdefault(key, []).append(thing)

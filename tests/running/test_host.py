@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -32,6 +31,10 @@ from stocksync_ws.testing.world import World
 
 Serve = Callable[[StompApp], Running]
 PATIENCE = 10.0
+
+
+class Odd(BaseException):
+    """An exception of an application that is no `Exception`."""
 
 
 @pytest.fixture
@@ -164,14 +167,15 @@ def test_a_coroutine_that_cancels_itself_has_failed(
 
 
 @pytest.mark.parametrize("wait", [False, True])
-def test_sys_exit_in_a_coroutine_ends_the_handler_and_not_the_server(
-    app: StompApp, wait: bool
+@pytest.mark.parametrize("error", [SystemExit(3), Odd()])
+def test_what_is_no_error_ends_a_coroutine_and_nothing_else(
+    app: StompApp, error: BaseException, wait: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     @app.message_mapping("/x")
     async def handler() -> None:
         if wait:
             await asyncio.sleep(0)
-        sys.exit(3)
+        raise error
 
     with World(app) as world:
         peer = world.connect()
@@ -180,6 +184,8 @@ def test_sys_exit_in_a_coroutine_ends_the_handler_and_not_the_server(
         except SystemExit:
             pytest.fail("it ended the server")
         assert peer.frame("ERROR").headers["code"] == "handler-failed"
+        assert peer.closed == 1011
+    assert f"raised {type(error).__name__}" in caplog.text
 
 
 def test_a_def_that_returns_a_coroutine_is_told_off(

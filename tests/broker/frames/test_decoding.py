@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stocksync_ws import StompApp
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.testing.peer import client_frame
 from stocksync_ws.testing.world import World
 
@@ -65,6 +66,16 @@ class TestTurns:
         peer.send(flood)
         told = [int(frame.headers["receipt-id"]) for frame in peer.frames()]
         assert told == [*range(150), *range(150)]
+
+    def test_what_comes_behind_our_close_is_not_kept(self, start: Start) -> None:
+        world = start(**OPEN)
+        peer = world.connect()
+        [session] = world.broker.sessions.values()
+        peer.stream.open_window(0)  # so that the close takes its time
+        peer.send(b"NONSENSE\n\n\0")
+        assert session.state is State.CLOSING
+        world.broker.receive(session, b"SEND\n" * 10, world.now)
+        assert (session.inbound.waiting, session.inbound.size) == (None, 0)
 
     def test_a_session_that_goes_in_between_is_let_go(self, start: Start) -> None:
         world = start(**OPEN)

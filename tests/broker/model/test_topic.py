@@ -216,7 +216,9 @@ class TestBoundsOfATopic:
         topic = make(Topic, ByteCounter(whole))
         reader(topic, behind=1)
         fill(topic, 2)
-        whole.add(81)
+        whole.add(80)
+        assert kept(topic, 0.0, Limits(max_stored=100)) == [1, 2]
+        whole.add(1)
         assert kept(topic, 0.0, Limits(max_stored=100)) == [2]
         whole.add(10)
         assert kept(topic, 0.0, Limits(max_stored=100)) == []

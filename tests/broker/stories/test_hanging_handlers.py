@@ -203,6 +203,17 @@ class TestSessionEnds:
         assert world.counters.handlers_timed_out == 0
         assert world.counters.application_errors == 0
 
+    def test_what_waits_behind_it_does_not_run_afterwards(self, start: Start) -> None:
+        hangs = Hangs()
+        world = start(hangs.app)
+        peer = world.connect()
+        peer.send_to("/app/hang")
+        peer.send_to("/app/quick")
+        peer.send(b"SEND\ndestination:/app/quick\n\n\0" * 2)
+        peer.eof()
+        world.advance(10)
+        assert hangs.log == ["cleaned up", "ended"]
+
     def test_a_stall_of_ours_does_not_make_it_a_timeout(self, start: Start) -> None:
         hangs = Hangs()
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from stocksync_ws import StompApp, policies
-from tests.broker.kit import Broker, bodies, epoch, resubscribe
+from tests.broker.kit import Broker, ack, bodies, epoch, resubscribe
 
 STREAM = {"/topic/s": policies.Stream(history=5, seconds=60.0)}
 
@@ -69,6 +69,18 @@ def test_a_slow_subscriber_gets_newest_values_only_and_is_told_how_many_it_lost(
         first, second = peer.frames()
         assert (first.body, second.body) == (b"0", b"49")
         assert second.headers["dropped"] == "49"
+
+
+def test_a_newer_value_takes_the_place_of_one_whose_redelivery_pauses() -> None:
+    with Broker(LATEST) as world:
+        peer = world.reader("/topic/l", ack="client-individual", prefetch_count="1")
+        world.publish("/topic/l", "old", key="a")
+        for _ in range(2):
+            ack(peer, peer.message(), "NACK")  # the third delivery comes after a second
+        world.publish("/topic/l", "new", key="a")
+        peer.nothing()
+        world.advance(1.0)
+        assert bodies(peer) == ["new"]
 
 
 def test_keys_are_bounded() -> None:
