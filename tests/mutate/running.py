@@ -24,7 +24,7 @@ from tests.mutate.covering import Covering, covering, import_all
 from tests.mutate.places import Place, codes, places_of, sample
 from tests.mutate.trials import Bench, Failures, Verdict
 
-__all__ = ["Plan", "mutate"]
+__all__ = ["Plan", "Session", "mutate"]
 
 LEAST = 0.95
 """Of what is neither equivalent nor harmless, the part that has to be killed in each package."""
@@ -80,13 +80,13 @@ def mutate(plan: Plan, out: TextIO | None = None) -> int:
         0; 1 if too few faults were killed or the list is stale; 2 if nothing could be judged.
     """
     out = out or os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    session = _Session(plan, lambda line: print(line, file=out, flush=True))
+    session = Session(plan, lambda line: print(line, file=out, flush=True))
     options = ["-s", "-p", "no:cacheprovider", "-o", "addopts=--import-mode=importlib", "-q", "-q"]
     pytest.main([*options, f"--rootdir={plan.root}", *plan.tests], plugins=[session])
     return session.code
 
 
-class _Session:
+class Session:
     """A plugin: all of the run, in the place of running the tests."""
 
     def __init__(self, plan: Plan, say: Callable[[str], None]) -> None:
@@ -118,7 +118,7 @@ class _Session:
         items = {item.nodeid: item for item in session.items}
         bench = Bench([items[name] for name in found.tests], found.seconds, failures)
         verdicts = self._try(bench, found, wanted)
-        self.code = self._report(wanted, every, verdicts)
+        self.code = self.report(wanted, every, verdicts)
         return True
 
     def _covering(self, items: Sequence[pytest.Item], failures: Failures) -> Covering:
@@ -205,9 +205,14 @@ class _Session:
 
     # What came of it
 
-    def _report(
+    def report(
         self, wanted: Sequence[Place], every: Sequence[Place], verdicts: Mapping[Place, Verdict]
     ) -> int:
+        """Say what came of the sample; the exit code.
+
+        Args:
+            every: The places that the sample was taken of.
+        """
         plan = self._plan
         listed = judged.read(plan.judged)
         rows = {package: Row(package) for package in plan.quotas}

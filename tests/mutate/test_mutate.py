@@ -15,6 +15,8 @@ from tests.mutate.__main__ import NOT, QUOTAS, ROOT
 from tests.mutate.judged import Judged, read, stale
 from tests.mutate.operators import edits, text_of
 from tests.mutate.places import codes, places_of, sample
+from tests.mutate.running import Plan, Session
+from tests.mutate.trials import Verdict
 
 LEDGER = '''"""A package to put faults into."""
 
@@ -100,11 +102,34 @@ def test_what_a_test_sees_is_killed_and_what_none_sees_survives(tree: Path) -> N
     assert f"survives: {survivor}   (1 tests)" in told
     assert "_at_import" not in told
 
-    (tree / "judged.toml").write_text(LIST)
-    code, told = mutated(tree)
-    assert code == 0, told
-    assert re.search(r"^stock +4 +3 +0 +1 +0 +100\.0%$", told, re.MULTILINE), told
-    assert told.count("] killed") == 0  # they were kept
+
+@pytest.mark.parametrize(
+    ("listed", "killed", "code", "row"),
+    [
+        ("", (), 1, "stock              1       0           0           0          1     0.0%"),
+        (LIST, (), 0, "stock              1       0           0           1          0   100.0%"),
+        (
+            "",
+            ("note",),
+            0,
+            "stock              1       1           0           0          0   100.0%",
+        ),
+        (LIST, ("note",), 1, "judged.toml: is killed: shop/stock/ledger.py note: words"),
+        (LIST.replace("words", "other"), ("note",), 1, "judged.toml: matches no fault: "),
+    ],
+)
+def test_a_survivor_that_nobody_minds_does_not_count(
+    tree: Path, listed: str, killed: tuple[str, ...], code: int, row: str
+) -> None:
+    path = tree / "judged.toml"
+    path.write_text(listed)
+    told: list[str] = []
+    session = Session(Plan(tree, "shop", {"stock": 40}, (), path), told.append)
+    every = places_of(tree, "shop/stock/ledger.py", 1)
+    [place] = [place for place in every if place.function == "note"]
+    verdict = Verdict(place.function in killed, tests=1)
+    assert session.report([place], every, {place: verdict}) == code
+    assert [line for line in told if line.startswith(row)]
 
 
 # Faults

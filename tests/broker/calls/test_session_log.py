@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stocksync_ws import AccessDenied, BadCredentials
 from stocksync_ws.broker.calls.session_log import STORM, SessionLog, quote
 from stocksync_ws.testing.world import World
 from tests.broker.kit import environment, everybody_is
@@ -79,6 +80,21 @@ class TestLines:
         world.upgrade().send(b"CONNECT\naccept-version:evil\npasscode:hunter2\n\n\0")
         assert lines() == [
             "refused session=id2-128 user=- peer=127.0.0.1:50000 code=unsupported-version"
+        ]
+
+    @pytest.mark.parametrize(
+        ("error", "code"),
+        [(AccessDenied("no"), "connect-refused"), (BadCredentials("no"), "bad-credentials")],
+    )
+    def test_one_for_a_refused_user_with_the_reason(
+        self, start: Start, lines: Callable[[], list[str]], error: Exception, code: str
+    ) -> None:
+        def refuse(request: Any) -> None:
+            raise error
+
+        start(authenticator=refuse).upgrade().send(b"CONNECT\naccept-version:1.2\n\n\0")
+        assert lines() == [
+            f"refused session=id2-128 user=- peer=127.0.0.1:50000 code={code} error='no'"
         ]
 
     def test_when_the_level_is_off_there_is_none(

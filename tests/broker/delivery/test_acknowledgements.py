@@ -9,6 +9,7 @@ import pytest
 from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import DeadLetter, SessionDisconnected
 from stocksync_ws.testing.peer import Peer
+from tests.broker.delivery.room import Room, empty, waiting
 from tests.broker.kit import Broker, ack, bodies, policy, refused
 
 HEADS = {
@@ -229,6 +230,23 @@ def test_a_dead_letter_of_a_dead_letter_is_only_told() -> None:
         ack(dead, dead.message(), "NACK", requeue="false")
         dead.nothing()
         assert len(world.heard(DeadLetter)) == 2
+
+
+def test_of_what_is_late_only_what_was_not_sent_is_out_for_longer() -> None:
+    room = Room()
+    topic = room.topic()
+    reader = room.behind(topic, window=10)
+    assert reader.ledger is not None
+    reader.session.subscriptions.ledgers = {"s": reader.ledger}
+    room.publish(topic, "1", "2", "3")
+    room.readers.pull(reader.session)
+    unsent, *_ = reader.session.mailbox.entries
+    empty(reader)
+    reader.session.mailbox.entries.append(unsent)
+    room.env.step.now = 31.0
+    room.delivery.acks.expire(reader.session)
+    assert room.env.counters.ack_timeouts == 2
+    assert waiting(reader) == ["1", "2", "3"]
 
 
 def test_ack_timeout_is_30_seconds_on_topics_and_off_on_queues() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from stocksync_ws.broker.model.clocks import Clocks, Due, SessionClocks
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.config import BrokerConfig
 from tests.broker.kit import record
 
@@ -79,3 +84,36 @@ def test_who_is_closing_waits_for_the_end_of_its_close_alone() -> None:
     assert clocks.next_deadline(session) == 9.0
     session.state = State.CLOSED
     assert clocks.next_deadline(session) is None
+
+
+def unsettled(session: SessionRecord, at: float) -> None:
+    ledger: Any = SimpleNamespace(oldest=lambda: SimpleNamespace(at=at, timeout=30.0))
+    session.clocks.paused_total = 2.0
+    session.subscriptions.ledgers = {"s": ledger}
+
+
+def given_back(session: SessionRecord, at: float) -> None:
+    delivery: Any = None
+    session.subscriptions.retries = [(at, 1, 1, delivery), (at + 3.0, 2, 2, delivery)]
+
+
+def opened(session: SessionRecord, at: float) -> None:
+    session.subscriptions.transactions = {"t": Transaction(at), "u": Transaction(at + 1.0)}
+
+
+@pytest.mark.parametrize(
+    ("begin", "due", "after"),
+    [
+        (unsettled, Due.ACK, 32.0),
+        (given_back, Due.RETRY, 0.0),
+        (opened, Due.TRANSACTION, 60.0),
+    ],
+)
+def test_what_is_out_is_due_in_its_time_and_not_before(
+    begin: Callable[[SessionRecord, float], None], due: Due, after: float
+) -> None:
+    clocks, session = SessionClocks(BrokerConfig()), connected(pings=False)
+    begin(session, 100.0)
+    assert clocks.next_deadline(session) == 100.0 + after
+    assert list(clocks.due(session, 99.9 + after)) == []
+    assert list(clocks.due(session, 100.0 + after)) == [due]

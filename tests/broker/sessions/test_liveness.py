@@ -226,6 +226,24 @@ class TestTimeouts:
         assert peer.error().headers["code"] == "frame-timeout"
         assert peer.closed == 1008
 
+    @pytest.mark.parametrize(
+        "begun",
+        [client_frame(1, b"SEND\n"), client_frame(1, b"SEND\n" * 9)[:20]],
+        ids=["STOMP", "WebSocket"],
+    )
+    def test_a_close_behind_it_that_hangs_is_no_second_one(
+        self, start: Start, begun: bytes
+    ) -> None:
+        world = start()
+        peer = world.connect()
+        world.runtime.driver.feed(peer.stream.link, begun)
+        peer.stream.open_window(0)
+        world.advance(30.1)
+        assert world.counters.protocol_errors == 1
+        world.advance(60)
+        assert world.counters.aborts == 1
+        assert world.counters.protocol_errors == 1
+
     def test_a_finished_one_begins_anew(self, start: Start) -> None:
         world = start(client_send=["/topic/**"])
         peer = world.connect()
