@@ -149,6 +149,31 @@ def test_out_of_descriptors_is_said_again_when_it_goes_on(
     run(main())
 
 
+def test_out_of_descriptors_the_loop_does_not_spin(
+    app: StompApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = asyncio.Event()
+    attempts = 0
+
+    def accept(listener: socket.socket) -> Any:
+        nonlocal attempts
+        attempts += 1
+        tried.set()
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def main() -> None:
+        async with serving(app) as server:
+            monkeypatch.setattr(socket.socket, "accept", accept)
+            line = await Line.open(server)
+            await tried.wait()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            line.writer.close()
+
+    run(main())
+    assert attempts == 1
+
+
 def test_a_listener_that_was_closed_meanwhile_is_not_tried_again(
     app: StompApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:

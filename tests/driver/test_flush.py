@@ -291,6 +291,23 @@ def test_the_lane_never_overtakes_a_pong_that_is_still_unsent(world: World) -> N
     assert bodies(peer) == [b"x"]
 
 
+def test_a_pong_and_what_waits_in_the_mailbox_leave_in_one_write(world: World) -> None:
+    (peer,) = subscribers(world, 1)
+    peer.stream.window = 0
+    post(world, b"1")
+    world.settle()
+    assert peer.stream.unsent
+    peer.feed(client_frame(PING, b"hello"))
+    post(world, b"2")
+    world.settle()
+    writes = peer.stream.writes
+    peer.stream.open_window(None)
+    world.settle()
+    assert peer.stream.writes == writes + 2  # what was unsent, and everything behind it
+    assert bodies(peer) == [b"1", b"2"]
+    assert peer.pongs == [b"hello"]
+
+
 def test_a_closing_session_has_no_lane(world: World) -> None:
     (peer,) = subscribers(world, 1)
     peer.answers_close = False
