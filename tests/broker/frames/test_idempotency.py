@@ -103,6 +103,22 @@ def test_a_repeat_joins_the_first_while_it_runs() -> None:
         assert handler.runs == 1
 
 
+def test_what_stands_behind_a_repeat_that_joined_waits_with_it() -> None:
+    handler = Handler()
+    with Broker(prepare=handler.prepare) as world:
+        reader = world.reader("/topic/a")
+        first, second = world.connect(login="ann"), world.connect(login="ann")
+        first.send_to("/app/do", "1", idempotency_key="k")
+        second.send_to("/app/do", "1", idempotency_key="k", receipt="1")
+        second.send_to("/topic/a", "behind", receipt="2")
+        reader.nothing()
+        second.nothing()
+        handler.release.set()
+        world.settle()
+        assert [frame.headers["receipt-id"] for frame in second.frames()] == ["1", "2"]
+        assert bodies(reader) == ["behind"]
+
+
 def test_a_repeat_that_joined_a_failure_runs_itself() -> None:
     handler = Handler(failures=1)
     with Broker(prepare=handler.prepare) as world:

@@ -15,6 +15,7 @@ from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.types import Chunk
+from tests.broker.delivery.room import Room
 from tests.broker.kit import environment, record
 
 NOW = 50.0
@@ -104,6 +105,24 @@ def test_growth_past_the_bound_of_a_turn_is_noted_and_nothing_removed() -> None:
     mailbox.append(entry(b"x"))
     assert office.env.step.overfull == [mailbox]
     assert len(mailbox.entries) == 9
+
+
+def test_what_a_subscription_takes_back_is_counted_nowhere_any_more() -> None:
+    room = Room()
+    one, two = room.topic("/topic/a"), room.topic("/topic/b")
+    reader = room.live(one)
+    mailbox = reader.session.mailbox
+    room.live(two, reader.session, "t")
+    room.publish(one, "1", "22")
+    room.publish(two, "333")
+    left = mailbox.entries[2]
+    mailbox.entries[0].tells = 5
+    assert mailbox.queued == room.env.office.total > left.size
+    taken = mailbox.take_back(reader)
+    assert [each.publication and each.publication.body for each in taken] == [b"1", b"22"]
+    assert list(mailbox.entries) == [left]
+    assert mailbox.queued == room.env.office.total == left.size
+    assert reader.dropped == 5
 
 
 # Out, the general way
