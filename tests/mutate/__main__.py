@@ -1,9 +1,10 @@
-"""`python -m tests.mutate [--package NAME] [--only TEXT] [--jobs N] [--resume]`: small faults.
+"""`python -m tests.mutate [--package NAME] [--only TEXT] [--jobs N]`: small faults.
 
 300 places of the seven packages below get one fault each, and the tests that run the place have to
 see it. Where a package is named, only its places are tried; `--only` takes those whose line in the
 output contains a text. `--resume` goes on behind the last run, as long as the code is the same, and
-tries what has survived again. The list of survivors that nobody minds is `judged.toml`.
+tries what has survived again. Survivors that nobody minds stand in `judged.toml`, and are tried with
+`--recheck` only: each of them would cost all the tests that cover it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--recheck", action="store_true")
     parser.add_argument("tests", nargs="*", help="files of tests; default: all")
     given = parser.parse_args()
     tests = given.tests or [str(ROOT / "tests"), *(f"--ignore={ROOT}/tests/{name}" for name in NOT)]
@@ -49,6 +51,7 @@ def main() -> int:
         given.seed,
         given.jobs,
         given.only,
+        given.recheck,
         STATE if given.resume else None,
     )
     return mutate(plan)

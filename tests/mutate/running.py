@@ -45,6 +45,8 @@ class Plan:
     jobs: int = 1
     only: str = ""
     """Of the sample, the places whose description contains it."""
+    recheck: bool = False
+    """Try what stands in the list, too: it may be killed today."""
     state: Path | None = None
     """A folder that keeps coverage and kills, for another run of the same code."""
 
@@ -157,6 +159,9 @@ class Session:
 
     def _try(self, bench: Bench, found: Covering, places: Sequence[Place]) -> dict[Place, Verdict]:
         verdicts = dict(self._kept(places))
+        if not self._plan.recheck:
+            listed = judged.read(self._plan.judged)
+            verdicts |= {place: Verdict(False) for place in places if place.key in listed}
         left = [place for place in places if place not in verdicts]
 
         def one(place: Place) -> Verdict:

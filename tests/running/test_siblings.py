@@ -148,6 +148,15 @@ def test_without_a_folder_nothing_is_noticed(text: str, tmp_path: Path) -> None:
     name.free()
 
 
+def test_a_system_without_locks_notices_nothing(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    one, two = FileName(text, tmp_path), FileName(text, tmp_path)
+    assert (one.take(), two.take()) == (True, True)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_system_without_locks_notices_nothing(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
