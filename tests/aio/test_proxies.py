@@ -91,6 +91,12 @@ def test_an_ipv6_proxy_is_known_however_it_is_written(peer: str) -> None:
     assert seen(("x-forwarded-for", "198.51.100.4"), peer=peer)[0] == "198.51.100.4:0"
 
 
+@pytest.mark.parametrize("peer", ["proxy.internal:80", "testclient:50000", "", "10.0.0.1.evil:1"])
+def test_who_has_no_address_is_no_proxy(peer: str) -> None:
+    header = ("x-forwarded-for", "198.51.100.4")
+    assert seen(header, peer=peer) == (peer, False, "inner:8000")
+
+
 def test_who_comes_by_a_unix_socket_is_trusted_by_name() -> None:
     header = ("x-forwarded-for", "198.51.100.4")
     assert seen(header, peer=None, by=TrustedProxies(["unix"]))[0] == "198.51.100.4:0"

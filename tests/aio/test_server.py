@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import struct
 import sys
 from typing import Any
 
@@ -60,6 +61,19 @@ def test_it_listens_on_ipv6(app: StompApp) -> None:
             writer.write(http_request())
             assert (await reader.readline()).startswith(b"HTTP/1.1 404")
             writer.close()
+
+    run(main())
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_of_one_port_ipv4_is_left_to_a_listener_of_its_own(app: StompApp) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        [six] = await Address("::", 0).listen(loop)
+        port = six.sock.getsockname()[1]
+        [four] = await Address("0.0.0.0", port).listen(loop)
+        six.close()
+        four.close()
 
     run(main())
 
@@ -406,6 +420,22 @@ def test_a_stop_that_hurries_tells_listeners_although_no_client_answers(
     run(main())
     assert ends == [DisconnectReason.SERVER_SHUTDOWN] * 3
     assert aborted == []  # Not cut off: connections were reset in time for listeners to hear.
+
+
+def test_in_a_hurry_clients_are_told_before_they_are_cut_off() -> None:
+    app = StompApp("/ws", limits=Limits(close_timeout=60, shutdown_timeout=90))
+
+    async def main() -> None:
+        server = Server(Run(app), app.site(), Address("127.0.0.1", 0))
+        await server.start()
+        line = await Line.connected(server)
+        server.hurry(1.0)
+        opcode, _, code = struct.unpack("!BBH", await line.reader.readexactly(4))
+        assert (opcode & 0x0F, code) == (CLOSE, 1001)
+        server.abort()
+        line.writer.close()
+
+    run(main())
 
 
 def test_a_listener_that_does_not_end_is_not_waited_for() -> None:

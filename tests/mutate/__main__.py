@@ -3,8 +3,8 @@
 300 places of the seven packages below get one fault each, and the tests that run the place have to
 see it. Where a package is named, only its places are tried; `--only` takes those whose line in the
 output contains a text. `--resume` goes on behind the last run, as long as the code is the same, and
-tries what has survived again. Survivors that nobody minds stand in `judged.toml`, and are tried with
-`--recheck` only: each of them would cost all the tests that cover it.
+tries what has survived again. Survivors that nobody minds stand in `judged.toml`, and are tried
+with `--recheck` only: each of them would cost all the tests that cover it.
 """
 
 from __future__ import annotations
