@@ -78,6 +78,23 @@ def test_of_one_port_ipv4_is_left_to_a_listener_of_its_own(app: StompApp) -> Non
     run(main())
 
 
+def test_a_port_is_free_at_once_whose_connections_the_server_has_ended(app: StompApp) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        [listener] = await Address("127.0.0.1", 0).listen(loop)
+        address = listener.sock.getsockname()
+        with socket.create_connection(address) as peer:
+            listener.sock.setblocking(True)
+            accepted, _ = listener.sock.accept()
+            accepted.close()
+            assert peer.recv(1) == b""
+        listener.close()
+        [again] = await Address(*address).listen(loop)
+        again.close()
+
+    run(main())
+
+
 def test_a_port_in_use_costs_no_message_and_no_run(app: StompApp) -> None:
     slot = Run(app)
 

@@ -102,9 +102,9 @@ class Bench:
                 break
             test = left[end.position]
             left = left[end.position + 1 :]
-            again = end if end.how == "hangs" else self._child([test], file, codes)
+            again = self._child([test], file, codes)
             if again.position is not None and self._passes_alone(test):
-                by = f"{self._items[test].nodeid} {end.how}"
+                by = f"{self._items[test].nodeid} {again.how}"
         return Verdict(bool(by), by, len(order), time.monotonic() - began)
 
     def _passes_alone(self, test: int) -> bool:
