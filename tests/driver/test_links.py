@@ -41,6 +41,27 @@ Start = Callable[[], World]
 # Who is read
 
 
+def test_a_stream_is_read_again_when_its_answers_leave_with_the_first_flush_of_a_session() -> None:
+    app = StompApp("/ws")
+    with World(app, app.site({"/": Page("text/plain", bytes(50_000))})) as world:
+        stream = world.open()
+        stream.window = 0
+        page = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        upgrade = (
+            b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        for request in (page, page * 2 + upgrade):
+            world.runtime.driver.feed(stream.link, request)
+            world.settle()
+        assert stream.paused
+        assert stream.link.session is not None
+        stream.open_window(None)
+        world.settle()
+        assert stream.received.count(b"HTTP/1.1 ") == 4
+        assert not stream.paused
+
+
 def test_an_inbox_over_64_kib_pauses_reading_until_the_handler_is_done(
     app: StompApp, start: Start
 ) -> None:
