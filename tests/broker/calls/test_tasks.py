@@ -315,6 +315,7 @@ class TestCleanUp:
         task.wake(world.now + 100)  # over
         act(world, tasks.stop, task, Cancelled())
         assert ended == [None]
+        assert world.counters.handlers_timed_out == 0
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit])
