@@ -315,6 +315,15 @@ class TestCleanUp:
         task.wake(world.now + 100)  # over
         act(world, tasks.stop, task, Cancelled())
         assert ended == [None]
+
+    def test_a_wake_that_comes_when_all_is_over_counts_nothing(self, start: Start) -> None:
+        world = start()
+        world.connect()
+        task, ended = self.pipeline(world, [])
+        act(world, world.broker.calls.tasks.stop, task, HandlerTimeout("x"))
+        world.settle()
+        assert ended == [None]
+        task.wake(world.now + 100)
         assert world.counters.handlers_timed_out == 0
 
 
