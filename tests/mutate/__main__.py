@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.mutate.running import Plan, mutate
+from tests.mutate.running import SEED, Plan, mutate
 
 ROOT = Path(__file__).parents[2]
 QUOTAS = {
@@ -36,7 +36,7 @@ def main() -> int:
     parser.add_argument("--package", action="append", choices=list(QUOTAS))
     parser.add_argument("--only", default="")
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--recheck", action="store_true")
     parser.add_argument("tests", nargs="*", help="files of tests; default: all")

@@ -58,6 +58,7 @@ class Place:
 
 
 def rank(*parts: object) -> bytes:
+    """Where something stands in an order that has nothing to do with what it is."""
     return sha256("\n".join(map(str, parts)).encode()).digest()
 
 
