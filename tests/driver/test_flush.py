@@ -262,6 +262,17 @@ def test_a_bug_while_flushing_ends_its_session_and_the_batch_goes_on(
     assert len([each for each in caplog.records if each.exc_info]) == 1
 
 
+@pytest.mark.parametrize("entries", [1, 2])
+def test_a_session_that_has_ended_before_its_flush_keeps_nobody_waiting(
+    world: World, entries: int
+) -> None:
+    first, second = subscribers(world, 2)
+    post(world, *[b"x"] * entries)
+    world.runtime.driver.ended(first.stream.link)
+    world.settle()
+    assert bodies(second) == [b"x"] * entries
+
+
 def test_a_bug_on_the_general_way_ends_its_session_and_the_batch_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
