@@ -38,6 +38,12 @@ from tests.polling import Polling, Says, connected
 Start = Callable[[], World]
 
 
+def test_every_connection_is_counted_once(world: World) -> None:
+    for number in (1, 2, 3):
+        world.open()
+        assert world.counters.connections == number
+
+
 # Who is read
 
 
