@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import threading
+import weakref
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from carriers.client import CLOSE, connect_frame, http_request, stomp, upgrade, ws_frame
 from carriers.line import Line, run, serving
 
-from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
+from stocksync_ws import BrokerClosed, DisconnectReason, Limits, SessionDisconnected, StompApp
 from stocksync_ws.broker.model.pipeline import Call, Mode
 from stocksync_ws.running.runtime import Runtime, token
 from stocksync_ws.testing.clock import VirtualLoop
@@ -320,6 +322,18 @@ def test_a_stop_after_the_end_does_nothing(app: StompApp) -> None:
         await second.stop()
 
     run(main())
+
+
+def test_an_application_keeps_nothing_of_a_run_that_has_ended(app: StompApp) -> None:
+    world = World(app)
+    world.connect()
+    kept = weakref.ref(world.broker)
+    world.close()
+    del world
+    gc.collect()
+    assert kept() is None
+    with pytest.raises(BrokerClosed):
+        app.template.send("/topic/a", b"")
 
 
 def test_a_loop_that_was_closed_without_a_stop_loses_only_the_wake_up(app: StompApp) -> None:
