@@ -8,10 +8,12 @@ python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
 python -m nox -s model            two million steps of the model of delivery, a quarter of an hour
+python -m nox -s soak             random clients over real sockets, ten minutes
 """
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 import sys
@@ -57,9 +59,14 @@ def types(session: nox.Session) -> None:
 
 
 def _tests(session: nox.Session) -> None:
-    """Everything but the peers and servers of others, and the benchmarks."""
+    """Everything but the peers and servers of others, and the benchmarks, in a random order.
+
+    The order has the number behind `--random-order-seed=` in the line that nox prints; given again
+    behind `--`, it comes again, and `--random-order-bucket=none` keeps the order of the files.
+    """
     session.install("-e", ".", *group("test"), *build_tools())
-    session.run("python", "-m", "pytest", *OWN, *session.posargs)
+    seed = f"--random-order-seed={random.randrange(10**6)}"
+    session.run("python", "-m", "pytest", *OWN, seed, *session.posargs)
 
 
 tests = nox.session(_tests, name="tests")
@@ -97,6 +104,13 @@ def model(session: nox.Session) -> None:
     session.run(
         "python", "-m", "tests.model", "--steps", "2000000", "--jobs", "2", *session.posargs
     )
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Random clients over real sockets, 10 minutes; `-- --seed N` plays the same plans again."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.soak", *session.posargs)
 
 
 @nox.session
