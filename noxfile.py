@@ -9,14 +9,18 @@ python -m nox -s bench            ratios, quick
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
 python -m nox -s model            two million steps of the model of delivery, a quarter of an hour
 python -m nox -s soak             random clients over real sockets, ten minutes
+python -m nox -s autobahn         the WebSocket test suite of others, where Python 2.7 is
 """
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -111,6 +115,36 @@ def soak(session: nox.Session) -> None:
     """Random clients over real sockets, 10 minutes; `-- --seed N` plays the same plans again."""
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+def pythons_2_7() -> Iterator[str]:
+    """Where a Python 2.7 may be: in the path, or among those of pyenv."""
+    named = shutil.which("python2.7")
+    if named is not None:
+        yield named
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from map(str, sorted(pyenv.glob("versions/2.7.*/bin/python2.7")))
+
+
+def runs(python: str) -> bool:
+    """It is there and works: a wrapper of a version manager may be neither."""
+    asked = [python, "-c", "import ssl, zlib"]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+@nox.session
+def autobahn(session: nox.Session) -> None:
+    """Cases 1 to 7, 9 and 10 of the Autobahn test suite, which is written in Python 2.7."""
+    python = next(filter(runs, pythons_2_7()), None)
+    if python is None:
+        session.skip("no Python 2.7 is here, neither as python2.7 in the path nor by pyenv")
+    session.install("-e", ".", "virtualenv<20.22")  # the last ones that know Python 2.7
+    suite = Path(session.create_tmp()) / "suite"
+    own = str(suite / "bin" / "python")
+    if not (suite / "bin" / "wstest").exists():
+        session.run("virtualenv", "--clear", "-p", python, str(suite))
+        session.run(own, "-m", "pip", "install", "autobahntestsuite==25.10.1", external=True)
+    session.run("python", "-m", "tests.autobahn", "--python", own, *session.posargs)
 
 
 @nox.session

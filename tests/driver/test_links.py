@@ -198,6 +198,7 @@ def test_framing_that_is_broken_by_a_client_that_stays_is_aborted_in_time(world:
     peer = world.connect()
     peer.answers_close = False
     peer.feed(b"\xc1\x80")
+    assert peer.stream.ended
     world.advance(4.9)
     assert not peer.stream.aborted
     world.advance(0.2)
