@@ -15,11 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stocksync_ws import ConnectRequest, DestinationPolicy, Limits, StompApp, send_to_user
+from stocksync_ws import ConnectRequest, Limits, Queue, StompApp, Stream, Topic, send_to_user
 from tests.soak.places import DEAD
 
 HISTORY = 300
 """Messages of a stream: more than are published while a client is away."""
+OFTEN = 1_000_000
+"""Deliveries where nothing is to die."""
+RETRY = (0.0, 0.05, 0.1)
+"""Seconds before a message comes again, so that a round ends soon."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,10 +44,10 @@ def make_app() -> StompApp:
         client_send=["/topic/**", "/queue/**"],
         client_subscribe=["/topic/**", "/queue/**"],
         destinations={
-            "/topic/stream/**": DestinationPolicy(kind="stream", history=HISTORY),
-            "/topic/durable/**": DestinationPolicy(max_deliveries=1_000_000, ack_timeout=600),
-            DEAD: DestinationPolicy(max_deliveries=1_000_000),
-            "/queue/**": DestinationPolicy(dead_letter=DEAD),
+            "/topic/stream/**": Stream(history=HISTORY),
+            "/topic/durable/**": Topic(max_deliveries=OFTEN, ack_timeout=600, retry=RETRY),
+            DEAD: Queue(max_deliveries=OFTEN),
+            "/queue/**": Queue(dead_letter=DEAD, retry=RETRY),
         },
         heart_beat=(0, 0),
         limits=Limits(
