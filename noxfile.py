@@ -139,7 +139,7 @@ def autobahn(session: nox.Session) -> None:
     if python is None:
         session.skip("no Python 2.7 is here, neither as python2.7 in the path nor by pyenv")
     session.install("-e", ".", "virtualenv<20.22")  # the last ones that know Python 2.7
-    suite = Path(session.create_tmp()) / "suite"
+    suite = Path(session.create_tmp()).resolve() / "suite"
     own = str(suite / "bin" / "python")
     if not (suite / "bin" / "wstest").exists():
         session.run("virtualenv", "--clear", "-p", python, str(suite))

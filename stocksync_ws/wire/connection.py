@@ -10,7 +10,6 @@ h11 is gone when a head is parsed, the request when the handshake is decided.
     WAITING -- accept: 101 --------------------> OPEN
     WAITING -- refuse: an HTTP error ----------> SHUT
     OPEN ----- the peer's Close ---------------> SHUT      what waits is still written
-    OPEN ----- what cannot be read on ---------> OPEN      but it is shut behind our Close
 
 From every state `lost` leads to SHUT. A carrier that is shut stays until then, and ends behind what
 waits. A wire that was in a `Handshake` gets one `Closed` without `ours` (a refused one none), and
@@ -311,8 +310,7 @@ class HttpConnection:
         if reader.ended:
             self._wire = None
             self._finish()
-        elif reader.deaf:
-            self.shut = True  # behind our Close; no other of the peer will be understood
+        self.shut |= reader.deaf  # behind our Close: no Close of the peer would be understood
         return events
 
     def _ignore(self, data: bytes, now: float) -> list[Event]:

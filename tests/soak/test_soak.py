@@ -18,7 +18,7 @@ PLACE = "/topic/a"
 
 def test_a_slice_of_it_finds_nothing() -> None:
     seed = random.SystemRandom().randrange(10**6)
-    soak = Soak(seed, seconds=4.0, clients=8, round_seconds=2.0)
+    soak = Soak(seed, seconds=3.0, clients=8, round_seconds=1.5)
     assert soak.run(), (f"seed {seed}", soak.violated, soak.violations)
     for each in ("sent", "delivered", "connections", "cuts", "recoveries"):
         assert soak.totals[each] > 0, each
