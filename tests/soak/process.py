@@ -32,7 +32,11 @@ class Server:
             stderr=self._log,
             text=True,
         )
-        self.port = int(self._line())
+        try:
+            self.port = int(self._line())
+        except BaseException:
+            self.kill()
+            raise
 
     def _line(self) -> str:
         assert self._process.stdout is not None
