@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-__all__ = ["BY_DESIGN", "CASES", "GROUPS", "Verdict", "page"]
+__all__ = ["BY_DESIGN", "CASES", "CHANCE", "GROUPS", "Verdict", "page"]
 
 GROUPS = {
     "1": "framing",
