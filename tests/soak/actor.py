@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 from tests.soak.ledger import Holding, Ledger, LiveReader, Publication, State, StreamReader
 from tests.soak.link import PATIENCE, Link, Lost, Message
@@ -39,6 +40,16 @@ class Subscription:
     def comes_back(self) -> bool:
         """A next connection goes on with it."""
         return self.destination in STREAMS or self.destination in DURABLE
+
+
+class _Taken(NamedTuple):
+    """What a transaction acknowledged of one subscription."""
+
+    subscription: Subscription
+    holding: Holding
+    names: list[str]
+    before: list[tuple[str, dict[str, str]]]
+    """What is to be settled again if the transaction is not committed."""
 
 
 class Actor:
@@ -122,7 +133,8 @@ class Actor:
         try:
             await self._open("1.2")
             until = self.ledger.stamp()
-            readers = [*self._streams.values(), *self._durables.values()]
+            readers: list[LiveReader | Holding] = [*self._streams.values()]
+            readers += self._durables.values()
             try:
                 async with asyncio.timeout(PATIENCE):
                     while any(each.missing(until) for each in readers):
@@ -227,7 +239,7 @@ class Actor:
             reader.since = self.ledger.stamp()
 
     async def _step_unsubscribe(self, numbers: tuple[int, ...]) -> None:
-        """Of a durable name it ends the subscription alone; the name is kept by `finish`."""
+        """End a subscription that no later connection goes on with."""
         open_ = [
             each for each in self._subscriptions.values() if each.destination in TOPICS + QUEUES
         ]
@@ -314,7 +326,7 @@ class Actor:
         def done(headers: dict[str, str]) -> None:
             if holding is not None and how != "NACK":
                 for name in names:
-                    holding.settle(name, for_good=how == "ACK")
+                    holding.settle(name, acknowledged=how == "ACK")
 
         return done
 
@@ -330,33 +342,34 @@ class Actor:
             for number in numbers[3 : 4 + numbers[2] % 5]
         ]
         acks = [each for each in self._subscriptions.values() if each.unsettled]
-        taken: list[tuple[Subscription, list[str], list[tuple[str, dict[str, str]]]]] = []
+        taken: list[_Taken] = []
         for each in acks[: numbers[0] % 3]:
             before = each.unsettled[: 1 + numbers[2] % 3]
             names = await self._settle(each, len(before), "ACK", transaction=name)
-            taken.append((each, names, before))
+            assert each.holding is not None
+            taken.append(_Taken(each, each.holding, names, before))
         if how == 0:
             await self._commit(name, sent, taken)
             return
         for found in sent:
             found.state = State.FORBIDDEN
-        for each, _, before in taken:
-            each.unsettled[:0] = before
+        for acked in taken:
+            acked.subscription.unsettled[:0] = acked.before
         if how == 1:
             await self._link.ask("ABORT", {"transaction": name})
 
-    async def _commit(self, name: str, sent: list[Publication], taken: list) -> None:
+    async def _commit(self, name: str, sent: list[Publication], taken: list[_Taken]) -> None:
         for found in sent:
             found.state = State.SENT
-        for each, names, _ in taken:
-            each.holding.perhaps.update(names)
+        for acked in taken:
+            acked.holding.perhaps.update(acked.names)
 
         def done(headers: dict[str, str]) -> None:
             for found in sent:
                 self.ledger.promise(found)
-            for each, names, _ in taken:
-                for settled in names:
-                    each.holding.settle(settled)
+            for acked in taken:
+                for settled in acked.names:
+                    acked.holding.settle(settled)
 
         await self._link.ask("COMMIT", {"transaction": name}, done=done)
 

@@ -193,9 +193,9 @@ class Holding:
     fresh: set[str] = field(default_factory=set)
     """These came without `redelivered`, which happens once."""
     settled: set[str] = field(default_factory=set)
-    """A confirmed ACK or NACK has settled these for good."""
+    """A confirmed ACK, or a NACK that makes a dead letter, has settled these."""
     perhaps: set[str] = field(default_factory=set)
-    """An ACK, or a NACK for good, was sent and not confirmed."""
+    """An ACK, or a NACK that makes a dead letter, was sent and not confirmed."""
     rejected: set[str] = field(default_factory=set)
     """A confirmed NACK made dead letters of these."""
     dead: set[str] = field(default_factory=set)
@@ -225,10 +225,10 @@ class Holding:
             self.ledger.violate(f"{name} died, and it was acknowledged")
         self.dead.add(name)
 
-    def settle(self, name: str, *, for_good: bool = True) -> None:
-        """A confirmed ACK, or a confirmed NACK `for_good`."""
+    def settle(self, name: str, *, acknowledged: bool = True) -> None:
+        """A confirmed ACK, or a confirmed NACK that makes a dead letter of it."""
         self.settled.add(name)
-        if not for_good:
+        if not acknowledged:
             self.rejected.add(name)
 
     def missing(self, until: int) -> list[str]:

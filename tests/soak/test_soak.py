@@ -156,7 +156,7 @@ def test_a_queue_may_give_again_what_is_marked_and_nothing_is_owed_once_it_is_se
     queue.take(found[0], True)
     queue.settle(found[0].name)
     queue.perhaps.add(found[1].name)
-    queue.settle(found[2].name, for_good=False)
+    queue.settle(found[2].name, acknowledged=False)
     queue.bury(found[2])
     queue.finish(ledger.stamp())
     assert ledger.violations == []
@@ -182,7 +182,7 @@ def test_what_a_queue_must_not_do_is_told(
 def test_what_a_queue_lost_is_told_and_what_was_rejected_and_did_not_die(ledger: Ledger) -> None:
     queue = holding(ledger)
     lost, rejected = sent(ledger), sent(ledger)
-    queue.settle(rejected.name, for_good=False)
+    queue.settle(rejected.name, acknowledged=False)
     queue.finish(ledger.stamp())
     assert ledger.violations == [
         f"queue lost {lost.name}",
