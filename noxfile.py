@@ -8,14 +8,23 @@ python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
 python -m nox -s model            two million steps of the model of delivery, a quarter of an hour
+<<<<<<< HEAD
 python -m nox -s mutate           300 small faults in the code: do the tests see them? Half an hour
+=======
+python -m nox -s soak             random clients over real sockets, ten minutes
+python -m nox -s autobahn         the WebSocket test suite of others, where Python 2.7 is
+>>>>>>> proof13
 """
 
 from __future__ import annotations
 
+import os
+import random
 import re
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -58,9 +67,14 @@ def types(session: nox.Session) -> None:
 
 
 def _tests(session: nox.Session) -> None:
-    """Everything but the peers and servers of others, and the benchmarks."""
+    """Everything but the peers and servers of others, and the benchmarks, in a random order.
+
+    The order has the number behind `--random-order-seed=` in the line that nox prints; given again
+    behind `--`, it comes again, and `--random-order-bucket=none` keeps the order of the files.
+    """
     session.install("-e", ".", *group("test"), *build_tools())
-    session.run("python", "-m", "pytest", *OWN, *session.posargs)
+    seed = f"--random-order-seed={random.randrange(10**6)}"
+    session.run("python", "-m", "pytest", *OWN, seed, *session.posargs)
 
 
 tests = nox.session(_tests, name="tests")
@@ -101,10 +115,47 @@ def model(session: nox.Session) -> None:
 
 
 @nox.session
+<<<<<<< HEAD
 def mutate(session: nox.Session) -> None:
     """Small faults in 300 places; less than 95 % killed in one package is a failure."""
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.mutate", "--jobs", "2", *session.posargs)
+=======
+def soak(session: nox.Session) -> None:
+    """Random clients over real sockets, 10 minutes; `-- --seed N` plays the same plans again."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.soak", *session.posargs)
+
+
+def pythons_2_7() -> Iterator[str]:
+    """Where a Python 2.7 may be: in the path, or among those of pyenv."""
+    named = shutil.which("python2.7")
+    if named is not None:
+        yield named
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    yield from map(str, sorted(pyenv.glob("versions/2.7.*/bin/python2.7")))
+
+
+def runs(python: str) -> bool:
+    """It is there and works: a wrapper of a version manager may be neither."""
+    asked = [python, "-c", "import ssl, zlib"]
+    return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+
+@nox.session
+def autobahn(session: nox.Session) -> None:
+    """Cases 1 to 7, 9 and 10 of the Autobahn test suite, which is written in Python 2.7."""
+    python = next(filter(runs, pythons_2_7()), None)
+    if python is None:
+        session.skip("no Python 2.7 is here, neither as python2.7 in the path nor by pyenv")
+    session.install("-e", ".", "virtualenv<20.22")  # the last ones that know Python 2.7
+    suite = Path(session.create_tmp()).resolve() / "suite"
+    own = str(suite / "bin" / "python")
+    if not (suite / "bin" / "wstest").exists():
+        session.run("virtualenv", "--clear", "-p", python, str(suite))
+        session.run(own, "-m", "pip", "install", "autobahntestsuite==25.10.1", external=True)
+    session.run("python", "-m", "tests.autobahn", "--python", own, *session.posargs)
+>>>>>>> proof13
 
 
 @nox.session

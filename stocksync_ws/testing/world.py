@@ -8,7 +8,8 @@
         world.advance(30)
 
 Rule: nothing waits and nothing is random. Plain `def` handlers run on the one thread there is,
-behind what is ready; `hold_pool` keeps them back, as a pool whose threads are busy.
+behind what is ready; `hold_pool` keeps them back, as a pool whose threads are busy. The end of a
+world fails when the library had to catch an error of its own.
 """
 
 from __future__ import annotations
@@ -69,6 +70,8 @@ class _Runtime(Runtime):
 class World:
     """Runs an application without a network. A context manager; or call `close`.
 
+    Its end fails when the library had to catch an error of its own.
+
     Args:
         app: The application.
         site: What its server would serve; default: one endpoint at `/ws` open to any origin.
@@ -92,6 +95,7 @@ class World:
         self.broker = self.runtime.broker
         self.counters = self.runtime.broker.counters
         self.streams: list[MemoryStream] = []
+        self._expected = 0, 0
         try:
             self.runtime.start()
         except BaseException:
@@ -165,13 +169,39 @@ class World:
         peer.connect(version, **headers)
         return peer
 
+    def expect_faults(self, *, internal_errors: int = 0, stuck_deadlines: int = 0) -> None:
+        """Say that the test provokes faults of the library on purpose, and how many: its end fails
+        when there were more, or less.
+
+        Args:
+            internal_errors: What `counters.internal_errors` will be at the end.
+            stuck_deadlines: What `counters.stuck_deadlines` will be at the end.
+        """
+        self._expected = internal_errors, stuck_deadlines
+
     def close(self) -> None:
-        """End everything: sessions are told that the server stops, listeners hear of it."""
+        """End everything: sessions are told that the server stops, listeners hear of it.
+
+        Raises:
+            AssertionError: `counters.internal_errors` or `counters.stuck_deadlines` is not 0, or
+                not what `expect_faults` said; the log tells what happened.
+        """
+        self._end()
+        self._judge()
+
+    def _end(self) -> None:
         self.runtime.driver.halt()
         self.settle()
         self.runtime.close()
         self.settle()
         self.loop.close()
+
+    def _judge(self) -> None:
+        came = self.counters.internal_errors, self.counters.stuck_deadlines
+        assert came == self._expected, (
+            f"faults of the library: internal_errors={came[0]}, stuck_deadlines={came[1]}, expected"
+            f" {self._expected[0]} and {self._expected[1]}; its log tells what happened"
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -182,4 +212,6 @@ class World:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        self._end()
+        if error is None:  # else that error is the one to be seen
+            self._judge()

@@ -310,6 +310,7 @@ class HttpConnection:
         if reader.ended:
             self._wire = None
             self._finish()
+        self.shut |= reader.deaf  # behind our Close: no Close of the peer would be understood
         return events
 
     def _ignore(self, data: bytes, now: float) -> list[Event]:

@@ -6,7 +6,7 @@ extension is negotiated, so equal payloads are equal bytes for every receiver.
 
     READING ---- the peer's Close ----------------> ENDED     we answer it; the stream may close
     READING ---- wire.close(), 1007, 1008, 1009 --> FOLLOWING payloads are thrown away, unread
-    READING ---- 1002 ----------------------------> DEAF      only the end of the stream ends it
+    READING ---- 1002, 1007 in a Close -----------> DEAF      the stream is shut behind our Close
     FOLLOWING -- the peer's Close ----------------> ENDED
     FOLLOWING -- broken framing ------------------> DEAF
 
@@ -108,6 +108,8 @@ class WebSocketReader:
         reply: Our answer to the peer's Close, for the connection to send.
         pong: Our answer to the newest PING, for the connection to send; a newer one replaces it.
         ended: The peer's Close has come: the stream may be closed when all is written.
+        deaf: No Close of the peer can come any more, or be read: the stream may be closed when our
+            own is written.
     """
 
     __slots__ = (
@@ -124,6 +126,7 @@ class WebSocketReader:
         "_skip",
         "_state",
         "_wire",
+        "deaf",
         "ended",
         "pong",
         "reply",
@@ -147,6 +150,7 @@ class WebSocketReader:
         self.reply: bytes | None = None
         self.pong: bytes | None = None
         self.ended = False
+        self.deaf = False
 
     def receive(self, data: bytes) -> list[Event]:
         """Bytes came from the stream.
@@ -195,7 +199,7 @@ class WebSocketReader:
 
     def _take_frames(self, data: bytes, events: list[Event]) -> int:
         """Take whole frames off `data`; where the first one that was not taken begins."""
-        at = self._need = 0
+        at = self._need = first = 0
         ping: bytes | None = None
         try:
             while self._state == _READING and at < len(data):
@@ -225,7 +229,8 @@ class WebSocketReader:
             if ping is not None and self._state == _READING:
                 self._answer(ping)
         except FrameError as error:
-            self._leave(_DEAF if error.code == CloseCode.PROTOCOL_ERROR else _FOLLOWING)
+            deaf = error.code == CloseCode.PROTOCOL_ERROR or first == frames.CLOSE
+            self._leave(_DEAF if deaf else _FOLLOWING)
             events.append(Closed(self._wire, error.code, error.reason, ours=True))
         return at
 
@@ -329,6 +334,7 @@ class WebSocketReader:
         """Messages are over. FOLLOWING goes on with the frame that has begun to come."""
         if state != _FOLLOWING:
             self._buffer = None
+        self.deaf = state == _DEAF
         self._parser = None
         self._parts = bytearray()
         self._wire.kept = 0

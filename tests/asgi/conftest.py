@@ -23,6 +23,7 @@ def no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     host has closed its loop under it.
     """
     runs: weakref.WeakSet[Run] = weakref.WeakSet()
+    before = set(threading.enumerate())
     made = Run.__init__
 
     def remember(run: Run, app: StompApp) -> None:
@@ -34,7 +35,7 @@ def no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for run in runs:
         if run.runtime is not None and run.runtime.loop.is_closed():
             run.make_way()
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - before:
         if thread.name.startswith(POOLS):
             thread.join(PATIENCE)
             assert not thread.is_alive(), thread.name

@@ -150,7 +150,7 @@ class TestEndOfStep:
 
             world.act(note)
             assert (one.closed, two.closed, three.closed) == (1011, 4010, None)
-            assert world.counters.internal_errors == 1
+            world.expect_faults(internal_errors=1)
             (event,) = world.heard(MessageDropped)
             assert (event.destination, event.count) == ("/topic/a", 3)
             ends = [each.reason for each in world.heard(SessionDisconnected)]
@@ -174,7 +174,7 @@ class TestEndOfStep:
             )
             world.act(world.broker._step.close_lost, session)
             assert peer.closed == 4010
-            assert world.counters.internal_errors == 1
+            world.expect_faults(internal_errors=1)
             world.advance(10)
             assert session.id not in world.broker.sessions
 
@@ -193,7 +193,7 @@ class TestEndOfStep:
             monkeypatch.setattr(Publisher, "publish_dead", broken)
             world.publish("/queue/a", "1", "2", expiration="500")
             world.advance(2)
-            assert world.counters.internal_errors == 1
+            world.expect_faults(internal_errors=1)
             assert [event.body for event in world.heard(DeadLetter)] == [b"2"]
             assert peer.closed is None
             assert session.state is State.CONNECTED
@@ -226,7 +226,7 @@ class TestEndOfStep:
             for _ in range(8):
                 world.app.template.send("/topic/a", b"x" * 1_000)
             world.settle()
-            assert world.counters.internal_errors > 0
+            world.expect_faults(internal_errors=7)
 
     def test_a_bug_with_one_overfull_mailbox_ends_its_session_and_the_other_one_is_relieved(
         self, monkeypatch: pytest.MonkeyPatch
@@ -248,4 +248,4 @@ class TestEndOfStep:
 
             world.act(note)
             assert (one.closed, two.closed) == (1011, 4008)
-            assert world.counters.internal_errors == 1
+            world.expect_faults(internal_errors=1)

@@ -190,6 +190,49 @@ def test_a_close_that_is_not_answered_is_aborted(world: World) -> None:
     assert peer.stream.aborted
 
 
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"\xc1\x80", 1002),
+        (client_frame(CLOSE, b"\x03"), 1002),
+        (client_frame(CLOSE, b"\x03\xe8\xff"), 1007),
+    ],
+    ids=["framing", "Close too short", "reason"],
+)
+def test_framing_that_is_broken_ends_our_direction_behind_our_close(
+    app: StompApp, world: World, data: bytes, code: int
+) -> None:
+    peer = world.connect()
+    peer.subscribe("/topic/a")
+    peer.stream.window = 0
+    app.template.send("/topic/a", b"before")
+    world.settle()
+    peer.answers_close = False
+    peer.feed(data)
+    assert not peer.stream.ended
+    peer.stream.open_window(None)
+    world.settle()
+    assert peer.message().body == b"before"
+    assert peer.closed == code
+    assert peer.stream.ended
+    assert not peer.stream.aborted
+    peer.eof()
+    assert not world.broker.sessions
+    assert world.counters.aborts == 0
+
+
+def test_framing_that_is_broken_by_a_client_that_stays_is_aborted_in_time(world: World) -> None:
+    peer = world.connect()
+    peer.answers_close = False
+    peer.feed(b"\xc1\x80")
+    assert peer.stream.ended
+    world.advance(4.9)
+    assert not peer.stream.aborted
+    world.advance(0.2)
+    assert peer.stream.aborted
+    assert not world.broker.sessions
+
+
 def test_a_stop_closes_everything_and_tells_when_it_is_idle(world: World) -> None:
     peers = [world.connect() for _ in range(3)]
     silent = world.open()

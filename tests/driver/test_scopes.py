@@ -63,6 +63,7 @@ def test_a_stream_that_fails_ends_its_session_and_no_other(
     world.runtime.driver.failed(peer.stream.link, problem)
     assert peer.closed == 1011
     assert "it cannot send" in caplog.text
+    world.expect_faults(internal_errors=1)
     app.template.send("/topic/a", b"1")
     assert other.message().body == b"1"
 

@@ -349,6 +349,7 @@ def test_a_loop_that_was_closed_without_a_stop_loses_only_the_wake_up(app: Stomp
     assert runtime.broker.counters.messages_published == 0
     with World(app) as world:
         assert world.counters.messages_published == 1
+    runtime.close()
 
 
 @pytest.mark.parametrize("loop_closed", [False, True])

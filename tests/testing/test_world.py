@@ -123,6 +123,66 @@ def test_an_application_may_have_one_world_after_another(app: StompApp) -> None:
             assert peer.message().body == b"x"
 
 
+# Faults of the library at its end
+
+
+class Stuck:
+    """A deadline that does not move when it is woken."""
+
+    deadline: float | None = 0.0
+    armed = 0
+    armed_at = 0.0
+
+    def wake(self, now: float) -> None:
+        pass
+
+
+def provoke(world: World, fault: str) -> None:
+    """One internal error, or one deadline that sticks."""
+    if fault == "internal_errors":
+        world.broker.fail(None, ZeroDivisionError(), world.now)
+    else:
+        stuck = Stuck()
+        world.runtime.driver._keep_moving(stuck, world.now)
+        stuck.deadline = None
+
+
+FAULTS = ["internal_errors", "stuck_deadlines"]
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_of_the_library_fails_its_end(app: StompApp, fault: str) -> None:
+    with pytest.raises(AssertionError, match=f"{fault}=1"), World(app) as world:
+        provoke(world, fault)
+    assert not world.broker.sessions
+    world = World(app)
+    provoke(world, fault)
+    with pytest.raises(AssertionError, match=f"{fault}=1"):
+        world.close()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_that_the_test_announces_does_not(app: StompApp, fault: str) -> None:
+    with World(app) as world:
+        world.expect_faults(**{fault: 2})
+        for _ in range(2):
+            provoke(world, fault)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_announced_fault_that_does_not_come_fails_its_end(app: StompApp, fault: str) -> None:
+    with pytest.raises(AssertionError, match=f"{fault}=0"), World(app) as world:
+        world.expect_faults(**{fault: 1})
+
+
+def test_the_error_of_a_test_is_seen_before_the_fault_that_caused_it(app: StompApp) -> None:
+    with pytest.raises(KeyError) as caught, World(app) as world:
+        provoke(world, "internal_errors")
+        raise KeyError
+    assert caught.value.__context__ is None
+    assert world.loop.is_closed()
+
+
 # The peer
 
 

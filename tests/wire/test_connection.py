@@ -250,9 +250,34 @@ def test_after_a_violation_the_end_of_the_stream_is_told_too() -> None:
     peer = opened()
     peer.feed(b"\x81\x02hi", CLOSE)
     assert peer.events == [(1002, True)]
-    assert not peer.connection.shut
     peer.see(peer.connection.lost(101.0))
     assert peer.events == [(1002, True), (1006, False)]
+
+
+BROKEN = {
+    "framing": b"\x81\x02hi",
+    "reason of a Close": client(0x88, b"\x03\xe8\xff"),
+    "short Close": client(0x88, b"\x03"),
+}
+
+
+@pytest.mark.parametrize("data", BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_read_on_shuts_it_behind_our_close(data: bytes) -> None:
+    peer = opened()
+    peer.feed(data)
+    assert peer.connection.shut
+    assert [ours for _, ours in peer.events] == [True]
+    peer.feed(CLOSE)
+    assert [ours for _, ours in peer.events] == [True]
+
+
+def test_text_that_is_no_utf8_shuts_nothing_before_the_peers_close() -> None:
+    peer = opened()
+    peer.feed(client(0x81, b"\xff"))
+    assert peer.events == [(1007, True)]
+    assert not peer.connection.shut
+    peer.feed(CLOSE)
+    assert peer.connection.shut
 
 
 def test_after_too_much_the_peers_close_ends_it() -> None:

@@ -171,7 +171,7 @@ class TestRelease:
         assert [frame.headers.get("code") for frame in frames] == ([code] if code else [])
         assert broken.peer.closed == close
         assert broken.other.closed is None
-        assert broken.world.counters.internal_errors == (code is None)
+        broken.world.expect_faults(internal_errors=code is None)
 
 
 @pytest.mark.parametrize("waits", [False, True])
@@ -204,7 +204,7 @@ class TestFailure:
         broken.world.advance(1.1)
         assert broken.peer.closed == 1011
         broken.peer.nothing()
-        assert broken.world.counters.internal_errors == 1
+        broken.world.expect_faults(internal_errors=1)
         broken.other.send_to("/topic/a", "x", receipt="r")
         broken.other.frame("RECEIPT")
         assert broken.other.closed is None
@@ -368,7 +368,7 @@ class TestNobodysScript:
 
         self.begin(broken.world, script())
         broken.world.advance(1.1)
-        assert broken.world.counters.internal_errors == 1
+        broken.world.expect_faults(internal_errors=1)
         assert "a pipeline" in caplog.text
         broken.behind()
         broken.peer.frame("RECEIPT")

@@ -353,7 +353,7 @@ class TestFence:
         one.send_to("/app/x")
         assert one.closed == 1011
         one.nothing()
-        assert world.counters.internal_errors == 1
+        world.expect_faults(internal_errors=1)
         [record] = caplog.records
         assert record.exc_info
         app.template.convert_and_send("/topic/a", "x")
@@ -395,7 +395,7 @@ class TestFence:
         world.broker._step._timers.arm(thing)
         world.runtime.driver._arm()
         world.advance(1.1)
-        assert world.counters.internal_errors == 1
+        world.expect_faults(internal_errors=1)
         assert [record.levelno for record in caplog.records] == [logging.ERROR]
         assert (peer.closed == 1011) is (where in ("session", "task"))
         app.template.convert_and_send("/topic/a", "x")

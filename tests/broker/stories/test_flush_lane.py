@@ -119,7 +119,7 @@ def test_a_bug_in_a_write_of_several_ends_its_session_and_no_other(start: Start)
     stream.write = bug  # type: ignore[method-assign]
     try:
         lane.publish("1", "2")
-        assert lane.world.counters.internal_errors == 1
+        lane.world.expect_faults(internal_errors=1)
         assert lane.peer.closed == 1011
         assert [frame.body for frame in other.frames()] == [b"1", b"2"]
         assert lane.world.broker.office.total == 0
@@ -152,7 +152,7 @@ def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
     lane.session.mailbox.open(bug)
     try:
         lane.publish("1")
-        assert lane.world.counters.internal_errors == 1
+        lane.world.expect_faults(internal_errors=1)
         assert lane.peer.closed == 1011
         assert other.message().body == b"1"
         assert lane.world.broker.office.total == 0

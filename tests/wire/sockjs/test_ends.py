@@ -275,5 +275,4 @@ class TestBugs:
             web.world.advance(60)
             assert web.sessions.find("s1") is None
             Client(web, transport=transport).connect()
-            assert web.world.counters.internal_errors == 1
-            web.world.counters.internal_errors = 0
+            web.world.expect_faults(internal_errors=1)
