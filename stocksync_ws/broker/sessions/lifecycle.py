@@ -273,6 +273,8 @@ class Lifecycle:
         if session.subscriptions.transactions is not None:
             self._delivery.transactions.end(session)
         self._delivery.acks.end(session, counts=session.ending in BLAMING)
+        if session.account is not None:
+            self._delivery.idempotency.end(session)
         self._delivery.queues.dispatch_returned()
 
     def _say_close(self, session: SessionRecord) -> None:

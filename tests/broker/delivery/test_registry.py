@@ -6,6 +6,7 @@ import pytest
 
 from stocksync_ws import policies
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import Topic
@@ -78,6 +79,7 @@ class TestTooManyHistories:
         store.history("d")
         assert names(store) == "rnd"
         read.leave(reader)
+        store.registry.release_topic(read)
         store.history("e")
         assert names(store) == "ne"
 
@@ -168,7 +170,7 @@ class TestForgetting:
 
     def test_a_reply_queue_is_counted_nowhere_and_needed_by_its_session_alone(self) -> None:
         store = Store(max_queues=1)
-        private = store.made.private_queue("/reply-queue/x")
+        private = store.made.private_queue("/reply-queue/x", Owner(1.0, ""))
         store.made.open_queue("/queue/x")
         assert (len(store.registry.queues), len(store.registry.private_queues)) == (1, 1)
         assert store.registry.find("/reply-queue/x") is private

@@ -48,8 +48,8 @@ class Keeper:
         self.asked: list[tuple[Any, ...]] = []
 
     def __getattr__(self, name: str) -> Any:
-        def ask(*args: Any) -> int:
-            self.asked.append((name, *args))
+        def ask(*args: Any, **named: Any) -> int:
+            self.asked.append((name, *args, *named.values()))
             return 7
 
         return ask
@@ -494,7 +494,7 @@ def test_what_is_no_record_is_asked_of_where_topics_are_acted_on() -> None:
     topic.give_back(delivery, ledger, 1.5)  # type: ignore[arg-type]
     topic.wake(3.0)
     assert keeper.asked == [
-        ("publish", topic, made, position),
+        ("publish", topic, made, position, False),
         ("lose", delivery),
         ("reject", delivery),
         ("give_back", delivery, ledger, 1.5),
