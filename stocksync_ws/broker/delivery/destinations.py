@@ -143,7 +143,7 @@ class Destinations:
         return queue
 
     def _check_share(self, owner: Owner | None, what: str) -> None:
-        if owner is not None and (refusal := owner.refusal(what, 1, self._limits)):
+        if owner is not None and (refusal := owner.refusal(what, 1)):
             raise OverflowError(refusal)
 
     def private_queue(self, address: str, owner: Owner) -> Queue:

@@ -84,8 +84,7 @@ class Idempotency:
         """Whether a session may not have so many keys more: what a refusal says, or nothing. Ask
         `find` first.
         """
-        owner = self._owners.of(session)
-        return owner.refusal("keys", more, self._limits, one=more == 1)
+        return self._owners.of(session).refusal("keys", more, one=more == 1)
 
     def begin(self, session: SessionRecord, key: Key, body: bytes) -> None:
         """A SEND with a new key runs."""

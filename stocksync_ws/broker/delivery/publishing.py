@@ -156,13 +156,13 @@ class Publishing:
             elif found.private:
                 continue
             sizes.append(draft.size)
-        limits, total, one = self._limits, sum(sizes), len(sizes) == 1
+        total, one = sum(sizes), len(sizes) == 1
         for what, new in made.items():
-            if refusal := owner.refusal(what, len(new), limits, one=len(new) == 1):
+            if refusal := owner.refusal(what, len(new), one=len(new) == 1):
                 return refusal
         for topic in topics:
             self._topics.over_share(topic, owner, total, one=one)
-        return owner.refusal("stored", total, limits, one=one)
+        return owner.refusal("stored", total, one=one)
 
 
 def _address(target: Target) -> Address:

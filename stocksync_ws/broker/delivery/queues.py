@@ -60,9 +60,12 @@ class Queues:
             QueueFull: The queue, everything that is stored, or what its owner has of that, is at
                 its bound.
         """
+        if queue.private and publication.owner is not None:
+            publication.owner = queue.owner  # who asked has named the queue
         if not reserved:
-            owner, size = publication.owner, publication.size
-            refusal = "" if owner is None else owner.refusal("stored", size, self._limits)
+            owner, size, refusal = publication.owner, publication.size, ""
+            if owner is not None and not owner.may_store(size):
+                refusal = owner.refusal("stored", size)
             if refusal or not self.has_room(queue, [size]):
                 self._registry.release_queue(queue)
                 raise QueueFull(refusal)

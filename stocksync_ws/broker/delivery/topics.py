@@ -95,7 +95,7 @@ class Topics:
                 if position.offset <= topic.log.top:
                     return 0
         owner = publication.owner
-        if owner is not None and not reserved:
+        if owner is not None and not reserved and not owner.may_store(publication.size):
             more = publication.size - topic.replaced(publication)
             if refusal := self.over_share(topic, owner, more):
                 raise QueueFull(refusal)
@@ -122,10 +122,10 @@ class Topics:
         """
         if not topic.stores:
             return ""
-        refusal = owner.refusal("stored", more, self._limits, one=one)
+        refusal = owner.refusal("stored", more, one=one)
         if refusal:
             while refusal and topic.give_way(owner):
-                refusal = owner.refusal("stored", more, self._limits, one=one)
+                refusal = owner.refusal("stored", more, one=one)
             self._retention.trim(topic)
         return refusal
 

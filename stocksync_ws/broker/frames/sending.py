@@ -157,18 +157,11 @@ class Sending:
             ) from None
 
     def draft(self, session: SessionRecord, frame: Frame) -> Draft:
-        """What a SEND publishes: without the server's own headers. An answer counts in the share of
-        who asked, and has named its private queue.
-        """
+        """What a SEND publishes, without the server's own headers, in the share of its sender."""
         headers, stripped = strip_reserved(frame.headers)
         self._counters.headers_stripped += stripped
-        destination = frame.headers["destination"]
-        draft = Draft(destination, headers, frame.body)
-        if is_reply_queue(destination):
-            asked = self._delivery.registry.private_queues.get(destination)
-            draft.owner = None if asked is None else asked.owner
-        else:
-            draft.owner = session.account or self._owners.of(session)
+        draft = Draft(frame.headers["destination"], headers, frame.body)
+        draft.owner = session.account or self._owners.of(session)
         return draft
 
     def _handle(

@@ -33,6 +33,7 @@ class Owner:
     """A user, an anonymous session, or all of these together.
 
     Args:
+        limits: What there may be in all.
         share: The part of each limit that it may hold.
         told: What a refusal calls that part.
         crowd: All anonymous sessions together, where it is one of them.
@@ -40,19 +41,23 @@ class Owner:
 
     __slots__ = (
         "__weakref__",
+        "_limits",
+        "_most_stored",
+        "_share",
+        "_told",
         "crowd",
         "ended",
         "keys",
         "queues",
-        "share",
         "stored",
         "streams",
-        "told",
     )
 
-    def __init__(self, share: float, told: str, crowd: Owner | None = None) -> None:
-        self.share = share
-        self.told = told
+    def __init__(self, limits: Limits, share: float, told: str, crowd: Owner | None = None) -> None:
+        self._limits = limits
+        self._share = share
+        self._told = told
+        self._most_stored = self._most("max_stored")
         self.crowd = crowd
         self.ended = False
         """It is an anonymous session, and has ended."""
@@ -77,7 +82,16 @@ class Owner:
         if self.crowd is not None:
             self.crowd.own(change, what)
 
-    def refusal(self, what: str, more: int, limits: Limits, *, one: bool = True) -> str:
+    def _most(self, limit: str) -> int:
+        return int(self._share * getattr(self._limits, limit) + 1e-6)
+
+    def may_store(self, size: int) -> bool:
+        """Whether it may for sure have so many bytes more: what is asked with every message."""
+        return self.stored + size <= self._most_stored and (
+            self.crowd is None or self.crowd.may_store(size)
+        )
+
+    def refusal(self, what: str, more: int, *, one: bool = True) -> str:
         """Whether it may not have so much more: what a refusal says, or nothing.
 
         Args:
@@ -85,23 +99,21 @@ class Owner:
             more: In the unit of its limit.
             one: It is one message, or one of the others: who holds nothing may have it.
         """
-        limit = _LIMITS[what]
-        held, most = getattr(self, what), int(self.share * getattr(limits, limit) + 1e-6)
-        if more > 0 and held + more > most and (held or not one):
-            return f"{self.told} of {limits.exceeded(limit, held + more)}"
-        return "" if self.crowd is None else self.crowd.refusal(what, more, limits, one=one)
+        limit, held = _LIMITS[what], getattr(self, what)
+        if more > 0 and held + more > self._most(limit) and (held or not one):
+            return f"{self._told} of {self._limits.exceeded(limit, held + more)}"
+        return "" if self.crowd is None else self.crowd.refusal(what, more, one=one)
 
 
 class Owners:
     """Everybody who holds something."""
 
-    __slots__ = ("_share", "_told", "_users", "anonymous")
+    __slots__ = ("_limits", "_users", "anonymous")
 
     def __init__(self, limits: Limits) -> None:
-        self._share = limits.owner_share
-        self._told = f"Limits.owner_share={self._share}"
+        self._limits = limits
         self._users: WeakValueDictionary[str, Owner] = WeakValueDictionary()
-        self.anonymous = Owner(HALF, "the half of all anonymous clients")
+        self.anonymous = Owner(limits, HALF, "the half of all anonymous clients")
         """All anonymous sessions together."""
 
     def of(self, session: SessionRecord) -> Owner:
@@ -110,9 +122,13 @@ class Owners:
         if owner is None:
             name = session.user_name
             if name is None:
-                owner = Owner(self._share, self._told, self.anonymous)
+                owner = self._new(self.anonymous)
             else:
-                owner = self._users.get(name) or Owner(self._share, self._told)
+                owner = self._users.get(name) or self._new()
                 self._users[name] = owner
             session.account = owner
         return owner
+
+    def _new(self, crowd: Owner | None = None) -> Owner:
+        share = self._limits.owner_share
+        return Owner(self._limits, share, f"Limits.owner_share={share}", crowd)

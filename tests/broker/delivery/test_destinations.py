@@ -80,7 +80,7 @@ def test_one_queue_too_many_is_refused_and_one_that_is_there_is_not() -> None:
     with pytest.raises(OverflowError):
         made.open("/queue/2")
     assert made.open("/queue/1") is first
-    made.private_queue("/reply-queue/x", Owner(1.0, ""))
+    made.private_queue("/reply-queue/x", Owner(Limits(), 1.0, ""))
     assert list(registry.known) == ["/queue/1", "/reply-queue/x"]
 
 

@@ -170,7 +170,7 @@ class TestForgetting:
 
     def test_a_reply_queue_is_counted_nowhere_and_needed_by_its_session_alone(self) -> None:
         store = Store(max_queues=1)
-        private = store.made.private_queue("/reply-queue/x", Owner(1.0, ""))
+        private = store.made.private_queue("/reply-queue/x", Owner(Limits(), 1.0, ""))
         store.made.open_queue("/queue/x")
         assert (len(store.registry.queues), len(store.registry.private_queues)) == (1, 1)
         assert store.registry.find("/reply-queue/x") is private
