@@ -24,6 +24,8 @@ class Inbound:
         "decoder",
         "decoder_empty",
         "frames_left",
+        "held",
+        "held_back",
         "owes",
         "paused",
         "pre_auth",
@@ -45,6 +47,10 @@ class Inbound:
         """Messages that wait for their turn; None when there are none."""
         self.size = 0
         """Bytes they count for."""
+        self.held = 0
+        """Bytes of all that is kept of it, as `PostOffice.weigh` has counted them."""
+        self.held_back = False
+        """It is read no further, since all sessions together hold too much."""
         self.pre_auth = 0
         """Bytes that came before CONNECTED."""
         self.turn = -1
