@@ -16,8 +16,8 @@ from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.step import DeadMessage
 from stocksync_ws.broker.sessions.ends import Effect
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
-from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.overload import Overload
+from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters

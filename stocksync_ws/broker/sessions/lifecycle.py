@@ -292,6 +292,7 @@ class Lifecycle:
         """Nothing that came is decoded any more."""
         if session.inbound.held:
             session.inbound.clear(Decoder(self._limits))
+            self._outputs.reads.append(session)  # its connection has thrown away nothing yet
         self._office.weigh(session)
 
     def _wait(self, session: SessionRecord) -> None:
