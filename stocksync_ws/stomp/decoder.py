@@ -443,8 +443,8 @@ class Decoder:
         if rule.body is Body.DROPPED:
             body = b""
         frame = Frame(rule.command, self._headers, body)
-        self._state = _BETWEEN
-        self._rule = None
-        self._headers = {}
+        self._state, self._rule, self._headers = _BETWEEN, None, {}
         self._size = self._lines = 0
+        if self._pos == len(self._data):
+            self._data, self._pos = b"", 0
         return frame
