@@ -9,12 +9,13 @@ from unittest import mock
 
 import pytest
 
+from stocksync_ws import Latest, Queue, Stream
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import Broker, bodies, policy
+from tests.broker.kit import Broker, bodies
 
-STREAM = {"/topic/s/**": policy(kind="stream"), "/topic/l/**": policy(kind="latest")}
+STREAM = {"/topic/s/**": Stream(), "/topic/l/**": Latest()}
 
 
 def told(peer: Peer, code: str, *texts: str) -> None:
@@ -274,7 +275,7 @@ def test_nobody_looks_through_streams_that_stay(pinned: int) -> None:
 
 
 def test_a_queue_that_nobody_consumes_is_not_kept_for_good() -> None:
-    dead = {"/queue/a": policy(dead_letter="/queue/dead")}
+    dead = {"/queue/a": Queue(dead_letter="/queue/dead")}
     with Broker(dead, queue_idle_seconds=3_600, max_queues=10) as world:
         ann = world.connect(login="ann")
         ann.send_to("/queue/a", "1")

@@ -80,7 +80,7 @@ class Destinations:
         """
         if self.is_queue(address):
             return "queues"
-        return None if self.policy(address).kind == "transient" else "streams"
+        return None if isinstance(self._topic_policy(address), policies.Topic) else "streams"
 
     def open(self, address: Address, owner: Owner | None = None) -> Topic | Queue | None:
         """Where a message to a destination goes; made if it keeps messages for nobody yet, None if
