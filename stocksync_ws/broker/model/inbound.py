@@ -124,6 +124,10 @@ class Inbound:
         self.paused = paused
         return changed
 
+    def hold_back(self, held_back: bool) -> None:
+        """It is read no further, or like all others, from the next look at it on."""
+        self.held_back = held_back
+
     @property
     def may_decode(self) -> bool:
         """No frame is in work."""

@@ -90,7 +90,7 @@ class Overload:
         self._step.rearm(self, None)
         held_back, self._held_back = self._held_back, []
         for session in held_back:
-            session.inbound.held_back = False
+            session.inbound.hold_back(False)
             self._step.go_on(session)
 
     def _hold_back(self) -> None:
@@ -99,7 +99,7 @@ class Overload:
         for session in self._sessions.values():
             inbound = session.inbound
             if inbound.held > average and not inbound.held_back and session.state in HOLDING:
-                inbound.held_back = True
+                inbound.hold_back(True)
                 self._held_back.append(session)
                 self._step.go_on(session)
 
