@@ -104,6 +104,16 @@ def test_a_user_at_its_share_goes_on_with_a_stream_of_its_own() -> None:
         assert [each.body for _, each in other.log] == [b"bob's"]
 
 
+def test_a_user_at_its_share_publishes_to_topics_that_keep_nothing() -> None:
+    with Broker(max_stored=100_000) as world:
+        ann, reader = world.connect(login="ann"), world.reader("/topic/a", ack="client")
+        for _ in range(10):
+            ann.send_to("/queue/a", "x" * 980)
+        ann.send_to("/topic/a", "x" * 980)
+        assert bodies(reader) == ["x" * 980]
+        ann.nothing()
+
+
 def test_a_newer_value_takes_the_place_of_the_older_one_in_the_share() -> None:
     with Broker(STREAM, max_stored=20_000) as world:
         ann = world.connect(login="ann")

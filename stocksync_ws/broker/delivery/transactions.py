@@ -108,8 +108,7 @@ class Transactions:
             transaction = (session.subscriptions.transactions or {})[name]
             self._remove(session, name)
             self.undo(session, transaction)
-        if expired:
-            self._office.weigh(session)
+        self._office.weigh(session)
         return expired
 
     def end(self, session: SessionRecord) -> None:

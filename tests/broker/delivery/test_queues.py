@@ -415,6 +415,18 @@ class TestNobodyConsumes:
             assert bodies(world.reader("/queue/a")) == ["out", "new"]
             assert world.counters.stuck_deadlines == 0
 
+    def test_where_everything_is_out_there_is_nothing_to_tell(self) -> None:
+        with Broker(queue_idle_seconds=100) as world:
+            peer = world.reader("/queue/a", ack="client")
+            world.publish("/queue/a", "out")
+            message = peer.message()
+            peer.command("UNSUBSCRIBE", {"id": "s"})
+            world.advance(101)
+            assert not world.heard(MessageDropped)
+            ack(peer, message)
+            assert not world.broker.delivery.registry.known
+            assert world.counters.stuck_deadlines == 0
+
     def test_an_empty_queue_has_none(self) -> None:
         with Broker(queue_idle_seconds=100) as world:
             peer = world.reader("/queue/a")
