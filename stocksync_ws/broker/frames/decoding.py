@@ -246,7 +246,7 @@ class Decoding:
         if (
             begun
             or inbound.held
-            or not inbound.decoder_empty
+            or (not inbound.decoder_empty and inbound.decoder.kept)
             or inbound.size
             or session.wire.kept
             or session.subscriptions.transactions is not None
