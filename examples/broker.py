@@ -88,6 +88,7 @@ ws = StompApp(
         history_bytes=64 * MiB,
         durable_bytes=64 * MiB,
         max_stored=256 * MiB,
+        owner_share=1.0,
     ),
 )
 

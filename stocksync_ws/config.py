@@ -30,6 +30,13 @@ def _fail(setting: str, problem: str) -> ConfigurationError:
     return ConfigurationError(f"{setting}: {problem}")
 
 
+_WITHIN = (
+    ("max_header_line", "max_header_block"),
+    ("max_header_block", "max_message_size"),
+    ("send_queue", "max_total_queued"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """What one server takes from its clients and keeps for them.
@@ -55,9 +62,7 @@ class Limits:
     max_messages_per_frame: int = 128
     """WebSocket messages one STOMP frame may be spread over."""
     frame_timeout: float = 30.0
-    """Seconds a STOMP frame, a WebSocket frame or a fragmented message may take from its first byte
-    to its last; it stands still while we do not read.
-    """
+    """Seconds from first to last byte of a STOMP or WebSocket frame or message, while we read."""
     max_headers: int = 64
     """Header lines of one STOMP frame, repeated ones included."""
     max_header_line: int = 8_192
@@ -75,9 +80,7 @@ class Limits:
     max_reply_queues: int = 100
     """Reply queues of one session; beyond it the one that was used longest ago goes."""
     max_receipts: int = 256
-    """Receipts owed to one session at a time, without those held back by a transaction: its next
-    frame waits until some have left.
-    """
+    """Receipts owed to one session, without those of transactions; over it its next frame waits."""
     max_transactions: int = 8
     """Transactions one session may have open."""
     max_transaction_frames: int = 256
@@ -106,6 +109,12 @@ class Limits:
     """Bytes of the history of one destination; the newest message is kept whatever its size."""
     max_stored: int = 67_108_864
     """Bytes of all stored messages together."""
+    owner_share: float = 0.1
+    """The part of `max_stored`, `max_queues`, `max_streams` and `idempotency_keys` that one user or
+    anonymous session may hold by its SENDs, at most 1; all anonymous ones together hold a half.
+    """
+    queue_idle_seconds: float = 86_400.0
+    """Seconds a queue is kept that nobody consumes; then its messages expire."""
     max_keys: int = 10_000
     """Keys of one `latest` destination."""
     durable_seconds: float = 300.0
@@ -119,7 +128,7 @@ class Limits:
     idempotency_seconds: float = 300.0
     """Seconds an idempotency key is remembered."""
     idempotency_keys: int = 10_000
-    """Keys that are remembered; of one user a tenth."""
+    """Keys that are remembered, of all clients together."""
     inbox: int = 65_536
     """Bytes that wait for their turn (each message counts 64 more); over it, reading pauses."""
     read_budget: int = 65_536
@@ -147,7 +156,7 @@ class Limits:
     send_stall_seconds: float = 10.0
     """Seconds without the transport taking a byte while frames wait."""
     max_total_queued: int = 268_435_456
-    """Bytes that may wait for all sessions together; over it the largest queue is closed first."""
+    """Bytes that wait for all sessions, or of them for us; over it who holds most is closed."""
     ping_after: float = 25.0
     """Seconds without a byte from the peer before a WebSocket PING is sent."""
     pong_timeout: float = 20.0
@@ -155,9 +164,7 @@ class Limits:
     handler_timeout: float = 30.0
     """Seconds one call of user code may take, whether handler, listener or authenticator."""
     handler_threads: int | None = None
-    """Threads for `def` handlers; None: as `concurrent.futures` does. Authenticators and listeners
-    have two each of their own.
-    """
+    """Threads for `def` handlers, None: as `concurrent.futures`; others have two of their own."""
     max_connections: int | None = None
     """Connections open at a time; None: as many as file descriptors allow."""
     close_timeout: float = 5.0
@@ -172,12 +179,11 @@ class Limits:
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
                 raise _fail(f"Limits.{item.name}", f"must be a positive number, not {value!r}")
-        if self.max_header_line > self.max_header_block:
-            raise _fail("Limits.max_header_line", "must not exceed max_header_block")
-        if self.max_header_block > self.max_message_size:
-            raise _fail("Limits.max_header_block", "must not exceed max_message_size")
-        if self.send_queue > self.max_total_queued:
-            raise _fail("Limits.send_queue", "must not exceed max_total_queued")
+        for name, bound in _WITHIN:
+            if getattr(self, name) > getattr(self, bound):
+                raise _fail(f"Limits.{name}", f"must not exceed {bound}")
+        if self.owner_share > 1:
+            raise _fail("Limits.owner_share", "must not exceed 1")
 
     def exceeded(self, name: str, got: int, *, whole: bool = True) -> str:
         """What an error says of the limit `name`: `Limits.max_header_line=8192, got 9130`.
@@ -220,10 +226,8 @@ def _check_heart_beat(given: object) -> None:
         raise _fail("heart_beat", f"must be two times in seconds like (10.0, 10.0), not {given!r}")
     if max(beats) > MOST_SECONDS:
         meant = tuple(each / 1_000 for each in beats)
-        raise _fail(
-            "heart_beat",
-            f"is in seconds, at most {MOST_SECONDS:g}, not {given!r}; if that is ms, write {meant}",
-        )
+        problem = f"is in seconds, at most {MOST_SECONDS:g}, not {given!r}; if that is ms, write"
+        raise _fail("heart_beat", f"{problem} {meant}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -355,11 +359,8 @@ class SockJSOptions:
             problem = f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}"
             raise _fail("SockJSOptions.heart_beat", problem)
         if self.iframe and not _is_url(self.client_url):
-            raise _fail(
-                "SockJSOptions.client_url",
-                f"the iframe page needs a path or http address of sockjs-client, not"
-                f" {self.client_url!r}",
-            )
+            problem = "the iframe page needs a path or http address of sockjs-client, not"
+            raise _fail("SockJSOptions.client_url", f"{problem} {self.client_url!r}")
         if self.base_url is not None and not _is_url(self.base_url):
             raise _fail("SockJSOptions.base_url", f"{self.base_url!r} is no path or http address")
 

@@ -426,8 +426,8 @@ class Connection(Protocol):
         ...
 
     def resume(self, now: float) -> list[Event]:
-        """Posts of the wire it brings input for were taken, or are not taken now, or its session
-        has ended. Nothing for a connection that brings no posts.
+        """Posts of the wire it brings input for were taken, or are not taken now; or its session is
+        read again or no more, or has ended, and what is kept for it may be thrown away.
         """
         ...
 

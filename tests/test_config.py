@@ -34,7 +34,7 @@ DEFAULTS = (
     " pending_bytes=524288 queue_messages=10000 queue_bytes=16777216 max_queues=10000"
     " max_streams=10000 max_stored=67108864 max_keys=10000 durable_seconds=300"
     " durable_messages=1000 durable_bytes=1048576 max_durables=10 idempotency_seconds=300"
-    " idempotency_keys=10000 history_bytes=1048576"
+    " idempotency_keys=10000 history_bytes=1048576 owner_share=0.1 queue_idle_seconds=86400"
 )
 
 
@@ -63,6 +63,7 @@ class TestLimits:
             ({"max_header_line": 20_000}, "max_header_line"),
             ({"max_header_block": 70_000}, "max_header_block"),
             ({"send_queue": 300_000_000}, "send_queue"),
+            ({"owner_share": 1.01}, "owner_share"),
         ],
     )
     def test_they_may_not_contradict_each_other(self, given: dict[str, Any], name: str) -> None:

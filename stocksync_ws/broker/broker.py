@@ -315,9 +315,9 @@ class Broker:
             self._guard(None, self.calls.listeners.tell, event)
 
     def _relieved(self) -> bool:
-        """All mailboxes together were over their bound, and one session was closed for it."""
+        """All sessions together were over their bound, and one was closed for it."""
         try:
-            return self._sessions.slow_consumers.relieve_all()
+            return self._sessions.overload.relieve()
         except Exception as bug:
             self._fail(None, bug)
             return False

@@ -205,10 +205,12 @@ class Links:
 
     def watch_all(self, wire: Wire, now: float) -> None:
         """Whether a session is to be read has changed: its wire pauses or goes on."""
+        link = wire.link
         if wire.parking is not None:
             self.bring(wire, now)
-        elif wire.link is not None:
-            self.watch(wire.link)
+        elif link is not None:
+            self.watch(link)
+            self.handle(link, link.connection.resume(now), now)
 
     def bring(self, wire: Wire, now: float) -> None:
         """Take posts of a wire as long as its session is read, and answer those that were taken.

@@ -127,6 +127,12 @@ class Decoder:
         return match is not None and match.end() < len(self._data)
 
     @property
+    def kept(self) -> int:
+        """Octets that are kept: of the frame that was begun, and of the message that is read."""
+        line = 0 if self._state is _IN_BODY else len(self._held)
+        return len(self._data) + self._size + line
+
+    @property
     def wanting(self) -> str:
         """What the frame that was begun lacks, for its sender; empty between frames."""
         return "" if self._state is _BETWEEN else missing_end(bytes(self._held))
@@ -191,8 +197,7 @@ class Decoder:
             command = self._rule.command
         self._failure = (code, command, self._headers, detail)
         self._state = _BETWEEN
-        self._data = b""
-        self._held = bytearray()
+        self._data, self._held = b"", bytearray()
         return self._error()
 
     def _error(self) -> RemoteProtocolError:
@@ -205,8 +210,7 @@ class Decoder:
 
     def _skip_gap(self) -> bool:
         """Skip what may stand between frames; True when a frame begins."""
-        data, pos = self._data, self._pos
-        end = len(data)
+        data, pos, end = self._data, self._pos, len(self._data)
         if pos < end and data[pos] <= _CR:
             match = GAP.match(data, pos)
             assert match is not None
@@ -217,8 +221,7 @@ class Decoder:
                 raise self._fail(ErrorCode.BAD_HEADER)
         if pos < end:
             return True
-        self._data = b""
-        self._pos = 0
+        self._data, self._pos = b"", 0
         return False
 
     # -- A whole and plain frame -----------------------------------------------------------------
@@ -261,8 +264,7 @@ class Decoder:
             return None
         self._pos = end + 1
         if self._pos == len(data):
-            self._data = b""
-            self._pos = 0
+            self._data, self._pos = b"", 0
         return Frame(rule.command, headers, data[start:end])
 
     # -- The head of a frame, line by line -------------------------------------------------------
@@ -302,8 +304,7 @@ class Decoder:
     def _hold(self, pos: int) -> None:
         """Keep the rest of this message for the next one; nothing keeps the message itself."""
         self._held += self._data[pos:] if pos else self._data
-        self._data = b""
-        self._pos = 0
+        self._data, self._pos = b"", 0
 
     def _read_command(self) -> bool:
         line = self._read_line(MAX_COMMAND)
@@ -442,8 +443,8 @@ class Decoder:
         if rule.body is Body.DROPPED:
             body = b""
         frame = Frame(rule.command, self._headers, body)
-        self._state = _BETWEEN
-        self._rule = None
-        self._headers = {}
+        self._state, self._rule, self._headers = _BETWEEN, None, {}
         self._size = self._lines = 0
+        if self._pos == len(self._data):
+            self._data, self._pos = b"", 0
         return frame

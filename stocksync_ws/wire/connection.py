@@ -357,10 +357,10 @@ class HttpConnection:
         return []
 
     def resume(self, now: float) -> list[Event]:
-        """Posts were taken, or are not taken now: the carrier's matter."""
-        carrier = self._carrier
+        """Posts were taken, or are not taken now: the carrier's matter. Or our side is closing."""
+        carrier, reader = self._carrier, self._reader
         if carrier is None:
-            return []
+            return [] if reader is None else reader.forget()
         return self._ask(carrier, carrier.connection.resume(now), now)
 
     def lost(self, now: float) -> list[Event]:

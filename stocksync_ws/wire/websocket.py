@@ -164,6 +164,15 @@ class WebSocketReader:
             self._leave(_FOLLOWING)
         return self._RECEIVE[self._state](self, data)
 
+    def forget(self) -> list[Event]:
+        """Our side may be closing: what is kept of a message that nobody will read is thrown away,
+        though the peer sends nothing more.
+        """
+        if not self._wire.closing or self._state != _READING:
+            return []
+        self._leave(_FOLLOWING)
+        return self._follow(b"")
+
     def _read(self, data: bytes) -> list[Event]:
         buffer = self._buffer
         if buffer is not None:
@@ -288,7 +297,7 @@ class WebSocketReader:
 
     def _follow(self, data: bytes) -> list[Event]:
         """Throw payloads away, without a limit, until the peer's Close."""
-        if self._skip >= len(data):
+        if self._skip and self._skip >= len(data):
             self._skip -= len(data)
             return []
         data = data[self._skip :]

@@ -16,6 +16,7 @@ from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.step import DeadMessage
 from stocksync_ws.broker.sessions.ends import Effect
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
+from stocksync_ws.broker.sessions.overload import Overload
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 from stocksync_ws.config import BrokerConfig, Limits
@@ -216,10 +217,10 @@ class TestEndOfStep:
     def test_a_bug_in_the_bound_of_all_mailboxes_is_nobodys_error(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def broken(slow: SlowConsumers) -> bool:
+        def broken(overload: Overload) -> bool:
             raise RuntimeError("a bug of ours")
 
-        monkeypatch.setattr(SlowConsumers, "relieve_all", broken)
+        monkeypatch.setattr(Overload, "relieve", broken)
         with Kit(send_queue=3_000, max_total_queued=3_000) as world:
             ((peer, _),) = self.readers(world, 1)
             peer.stream.open_window(0)

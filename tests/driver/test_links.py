@@ -474,3 +474,21 @@ def test_a_carrier_that_is_shut_ends_behind_what_waits(world: World) -> None:
     world.settle()
     assert b"receipt-id:r\n" in stream.received
     assert stream.ended
+
+
+def test_a_session_that_closes_keeps_no_half_message_though_its_peer_is_silent(
+    app: StompApp, start: Start
+) -> None:
+    world = start()
+    peer = world.connect()
+    peer.answers_close = False
+    peer.feed(client_frame(2, bytes(50_000))[:40_000])
+    [session] = world.broker.sessions.values()
+    assert session.inbound.held == session.wire.kept == 40_000 - 8
+    peer.feed(b"")
+    world.advance(30.1)
+    assert peer.error().headers["code"] == "frame-timeout"
+    assert session.wire.kept == session.inbound.held == world.broker.office.received == 0
+    peer.feed(client_frame(2, bytes(50_000))[40_000:])
+    peer.close()
+    assert peer.stream.ended

@@ -183,6 +183,8 @@ class Model(Running):
 
     def wake_place(self, address: str) -> None:
         place = self.places[address]
+        if place.idle_since is not None and place.idle_since + rules.QUEUE_IDLE <= self.now:
+            self.give_up(address)
         for each in sorted(place.delayed, key=lambda d: (d[0], d[1].offset)):
             if each[0] <= self.now:
                 place.delayed.remove(each)
@@ -196,6 +198,8 @@ class Model(Running):
                 place.log.remove(m)
                 self.bury(m, "expired", place.attempts.pop(m.offset, 0))
             self.dispatch(address)
+            if place.idle_since is not None:
+                times.append(place.idle_since + rules.QUEUE_IDLE)
         else:
             self.bury_dead(address)
             self.trim(address)

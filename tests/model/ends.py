@@ -188,6 +188,10 @@ class Ends(Naive):
             if name != "\0":  # the one in the middle of its COMMIT goes on
                 self.undo(tx)
         session.txs.clear()
+        if session.user is None:
+            ended = [k for k, known in self.keys.items() if k[0] == session.owner and known.until]
+            for key in ended:
+                del self.keys[key]
         left = [d for ledger in session.ledgers.values() for d in ledger]
         unwritten = [each[4] for each in session.mailbox if each[0] == "MESSAGE"]
         blamed: list[Subscription] = []
@@ -243,6 +247,8 @@ class Ends(Naive):
         if sub in place.turn:
             place.turn.remove(sub)
             session.consumers.remove(sub)
+            if place.log or place.delayed or self.out(sub.address):
+                self.watch(sub.address)
         behind = sub in session.behind
         if sub.name and sub.name.holder is sub:
             self.leave_name(sub, sub.next if behind else place.top + 1)

@@ -81,9 +81,11 @@ class Frames(Subscribing):
             self.fail(session, "no-handler", frame)
         elif frame["destination"].startswith("/app"):
             if key[2]:
+                self.check_keys(session, 1)
                 self.keys[key] = Key(frame["body"])
             self.run(Job(session, "send", frame, call=frame))
         else:
+            self.check_keys(session, 1 if key[2] else 0)
             if self.publish_frame(frame) and key[2]:
                 self.keys[key] = Key(frame["body"], self.now + rules.KEY_SECONDS)
             self.receipt(session, frame)
@@ -95,6 +97,18 @@ class Frames(Subscribing):
         if known is not None and known.until is not None and known.until <= self.now:
             known = self.keys.pop(key) and None
         return key, known
+
+    def check_keys(self, session: Session, more: int) -> None:
+        """Whether a session, and all anonymous ones together, may have so many keys more."""
+        now = [key[0] for key, known in self.keys.items() if (known.until or 1e9) > self.now]
+        own = now.count(session.owner)
+        bounds = [(own, rules.KEYS_OF_ONE)]
+        if session.user is None:
+            crowd = sum(owner.startswith("#") for owner in now)
+            bounds.append((crowd, rules.KEYS_OF_ANONYMOUS))
+        for held, most in bounds:
+            if more and held + more > most and (held or more > 1):
+                raise Refused("limit")
 
     def same_body(self, session: Session, frame: Frame) -> bool:
         known = self.key(session, frame)[1]
@@ -167,6 +181,11 @@ class Frames(Subscribing):
         # What it acknowledges is out until the step is done.
         if not all(self.fits(dest, dests.count(dest)) for dest in dests):
             refusal = "queue-full"
+        new_keys = {self.key(session, f)[0] for f in sends if "once" in f}
+        try:
+            self.check_keys(session, len(new_keys - self.keys.keys()))
+        except Refused as problem:
+            refusal = str(problem)
         if not self.keys_agree(session, sends):
             refusal = "idempotency-mismatch"
         del session.txs[frame["transaction"]]

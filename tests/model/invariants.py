@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from stocksync_ws.broker.model.post_office import HOLDING
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.errors import DisconnectReason
@@ -153,13 +154,16 @@ def _i1_queues_keep(run: Twin) -> None:
     if not any(client.stuck for client in run.clients):
         unread = [one for each in witness.unread.values() for one in each.values()]
         for one in [one for one in unread if one.message_id not in kept]:
-            _check(witness.excused, "I1", "{} is gone", one)
+            _check(witness.excused or witness.expired[one.address] > 0, "I1", "{} is gone", one)
+            witness.expired[one.address] -= 1
             del witness.unread[one.address][one.message_id]
         read = {headers.get("message-id") for r in witness.records for _, headers, _ in r.news}
         gone = before - kept - witness.dead - read
-        fine = len(gone) <= settled or witness.excused
+        left = sum(count for count in witness.expired.values() if count > 0)
+        fine = len(gone) <= settled + left or witness.excused
         _check(fine, "I1", "{} are gone, {} were settled", gone, settled)
         witness.excused = False
+        witness.expired.clear()
     witness.note_held()
 
 
@@ -266,7 +270,7 @@ def i5_nothing_is_left(run: Twin) -> None:
     _check(
         not broker.office.total,
         "I5",
-        "{} octets in mailboxes",
+        "{} octets of sessions",
         broker.office.total,
     )
     _check(not broker.calls.tasks.running, "I5", "tasks {}", broker.calls.tasks.running)
@@ -287,6 +291,7 @@ def i5_nothing_is_left(run: Twin) -> None:
 
 def i6_everything_is_bounded(run: Twin) -> None:
     broker = run.world.broker
+    received = 0
     entries: dict[int, int] = {}
     for client in run.clients:
         real = client.real
@@ -302,8 +307,10 @@ def i6_everything_is_bounded(run: Twin) -> None:
         few = size + client.stream.unsent <= 8 * LIMITS.send_queue
         _check(few, "I6", "{} queues {}", real, size)
         entries.update((id(entry), entry.size) for entry in real.mailbox.entries if entry.waiting)
-        _i6_session(real)
-    total = sum(entries.values())
+        received += _i6_session(real)
+    counted = broker.office.received
+    _check(counted == received, "I6", "{} octets kept, not {}", counted, received)
+    total = sum(entries.values()) + received
     counted = broker.office.total
     _check(counted == total <= LIMITS.max_total_queued, "I6", "{} queued, not {}", counted, total)
     stored = sum(_stored(channel) for channel in broker.delivery.registry.known.values())
@@ -329,7 +336,8 @@ def _stored(channel: Any) -> int:
     return channel.log.size + (channel.out_size if isinstance(channel, Queue) else 0)
 
 
-def _i6_session(real: Any) -> None:
+def _i6_session(real: Any) -> int:
+    """What came of it is bounded; how much of it is kept."""
     inbox = sum(len(payload) + 64 for payload in real.inbound.waiting or ())
     _check(real.inbound.size == inbox, "I6", "{} counts {}, not {}", real, real.inbound.size, inbox)
     most = LIMITS.inbox + LIMITS.max_message_size
@@ -345,6 +353,10 @@ def _i6_session(real: Any) -> None:
         few = ledger.size <= LIMITS.ack_window_bytes or len(sizes) == 1
         fine = few and ledger.size >= sum(sizes)
         _check(fine, "I6", "{} has {} octets in {}", real, ledger.size, sub_id)
+    kept = inbox + real.inbound.decoder.kept + real.wire.kept + sum(each.size for each in opened)
+    kept = kept if real.state in HOLDING else 0
+    _check(real.inbound.held == kept, "I6", "{} counts {}, not {}", real, real.inbound.held, kept)
+    return int(kept)
 
 
 def _i6_channel(address: object, channel: Any) -> None:

@@ -58,6 +58,10 @@ class Naive:
             place.sooner(message.expires)
         if address == rules.LATEST:
             place.log = [m for m in place.log if m.key != message.key]
+        if rules.is_queue(address):
+            if not place.log and not self.out(address):
+                place.idle_since = None  # it is a new one
+            self.watch(address)
         place.log.append(message)
         if rules.is_queue(address):
             self.dispatch(address)
@@ -323,6 +327,23 @@ class Naive:
             place.attempts[m.offset] = place.attempts.get(m.offset, 0) + 1
             self.deliver(ready[0], m, place.attempts[m.offset], m.offset in place.seen)
 
+    def watch(self, address: str) -> None:
+        """What is in a queue that nobody consumes has its time."""
+        place = self.places[address]
+        if not place.turn:
+            place.idle_since = self.now if place.idle_since is None else place.idle_since
+            place.sooner(max(self.now, place.idle_since + rules.QUEUE_IDLE))
+
+    def give_up(self, address: str) -> None:
+        """That time is over: everything in it is a dead letter."""
+        place = self.places[address]
+        place.idle_since = None
+        place.log += [m for _, m in place.delayed]
+        place.delayed.clear()
+        for m in sorted(place.log, key=lambda each: each.offset):
+            self.bury(m, "expired", place.attempts.pop(m.offset, 0))
+        place.log.clear()
+
     def ready(self, consumer: Subscription) -> bool:
         session = consumer.session
         return session.alive and not session.stuck and consumer.room()
@@ -346,6 +367,8 @@ class Naive:
     def put_back(self, m: Message) -> None:
         place = self.places[m.address]
         place.log = sorted([*place.log, m], key=lambda each: each.offset)
+        if rules.is_queue(m.address):
+            self.watch(m.address)
         if m.expires is not None:
             place.sooner(max(m.expires, self.now))
 

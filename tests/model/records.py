@@ -240,6 +240,8 @@ class Place:
     attempts: dict[int, int] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
     """Offsets of what was written before."""
+    idle_since: float | None = None
+    """Of a queue: since when nobody consumes."""
 
     def sooner(self, at: float | None) -> None:
         """Look at it no later than that."""

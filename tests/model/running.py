@@ -12,7 +12,7 @@ from typing import Any
 
 from tests.model import rules
 from tests.model.frames import Frames
-from tests.model.records import Frame, Job, Key, Session, Subscription
+from tests.model.records import Frame, Job, Key, Refused, Session, Subscription
 
 __all__ = ["Running"]
 
@@ -284,7 +284,8 @@ class Running(Frames):
         key = self.key(session, frame)[0]
         known = self.keys.pop(key)
         waiting, known.waiting = known.waiting, []
-        if not failed:
+        over = session.user is None and session.state not in ("open", "ending")
+        if not failed and not over:
             known.until = self.now + rules.KEY_SECONDS
             self.keys[key] = known
         self.released += waiting
@@ -299,7 +300,10 @@ class Running(Frames):
             if isinstance(what, Job):
                 self.go_on(what)
             else:
-                self.send_once(other, what)
+                try:
+                    self.send_once(other, what)
+                except Refused as refusal:
+                    self.refuse(other, str(refusal), what)
         return [other for other, _ in released]
 
     # In the file above this one

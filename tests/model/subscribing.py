@@ -51,6 +51,7 @@ class Subscribing(Answers):
             self.receipt(session, frame)
             session.consumers.append(sub)
             self.place(address).turn.append(sub)
+            self.place(address).idle_since = None
             self.dispatch(address)
             self.settle_step()
             return

@@ -7,11 +7,12 @@ place at which a message is accepted, and looks at which subscriptions there are
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
-from stocksync_ws import DeadLetter, SessionDisconnected
+from stocksync_ws import DeadLetter, MessageDropped, SessionDisconnected
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import ToSession, ToUser
@@ -102,6 +103,9 @@ class Witness:
         """Messages of queues that nobody has got."""
         self.read_as_new: set[str] = set()
         self.dead: set[str] = set()
+        self.expired: Counter[Address] = Counter()
+        """Messages of queues that nobody consumed, which one event has told of since the last look.
+        """
         self.excused = False
         """A transport broke, and with it what it held."""
         self.stopping_since: float | None = None
@@ -190,6 +194,8 @@ class Witness:
                 self.dead.add(event.message_id)
                 for unread in self.unread.values():
                     unread.pop(event.message_id, None)
+            if isinstance(event, MessageDropped) and event.reason == "expired":
+                self.expired[event.destination] += event.count
             for record in self.all:
                 if getattr(event, "session_id", "") == record.client.real.id:
                     self._hear(record, event)

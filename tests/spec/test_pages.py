@@ -8,14 +8,14 @@ from tests.spec import catalogue
 
 DELIVERY = catalogue.ROOT / "docs" / "delivery.md"
 DECISIONS = catalogue.ROOT / "docs" / "decisions.md"
-TEST_ID = re.compile(r"`((?:broker/(?:\w+/)?)?test_\w+\.py::test_\w+)`")
+TEST_ID = re.compile(r"`((?:broker/(?:\w+/)?|adversarial/)?test_\w+\.py::test_\w+)`")
 
 
 def names() -> set[str]:
-    """Tests of this folder, and under `broker/` those of the broker."""
+    """Tests of this folder; under `broker/` and `adversarial/` those of these."""
     found = {test.removeprefix("tests/spec/") for test, _ in catalogue.tests()}
     tests = catalogue.ROOT / "tests"
-    for file in (tests / "broker").rglob("test_*.py"):
+    for file in (*(tests / "broker").rglob("test_*.py"), *(tests / "adversarial").glob("*.py")):
         for name in re.findall(r"^ *def (test_\w+)\(", file.read_text(), re.MULTILINE):
             found.add(f"{file.relative_to(tests)}::{name}")
     return found

@@ -760,3 +760,30 @@ def test_feeding_before_none_loses_nothing() -> None:
     assert decoder.next() == send(b"a")
     decoder.feed(b"\nb\0")
     assert decoder.next() == send(b"b")
+
+
+def test_what_is_kept_is_said_wherever_a_frame_was_cut() -> None:
+    frame = b"SEND\ndestination:/a\ncontent-length:5\n\nhello\0"
+    for version in (Version.V10, Version.V12):
+        for cut in range(1, len(frame)):
+            decoder = Decoder(WIDE)
+            decoder.version = version
+            decoder.feed(frame[:cut])
+            assert decoder.next() is None
+            assert decoder.kept == cut
+            decoder.feed(frame[cut:])
+            assert decoder.kept == len(frame)
+            assert decoder.next() is not None
+            assert decoder.kept == 0
+            assert decoder.next() is None
+
+
+def test_a_message_is_kept_whole_while_frames_are_left_in_it() -> None:
+    frame = b"SEND\ndestination:/a\n\nhello\0"
+    for version in (Version.V10, Version.V12):
+        decoder = Decoder(WIDE)
+        decoder.version = version
+        decoder.feed(frame * 2)
+        for kept in (2 * len(frame), 0):
+            assert decoder.next() is not None
+            assert decoder.kept == kept

@@ -381,3 +381,25 @@ def test_wsproto_agrees_about_what_is_valid(sent: list[tuple[int, bytes]]) -> No
     except frame_protocol.ParseFailed as error:
         verdict = int(error.code)
     assert [event[0] for event in ours[:1]] == ([] if verdict is None else [verdict])
+
+
+@pytest.mark.parametrize("size", [20, 200, 70_000])
+def test_behind_our_close_nothing_is_kept_of_what_was_not_finished(size: int) -> None:
+    """Though the peer sends nothing more; what comes then is followed as ever."""
+    message = client(0x82, b"x" * size)
+    for data in (message, client(0x02, b"y" * 10) + client(0x80, b"x" * size)):
+        for cut in (1, 3, len(data) - 1):
+            wire = WebSocketWire()
+            reader = WebSocketReader(wire, Limits(max_message_size=100_000))
+            reader.receive(data[:cut])
+            kept = wire.kept
+            assert reader.forget() == []
+            assert wire.kept == kept
+            wire.close(1008, "not allowed")
+            assert reader.forget() == []
+            assert wire.kept == 0
+            assert len(reader._buffer or b"") < 14
+            assert reader.forget() == []
+            rest = reader.receive(data[cut:] + closing(1008))
+            assert [type(each) for each in rest] == [Closed]
+            assert reader.ended

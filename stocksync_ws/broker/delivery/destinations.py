@@ -15,6 +15,7 @@ from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Kind, Patterns
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 
@@ -73,27 +74,44 @@ class Destinations:
         """A destination is under a queue prefix."""
         return isinstance(address, str) and self._namespace.classify(address)[0] is Kind.QUEUE
 
-    def open(self, address: Address) -> Topic | Queue | None:
+    def makes(self, address: Address) -> str | None:
+        """Which kind that counts a message makes at an address where nothing is: `queues`,
+        `streams`, or none.
+        """
+        if self.is_queue(address):
+            return "queues"
+        return None if isinstance(self._topic_policy(address), policies.Topic) else "streams"
+
+    def open(self, address: Address, owner: Owner | None = None) -> Topic | Queue | None:
         """Where a message to a destination goes; made if it keeps messages for nobody yet, None if
         it does not.
 
+        Args:
+            owner: Whose SEND it is.
+
         Raises:
-            OverflowError: There are as many queues as there may be.
+            OverflowError: There are as many of the kind as there may be, or as its owner may have.
         """
         found = self._registry.find(address)
         if found is not None:
             return found
         if self.is_queue(address):
-            return self.open_queue(address)
+            return self.open_queue(address, owner)
         if isinstance(self._topic_policy(address), policies.Topic):
             return None
-        return self.open_topic(address)
+        return self.open_topic(address, owner)
 
-    def open_topic(self, address: Address) -> Topic:
-        """A topic; made if it is not there."""
+    def open_topic(self, address: Address, owner: Owner | None = None) -> Topic:
+        """A topic; made if it is not there.
+
+        Raises:
+            OverflowError: It has a history, and its owner has as many as it may.
+        """
         topic = self._registry.topics.get(address)
         if topic is None:
+            self._check_share(owner, "streams")
             topic = self._make_topic(address, self._topic_policy(address))
+            topic.owner = owner
             self._registry.add_topic(topic)
         elif topic.has_history:
             self._registry.touch(topic)
@@ -107,24 +125,36 @@ class Destinations:
             return LatestTopic(address, policy, kept, self._topics, self._token(72))
         return Topic(address, policy, self._registry.stored, self._topics)
 
-    def open_queue(self, address: Address) -> Queue:
+    def open_queue(self, address: Address, owner: Owner | None = None) -> Queue:
         """A queue; made if it is not there.
 
         Raises:
-            OverflowError: There are as many queues as there may be.
+            OverflowError: There are as many queues as there may be, or as its owner may have.
         """
         queue = self._registry.queues.get(address)
         if queue is None:
-            if len(self._registry.queues) >= self._limits.max_queues:
-                raise OverflowError("too many queues")
+            count = len(self._registry.queues) + 1
+            if count > self._limits.max_queues:
+                raise OverflowError(self._limits.exceeded("max_queues", count))
+            self._check_share(owner, "queues")
             queue = Queue(address, self._queue_policy(address), self._registry.stored, self._queues)
+            queue.owner = owner
             self._registry.add_queue(queue)
         return queue
 
-    def private_queue(self, address: str) -> Queue:
-        """A new reply queue of one session."""
+    def _check_share(self, owner: Owner | None, what: str) -> None:
+        if owner is not None and (refusal := owner.refusal(what, 1)):
+            raise OverflowError(refusal)
+
+    def private_queue(self, address: str, owner: Owner) -> Queue:
+        """A new reply queue of one session.
+
+        Args:
+            owner: Who owns what the session sends, and what clients answer it.
+        """
         counter = self._registry.stored
         queue = Queue(address, _QUEUE, counter, self._queues, private=True)
+        queue.owner = owner
         self._registry.add_queue(queue)
         return queue
 

@@ -6,7 +6,7 @@ is done here cannot wait and asks nobody. A backplane between several workers st
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.queues import QueueFull, Queues
@@ -14,9 +14,11 @@ from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from stocksync_ws.broker.model.state import CONNECTED
+from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.types import Target, ToDestination, ToSession
 
 __all__ = ["Publishing"]
@@ -65,7 +67,7 @@ class Publishing:
         Args:
             position: Its place in the history of its destination, where somebody else orders the
                 publications of several workers; None: the next one here.
-            reserved: `has_room` was asked in this step; it is taken.
+            reserved: `has_room` and `over_share` were asked in this step; it is taken.
 
         Raises:
             QueueFull: It was not taken.
@@ -105,9 +107,9 @@ class Publishing:
     ) -> tuple[int, bool]:
         """To everybody; how many, and whether it is kept for others."""
         try:
-            destination = self._destinations.open(address)
-        except OverflowError:
-            raise QueueFull from None
+            destination = self._destinations.open(address, publication.owner)
+        except OverflowError as full:
+            raise QueueFull(str(full)) from None
         if destination is None:
             return 0, False
         receivers = destination.publish(publication, position, reserved=reserved)
@@ -131,6 +133,36 @@ class Publishing:
         return all(
             self._queues.has_room(queues.get(address), sizes) for address, sizes in waiting.items()
         )
+
+    def over_share(self, owner: Owner, drafts: Collection[Draft]) -> str:
+        """Whether all of these, which a transaction publishes, are more than their owner may have:
+        what a refusal says, or nothing.
+        """
+        made: dict[str, set[Address]] = {"queues": set(), "streams": set()}
+        topics: dict[Topic, None] = {}
+        sizes: list[int] = []
+        for draft in drafts:
+            address = _address(draft.target)
+            found = self._registry.find(address)
+            if found is None:
+                what = self._destinations.makes(address)
+                if what is None:
+                    continue
+                made[what].add(address)
+            elif isinstance(found, Topic):
+                if not found.stores:
+                    continue
+                topics[found] = None
+            elif found.private:
+                continue
+            sizes.append(draft.size)
+        total, one = sum(sizes), len(sizes) == 1
+        for what, new in made.items():
+            if refusal := owner.refusal(what, len(new), one=len(new) == 1):
+                return refusal
+        for topic in topics:
+            self._topics.over_share(topic, owner, total, one=one)
+        return owner.refusal("stored", total, one=one)
 
 
 def _address(target: Target) -> Address:

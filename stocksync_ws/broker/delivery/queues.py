@@ -30,7 +30,7 @@ __all__ = ["QueueFull", "Queues"]
 
 
 class QueueFull(Exception):
-    """A queue has no room; the message was not taken."""
+    """A queue has no room, or the owner of a message may hold no more; it was not taken."""
 
 
 class Queues:
@@ -57,12 +57,21 @@ class Queues:
                 in its middle.
 
         Raises:
-            QueueFull: The queue, or everything that is stored, is at its bound.
+            QueueFull: The queue, everything that is stored, or what its owner has of that, is at
+                its bound.
         """
-        if not reserved and not self.has_room(queue, [publication.size]):
-            self._registry.release_queue(queue)
-            raise QueueFull
+        if queue.private and publication.owner is not None:
+            publication.owner = queue.owner  # who asked has named the queue
+        if not reserved:
+            owner, size, refusal = publication.owner, publication.size, ""
+            if owner is not None and not owner.may_store(size):
+                refusal = owner.refusal("stored", size)
+            if refusal or not self.has_room(queue, [size]):
+                self._registry.release_queue(queue)
+                raise QueueFull(refusal)
         offset = queue.log.append(publication)
+        if not queue.consumers:
+            self._watch(queue)
         if publication.expires_at is not None:
             self._step.sooner(queue, publication.expires_at)
         self.dispatch(queue)
@@ -106,6 +115,15 @@ class Queues:
         if queue.consumers and len(queue.log) and queue.text_only:
             self._returned[queue] = None  # what waited for this one, waits for nobody any more
         self._registry.release_queue(queue)
+        if not queue.consumers and self._registry.has_queue(queue):
+            self._watch(queue)
+
+    def _watch(self, queue: Queue) -> None:
+        """Nobody consumes a queue: what is in it has its time from when that began."""
+        now = self._step.now
+        if queue.idle_since is None:
+            queue.idle_since = now
+        self._step.sooner(queue, max(now, queue.idle_since + self._limits.queue_idle_seconds))
 
     def dispatch(self, queue: Queue) -> None:
         """Hand out what can be handed out."""
@@ -290,6 +308,8 @@ class Queues:
             return
         queue.bring_back(publication)
         queue.log.put_back(offset, publication)
+        if not queue.consumers:
+            self._watch(queue)
         if publication.expires_at is not None:
             at = max(publication.expires_at, self._step.now)  # no late wake: it was out meanwhile
             self._step.sooner(queue, at)
@@ -323,8 +343,13 @@ class Queues:
         self._step.wake(now, self._age, queue)
 
     def _age(self, queue: Queue) -> None:
-        """Pauses and expiries have run out."""
-        now = self._step.now
+        """Pauses, expiries, and the time of a queue that nobody consumes, have run out."""
+        now, idle_at = self._step.now, None
+        if queue.idle_since is not None:
+            idle_at = queue.idle_since + self._limits.queue_idle_seconds
+            if idle_at <= now:
+                self._give_up(queue)
+                idle_at = None
         while queue.delayed and queue.delayed[0][0] <= now:
             _, offset, publication = heappop(queue.delayed)
             queue.bring_back(publication)
@@ -332,12 +357,36 @@ class Queues:
         for offset, publication in queue.log.take_expired(now):
             self._bury(queue, offset, publication, "expired")
         self.dispatch(queue)
-        times = [queue.delayed[0][0] if queue.delayed else None, queue.log.next_expiry()]
+        times = [queue.delayed[0][0] if queue.delayed else None, queue.log.next_expiry(), idle_at]
         self._step.rearm(queue, min([at for at in times if at is not None], default=None))
         self._registry.release_queue(queue)
 
-    def _bury(self, queue: Queue, offset: int, publication: Publication, reason: str) -> None:
+    def _give_up(self, queue: Queue) -> None:
+        """Nobody has consumed a queue for so long that its messages expire: dead letters, of which
+        one event tells. What comes back or is sent from now on has a time of its own.
+        """
+        queue.idle_since = None
+        for _, offset, publication in queue.delayed:
+            queue.bring_back(publication)
+            queue.log.put_back(offset, publication)
+        queue.delayed.clear()
+        given_up = list(queue.log)
+        for offset, publication in given_up:
+            queue.log.take(offset)
+            self._bury(queue, offset, publication, "expired", told=True)
+        if given_up:
+            self._step.tell_dropped(given_up[0][1].destination, "expired", len(given_up))
+
+    def _bury(
+        self,
+        queue: Queue,
+        offset: int,
+        publication: Publication,
+        reason: str,
+        *,
+        told: bool = False,
+    ) -> None:
         attempts = queue.attempts.pop(offset, 0)
         queue.seen.discard(offset)
-        self._step.bury(queue.policy, publication, attempts, reason)
+        self._step.bury(queue.policy, publication, attempts, reason, told=told)
         self._registry.release_queue(queue)

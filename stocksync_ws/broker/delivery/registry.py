@@ -1,11 +1,14 @@
 """All destinations the broker keeps anything of, and the bounds of all of them together.
 
 Rule: a destination is made by its first subscription or by its first message that is kept, and is
-gone when nobody needs it. When a bound is reached, the least recently used history goes first;
-queues refuse instead.
+gone when nobody needs it. When a bound is reached, the least recently used history goes first, of
+those that somebody reads none, and one that nothing was published to before all others; queues
+refuse instead. Nobody looks through those that stay.
 """
 
 from __future__ import annotations
+
+from collections import OrderedDict
 
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
@@ -20,6 +23,8 @@ class Registry:
     """Topics and queues by address."""
 
     __slots__ = (
+        "_blank",
+        "_free",
         "_full",
         "_limits",
         "_step",
@@ -42,10 +47,16 @@ class Registry:
         self.queues: dict[Address, Queue] = {}
         self.private_queues: dict[Address, Queue] = {}
         """Reply queues of sessions; their number is bounded there."""
-        self.histories: dict[Address, Topic] = {}
+        self.histories: OrderedDict[Address, Topic] = OrderedDict()
         """Topics with history, the least recently used first."""
-        self._full: dict[Topic, None] = {}
-        """The same, without those that were emptied since."""
+        self._free: OrderedDict[Topic, None] = OrderedDict()
+        """Those of them that can go. One that is read is taken out when its turn comes, and put in
+        again when it is left.
+        """
+        self._blank: OrderedDict[Topic, None] = OrderedDict()
+        """The same, of those that nothing was published to: they go first."""
+        self._full: OrderedDict[Topic, None] = OrderedDict()
+        """Histories without those that were emptied since."""
 
     def find(self, address: Address) -> Topic | Queue | None:
         """The topic or queue at an address, if there is one."""
@@ -65,43 +76,72 @@ class Registry:
         self.topics[topic.address] = topic
         if topic.has_history:
             self.touch(topic)
+            if topic.owner is not None:
+                topic.owner.own(1, "streams")
             self._evict(topic)
 
     def release_topic(self, topic: Topic) -> None:
-        """Forget a topic that nobody needs."""
-        if topic.idle and self.topics.get(topic.address) is topic:
+        """Forget a topic that nobody needs; a history may go from now on, if nobody reads it."""
+        if self.topics.get(topic.address) is not topic:
+            return
+        if topic.idle:
             self._forget_topic(topic)
+        elif topic.has_history and not topic.pinned:
+            self._may_go(topic, used=topic.log.top > 0)
+
+    def _may_go(self, topic: Topic, *, used: bool) -> None:
+        """A history may go: it is the last whose turn comes. One that is used comes behind all that
+        were made by a SUBSCRIBE and never published to.
+        """
+        if used:
+            self._blank.pop(topic, None)
+        place = self._free if used else self._blank
+        place[topic] = None
+        place.move_to_end(topic)
 
     def _forget_topic(self, topic: Topic) -> None:
         del self.topics[topic.address]
-        self.histories.pop(topic.address, None)
-        self._full.pop(topic, None)
+        if topic.has_history:
+            del self.histories[topic.address]
+            for each in (self._full, self._free, self._blank):
+                each.pop(topic, None)
+            if topic.owner is not None:
+                topic.owner.own(-1, "streams")
         self._step.disarm(topic)
         if topic.log.size:
             topic.log.forget(topic.log.top + 1)
 
-    def touch(self, topic: Topic) -> None:
-        """The history of a topic was used just now."""
-        self.histories.pop(topic.address, None)
+    def touch(self, topic: Topic, *, used: bool = False) -> None:
+        """The history of a topic was used just now.
+
+        Args:
+            used: Something is published to it, or was before.
+        """
         self.histories[topic.address] = topic
-        self._full.pop(topic, None)
+        self.histories.move_to_end(topic.address)
         self._full[topic] = None
+        self._full.move_to_end(topic)
+        if not topic.pinned:
+            self._may_go(topic, used=used or topic.log.top > 0)
 
     def _evict(self, newest: Topic) -> None:
         """Too many histories: the one that was used longest ago, and that nobody reads, goes."""
-        while len(self.histories) > self._limits.max_streams:
-            for topic in self.histories.values():
-                if topic is not newest and not (topic.groups or topic.durables):
-                    self._forget_topic(topic)
+        for places in (self._blank, self._free):
+            while len(self.histories) > self._limits.max_streams and places:
+                topic = next(iter(places))
+                if topic is newest:
                     break
-            else:
-                return
+                del places[topic]
+                if not topic.pinned:
+                    self._forget_topic(topic)
 
     # Queues
 
     def add_queue(self, queue: Queue) -> None:
         """A queue was made."""
         self._queues_of(queue)[queue.address] = queue
+        if queue.owner is not None and not queue.private:
+            queue.owner.own(1, "queues")
 
     def has_queue(self, queue: Queue) -> bool:
         """A queue is still kept."""
@@ -115,6 +155,8 @@ class Registry:
     def forget_queue(self, queue: Queue) -> None:
         """Forget a queue with everything in it."""
         del self._queues_of(queue)[queue.address]
+        if queue.owner is not None and not queue.private:
+            queue.owner.own(-1, "queues")
         self._step.disarm(queue)
         queue.log.forget(queue.log.top + 1)
         queue.forget()

@@ -21,13 +21,22 @@ __all__ = ["ReplyQueues"]
 class ReplyQueues:
     """The private queues of all sessions."""
 
-    __slots__ = ("_counters", "_destinations", "_limits", "_queues", "_registry", "_token")
+    __slots__ = (
+        "_counters",
+        "_destinations",
+        "_limits",
+        "_owners",
+        "_queues",
+        "_registry",
+        "_token",
+    )
 
     def __init__(
         self, env: Environment, registry: Registry, destinations: Destinations, queues: Queues
     ) -> None:
         self._counters = env.counters
         self._limits = env.limits
+        self._owners = env.owners
         self._token = env.token
         self._registry = registry
         self._destinations = destinations
@@ -43,7 +52,7 @@ class ReplyQueues:
         address = owned.pop(name, None)
         if address is None:
             address = REPLY_QUEUE + self._token(128)
-            queue = self._destinations.private_queue(address)
+            queue = self._destinations.private_queue(address, self._owners.of(session))
             self._queues.join(Consumer(session, name, address, queue))
         owned[name] = address
         if len(owned) > self._limits.max_reply_queues:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
 from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.durables import Durables
+from stocksync_ws.broker.delivery.idempotency import Idempotency
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.delivery.publishing import Publishing
 from stocksync_ws.broker.delivery.queues import Queues
@@ -29,6 +30,7 @@ class Delivery:
         "acks",
         "destinations",
         "durables",
+        "idempotency",
         "publishing",
         "queues",
         "readers",
@@ -54,5 +56,6 @@ class Delivery:
             env, self.registry, self.destinations, self.topics, self.queues
         )
         self.reply_queues = ReplyQueues(env, self.registry, self.destinations, self.queues)
+        self.idempotency = Idempotency(env)
         self.acks = Acknowledgements(env, self.readers, self.queues)
         self.transactions = Transactions(env, self.acks)

@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 
 from stocksync_ws.broker.delivery.durables import Durables
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.readers import Readers
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.retention import Retention
@@ -19,6 +20,7 @@ from stocksync_ws.broker.model.destination import Group
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import SessionRecord
@@ -64,9 +66,19 @@ class Topics:
 
     # Publishing
 
-    def publish(self, topic: Topic, publication: Publication, position: Position | None) -> int:
+    def publish(
+        self,
+        topic: Topic,
+        publication: Publication,
+        position: Position | None,
+        *,
+        reserved: bool = False,
+    ) -> int:
         """Hand a publication to everybody; the subscriptions it will reach. What came before, by
         the position that somebody else gave it, reaches nobody a second time.
+
+        Raises:
+            QueueFull: Its owner holds as much as it may, and nothing of that is in this topic.
         """
         if not topic.keeps:
             offset = topic.log.skip()
@@ -82,7 +94,13 @@ class Topics:
                     topic.log.begin(position)
                 if position.offset <= topic.log.top:
                     return 0
-            self._registry.touch(topic)
+        owner = publication.owner
+        if owner is not None and not reserved and not owner.may_store(publication.size):
+            more = publication.size - topic.replaced(publication)
+            if refusal := self.over_share(topic, owner, more):
+                raise QueueFull(refusal)
+        if topic.has_history:
+            self._registry.touch(topic, used=True)
             self._registry.make_room(publication.size)
         offset = self._keep(topic, publication, position)
         receivers = len(topic.behind)
@@ -97,6 +115,19 @@ class Topics:
             reader.session.mailbox.mark()
         self._retention.trim(topic)
         return receivers
+
+    def over_share(self, topic: Topic, owner: Owner, more: int, *, one: bool = True) -> str:
+        """Whether an owner may not have so many bytes more in a topic: what a refusal says, or
+        nothing. Its own oldest messages there give way first.
+        """
+        if not topic.stores:
+            return ""
+        refusal = owner.refusal("stored", more, one=one)
+        if refusal:
+            while refusal and topic.give_way(owner):
+                refusal = owner.refusal("stored", more, one=one)
+            self._retention.trim(topic)
+        return refusal
 
     def _keep(self, topic: Topic, publication: Publication, position: Position | None) -> int:
         """Append a publication to the log of a topic; its offset."""

@@ -21,10 +21,11 @@ __all__ = ["Transactions"]
 class Transactions:
     """The open transactions of all sessions."""
 
-    __slots__ = ("_acks", "_limits", "_step")
+    __slots__ = ("_acks", "_limits", "_office", "_step")
 
     def __init__(self, env: Environment, acks: Acknowledgements) -> None:
         self._limits = env.limits
+        self._office = env.office
         self._step = env.step
         self._acks = acks
 
@@ -107,6 +108,7 @@ class Transactions:
             transaction = (session.subscriptions.transactions or {})[name]
             self._remove(session, name)
             self.undo(session, transaction)
+        self._office.weigh(session)
         return expired
 
     def end(self, session: SessionRecord) -> None:

@@ -49,6 +49,7 @@ class Decoding:
         "_limits",
         "_most",
         "_most_owed",
+        "_office",
         "_round",
         "_step",
         "_tasks",
@@ -64,6 +65,7 @@ class Decoding:
         """Frames of a session in one turn."""
         self._round = min(ROUND, self._most)
         self._counters = env.counters
+        self._office = env.office
         self._step = env.step
         self._turn = env.turn
         self._tasks = tasks
@@ -110,6 +112,8 @@ class Decoding:
         elif clocks.message_since is None and session.state in _READING:
             clocks.begin_message(self._step.now)
             self._lifecycle.rearm(session)
+        if session.wire.kept or session.inbound.held:
+            self._office.weigh(session)
         if session.state is AWAITING:
             self._within_pre_auth(session)
 
@@ -237,22 +241,35 @@ class Decoding:
     def _settle(self, session: SessionRecord) -> None:
         """After decoding: reading, the clocks of silence and of the unfinished frame."""
         lifecycle, inbound, clocks = self._lifecycle, session.inbound, session.clocks
+        begun = inbound.decoder.mid_frame
+        # Counted by what makes a difference: mostly nothing is kept, and nothing was.
+        if (
+            begun
+            or inbound.held
+            or (not inbound.decoder_empty and inbound.decoder.kept)
+            or inbound.size
+            or session.wire.kept
+            or session.subscriptions.transactions is not None
+        ):
+            self._office.weigh(session)
         if session.state is not CONNECTED and session.state is not AWAITING:
             lifecycle.end_if_done(session)
             return
-        paused = inbound.size > self._limits.inbox
+        paused = inbound.size > self._limits.inbox or inbound.held_back
         if session.events is not None and len(session.events) > UNHEARD:
             paused = True
         if paused is not inbound.paused:
             lifecycle.pause(session, paused)
         # A frame that came in one message with that in work waits, too.
-        waits = inbound.waiting is not None or (
-            not inbound.decoder_empty and inbound.decoder.unread
+        waits = (
+            inbound.waiting is not None
+            or inbound.held_back
+            or (not inbound.decoder_empty and inbound.decoder.unread)
         )
         if waits and clocks.paused_since is None:
             clocks.pause(self._step.now)
         elif not waits and clocks.paused_since is not None:
             lifecycle.resume_clocks(session)
-        if inbound.decoder.mid_frame and clocks.frame_since is None:
+        if begun and clocks.frame_since is None:
             clocks.begin_frame(self._step.now)
             lifecycle.rearm(session)

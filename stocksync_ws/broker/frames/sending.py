@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.delivery.idempotency import Key, Remembered
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
-from stocksync_ws.broker.frames.idempotency import Idempotency, Key, Remembered
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.headers import strip_reserved
@@ -42,12 +42,13 @@ class Sending:
         "_delivery",
         "_dispatch",
         "_errors",
+        "_idempotency",
         "_limits",
         "_namespace",
+        "_owners",
         "_publisher",
         "_receipts",
         "_tasks",
-        "idempotency",
     )
 
     def __init__(
@@ -67,7 +68,8 @@ class Sending:
         self._publisher = sessions.publisher
         self._errors = sessions.errors
         self._receipts = receipts
-        self.idempotency = Idempotency(env)
+        self._owners = env.owners
+        self._idempotency = delivery.idempotency
 
     # SEND
 
@@ -106,7 +108,7 @@ class Sending:
                 return self._handle(session, frame, pipeline, None)
             self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
         else:
-            self._publish(frame)
+            self._publish(session, frame)
             self._receipts.send(session, frame)
         return None
 
@@ -137,26 +139,30 @@ class Sending:
             raise RemoteProtocolError(code, frame.command, frame.headers, rule=rule)
         self._delivery.transactions.add(session, frame)
 
-    def _publish(self, frame: Frame) -> Published:
+    def _publish(self, session: SessionRecord, frame: Frame) -> Published:
         """Publish a SEND to the broker. What a requester does not fetch is no fault of the service
         that answers it.
 
         Raises:
-            RemoteProtocolError: The queue is full.
+            RemoteProtocolError: The queue is full, or its owner holds as much as it may.
         """
-        draft = self.draft(frame)
+        draft = self.draft(session, frame)
         if is_reply_queue(frame.headers["destination"]):
             return self._publisher.publish(draft)
         try:
             return self._publisher.publish_for_client(draft)
-        except QueueFull:
-            raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
+        except QueueFull as full:
+            raise RemoteProtocolError(
+                ErrorCode.QUEUE_FULL, frame.command, frame.headers, str(full)
+            ) from None
 
-    def draft(self, frame: Frame) -> Draft:
-        """What a SEND publishes: without the server's own headers."""
+    def draft(self, session: SessionRecord, frame: Frame) -> Draft:
+        """What a SEND publishes, without the server's own headers, in the share of its sender."""
         headers, stripped = strip_reserved(frame.headers)
         self._counters.headers_stripped += stripped
-        return Draft(frame.headers["destination"], headers, frame.body)
+        draft = Draft(frame.headers["destination"], headers, frame.body)
+        draft.owner = session.account or self._owners.of(session)
+        return draft
 
     def _handle(
         self, session: SessionRecord, frame: Frame, pipeline: Pipeline[None], key: Key | None
@@ -199,7 +205,7 @@ class Sending:
         key = self._key(session, frame)
         if key is None:
             return None, True, None
-        return *self.idempotency.find(key, frame.body), key
+        return *self._idempotency.find(key, frame.body), key
 
     def _send_once(self, session: SessionRecord, frame: Frame, kind: Kind, path: str) -> Script:
         """A SEND with a key: the same one that still runs is waited for, one that is done is
@@ -226,19 +232,26 @@ class Sending:
             if pipeline is None:
                 self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
                 return
-            self.idempotency.begin(key, frame.body)
+            self._check_keys(session, frame)
+            self._idempotency.begin(session, key, frame.body)
             yield from self._handle(session, frame, pipeline, key)
         else:
-            published = self._publish(frame)
-            self.idempotency.begin(key, frame.body)
+            self._check_keys(session, frame)
+            published = self._publish(session, frame)
+            self._idempotency.begin(session, key, frame.body)
             self._receipts.send(session, frame, self.remember(key, published))
+
+    def _check_keys(self, session: SessionRecord, frame: Frame) -> None:
+        refusal = self._idempotency.refusal(session, 1)
+        if refusal:
+            raise LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers, refusal)
 
     def remember(self, key: Key, published: Published) -> Mapping[str, str] | None:
         """A SEND with a key was published; what its RECEIPT says. A dropped reply is none."""
         if not published.message_id:
-            self.idempotency.fail(key)
+            self._idempotency.fail(key)
             return None
-        self.idempotency.succeed(key, published.message_id)
+        self._idempotency.succeed(key, published.message_id)
         return {"message-id": published.message_id}
 
     def conclude(self, key: Key, error: BaseException | None) -> None:
@@ -247,17 +260,17 @@ class Sending:
         """
         task = self._tasks.current
         if error is None:
-            self.idempotency.succeed(key, None)
+            self._idempotency.succeed(key, None)
         elif task is None or task.left is None:
-            self.idempotency.fail(key)
+            self._idempotency.fail(key)
         else:
             self._tasks.start(self._await_left(task, key), task.context)
 
     def _await_left(self, task: Task, key: Key) -> Script:
         if (yield Join(task.outlived)):
-            self.idempotency.succeed(key, None)
+            self._idempotency.succeed(key, None)
         else:
-            self.idempotency.fail(key)
+            self._idempotency.fail(key)
 
     # ACK, NACK
 

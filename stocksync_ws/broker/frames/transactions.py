@@ -7,11 +7,11 @@ does not undo the others. The RECEIPTs of all frames leave when the last has ret
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.delivery.idempotency import Key, Remembered
 from stocksync_ws.broker.delivery.room import Delivery
-from stocksync_ws.broker.frames.idempotency import Key, Remembered
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.sending import Sending, duplicate
 from stocksync_ws.broker.model.environment import Environment
@@ -22,7 +22,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.broker.sessions.room import Sessions
-from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import Cancelled, ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["TransactionFrames"]
@@ -38,6 +38,7 @@ class TransactionFrames:
         "_errors",
         "_idempotency",
         "_namespace",
+        "_owners",
         "_publisher",
         "_publishing",
         "_receipts",
@@ -64,7 +65,8 @@ class TransactionFrames:
         self._errors = sessions.errors
         self._receipts = receipts
         self._sending = sending
-        self._idempotency = sending.idempotency
+        self._idempotency = delivery.idempotency
+        self._owners = env.owners
 
     def begin(self, session: SessionRecord, frame: Frame) -> None:
         """BEGIN: its RECEIPT leaves at once."""
@@ -81,16 +83,15 @@ class TransactionFrames:
         """COMMIT: what concerns the broker in one step, then the SENDs to the application.
 
         Raises:
-            RemoteProtocolError: The transaction is not open, or a queue has no room for it.
+            RemoteProtocolError: The transaction is not open, a queue has no room for it, or it is
+                more than its owner may have.
         """
         transaction = self._transactions.close(session, frame)
         drafts = self._drafts(session, transaction)
-        refusal = None if self._publishing.has_room(drafts.values()) else ErrorCode.QUEUE_FULL
-        if not self._keys_agree(session, transaction):
-            refusal = ErrorCode.IDEMPOTENCY_MISMATCH
+        refusal = self._refusal(session, transaction, frame, drafts.values())
         if refusal is not None:
             self._transactions.undo(session, transaction)
-            raise RemoteProtocolError(refusal, frame.command, frame.headers)
+            raise refusal
         for place, each in enumerate(transaction.frames):
             if each.command != SEND:
                 for settlement in transaction.settlements.get(place, ()):
@@ -101,28 +102,51 @@ class TransactionFrames:
                 transaction.extra[place] = self._commit_send(session, each, draft)
         return self._committed(session, transaction, frame)
 
+    def _refusal(
+        self,
+        session: SessionRecord,
+        transaction: Transaction,
+        frame: Frame,
+        drafts: Collection[Draft],
+    ) -> RemoteProtocolError | None:
+        """Why a COMMIT cannot have all its effects."""
+        keys = self._keys(session, transaction)
+        if keys is None:
+            code = ErrorCode.IDEMPOTENCY_MISMATCH
+            return RemoteProtocolError(code, frame.command, frame.headers)
+        if detail := self._idempotency.refusal(session, len(keys)):
+            return LimitExceeded(ErrorCode.LIMIT_COUNT, frame.command, frame.headers, detail)
+        detail = self._publishing.over_share(self._owners.of(session), drafts)
+        if detail or not self._publishing.has_room(drafts):
+            code = ErrorCode.QUEUE_FULL
+            return RemoteProtocolError(code, frame.command, frame.headers, detail)
+        return None
+
     def _drafts(self, session: SessionRecord, transaction: Transaction) -> dict[int, Draft]:
         """What the SENDs to the broker publish, by their place; nothing for one that repeats what
         was done before.
         """
         return {
-            place: self._sending.draft(each)
+            place: self._sending.draft(session, each)
             for place, each in enumerate(transaction.frames)
             if each.command == SEND
             and not self._is_for_application(each)
             and self._sending.find(session, each)[0] is None
         }
 
-    def _keys_agree(self, session: SessionRecord, transaction: Transaction) -> bool:
-        """No idempotency key stands for two bodies."""
+    def _keys(self, session: SessionRecord, transaction: Transaction) -> set[Key] | None:
+        """Its new idempotency keys; None if one stands for two bodies."""
         seen: dict[Key, bytes] = {}
+        new: set[Key] = set()
         for each in transaction.frames:
-            _, same, key = self._sending.find(session, each)
+            known, same, key = self._sending.find(session, each)
             if key is None:
                 continue
             if not same or seen.setdefault(key, each.body) != each.body:
-                return False
-        return True
+                return None
+            if known is None:
+                new.add(key)
+        return new
 
     def _commit_send(
         self, session: SessionRecord, frame: Frame, draft: Draft | None
@@ -139,7 +163,7 @@ class TransactionFrames:
             published = self._publisher.publish_for_client(draft, reserved=True)
         if key is None:
             return None
-        self._idempotency.begin(key, frame.body)
+        self._idempotency.begin(session, key, frame.body)
         return self._sending.remember(key, published)
 
     def _is_for_application(self, frame: Frame) -> bool:
@@ -188,7 +212,7 @@ class TransactionFrames:
             self._errors.in_transaction(session, frame, None)
             return False
         if key is not None:
-            self._idempotency.begin(key, frame.body)
+            self._idempotency.begin(session, key, frame.body)
         try:
             yield from pipeline
         except (Exception, Cancelled) as error:

@@ -18,6 +18,7 @@ from stocksync_ws.stomp.frame import MESSAGE, Version
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.ledger import Delivery, Ledger
+    from stocksync_ws.broker.model.owner import Owner
     from stocksync_ws.broker.model.position import Position
     from stocksync_ws.broker.model.publication import Publication
     from stocksync_ws.broker.model.subscription import Reader, Subscription
@@ -88,7 +89,7 @@ class Group:
 class Destination(ABC):
     """A topic or a queue."""
 
-    __slots__ = ("address", "armed", "armed_at", "deadline", "groups", "log", "policy")
+    __slots__ = ("address", "armed", "armed_at", "deadline", "groups", "log", "owner", "policy")
 
     def __init__(
         self,
@@ -99,6 +100,8 @@ class Destination(ABC):
     ) -> None:
         self.address = address
         self.policy = policy
+        self.owner: Owner | None = None
+        """Whose SEND made it; of a private queue, whose session it is of; else None."""
         self.log = Log(counter, epoch)
         self.groups: dict[object, Group] = {}
         self.deadline: float | None = None

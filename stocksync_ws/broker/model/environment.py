@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.owner import Owners
 from stocksync_ws.broker.model.post_office import PostOffice
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
@@ -38,3 +39,8 @@ class Environment:
     """Seconds since the epoch; asked only for what clients date with `expires`."""
     turn: Turn = field(default_factory=Turn)
     """The turn of the loop that runs now."""
+    owners: Owners = field(init=False)
+    """Whose SENDs it was that something is kept of."""
+
+    def __post_init__(self) -> None:
+        self.owners = Owners(self.limits)

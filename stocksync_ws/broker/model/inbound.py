@@ -24,6 +24,8 @@ class Inbound:
         "decoder",
         "decoder_empty",
         "frames_left",
+        "held",
+        "held_back",
         "owes",
         "paused",
         "pre_auth",
@@ -45,6 +47,10 @@ class Inbound:
         """Messages that wait for their turn; None when there are none."""
         self.size = 0
         """Bytes they count for."""
+        self.held = 0
+        """Bytes of all that is kept of it, as `PostOffice.weigh` has counted them."""
+        self.held_back = False
+        """It is read no further, since all sessions together hold too much."""
         self.pre_auth = 0
         """Bytes that came before CONNECTED."""
         self.turn = -1
@@ -117,6 +123,10 @@ class Inbound:
         changed = self.paused is not paused
         self.paused = paused
         return changed
+
+    def hold_back(self, held_back: bool) -> None:
+        """It is read no further, or like all others, from the next look at it on."""
+        self.held_back = held_back
 
     @property
     def may_decode(self) -> bool:

@@ -142,7 +142,7 @@ class Log:
         self._offsets.append(self.top)
         self._items.append(publication)
         self._count += 1
-        self._weigh(publication.size)
+        self._weigh(publication, publication.size)
         if publication.expires_at is not None:
             self._watch(self.top, publication.expires_at)
         return self.top
@@ -166,7 +166,7 @@ class Log:
         if item is not None:
             self._items[at] = None
             self._count -= 1
-            self._weigh(-item.size)
+            self._weigh(item, -item.size)
             self._advance()
             self._tidy()
         return item
@@ -184,7 +184,7 @@ class Log:
             self._offsets.insert(at, offset)
             self._items.insert(at, publication)
         self._count += 1
-        self._weigh(publication.size)
+        self._weigh(publication, publication.size)
         if publication.expires_at is not None:
             self._watch(offset, publication.expires_at)
 
@@ -197,7 +197,7 @@ class Log:
             self._start += 1
             if item is not None:
                 self._count -= 1
-                self._weigh(-item.size)
+                self._weigh(item, -item.size)
                 self.lost = max(self.lost, offset)
                 self._advance()
                 self._tidy()
@@ -213,7 +213,7 @@ class Log:
             self._start += 1
             if item is not None:
                 self._count -= 1
-                self._weigh(-item.size)
+                self._weigh(item, -item.size)
         self._tidy()
 
     def oldest(self) -> tuple[int, Publication] | None:
@@ -258,9 +258,11 @@ class Log:
             at < len(self._offsets) and self._offsets[at] == offset and self._items[at] is not None
         )
 
-    def _weigh(self, change: int) -> None:
+    def _weigh(self, publication: Publication, change: int) -> None:
         self.size += change
         self._tally.add(change)
+        if publication.owner is not None:
+            publication.owner.store(change)
 
     def _find(self, offset: int) -> int:
         return bisect_left(self._offsets, offset, self._start)

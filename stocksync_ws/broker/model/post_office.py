@@ -1,7 +1,8 @@
-"""What lies in mailboxes, and what all mailboxes of a broker share.
+"""What lies in mailboxes, and what all mailboxes of a broker share; the bytes of all sessions.
 
 Rule: an entry is made once per publication and kind of receiver, and counts once however many
-mailboxes it lies in.
+mailboxes it lies in. What came of a session and is kept for it counts beside, by the difference to
+what was counted before, after each look at what it brought.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Hashable
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.config import Limits
 from stocksync_ws.stomp.encoder import HEART_BEAT
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.destination import Group
     from stocksync_ws.broker.model.publication import Publication
     from stocksync_ws.broker.model.queue import Queue
+    from stocksync_ws.broker.model.session import SessionRecord
 
-__all__ = ["BURST", "Outgoing", "PostOffice", "Verdict"]
+__all__ = ["BURST", "HOLDING", "Outgoing", "PostOffice", "Verdict"]
 
 BURST = 8
 """Within one turn a mailbox may grow to this many times `Limits.send_queue`."""
+HOLDING = frozenset((State.AWAITING, State.CONNECTED, State.ENDING))
+"""States in which what came of a session is kept."""
 
 
 class Verdict(Enum):
@@ -93,9 +98,11 @@ class Outgoing:
 
 
 class PostOffice:
-    """What all mailboxes of a broker share: their bytes, the list of those to flush, the beats."""
+    """What all mailboxes of a broker share: the list of those to flush, the beats, and the bytes of
+    all sessions.
+    """
 
-    __slots__ = ("_beats", "dirty", "hard", "limits", "most", "soft", "step", "total")
+    __slots__ = ("_beats", "dirty", "hard", "limits", "most", "received", "soft", "step", "total")
 
     def __init__(self, limits: Limits, step: Step) -> None:
         self.limits = limits
@@ -105,10 +112,12 @@ class PostOffice:
         self.hard = BURST * limits.send_queue
         """Bytes a mailbox may grow to in one turn."""
         self.most = limits.max_total_queued
-        """Bytes all mailboxes may hold together."""
+        """Bytes all sessions may hold together."""
         self.dirty = step.outputs.dirty
         self.total = 0
-        """Bytes in all mailboxes; a shared entry counts once."""
+        """Bytes in all mailboxes, where a shared entry counts once, and those in `received`."""
+        self.received = 0
+        """Bytes that came of all sessions and wait for us."""
         self._beats: dict[Hashable, Outgoing] = {}
 
     def add(self, size: int) -> None:
@@ -123,9 +132,24 @@ class PostOffice:
         if not entry.waiting:
             self.total -= entry.size
 
+    def weigh(self, session: SessionRecord) -> None:
+        """Count what came of a session and is kept: its inbox, the beginning of a frame or message,
+        its transactions. What a session that is closing still brings is thrown away.
+        """
+        inbound, held = session.inbound, 0
+        if session.state in HOLDING:
+            held = inbound.size + inbound.decoder.kept + session.wire.kept
+            for transaction in (session.subscriptions.transactions or {}).values():
+                held += transaction.size
+        change = held - inbound.held
+        if change:
+            inbound.held = held
+            self.received += change
+            self.add(change)
+
     @property
     def over(self) -> bool:
-        """All mailboxes together hold more than they may."""
+        """All sessions together hold more than they may."""
         return self.total > self.most
 
     def beat(self, wire: Wire) -> Outgoing:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from stocksync_ws.stomp.encoder import encode_tail
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Target, ToDestination, ToSession, ToUser
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.model.owner import Owner
 
 __all__ = ["Draft", "Publication", "PublicationKind", "Published"]
 
@@ -41,7 +45,7 @@ class PublicationKind(Enum):
 class Draft:
     """A message that somebody wants published: converted and validated, not yet admitted."""
 
-    __slots__ = ("body", "headers", "size", "target")
+    __slots__ = ("body", "headers", "owner", "size", "target")
 
     def __init__(
         self,
@@ -69,6 +73,8 @@ class Draft:
             self.target = ToDestination(destination)
         self.headers = headers
         self.body = body
+        self.owner: Owner | None = None
+        """Whose SEND it is; None: nobody's."""
         self.size = len(body) + len(destination) + sum(len(n) + len(v) for n, v in headers) + 64
         """Bytes it counts for in the inbox of other threads."""
 
@@ -88,6 +94,7 @@ class Publication:
         "message_id",
         "number",
         "only",
+        "owner",
         "size",
         "target",
     )
@@ -110,6 +117,8 @@ class Publication:
         """The receivers."""
         self.headers = draft.headers
         self.body = draft.body
+        self.owner = draft.owner
+        """Whose share it counts in where it is stored."""
         self.at = at
         self.kind = kind
         self.size = len(self.body) + len(destination)

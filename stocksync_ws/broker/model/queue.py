@@ -45,8 +45,10 @@ class Queue(Destination):
         "attempts",
         "consumers",
         "delayed",
+        "idle_since",
         "keeper",
         "out",
+        "out_owned",
         "out_size",
         "private",
         "seen",
@@ -81,6 +83,10 @@ class Queue(Destination):
         """Messages that were handed out and not settled, or come back after a pause."""
         self.out_size = 0
         """Bytes of them."""
+        self.out_owned = 0
+        """Bytes of those that count in a share."""
+        self.idle_since: float | None = None
+        """Since when nobody consumes, in the broker's own time; None while somebody does."""
         self.delayed: list[tuple[float, int, Publication]] = []
         """A heap of those that come back later: (when, offset, publication)."""
 
@@ -103,6 +109,7 @@ class Queue(Destination):
     def join(self, consumer: Consumer) -> None:
         """A consumer came, and is the last in turn."""
         self.consumers[consumer] = None
+        self.idle_since = None
         self.served(consumer)
 
     def leave(self, consumer: Consumer) -> None:
@@ -140,20 +147,29 @@ class Queue(Destination):
     def take_out(self, publication: Publication) -> None:
         """A message was handed out."""
         self.out += 1
-        self.out_size += publication.size
-        self._counter.add(publication.size)
+        self._weigh(publication, publication.size)
 
     def bring_back(self, publication: Publication) -> None:
         """A message was settled, or is in the log again."""
         if self.out:
             self.out -= 1
-            self.out_size -= publication.size
-            self._counter.add(-publication.size)
+            self._weigh(publication, -publication.size)
+
+    def _weigh(self, publication: Publication, change: int) -> None:
+        self.out_size += change
+        self._counter.add(change)
+        if publication.owner is not None:
+            self.out_owned += change
+            publication.owner.store(change)
 
     def forget(self) -> None:
-        """The queue is gone with everything in it."""
+        """The queue is gone with everything in it. What is out then is of a private queue, and in
+        that all shares are those of its session.
+        """
         self._counter.add(-self.out_size)
-        self.out = self.out_size = 0
+        if self.out_owned and self.owner is not None:
+            self.owner.store(-self.out_owned)
+        self.out = self.out_size = self.out_owned = 0
 
     # As a destination
 

@@ -25,6 +25,7 @@ from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Handshake, Principal, Wire
 
 if TYPE_CHECKING:
+    from stocksync_ws.broker.model.owner import Owner
     from stocksync_ws.broker.model.pipeline import Call
 
 __all__ = ["Keeper", "Session", "SessionRecord"]
@@ -91,6 +92,7 @@ class SessionRecord:
     """What the broker keeps of one session. Made by `Opening.open` only."""
 
     __slots__ = (
+        "account",
         "armed",
         "armed_at",
         "attributes",
@@ -132,6 +134,8 @@ class SessionRecord:
         self.keeper = keeper
         self.state = State.OPENING
         self.user: Principal | None = None
+        self.account: Owner | None = None
+        """Who owns what it sends, once it has sent something: see `Owners.of`."""
         self.version: Version | None = None
         """The STOMP version, once negotiated."""
         self.peer = handshake.request.peer

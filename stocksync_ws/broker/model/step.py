@@ -42,6 +42,8 @@ class DeadMessage(NamedTuple):
     deliveries: int
     reason: str
     """`attempts`, `rejected`, `expired` or `binary`."""
+    told: bool = False
+    """One event tells of it with others."""
 
 
 class Step:
@@ -149,11 +151,19 @@ class Step:
         """What is kept was trimmed: what came of it is done before the next frame."""
         self.settles_first = self.noted
 
-    def bury(self, policy: Policy, publication: Publication, deliveries: int, reason: str) -> None:
+    def bury(
+        self,
+        policy: Policy,
+        publication: Publication,
+        deliveries: int,
+        reason: str,
+        *,
+        told: bool = False,
+    ) -> None:
         """Note a dead message. A dead letter is a publication of its own, which may end sessions,
         and must not do so in the middle of something.
         """
-        self.dead.append(DeadMessage(policy, publication, deliveries, reason))
+        self.dead.append(DeadMessage(policy, publication, deliveries, reason, told))
         self.noted = True
 
     def close_overfull(self, mailbox: Mailbox) -> None:

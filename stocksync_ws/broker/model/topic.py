@@ -23,6 +23,7 @@ from stocksync_ws.policies import Latest, Stream, TopicPolicy
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.durable import Durable
+    from stocksync_ws.broker.model.owner import Owner
 
 __all__ = ["HistoryTopic", "LatestTopic", "Topic", "TopicKeeper"]
 
@@ -31,7 +32,14 @@ class TopicKeeper(Protocol):
     """Where topics are acted on."""
 
     def wake(self, topic: Topic, now: float) -> None: ...
-    def publish(self, topic: Topic, publication: Publication, position: Position | None) -> int: ...
+    def publish(
+        self,
+        topic: Topic,
+        publication: Publication,
+        position: Position | None,
+        *,
+        reserved: bool = False,
+    ) -> int: ...
     def leave(self, reader: Reader) -> None: ...
     def reject(self, delivery: Delivery) -> None: ...
     def give_back(self, delivery: Delivery, ledger: Ledger, pause: float) -> None: ...
@@ -84,9 +92,19 @@ class Topic(Destination):
         return bool(self.behind or self.acking or self.away)
 
     @property
+    def stores(self) -> bool:
+        """What is published stays for a while, for those that come later or are behind."""
+        return self.has_history or bool(self.behind or self.away)
+
+    @property
+    def pinned(self) -> bool:
+        """Somebody reads it, or has a durable name on it."""
+        return bool(self.groups or self.durables)
+
+    @property
     def idle(self) -> bool:
         """Nobody needs it: no subscription, no durable name, no message, no history."""
-        return not (self.groups or self.durables or len(self.log))
+        return not (self.pinned or len(self.log))
 
     # What is kept
 
@@ -94,9 +112,18 @@ class Topic(Destination):
         """Append a publication to the log; its offset."""
         return self.log.append(publication, offset)
 
+    def replaced(self, publication: Publication) -> int:
+        """Bytes of the same owner that a publication takes the place of."""
+        return 0
+
     def trim(self) -> Publication | None:
         """Drop the oldest message; None when there is none."""
         return self.log.trim()
+
+    def give_way(self, owner: Owner) -> bool:
+        """Drop the oldest message, if it is this owner's; whether it was."""
+        oldest = self.log.oldest()
+        return oldest is not None and oldest[1].owner is owner and self.trim() is not None
 
     def take_expired(self, now: float) -> list[tuple[int, Publication]]:
         """Take out of the log what has reached the end of its life."""
@@ -171,8 +198,8 @@ class Topic(Destination):
     def publish(
         self, publication: Publication, position: Position | None, *, reserved: bool
     ) -> int:
-        """Hand a publication to everybody; a topic always has room."""
-        return self.keeper.publish(self, publication, position)
+        """Hand a publication to everybody; a topic has room, where its owner has."""
+        return self.keeper.publish(self, publication, position, reserved=reserved)
 
     def accept(self, delivery: Delivery) -> None:
         """An acknowledged delivery leaves its ledger, and nothing else."""
@@ -319,6 +346,16 @@ class LatestTopic(Topic):
             self.log.take(self.keys.pop(next(iter(self.keys))))
         offset = self.keys[key] = self.log.append(publication, offset)
         return offset
+
+    def replaced(self, publication: Publication) -> int:
+        """Bytes of the older message of its key, if it is the same owner's."""
+        found = self.log.read(self.keys.get(self._key(publication), self.log.top + 1))
+        same = found is not None and found[1].owner is publication.owner
+        return found[1].size if found is not None and same else 0
+
+    def give_way(self, owner: Owner) -> bool:
+        """Nothing but a newer message of its key takes the place of one."""
+        return False
 
     def trim(self) -> Publication | None:
         """Drop the oldest message; None when there is none."""

@@ -62,6 +62,7 @@ class Lifecycle:
         "_delivery",
         "_effects",
         "_limits",
+        "_office",
         "_outputs",
         "_sessions",
         "_step",
@@ -72,6 +73,7 @@ class Lifecycle:
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
         self._limits = env.limits
+        self._office = env.office
         self._counters = env.counters
         self._step = env.step
         self._outputs = env.step.outputs
@@ -273,6 +275,8 @@ class Lifecycle:
         if session.subscriptions.transactions is not None:
             self._delivery.transactions.end(session)
         self._delivery.acks.end(session, counts=session.ending in BLAMING)
+        if session.account is not None:
+            self._delivery.idempotency.end(session)
         self._delivery.queues.dispatch_returned()
 
     def _say_close(self, session: SessionRecord) -> None:
@@ -280,8 +284,16 @@ class Lifecycle:
         session.clocks.close_by = self._step.now + self._limits.close_timeout
         for chunk in session.wire.close(code, CLOSE_REASONS[code]):
             session.mailbox.chunk(chunk)
+        self._throw_away(session)
         self.pause(session, False)
         self.rearm(session)
+
+    def _throw_away(self, session: SessionRecord) -> None:
+        """Nothing that came is decoded any more."""
+        if session.inbound.held:
+            session.inbound.clear(Decoder(self._limits))
+            self._outputs.reads.append(session)  # its connection has thrown away nothing yet
+        self._office.weigh(session)
 
     def _wait(self, session: SessionRecord) -> None:
         session.clocks.end_by = self._step.now + GIVE_UP
@@ -290,6 +302,7 @@ class Lifecycle:
     def _forget(self, session: SessionRecord) -> None:
         self.lose_face(session)
         session.inbound.clear()
+        self._office.weigh(session)
         session.handshake = None
         session.mailbox.end()
         self._step.disarm(session)

@@ -129,15 +129,16 @@ class Publisher:
         """Tell the listeners of a dead message, and send it where its policy says."""
         publication, target = dead.publication, dead.policy.dead_letter
         self._counters.messages_dead += 1
-        event = DeadLetter(
-            destination=publication.destination,
-            message_id=publication.message_id,
-            reason=dead.reason,
-            deliveries=dead.deliveries,
-            headers=dict(publication.headers),
-            body=publication.body,
-        )
-        self._listeners.tell(event)
+        if not dead.told:
+            event = DeadLetter(
+                destination=publication.destination,
+                message_id=publication.message_id,
+                reason=dead.reason,
+                deliveries=dead.deliveries,
+                headers=dict(publication.headers),
+                body=publication.body,
+            )
+            self._listeners.tell(event)
         if target is not None and publication.kind is not PublicationKind.DEAD_LETTER:
             self._publish_letter(target, dead)
 

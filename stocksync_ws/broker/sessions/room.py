@@ -12,6 +12,7 @@ from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.liveness import Liveness
 from stocksync_ws.broker.sessions.opening import Opening
+from stocksync_ws.broker.sessions.overload import Overload
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 
@@ -21,12 +22,13 @@ __all__ = ["Sessions"]
 class Sessions:
     """Beginning, end and clocks of sessions, and everything they are told."""
 
-    __slots__ = ("errors", "lifecycle", "opening", "publisher", "slow_consumers")
+    __slots__ = ("errors", "lifecycle", "opening", "overload", "publisher", "slow_consumers")
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
         self.lifecycle = Lifecycle(env, calls, delivery)
         self.publisher = Publisher(env, delivery, calls.listeners)
         self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle)
+        self.overload = Overload(env, self.errors, self.slow_consumers)
         liveness = Liveness(env, calls, delivery, self.lifecycle, self.errors, self.slow_consumers)
         self.opening = Opening(env, calls, self.lifecycle, liveness)

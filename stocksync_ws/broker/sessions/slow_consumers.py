@@ -18,15 +18,14 @@ __all__ = ["SlowConsumers"]
 
 
 class SlowConsumers:
-    """The policy for slow sessions, and the bound over all mailboxes."""
+    """The policy for slow sessions."""
 
-    __slots__ = ("_counters", "_lifecycle", "_limits", "_office", "_readers", "_sessions", "_step")
+    __slots__ = ("_counters", "_lifecycle", "_limits", "_office", "_readers", "_step")
 
     def __init__(self, env: Environment, delivery: Delivery, lifecycle: Lifecycle) -> None:
         self._counters = env.counters
         self._limits = env.limits
         self._office = env.office
-        self._sessions = env.sessions
         self._step = env.step
         self._readers = delivery.readers
         self._lifecycle = lifecycle
@@ -49,7 +48,7 @@ class SlowConsumers:
     def relieve(self, session: SessionRecord) -> None:
         """A session is over a bound: it loses messages where it may, else it is closed."""
         if not self._shed(session):
-            self._close(session)
+            self.close(session)
 
     def _shed(self, session: SessionRecord) -> bool:
         """Take messages away that a session over its bound may lose; whether there were any."""
@@ -60,37 +59,10 @@ class SlowConsumers:
         mailbox.forgive()
         return True
 
-    def relieve_all(self) -> bool:
-        """Close the session that holds most, if all mailboxes together hold more than they may;
-        whether one was closed.
-        """
-        hog = self._hog() if self._office.over else None
-        if hog is None:
-            return False
-        self._close(hog)
-        return True
-
-    def _hog(self) -> SessionRecord | None:
-        """The largest of those whose transport takes nothing. Where all of them take what they get,
-        the next flush is waited for, up to twice the bound.
-        """
-        sessions = self._sessions.values()
-        waiting = [each for each in sessions if _queued(each) and each.state is CONNECTED]
-        blocked = [each for each in waiting if each.mailbox.unsent]
-        if not blocked and self._office.total <= 2 * self._office.most:
-            return None
-        return max(blocked or waiting, key=_queued, default=None)
-
-    def _close(self, session: SessionRecord) -> None:
+    def close(self, session: SessionRecord) -> None:
+        """Close a session that does not take what it is sent, without it."""
         if session.state is CONNECTED:
             self._counters.slow_consumers += 1
             self._lifecycle.close(
                 session, CloseCode.SLOW_CONSUMER, DisconnectReason.SLOW_CONSUMER, drop=True
             )
-
-
-def _queued(session: SessionRecord) -> int:
-    """Bytes a session holds, a large message that is leaving counted whole."""
-    large = session.mailbox.large
-    leaving = 0 if large is None or large.end is None else large.entry.size
-    return session.mailbox.queued + leaving

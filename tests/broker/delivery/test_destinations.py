@@ -8,6 +8,7 @@ from stocksync_ws import policies
 from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.config import BrokerConfig, Limits
 from tests.broker.kit import Broker, environment, publication
@@ -79,7 +80,7 @@ def test_one_queue_too_many_is_refused_and_one_that_is_there_is_not() -> None:
     with pytest.raises(OverflowError):
         made.open("/queue/2")
     assert made.open("/queue/1") is first
-    made.private_queue("/reply-queue/x")
+    made.private_queue("/reply-queue/x", Owner(Limits(), 1.0, ""))
     assert list(registry.known) == ["/queue/1", "/reply-queue/x"]
 
 

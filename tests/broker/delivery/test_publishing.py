@@ -9,6 +9,7 @@ import pytest
 from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import DeadLetter
 from stocksync_ws.broker.delivery.queues import QueueFull
+from stocksync_ws.broker.model.owner import Owners
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from tests.broker.delivery.room import Room, empty, head
@@ -330,3 +331,51 @@ class TestRoom:
             room = world.broker.delivery.publishing.has_room
             assert room(self.drafts(*["/topic/a", "/reply-queue/x"] * 9, size=600))
             assert room([Draft("/queue/a", (), b"x" * 600, user="ann")])
+
+
+class TestShare:
+    """What a transaction asks before its step, of what its owner may hold."""
+
+    def test_all_it_makes_and_stores_is_counted_together(self) -> None:
+        streams = {"/topic/s/**": policies.Stream()}
+        with Broker(streams, max_queues=20, max_streams=20, max_stored=3_000) as world:
+            publishing = world.broker.delivery.publishing
+            made = Owners(world.broker.limits)._new()
+
+            def over(*destinations: str, size: int = 1) -> str:
+                drafts = [Draft(each, (), b"x" * size) for each in destinations]
+                return publishing.over_share(made, drafts)
+
+            assert over("/queue/1", "/queue/1", "/queue/2") == ""
+            assert "max_queues=20, got 3" in over("/queue/1", "/queue/2", "/queue/3")
+            assert "max_streams=20, got 3" in over("/topic/s/1", "/topic/s/2", "/topic/s/3")
+            assert over("/topic/1", "/topic/2", "/topic/3", size=500) == ""
+            assert over("/queue/1", size=500) == ""
+            assert "max_stored=3000, got " in over("/queue/1", "/topic/s/1", size=100)
+
+    def test_answers_and_topics_that_keep_nothing_count_for_nobody(self) -> None:
+        with Broker(max_stored=1_000) as world:
+            publishing = world.broker.delivery.publishing
+            made = Owners(world.broker.limits)._new()
+            world.reader("/topic/a")
+            peer = world.connect()
+            other = world.reader("/queue/a")
+            peer.send_to("/queue/a", "?", reply_to="/temp-queue/a")
+            address = other.message().headers["reply-to"]
+            drafts = [Draft(each, (), b"x" * 500) for each in ("/topic/a", address, "/queue/a")]
+            assert publishing.over_share(made, drafts) == ""
+            assert "max_stored" in publishing.over_share(made, [*drafts, drafts[-1]])
+
+    def test_in_streams_its_oldest_messages_give_way(self) -> None:
+        with Broker(HISTORY, max_stored=10_000) as world:
+            peer = world.connect(login="ann")
+            for _ in range(5):
+                peer.send_to("/topic/s", "x" * 180)
+            stream = world.broker.delivery.registry.find("/topic/s")
+            assert stream is not None
+            peer.command("BEGIN", {"transaction": "t"})
+            peer.send_to("/topic/s", "y" * 500, transaction="t")
+            peer.command("COMMIT", {"transaction": "t", "receipt": "r"})
+            assert peer.frame("RECEIPT")
+            assert [each.body[:1] for _, each in stream.log] == [b"x", b"x", b"y"]
+            assert stream.log.size <= 1_000

@@ -352,3 +352,84 @@ def test_while_another_that_can_be_sent_it_stays_it_waits_for_that_one() -> None
         assert bodies(peer) == ["1"]
         assert others[1].message().body == b"\xff"
         assert world.counters.messages_dropped == 0
+
+
+class TestNobodyConsumes:
+    """After `queue_idle_seconds` what lies in the queue is a dead letter."""
+
+    def test_its_time_runs_from_when_the_last_consumer_left(self) -> None:
+        with Broker(queue_idle_seconds=100) as world:
+            peer = world.reader("/queue/a", ack="client")
+            world.publish("/queue/a", "1", "2")
+            world.advance(150)
+            peer.eof()
+            world.advance(99)
+            assert len(world.broker.delivery.registry.queues) == 1
+            assert bodies(world.reader("/queue/a")) == ["1", "2"]
+            assert not world.heard(MessageDropped)
+
+    def test_while_somebody_consumes_it_stands_still_and_begins_anew(self) -> None:
+        with Broker(queue_idle_seconds=100) as world:
+            world.publish("/queue/a", "1")
+            world.advance(60)
+            peer = world.reader("/queue/a", ack="client")
+            peer.message()
+            world.advance(60)
+            peer.eof()
+            world.advance(99)
+            assert not world.heard(MessageDropped)
+            world.advance(2)
+            [event] = world.heard(MessageDropped)
+            assert (event.destination, event.reason, event.count) == ("/queue/a", "expired", 1)
+            assert not world.broker.delivery.registry.known
+
+    def test_what_pauses_expires_with_the_rest_in_its_order(self) -> None:
+        dead = {"/queue/a": policies.Queue(dead_letter="/queue/dead", max_deliveries=9)}
+        with Broker(dead, queue_idle_seconds=2) as world:
+            peer = world.reader("/queue/a", ack="client-individual")
+            world.publish("/queue/a", "1", "2")
+            for _ in range(4):
+                for message in peer.frames():
+                    if message.body == b"1":
+                        ack(peer, message, "NACK")
+                world.advance(2)
+            peer.eof()
+            world.advance(2.1)
+            letters = world.reader("/queue/dead").frames()
+            assert [each.body for each in letters] == [b"1", b"2"]
+            assert world.broker.delivery.registry.stored.size == 0
+            assert [each.count for each in world.heard(MessageDropped)] == [2]
+
+    def test_what_is_out_at_its_end_has_a_time_of_its_own(self) -> None:
+        with Broker(queue_idle_seconds=100) as world:
+            peer = world.reader("/queue/a", ack="client")
+            world.publish("/queue/a", "out")
+            peer.message()
+            peer.command("UNSUBSCRIBE", {"id": "s"})
+            world.publish("/queue/a", "in")
+            world.advance(101)
+            assert [each.count for each in world.heard(MessageDropped)] == [1]
+            world.publish("/queue/a", "new")
+            world.advance(50)
+            peer.eof()
+            assert bodies(world.reader("/queue/a")) == ["out", "new"]
+            assert world.counters.stuck_deadlines == 0
+
+    def test_where_everything_is_out_there_is_nothing_to_tell(self) -> None:
+        with Broker(queue_idle_seconds=100) as world:
+            peer = world.reader("/queue/a", ack="client")
+            world.publish("/queue/a", "out")
+            message = peer.message()
+            peer.command("UNSUBSCRIBE", {"id": "s"})
+            world.advance(101)
+            assert not world.heard(MessageDropped)
+            ack(peer, message)
+            assert not world.broker.delivery.registry.known
+            assert world.counters.stuck_deadlines == 0
+
+    def test_an_empty_queue_has_none(self) -> None:
+        with Broker(queue_idle_seconds=100) as world:
+            peer = world.reader("/queue/a")
+            peer.command("UNSUBSCRIBE", {"id": "s"})
+            peer.eof()
+            assert world.broker._step._timers.next() is None

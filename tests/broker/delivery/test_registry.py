@@ -6,6 +6,7 @@ import pytest
 
 from stocksync_ws import policies
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import Topic
@@ -78,6 +79,7 @@ class TestTooManyHistories:
         store.history("d")
         assert names(store) == "rnd"
         read.leave(reader)
+        store.registry.release_topic(read)
         store.history("e")
         assert names(store) == "ne"
 
@@ -168,7 +170,7 @@ class TestForgetting:
 
     def test_a_reply_queue_is_counted_nowhere_and_needed_by_its_session_alone(self) -> None:
         store = Store(max_queues=1)
-        private = store.made.private_queue("/reply-queue/x")
+        private = store.made.private_queue("/reply-queue/x", Owner(Limits(), 1.0, ""))
         store.made.open_queue("/queue/x")
         assert (len(store.registry.queues), len(store.registry.private_queues)) == (1, 1)
         assert store.registry.find("/reply-queue/x") is private
@@ -243,3 +245,95 @@ def test_histories_give_way_to_what_is_stored_newly_and_queues_do_not() -> None:
         world.publish("/queue/a", "z" * 60)
         assert world.counters.messages_dropped == 1
         assert world.broker.delivery.registry.stored.size == 68
+
+
+class TestWhichHistoryGoes:
+    def used(self, store: Store, name: str) -> Topic:
+        """A history that something was published to."""
+        topic = store.history(name, 1)
+        store.registry.touch(topic, used=True)
+        return topic
+
+    def test_one_that_nothing_was_published_to_goes_before_those_that_are_used(self) -> None:
+        store = Store(max_streams=3)
+        self.used(store, "a")
+        blank = store.history("b")
+        self.used(store, "c")
+        self.used(store, "d")
+        assert names(store) == "acd"
+        assert store.registry.find(blank.address) is None
+
+    def test_one_that_is_left_may_go_and_is_the_last_whose_turn_comes(self) -> None:
+        store = Store(max_streams=3)
+        left = self.used(store, "a")
+        reader = store.reader(left)
+        for name in "bcde":
+            self.used(store, name)
+        assert names(store) == "ade"
+        left.leave(reader)
+        store.registry.release_topic(left)
+        self.used(store, "f")
+        assert names(store) == "aef"
+        for name in "gh":
+            self.used(store, name)
+        assert names(store) == "fgh"
+
+    def test_one_that_was_blank_when_it_was_left_and_is_used_then_is_like_the_others(
+        self,
+    ) -> None:
+        store = Store(max_streams=2)
+        topic = store.history("a")
+        reader = store.reader(topic)
+        topic.leave(reader)
+        store.registry.release_topic(topic)
+        assert list(store.registry._blank) == [topic]
+        self.used(store, "a")
+        assert (list(store.registry._blank), list(store.registry._free)) == ([], [topic])
+        self.used(store, "b")
+        store.history("c")
+        assert names(store) == "bc"
+
+    def test_nobody_is_looked_at_twice_who_is_read(self) -> None:
+        store = Store(max_streams=3)
+        for name in "abc":
+            store.reader(self.used(store, name))
+        for name in "def":
+            self.used(store, name)
+        assert names(store) == "abcf"
+        assert [str(each.address)[-1] for each in store.registry._free] == ["f"]
+
+
+class TestShares:
+    def test_what_a_send_has_made_counts_as_long_as_it_is_there(self) -> None:
+        store = Store(max_streams=10)
+        owner = Owner(store.env.limits, 1.0, "")
+        stream = store.made.open("/topic/h/a", owner)
+        queue = store.made.open("/queue/a", owner)
+        assert isinstance(stream, Topic)
+        assert isinstance(queue, Queue)
+        assert stream.owner is queue.owner is owner
+        assert store.made.open("/queue/a", None) is queue
+        store.made.private_queue("/reply-queue/x", owner)
+        assert (owner.streams, owner.queues) == (1, 1)
+        store.registry.forget_queue(queue)
+        for number in range(10):
+            store.history(f"{number}")
+        assert (owner.streams, owner.queues) == (0, 0)
+
+    def test_what_a_subscription_has_made_counts_for_nobody(self) -> None:
+        store = Store()
+        assert store.made.open_topic("/topic/h/a").owner is None
+        assert store.made.open_queue("/queue/a").owner is None
+
+    @pytest.mark.parametrize(
+        ("address", "what"), [("/topic/h/a", "streams"), ("/queue/a", "queues")]
+    )
+    def test_one_that_is_more_than_a_share_is_not_made(self, address: str, what: str) -> None:
+        store = Store(max_streams=10, max_queues=10)
+        owner = store.env.owners.anonymous
+        owner.own(5, what)
+        with pytest.raises(OverflowError, match="the half of all anonymous clients of"):
+            store.made.open(address, owner)
+        assert not store.registry.known
+        assert store.made.makes(address) == what
+        assert store.made.makes("/topic/plain") is None

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from stocksync_ws.broker.model.log import HOLES, ByteCounter, Log
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.config import Limits
 from tests.broker.kit import publication as made_publication
 
 _numbers = count(1)
@@ -408,3 +410,20 @@ def test_ends_of_what_has_left_are_bounded() -> None:
             log.take(number)
     assert len(log._expiring) <= 2 * len(log) + HOLES + 1
     assert log.next_expiry() == 1_001.0
+
+
+def test_what_has_an_owner_counts_in_its_share_as_long_as_it_is_there() -> None:
+    log, owner = Log(ByteCounter()), Owner(Limits(), 1.0, "")
+    items = [made_publication(number, "n", "", (), b"x" * 10) for number in range(4)]
+    for each in items[:3]:
+        each.owner = owner
+    for each in items:
+        log.append(each)
+    assert owner.stored == 30
+    log.take(2)
+    assert owner.stored == 20
+    log.put_back(2, items[1])
+    log.trim()
+    assert owner.stored == 20
+    log.forget(5)
+    assert owner.stored == 0

@@ -7,6 +7,8 @@ from typing import Any
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import Outgoing
+from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.wire import WebSocketWire
 from tests.broker.kit import environment, record
@@ -74,3 +76,38 @@ def test_wires_that_dress_a_frame_in_another_way_have_a_beat_of_their_own() -> N
     other: Any = type("Other", (WebSocketWire,), {"key": "other"})()
     assert env.office.beat(one.wire) is not env.office.beat(other)
     assert env.office.beat(other) is env.office.beat(other)
+
+
+def test_what_came_of_a_session_counts_by_the_difference_to_what_was_counted() -> None:
+    env, one, _ = office_of()
+    session, office = one.owner, env.office
+    assert session is not None
+    session.state = State.CONNECTED
+    session.inbound.size = 100
+    session.wire.kept = 20
+    session.inbound.decoder.feed(b"SEND\ndesti")
+    assert session.inbound.decoder.next() is None
+    transaction = Transaction(0.0)
+    transaction.size = 5
+    session.subscriptions.transactions = {"t": transaction}
+    for _ in range(2):
+        office.weigh(session)
+        assert session.inbound.held == office.received == office.total == 135
+    one.append(entry(10))
+    session.inbound.size = 0
+    office.weigh(session)
+    assert (office.received, office.total) == (35, 45)
+    session.state = State.CLOSING
+    office.weigh(session)
+    assert (office.received, office.total) == (0, 10)
+
+
+def test_what_came_may_be_what_is_too_much() -> None:
+    env, one, _ = office_of(most=100)
+    session = one.owner
+    assert session is not None
+    session.state = State.CONNECTED
+    for size in (100, 101):
+        session.inbound.size = size
+        env.office.weigh(session)
+        assert env.office.over is env.step.noted is (size > 100)

@@ -13,8 +13,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from stocksync_ws import policies
 from stocksync_ws.broker.model.ledger import Delivery
 from stocksync_ws.broker.model.log import ByteCounter
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.queue import HOLES, Queue
 from stocksync_ws.broker.model.subscription import Consumer
+from stocksync_ws.config import Limits
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Wire
 from tests.broker.kit import TextWire, publication, record
@@ -305,3 +307,18 @@ def test_what_is_no_record_is_asked_of_where_queues_are_acted_on() -> None:
         ("leave", one),
         ("opened", one),
     ]
+
+
+def test_what_is_out_counts_in_the_share_of_its_owner_until_it_is_settled_or_forgotten() -> None:
+    queue, owner = make(), Owner(Limits(), 1.0, "")
+    one, two, other = (publication(n, "n", "", (), b"x" * 10) for n in range(3))
+    one.owner = two.owner = queue.owner = owner
+    for each in (one, two, other):
+        queue.take_out(each)
+    assert (owner.stored, queue.out_owned) == (20, 20)
+    queue.bring_back(one)
+    assert (owner.stored, queue.out_owned) == (10, 10)
+    queue.forget()
+    assert (owner.stored, queue.out_owned, queue.out) == (0, 0, 0)
+    queue.bring_back(two)
+    assert owner.stored == 0

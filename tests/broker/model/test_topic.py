@@ -12,6 +12,7 @@ from stocksync_ws import policies
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.subscription import Reader
@@ -48,8 +49,8 @@ class Keeper:
         self.asked: list[tuple[Any, ...]] = []
 
     def __getattr__(self, name: str) -> Any:
-        def ask(*args: Any) -> int:
-            self.asked.append((name, *args))
+        def ask(*args: Any, **named: Any) -> int:
+            self.asked.append((name, *args, *named.values()))
             return 7
 
         return ask
@@ -496,9 +497,59 @@ def test_what_is_no_record_is_asked_of_where_topics_are_acted_on() -> None:
     topic.give_back(delivery, ledger, 1.5)  # type: ignore[arg-type]
     topic.wake(3.0)
     assert keeper.asked == [
-        ("publish", topic, made, position),
+        ("publish", topic, made, position, False),
         ("lose", delivery),
         ("reject", delivery),
         ("give_back", delivery, ledger, 1.5),
         ("wake", topic, 3.0),
     ]
+
+
+class TestShares:
+    def made(self, kind: type[T], *owners: Owner | None, key: str = "") -> T:
+        """A topic with a message of 10 bytes for each of these."""
+        topic = make(kind)
+        for number, owner in enumerate(owners):
+            topic.keep(self.message(owner, key or f"{number}"), LIMITS)
+        return topic
+
+    def message(self, owner: Owner | None, key: str) -> Publication:
+        made = publication(next(_numbers), "n", "", (("key", key),), b"x" * (7 - len(key)))
+        made.owner = owner
+        return made
+
+    def test_what_is_published_stays_with_a_history_or_for_those_that_are_not_up_to_date(
+        self,
+    ) -> None:
+        topic = make(Topic)
+        assert not topic.stores
+        durable = name(topic, 1)
+        assert topic.stores
+        topic.away, durable.holder = 0, reader(topic)
+        assert not topic.stores
+        reader(topic, behind=1)
+        assert topic.stores
+        assert make(HistoryTopic).stores
+
+    def test_the_oldest_of_the_owner_itself_gives_way(self) -> None:
+        ann, bob = Owner(LIMITS, 1.0, ""), Owner(LIMITS, 1.0, "")
+        topic = self.made(HistoryTopic, ann, ann, bob, ann)
+        assert [topic.give_way(ann) for _ in range(3)] == [True, True, False]
+        assert offsets(topic) == [3, 4]
+        assert (ann.stored, bob.stored, topic.log.lost) == (10, 10, 2)
+        assert not make(HistoryTopic).give_way(ann)
+
+    def test_of_newest_values_the_older_one_of_the_key_is_replaced_and_none_gives_way(self) -> None:
+        ann, bob = Owner(LIMITS, 1.0, ""), Owner(LIMITS, 1.0, "")
+        topic = self.made(LatestTopic, ann, bob)
+        assert not topic.give_way(ann)
+        assert topic.replaced(self.message(ann, "0")) == 10
+        assert topic.replaced(self.message(ann, "1")) == 0
+        assert topic.replaced(self.message(ann, "new")) == 0
+        assert self.made(HistoryTopic, ann).replaced(self.message(ann, "0")) == 0
+
+    def test_who_reads_it_or_has_a_name_on_it_pins_it(self) -> None:
+        topic = make(HistoryTopic)
+        assert not topic.pinned
+        name(topic, 1)
+        assert topic.pinned

@@ -337,49 +337,6 @@ class TestRelieve:
         assert rooms.env.counters.slow_consumers == 0
 
 
-class TestRelieveAll:
-    def test_within_the_bound_nobody_is_closed(self) -> None:
-        rooms = Rooms()
-        rooms.session(1_000, unsent=9_000)
-        assert not rooms.slow.relieve_all()
-        assert rooms.closed == []
-
-    def test_over_it_the_largest_of_the_blocked_is_closed(self) -> None:
-        rooms = Rooms()
-        rooms.session(300, unsent=5_000)
-        largest = rooms.session(400, unsent=1)
-        rooms.session(900)
-        assert rooms.slow.relieve_all()
-        assert rooms.closed == [largest]
-        assert rooms.env.counters.slow_consumers == 1
-
-    def test_it_goes_on_until_it_holds(self) -> None:
-        rooms = Rooms()
-        sessions = [rooms.session(size, unsent=1) for size in (500, 700, 600)]
-        assert rooms.slow.relieve_all()
-        assert rooms.slow.relieve_all()
-        assert not rooms.slow.relieve_all()
-        assert rooms.closed == [sessions[1], sessions[2]]
-
-    def test_where_nobody_is_blocked_the_flush_is_waited_for_up_to_twice_the_bound(self) -> None:
-        rooms = Rooms()
-        rooms.session(900)
-        largest = rooms.session(1_100)
-        assert not rooms.slow.relieve_all()
-        rooms.session(1)
-        assert rooms.slow.relieve_all()
-        assert rooms.closed == [largest]
-
-    def test_who_is_not_connected_or_has_nothing_in_its_mailbox_is_not_chosen(self) -> None:
-        rooms = Rooms()
-        rooms.session(5_000, unsent=1, state=State.CLOSING)
-        rooms.session(0, unsent=9_000)
-        assert not rooms.slow.relieve_all()
-        chosen = rooms.session(1)
-        assert rooms.slow.relieve_all()
-        assert rooms.closed == [chosen]
-
-
 class TestJudge:
     def test_a_slow_one_is_relieved_and_another_looked_at_again(self) -> None:
         rooms = Rooms()

@@ -270,7 +270,7 @@ def test_keys_of_all_users_together_are_bounded() -> None:
         for number in range(12):
             peer = world.connect(login=f"user{number}")
             peer.send_to("/topic/a", "1", idempotency_key="k")
-        idempotency = world.broker._decoding._commands._sending.idempotency
+        idempotency = world.broker.delivery.idempotency
         assert len(idempotency) == 10
 
 

@@ -1,8 +1,10 @@
 """Idempotent SEND: a repeat with the same key has no second effect.
 
-Rule: a key belongs to a user (or to the session of an anonymous one) and a destination, so nobody
-can probe or suppress what another sends. It is remembered when the effect has happened, never for a
-failure; a repeat that comes while the first still runs joins it.
+Rule: a key belongs to a user (or to the session of an anonymous one, and ends with it) and a
+destination, so nobody can probe or suppress what another sends. It is remembered when the effect
+has happened, never for a failure; a repeat that comes while the first still runs joins it. A SEND
+whose key is more than its owner may have is refused; only where all users together have too many is
+one forgotten before its time, the oldest.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from hashlib import blake2b
 from typing import TypeAlias
 
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.pipeline import Task
+from stocksync_ws.broker.model.session import SessionRecord
 
 __all__ = ["Idempotency", "Key", "Remembered"]
 
@@ -23,10 +27,12 @@ Key: TypeAlias = tuple[str, str, str]
 class Remembered:
     """What became of a SEND with a key."""
 
-    __slots__ = ("digest", "expires_at", "message_id", "waiting")
+    __slots__ = ("digest", "expires_at", "message_id", "owner", "waiting")
 
-    def __init__(self, digest: bytes) -> None:
+    def __init__(self, digest: bytes, owner: Owner) -> None:
         self.digest = digest
+        self.owner = owner
+        """In whose share it counts."""
         self.expires_at: float | None = None
         """None while the first still runs."""
         self.message_id: str | None = None
@@ -40,8 +46,9 @@ class Idempotency:
     __slots__ = (
         "_keys",
         "_limits",
+        "_of_anonymous",
+        "_owners",
         "_running",
-        "_shares",
         "_step",
         "armed",
         "armed_at",
@@ -50,6 +57,7 @@ class Idempotency:
 
     def __init__(self, env: Environment) -> None:
         self._limits = env.limits
+        self._owners = env.owners
         self._step = env.step
         self.deadline: float | None = None
         self.armed = 0
@@ -58,8 +66,8 @@ class Idempotency:
         """Keys whose first run is not over."""
         self._keys: OrderedDict[Key, Remembered] = OrderedDict()
         """Keys whose effect has happened, the oldest first."""
-        self._shares: dict[str, OrderedDict[Key, None]] = {}
-        """The same by scope."""
+        self._of_anonymous: dict[Owner, dict[Key, None]] = {}
+        """The same, of each anonymous session."""
 
     def __len__(self) -> int:
         return len(self._keys) + len(self._running)
@@ -72,28 +80,49 @@ class Idempotency:
             found = self._keys.get(key)
         return found, found is None or found.digest == _digest(body)
 
-    def begin(self, key: Key, body: bytes) -> None:
+    def refusal(self, session: SessionRecord, more: int) -> str:
+        """Whether a session may not have so many keys more: what a refusal says, or nothing. Ask
+        `find` first.
+        """
+        return self._owners.of(session).refusal("keys", more, one=more == 1)
+
+    def begin(self, session: SessionRecord, key: Key, body: bytes) -> None:
         """A SEND with a new key runs."""
-        self._running[key] = Remembered(_digest(body))
+        owner = self._owners.of(session)
+        self._running[key] = Remembered(_digest(body), owner)
+        owner.own(1, "keys")
 
     def succeed(self, key: Key, message_id: str | None) -> None:
         """Its effect has happened."""
         found = self._running.pop(key)
-        found.message_id = message_id
-        found.expires_at = self._step.now + self._limits.idempotency_seconds
-        self._keys[key] = found
-        share = self._shares.setdefault(key[0], OrderedDict())
-        share[key] = None
-        if len(share) > max(1, self._limits.idempotency_keys // 10):
-            self._forget(next(iter(share)))
-        if len(self._keys) > self._limits.idempotency_keys:
-            self._forget(next(iter(self._keys)))
-        self._step.sooner(self, found.expires_at)
+        owner = found.owner
+        if owner.ended:
+            owner.own(-1, "keys")
+        else:
+            found.message_id = message_id
+            found.expires_at = self._step.now + self._limits.idempotency_seconds
+            self._keys[key] = found
+            if owner.crowd is not None:
+                self._of_anonymous.setdefault(owner, {})[key] = None
+            if len(self._keys) > self._limits.idempotency_keys:
+                self._forget(next(iter(self._keys)))
+            self._step.sooner(self, found.expires_at)
         self._tell(found, True)
 
     def fail(self, key: Key) -> None:
         """The SEND of a key has failed, and is not remembered."""
-        self._tell(self._running.pop(key), False)
+        found = self._running.pop(key)
+        found.owner.own(-1, "keys")
+        self._tell(found, False)
+
+    def end(self, session: SessionRecord) -> None:
+        """A session has ended; nobody can repeat what it sent if it was anonymous."""
+        owner = session.account
+        if owner is not None and owner.crowd is not None:
+            owner.ended = True
+            for key in self._of_anonymous.pop(owner, ()):
+                del self._keys[key]
+                owner.own(-1, "keys")
 
     def _tell(self, found: Remembered, succeeded: bool) -> None:
         waiting, found.waiting = found.waiting, []
@@ -122,11 +151,13 @@ class Idempotency:
             self._forget(key)
 
     def _forget(self, key: Key) -> None:
-        del self._keys[key]
-        share = self._shares[key[0]]
-        del share[key]
-        if not share:
-            del self._shares[key[0]]
+        owner = self._keys.pop(key).owner
+        owner.own(-1, "keys")
+        of_session = self._of_anonymous.get(owner)
+        if of_session is not None:
+            del of_session[key]
+            if not of_session:
+                del self._of_anonymous[owner]
 
 
 def _digest(body: bytes) -> bytes:

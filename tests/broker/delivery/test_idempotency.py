@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from stocksync_ws import StompApp
+from stocksync_ws.broker.model.owner import Owner
 from tests.broker.kit import Broker, bodies
 
 
@@ -72,6 +73,11 @@ def test_a_failure_is_not_remembered() -> None:
         assert bodies(reader) == ["1"]
 
 
+def anonymous_of(world: Broker) -> Owner:
+    """All anonymous sessions together."""
+    return world.broker.delivery.idempotency._owners.anonymous
+
+
 class Handler:
     """A handler that waits, and fails as often as it is told."""
 
@@ -132,19 +138,94 @@ def test_a_repeat_that_joined_a_failure_runs_itself() -> None:
         assert handler.runs == 2
 
 
-def test_keys_are_bounded_and_of_one_user_a_tenth() -> None:
+def test_of_one_user_so_many_keys_are_remembered_as_its_share_and_the_next_is_refused() -> None:
     with Broker(idempotency_keys=20) as world:
         reader = world.reader("/topic/a")
         ann, bob = world.connect(login="ann"), world.connect(login="bob")
         bob.send_to("/topic/a", "b", idempotency_key="b")
-        for key in "123":
+        for key in "12":
             ann.send_to("/topic/a", "x", idempotency_key=key)
-        bodies(reader)
-        ann.send_to("/topic/a", "x", idempotency_key="3")
-        bob.send_to("/topic/a", "b", idempotency_key="b")
-        reader.nothing()
+        assert bodies(reader) == ["b", "x", "x"]
         ann.send_to("/topic/a", "x", idempotency_key="1")
+        bob.send_to("/topic/a", "b", idempotency_key="b")
+        ann.send_to("/topic/a", "x", idempotency_key="3")
+        reader.nothing()
+        error = ann.error()
+        assert error.headers["code"] == "limit"
+        assert "Limits.owner_share=0.1 of Limits.idempotency_keys=20, got 3" in str(error.body)
+        assert ann.closed == 1008
+        world.advance(300.1)
+        world.connect(login="ann").send_to("/topic/a", "x", idempotency_key="3")
         assert bodies(reader) == ["x"]
+
+
+def test_a_key_counts_in_the_share_while_its_handler_runs() -> None:
+    handler = Handler()
+    with Broker(prepare=handler.prepare, idempotency_keys=10) as world:
+        first, second = world.connect(login="ann"), world.connect(login="ann")
+        first.send_to("/app/do", "x", idempotency_key="1")
+        second.send_to("/app/do", "x", idempotency_key="2")
+        assert second.error().headers["code"] == "limit"
+        assert handler.runs == 1
+
+
+def test_a_commit_whose_keys_are_more_than_the_share_has_no_effect() -> None:
+    with Broker(idempotency_keys=20) as world:
+        reader = world.reader("/topic/a")
+        for keys, expected in (("11", ["1"]), ("123", []), ("12", ["1"])):
+            peer = world.connect(login="ann")
+            peer.command("BEGIN", {"transaction": "t"})
+            for key in keys:
+                peer.send_to("/topic/a", "1", transaction="t", idempotency_key=key)
+            peer.command("COMMIT", {"transaction": "t"})
+            assert bodies(reader) == expected
+            if not expected:
+                assert peer.error().headers["code"] == "limit"
+
+
+def test_keys_of_an_anonymous_session_end_with_it_whatever_still_runs() -> None:
+    handler = Handler()
+    with Broker(prepare=handler.prepare) as world:
+        idempotency, anonymous = world.broker.delivery.idempotency, anonymous_of(world)
+        peer = world.connect()
+        peer.send_to("/topic/a", "1", idempotency_key="1")
+        peer.send_to("/topic/a", "1", idempotency_key="2")
+        peer.send_to("/app/do", "x", idempotency_key="3")
+        assert (len(idempotency), anonymous.keys) == (3, 3)
+        peer.eof()
+        world.advance(4)
+        handler.release.set()
+        world.settle()
+        assert (len(idempotency), anonymous.keys) == (0, 0)
+        assert not idempotency._of_anonymous
+
+
+def test_a_run_that_ends_behind_its_anonymous_session_is_not_remembered() -> None:
+    def prepare(app: StompApp) -> None:
+        @app.message_mapping("/do")
+        def do() -> None: ...
+
+    with Broker(prepare=prepare) as world:
+        idempotency, anonymous = world.broker.delivery.idempotency, anonymous_of(world)
+        peer = world.connect()
+        world.hold_pool(inside=True)
+        peer.send_to("/app/do", "x", idempotency_key="1")
+        peer.eof()
+        world.advance(11)
+        assert (len(idempotency), anonymous.keys) == (1, 1)
+        world.release_pool()
+        assert (len(idempotency), anonymous.keys) == (0, 0)
+
+
+def test_keys_of_an_anonymous_session_grow_old_too() -> None:
+    with Broker() as world:
+        idempotency = world.broker.delivery.idempotency
+        peer = world.connect()
+        for key in "12":
+            peer.send_to("/topic/a", "1", idempotency_key=key)
+        world.advance(300.1)
+        assert (len(idempotency), anonymous_of(world).keys) == (0, 0)
+        assert not idempotency._of_anonymous
 
 
 def test_an_empty_or_too_long_key_is_a_limit() -> None:
@@ -229,7 +310,7 @@ def test_repeats_in_a_transaction_need_no_room() -> None:
 def test_keys_go_when_their_time_has_come_though_nobody_asks() -> None:
     with Broker() as world:
         peer = world.connect(login="ann")
-        idempotency = world.broker._decoding._commands._sending.idempotency
+        idempotency = world.broker.delivery.idempotency
         for number in range(3):
             peer.send_to("/topic/a", "1", idempotency_key=f"{number}")
             world.advance(10)
