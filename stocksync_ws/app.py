@@ -28,6 +28,7 @@ from stocksync_ws.errors import ConfigurationError, WrongLoop
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.application import Application
 from stocksync_ws.messaging.connect import Authenticate
+from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.policies import DestinationPolicy
 from stocksync_ws.running.run import Run
 from stocksync_ws.stomp.negotiate import choose_subprotocol
@@ -76,6 +77,9 @@ class StompApp(Application):
         sockjs: Serve SockJS at the path, for browsers that a proxy keeps from opening a WebSocket;
             True, or `SockJSOptions`. Clients are then `new SockJS("/inventory-ws")`, and plain
             WebSocket goes on as before.
+        json_integers: Bits of an integer that a client may give, in a body, a variable or a header;
+            what has more is a `ConversionError`. 54 is what JavaScript holds exactly; None: any of
+            up to 4,300 digits.
         trusted_proxies: Addresses and networks of proxies whose `Forwarded` and `X-Forwarded-For`,
             `-Proto` and `-Host` are believed, `unix` for a Unix socket; for servers of ours and
             WSGI. On ASGI the host has its own setting.
@@ -108,6 +112,7 @@ class StompApp(Application):
         destinations: Mapping[str, DestinationPolicy] = _DEFAULTS.destinations,
         limits: Limits = _DEFAULTS.limits,
         sockjs: bool | SockJSOptions = False,
+        json_integers: int | None = INTEGER_BITS,
         trusted_proxies: Sequence[str] = (),
         asgi_batch: bool = False,
         workers: Workers = "warn",
@@ -134,7 +139,7 @@ class StompApp(Application):
             allowed_hosts=None if allowed_hosts is None else texts("allowed_hosts", allowed_hosts),
             sockjs=sockjs_options(sockjs),
         )
-        super().__init__(config, self.inbox, authenticator)
+        super().__init__(config, self.inbox, authenticator, json_integers)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
         self._sockjs: SockJSRoutes | None = None
