@@ -202,6 +202,10 @@ class Server:
         if self._run.runtime is self._runtime:
             self._run.abort()
 
+    def leave_behind(self) -> None:
+        """Wait no longer for coroutines that were cancelled and go on; after the end of the run."""
+        self._runtime.host.stragglers.leave_behind()
+
     def hurry(self, seconds: float) -> None:
         """Have a stop, begun or not, end in time: by then all sessions have been closed and all
         connections reset, and listeners have had half of the time to hear of it. One that has not
@@ -209,6 +213,7 @@ class Server:
         """
         loop, runtime = self._loop, self._runtime
         runtime.spread = seconds * 0.1
+        runtime.clean_up = seconds * 0.2
 
         def reset() -> None:
             if not runtime.closed:
