@@ -164,6 +164,8 @@ class Wire(Protocol):
     """Bytes that its connections keep for it: messages and posts that are not whole, and posts that
     wait. A change is told by a `Message` or an `Alive`.
     """
+    began: bytes
+    """How the first message begins, while it is not whole or when it is refused; else empty."""
 
     @property
     def parking(self) -> Parking | None:
