@@ -85,9 +85,7 @@ class HttpRequest:
     secure: bool = False
     """Our side of the connection is TLS."""
     scope: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-    """The ASGI scope or the WSGI environ that it came in, when a host application serves us; None
-    on a server of ours.
-    """
+    """The ASGI scope or the WSGI environ of a host that it came in; None on a server of ours."""
 
     @property
     def session(self) -> Any:
