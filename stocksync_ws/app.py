@@ -28,6 +28,7 @@ from stocksync_ws.errors import ConfigurationError, WrongLoop
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.application import Application
 from stocksync_ws.messaging.connect import Authenticate
+from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.policies import DestinationPolicy
 from stocksync_ws.running.run import Run
 from stocksync_ws.stomp.negotiate import choose_subprotocol
@@ -54,9 +55,8 @@ class StompApp(Application):
 
     Args:
         path: The path of the WebSocket, for example `/inventory-ws`.
-        allowed_origins: Who may open it from a browser: exact origins such as
-            `https://shop.example`, `capacitor://localhost`, `file://` or `null`, or `["*"]`; none:
-            only pages of the same origin.
+        allowed_origins: Who may open it from a browser: `["*"]`, or exact origins such as
+            `https://shop.example`, `capacitor://localhost`, `file://`, `null`; none: the same one.
         allowed_hosts: Host names that may stand in the Host header; None: any.
         authenticator: Decides once per session, at CONNECT, who it is: a function, sync or async,
             from a `ConnectRequest` to an object with a `name`, or None. Its return annotation names
@@ -73,15 +73,14 @@ class StompApp(Application):
         destinations: Patterns of broker destinations and what is kept below them: `Topic`,
             `Stream`, `Latest` or `Queue`; the first that matches counts.
         limits: Every bound, see `Limits`.
-        sockjs: Serve SockJS at the path, for browsers that a proxy keeps from opening a WebSocket;
-            True, or `SockJSOptions`. Clients are then `new SockJS("/inventory-ws")`, and plain
-            WebSocket goes on as before.
+        sockjs: Serve SockJS too, for browsers that a proxy keeps from opening a WebSocket; True, or
+            `SockJSOptions`. Clients are then `new SockJS("/inventory-ws")`.
+        json_integers: Bits of an integer in a body, a variable or a header; one with more is a
+            `ConversionError`. 54 is what JavaScript holds exactly; None: any, to 4,300 digits.
         trusted_proxies: Addresses and networks of proxies whose `Forwarded` and `X-Forwarded-For`,
-            `-Proto` and `-Host` are believed, `unix` for a Unix socket; for servers of ours and
-            WSGI. On ASGI the host has its own setting.
-        asgi_batch: On a host server, join the STOMP frames that one client gets in a turn of the
-            loop into one WebSocket message: much cheaper on busy topics, for clients that look for
-            several frames in a message, as @stomp/stompjs does.
+            `-Proto`, `-Host` are believed, `unix` for a Unix socket; ASGI hosts have a setting.
+        asgi_batch: On a host server, join the frames that a client gets in a turn into one message:
+            much cheaper on busy topics, if clients look for several in one, as @stomp/stompjs does.
         workers: What a second worker process behind the same address does after 30 s: `warn` logs a
             warning, `refuse` answers 503 to new sessions as well.
 
@@ -108,6 +107,7 @@ class StompApp(Application):
         destinations: Mapping[str, DestinationPolicy] = _DEFAULTS.destinations,
         limits: Limits = _DEFAULTS.limits,
         sockjs: bool | SockJSOptions = False,
+        json_integers: int | None = INTEGER_BITS,
         trusted_proxies: Sequence[str] = (),
         asgi_batch: bool = False,
         workers: Workers = "warn",
@@ -134,7 +134,7 @@ class StompApp(Application):
             allowed_hosts=None if allowed_hosts is None else texts("allowed_hosts", allowed_hosts),
             sockjs=sockjs_options(sockjs),
         )
-        super().__init__(config, self.inbox, authenticator)
+        super().__init__(config, self.inbox, authenticator, json_integers)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
         self._sockjs: SockJSRoutes | None = None

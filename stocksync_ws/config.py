@@ -170,7 +170,7 @@ class Limits:
     close_timeout: float = 5.0
     """Seconds a close may take before the connection is aborted."""
     shutdown_timeout: float = 30.0
-    """Seconds a stop may take in all."""
+    """Seconds a stop may take in all; 3 more where a coroutine does not end when cancelled."""
 
     def __post_init__(self) -> None:
         for item in fields(self):

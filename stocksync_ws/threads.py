@@ -32,6 +32,8 @@ __all__ = ["ThreadServer"]
 
 AT_EXIT = 1.0
 """Seconds for closing sessions in good order while the interpreter exits."""
+HURRY = 0.2
+"""Seconds for cancelled coroutines to end in while it exits."""
 
 _log = logging.getLogger("stocksync_ws.transport")
 
@@ -63,6 +65,8 @@ class ThreadServer:
         self._thread: int | None = None
         self._unwanted = False
         """Nobody waits for the start any more."""
+        self._exits = False
+        """The interpreter does."""
         self._ask_to_end: Callable[[float | None], None] = _nothing
         # Released by the thread: blocks natively, so that nothing has to be patched for it.
         self._ready = new_lock()
@@ -166,6 +170,7 @@ class ThreadServer:
 
     def end_at_exit(self) -> None:
         """Begin to end, within `AT_EXIT` seconds; a stop that has begun hurries up."""
+        self._exits = True
         self._ask_to_end(AT_EXIT)
 
     def wait(self, seconds: float) -> bool:
@@ -214,7 +219,9 @@ class ThreadServer:
                 raise
             _log.error("the server on its thread has ended by itself", exc_info=error)
             self._server.abort()
-        loop.run_until_complete(_end_tasks(loop))
+        assert self._server is not None
+        seconds = HURRY if self._exits else AT_EXIT
+        loop.run_until_complete(_end_tasks(loop, self._server, seconds))
 
     async def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         server = Server(self._run, self._site, self._address, tls=self._tls)
@@ -246,11 +253,16 @@ def _nothing(seconds: float | None) -> None:
     """It does not run."""
 
 
-async def _end_tasks(loop: asyncio.AbstractEventLoop) -> None:
-    """Cancel what user code has left on the loop, and let it clean up for a moment."""
-    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
-    for task in left:
-        task.cancel()
-    if left:
-        await asyncio.wait(left, timeout=AT_EXIT)
+async def _end_tasks(loop: asyncio.AbstractEventLoop, server: Server, seconds: float) -> None:
+    """Cancel what user code has left on the loop, and let it clean up for so long."""
+    until = loop.time() + seconds
+    while left := asyncio.all_tasks(loop) - {asyncio.current_task(loop)}:
+        for task in left:
+            if not task.cancelling():
+                task.cancel()
+        _, late = await asyncio.wait(left, timeout=max(0.0, until - loop.time()))
+        if late:
+            server.leave_behind()
+            await asyncio.wait(late, timeout=HURRY)
+            break
     await loop.shutdown_asyncgens()

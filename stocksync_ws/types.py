@@ -85,9 +85,7 @@ class HttpRequest:
     secure: bool = False
     """Our side of the connection is TLS."""
     scope: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
-    """The ASGI scope or the WSGI environ that it came in, when a host application serves us; None
-    on a server of ours.
-    """
+    """The ASGI scope or the WSGI environ of a host that it came in; None on a server of ours."""
 
     @property
     def session(self) -> Any:
@@ -164,6 +162,8 @@ class Wire(Protocol):
     """Bytes that its connections keep for it: messages and posts that are not whole, and posts that
     wait. A change is told by a `Message` or an `Alive`.
     """
+    began: bytes
+    """How the first message begins, while it is not whole or when it is refused; else empty."""
 
     @property
     def parking(self) -> Parking | None:

@@ -353,6 +353,12 @@ def test_what_is_no_option_of_sockjs(given: Any) -> None:
         StompApp("/ws", sockjs=given)
 
 
+@pytest.mark.parametrize("given", [0, 1, -64, True, 64.0, "64", (0, 10)])
+def test_what_is_no_size_of_an_integer(given: Any) -> None:
+    with pytest.raises(ConfigurationError, match="json_integers: must be a number of bits"):
+        StompApp("/ws", json_integers=given)
+
+
 # serve
 
 

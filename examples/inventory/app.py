@@ -48,6 +48,7 @@ ws = StompApp(
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )
+MOST = 1_000_000  # of one product
 
 
 def now() -> datetime:
@@ -66,6 +67,11 @@ class StockItem:
 class Adjustment:
     delta: int
     urgent: bool = False
+
+    def __post_init__(self) -> None:
+        # Whoever may send anything sends anything; a ValueError here is a ConversionError there.
+        if abs(self.delta) > MOST:
+            raise ValueError(f"At most {MOST:,} at a time.")
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,8 @@ async def adjust(
     quantity = item.quantity + adjustment.delta
     if quantity < 0:
         raise InventoryUpdateError(f"Only {item.quantity} left of {item.name}.")
+    if quantity > MOST:
+        raise InventoryUpdateError(f"There is room for {MOST:,} of {item.name}.")
     item = stock[product_id] = replace(item, quantity=quantity, updated_at=now())
     update = InventoryUpdate(product_id, quantity, adjustment.urgent, visitor.name, item.updated_at)
     if adjustment.urgent:

@@ -18,6 +18,7 @@ from typing import Any
 
 PAGE = Path(__file__).parent / "page"
 LOW = 5
+MOST = 1_000_000  # of one product
 PASSWORDS = {"ann": "espresso", "bob": "espresso"}
 
 
@@ -37,6 +38,11 @@ class StockItem:
 class Adjustment:
     delta: int
     urgent: bool = False
+
+    def __post_init__(self) -> None:
+        # Whoever may send anything sends anything; a ValueError here is a ConversionError there.
+        if abs(self.delta) > MOST:
+            raise ValueError(f"At most {MOST:,} at a time.")
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,8 @@ class Shop:
             quantity = item.quantity + adjustment.delta
             if quantity < 0:
                 raise InventoryUpdateError(f"Only {item.quantity} left of {item.name}.")
+            if quantity > MOST:
+                raise InventoryUpdateError(f"There is room for {MOST:,} of {item.name}.")
             item = replace(item, quantity=quantity, updated_at=now())
             self._items[product_id] = item
         return InventoryUpdate(product_id, quantity, adjustment.urgent, by, item.updated_at)

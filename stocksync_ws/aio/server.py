@@ -2,8 +2,7 @@
 
 Rule: it accepts and hands over. The run begins when the address is bound, so that a port in use
 costs no message; a server ends with the run that it began, and ends no other. At most `ACCEPT`
-connections are accepted in one turn; the rest waits in the listen backlog. What the kernel refuses
-for want of descriptors is tried again every second, and told every ten.
+connections are accepted in one turn; the rest waits in the listen backlog.
 """
 
 from __future__ import annotations
@@ -202,13 +201,17 @@ class Server:
         if self._run.runtime is self._runtime:
             self._run.abort()
 
+    def leave_behind(self) -> None:
+        """Wait no longer for coroutines that were cancelled and go on; after the end of the run."""
+        self._runtime.host.stragglers.leave_behind()
+
     def hurry(self, seconds: float) -> None:
-        """Have a stop, begun or not, end in time: by then all sessions have been closed and all
-        connections reset, and listeners have had half of the time to hear of it. One that has not
-        begun spreads its closes less, so that all clients hear 1012.
+        """Have a stop, begun or not, end in time: listeners have half of it to hear of the ends of
+        all sessions. One that has not begun spreads its closes less, so that all clients hear 1012.
         """
         loop, runtime = self._loop, self._runtime
         runtime.spread = seconds * 0.1
+        runtime.clean_up = seconds * 0.2
 
         def reset() -> None:
             if not runtime.closed:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from stocksync_ws.asgi.http_stream import HttpScopeStream
@@ -113,7 +114,7 @@ class Gateway:
             self._ended_on = None
             runtime.at_end.append(self._clean_up)
             if self._signals:
-                self._chain = SignalChain(loop, runtime.drain, runtime.hurry)
+                self._chain = SignalChain(loop, partial(_drain_first, runtime), runtime.hurry)
                 self._chain.install()
         return runtime
 
@@ -274,6 +275,12 @@ class Gateway:
         self._claim = claim_of(runtime.loop, server, self._site.endpoint.path)
         if self._claim is not None:
             self._claim.make()
+
+
+async def _drain_first(runtime: Runtime) -> None:
+    """Before the host hears of a signal. One without lifespans ends no run; it closes its loop."""
+    await runtime.drain()
+    runtime.host.stragglers.expect()
 
 
 def _again(message: Mapping[str, Any], receive: Receive) -> Receive:

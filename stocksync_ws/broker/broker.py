@@ -39,7 +39,6 @@ from stocksync_ws.errors import (
     CloseCode,
     DisconnectReason,
     ErrorCode,
-    LimitExceeded,
 )
 from stocksync_ws.timers import Timers
 from stocksync_ws.types import Handshake, Wire
@@ -139,9 +138,10 @@ class Broker:
         if close in (CloseCode.TOO_BIG, CloseCode.POLICY):
             size = close is CloseCode.TOO_BIG
             error = ErrorCode.LIMIT_SIZE if size else ErrorCode.LIMIT_COUNT
-            self._sessions.errors.protocol(session, LimitExceeded(error, detail=detail))
+            self._decoding.exceeded(session, error, detail)
         else:
             self.counters.protocol_errors += 1
+            self.calls.log.violated(session, close, detail)
             self._sessions.lifecycle.close(session, close, DisconnectReason.PROTOCOL_ERROR)
 
     def fail(self, culprit: object, problem: BaseException, now: float) -> None:

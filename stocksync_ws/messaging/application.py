@@ -28,6 +28,7 @@ from stocksync_ws.messaging.marks import (
 )
 from stocksync_ws.messaging.routes import Framework, Routes, check_places, compile_handler
 from stocksync_ws.messaging.routing import Template
+from stocksync_ws.messaging.scalars import INTEGER_BITS, check_bits
 from stocksync_ws.messaging.template import Gate, MessagingTemplate
 from stocksync_ws.stomp.frame import Frame
 
@@ -50,15 +51,21 @@ class Application:
         config: Prefixes, permissions, beats and limits.
         gate: Where the template's messages enter.
         authenticator: Who a CONNECT is; None: everybody is anonymous.
+        json_integers: Bits of an integer that a client may give; None: any.
     """
 
     def __init__(
-        self, config: BrokerConfig, gate: Gate, authenticator: Authenticate | None = None
+        self,
+        config: BrokerConfig,
+        gate: Gate,
+        authenticator: Authenticate | None = None,
+        json_integers: int | None = INTEGER_BITS,
     ) -> None:
         self.config = config
         self.template = MessagingTemplate(gate, config)
         """Sends messages from anywhere, in any thread."""
         self._space = Namespace(config)
+        self._bits = check_bits("json_integers", json_integers)
         self._targets: list[tuple[object, Mark | None]] = []
         """With the mark that was made here; None: all of them."""
         self._routes: Routes | None = None
@@ -173,9 +180,9 @@ class Application:
             return  # Which parameters are the user is not known yet.
         if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
             names = Template(mapping.path).names
-            compile_handler(declaration, names, _FRAMEWORK, users, final=False)
+            compile_handler(declaration, names, _FRAMEWORK, users, self._bits, final=False)
         elif isinstance(mapping, Listener):
-            compile_handler(declaration, (), _FRAMEWORK, users, final=False)
+            compile_handler(declaration, (), _FRAMEWORK, users, self._bits, final=False)
 
     def _users(self, *, final: bool) -> tuple[type, ...] | None:
         """The classes of the application's users; None when they are not known yet."""
@@ -208,7 +215,7 @@ class Application:
                 found += declared if own is None else _only(declared, own)
             users = self._users(final=True)
             assert users is not None
-            self._routes = Routes(found, _FRAMEWORK, self._space, users)
+            self._routes = Routes(found, _FRAMEWORK, self._space, users, self._bits)
         return self._routes
 
 

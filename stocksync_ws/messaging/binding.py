@@ -55,7 +55,7 @@ from stocksync_ws.messaging.principals import (
     never_the_user,
     user_resolver,
 )
-from stocksync_ws.messaging.scalars import Mismatch, text_reader
+from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, text_reader
 
 __all__ = ["DestinationVariable", "Exchange", "Header", "Plan", "Role", "plan"]
 
@@ -96,6 +96,7 @@ def plan(
     framework: Mapping[type, Callable[[Exchange], object]],
     label: str,
     users: tuple[type, ...] = (),
+    bits: int | None = INTEGER_BITS,
     final: bool = True,
 ) -> Plan | None:
     """Compile how a function is called.
@@ -107,6 +108,7 @@ def plan(
         framework: What gives the values of the application's own types.
         label: What an error calls the declaration.
         users: The classes that the authenticator says it returns.
+        bits: What an integer in a body, a variable or a header may have; None: any.
         final: False: None when a name in an annotation does not exist yet.
 
     Raises:
@@ -114,7 +116,7 @@ def plan(
     """
     builder = _Builder(function, role, names, framework, label, users)
     try:
-        builder.build()
+        builder.build(bits)
     except UnresolvedName:
         if final:
             raise
@@ -145,11 +147,13 @@ class _Builder:
         self._framework = framework
         self._label = label
         self._users = users
+        self._bits: int | None = INTEGER_BITS
         self._has_subject = False
         self._left: inspect.Parameter | None = None
         """The parameter that nothing else claimed."""
 
-    def build(self) -> None:
+    def build(self, bits: int | None) -> None:
+        self._bits = bits
         scope = scope_of(self._function)
         for parameter in self._signature.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -330,7 +334,7 @@ class _Builder:
 
     def _text_reader(self, parameter: inspect.Parameter, annotation: Any) -> Callable[[str], Any]:
         try:
-            return text_reader(Any if annotation is _ABSENT else annotation)
+            return text_reader(Any if annotation is _ABSENT else annotation, self._bits)
         except ConfigurationError as error:
             fixes = self._fixes(parameter)[:1]
             raise self._refuse(
@@ -339,7 +343,7 @@ class _Builder:
 
     def _payload(self, parameter: inspect.Parameter, annotation: Any, marked: bool) -> Resolver:
         try:
-            decode = decoder_for(Any if annotation is _ABSENT else annotation)
+            decode = decoder_for(Any if annotation is _ABSENT else annotation, self._bits)
         except UnresolvedName:
             raise
         except ConfigurationError as error:

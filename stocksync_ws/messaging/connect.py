@@ -14,6 +14,7 @@ from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.binding import plan
 from stocksync_ws.messaging.exchange import Role
 from stocksync_ws.messaging.hints import UnresolvedName
+from stocksync_ws.messaging.marks import name_of
 from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.principals import returned_users
 from stocksync_ws.types import HttpRequest, Principal
@@ -88,7 +89,8 @@ class Authenticator:
         if not callable(function):
             raise ConfigurationError(f"authenticator: {function!r} cannot be called")
         self._function = function
-        self._label = f"authenticator {getattr(function, '__qualname__', repr(function))}"
+        module = getattr(function, "__module__", "")
+        self._label = f"authenticator {module}.{name_of(function)}"
         self._mode: Mode = mode_of(function, inline=False)
         plan(function, role=Role.CONNECT, names=(), framework={}, label=self._label)
         self._users: tuple[type, ...] | None = None

@@ -22,7 +22,7 @@ from uuid import UUID
 from stocksync_ws.errors import ConversionError
 from stocksync_ws.messaging.hints import members, type_name
 from stocksync_ws.messaging.readers import step
-from stocksync_ws.messaging.scalars import Mismatch, to_decimal, to_float
+from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, exactly, to_float
 from stocksync_ws.messaging.shapes import compile_shape
 
 __all__ = ["CONTENT_TYPE", "JSON", "OCTETS", "TEXT", "Decode", "PayloadEncoder", "decoder_for"]
@@ -158,7 +158,10 @@ def _key(key: object, path: str) -> str:
     if isinstance(key, Enum):
         key = key.value
     if isinstance(key, (UUID, int)) and not isinstance(key, bool):
-        key = str(key)
+        try:
+            key = str(key)
+        except ValueError:
+            raise ConversionError(path, "too many digits in a key are not JSON") from None
     if not isinstance(key, str):
         raise ConversionError(path, f"a key is {type(key).__name__}; it can be str, int or UUID")
     try:
@@ -234,7 +237,7 @@ def _constant(name: str) -> Any:
 
 
 _PARSER = json.JSONDecoder(parse_constant=_constant, parse_float=to_float)
-_EXACT_PARSER = json.JSONDecoder(parse_constant=_constant, parse_float=to_decimal)
+_EXACT_PARSER = json.JSONDecoder(parse_constant=_constant, parse_float=exactly)
 
 
 def _parse(parser: json.JSONDecoder, text: str) -> Any:
@@ -258,13 +261,13 @@ def _parse(parser: json.JSONDecoder, text: str) -> Any:
     return value
 
 
-def decoder_for(annotation: object) -> Decode:
+def decoder_for(annotation: object, bits: int | None = INTEGER_BITS) -> Decode:
     """Compile what makes a parameter from a body and its content-type (None: it has none).
 
     * `bytes`: the body as it is, whatever the content-type.
     * `str`: the body as text; of a JSON content-type, the JSON string.
     * Everything else: JSON, with a content-type of JSON, `text/*`, octets, or none. The charset
-      counts.
+      counts, and an integer has at most `bits` bits (None: as many as the interpreter reads).
 
     The decoder raises `ConversionError` for any body that does not fit, and what a `__post_init__`
     raises beyond `ValueError` and `TypeError` as it is.
@@ -275,7 +278,7 @@ def decoder_for(annotation: object) -> Decode:
     kinds = [member for member in members(annotation) if member is not NoneType]
     if kinds == [bytes]:
         return _decode_octets
-    compiled = compile_shape(annotation)
+    compiled = compile_shape(annotation, bits)
     parser = _EXACT_PARSER if compiled.exact else _PARSER
     takes_text = kinds == [str]
 
@@ -292,7 +295,7 @@ def decoder_for(annotation: object) -> Decode:
         if takes_text and kind != "json":
             return text
         try:
-            return compiled.read(_parse(parser, text))
+            return compiled.read(_parse(parser, text), text)
         except Mismatch as mismatch:
             raise mismatch.error() from mismatch.__cause__
         except RecursionError:

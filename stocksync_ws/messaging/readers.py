@@ -21,6 +21,7 @@ from stocksync_ws.messaging.scalars import (
     Mismatch,
     TextReader,
     expected_one,
+    fit_integer,
     text_reader,
     to_decimal,
     to_float,
@@ -36,6 +37,7 @@ __all__ = [
     "dict_shape",
     "expected",
     "first_fitting",
+    "int_shape",
     "list_shape",
     "record_shape",
     "step",
@@ -89,6 +91,17 @@ def _exactly(kind: type) -> Shape:
     return Shape(read, frozenset((kind,)), name)
 
 
+def int_shape(bits: int | None) -> Shape:
+    """An integer of at most so many bits; None: of any size."""
+
+    def read(value: Any) -> int:
+        if type(value) is int:
+            return fit_integer(value, bits)
+        raise expected("int", value)
+
+    return Shape(read, frozenset((int,)), "int")
+
+
 def _read_float(value: Any) -> float:
     if type(value) is float:
         return value
@@ -98,9 +111,7 @@ def _read_float(value: Any) -> float:
 
 
 def _read_decimal(value: Any) -> Decimal:
-    if type(value) is Decimal:
-        return value
-    if type(value) is int:
+    if type(value) is Decimal or type(value) is int:
         return to_decimal(value)
     if type(value) is str:
         return cast("Decimal", _DECIMAL_TEXT(value))
@@ -123,7 +134,7 @@ def _from_string(annotation: Any) -> Shape:
 
 
 SCALARS: dict[type, Shape] = {
-    **{kind: _exactly(kind) for kind in (str, int, bool, NoneType)},
+    **{kind: _exactly(kind) for kind in (str, bool, NoneType)},
     **{kind: _from_string(kind) for kind in FROM_TEXT if kind not in (int, float, bool, Decimal)},
     float: Shape(_read_float, frozenset((int, float, Decimal)), "float"),
     Decimal: Shape(_read_decimal, frozenset((int, float, Decimal, str)), "decimal number"),

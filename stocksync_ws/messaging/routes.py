@@ -25,6 +25,7 @@ from stocksync_ws.messaging.marks import (
 )
 from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.routing import Router, Template
+from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.messaging.unused import check_variables
 
 __all__ = ["Framework", "Handler", "Reply", "Routes", "check_places", "compile_handler"]
@@ -115,6 +116,7 @@ def compile_handler(
     names: tuple[str, ...],
     framework: Framework,
     users: tuple[type, ...],
+    bits: int | None = INTEGER_BITS,
     *,
     final: bool,
 ) -> Handler | None:
@@ -131,6 +133,7 @@ def compile_handler(
         framework={} if role is Role.EVENT else framework,
         label=declaration.label,
         users=users,
+        bits=bits,
         final=final,
     )
     return None if compiled is None else Handler(declaration, compiled)
@@ -147,6 +150,7 @@ class Routes:
         framework: Framework,
         space: Namespace,
         users: tuple[type, ...] = (),
+        bits: int | None = INTEGER_BITS,
     ) -> None:
         self.messages: Router[Handler] = Router()
         self.subscribes: Router[Handler] = Router()
@@ -158,7 +162,7 @@ class Routes:
         names = _all_names(known)
         for declaration in known:
             check_places(declaration, space)
-            self._add(declaration, names, framework, users)
+            self._add(declaration, names, framework, users, bits)
         check_variables(known)
         # An advice comes by its order, the application's own handlers behind the last advice.
         self._advice.sort(key=lambda handler: (handler.order is None, handler.order or 0))
@@ -169,10 +173,11 @@ class Routes:
         names: tuple[str, ...],
         framework: Framework,
         users: tuple[type, ...],
+        bits: int | None,
     ) -> None:
         mapping = declaration.mapping
         own = _names(declaration) if hasattr(mapping, "path") else names
-        handler = compile_handler(declaration, own, framework, users, final=True)
+        handler = compile_handler(declaration, own, framework, users, bits, final=True)
         assert handler is not None
         if isinstance(mapping, MessageMapping):
             self.messages.add(Template(mapping.path), handler, label=handler.label)

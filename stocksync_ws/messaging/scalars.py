@@ -22,10 +22,14 @@ from stocksync_ws.messaging.hints import members, type_name
 
 __all__ = [
     "FROM_TEXT",
+    "INTEGER_BITS",
     "Mismatch",
     "TextReader",
+    "check_bits",
     "choices",
+    "exactly",
     "expected_one",
+    "fit_integer",
     "text_reader",
     "to_decimal",
     "to_float",
@@ -36,9 +40,13 @@ TextReader: TypeAlias = Callable[[str], Any]
 _INT = re.compile(r"[+-]?[0-9]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_EXPONENT = 6_144
-"""Decimals beyond 10**6144 (the range of IEEE 754 decimal128) are refused: `int()` of
-`1e999999999`, ten octets on the wire, would eat all memory.
+_EXPONENT = 308
+"""Decimals beyond 10**308 (the range of a float) are refused: `int()` of `1e999999999`, ten octets
+on the wire, would eat all memory, and few programs could read it again.
+"""
+INTEGER_BITS = 64
+"""Of an integer that is read, unless the application says otherwise. A larger one makes a sum that
+cannot be written: the interpreter stops at 4,300 digits, one way as the other.
 """
 _SHOWN = 8
 """At most so many choices stand in a problem text."""
@@ -75,26 +83,64 @@ def to_float(value: int | Decimal | str) -> float:
     return number
 
 
-def to_decimal(value: int | str) -> Decimal:
+def exactly(value: Decimal | int | str) -> Decimal:
+    """A number by its grammar as a decimal of any size; NaN where a Decimal cannot hold it."""
+    try:
+        return Decimal(value)
+    except InvalidOperation:
+        # With the trap switched off in the current context, the constructor returns this itself.
+        return Decimal("NaN")
+
+
+def to_decimal(value: Decimal | int | str) -> Decimal:
     """An exact decimal of a sane size; `value` is a number by its grammar.
 
     Raises:
         Mismatch: It is too large or too small.
     """
-    try:
-        number = Decimal(value)
-    except InvalidOperation:
-        number = Decimal("NaN")
-    # With the trap switched off in the current context, the constructor returns NaN by itself.
+    number = exactly(value)
     if not number.is_finite() or abs(number.adjusted()) > _EXPONENT:
         raise Mismatch("number out of range")
     return number
 
 
-def _int(text: str) -> int:
-    if _INT.fullmatch(text) is None:
-        raise ValueError
-    return int(text)
+def check_bits(setting: str, bits: object) -> int | None:
+    """The size of integers as an application may set it.
+
+    Raises:
+        ConfigurationError: It is no number of bits from 2 on, and not None.
+    """
+    if bits is None or (type(bits) is int and bits >= 2):
+        return bits
+    raise ConfigurationError(f"{setting}: must be a number of bits such as 64, or None: {bits!r}")
+
+
+def fit_integer(value: int, bits: int | None) -> int:
+    """An integer that a sender gave, as it is.
+
+    Args:
+        bits: What it may have, its sign included; None: any.
+
+    Raises:
+        Mismatch: It has more.
+    """
+    # A negative one may be -2**(bits - 1), whose bit length is that of its positive twin.
+    if bits is not None and (value if value >= 0 else ~value).bit_length() >= bits:
+        raise Mismatch(f"integer beyond {bits} bits")
+    return value
+
+
+def _int_reader(bits: int | None) -> TextReader:
+    def read(text: str) -> int:
+        if _INT.fullmatch(text) is None:
+            raise ValueError
+        try:
+            value = int(text)
+        except ValueError:  # the interpreter's own bound
+            raise Mismatch("a number has too many digits") from None
+        return fit_integer(value, bits)
+
+    return read
 
 
 def _float(text: str) -> float:
@@ -122,7 +168,7 @@ def _uuid(text: str) -> UUID:
 
 
 FROM_TEXT: dict[Any, tuple[TextReader, str]] = {
-    int: (_int, "int"),
+    int: (_int_reader(INTEGER_BITS), "int"),
     float: (_float, "float"),
     bool: (_bool, "'true' or 'false'"),
     Decimal: (_decimal, "decimal number"),
@@ -211,28 +257,31 @@ def _as_it_is(text: str) -> str:
     return text
 
 
-def text_reader(annotation: Any) -> TextReader:
+def text_reader(annotation: Any, bits: int | None = INTEGER_BITS) -> TextReader:
     """What reads a variable of a destination, or a header, for a parameter.
 
     `str` (and no annotation, and `Any`) takes the text as it is; of a union the first member that
-    fits; None is never read from a text. The reader raises `Mismatch` and nothing else.
+    fits; None is never read from a text. An integer has at most so many bits. The reader raises
+    `Mismatch` and nothing else.
 
     Raises:
         ConfigurationError: No text can stand for the type.
     """
     kinds = [member for member in members(annotation) if member is not NoneType]
-    readers = [_one_text_reader(member) for member in kinds]
+    readers = [_one_text_reader(member, bits) for member in kinds]
     if len(readers) == 1:
         return readers[0]
     return _first(readers, " | ".join(type_name(kind) for kind in kinds))
 
 
-def _one_text_reader(annotation: Any) -> TextReader:
+def _one_text_reader(annotation: Any, bits: int | None) -> TextReader:
     if annotation is str or annotation is Any or annotation is object:
         return _as_it_is
     table = choices(annotation)
     if table is not None:
         return _choice(table)
+    if annotation is int:
+        return _scalar(_int_reader(bits), FROM_TEXT[int][1])
     if isinstance(annotation, type) and annotation in FROM_TEXT:
         return _scalar(*FROM_TEXT[annotation])
     known = ", ".join(["str", *(type_name(kind) for kind in FROM_TEXT)])

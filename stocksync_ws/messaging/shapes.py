@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import collections.abc as abc
 import dataclasses
+import re
 from decimal import Decimal
 from types import NoneType
 from typing import Any, NotRequired, Required, get_args, get_origin
@@ -26,17 +27,25 @@ from stocksync_ws.messaging.readers import (
     JSON_TYPES,
     SCALARS,
     Field,
-    Reader,
     Shape,
     choice_shape,
     dict_shape,
     expected,
     first_fitting,
+    int_shape,
     list_shape,
     record_shape,
     tuple_shape,
 )
-from stocksync_ws.messaging.scalars import Mismatch, TextReader, choices, text_reader, to_float
+from stocksync_ws.messaging.scalars import (
+    INTEGER_BITS,
+    Mismatch,
+    TextReader,
+    choices,
+    fit_integer,
+    text_reader,
+    to_float,
+)
 
 __all__ = ["Compiled", "compile_shape"]
 
@@ -80,22 +89,44 @@ def _keys_of(cls: Any, hints: dict[str, Any]) -> list[tuple[str, Any, bool]]:
 
 
 class Compiled:
-    """One compiled annotation, and what its readers share."""
+    """One compiled annotation, and what its readers share.
 
-    def __init__(self) -> None:
+    Args:
+        bits: What an integer may have; None: any.
+    """
+
+    def __init__(self, bits: int | None) -> None:
         self.exact = False
         """A Decimal is asked for somewhere: numbers with a point must arrive as Decimals."""
+        self._bits = bits
+        self._open = False
+        """Anything is taken somewhere."""
+        self._looks = False
+        """What comes there is looked at, since it may be a number that is not taken."""
+        # So many digits the smallest integer that is too large has.
+        digits = 0 if bits is None else len(str(1 << (bits - 1)))
+        self._long = re.compile(f"[0-9]{{{digits}}}")
         self.memo: dict[tuple[int, int], tuple[Any, Mismatch | None]] = {}
         """What ambiguous unions made of the objects of this document; `forget` ends it."""
         self.shape: Shape = SCALARS[NoneType]
         self._records: dict[Any, Shape] = {}
+        self._anything = Shape(self._read_anything, _EVERYTHING, "anything")
+        self._any_list = list_shape(self._anything, None, "list")
+        self._any_dict = dict_shape(None, self._anything, "dict")
 
-    def read(self, value: Any) -> Any:
+    def read(self, value: Any, text: str) -> Any:
         """A JSON value as the annotation wants it.
+
+        Args:
+            value: With Decimals for floats if this is `exact`.
+            text: The document that it was parsed from.
 
         Raises:
             Mismatch: It does not fit.
         """
+        if self._open:
+            long = self._bits is not None and self._long.search(text) is not None
+            self._looks = self.exact or long
         try:
             return self.shape.read(value)
         finally:
@@ -113,10 +144,13 @@ class Compiled:
             return self._union([self.compile(kind) for kind in kinds])
         kind = kinds[0]
         if kind is Any or kind is object:
-            return Shape(self._read_anything, _EVERYTHING, "anything")
+            self._open = True
+            return self._anything
         table = choices(kind)
         if table is not None:
             return choice_shape(table, type_name(kind))
+        if kind is int:
+            return int_shape(self._bits)
         if isinstance(kind, type) and kind in SCALARS:
             self.exact = self.exact or kind is Decimal
             return SCALARS[kind]
@@ -168,11 +202,15 @@ class Compiled:
         return shape
 
     def _read_anything(self, value: Any) -> Any:
-        if not self.exact:
+        if not self._looks:
             return value
         if type(value) is Decimal:
             return to_float(value)
-        return _anything_in(value, self._read_anything)
+        if type(value) is int:
+            return fit_integer(value, self._bits)
+        if type(value) is list:
+            return self._any_list.read(value)
+        return self._any_dict.read(value) if type(value) is dict else value
 
     def _union(self, shapes: list[Shape]) -> Shape:
         name = " | ".join(shape.name for shape in shapes)
@@ -213,16 +251,6 @@ class Compiled:
         return found
 
 
-def _anything_in(value: Any, read: Reader) -> Any:
-    items: list[Any] = value
-    if type(value) is list:
-        return [read(item) for item in items]
-    pairs: dict[str, Any] = value
-    if type(value) is dict:
-        return {key: read(item) for key, item in pairs.items()}
-    return value
-
-
 def _key_reader(annotation: Any, where: Any) -> TextReader | None:
     """What reads a key; None for `str`. Keys are strings, so no number is read from them."""
     kinds = members(annotation)
@@ -248,13 +276,13 @@ def _unknown(kind: Any) -> ConfigurationError:
     )
 
 
-def compile_shape(annotation: Any) -> Compiled:
-    """Compile an annotation.
+def compile_shape(annotation: Any, bits: int | None = INTEGER_BITS) -> Compiled:
+    """Compile an annotation; an integer may have so many bits.
 
     Raises:
         ConfigurationError: It, or something inside it, is a type that cannot be decoded.
     """
-    compiled = Compiled()
+    compiled = Compiled(bits)
     try:
         compiled.shape = compiled.compile(annotation)
     except RecursionError:

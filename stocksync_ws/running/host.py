@@ -32,6 +32,7 @@ from stocksync_ws.driver.driver import Driver
 from stocksync_ws.errors import Cancelled, StockSyncError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.running.pool import Pool
+from stocksync_ws.running.stragglers import Stragglers
 
 __all__ = ["AioHost", "run_plain"]
 
@@ -73,6 +74,9 @@ class AioHost:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         """The loop holds tasks weakly; these would be lost."""
+        self.stragglers = Stragglers(loop, self._tasks)
+        self._inside: set[Call] = set()
+        """What threads of the pools are inside of."""
         self._slow_said = float("-inf")
         self._closed = False
 
@@ -97,7 +101,7 @@ class AioHost:
         """Run the call of a task."""
         call = task.call
         assert call is not None
-        if self._loop.is_closed():
+        if self._loop.is_closed() or (self._closed and self.stragglers.left):
             return
         if call.mode is POOL:
             self.in_pool(task, call)
@@ -116,20 +120,34 @@ class AioHost:
             task.handle.cancel()
 
     def close(self) -> None:
-        """Take no more calls and forget the timer; what still runs in the pool is left to
-        itself.
+        """Take no more calls and forget the timer; what still runs in the pool is left to itself,
+        and so is, after a while, a coroutine that goes on.
         """
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
-        for task in () if self._loop.is_closed() else self._tasks:
-            task.cancel()
+        for label in sorted({call.label for call in tuple(self._inside)}):
+            self.stragglers.name(label, "in a thread")
+        if not self._loop.is_closed():
+            for task in self._tasks:
+                task.cancel()
+            self.stragglers.expect()
         for pool in self._pools.values():
             pool.close()
 
+    async def ended(self, seconds: float) -> None:
+        """Wait for coroutines that `close` has cancelled, and for clean-up that their ends bring,
+        at most so long; what goes on then is left behind.
+        """
+        until = self.now() + seconds
+        while self._tasks and (left := until - self.now()) > 0:
+            await asyncio.wait(tuple(self._tasks), timeout=left)
+        if self._tasks:
+            await self.stragglers.end(self._tasks)
+
     def _in_task(self, task: Task, call: Call) -> None:
         try:
-            coroutine = task.context.run(call.function, *call.args, **call.kwargs)
+            coroutine = task.context.run(self.stragglers.begin, call)
             steps = _Steps(coroutine, self, call)
             running = _spawn(self._loop, steps, task.context)
         except Exception as error:
@@ -158,7 +176,10 @@ class AioHost:
         self._pools[call.threads].submit(call.offer(work))
 
     def _run_in_pool(self, task: Task, call: Call, context: Context) -> None:
-        self.hand_over(task, run_plain(call, context))
+        self._inside.add(call)
+        outcome = run_plain(call, context)
+        self._inside.discard(call)
+        self.hand_over(task, outcome)
 
     def hand_over(self, task: Task, outcome: Outcome) -> None:
         """A plain function has ended; from any thread."""

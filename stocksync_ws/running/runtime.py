@@ -21,6 +21,7 @@ from stocksync_ws.config import BrokerConfig
 from stocksync_ws.driver.driver import Driver
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.running.host import AioHost
+from stocksync_ws.running.stragglers import CLEAN_UP
 from stocksync_ws.streams import read_buffer
 from stocksync_ws.timers import Timers
 
@@ -79,6 +80,8 @@ class Runtime:
         """Nothing of it runs any more."""
         self.spread = math.inf
         """Seconds over which a drain may spread its closes."""
+        self.clean_up = CLEAN_UP
+        """Seconds for coroutines that are cancelled at the end of a stop."""
         self.draining = False
         """No new session is taken."""
         self._drained = asyncio.Event()
@@ -146,8 +149,9 @@ class Runtime:
         return self._stopping
 
     async def stop(self) -> None:
-        """Drain, then end what is left, within `Limits.shutdown_timeout` seconds in all. Called
-        twice, both wait for the one end.
+        """Drain, then end what is left, within `Limits.shutdown_timeout` seconds in all; coroutines
+        that have not ended by then are cancelled, and have `clean_up` seconds more. Called twice,
+        both wait for the one end.
         """
         if self.closed:
             return
@@ -163,6 +167,7 @@ class Runtime:
                 await self._idle(self.config.limits.close_timeout)
         finally:
             self.close()
+        await self.host.ended(self.clean_up)
 
     def hurry(self) -> None:
         """Wait for nothing any more: a drain or a stop that is under way ends at once."""

@@ -35,6 +35,7 @@ from stocksync_ws.wire.answer import Answer, plain, unavailable
 from stocksync_ws.wire.endpoint import Endpoint, Site, decide
 from stocksync_ws.wire.scope_wire import Batcher, ScopeChunk, ScopeWire
 from stocksync_ws.wire.sockjs.websocket import FramedScopeWire, unframe
+from stocksync_ws.wire.websocket import BEGINNING
 
 __all__ = [
     "ScopeConnection",
@@ -140,6 +141,8 @@ class ScopeConnection:
         bound = "sockjs_body" if framed else "max_message_size"
         if len(data) > getattr(self._limits, bound):
             self._state = _SHUT
+            if not framed:
+                wire.began = data[:BEGINNING]
             text = self._limits.exceeded(bound, len(data))
             return [Closed(wire, CloseCode.TOO_BIG, text, ours=True)]
         events: list[Event] = [Message(wire, data)] if data else [Alive(wire)]

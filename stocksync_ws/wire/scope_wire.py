@@ -89,7 +89,7 @@ class ScopeWire:
         batcher: Join the frames of one flush into one message; None: one message a frame.
     """
 
-    __slots__ = ("_batcher", "closing", "key", "link", "session")
+    __slots__ = ("_batcher", "began", "closing", "key", "link", "session")
 
     transport: str = "websocket"
     parking: None = None
@@ -98,6 +98,7 @@ class ScopeWire:
 
     def __init__(self, batcher: Batcher | None = None) -> None:
         self._batcher = batcher
+        self.began = b""
         self.key: Hashable = "asgi"
         self.session: Any = None
         self.link: Any = None

@@ -30,11 +30,15 @@ from stocksync_ws.types import Alive, Chunk, Closed, Event, Message
 from stocksync_ws.wire import frames
 from stocksync_ws.wire.frames import FrameError
 
-__all__ = ["WebSocketReader", "WebSocketWire"]
+__all__ = ["BEGINNING", "WebSocketReader", "WebSocketWire"]
 
 _QUICK: Final = 1_024
 """Bytes of a whole message up to which we unmask faster than wsproto does."""
 _PING: Final = frames.frame(frames.PING)
+BEGINNING: Final = 32
+"""Bytes of a first message that are waited for before it is refused: they tell whether its sender
+speaks STOMP at all.
+"""
 
 
 class WebSocketWire:
@@ -43,7 +47,7 @@ class WebSocketWire:
     All wires of this class share one key: their bytes differ in nothing.
     """
 
-    __slots__ = ("closing", "kept", "link", "session")
+    __slots__ = ("began", "closing", "kept", "link", "session")
 
     transport: str = "websocket"
     parking: None = None
@@ -55,6 +59,7 @@ class WebSocketWire:
         self.closing = False
         """Our Close frame was made: nothing may be sent behind it."""
         self.kept = 0
+        self.began = b""
 
     def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
         """One unmasked frame with the whole of `head` and `tail` (RFC 6455 §5.2).
@@ -116,6 +121,7 @@ class WebSocketReader:
         "_bound",
         "_buffer",
         "_count",
+        "_first",
         "_head",
         "_largest",
         "_limits",
@@ -147,6 +153,7 @@ class WebSocketReader:
         self._parser: Parser | None = None
         self._parts = bytearray()  # payloads of the message that is not finished
         self._count = 0  # frames of it, empty ones too
+        self._first = True  # no message has come yet, and how it begins is told
         self.reply: bytes | None = None
         self.pong: bytes | None = None
         self.ended = False
@@ -188,6 +195,7 @@ class WebSocketReader:
         if self._state == _FOLLOWING:
             events += self._follow(data[at:])
         elif self._state == _READING:
+            self._first = self._first and not events
             if at < len(data):
                 self._buffer = bytearray(data[at:])
             if self._buffer is not None or self._count:
@@ -201,10 +209,19 @@ class WebSocketReader:
 
     def _weigh(self) -> None:
         """Say how much is kept. Control frames, and headers, are nothing that can grow."""
-        kept = len(self._parts)
-        if self._buffer is not None and self._need:
-            kept += max(0, len(self._buffer) - self._head)
+        kept, buffer = len(self._parts), self._buffer or b""
+        if self._need:
+            kept += max(0, len(buffer) - self._head)
+        if self._first:
+            came = bytes(buffer[: self._head + BEGINNING]) if self._need else b""
+            self._wire.began = self._beginning(came, self._head, len(came))
         self._wire.kept = kept
+
+    def _beginning(self, data: bytes, start: int, end: int) -> bytes:
+        """How the message begins whose next frame has its payload there, as far as it has come."""
+        end = min(end, len(data), start + BEGINNING)
+        rest = frames.unmask(data, start, end) if start < end else b""
+        return (bytes(self._parts[:BEGINNING]) + rest)[:BEGINNING]
 
     def _take_frames(self, data: bytes, events: list[Event]) -> int:
         """Take whole frames off `data`; where the first one that was not taken begins."""
@@ -216,8 +233,10 @@ class WebSocketReader:
                 if header is None:
                     break
                 first, start, end = header
-                if first < frames.CLOSE:
-                    self._check(first, end - start)
+                if first < frames.CLOSE and not self._admits(data, header, events):
+                    self._need = start - at + BEGINNING
+                    self._head = start - at
+                    break
                 if end > len(data):
                     self._need = end - at
                     self._head = (start if first < frames.CLOSE else end) - at
@@ -242,6 +261,19 @@ class WebSocketReader:
             self._leave(_DEAF if deaf else _FOLLOWING)
             events.append(Closed(self._wire, error.code, error.reason, ours=True))
         return at
+
+    def _admits(self, data: bytes, header: tuple[int, int, int], events: list[Event]) -> bool:
+        """Judge a data frame; False: it is going to be refused, when a little more has come."""
+        first, start, end = header
+        try:
+            self._check(first, end - start)
+        except FrameError as error:
+            if self._first and not events and error.code != CloseCode.PROTOCOL_ERROR:
+                self._wire.began = began = self._beginning(data, start, end)
+                if len(began) < min(BEGINNING, len(self._parts) + end - start):
+                    return False
+            raise
+        return True
 
     def _check(self, first: int, length: int) -> None:
         """Judge a data frame by its header and the message it is part of (RFC 6455 §5.4)."""

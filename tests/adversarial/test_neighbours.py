@@ -41,7 +41,7 @@ def fragments(peer: Peer) -> None:
 
 
 def a_fragment_each(peer: Peer) -> None:
-    peer.feed(client_frame(2, b"x", fin=False) + client_frame(0, b"x", fin=False) * 3_000)
+    peer.feed(client_frame(2, b"\n", fin=False) + client_frame(0, b"\n", fin=False) * 3_000)
 
 
 def messages(peer: Peer) -> None:
@@ -51,7 +51,7 @@ def messages(peer: Peer) -> None:
 WAYS = {
     "an unfinished frame": (half_frame, bytes(READ)),
     "fragments": (fragments, begun(READ, 0x00) + bytes(READ)),
-    "very small fragments": (a_fragment_each, client_frame(0, b"x", fin=False) * 3_000),
+    "very small fragments": (a_fragment_each, client_frame(0, b"\n", fin=False) * 3_000),
     "whole messages": (messages, client_frame(2, b"a:" + b"b" * 1_000 + b"\n")),
 }
 

@@ -233,6 +233,7 @@ _CIRCLE.append(_CIRCLE)
         ({"a b": float("inf")}, "$['a b']", "NaN"),
         ([Decimal("NaN")], "$[0]", "NaN"),
         ([Item("a", 10**5000)], "$[0].quantity", "too many digits"),
+        ([{10**5000: "a"}], "$[0]", "too many digits in a key"),
         ({"x": Opaque()}, "$.x", "Opaque has no JSON form"),
         ([b"a"], "$[0]", "bytes has no JSON form"),
         ([Item], "$[0]", "type has no JSON form"),
@@ -351,7 +352,9 @@ def test_what_fits(annotation: Any, value: object, expected: object) -> None:
         (Decimal, "1_0", "$", "expected decimal number"),
         (Decimal, "NaN", "$", "expected decimal number"),
         (Decimal, True, "$", "expected decimal number, got bool"),
-        (Decimal, "1e99999", "$", "number out of range"),
+        (Decimal, "1e309", "$", "number out of range"),
+        (Decimal, "1e-309", "$", "number out of range"),
+        (Decimal, 10**309, "$", "number out of range"),
         (Decimal, "1e99999999999999999999", "$", "number out of range"),
         (UUID, "{" + str(U1) + "}", "$", "expected UUID"),
         (UUID, U1.hex, "$", "expected UUID"),
@@ -447,6 +450,54 @@ def test_decimals_out_of_range_do_not_depend_on_the_traps_of_the_context() -> No
         _decode(Decimal, "1e99999999999999999999")
 
 
+LARGEST = 2**63 - 1
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text", "path"),
+    [
+        (int, "{}", "$"),
+        (int | None, "{}", "$"),
+        (list[int], "[0, {}]", "$[1]"),
+        (tuple[int, str], '[{}, ""]', "$[0]"),
+        (dict[str, int], '{{"a b": {}}}', "$['a b']"),
+        (Item, '{{"sku": "a", "quantity": {}}}', "$.quantity"),
+        (Any, "{}", "$"),
+        (dict[str, Any], '{{"a": [0, {{"b": {}}}]}}', "$.a[1].b"),
+        (list[object], '[0.12345678901234567890, null, "12345678901234567890", {}]', "$[3]"),
+        (tuple[Decimal, Any], "[1.5, [2.5, {}]]", "$[1][1]"),
+    ],
+)
+def test_an_integer_has_64_bits_wherever_it_stands(annotation: Any, text: str, path: str) -> None:
+    decode = decoder_for(annotation)
+    for number in (LARGEST, -LARGEST - 1):
+        decode(text.format(number).encode(), None)
+    for number in (LARGEST + 1, -LARGEST - 2, 10**4299):
+        with pytest.raises(ConversionError) as caught:
+            decode(text.format(number).encode(), None)
+        assert (caught.value.path, caught.value.problem) == (path, "integer beyond 64 bits")
+        decoder_for(annotation, None)(text.format(number).encode(), None)
+
+
+def test_an_integer_may_have_fewer_bits() -> None:
+    """Such as the 54 that JavaScript holds exactly."""
+    for annotation in (int, Any):
+        decode = decoder_for(annotation, 54)
+        assert decode(b"-9007199254740992", None) == -(2**53)
+        with pytest.raises(ConversionError, match="integer beyond 54 bits"):
+            decode(b"9007199254740992", None)
+
+
+def test_an_integer_that_is_read_as_something_else_has_the_bounds_of_that() -> None:
+    assert _decode(float, b"1000000000000000000000000") == 1e24
+    assert _decode(Decimal, b"1000000000000000000000000") == Decimal(10**24)
+    assert _decode(Literal[1180591620717411303424], b"1180591620717411303424") == 2**70
+
+
+def test_a_float_of_a_document_with_decimals_may_be_very_small() -> None:
+    assert _decode(tuple[Decimal, float], b"[1, 5e-324]") == (1, 5e-324)
+
+
 def test_a_class_inside_a_function_may_refer_to_itself() -> None:
     @dataclass
     class Inner:
@@ -473,7 +524,7 @@ def test_unions_inside_each_other_are_linear() -> None:
 
 def test_a_decoder_keeps_nothing_of_a_document() -> None:
     compiled = convert.compile_shape(list[Cat | Dog])
-    assert compiled.read([{"kind": "cat", "lives": 9}]) == [Cat("cat", 9)]
+    assert compiled.read([{"kind": "cat", "lives": 9}], "") == [Cat("cat", 9)]
     assert compiled.memo == {}
 
 
@@ -608,7 +659,8 @@ def test_content_types_that_are_taken(
         (Node, b'{"name":"","children":[' * 2_800, None, "$", "nested too deeply|not JSON"),
         (Any, rb'["\ud800"]', None, "$", "lone surrogate"),
         (dict[str, Decimal], rb'{"\uDC00":0.5}', None, "$", "lone surrogate"),
-        (Decimal, b"1e99999", None, "$", "number out of range"),
+        (Decimal, b"1e309", None, "$", "number out of range"),
+        (list[Decimal], b"[1, 10.5e308]", None, "$[1]", "number out of range"),
         (tuple[Decimal, float], b"[1, 1e4000]", None, "$[1]", "number out of range"),
     ],
 )
@@ -685,28 +737,29 @@ class Whole:
 
 
 _TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-_ITEM = st.builds(Item, _TEXT, st.integers())
+_INT = st.integers(-(2**63), 2**63 - 1)
+_ITEM = st.builds(Item, _TEXT, _INT)
 _WHOLE = st.builds(
     Whole,
     _TEXT,
-    st.integers(),
+    _INT,
     st.floats(allow_nan=False, allow_infinity=False),
     st.booleans(),
     st.none(),
     st.datetimes(timezones=st.none() | st.just(UTC)),
     st.dates(),
     st.times(),
-    st.decimals(allow_nan=False, allow_infinity=False),
+    st.decimals(-(10**300), 10**300, allow_nan=False, allow_infinity=False),
     st.uuids(),
     st.sampled_from(Color),
     st.sampled_from(Level),
-    st.none() | st.integers() | _TEXT,
+    st.none() | _INT | _TEXT,
     st.lists(_ITEM, max_size=3),
-    st.tuples(st.integers(), _TEXT),
+    st.tuples(_INT, _TEXT),
     st.frozensets(_TEXT, max_size=3),
-    st.dictionaries(_TEXT, st.integers(), max_size=3),
+    st.dictionaries(_TEXT, _INT, max_size=3),
     st.dictionaries(st.sampled_from(Color), _ITEM),
-    st.fixed_dictionaries({"x": st.integers()}, optional={"y": st.integers()}),
+    st.fixed_dictionaries({"x": _INT}, optional={"y": _INT}),
 )
 _WHOLE_DECODER = decoder_for(Whole)
 

@@ -282,7 +282,7 @@ def test_text_that_is_no_utf8_shuts_nothing_before_the_peers_close() -> None:
 
 def test_after_too_much_the_peers_close_ends_it() -> None:
     peer = opened()
-    peer.feed(b"\x82\xff\x40" + bytes(7) + MASK)
+    peer.feed(b"\x82\xff\x40" + bytes(7) + MASK + bytes(32))
     assert peer.events == [(1009, True)]
     peer = opened()
     peer.feed(client(0x82, b"x" * 60_000)[:100])

@@ -299,6 +299,7 @@ def test_a_message_over_the_limit_closes_with_1009_once() -> None:
     assert isinstance(event, Closed)
     assert (event.wire, event.ours, event.code) == (wire, True, CloseCode.TOO_BIG)
     assert event.cause is None
+    assert wire.began == bytes(32)
     assert made.receive(b"more", 0.0) == []
     assert ended(made.lost(0.0))[0] == 1006
 

@@ -15,7 +15,7 @@ from wsproto.events import BytesMessage, TextMessage
 
 from stocksync_ws.config import Limits
 from stocksync_ws.types import Alive, Closed, Event, Message
-from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
+from stocksync_ws.wire.websocket import BEGINNING, WebSocketReader, WebSocketWire
 
 LIMITS = Limits(max_message_size=1000, max_fragments=4, max_header_block=1000, max_header_line=1000)
 MASK = b"\x11\x22\x33\x44"
@@ -100,8 +100,18 @@ ROWS: dict[str, tuple[bytes, list[object]]] = {
         b"\x82\xff" + bytes(6) + b"\xff\xff" + MASK,
         [(1002, "invalid frame length", "ours")],
     ),
-    "W5 2**62": (client(0x82, length=1 << 62), [(1009, too_big(1 << 62), "ours")]),
-    "W5 one too long": (client(0x82, length=1001), [(1009, too_big(1001), "ours")]),
+    "W5 2**62": (
+        client(0x82, length=1 << 62) + bytes(BEGINNING),
+        [(1009, too_big(1 << 62), "ours")],
+    ),
+    "W5 one too long": (
+        client(0x82, length=1001) + bytes(BEGINNING),
+        [(1009, too_big(1001), "ours")],
+    ),
+    "W5 one too long, later": (
+        client(0x82, b"x") + client(0x82, length=1001),
+        [b"x", (1009, too_big(1001), "ours")],
+    ),
     "exactly the limit": (client(0x82, b"x" * 1000), [b"x" * 1000]),
     "W6 continuation first": (client(0x80, b"x"), [(1002, "fragments out of order", "ours")]),
     "W6 new text in a message": (
@@ -200,8 +210,11 @@ def test_rows(name: str) -> None:
         )
 
 
-def test_w5_and_w12_are_refused_before_any_payload() -> None:
-    assert run([client(0x82, length=1001)]).events == [(1009, too_big(1001), "ours")]
+def test_w5_and_w12_are_refused_before_their_payload() -> None:
+    """But for how a first message begins: whether it is STOMP decides what its sender is told."""
+    first = client(0x82, length=1001) + bytes(BEGINNING)
+    assert run([first[:-1]]).events == []
+    assert run([first]).events == [(1009, too_big(1001), "ours")]
     head = client(0x02, b"x" * 600) + client(0x80, length=401)
     assert run([head]).events == [(1009, too_big(1001), "ours")]
 
@@ -213,7 +226,7 @@ def test_the_reply_echoes_the_code_and_never_the_reason() -> None:
 
 @pytest.mark.parametrize("whole", [True, False])
 def test_w10_nothing_is_kept_of_a_gigabyte(whole: bool) -> None:
-    for start in (b"\x81\x02hi", client(0x82, length=1 << 40)):
+    for start in (b"\x81\x02hi", client(0x82, length=1 << 40) + bytes(BEGINNING)):
         wire = WebSocketWire()
         reader = WebSocketReader(wire, LIMITS)
         reader.receive(start)
@@ -232,7 +245,7 @@ def test_w13_a_flood_of_pings_is_one_pong() -> None:
 
 
 def test_a_ping_ahead_of_a_violation_or_close_needs_no_pong() -> None:
-    for end in (b"\x81\x02hi", client(0x82, length=1 << 40), closing(1000)):
+    for end in (b"\x81\x02hi", client(0x82, length=1 << 40) + bytes(BEGINNING), closing(1000)):
         reader = WebSocketReader(WebSocketWire(), LIMITS)
         reader.receive(client(0x89, b"x") + end)
         assert reader.pong is None
@@ -403,3 +416,32 @@ def test_behind_our_close_nothing_is_kept_of_what_was_not_finished(size: int) ->
             rest = reader.receive(data[cut:] + closing(1008))
             assert [type(each) for each in rest] == [Closed]
             assert reader.ended
+
+
+# How a first message begins
+
+
+def beginning(*pieces: bytes, limits: Limits = LIMITS) -> bytes:
+    wire = WebSocketWire()
+    reader = WebSocketReader(wire, limits)
+    for piece in pieces:
+        reader.receive(piece)
+    return wire.began
+
+
+def test_how_a_first_message_begins_is_told_while_it_is_not_whole_and_when_it_is_refused() -> None:
+    text = b"0123456789" * 20
+    wanted = text[:BEGINNING]
+    whole = client(0x81, text)
+    assert beginning(whole[:10]) == text[:2]
+    assert beginning(whole[:10], whole[10:100]) == wanted
+    assert beginning(client(0x01, text[:5]), client(0x80, text[5:])[:-1]) == wanted
+    assert beginning(client(0x01, text)) == wanted
+    large = client(0x81, text * 10)
+    for cut in range(1, 60):
+        assert beginning(large[:cut], large[cut:]) == wanted
+    many = Limits(max_fragments=1)
+    assert beginning(client(0x01, text), client(0x00, text), limits=many) == wanted
+    # Of later ones nobody asks.
+    assert beginning(client(0x81, b"x"), whole[:100]) == b""
+    assert beginning(client(0x81, b"x") + large) == b""

@@ -14,6 +14,7 @@ from django.db import close_old_connections, transaction
 from django.http import HttpRequest
 
 from shop import (
+    MOST,
     Adjustment,
     InventoryErrorResponse,
     InventoryUpdate,
@@ -84,6 +85,8 @@ def change(product_id: str, adjustment: Adjustment, by: str) -> None:
         raise InventoryUpdateError(f"There is no product {product_id}.")
     if product.quantity + adjustment.delta < 0:
         raise InventoryUpdateError(f"Only {product.quantity} left of {product.name}.")
+    if product.quantity + adjustment.delta > MOST:
+        raise InventoryUpdateError(f"There is room for {MOST:,} of {product.name}.")
     product.quantity += adjustment.delta
     product.save()
     update = InventoryUpdate(

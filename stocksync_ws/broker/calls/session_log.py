@@ -58,6 +58,17 @@ def _cause(error: BaseException) -> str:
     return "".join(f" {name}={quote(text)}" for name, text in facts if text)
 
 
+def _refuse(session: SessionRecord, code: str, cause: str) -> None:
+    _sessions.info(
+        "refused session=%s user=%s peer=%s code=%s%s",
+        session.id,
+        _user(session),
+        session.peer,
+        code,
+        cause,
+    )
+
+
 class SessionLog:
     """Writes the log lines of one broker; wakes once a second while it holds lines back."""
 
@@ -171,19 +182,21 @@ class SessionLog:
 
     def refused(self, session: SessionRecord, code: ErrorCode, error: BaseException) -> None:
         """A CONNECT was refused, or a peer broke the protocol."""
+        if self._tells_refusal():
+            _refuse(session, code.code, _cause(error))
+
+    def violated(self, session: SessionRecord, close: int, detail: str) -> None:
+        """A peer broke the framing of WebSocket, for which there is no ERROR; `detail` is ours."""
+        if self._tells_refusal():
+            _refuse(session, str(close), f" detail={quote(detail)}")
+
+    def _tells_refusal(self) -> bool:
         if not _sessions.isEnabledFor(logging.INFO):
-            return
-        if not self._admit():
-            self._refusals += 1
-            return
-        _sessions.info(
-            "refused session=%s user=%s peer=%s code=%s%s",
-            session.id,
-            _user(session),
-            session.peer,
-            code.code,
-            _cause(error),
-        )
+            return False
+        if self._admit():
+            return True
+        self._refusals += 1
+        return False
 
     def failed(
         self,

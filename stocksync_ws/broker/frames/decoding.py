@@ -22,7 +22,7 @@ from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
 from stocksync_ws.broker.model.turn import ROUND
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import DisconnectReason, ErrorCode, LimitExceeded, RemoteProtocolError
-from stocksync_ws.stomp.command_line import may_begin_frame
+from stocksync_ws.stomp.command_line import FIRST_FRAME, may_begin_frame
 from stocksync_ws.stomp.frame import ACK, NACK
 
 __all__ = ["Decoding"]
@@ -123,8 +123,16 @@ class Decoding:
         if kept <= self._limits.pre_auth_bytes:
             return True
         detail = self._limits.exceeded("pre_auth_bytes", kept)
-        self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_SIZE, detail=detail))
+        self.exceeded(session, ErrorCode.LIMIT_SIZE, detail)
         return False
+
+    def exceeded(self, session: SessionRecord, code: ErrorCode, detail: str) -> None:
+        """What came is over a limit; what is no STOMP at all is told that, whatever its size."""
+        problem: RemoteProtocolError = LimitExceeded(code, detail=detail)
+        is_first = session.state is AWAITING and not session.inbound.pre_auth
+        if is_first and not may_begin_frame(session.wire.began):
+            problem = RemoteProtocolError(ErrorCode.UNKNOWN_COMMAND, detail=FIRST_FRAME)
+        self._errors.protocol(session, problem)
 
     def _is_foreign(self, inbound: Inbound, payload: bytes) -> bool:
         """Whether a first message is no STOMP at all: then the decoder says so, whatever its size,

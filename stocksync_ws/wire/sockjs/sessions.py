@@ -97,6 +97,8 @@ class SockJSWire:
     )
 
     key: Hashable = "sockjs"
+    began: bytes = b""
+    """What is not whole is a body, and says nothing about the messages in it."""
 
     def __init__(self, sessions: SockJSSessions, id: str, peer: str | None) -> None:  # noqa: A002
         self._sessions = sessions

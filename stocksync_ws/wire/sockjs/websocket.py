@@ -87,6 +87,7 @@ class FramedReader(WebSocketReader):
 
     def __init__(self, wire: FramedWire, limits: Limits) -> None:
         super().__init__(wire, limits, bound="sockjs_body")
+        self._first = False  # How SockJS frames begin says nothing about what is in them.
 
     def receive(self, data: bytes) -> list[Event]:
         """Bytes came from the stream; the messages in the messages."""

@@ -130,12 +130,13 @@ class TestStorm:
         world.advance(5)
         assert lines() == []
 
+    @pytest.mark.parametrize("data", [b"\x81\x84" + bytes(4) + b"FOO\n", b"\x81\x02hi"])
     def test_refusals_are_summed_up_with_them(
-        self, start: Start, lines: Callable[[], list[str]]
+        self, start: Start, lines: Callable[[], list[str]], data: bytes
     ) -> None:
         world = start()
         for _ in range(STORM + 7):
-            world.upgrade().send(b"FOO\n\n\0")
+            world.upgrade().feed(data)
         assert len(lines()) == STORM
         world.advance(1.01)
         assert lines() == [

@@ -122,6 +122,75 @@ def test_what_is_no_stomp_is_told_so_at_once(
     assert "A first frame" in log("unknown-command")
 
 
+JSON = b'{"type":"subscribe","padding":"' + b"x" * 70_000 + b'"}'
+
+
+def in_fragments(payload: bytes, size: int) -> bytes:
+    rest = [client_frame(0, payload[at : at + size], fin=False) for at in range(0, 70_000, size)]
+    return client_frame(1, b"", fin=False) + b"".join(rest)
+
+
+FOREIGN = {
+    "over max_message_size": client_frame(1, JSON),
+    "in fragments": in_fragments(JSON, 1_000),
+    "in very many fragments": in_fragments(JSON, 60),
+    "over pre_auth_bytes, and not whole": client_frame(1, JSON[:60_000])[:-1],
+}
+
+
+@pytest.mark.parametrize("how", FOREIGN)
+def test_what_is_no_stomp_is_told_so_whatever_its_size(start: Start, how: str) -> None:
+    data = FOREIGN[how]
+    world = start()
+    for cut in (len(data), 1, 5, 8, 14, 15, 45, 46, 1_000, 20_000):
+        peer = world.upgrade()
+        peer.feed(data[:cut])
+        peer.feed(data[cut:])
+        assert "A first frame" in cause(peer, "unknown-command")
+        assert peer.closed == 1002
+
+
+@pytest.mark.parametrize("how", FOREIGN)
+def test_a_first_frame_that_is_too_large_is_over_a_limit(start: Start, how: str) -> None:
+    """As is a later message, whatever it is."""
+    world = start()
+    peer = world.upgrade()
+    stomp = FOREIGN[how].replace(JSON[:30], b"CONNECT\naccept-version:1.2\na:b"[:30])
+    assert stomp != FOREIGN[how]
+    peer.feed(stomp)
+    assert "Limits." in cause(peer, "limit")
+    peer = world.upgrade()
+    peer.send(b"\n")
+    peer.feed(FOREIGN[how])
+    assert "Limits." in cause(peer, "limit")
+
+
+@pytest.mark.parametrize(
+    ("data", "close", "says"),
+    [
+        (b"\x81\x02hi", 1002, "frame is not masked"),
+        (b"\xc1\x80" + bytes(4), 1002, "invalid frame header"),
+        (client_frame(0, b"x"), 1002, "fragments out of order"),
+        (client_frame(1, b"\xff"), 1007, "text is not UTF-8"),
+        (client_frame(8, (999).to_bytes(2, "big")), 1002, "invalid Close frame"),
+    ],
+)
+def test_what_breaks_the_framing_is_logged_as_a_refusal(
+    start: Start, caplog: pytest.LogCaptureFixture, data: bytes, close: int, says: str
+) -> None:
+    caplog.set_level(logging.INFO, "stocksync_ws.session")
+    world = start()
+    for peer in (world.upgrade(), world.connect()):
+        peer.feed(data)
+        assert peer.frames() == []
+        assert peer.closed == close
+        world.advance(6)
+    assert world.counters.protocol_errors == 2
+    lines = [text for text in caplog.messages if text.startswith("refused session=")]
+    assert len(lines) == 2
+    assert all(text.endswith(f" code={close} detail='{says}'") for text in lines)
+
+
 def test_a_frame_without_an_end_is_told_what_it_lacks(
     start: Start, log: Callable[[str], str]
 ) -> None:
