@@ -8,12 +8,9 @@ python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
 python -m nox -s model            two million steps of the model of delivery, a quarter of an hour
-<<<<<<< HEAD
 python -m nox -s mutate           300 small faults in the code: do the tests see them? Half an hour
-=======
 python -m nox -s soak             random clients over real sockets, ten minutes
 python -m nox -s autobahn         the WebSocket test suite of others, where Python 2.7 is
->>>>>>> proof13
 """
 
 from __future__ import annotations
@@ -115,12 +112,13 @@ def model(session: nox.Session) -> None:
 
 
 @nox.session
-<<<<<<< HEAD
 def mutate(session: nox.Session) -> None:
     """Small faults in 300 places; less than 95 % killed in one package is a failure."""
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.mutate", "--jobs", "2", *session.posargs)
-=======
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Random clients over real sockets, 10 minutes; `-- --seed N` plays the same plans again."""
     session.install("-e", ".", *group("test"))
@@ -155,7 +153,6 @@ def autobahn(session: nox.Session) -> None:
         session.run("virtualenv", "--clear", "-p", python, str(suite))
         session.run(own, "-m", "pip", "install", "autobahntestsuite==25.10.1", external=True)
     session.run("python", "-m", "tests.autobahn", "--python", own, *session.posargs)
->>>>>>> proof13
 
 
 @nox.session
