@@ -21,6 +21,7 @@ from uuid import UUID
 
 from stocksync_ws.errors import ConversionError
 from stocksync_ws.messaging.hints import members, type_name
+from stocksync_ws.messaging.models import dumper_for
 from stocksync_ws.messaging.readers import step
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, exactly, to_float
 from stocksync_ws.messaging.shapes import compile_shape
@@ -80,7 +81,7 @@ class PayloadEncoder:
 
         `str` is text and `bytes` are octets; everything else is compact JSON: datetimes in ISO
         8601, Decimals and UUIDs as strings, enums by their value, dataclasses by their fields, sets
-        as lists.
+        as lists, models of pydantic and msgspec as these write them, by their aliases.
 
         Raises:
             ConversionError: Something in it has no JSON form (the path says where), is NaN or
@@ -121,6 +122,9 @@ class PayloadEncoder:
             return convert(value)
         if dataclasses.is_dataclass(kind):
             return self._fields(kind, value)
+        dump = dumper_for(kind)
+        if dump is not None:
+            return dump(value)
         if isinstance(value, Enum):
             return value.value
         for base, convert in _SIMPLE.items():

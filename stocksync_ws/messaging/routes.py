@@ -24,6 +24,7 @@ from stocksync_ws.messaging.marks import (
     SubscribeMapping,
 )
 from stocksync_ws.messaging.modes import mode_of
+from stocksync_ws.messaging.results import check_result
 from stocksync_ws.messaging.routing import Router, Template
 from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.messaging.unused import check_variables
@@ -136,6 +137,8 @@ def compile_handler(
         bits=bits,
         final=final,
     )
+    if compiled is not None and role is not Role.EVENT:
+        check_result(declaration.function, declaration.label)
     return None if compiled is None else Handler(declaration, compiled)
 
 

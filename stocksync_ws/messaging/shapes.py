@@ -23,6 +23,7 @@ from typing_extensions import ReadOnly, is_typeddict
 
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.hints import class_hints, members, plain, type_name
+from stocksync_ws.messaging.models import model_shape
 from stocksync_ws.messaging.readers import (
     JSON_TYPES,
     SCALARS,
@@ -154,6 +155,10 @@ class Compiled:
         if isinstance(kind, type) and kind in SCALARS:
             self.exact = self.exact or kind is Decimal
             return SCALARS[kind]
+        model = model_shape(kind, self._anything.read)
+        if model is not None:
+            self._open = True
+            return model
         shape = self._container(kind) or self._record(kind)
         if shape is None:
             raise _unknown(kind)
@@ -272,6 +277,7 @@ def _unknown(kind: Any) -> ConfigurationError:
     return ConfigurationError(
         f"{type_name(kind)} cannot be decoded from JSON{hint}; possible are str, int, float, bool, "
         f"None, datetime, date, time, Decimal, UUID, enums, Literal, dataclasses, TypedDicts, "
+        f"models of pydantic and msgspec, "
         f"and list, tuple, set, dict, Mapping, Sequence and unions of these, or Any"
     )
 

@@ -1,0 +1,115 @@
+"""Classes of pydantic and msgspec as payloads and as results.
+
+Rule: nothing is imported that the application did not: a class of theirs can only be met when their
+package is there. What does not fit becomes a `Mismatch` with its path; their own rules (strictness,
+aliases, validators, tags) hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import re
+from collections.abc import Callable
+from typing import Any, cast
+
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.messaging.hints import type_name
+from stocksync_ws.messaging.readers import JSON_TYPES, Reader, Shape, step
+from stocksync_ws.messaging.scalars import Mismatch
+
+__all__ = ["dumper_for", "is_model", "model_shape"]
+
+_AT = re.compile(r" - at `(key in )?\$?([^`]*)`$")
+"""Where msgspec says that something does not fit: `Expected `int`, got `str` - at `$.quantity``."""
+
+
+def _pydantic_kind(kind: Any) -> bool:
+    """Whether it is a model, or a dataclass that pydantic has made."""
+    return isinstance(kind, type) and "__pydantic_validator__" in vars(kind)
+
+
+def _msgspec(kind: Any) -> Any:
+    """The module of msgspec that has made a Struct; None for every other type."""
+    if not isinstance(kind, type) or not hasattr(kind, "__struct_config__"):
+        return None
+    return inspect.getmodule(cast("Any", type(kind)))
+
+
+def is_model(kind: Any) -> bool:
+    """Whether pydantic or msgspec knows how to read and write a class."""
+    return _pydantic_kind(kind) or _msgspec(kind) is not None
+
+
+def model_shape(kind: Any, looked_at: Reader) -> Shape | None:
+    """The shape of a class of theirs; None for every other type.
+
+    Args:
+        kind: A plain annotation.
+        looked_at: Refuses numbers that no payload may hold.
+
+    Raises:
+        ConfigurationError: It cannot be built, for example since a name in it is not there yet.
+    """
+    if _pydantic_kind(kind):
+        return _pydantic_shape(kind, looked_at)
+    msgspec = _msgspec(kind)
+    return None if msgspec is None else _struct_shape(msgspec, kind, looked_at)
+
+
+def _pydantic_shape(kind: Any, looked_at: Reader) -> Shape:
+    complete = getattr(kind, "__pydantic_complete__", True)
+    if not (complete or kind.model_rebuild(raise_errors=False)):
+        raise ConfigurationError(
+            f"{type_name(kind)} refers to what is not defined yet: define that above it, or call"
+            f" {type_name(kind)}.model_rebuild() before the handler"
+        )
+    validate: Callable[[str], Any] = kind.__pydantic_validator__.validate_json
+
+    def read(value: Any) -> Any:
+        # As JSON and not as the dict it is: strict models take a date from a string only there.
+        text = json.dumps(looked_at(value), ensure_ascii=False)
+        try:
+            return validate(text)
+        except ValueError as error:
+            told: Any = error  # A `pydantic.ValidationError`, which is one; it raises no other.
+            first = told.errors(include_url=False, include_context=False, include_input=False)[0]
+            path = [step(at) if isinstance(at, str) else f"[{at}]" for at in first["loc"]]
+            raise Mismatch(first["msg"], *reversed(path)) from error
+
+    root = getattr(kind, "__pydantic_root_model__", False)
+    return Shape(read, frozenset(JSON_TYPES if root else (dict,)), type_name(kind))
+
+
+def _struct_shape(msgspec: Any, kind: Any, looked_at: Reader) -> Shape:
+    def read(value: Any) -> Any:
+        try:
+            return msgspec.convert(looked_at(value), kind)
+        except msgspec.ValidationError as error:
+            said = str(error)
+            at = _AT.search(said)
+            if at is None:
+                raise Mismatch(said) from error
+            raise Mismatch(said[: at.start()], at[2]) from error
+
+    shape = list if kind.__struct_config__.array_like else dict
+    return Shape(read, frozenset((shape,)), type_name(kind))
+
+
+def dumper_for(kind: Any) -> Callable[[Any], Any] | None:
+    """What makes JSON values of an object of this class; None when it is none of theirs.
+
+    Aliases are written, as FastAPI does; what it makes may still hold what is no JSON.
+    """
+    msgspec = _msgspec(kind)
+    if msgspec is not None:
+        to_builtins: Callable[[Any], Any] = msgspec.to_builtins
+        return to_builtins
+    if _pydantic_kind(kind) and not dataclasses.is_dataclass(kind):
+        return _dump_model
+    return None
+
+
+def _dump_model(value: Any) -> Any:
+    return value.model_dump(mode="json", by_alias=True)
