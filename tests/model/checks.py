@@ -68,6 +68,9 @@ class Checks:
     def compare(self) -> None:
         """Every client has what it must have, and the accounts add up."""
         for client in self.clients:
+            for name, real in (client.real.subscriptions.reply_queues or {}).items():
+                self.addresses.setdefault(real, f"reply:{client.twin.number}:{name}")
+        for client in self.clients:
             self.compare_client(client)
         self.compare_accounts()
 

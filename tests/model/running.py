@@ -166,9 +166,12 @@ class Running(Frames):
             self.receipt(session, frame)
 
     def reply(self, job: Job) -> None:
-        """The value of a handler goes where its declaration says."""
+        """The value of a handler goes where the sender waits, and where its declaration says."""
         assert job.call is not None
         session, text = job.session, "to-" + job.call["body"]
+        address = job.call.get("address", "")
+        if address and self.fits(address, 1):
+            self.publish(address, text)
         if job.colour == "inline":
             self.publish(rules.PLAIN, text)
         elif job.colour == "pool" and session.user is not None:
