@@ -361,13 +361,21 @@ class SockJSOptions:
         if self.iframe and not _is_url(self.client_url):
             problem = "the iframe page needs a path or http address of sockjs-client, not"
             raise _fail("SockJSOptions.client_url", f"{problem} {self.client_url!r}")
-        if self.base_url is not None and not _is_url(self.base_url):
-            raise _fail("SockJSOptions.base_url", f"{self.base_url!r} is no path or http address")
+        if self.base_url is not None and not _is_address(self.base_url):
+            raise _fail(
+                "SockJSOptions.base_url",
+                f"{self.base_url!r} must be a whole address such as"
+                f" 'https://one.shop.example/inventory-ws': of a path clients make no WebSocket",
+            )
 
     @classmethod
     def conformance(cls) -> SockJSOptions:
         """Everything on, as the public test suite of the protocol wants it. Not for production."""
         return cls(iframe=True, htmlfile=True, jsonp=True, client_url="/sockjs.min.js")
+
+
+def _is_address(text: str) -> bool:
+    return not text.startswith("/") and _is_url(text)
 
 
 def _is_url(text: str | None) -> bool:

@@ -251,7 +251,13 @@ class TestSockJSOptions:
         "url", ["/sockjs.js", "https://cdn.example/a.js?v=1", "http://[::1]/x"]
     )
     def test_addresses(self, url: str) -> None:
-        assert SockJSOptions(iframe=True, client_url=url, base_url=url).base_url == url
+        assert SockJSOptions(iframe=True, client_url=url).client_url == url
+
+    def test_another_address_is_a_whole_one(self) -> None:
+        url = "https://one.shop.example/inventory-ws"
+        assert SockJSOptions(base_url=url).base_url == url
+        with pytest.raises(ConfigurationError, match="must be a whole address such as"):
+            SockJSOptions(base_url="/inventory-ws")
 
     @pytest.mark.parametrize(
         "url", ["", "sockjs.js", "ftp://a", 'https://a"onload=x', "/a b", "/a>", "/a\n", "/\u2028"]

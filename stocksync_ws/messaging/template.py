@@ -208,12 +208,16 @@ class MessagingTemplate:
                 f" it comes before the payload"
             )
         if not is_destination(given, self._limits) or has_wildcard(given):
-            raise ValueError(f"{given!r} is not a destination that can be sent to")
+            hint = "" if given.startswith("/") else f"; it begins with a slash: {'/' + given!r}"
+            raise ValueError(f"{given!r} is not a destination that can be sent to{hint}")
         kind, _ = self._space.classify(given)
         if kind is Kind.USER:
             raise ValueError(f"{given!r}: use convert_and_send_to_user")
         if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
-            raise ValueError(f"{given!r} is under none of the broker prefixes")
+            hint = ""
+            if kind is Kind.APPLICATION:
+                hint = "; handlers are what clients send to: call the function itself"
+            raise ValueError(f"{given!r} is under none of the broker prefixes{hint}")
         return str.__str__(given)
 
     def _check_own(self, destination: str) -> str:

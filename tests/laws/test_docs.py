@@ -11,12 +11,13 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
 import pytest
 
 from stocksync_ws import Limits, StompApp
+from stocksync_ws.broker.calls import events
 from stocksync_ws.broker.model.headers import RESERVED
 from stocksync_ws.testing import World
 from tests.broker.kit import everybody_is
@@ -227,6 +228,18 @@ def test_the_page_about_log_lines_has_every_logger_and_level() -> None:
     text = (ROOT / "docs" / "logging.md").read_text()
     assert called == set(re.findall(r"^\| `([\w.]+)` \| ([A-Z]+) \|", text, re.M))
     assert len(called) > 8
+
+
+def test_every_event_stands_with_its_fields() -> None:
+    named = [getattr(events, name) for name in events.__all__]
+    known = {
+        each.__name__: [field.name for field in fields(each)]
+        for each in named
+        if isinstance(each, type) and is_dataclass(each)
+    }
+    text = (ROOT / "docs" / "handlers.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .* \| ((?:`\w+`(?:, )?)+) \|$", text, re.M)
+    assert {name: re.findall(r"`(\w+)`", cells) for name, cells in rows if name in known} == known
 
 
 @pytest.mark.parametrize("folder", ["docs", "docs/embedding"])

@@ -87,13 +87,13 @@ def test_octets_as_they_are(template: MessagingTemplate, gate: Gate) -> None:
 @pytest.mark.parametrize(
     ("destination", "problem"),
     [
-        ("topic/a", "not a destination"),
+        ("topic/a", "not a destination that can be sent to; it begins with a slash: '/topic/a'"),
         ("/topic//a", "not a destination"),
         ("/topic/*", "not a destination"),
         ("/topic/a\n", "not a destination"),
         ("/topic/" + "x" * 255, "not a destination"),
         ("/user/queue/a", "convert_and_send_to_user"),
-        ("/app/a", "under none of the broker prefixes"),
+        ("/app/a", "none of the broker prefixes; handlers are what clients send to: call the"),
         ("/nowhere", "under none of the broker prefixes"),
         ("/topic", "under none of the broker prefixes"),
     ],
