@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from threaded import Ended, run_script
 
+pytestmark = pytest.mark.slow
+
 IN_TIME = 2.0
 """Seconds from the end of the main thread to that of the process: promised."""
 SLACK = 3.0

@@ -186,6 +186,7 @@ def test_many_frames_in_one_read_are_all_done_in_order(serve: Serve) -> None:
     assert [int(client.frame("MESSAGE").body) for _ in range(300)] == list(range(300))
 
 
+@pytest.mark.slow
 def test_a_thousand_connects_leave_nothing_behind(serve: Serve) -> None:
     stage = serve()
 

@@ -14,6 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from threaded import Ended, run_script
 
+pytestmark = pytest.mark.slow
+
 SHUTDOWN = 0.4
 PROMISED = SHUTDOWN + 5.0
 """Seconds from SIGTERM to the end of the process."""

@@ -33,6 +33,8 @@ from tests.asgi.frameworks import FRAMEWORKS, add_route, make
 from tests.asgi.host import Asgi, Held, ends_of, publish
 from tests.asgi.web import Page, ask, stomp
 
+pytestmark = pytest.mark.slow
+
 LOCAL = (b"host", b"localhost")
 PRELUDE = b"h" * 2_048 + b"\n"
 everywhere = pytest.mark.parametrize("framework", FRAMEWORKS)

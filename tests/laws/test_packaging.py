@@ -16,6 +16,8 @@ import pytest
 
 import stocksync_ws
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DEPENDENCIES = {"h11", "typing-extensions", "wsproto"}

@@ -93,6 +93,7 @@ def mutated(tree: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_test_sees_is_killed_and_what_none_sees_survives(tree: Path) -> None:
     code, told = mutated(tree)
     assert code == 1, told

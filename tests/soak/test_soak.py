@@ -16,6 +16,7 @@ from tests.soak.run import MEMORY, OBJECTS, ZERO, Soak, judge_log, judge_probe
 PLACE = "/topic/a"
 
 
+@pytest.mark.slow
 def test_a_slice_of_it_finds_nothing() -> None:
     seed = random.SystemRandom().randrange(10**6)
     soak = Soak(seed, seconds=3.0, clients=8, round_seconds=1.5)
