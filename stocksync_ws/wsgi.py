@@ -158,8 +158,9 @@ def request_of(environ: Environ, path: str) -> HttpRequest:
     for name, value in environ.items():
         if name.startswith("HTTP_"):
             headers.append((name[5:].replace("_", "-").lower(), value.strip(" \t")))
-    if environ.get("CONTENT_LENGTH"):
-        headers.append(("content-length", environ["CONTENT_LENGTH"]))
+    for name in ("CONTENT_LENGTH", "CONTENT_TYPE"):  # the two that stand without HTTP_
+        if environ.get(name):
+            headers.append((name.replace("_", "-").lower(), environ[name]))
     target = quote(path.encode("latin-1"), safe=PATH_SAFE)
     query = environ.get("QUERY_STRING", "")
     address, port = environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT", "0")

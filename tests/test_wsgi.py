@@ -395,6 +395,7 @@ def test_the_head_of_a_request_is_that_of_the_environ() -> None:
         | {
             "PATH_INFO": "/caf\xc3\xa9 x",
             "CONTENT_LENGTH": "3",
+            "CONTENT_TYPE": "text/plain",
             "HTTP_X_A": " b ",
             "REMOTE_ADDR": "",
             "wsgi.url_scheme": "https",
@@ -403,6 +404,7 @@ def test_the_head_of_a_request_is_that_of_the_environ() -> None:
     )
     assert request.target == "/caf%C3%A9%20x"
     assert request.get("content-length") == "3"
+    assert request.get("content-type") == "text/plain"
     assert request.get("x-a") == "b"
     assert (request.peer, request.secure, request.http_version) == (None, True, "1.1")
 

@@ -177,7 +177,7 @@ def test_a_session_over_jsonp(serve: Serve) -> None:
             Content_Type=kind,
             **NO_COOKIE,
         )
-        assert (answer.status, answer.body) == (200, b"ok")
+        assert (answer.status, answer.body) == (200, b"ok"), (answer.status, answer.body)
         assert answer.headers["content-type"] == TEXT
         assert answer.headers["set-cookie"] == DUMMY
 

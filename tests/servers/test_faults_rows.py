@@ -68,7 +68,7 @@ CORE = {
     5: [("slow_consumers", "test_a_thousand_bytes_at_a_time_is_too_slow_and_bounded")],
     6: [("slow_consumers", "test_who_takes_it_gets_it_all_in_order")],
     7: [("links", "test_a_close_that_is_not_answered_is_aborted")],
-    8: [("host", "test_sys_exit_in_a_coroutine_ends_the_handler_and_not_the_server")],
+    8: [("host", "test_what_is_no_error_ends_a_coroutine_and_nothing_else")],
     9: [
         ("hanging_handlers", "test_a_hanging_handler_is_cancelled_and_told"),
         ("hanging_handlers", "test_a_blocked_thread_stops_its_session_and_no_other"),
