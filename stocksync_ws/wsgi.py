@@ -147,6 +147,10 @@ class WrappedWsgi:
             return server
 
 
+_BARE = (("content-length", "CONTENT_LENGTH"), ("content-type", "CONTENT_TYPE"))
+"""The headers that stand in an environ without HTTP_ in front."""
+
+
 def request_of(environ: Environ, path: str) -> HttpRequest:
     """The request of a WSGI environ (PEP 3333).
 
@@ -154,13 +158,10 @@ def request_of(environ: Environ, path: str) -> HttpRequest:
         environ: As the server made it; it is found again as `HttpRequest.scope`.
         path: Its path without what the application is mounted at.
     """
-    headers: list[tuple[str, str]] = []
+    headers = [(name, str(environ[key])) for name, key in _BARE if environ.get(key)]
     for name, value in environ.items():
         if name.startswith("HTTP_"):
             headers.append((name[5:].replace("_", "-").lower(), value.strip(" \t")))
-    for name in ("CONTENT_LENGTH", "CONTENT_TYPE"):  # the two that stand without HTTP_
-        if environ.get(name):
-            headers.append((name.replace("_", "-").lower(), environ[name]))
     target = quote(path.encode("latin-1"), safe=PATH_SAFE)
     query = environ.get("QUERY_STRING", "")
     address, port = environ.get("REMOTE_ADDR"), environ.get("REMOTE_PORT", "0")

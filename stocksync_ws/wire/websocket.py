@@ -233,10 +233,13 @@ class WebSocketReader:
                 if header is None:
                     break
                 first, start, end = header
-                if first < frames.CLOSE and not self._admits(data, header, events):
-                    self._need = start - at + BEGINNING
-                    self._head = start - at
-                    break
+                if first < frames.CLOSE:
+                    if not self._first:
+                        self._check(first, end - start)
+                    elif not self._admits(data, header, events):
+                        self._need = start - at + BEGINNING
+                        self._head = start - at
+                        break
                 if end > len(data):
                     self._need = end - at
                     self._head = (start if first < frames.CLOSE else end) - at
@@ -263,12 +266,14 @@ class WebSocketReader:
         return at
 
     def _admits(self, data: bytes, header: tuple[int, int, int], events: list[Event]) -> bool:
-        """Judge a data frame; False: it is going to be refused, when a little more has come."""
+        """Judge a data frame of the first message; False: it is going to be refused, when a little
+        more of it has come.
+        """
         first, start, end = header
         try:
             self._check(first, end - start)
         except FrameError as error:
-            if self._first and not events and error.code != CloseCode.PROTOCOL_ERROR:
+            if not events and error.code != CloseCode.PROTOCOL_ERROR:
                 self._wire.began = began = self._beginning(data, start, end)
                 if len(began) < min(BEGINNING, len(self._parts) + end - start):
                     return False

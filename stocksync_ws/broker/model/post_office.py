@@ -141,6 +141,7 @@ class PostOffice:
             held = inbound.size + inbound.decoder.kept + session.wire.kept
             for transaction in (session.subscriptions.transactions or {}).values():
                 held += transaction.size
+        inbound.weighed = inbound.size
         change = held - inbound.held
         if change:
             inbound.held = held
