@@ -344,3 +344,12 @@ def test_the_name_that_gave_way_is_one_that_needed_no_acknowledgement() -> None:
     assert room.delivery.registry.find(gone) is None
     assert list(session.subscriptions.ended_auto or ()) == ["x"]
     assert list(session.subscriptions.reply_queues or ()) == ["y"]
+
+
+def test_a_refused_send_makes_no_private_queue() -> None:
+    with Broker() as world:
+        peer = world.connect()
+        peer.subscribe("/user/queue/errors", "e")
+        peer.send_to("/nowhere/a", "?", reply_to="/temp-queue/x")
+        assert peer.message().headers["subscription"] == "e"
+        assert not world.broker.delivery.registry.private_queues
