@@ -1,4 +1,4 @@
-"""What `StompApp` is given, checked: each mistake is told where it was written.
+"""Arguments of `StompApp`, checked: each mistake is told where it was written.
 
 Rule: the text of an error names the argument and says what to write instead.
 """
@@ -88,7 +88,7 @@ def _is_loopback(host: str) -> bool:
 
 
 _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/svg+xml"}
-"""What `mimetypes` may know differently from machine to machine."""
+"""Types that `mimetypes` may know differently from machine to machine."""
 
 
 def page(at: str, given: str | os.PathLike[str]) -> Page:

@@ -55,7 +55,7 @@ class Dispatch(Protocol):
     def snapshot(
         self, session: SessionRecord, frame: Frame, destination: str
     ) -> Pipeline[Reply | None] | None:
-        """What a subscriber of a broker destination gets first; `UNSENT` for nothing. None: the
+        """The first message to a subscriber of a destination; `UNSENT` for nothing. None: the
         destination has no snapshot function. A pipeline that returns None has failed, and told it.
         """
         ...
