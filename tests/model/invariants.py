@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from stocksync_ws.broker.frames.decoding import UNWEIGHED
 from stocksync_ws.broker.model.post_office import HOLDING
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.state import State
@@ -356,13 +355,8 @@ def _i6_session(real: Any) -> int:
         _check(fine, "I6", "{} has {} octets in {}", real, ledger.size, sub_id)
     kept = inbox + real.inbound.decoder.kept + real.wire.kept + sum(each.size for each in opened)
     kept = kept if real.state in HOLDING else 0
-    held, small = real.inbound.held, real.inbound.waiting is not None
-    if opened or real.inbound.decoder.mid_frame:
-        small = False
-    # Of small messages that wait, some are not counted yet, or still; of all else every octet.
-    fine = abs(held - kept) <= (2 * UNWEIGHED if small else 0)
-    _check(fine, "I6", "{} counts {}, not {}", real, held, kept)
-    return int(held)
+    _check(real.inbound.held == kept, "I6", "{} counts {}, not {}", real, real.inbound.held, kept)
+    return int(kept)
 
 
 def _i6_channel(address: object, channel: Any) -> None:

@@ -211,7 +211,7 @@ class Readers:
     def _marks(
         self, subscription: Subscription, attempt: int, *, replayed: bool
     ) -> tuple[tuple[str, str], ...]:
-        """What one MESSAGE says besides; `attempt` is 0 where it was never written before."""
+        """Marks of one delivery; `attempt` is 0 where it was never written before."""
         marks: list[tuple[str, str]] = []
         if attempt:
             marks += [("redelivered", "true"), ("delivery-attempt", str(attempt))]

@@ -50,7 +50,7 @@ class Registry:
         self.histories: OrderedDict[Address, Topic] = OrderedDict()
         """Topics with history, the least recently used first."""
         self._free: OrderedDict[Topic, None] = OrderedDict()
-        """Those of them that can go. One that is read is taken out when its turn comes, and put in
+        """Histories that can go. One that is read is taken out when its turn comes, and put in
         again when it is left.
         """
         self._blank: OrderedDict[Topic, None] = OrderedDict()

@@ -354,7 +354,7 @@ class Topics:
         return 0
 
     def give_again(self, reader: Reader, returned: Iterable[Delivery]) -> None:
-        """Who holds a durable name now gets what came back to it. One that must go by itself waits
+        """The holder of a durable name gets what came back to it. One that must go by itself waits
         until everything is settled, and what stands behind it until it is settled itself.
         """
         ledger, waiting = reader.ledger, sorted(returned, key=_by_number)

@@ -25,13 +25,11 @@ from stocksync_ws.errors import DisconnectReason, ErrorCode, LimitExceeded, Remo
 from stocksync_ws.stomp.command_line import FIRST_FRAME, may_begin_frame
 from stocksync_ws.stomp.frame import ACK, NACK
 
-__all__ = ["UNWEIGHED", "Decoding"]
+__all__ = ["Decoding"]
 
 OVERHEAD = 64
 """Bytes a waiting message counts for besides its own."""
 
-UNWEIGHED = 2_048
-"""Bytes by which the inbox of a session may change before it is weighed again, while some wait."""
 UNHEARD = 64
 """Events of a session that may wait for their listeners before it is read no further."""
 _FREE = frozenset((ACK, NACK))
@@ -129,7 +127,7 @@ class Decoding:
         return False
 
     def exceeded(self, session: SessionRecord, code: ErrorCode, detail: str) -> None:
-        """What came is over a limit; what is no STOMP at all is told that, whatever its size."""
+        """Refuse what is over a limit; what is no STOMP at all is told that, whatever its size."""
         problem: RemoteProtocolError = LimitExceeded(code, detail=detail)
         is_first = session.state is AWAITING and not session.inbound.pre_auth
         if is_first and not may_begin_frame(session.wire.began):
@@ -253,16 +251,13 @@ class Decoding:
         lifecycle, inbound, clocks = self._lifecycle, session.inbound, session.clocks
         begun = inbound.decoder.mid_frame
         # Counted by what makes a difference: mostly nothing is kept, and nothing was.
-        if begun or session.subscriptions.transactions is not None:
-            self._office.weigh(session)
-        elif inbound.waiting is not None:
-            # Not after each of many small messages: they only become fewer.
-            if not -UNWEIGHED < inbound.size - inbound.weighed < UNWEIGHED:
-                self._office.weigh(session)
-        elif (
-            inbound.held
-            or (not inbound.decoder_empty and inbound.decoder.kept)
+        if (
+            begun
+            or inbound.held
+            or inbound.size
             or session.wire.kept
+            or session.subscriptions.transactions is not None
+            or (not inbound.decoder_empty and inbound.decoder.kept)
         ):
             self._office.weigh(session)
         if session.state is not CONNECTED and session.state is not AWAITING:

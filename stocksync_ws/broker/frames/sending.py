@@ -157,7 +157,7 @@ class Sending:
             ) from None
 
     def draft(self, session: SessionRecord, frame: Frame) -> Draft:
-        """What a SEND publishes, without the server's own headers, in the share of its sender."""
+        """The draft of a SEND: without the server's own headers, in the share of its sender."""
         headers, stripped = strip_reserved(frame.headers)
         self._counters.headers_stripped += stripped
         draft = Draft(frame.headers["destination"], headers, frame.body)

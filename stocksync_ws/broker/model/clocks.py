@@ -102,7 +102,7 @@ class Clocks:
         self.message_since = now
 
     def end_message(self) -> None:
-        """What the connection keeps was not begun before now, or there is nothing."""
+        """The message that was unfinished is over: nothing that is kept began before now."""
         self.message_since = None
 
     def pause(self, now: float) -> None:

@@ -37,7 +37,6 @@ class Inbound:
         "task",
         "turn",
         "waiting",
-        "weighed",
     )
 
     def __init__(self, decoder: Decoder) -> None:
@@ -48,8 +47,6 @@ class Inbound:
         """Messages that wait for their turn; None when there are none."""
         self.size = 0
         """Bytes they count for."""
-        self.weighed = 0
-        """Bytes that waited when they were counted in `held`."""
         self.held = 0
         """Bytes of all that is kept of it, as `PostOffice.weigh` has counted them."""
         self.held_back = False

@@ -139,14 +139,18 @@ class PostOffice:
         inbound, held = session.inbound, 0
         if session.state in HOLDING:
             held = inbound.size + inbound.decoder.kept + session.wire.kept
-            for transaction in (session.subscriptions.transactions or {}).values():
-                held += transaction.size
-        inbound.weighed = inbound.size
+            opened = session.subscriptions.transactions
+            if opened is not None:
+                for transaction in opened.values():
+                    held += transaction.size
         change = held - inbound.held
         if change:
             inbound.held = held
             self.received += change
-            self.add(change)
+            # `add`, written out: many small messages that wait are counted one by one.
+            self.total += change
+            if self.total > self.most:
+                self.step.noted = True
 
     @property
     def over(self) -> bool:
