@@ -126,7 +126,9 @@ def test_the_readme_names_all_commands_and_ci_runs_the_last() -> None:
     readme = (ROOT / "README.md").read_text()
     found = [block.text.strip() for block in blocks(readme) if block.language == "bash"]
     assert sorted(found) == sorted(SHELL)
-    assert f"\n{found[-1]} ||" in (ROOT / ".ci" / "run").read_text()
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert f"\nas_the_readme_says() {{\n    {found[-1]}\n}}\n" in ci
+    assert "\ncheck readme as_the_readme_says\n" in ci
 
 
 def test_the_readme_reads_alone() -> None:
