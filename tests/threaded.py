@@ -68,6 +68,13 @@ def elsewhere(function: Callable[[], object]) -> Any:
     return outcome[0]
 
 
+CTRL_C = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""
+"""As in a terminal: a shell ignores SIGINT in what it runs in the background, and so do children."""
+
+
 @dataclass(frozen=True)
 class Ended:
     """What a script left behind."""
@@ -88,7 +95,7 @@ def run_script(source: str, *arguments: str, act: Callable[[Any], None] | None =
         arguments: What follows it.
         act: Called at that line with the process.
     """
-    command = [sys.executable, "-W", "error", "-c", source, *arguments]
+    command = [sys.executable, "-W", "error", "-c", CTRL_C + source, *arguments]
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=errors, text=True, cwd=ADAPTERS

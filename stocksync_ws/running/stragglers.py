@@ -53,6 +53,8 @@ class Stragglers:
         self._calls = calls
         self._marks: dict[str, _Mark] = {}
         self._named: set[str] = set()
+        self._waits = False
+        """Who waited for what was left behind has a turn to end by itself, and nobody is judged."""
         self.left = False
         """Something was left behind."""
 
@@ -78,6 +80,11 @@ class Stragglers:
 
     def leave_behind(self) -> None:
         """Let what was cancelled and goes on count as ended, and look again."""
+        if not self._waits:
+            self._look()
+
+    def _look(self) -> None:
+        self._waits = False
         found = dict(self._of_this_run())
         late = {task: label for task, label in found.items() if task.cancelling()}
         stuck = {task: label for task, label in late.items() if not _is_woken(task)}
@@ -87,8 +94,11 @@ class Stragglers:
             self.name(label, f"in a task of {_name_of(task)}" if made else "")
             # The method of its base: it asks the coroutine nothing.
             super(asyncio.Task, task).cancel()
-        if found:
-            self._loop.call_later(TURN if late else CLEAN_UP, self.leave_behind)
+        if late:
+            self._waits = True
+            self._loop.call_later(TURN, self._look)
+        elif found:
+            self._loop.call_later(CLEAN_UP, self.leave_behind)
 
     def _of_this_run(self) -> Iterator[tuple[asyncio.Task[Any], str]]:
         for task in asyncio.all_tasks(self._loop):

@@ -17,7 +17,6 @@ from stocksync_ws import DisconnectReason, Limits, SessionDisconnected, StompApp
 from stocksync_ws.aio import server as server_module
 from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
-from stocksync_ws.aio.sockets import descriptors
 from stocksync_ws.running.run import Run
 from stocksync_ws.types import HttpRequest
 
@@ -249,15 +248,6 @@ def test_over_the_cap_the_answer_is_503(monkeypatch: pytest.MonkeyPatch) -> None
                 third.writer.close()
 
     run(main())
-
-
-def test_the_cap_leaves_a_reserve_of_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
-    resource = pytest.importorskip("resource")
-    for soft, cap in ((256, 192), (64, 1), (1_000_000, 10_000), (resource.RLIM_INFINITY, 9_936)):
-        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=soft: (soft, soft))
-        assert descriptors() == cap
-    monkeypatch.setitem(sys.modules, "resource", None)
-    assert descriptors() == 10_000
 
 
 def test_another_error_of_accept_is_not_swallowed(

@@ -234,3 +234,28 @@ def test_an_end_at_once_leaves_them_the_same_time(
         world.advance(0.1)
         assert not left(world)
     assert len(told(caplog)) == 1
+
+
+def test_two_looks_in_one_turn_leave_who_waited_its_time(
+    app: StompApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What has made an end of its tasks hears of it in the next turn, and ends by itself then."""
+    ends: list[str] = []
+
+    @app.message_mapping("/it")
+    async def culprit() -> None:
+        try:
+            await a_group(swallow())
+        finally:
+            ends.append("clean")
+
+    with World(app) as world:
+        ask(world)
+        world.runtime.close()
+        world.advance(CLEAN_UP / 2)
+        for _ in range(2):
+            world.runtime.host.stragglers.leave_behind()
+        assert not left(world)
+    assert ends == ["clean"]
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
+    assert len(told(caplog)) == 1
