@@ -8,7 +8,7 @@ python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
 python -m nox -s model            two million steps of the model of delivery, a quarter of an hour
-python -m nox -s mutate           300 small faults in the code: do the tests see them? Half an hour
+python -m nox -s mutate           300 small faults in the code: do the tests see them? Ten minutes
 python -m nox -s soak             random clients over real sockets, ten minutes
 python -m nox -s autobahn         the WebSocket test suite of others, where Python 2.7 is
 """

@@ -72,7 +72,7 @@ CTRL_C = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """
-"""As in a terminal: a shell ignores SIGINT in what it runs in the background, and so do children."""
+"""As in a terminal: what a shell runs in the background, and its children, ignore SIGINT."""
 
 
 @dataclass(frozen=True)

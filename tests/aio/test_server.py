@@ -6,7 +6,6 @@ import asyncio
 import errno
 import socket
 import struct
-import sys
 from typing import Any
 
 import pytest
