@@ -195,8 +195,8 @@ def coverage(session: nox.Session) -> None:
 
 
 def pure_files() -> list[str]:
-    """The files of layers 0 to 6, from the table in docs/architecture.md."""
-    table = (ROOT / "docs" / "architecture.md").read_text()
+    """The files of layers 0 to 6, from the table in docs/contributing/architecture.md."""
+    table = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
     modules = re.findall(r"^\| [0-6] \| (\w+) \|", table, re.MULTILINE)
     package = ROOT / "stocksync_ws"
     return [

@@ -251,11 +251,22 @@ def test_every_page_is_named_by_the_index(folder: str) -> None:
     assert {name for name in names if f"]({name})" not in index} == set()
 
 
+def test_the_index_has_the_pages_for_users_first_and_then_those_for_maintainers() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    users, maintainers = index.split("\n## For those who change the library\n")
+    named = re.findall(r"^\| \[[^\]]+\]\(([^)]+)\)", maintainers, re.MULTILINE)
+    there = [f"contributing/{file.name}" for file in (ROOT / "docs" / "contributing").glob("*")]
+    assert sorted(named) == sorted(there)
+    assert "](contributing/" not in users
+
+
 @pytest.mark.parametrize("page", ["architecture.md", "changes.md"])
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
     code = [*(ROOT / "stocksync_ws").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     files = [f"/{file.relative_to(ROOT)}" for file in code]
-    text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / page).read_text(), flags=FENCED)
+    text = re.sub(
+        r"^```.*?^```$", "", (ROOT / "docs" / "contributing" / page).read_text(), flags=FENCED
+    )
     names = {name for span in re.findall(r"`([^`]+)`", text) for name in FILE.findall(span)}
     assert len(names) > 30
     assert [name for name in names if not any(file.endswith(f"/{name}") for file in files)] == []
