@@ -31,8 +31,10 @@ LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy", "ini"}
 WALKED = [ROOT / "docs" / name for name in ("tutorial.md", "recipes.md")]
 """Their files and their JavaScript are run by tests/interop/test_tutorial.py."""
 HOSTED = [*EMBEDDING, *WALKED, ROOT / "README.md"]
-HOSTED += [ROOT / "docs" / name for name in ("sockjs.md", "deployment.md")]
-"""Those that are also of proxies and browsers; test_sockjs_page.py runs the other one."""
+HOSTED += [ROOT / "docs" / name for name in ("sockjs.md", "deployment.md", "delivery.md")]
+"""Those that are also of proxies and browsers; test_sockjs_page.py and test_delivery_page.py run
+the others.
+"""
 HOME: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
 HERE = f"{HOME}/blob/main/"
 """Where the pages are read that stand alone, such as the README on the package index."""

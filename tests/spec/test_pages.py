@@ -1,4 +1,4 @@
-"""conformance.md and promises.md in docs/contributing say what the tests prove, no more, no less."""
+"""conformance.md and promises.md in docs/contributing say what the tests prove, no more no less."""
 
 from __future__ import annotations
 

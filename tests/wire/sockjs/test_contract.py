@@ -1,4 +1,4 @@
-"""docs/contributing/sockjs-contract.md names only tests that exist, and all that run over sockets."""
+"""docs/contributing/sockjs-contract.md names tests that exist, and all that run over sockets."""
 
 from __future__ import annotations
 
