@@ -1,6 +1,6 @@
 """What is run before a change is done. `python -m nox` runs the sessions of the first list.
 
-python -m nox                     lint, types, tests, interop, servers, readme and wheel
+python -m nox                     lint, types, tests, interop, servers, readme, wheel and docs
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
 python -m nox -s servers -- --full  every test on every server
@@ -34,7 +34,7 @@ OWN = ("--ignore=tests/interop", "--ignore=tests/servers")
 
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "tests", "interop", "servers", "readme", "wheel"]
+nox.options.sessions = ["lint", "types", "tests", "interop", "servers", "readme", "wheel", "docs"]
 nox.options.error_on_missing_interpreters = True
 
 
@@ -176,6 +176,15 @@ def wheel(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "--quiet", str(built), external=True)
         session.run(python, "-m", "pip", "check", external=True)
         session.run(python, str(ROOT / "tests" / "laws" / "run_wheel.py"), external=True)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The site of the pages in docs, in build/docs/site; a link that leads nowhere is a failure."""
+    session.install(*group("docs"))
+    session.run("python", "docs/website.py")
+    with session.chdir("build/docs"):
+        session.run("zensical", "build", "--clean", "--strict")
 
 
 @nox.session

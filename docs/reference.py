@@ -130,7 +130,7 @@ Every public name, with its docstring. Names without a prefix are imported from 
 those with one from the package that it names: `from stocksync_ws.testing import World`. Whatever
 is not on this page may change at any time ([changelog](../CHANGELOG.md)).
 
-| | |
+| part | names |
 |---|---|
 {contents}
 
