@@ -309,8 +309,8 @@ def signature(name: str, function: Callable[..., Any], keyword: str = "") -> str
     return f"```pyi\n{whole}\n```"
 
 
-SECTION = re.compile(r"^(Args|Returns|Raises|Yields):\n((?:(?: {4}.*)?\n?)+)", re.MULTILINE)
-TITLES = {"Args": "Arguments", "Returns": "Returns", "Raises": "Raises", "Yields": "Yields"}
+SECTION = re.compile(r"^([A-Z][a-z ]+):\n((?: {4}.*(?:\n|\Z))(?:(?: {4}.*)?\n?)*)", re.MULTILINE)
+"""Its title, and entries that follow without a blank line; code follows behind one."""
 
 
 def prose(text: str) -> Iterator[str]:
@@ -318,7 +318,9 @@ def prose(text: str) -> Iterator[str]:
     last = 0
     for found in SECTION.finditer(text):
         yield from filter(None, [text[last : found.start()].strip("\n")])
-        yield f"{TITLES[found[1]]}:\n\n" + "\n".join(items_of(found[1], found[2]))
+        yield f"{found[1].replace('Args', 'Arguments')}:\n\n" + "\n".join(
+            items_of(found[1], found[2])
+        )
         last = found.end()
     yield from filter(None, [text[last:].strip("\n")])
 

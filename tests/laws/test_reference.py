@@ -85,6 +85,41 @@ def test_a_name_without_a_place_is_a_mistake(
         reference.places(public)
 
 
+NO_SUBJECT = re.compile(
+    r"(How|It|Its|That|There|These|They|This|Those|What|Whatever|When|Where|Whether|Which|Who"
+    r"|Whoever|Why)\b"
+)
+"""How a text begins that does not say what it is about."""
+
+
+def texts(reference: ModuleType) -> Iterator[tuple[str, str]]:
+    """Every docstring of a public name or member, the text below a field, and each entry of a
+    section, with whose it is.
+    """
+    for name, value in named().items():
+        yield name, inspect.cleandoc(value.__doc__ or "") if callable(value) else ""
+        if inspect.isclass(value):
+            for attribute, member in own(value).items():
+                yield f"{name}.{attribute}", inspect.cleandoc(getattr(member, "__doc__", "") or "")
+            for field, text in reference.texts_of_fields(value).items():
+                yield f"{name}.{field}", text
+
+
+def entries(reference: ModuleType, text: str) -> Iterator[str]:
+    """The texts behind the names in the sections of a docstring."""
+    for title, section in reference.SECTION.findall(text):
+        for entry in reference.items_of(title, section):
+            yield entry.removeprefix("* ").partition("`: ")[2] or entry.removeprefix("* ")
+
+
+def test_public_docstrings_name_their_subject(reference: ModuleType) -> None:
+    found = list(texts(reference))
+    assert len(found) > 300
+    found += [(name, entry) for name, text in found for entry in entries(reference, text)]
+    wrong = [f"{name}: {text[:60]}" for name, text in found if NO_SUBJECT.match(text)]
+    assert wrong == []
+
+
 def test_a_docstring_becomes_paragraphs_and_lists(reference: ModuleType) -> None:
     text = """Does it.
 
