@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 import shutil
 import signal
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stocksync_ws import Limits, StompApp
+from stocksync_ws import StompApp
 from stocksync_ws.broker.calls import events
 from stocksync_ws.broker.model.headers import RESERVED
 from stocksync_ws.testing import World
@@ -27,7 +26,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EMBEDDING = [page for page in PAGES if page.parent.name == "embedding"]
 """Their files, commands and configurations are run by test_embedding.py."""
 LANGUAGES = {"python", "bash", "text"}
-LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy", "ini"}
+LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy", "ini", "dockerfile"}
 WALKED = [ROOT / "docs" / name for name in ("tutorial.md", "recipes.md")]
 """Their files and their JavaScript are run by tests/interop/test_tutorial.py."""
 HOSTED = [*EMBEDDING, *WALKED, ROOT / "README.md"]
@@ -55,7 +54,7 @@ A_FILE = re.compile(r"# [\w/]+\.py\n")
 """How a block begins that is a file of its own."""
 RUN_PAGE = """
 import sys
-from stocksync_ws import Limits, StompApp
+from stocksync_ws import StompApp
 
 names = {"__name__": "page"}
 for block in sys.argv[1:]:
@@ -208,15 +207,6 @@ def _get(port: int) -> bytes:
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_link_leads_somewhere(page: Path) -> None:
     assert list(broken_links(page, page.read_text())) == []
-
-
-def test_the_unit_for_systemd_waits_longer_than_a_stop_takes() -> None:
-    text = (ROOT / "docs" / "deployment.md").read_text()
-    (unit,) = [block.text for block in blocks(text) if block.language == "ini"]
-    parsed = configparser.ConfigParser()
-    parsed.read_string(unit)
-    assert float(parsed["Service"]["TimeoutStopSec"]) >= Limits().shutdown_timeout + 5
-    assert parsed["Service"]["KillSignal"] == "SIGTERM"
 
 
 def log_calls(source: str) -> Iterator[tuple[str, str]]:
