@@ -139,11 +139,12 @@ is not on this page may change at any time ([changelog](../CHANGELOG.md)).
 
 
 def reference_page(made: str) -> str:
-    placed = places(public_names())
+    public = public_names()
+    placed, anchors = places(public), all_anchors(public)
     return PAGE.format(
         made=made,
         contents="\n".join(f"| {group.title} | {links(names)} |" for group, names in placed),
-        groups="\n\n".join(group_text(group, names) for group, names in placed),
+        groups="\n\n".join(group_text(group, names, anchors) for group, names in placed),
     )
 
 
@@ -186,9 +187,37 @@ def anchor(name: str) -> str:
     return name.lower().replace(".", "")
 
 
-def group_text(group: Group, names: dict[str, Any]) -> str:
-    texts = "\n\n".join("\n\n".join(entry(name, value)) for name, value in names.items())
-    return f"## {group.title}\n\n{group.text}\n\n{texts}"
+def group_text(group: Group, names: dict[str, Any], anchors: dict[str, str]) -> str:
+    texts = [group.text]
+    for name, value in names.items():
+        heading, *rest = entry(name, value)
+        own_members = {
+            n.removeprefix(f"{name}."): a for n, a in anchors.items() if n.startswith(f"{name}.")
+        }
+        texts += [heading, *(linked(text, name, anchors | own_members) for text in rest)]
+    return f"## {group.title}\n\n" + "\n\n".join(texts)
+
+
+def all_anchors(public: dict[str, Any]) -> dict[str, str]:
+    """The anchor of every name, and of every method and property behind the name of its class."""
+    found = {name: anchor(name) for name in public}
+    for name, value in public.items():
+        if inspect.isclass(value):
+            members = (each for each, kind in own(value).items() if not plain(kind))
+            found |= {f"{name}.{each}": anchor(f"{name}.{each}") for each in members}
+    return found
+
+
+def linked(text: str, name: str, anchors: dict[str, str]) -> str:
+    """A text of the entry of `name`, with links where its code is a name; no signature has any."""
+    if text.startswith(("```", "#")):
+        return text
+    known = anchors.keys() - {name}
+    return re.sub(
+        r"(?<!\[)`([\w.]+)`(?!\])(?!: )",
+        lambda m: f"[{m[0]}](#{anchors[m[1]]})" if m[1] in known else m[0],
+        text,
+    )
 
 
 def entry(name: str, value: Any) -> Iterator[str]:

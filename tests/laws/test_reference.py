@@ -139,3 +139,14 @@ def test_a_docstring_becomes_paragraphs_and_lists(reference: ModuleType) -> None
         "Returns:\n\n* A number.",
         "The end.",
     ]
+
+
+def test_names_in_code_are_links(reference: ModuleType) -> None:
+    anchors = reference.all_anchors({"World": int, "testing.Peer": str, "f": len})
+    assert reference.linked("See `World`, `f` and `g`.", "f", anchors) == (
+        "See [`World`](#world), `f` and `g`."
+    )
+    assert reference.linked("* `World`: not `World`", "f", anchors) == (
+        "* `World`: not [`World`](#world)"
+    )
+    assert reference.linked("```pyi\n`World`\n```", "f", anchors) == "```pyi\n`World`\n```"
