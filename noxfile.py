@@ -1,6 +1,6 @@
 """What is run before a change is done. `python -m nox` runs the sessions of the first list.
 
-python -m nox                     lint, types, tests, interop, servers, readme and wheel
+python -m nox                     lint, types, tests, interop, servers, readme, wheel and docs
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
 python -m nox -s servers -- --full  every test on every server
@@ -34,7 +34,7 @@ OWN = ("--ignore=tests/interop", "--ignore=tests/servers")
 
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "tests", "interop", "servers", "readme", "wheel"]
+nox.options.sessions = ["lint", "types", "tests", "interop", "servers", "readme", "wheel", "docs"]
 nox.options.error_on_missing_interpreters = True
 
 
@@ -179,6 +179,15 @@ def wheel(session: nox.Session) -> None:
 
 
 @nox.session
+def docs(session: nox.Session) -> None:
+    """The site of the pages in docs, in build/docs/site; a link that leads nowhere is a failure."""
+    session.install(*group("docs"))
+    session.run("python", "docs/website.py")
+    with session.chdir("build/docs"):
+        session.run("zensical", "build", "--clean", "--strict")
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Layers 0 to 6 by the whole suite: no branch may be missed."""
     session.install("-e", ".", *group("test"), *build_tools())
@@ -195,8 +204,8 @@ def coverage(session: nox.Session) -> None:
 
 
 def pure_files() -> list[str]:
-    """The files of layers 0 to 6, from the table in docs/architecture.md."""
-    table = (ROOT / "docs" / "architecture.md").read_text()
+    """The files of layers 0 to 6, from the table in docs/contributing/architecture.md."""
+    table = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
     modules = re.findall(r"^\| [0-6] \| (\w+) \|", table, re.MULTILINE)
     package = ROOT / "stocksync_ws"
     return [

@@ -1,4 +1,4 @@
-"""Writes the catalogues `errors.md`, `counters.md`, `limits.md` and `sessions.md` from the code.
+"""Writes the catalogues `errors.md`, `counters.md`, `limits.md`, `sessions.md` and `reference.md`.
 
 python docs/generate.py            writes them
 python docs/generate.py --check    exit code 1 when one of them is stale
@@ -6,7 +6,6 @@ python docs/generate.py --check    exit code 1 when one of them is stale
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import sys
@@ -17,6 +16,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+
+from reference import reference_page, texts_below  # noqa: E402
 
 from stocksync_ws import errors  # noqa: E402
 from stocksync_ws.broker.model.state import State  # noqa: E402
@@ -52,19 +53,6 @@ def items(cls: Any) -> Iterator[Item]:
         else:
             default = "made when missing" if field.default_factory is not MISSING else "required"
         yield Item(field.name, default, texts.get(field.name, ""))
-
-
-def texts_below(cls: Any) -> dict[str, str]:
-    """The text below each field of a dataclass, or member of an Enum, that has one."""
-    tree = ast.parse(inspect.getsource(cls)).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    texts: dict[str, str] = {}
-    for node, after in zip(tree.body, tree.body[1:], strict=False):
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(after, ast.Expr):
-            assert isinstance(after.value, ast.Constant)
-            target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-            texts[ast.unparse(target)] = " ".join(str(after.value.value).split())
-    return texts
 
 
 def number(value: object) -> str:
@@ -346,11 +334,16 @@ def word_rows(kind: type[Cause] | type[Effect]) -> Iterator[str]:
         yield f"| {cell(each.value)} | {cell(texts[each.name])} |"
 
 
+def reference() -> str:
+    return reference_page(MADE.format(source="the docstrings"))
+
+
 PAGES = {
     "errors.md": errors_page,
     "counters.md": counters_page,
     "limits.md": limits_page,
     "sessions.md": sessions_page,
+    "reference.md": reference,
 }
 
 

@@ -55,7 +55,7 @@ class StompApp(Application):
 
     Args:
         path: The path of the WebSocket, for example `/inventory-ws`.
-        allowed_origins: Who may open it from a browser: `["*"]`, or exact origins such as
+        allowed_origins: Pages that may open it in a browser: `["*"]`, or exact origins such as
             `https://shop.example`, `capacitor://localhost`, `file://`, `null`; none: the same one.
         allowed_hosts: Host names that may stand in the Host header; None: any.
         authenticator: Decides once per session, at CONNECT, who it is: a function, sync or async,
@@ -63,7 +63,7 @@ class StompApp(Application):
             the class of the users, by which handlers get them. None: everybody is anonymous.
         application_prefixes: Destinations that go to handlers.
         broker_prefixes: Destinations that go to the broker.
-        queue_prefixes: Those of them that are queues.
+        queue_prefixes: The broker prefixes of queues.
         user_prefix: Destinations that mean the receiver's own sessions.
         client_send: Patterns of broker destinations that clients may SEND to.
         client_subscribe: Patterns of broker destinations that clients may SUBSCRIBE to.
@@ -81,8 +81,8 @@ class StompApp(Application):
             `-Proto`, `-Host` are believed, `unix` for a Unix socket; ASGI hosts have a setting.
         asgi_batch: On a host server, join the frames that a client gets in a turn into one message:
             much cheaper on busy topics, if clients look for several in one, as @stomp/stompjs does.
-        workers: What a second worker process behind the same address does after 30 s: `warn` logs a
-            warning, `refuse` answers 503 to new sessions as well.
+        workers: The answer of a second worker process behind the same address, after 30 s: `warn`
+            logs a warning, `refuse` answers 503 to new sessions as well.
 
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
@@ -147,11 +147,11 @@ class StompApp(Application):
 
     @property
     def counters(self) -> Counters:
-        """What was refused, dropped, late or lost in this run, or in the last one."""
+        """Totals of what was refused, dropped, late or lost in this run, or in the last one."""
         return self._run.counters
 
     def site(self, pages: Mapping[str, Page] | None = None) -> Site:
-        """What a server of this application answers to."""
+        """The endpoint, and the pages and routes beside it, for a server of this application."""
         site = Site(self.endpoint, choose_subprotocol, dict(pages or {}))
         if self.endpoint.sockjs is not None:
             # One table of sessions, whatever servers the application has.
@@ -382,7 +382,7 @@ class StompApp(Application):
         Args:
             app: An application of Starlette, FastAPI, Litestar or Quart, a `ProtocolTypeRouter` of
                 Channels, or what Django's `get_asgi_application()` returns.
-            signals: When SIGTERM or SIGINT comes, close the sessions with 1012 first, within
+            signals: Close the sessions with 1012 first when SIGTERM or SIGINT comes, within
                 `Limits.shutdown_timeout`, then let the server's own handler have it. A second
                 signal goes straight through.
 

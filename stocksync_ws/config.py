@@ -39,7 +39,7 @@ _WITHIN = (
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one server takes from its clients and keeps for them.
+    """Bounds of what one server takes from its clients and keeps for them.
 
     Raises:
         ConfigurationError: A value is not a positive number, or two values contradict each other.
@@ -186,11 +186,11 @@ class Limits:
             raise _fail("Limits.owner_share", "must not exceed 1")
 
     def exceeded(self, name: str, got: int, *, whole: bool = True) -> str:
-        """What an error says of the limit `name`: `Limits.max_header_line=8192, got 9130`.
+        """The text in an error about the limit `name`: `Limits.max_header_line=8192, got 9130`.
 
         Args:
             name: A field.
-            got: What came, in its unit.
+            got: The value that came, in the unit of the limit.
             whole: All of it came; else it was refused while it came, and would be more.
         """
         return f"Limits.{name}={getattr(self, name)}, got {'' if whole else 'at least '}{got}"
@@ -312,7 +312,7 @@ def _is_below(text: str, prefix: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class SockJSOptions:
-    """How an endpoint serves SockJS, for browsers behind proxies that let no WebSocket through.
+    """Settings of SockJS at an endpoint, for browsers behind proxies that let no WebSocket through.
 
     Raises:
         ConfigurationError: A value is out of its range, or the iframe page has no client to load.
@@ -335,9 +335,9 @@ class SockJSOptions:
     jsonp: bool = False
     """Polling by script elements, for browsers that are gone."""
     client_url: str | None = None
-    """Where the iframe page loads sockjs-client from: the very version that the outer page has."""
+    """The sockjs-client that the iframe page loads, in the version of the outer page."""
     base_url: str | None = None
-    """What `/info` tells clients to use instead of the address they came to."""
+    """The address that `/info` tells clients to use instead of the one they came to."""
     cookie: bool = False
     """Send a `JSESSIONID` cookie and ask clients for it, for balancers that stick by it."""
     bind_address: bool = True

@@ -74,7 +74,7 @@ class CloseCode(IntEnum):
 
 
 class DisconnectReason(StrEnum):
-    """Why a session ended; stands in `SessionDisconnected` and in the log line."""
+    """The reason why a session ended; stands in `SessionDisconnected` and in the log line."""
 
     CLIENT_DISCONNECT = "client_disconnect"
     PEER_CLOSED = "peer_closed"
@@ -116,7 +116,7 @@ def _refused(code: str, message: str, sentence: str) -> _Row:
 
 
 class ErrorCode(Enum):
-    """What an ERROR frame may say: the `code` header, its fixed `message`, its body, and the close
+    """The contents of ERROR frames: the `code` header, its fixed `message`, its body, and the close
     after it.
 
     `limit` stands twice: a count over its bound closes with 1008, a size over its bound with 1009.
@@ -380,8 +380,8 @@ class ConversionError(StockSyncError):
     """A body does not fit the parameter it is for. The sender's fault; mapped like a domain error.
 
     Attributes:
-        path: Where in the body, for example `$.items[2].quantity`; `$` is the body itself.
-        problem: What is wrong there, for example `expected int, got str`.
+        path: The place in the body, for example `$.items[2].quantity`; `$` is the body itself.
+        problem: The fault there, for example `expected int, got str`.
     """
 
     def __init__(self, path: str, problem: str) -> None:
@@ -411,8 +411,8 @@ class BrokerClosed(StockSyncError):
 
 
 class BrokerBusy(StockSyncError):
-    """There is no room: the inbox of other threads is full (10,000 messages or 16 MiB), or the
-    queue that is named. Try again later.
+    """A message finds no room: the inbox of other threads is full (10,000 messages or 16 MiB), or
+    the queue that is named. Try again later.
     """
 
 

@@ -46,7 +46,7 @@ class ThreadServer:
     Args:
         run: The one run of the application, which must not have begun.
         site: Endpoint and pages.
-        address: What to listen on; None: nothing, and connections come by `adopt`.
+        address: The address to listen on; None: none, and connections come by `adopt`.
         tls: For `wss`: a server-side context.
     """
 

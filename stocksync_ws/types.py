@@ -56,7 +56,7 @@ Keep: TypeAlias = Callable[[Chunk, int], int]
 
 @runtime_checkable
 class Principal(Protocol):
-    """Who a session belongs to. Any object with a `name`: its class need not derive from this."""
+    """The user that a session belongs to: any object with a `name`, of whatever class."""
 
     if TYPE_CHECKING:
 

@@ -48,7 +48,7 @@ class Server:
     Args:
         run: The one run of the application, which must not have begun.
         site: Endpoint and pages.
-        address: What to listen on; None: nothing, and connections come by `adopt`.
+        address: The address to listen on; None: none, and connections come by `adopt`.
         tls: For `wss`: a server-side context.
     """
 
@@ -94,8 +94,8 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Where clients connect, after the start: `ws://127.0.0.1:8000/inventory-ws`; for a Unix
-        socket what they ask for there: `ws://localhost/inventory-ws`.
+        """The address that clients connect to, after the start: `ws://127.0.0.1:8000/inventory-ws`;
+        for a Unix socket the one that they ask for there: `ws://localhost/inventory-ws`.
         """
         return self._at("ws", self._site.endpoint.path)
 
@@ -311,7 +311,7 @@ class Server:
 
     @property
     def refuses(self) -> bool:
-        """It takes no connection now; may be asked from any thread."""
+        """True while the server takes no connection; may be asked from any thread."""
         driver = self._runtime.driver
         return driver.connections >= self._cap or (self._stopping and not driver.polled)
 
@@ -322,7 +322,7 @@ class Server:
         Args:
             sock: A connected socket, which is ours from now on.
             request: The head of its first request.
-            body: Its whole body; nothing behind that was read.
+            body: The whole body of that request; nothing behind that was read.
         """
         if self.refuses:
             self._refuse(sock)

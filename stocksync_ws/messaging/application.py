@@ -118,7 +118,7 @@ class Application:
         """Map exceptions of handlers to a reply: by default to the sender's error destination.
 
         Args:
-            exceptions: Which; none: what the parameter's annotation names.
+            exceptions: The classes; none: those of the parameter's annotation.
             inline: As for `message_mapping`.
 
         Raises:
@@ -130,7 +130,7 @@ class Application:
         """Hear of session events, in order per session.
 
         Args:
-            events: Which; none: what the parameter's annotation names.
+            events: The classes; none: those of the parameter's annotation.
             inline: As for `message_mapping`.
 
         Raises:

@@ -57,7 +57,7 @@ class ConnectHeaders(Mapping[str, str]):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectRequest:
-    """What a client gave to be let in: its CONNECT frame and the HTTP request of its upgrade."""
+    """The CONNECT frame of a client and the HTTP request of its upgrade, for the authenticator."""
 
     login: str | None
     passcode: str | None = field(repr=False)

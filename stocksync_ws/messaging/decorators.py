@@ -196,7 +196,7 @@ def message_exception_handler(
     """Handle exceptions of the handlers of this controller; of all, in the app or an advice.
 
     Args:
-        exceptions: Which, with all below them; none: what the parameter's annotation names.
+        exceptions: The classes, with all below them; none: those of the parameter's annotation.
         inline: As for `message_mapping`.
 
     Raises:
@@ -211,7 +211,7 @@ def event_listener(*events: type, inline: bool = False) -> Callable[[F], F]:
     """Hear of events, after they happened; those of one session in order.
 
     Args:
-        events: Which; none: what the parameter's annotation names.
+        events: The classes; none: those of the parameter's annotation.
         inline: As for `message_mapping`.
 
     Raises:

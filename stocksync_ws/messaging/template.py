@@ -111,8 +111,8 @@ class MessagingTemplate:
     async def publish(
         self, destination: str, payload: object, headers: Mapping[str, str] | None = None
     ) -> Published:
-        """As `convert_and_send`, but wait for room and until the message has been queued; before
-        the application has started, until that, but at most 30 s (then `BrokerClosed`).
+        """Send as `convert_and_send` does, but wait for room and until the message has been queued;
+        before the application has started, until that, but at most 30 s (then `BrokerClosed`).
 
         Returns:
             The `message-id`, and the number of subscriptions it was queued for.
@@ -126,7 +126,7 @@ class MessagingTemplate:
         payload: object,
         headers: Mapping[str, str] | None = None,
     ) -> Published:
-        """As `publish`, to all sessions of a user: the arguments are those of
+        """Send to all sessions of a user and wait as `publish` does; the arguments are those of
         `convert_and_send_to_user`.
 
         Returns:
@@ -143,7 +143,8 @@ class MessagingTemplate:
         *,
         timeout: float = 30.0,
     ) -> Published:
-        """As `publish`, for a thread without an event loop: block until the message was queued.
+        """Send as `publish` does, on a thread without an event loop: block until the message was
+        queued.
 
         Args:
             destination: As in `convert_and_send`.
@@ -152,8 +153,8 @@ class MessagingTemplate:
             timeout: Seconds, 0 to 4,000,000.
 
         Raises:
-            TimeoutError: It was not queued in time. It is not going to be, unless it was just being
-                queued.
+            TimeoutError: The message was not queued in time. It is not going to be, unless it was
+                just being queued.
             RuntimeError: An event loop runs on this thread.
         """
         given = cast("object", timeout)

@@ -134,7 +134,7 @@ class Decoder:
 
     @property
     def wanting(self) -> str:
-        """What the frame that was begun lacks, for its sender; empty between frames."""
+        """The part that the frame that was begun lacks, for its sender; empty between frames."""
         return "" if self._state is _BETWEEN else missing_end(bytes(self._held))
 
     def feed(self, payload: bytes) -> None:

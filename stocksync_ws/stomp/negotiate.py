@@ -62,7 +62,7 @@ def parse_heart_beat(value: str | None) -> tuple[int, int]:
         value: The header, None when it is missing: that means `0,0`.
 
     Returns:
-        How often the sender can send, and how often it wants to receive.
+        The interval at which the sender can send, and the one at which it wants to receive.
 
     Raises:
         RemoteProtocolError: `bad-heart-beat`: not `[0-9]{1,9},[0-9]{1,9}`; the peer's fault.
@@ -76,7 +76,7 @@ def parse_heart_beat(value: str | None) -> tuple[int, int]:
 
 
 def agree_heart_beats(client: tuple[int, int], server: tuple[int, int]) -> tuple[int, int]:
-    """What two `heart-beat` headers agree on (STOMP 1.2, "Heart-beating").
+    """The intervals that two `heart-beat` headers agree on (STOMP 1.2, "Heart-beating").
 
     Args:
         client: Milliseconds of CONNECT: can send, wants to receive.

@@ -74,7 +74,7 @@ class World:
 
     Args:
         app: The application.
-        site: What its server would serve; default: one endpoint at `/ws` open to any origin.
+        site: The site of its server; default: one endpoint at `/ws` open to any origin.
 
     Raises:
         WrongLoop: An event loop runs in this thread.
@@ -129,7 +129,7 @@ class World:
         """Keep plain functions back until `release_pool`: every thread is busy.
 
         Args:
-            inside: They have begun, each holds its thread, and none returns.
+            inside: The functions have begun, each holds its thread, and none returns.
         """
         self.runtime.host.held, self.runtime.host.inside = [], inside
 
@@ -162,7 +162,7 @@ class World:
         """A client that is CONNECTED.
 
         Args:
-            version: Its accept-version; `1.0` sends none.
+            version: The accept-version of its CONNECT; `1.0` sends none.
             headers: Further headers of CONNECT; `_` in a name stands for `-`.
         """
         peer = self.upgrade()
@@ -174,8 +174,8 @@ class World:
         when there were more, or less.
 
         Args:
-            internal_errors: What `counters.internal_errors` will be at the end.
-            stuck_deadlines: What `counters.stuck_deadlines` will be at the end.
+            internal_errors: The value of `counters.internal_errors` at the end.
+            stuck_deadlines: The value of `counters.stuck_deadlines` at the end.
         """
         self._expected = internal_errors, stuck_deadlines
 

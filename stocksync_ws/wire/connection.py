@@ -59,9 +59,9 @@ class HttpConnection:
     """One accepted socket, from its first byte to its last.
 
     Args:
-        site: What is served.
+        site: The endpoint, pages and routes.
         limits: `handshake_timeout`, the bounds of a request head and of WebSocket messages.
-        counters: Where refusals are counted.
+        counters: The counters of refusals.
         peer: The peer's address as `host:port`, for requests and log lines.
         secure: Our side of the connection is TLS.
         draining: Asked once per request; true answers 503.

@@ -50,7 +50,7 @@ class Endpoint:
     subprotocol: str | None
     """The chosen one, or None."""
     framed: bool = False
-    """Its messages are frames of SockJS."""
+    """The messages are frames of SockJS."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Carrier:
     connection receives nothing.
     """
     opens: bool = False
-    """There is no session yet: the request is the handshake of one."""
+    """The request is the handshake of a session, of which there is none yet."""
 
 
 Decision: TypeAlias = Answer | Endpoint | Carrier
@@ -209,7 +209,7 @@ def decide(request: HttpRequest, site: Site, check: Check | None = None) -> Deci
 
     Args:
         request: Any request, whatever parsed it.
-        site: What there is.
+        site: The endpoint, pages and routes.
         check: Asked for a request to the endpoint, after its host and before its origin:
             `upgrade.check_handshake` for plain HTTP. None: a WebSocket has been asked for, and
             whoever parsed the request has seen to the mechanics, as for Extended CONNECT

@@ -58,10 +58,10 @@ class ScopeConnection:
     """One WebSocket scope, from its request to its end.
 
     Args:
-        site: What is served.
+        site: The endpoint, pages and routes.
         request: The request, as `request_of` makes it.
         limits: `max_message_size`.
-        counters: Where refusals are counted.
+        counters: The counters of refusals.
         batcher: See `ScopeWire`.
         refused: The application takes no new session: the answer is 503.
     """

@@ -111,7 +111,7 @@ class ScopeWire:
         Args:
             head: The part that differs per group.
             tail: The part all groups share.
-            text: It is valid UTF-8: a text message, else a binary one.
+            text: True for valid UTF-8: a text message, else a binary one.
         """
         payload = head + tail
         size = len(payload)

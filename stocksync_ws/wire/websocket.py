@@ -67,7 +67,7 @@ class WebSocketWire:
         Args:
             head: The part that differs per group.
             tail: The part all groups share.
-            text: It is valid UTF-8: a text frame, else a binary one.
+            text: True for valid UTF-8: a text frame, else a binary one.
         """
         return frames.frame(frames.TEXT if text else frames.BINARY, head, tail)
 

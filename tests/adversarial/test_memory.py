@@ -1,6 +1,6 @@
 """A crowd must not use up our memory: what all sessions together make us keep, of every kind.
 
-Each test is a row of docs/neighbours.md.
+Each test is a row of docs/contributing/neighbours.md.
 """
 
 from __future__ import annotations

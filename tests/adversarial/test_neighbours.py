@@ -1,6 +1,6 @@
 """One client must not hurt others: what it can make the server keep, and for how long.
 
-Each test is a row of docs/neighbours.md.
+Each test is a row of docs/contributing/neighbours.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Numbers that can be read and not be written: no client breaks the state that others are told.
 
-Each test is a row of docs/neighbours.md.
+Each test is a row of docs/contributing/neighbours.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One client must not use up what all share: stored bytes, queues, streams, idempotency keys.
 
-Each test is a row of docs/neighbours.md.
+Each test is a row of docs/contributing/neighbours.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """User code that never ends holds no process back: it ends in time, and the log names the culprit.
 
-Each test is a row of docs/neighbours.md.
+Each test is a row of docs/contributing/neighbours.md.
 """
 
 from __future__ import annotations

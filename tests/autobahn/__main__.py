@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.autobahn.echo import EchoServer
 from tests.autobahn.judge import GROUPS, Verdict, page
 
-PAGE = Path(__file__).parents[2] / "docs" / "websocket.md"
+PAGE = Path(__file__).parents[2] / "docs" / "contributing" / "websocket.md"
 AGENT = "stocksync-ws"
 LONGEST = 1_800.0
 """Seconds of a run."""
@@ -49,7 +49,7 @@ def play(python: str, folder: Path) -> dict[str, dict[str, object]]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.autobahn")
     parser.add_argument("--python", required=True, help="a Python 2.7 with autobahntestsuite")
-    parser.add_argument("--write", action="store_true", help="write docs/websocket.md")
+    parser.add_argument("--write", action="store_true", help="write docs/contributing/websocket.md")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         verdict = Verdict(play(given.python, Path(folder)))

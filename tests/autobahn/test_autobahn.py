@@ -14,7 +14,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.autobahn.echo import EchoServer
 from tests.autobahn.judge import BY_DESIGN, CHANCE, GROUPS, Verdict
 
-PAGE = Path(__file__).parents[2] / "docs" / "websocket.md"
+PAGE = Path(__file__).parents[2] / "docs" / "contributing" / "websocket.md"
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import re
 import shutil
 import signal
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stocksync_ws import Limits, StompApp
+from stocksync_ws import StompApp
 from stocksync_ws.broker.calls import events
 from stocksync_ws.broker.model.headers import RESERVED
 from stocksync_ws.testing import World
@@ -27,12 +26,14 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EMBEDDING = [page for page in PAGES if page.parent.name == "embedding"]
 """Their files, commands and configurations are run by test_embedding.py."""
 LANGUAGES = {"python", "bash", "text"}
-LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy", "ini"}
+LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy", "ini", "dockerfile"}
 WALKED = [ROOT / "docs" / name for name in ("tutorial.md", "recipes.md")]
 """Their files and their JavaScript are run by tests/interop/test_tutorial.py."""
 HOSTED = [*EMBEDDING, *WALKED, ROOT / "README.md"]
-HOSTED += [ROOT / "docs" / name for name in ("sockjs.md", "deployment.md")]
-"""Those that are also of proxies and browsers; test_sockjs_page.py runs the other one."""
+HOSTED += [ROOT / "docs" / name for name in ("sockjs.md", "deployment.md", "delivery.md")]
+"""Those that are also of proxies and browsers; test_sockjs_page.py and test_delivery_page.py run
+the others.
+"""
 HOME: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
 HERE = f"{HOME}/blob/main/"
 """Where the pages are read that stand alone, such as the README on the package index."""
@@ -53,7 +54,7 @@ A_FILE = re.compile(r"# [\w/]+\.py\n")
 """How a block begins that is a file of its own."""
 RUN_PAGE = """
 import sys
-from stocksync_ws import Limits, StompApp
+from stocksync_ws import StompApp
 
 names = {"__name__": "page"}
 for block in sys.argv[1:]:
@@ -113,6 +114,7 @@ def _name(page: Path) -> str:
 @pytest.mark.parametrize("page", PAGES, ids=_name)
 def test_every_block_is_of_a_kind_that_is_checked(page: Path) -> None:
     known = LANGUAGES_OF_HOSTS if page in HOSTED else LANGUAGES
+    known |= {"pyi"} if page.name == "reference.md" else set()  # signatures, made from the code
     assert {block.language for block in blocks(page.read_text())} <= known
 
 
@@ -207,15 +209,6 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert list(broken_links(page, page.read_text())) == []
 
 
-def test_the_unit_for_systemd_waits_longer_than_a_stop_takes() -> None:
-    text = (ROOT / "docs" / "deployment.md").read_text()
-    (unit,) = [block.text for block in blocks(text) if block.language == "ini"]
-    parsed = configparser.ConfigParser()
-    parsed.read_string(unit)
-    assert float(parsed["Service"]["TimeoutStopSec"]) >= Limits().shutdown_timeout + 5
-    assert parsed["Service"]["KillSignal"] == "SIGTERM"
-
-
 def log_calls(source: str) -> Iterator[tuple[str, str]]:
     """The loggers of a module, and the levels at which they are called."""
     loggers = dict(re.findall(r'^(\w+) = (?:logging\.)?getLogger\("([\w.]+)"\)', source, re.M))
@@ -251,11 +244,22 @@ def test_every_page_is_named_by_the_index(folder: str) -> None:
     assert {name for name in names if f"]({name})" not in index} == set()
 
 
+def test_the_index_has_the_pages_for_users_first_and_then_those_for_maintainers() -> None:
+    index = (ROOT / "docs" / "index.md").read_text()
+    users, maintainers = index.split("\n## For those who change the library\n")
+    named = re.findall(r"^\| \[[^\]]+\]\(([^)]+)\)", maintainers, re.MULTILINE)
+    there = [f"contributing/{file.name}" for file in (ROOT / "docs" / "contributing").glob("*")]
+    assert sorted(named) == sorted(there)
+    assert "](contributing/" not in users
+
+
 @pytest.mark.parametrize("page", ["architecture.md", "changes.md"])
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
     code = [*(ROOT / "stocksync_ws").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
     files = [f"/{file.relative_to(ROOT)}" for file in code]
-    text = re.sub(r"^```.*?^```$", "", (ROOT / "docs" / page).read_text(), flags=FENCED)
+    text = re.sub(
+        r"^```.*?^```$", "", (ROOT / "docs" / "contributing" / page).read_text(), flags=FENCED
+    )
     names = {name for span in re.findall(r"`([^`]+)`", text) for name in FILE.findall(span)}
     assert len(names) > 30
     assert [name for name in names if not any(file.endswith(f"/{name}") for file in files)] == []
@@ -272,13 +276,14 @@ GENERATED = [page for page in PAGES if "<!-- Made by docs/generate.py " in page.
 
 def test_every_catalogue_is_found() -> None:
     names = {page.stem for page in GENERATED}
-    assert names == {"counters", "errors", "limits", "sessions"}
+    assert names == {"counters", "errors", "limits", "reference", "sessions"}
 
 
 @pytest.mark.parametrize("page", GENERATED, ids=_name)
 def test_a_stale_catalogue_is_seen(page: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")
-    (tmp_path / "stocksync_ws").symlink_to(ROOT / "stocksync_ws")
+    for name in ("stocksync_ws", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
     copy = tmp_path / "docs" / page.name
     copy.write_text(copy.read_text().replace("| ", "|  ", 1))
     command = [sys.executable, str(tmp_path / "docs" / "generate.py"), "--check"]

@@ -1,4 +1,4 @@
-"""The three laws of the house, read from the table in `docs/architecture.md`.
+"""The three laws of the house, read from the table in `docs/contributing/architecture.md`.
 
 The checker is a function from a source text to its violations, so that each law has a test that
 shows it biting.
@@ -64,7 +64,7 @@ def read_table(text: str) -> dict[str, Row]:
     return rows
 
 
-ROWS = read_table((ROOT / "docs" / "architecture.md").read_text())
+ROWS = read_table((ROOT / "docs" / "contributing" / "architecture.md").read_text())
 FILES = sorted((ROOT / PACKAGE).rglob("*.py"))
 
 

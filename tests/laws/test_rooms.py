@@ -1,4 +1,4 @@
-"""The rooms of the broker: who may know whom, read from the table in `docs/architecture.md`.
+"""The rooms of the broker: who may know whom. The table is in `docs/contributing/architecture.md`.
 
 Imports under TYPE_CHECKING count: what a reader has to know is the same. Among the records of one
 room a circle is allowed in `model/` and nowhere else.
@@ -37,7 +37,7 @@ def read_rooms(text: str) -> dict[str, frozenset[str]]:
     }
 
 
-ROOMS = read_rooms((ROOT / "docs" / "architecture.md").read_text())
+ROOMS = read_rooms((ROOT / "docs" / "contributing" / "architecture.md").read_text())
 MODULES = {dotted(file): file.read_text() for file in FILES if dotted(file).startswith(BROKER)}
 
 

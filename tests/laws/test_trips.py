@@ -1,4 +1,4 @@
-"""The trips that docs/architecture.md shows are those of the code: measured again, and compared.
+"""The trips in docs/contributing/architecture.md are those of the code: measured again, compared.
 
 Rule: a number of the page may be off by a tenth, so that not every change of the code is one of the
 page; then it is measured again, by `python -m tests.laws.trips`.
@@ -23,7 +23,7 @@ def read_trips(text: str) -> dict[str, list[int]]:
     return {name.strip(): [int(cell.split()[-1]) for cell in cells] for name, *cells in rows[2:]}
 
 
-PAGE = read_trips((ROOT / "docs" / "architecture.md").read_text())
+PAGE = read_trips((ROOT / "docs" / "contributing" / "architecture.md").read_text())
 
 
 def test_the_page_shows_every_trip() -> None:

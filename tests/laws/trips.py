@@ -1,6 +1,6 @@
 """Trips: which files one message runs through, and how often it comes back to one it had left.
 
-python -m tests.laws.trips                   the table that docs/architecture.md shows
+python -m tests.laws.trips                   the table that docs/contributing/architecture.md shows
 python -m tests.laws.trips ACK               every call of the trips whose name begins so
 PYTHONPATH=PATH python tests/laws/trips.py   the same for another checkout
 

@@ -1,4 +1,4 @@
-"""`python -m tests.spec` prints docs/conformance.md, `--write` writes it."""
+"""`python -m tests.spec` prints docs/contributing/conformance.md, `--write` writes it."""
 
 import sys
 

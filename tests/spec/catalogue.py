@@ -16,7 +16,7 @@ from typing import Any
 from tests.spec.demands import HERE, VERSIONS, Demand, places, read
 
 ROOT = HERE.parents[1]
-PAGE = ROOT / "docs" / "conformance.md"
+PAGE = ROOT / "docs" / "contributing" / "conformance.md"
 INTRODUCTION = """\
 <!-- Made by python -m tests.spec --write from tests/spec; edit its stomp-*.txt and markers. -->
 
@@ -93,7 +93,7 @@ def unproved(every: Iterable[Demand]) -> list[str]:
 
 
 def page() -> str:
-    """docs/conformance.md, as it should be."""
+    """docs/contributing/conformance.md, as it should be."""
     every = collect()
     lines = [*INTRODUCTION]
     lines += [_counts(v, [each for each in every if each.place.version == v]) for v in VERSIONS]

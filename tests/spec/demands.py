@@ -42,7 +42,7 @@ class Demand:
     grade: str
     words: str
     departs: list[str]
-    """The rows of docs/decisions.md by which we depart from it, wholly or in part."""
+    """The rows of docs/contributing/decisions.md by which we depart from it, wholly or in part."""
     tests: list[str] = field(default_factory=list)
 
 

@@ -1,4 +1,4 @@
-"""docs/delivery.md: what is guaranteed."""
+"""docs/contributing/promises.md: what is guaranteed."""
 
 from __future__ import annotations
 

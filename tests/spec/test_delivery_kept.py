@@ -1,4 +1,4 @@
-"""docs/delivery.md: what is guaranteed of messages that are kept."""
+"""docs/contributing/promises.md: what is guaranteed of messages that are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/delivery.md: what is not guaranteed, shown to be so."""
+"""docs/contributing/promises.md: what is not guaranteed, shown to be so."""
 
 from __future__ import annotations
 

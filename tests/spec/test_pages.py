@@ -1,4 +1,4 @@
-"""docs/conformance.md and docs/delivery.md say what the tests prove, no more and no less."""
+"""conformance.md and promises.md in docs/contributing say what the tests prove, no more no less."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 
 from tests.spec import catalogue
 
-DELIVERY = catalogue.ROOT / "docs" / "delivery.md"
-DECISIONS = catalogue.ROOT / "docs" / "decisions.md"
+PROMISES = catalogue.ROOT / "docs" / "contributing" / "promises.md"
+DECISIONS = catalogue.ROOT / "docs" / "contributing" / "decisions.md"
 TEST_ID = re.compile(r"`((?:broker/(?:\w+/)?|adversarial/)?test_\w+\.py::test_\w+)`")
 
 
@@ -26,7 +26,7 @@ def test_the_page_of_conformance_is_not_stale() -> None:
 
 
 def rows() -> set[str]:
-    """What docs/decisions.md decides."""
+    """What docs/contributing/decisions.md decides."""
     lines = DECISIONS.read_text().splitlines()
     return {line.split("|")[1].strip() for line in lines if line.startswith("|")}
 
@@ -37,7 +37,7 @@ def test_every_departure_is_a_row_of_the_decisions() -> None:
 
 
 def test_every_promise_of_delivery_names_a_test_that_exists() -> None:
-    promises = [line for line in DELIVERY.read_text().splitlines() if line.startswith("* ")]
+    promises = [line for line in PROMISES.read_text().splitlines() if line.startswith("* ")]
     assert len(promises) > 40
     known = names()
     for promise in promises:
@@ -47,5 +47,5 @@ def test_every_promise_of_delivery_names_a_test_that_exists() -> None:
 
 
 def test_every_test_of_delivery_is_a_promise() -> None:
-    quoted = set(TEST_ID.findall(DELIVERY.read_text()))
+    quoted = set(TEST_ID.findall(PROMISES.read_text()))
     assert {name for name in names() if name.startswith("test_delivery")} <= quoted

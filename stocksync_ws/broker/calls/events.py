@@ -85,7 +85,7 @@ class ConnectRejected:
 
     session_id: str
     code: ErrorCode
-    """What the client was told."""
+    """The code of the ERROR that the client was sent."""
     login: str | None
     """The login it gave."""
     peer: str | None
@@ -116,7 +116,7 @@ class DeadLetter:
     all consumers of its queue carry text only.
     """
     deliveries: int
-    """How often it was delivered."""
+    """Deliveries that were tried."""
     headers: Mapping[str, str]
     body: bytes
 

@@ -22,7 +22,7 @@ __all__ = ["Draft", "Publication", "PublicationKind", "Published"]
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What became of a publication."""
+    """The outcome of a publication: its id, and how many subscriptions it was queued for."""
 
     message_id: str
     """The `message-id` all receivers see."""

@@ -71,7 +71,7 @@ class Session:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Whatever the application wants to keep with the session; lives as long as it."""
+        """A dict for the application to keep things in with the session; lives as long as it."""
         if self._record.attributes is None:
             self._record.attributes = {}
         return self._record.attributes

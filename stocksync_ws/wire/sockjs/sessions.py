@@ -136,7 +136,7 @@ class SockJSWire:
         Args:
             head: The part that differs per group.
             tail: The part all groups share.
-            text: It is valid UTF-8; SockJS carries nothing else.
+            text: True, valid UTF-8; SockJS carries nothing else.
         """
         return quote(head + tail) if text else None
 

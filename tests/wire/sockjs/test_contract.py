@@ -1,4 +1,4 @@
-"""docs/sockjs-contract.md names tests that there are, and all of those that run over sockets."""
+"""docs/contributing/sockjs-contract.md names tests that exist, and all that run over sockets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-PAGE = ROOT / "docs" / "sockjs-contract.md"
+PAGE = ROOT / "docs" / "contributing" / "sockjs-contract.md"
 SHARED = sorted((ROOT / "tests" / "adapters").glob("*sockjs*.py"))
 ROW = re.compile(r"\| (.+?) \| (.+?) \| (.+?) \|")
 TEST = re.compile(r"`((?:\w+\.py::)?test_\w+)`")
