@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Coroutine, Generator
+import weakref
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context
 from functools import partial
 from types import CoroutineType
@@ -71,6 +72,8 @@ class AioHost:
             Threads.LISTENERS: LISTENER_THREADS,
         }
         self._pools = {each: Pool(size, f"stocksync-{each.value}") for each, size in sizes.items()}
+        # A loop may be closed under a run, and the application forgotten with it.
+        weakref.finalize(self, _forget, tuple(self._pools.values())).atexit = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         """The loop holds tasks weakly; these would be lost."""
@@ -242,6 +245,11 @@ def _spawn(
     if sys.version_info >= (3, 12):
         return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
     return loop.create_task(coroutine, context=context)
+
+
+def _forget(pools: Iterable[Pool]) -> None:
+    for pool in pools:
+        pool.forget()
 
 
 def run_plain(call: Call, context: Context) -> Outcome:

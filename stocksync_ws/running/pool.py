@@ -80,6 +80,14 @@ class Pool:
             with self._lock:
                 self._idle += 1
 
+    def forget(self) -> None:
+        """Nobody will close it. Takes no lock: the collector of garbage may call this while a
+        thread holds it.
+        """
+        self._closed = True
+        for _ in range(self._threads):
+            self._queue.put(None)
+
     def close(self) -> None:
         """Take nothing more; each thread ends with what it is doing."""
         with self._lock:

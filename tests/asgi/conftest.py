@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -22,13 +21,13 @@ def no_thread_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The threads of our pools end, whatever a test did: with the run, or with the next one where a
     host has closed its loop under it.
     """
-    runs: weakref.WeakSet[Run] = weakref.WeakSet()
+    runs: list[Run] = []  # None is collected before it was asked.
     before = set(threading.enumerate())
     made = Run.__init__
 
     def remember(run: Run, app: StompApp) -> None:
         made(run, app)
-        runs.add(run)
+        runs.append(run)
 
     monkeypatch.setattr(Run, "__init__", remember)
     yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import queue
 import threading
@@ -26,6 +27,7 @@ from stocksync_ws import (
 )
 from stocksync_ws.broker.model.pipeline import Call, Mode, Task
 from stocksync_ws.running.host import SLOW_EVERY
+from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.testing.world import World
 
@@ -508,3 +510,18 @@ def test_a_quick_call_is_no_slow_call(app: StompApp, caplog: pytest.LogCaptureFi
         world.connect().send_to("/app/x")
         assert world.counters.slow_calls == 0
     assert slow_lines(caplog) == []
+
+
+def test_threads_end_with_an_application_that_was_forgotten_with_its_loop() -> None:
+    before = set(threading.enumerate())
+    loop = asyncio.new_event_loop()
+    app = StompApp("/ws")
+    Run(app).begin(loop)
+    loop.close()
+    started = set(threading.enumerate()) - before
+    assert {thread.name for thread in started} >= {"stocksync-handler"}
+    del app, loop
+    gc.collect()
+    for thread in started:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
