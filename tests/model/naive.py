@@ -157,8 +157,22 @@ class Naive:
         sub.session.mailbox.append(entry)
 
     def tell(self, sub: Subscription, text: str, marks: dict[str, str]) -> None:
-        """The first MESSAGE of a subscription: an answer, or a snapshot. It is in no log."""
-        self.deliver(sub, self.message(sub.address, text, marks))
+        """The first MESSAGE of a subscription: an answer, or a snapshot, unless history comes
+        before it. It is in no log.
+        """
+        m = self.message(sub.address, text, marks)
+        if sub.next < sub.snapshot_at:
+            sub.snapshot = m
+        else:
+            self.deliver(sub, m)
+
+    def tell_snapshot(self, sub: Subscription, m: Message) -> bool:
+        """The history before it was told; whether there was room for it."""
+        if not sub.room():
+            return False
+        sub.snapshot = None
+        self.deliver(sub, m)
+        return True
 
     def flush(self) -> None:
         """The end of a turn: whose transport is not stuck gets everything."""
@@ -194,6 +208,8 @@ class Naive:
             return False
         place = self.places[sub.address]
         m = next((m for m in place.log if m.offset >= sub.next), None)
+        if sub.snapshot is not None and (m is None or m.offset >= sub.snapshot_at):
+            return self.tell_snapshot(sub, sub.snapshot)
         if m is None:
             if sub.address == rules.LATEST:
                 self.lose_newer(sub, place.top + 1)
