@@ -54,7 +54,7 @@ class Subscribing(Answers):
             self.place(address).turn.append(sub)
             self.place(address).idle_since = None
             self.dispatch(address)
-            self.settle_step()
+            self.settle_first()
             return
         self.trim(address)
         self.bury_dead(address)
@@ -66,6 +66,11 @@ class Subscribing(Answers):
         else:
             self.receipt(session, frame, more)
             self.give_returned(sub)
+        self.settle_first()
+
+    def settle_first(self) -> None:
+        """The end of a frame whose consequences come before the next one."""
+        self.settled = True
         self.settle_step()
 
     def join(self, sub: Subscription) -> None:
@@ -209,7 +214,7 @@ class Subscribing(Answers):
             if sub.mode == "auto":
                 session.ended_auto.add(sub.id)
         self.receipt(session, frame)
-        self.settle_step()
+        self.settle_first()
 
     def forget_name(self, session: Session, frame: Frame) -> None:
         """Its subscriptions have ended; what is left is that a name may be deleted."""
@@ -217,7 +222,7 @@ class Subscribing(Answers):
         for name in found:
             if frame.get("durable") and name.holder is None:
                 self.delete(name)
-        self.settle_step()
+        self.settle_first()
 
     # In the file above this one
 
