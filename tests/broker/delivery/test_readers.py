@@ -139,9 +139,11 @@ class TestPull:
         assert reader.group.members
         assert reader.snapshot is None
 
-    def test_where_there_is_no_history_it_comes_at_once(self) -> None:
+    @pytest.mark.parametrize("at", [0, 1])
+    def test_where_there_is_no_history_it_comes_at_once(self, at: int) -> None:
         room = Room()
         reader = room.behind(room.topic("/topic/h/a"))
+        reader.snapshot_at = at
         room.readers.give_snapshot(reader, room.item("so far"))
         assert waiting(reader) == ["so far"]
 
