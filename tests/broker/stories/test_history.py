@@ -481,12 +481,13 @@ class TestSnapshots:
             resubscribe(peer, last_message_id=f"{epoch(world)}-1")
             assert bodies(peer) == ["2"]
 
-    def test_it_takes_its_place_in_the_window(self) -> None:
+    @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+    def test_it_takes_its_place_in_the_window(self, version: str) -> None:
         held = Held()
         held.go.set()
         with Broker(stream(), prepare=held.prepare) as world:
             world.publish(PLACE, *"12")
-            peer = world.connect()
+            peer = world.connect(version)
             resubscribe(peer, history="all", ack="client-individual", prefetch_count="1")
             world.publish(PLACE, "3")
             seen: list[str] = []
@@ -496,6 +497,23 @@ class TestSnapshots:
                 seen.append(message.body.decode())
                 ack(peer, message)
             assert seen == ["1", "2", "so far", "3"]
+
+    @pytest.mark.parametrize("version", ["1.0", "1.1", "1.2"])
+    def test_it_has_the_id_of_the_newest_message_and_an_acknowledgement_of_its_own(
+        self, version: str
+    ) -> None:
+        held = Held()
+        held.go.set()
+        with Broker(stream(retry=(0.0,)), prepare=held.prepare) as world:
+            world.publish(PLACE, *"12")
+            peer = world.connect(version)
+            resubscribe(peer, history="1", ack="client-individual")
+            newest, snapshot = peer.frames()
+            assert newest.headers["message-id"] == snapshot.headers["message-id"]
+            ack(peer, newest)
+            ack(peer, snapshot, "NACK")
+            if version != "1.0":  # has no NACK
+                assert peer.message().body == b"so far"
 
     def test_who_leaves_before_it_gets_none(self) -> None:
         held = Held()
