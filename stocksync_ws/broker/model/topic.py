@@ -239,7 +239,7 @@ class Topic(Destination):
 class HistoryTopic(Topic):
     """A topic that keeps its last messages for those that come later."""
 
-    __slots__ = ("_history", "_on_subscribe", "_seconds")
+    __slots__ = ("_begins", "_history", "_seconds")
 
     def __init__(
         self,
@@ -251,7 +251,11 @@ class HistoryTopic(Topic):
     ) -> None:
         super().__init__(address, policy, counter, keeper, epoch)
         self._history, self._seconds = policy.history, policy.seconds
-        self._on_subscribe = policy.on_subscribe
+        begins = policy.on_subscribe
+        if isinstance(begins, str):
+            self._begins = policy.history if begins == "history" else None
+        else:
+            self._begins = begins
 
     def forget_read(self) -> None:
         """Drop nothing: what was read is kept for those that come later."""
@@ -260,10 +264,9 @@ class HistoryTopic(Topic):
         """Where a subscription begins that comes for the history. What is kept beyond it for a
         durable name is for that name only.
         """
+        wanted = self._begins if wanted is None else wanted
         if wanted is None:
-            if self._on_subscribe == "live":
-                return None
-            wanted = self._history if self._on_subscribe == "history" else self._on_subscribe
+            return None
         return self.log.newest(min(wanted, self._history), now - self._seconds)
 
     @property
