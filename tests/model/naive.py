@@ -7,6 +7,8 @@ file publishes, keeps and hands out; `ends.py` takes back, `frames.py` is what c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.model import rules
 from tests.model.records import Delivery, Key, Message, Name, Place, Refused, Session, Subscription
 
@@ -25,6 +27,8 @@ class Naive:
         self.dead = self.published = self.placed = 0
         self.overtaken: list[Session] = []
         """Sessions whose log was trimmed under them; closed at the end of the step."""
+        self.ended_at: Callable[[Session], int] = lambda _: 0
+        """Which of them is closed first is for the real one to say."""
         self.buried: list[tuple[str, Message]] = []
         """Dead letters, and where to; sent on their way at the end of the step."""
 
@@ -287,7 +291,7 @@ class Naive:
                 if self.fits(address, 1):
                     self.publish(address, m.body, marks=m.marks)
             overtaken, self.overtaken = self.overtaken, []
-            for session in overtaken:
+            for session in sorted(overtaken, key=self.ended_at):
                 self.close(session, "4010", drop=True)
 
     def age(self, address: str) -> None:

@@ -41,6 +41,7 @@ class Twin(Checks):
         self.app = self.application.app
         self.world = World(self.app)
         self.model = Model(self.world.now)
+        self.model.ended_at = self.ended_at
         self.witness = Witness(self.world, self.application.events)
         self.clients: list[Client] = []
         self.all: list[Client] = []
