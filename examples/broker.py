@@ -5,7 +5,7 @@ ws://127.0.0.1:8000/ws with login `guest`, passcode `guest`. Everybody may SEND 
 
 - `/topic/...`: every subscriber gets a copy; nothing is kept.
 - `/topic/stream/...`: keeps its last 1,000 messages, at most 1 hour. A SUBSCRIBE with the
-  `last-message-id` of a lost connection gets what was missed.
+  `last-message-id` of a lost connection gets what was missed, one with `history:20` the last 20.
 - `/topic/latest/...`: keeps the newest message for each value of the header `key`, and begins with
   them.
 - `/topic/lossy/...`: a subscriber that does not keep up is not disconnected, but loses the oldest

@@ -148,11 +148,25 @@ class Stream(TopicPolicy):
     """Messages that are kept."""
     seconds: float = 60.0
     """Seconds that a message is kept."""
+    on_subscribe: Literal["live", "history"] | int = "live"
+    """With what a SUBSCRIBE begins that has no `history` header: `"live"`, with what comes next;
+    `"history"`, with all that is kept; a number, with so many of the newest messages. A default and
+    no secret: who may SUBSCRIBE may ask for all of the history.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._positive("history", self.history, whole=True)
         self._positive("seconds", self.seconds)
+        self._check_on_subscribe()
+
+    def _check_on_subscribe(self) -> None:
+        given = cast("object", self.on_subscribe)
+        if given in ("live", "history"):
+            return
+        if isinstance(given, bool) or not isinstance(given, int) or not 0 < given <= self.history:
+            numbers = f"a whole number from 1 to history={self.history}"
+            self._fail("on_subscribe", f"must be 'live', 'history' or {numbers}, not {given!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

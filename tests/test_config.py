@@ -37,6 +37,10 @@ DEFAULTS = (
     " idempotency_keys=10000 history_bytes=1048576 owner_share=0.1 queue_idle_seconds=86400"
 )
 
+BEGINS = (
+    r"Stream\.on_subscribe: must be 'live', 'history' or a whole number from 1 to history=50, not "
+)
+
 
 class TestLimits:
     def test_the_defaults(self) -> None:
@@ -300,6 +304,10 @@ class TestDestinations:
             (Stream, {"seconds": 0}, r"Stream\.seconds: must be a number above 0, not 0"),
             (Stream, {"seconds": math.inf}, r"Stream\.seconds: must be a number above 0"),
             (Stream, {"seconds": math.nan}, r"Stream\.seconds: must be a number above 0"),
+            *(
+                (Stream, {"history": 50, "on_subscribe": wrong}, BEGINS)
+                for wrong in (0, -1, 51, 1.0, True, "all", "5", None)
+            ),
             (Latest, {"key": ""}, r"Latest\.key: must be the name of a header, not ''"),
             (Latest, {"key": None}, r"Latest\.key: must be the name of a header, not None"),
             (
@@ -328,8 +336,11 @@ class TestDestinations:
         [
             (Topic, "history"),
             (Topic, "key"),
+            (Topic, "on_subscribe"),
             (Stream, "key"),
             (Latest, "history"),
+            (Latest, "on_subscribe"),
+            (Queue, "on_subscribe"),
             (Queue, "history"),
             (Queue, "overflow"),
         ],
@@ -337,6 +348,11 @@ class TestDestinations:
     def test_a_field_stands_only_where_it_means_something(self, kind: Any, foreign: str) -> None:
         with pytest.raises(TypeError, match=foreign):
             kind(**{foreign: 1})
+
+    @pytest.mark.parametrize("begins", ["live", "history", 1, 50])
+    def test_with_what_a_subscription_to_a_stream_begins(self, begins: Any) -> None:
+        assert Stream(history=50, on_subscribe=begins).on_subscribe == begins
+        assert Stream().on_subscribe == "live"
 
     def test_a_queue_is_below_a_queue_prefix_and_nothing_else_is(self) -> None:
         with pytest.raises(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from peers import tools
@@ -147,3 +148,33 @@ def test_a_worker_gets_what_was_enqueued(worker: str, needs: str, tmp_path: Path
         with running(tmp_path, worker, str(port)) as process:
             assert process.stdout is not None
             assert process.stdout.readline() == "resized cat.png\n"
+
+
+def test_a_page_shows_the_last_changes_and_what_it_missed_or_begins_anew(
+    open_page: Callable[[str], Page], tmp_path: Path
+) -> None:
+    [follows] = [each for each in blocks("recipes.md", "js") if "/topic/changes" in each]
+    [serves] = [each for each in blocks("recipes.md", "python") if "on_subscribe" in each]
+    names: dict[str, Any] = {}
+    exec(compile(serves, "recipes.md", "exec"), names)
+    feed, changed = names["feed"], names["changed"]
+    (tmp_path / "index.html").write_text('<script src="/stomp.js"></script>')
+    pages = {"/": tmp_path / "index.html", "/stomp.js": tools.stompjs()}
+    script = "var shown = []" + follows.removeprefix("const shown = []")
+    client = "new StompJs.Client({brokerURL: `ws://${location.host}/feed`, reconnectDelay: 0})"
+    with feed.serve_in_thread(pages=pages) as server:
+        for number in range(30):
+            changed(f"{number}")
+        page = open_page(f"http://127.0.0.1:{server.port}/")
+        page.run(f"window.client = {client}; (0, eval)({of_console(script)!r}); 1")
+        page.run("client.activate(); 1")
+        page.wait(f"shown.join() === {','.join(map(str, range(10, 30)))!r}")
+        page.run("client.deactivate().then(() => 1)")
+        changed("missed")
+        page.run("client.activate(); 1")
+        page.wait("shown.length === 21 && shown[20] === 'missed'")
+        page.run("client.deactivate().then(() => 1)")
+        for number in range(600):
+            changed(f"{number}")
+        page.run("client.activate(); 1")
+        page.wait(f"shown.join() === {','.join(map(str, range(580, 600)))!r}")

@@ -209,7 +209,12 @@ def make_app() -> StompApp:
         limits=LIMITS,
         destinations={
             rules.STREAM: Stream(**history, max_deliveries=1),
-            rules.SNAP: Stream(**history, max_deliveries=tries),
+            rules.SNAP: Stream(
+                **history, max_deliveries=tries, on_subscribe=rules.BEGINS[rules.SNAP]
+            ),
+            rules.RECENT: Stream(
+                **history, max_deliveries=tries, on_subscribe=rules.BEGINS[rules.RECENT]
+            ),
             rules.LATEST: Latest(max_deliveries=tries),
             rules.LOSSY: Topic(overflow="drop_oldest", max_deliveries=1),
             rules.PLAIN: Topic(dead_letter=rules.DEAD, max_deliveries=tries),

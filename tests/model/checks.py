@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from stocksync_ws import SessionDisconnected
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.testing.world import World
 from tests.model import rules
+from tests.model.application import Application
 from tests.model.client import Client, Got
 from tests.model.clock import Model, Thing
 from tests.model.records import Job, Session
@@ -57,6 +59,7 @@ class Diverged(AssertionError):
 class Checks:
     """What is compared after every step."""
 
+    application: Application
     world: World
     model: Model
     clients: list[Client]
@@ -183,6 +186,13 @@ class Checks:
         else:
             found = self.channel(thing)
         return (0.0, 0) if found is None else (found.armed_at, found.armed)
+
+    def ended_at(self, session: Session) -> int:
+        """Where its end stands among those that the real one has told; behind them, if nowhere."""
+        events = self.application.events
+        ended = [each.session_id for each in events if isinstance(each, SessionDisconnected)]
+        mine = self.client_of(session).real.id
+        return ended.index(mine) if mine in ended else len(ended)
 
     def client_of(self, session: Session) -> Client:
         return next(client for client in self.clients if client.twin is session)

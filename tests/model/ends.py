@@ -26,6 +26,8 @@ class Ends(Naive):
         super().__init__(now)
         self.returned_to: list[str] = []
         """Queues that got something back in this step."""
+        self.settled = False
+        """What follows from a frame is done before the next one, of whichever session."""
 
     def give_back(self, d: Delivery, pause: float, *, lost: bool = False) -> None:
         """NACK, timeout, or (`lost`) the end of the session. Then `dispatch_returned`."""

@@ -18,6 +18,7 @@ __all__ = ["FrameSteps"]
 HOWS = ("reply", "quiet", "publish", "mapped", "unmapped", "denied", "misfit")
 """The first four are no errors."""
 IDS = "abcdfghijklmnop"
+HISTORIES = ("all", "0", "1", "2", "3", "4", "5", "0000000009")
 ONCE = (rules.STREAM, rules.QUEUE_A, "/app/hold/any", "/app/hold/any", "/app/pool/reply")
 """Where a SEND with an idempotency key goes, so that there are repeats of it."""
 FORBIDDEN_SENDS = (rules.CLOSED, rules.MINE, "/nowhere/x", "/app/x/nobody")
@@ -33,6 +34,7 @@ GARBAGE = (
     ("missing-header", b"SEND\n\nx\0"),
     ("missing-header", b"BEGIN\n\n\0"),
     ("bad-ack-mode", b"SUBSCRIBE\nid:z\ndestination:/topic/plain\nack:often\n\n\0"),
+    ("bad-header", b"SUBSCRIBE\nid:z\ndestination:/topic/plain\nhistory:-1\n\n\0"),
     ("bad-destination", b"SEND\ndestination:topic\n\nx\0"),
     ("bad-destination", b"SEND\ndestination:/topic/*\n\nx\0"),
     ("body-not-allowed", b"DISCONNECT\n\nbody\0"),
@@ -57,13 +59,16 @@ class FrameSteps(Twin):
         client = self.one(draw)
         if client is None:
             return
-        said = (*rules.PLACES, rules.MINE, rules.MINE, rules.ERRORS)[draw(12)]
+        places = (*rules.PLACES, rules.MINE, rules.MINE, rules.ERRORS)
+        said = places[draw(len(places))]
         said = said if draw(2) else self.somewhere(draw)
         fields: dict[str, Any] = {"id": self.new_id(client, draw, said)}
         topic = said.startswith("/topic")
         fields["durable"] = durable = bool(topic and client.twin.user and draw(3) == 1)
         if topic and not durable and draw(3) == 1:
             fields["last"] = self.last(said, draw)
+        if not draw(3):
+            fields["history"] = HISTORIES[draw(len(HISTORIES))]
         fields["ack"] = ("auto", "auto", "client", "client-individual")[draw(4)]
         fields["prefetch"] = draw(5)
         self.frame(client, "SUBSCRIBE", destination=said, **fields, **self.maybe(draw))

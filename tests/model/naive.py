@@ -7,6 +7,8 @@ file publishes, keeps and hands out; `ends.py` takes back, `frames.py` is what c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tests.model import rules
 from tests.model.records import Delivery, Key, Message, Name, Place, Refused, Session, Subscription
 
@@ -25,6 +27,8 @@ class Naive:
         self.dead = self.published = self.placed = 0
         self.overtaken: list[Session] = []
         """Sessions whose log was trimmed under them; closed at the end of the step."""
+        self.ended_at: Callable[[Session], int] = lambda _: 0
+        """Which of them is closed first is for the real one to say."""
         self.buried: list[tuple[str, Message]] = []
         """Dead letters, and where to; sent on their way at the end of the step."""
 
@@ -157,8 +161,22 @@ class Naive:
         sub.session.mailbox.append(entry)
 
     def tell(self, sub: Subscription, text: str, marks: dict[str, str]) -> None:
-        """The first MESSAGE of a subscription: an answer, or a snapshot. It is in no log."""
-        self.deliver(sub, self.message(sub.address, text, marks))
+        """The first MESSAGE of a subscription: an answer, or a snapshot, unless history comes
+        before it. It is in no log.
+        """
+        m = self.message(sub.address, text, marks)
+        if sub.next < sub.snapshot_at:
+            sub.snapshot = m
+        else:
+            self.deliver(sub, m)
+
+    def tell_snapshot(self, sub: Subscription, m: Message) -> bool:
+        """The history before it was told; whether there was room for it."""
+        if not sub.room():
+            return False
+        sub.snapshot = None
+        self.deliver(sub, m)
+        return True
 
     def flush(self) -> None:
         """The end of a turn: whose transport is not stuck gets everything."""
@@ -194,6 +212,8 @@ class Naive:
             return False
         place = self.places[sub.address]
         m = next((m for m in place.log if m.offset >= sub.next), None)
+        if sub.snapshot is not None and (m is None or m.offset >= sub.snapshot_at):
+            return self.tell_snapshot(sub, sub.snapshot)
         if m is None:
             if sub.address == rules.LATEST:
                 self.lose_newer(sub, place.top + 1)
@@ -271,7 +291,7 @@ class Naive:
                 if self.fits(address, 1):
                     self.publish(address, m.body, marks=m.marks)
             overtaken, self.overtaken = self.overtaken, []
-            for session in overtaken:
+            for session in sorted(overtaken, key=self.ended_at):
                 self.close(session, "4010", drop=True)
 
     def age(self, address: str) -> None:

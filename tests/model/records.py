@@ -88,6 +88,10 @@ class Subscription:
     """Up to here was published while its snapshot was made."""
     blocked: bool = False
     """Its snapshot is being made."""
+    snapshot: Message | None = None
+    """Its snapshot, which has still to wait for the history before it."""
+    snapshot_at: int = 0
+    """What is below this offset comes before its snapshot."""
     dropped: int = 0
     unrecovered: bool = False
     ended: bool = False

@@ -6,6 +6,8 @@ exact binary fractions, so that both sides agree to the last bit.
 
 from __future__ import annotations
 
+from typing import Literal
+
 WINDOW, HISTORY, PENDING, QUEUE, NAMES = 3, 4, 5, 6, 2
 ATTEMPTS, USER_ATTEMPTS = 4, 5
 AGE, ACK_TIMEOUT, QUEUE_TIMEOUT = 60.0, 30.0, 20.0
@@ -20,16 +22,19 @@ BEAT_SECONDS, GRACE, EARLY = 10.0, 3.0, 0.9
 
 STREAM, LATEST, LOSSY, PLAIN = "/topic/stream", "/topic/latest", "/topic/lossy", "/topic/plain"
 SNAP, FRESH = "/topic/snap", "/topic/fresh"
+RECENT = "/topic/recent"
 QUEUE_A, QUEUE_B, DEAD = "/queue/a", "/queue/b", "/queue/dead"
 MINE, ERRORS = "/user/queue/mine", "/user/queue/errors"
 CLOSED = "/topic/closed"
 """No client may use it."""
 
-PLACES = (STREAM, LATEST, LOSSY, PLAIN, QUEUE_A, QUEUE_B, DEAD, SNAP, FRESH)
+PLACES = (STREAM, LATEST, LOSSY, PLAIN, QUEUE_A, QUEUE_B, DEAD, SNAP, FRESH, RECENT)
 ONCE = (QUEUE_A, STREAM, LOSSY)
 """One delivery may fail: the first loss already has a message go by itself."""
-STREAMS = (STREAM, SNAP)
-WITH_HISTORY = (STREAM, LATEST, SNAP)
+STREAMS = (STREAM, SNAP, RECENT)
+WITH_HISTORY = (STREAM, LATEST, SNAP, RECENT)
+BEGINS: dict[str, Literal["history"] | int] = {SNAP: 2, RECENT: "history"}
+"""With what a SUBSCRIBE begins that does not say so; elsewhere with what comes next."""
 SNAPSHOTS = (SNAP, FRESH)
 """Their subscribers get a snapshot first."""
 DEAD_LETTER = {PLAIN: DEAD, QUEUE_B: PLAIN}

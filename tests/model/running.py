@@ -35,6 +35,9 @@ class Running(Frames):
         """Those that end with this step."""
         self.soon: list[Job] = []
         """Those that end in the next turn."""
+        self.runnable: list[Session] = []
+        """Sessions whose next frame may be done; one after the other."""
+        self.going_on = False
         self.released: list[tuple[Session, Any]] = []
         """Who joined what has just ended, and the frame or the job that goes on."""
 
@@ -50,7 +53,12 @@ class Running(Frames):
         while session.state in ("open", "ending") and not session.job and not session.joined:
             if session.frames:
                 session.frame_since = None
+                self.settled = False
                 self.frame(session, session.frames.pop(0))
+                if self.settled and self.runnable:
+                    self.runnable.append(session)
+                if session in self.runnable:  # those before it come first
+                    break
             elif session.inbox:
                 frames, session.half = session.inbox.pop(0)
                 session.frames = list(frames)
@@ -142,9 +150,16 @@ class Running(Frames):
             marks = {"receipt-id": receipt} if receipt else {}
             self.publish_to(session, "/queue/errors", "mapped", marks)
         getattr(self, job.kind + "_done")(job, how)
-        others = self.release_joined()
-        for each in (session, *others):
-            self.pump(each)
+        self.runnable += [session, *self.release_joined()]
+        if not self.going_on:
+            self.go_through()
+
+    def go_through(self) -> None:
+        """Sessions go on in the order in which what they waited for has ended."""
+        self.going_on = True
+        while self.runnable:
+            self.pump(self.runnable.pop(0))
+        self.going_on = False
         self.settle_step()
 
     def code(self, job: Job, how: str) -> str | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from tests.model import rules
 from tests.model.answers import Answers
-from tests.model.records import Frame, Name, Refused, Session, Subscription
+from tests.model.records import Frame, Message, Name, Refused, Session, Subscription
 
 __all__ = ["Subscribing"]
 
@@ -42,6 +42,7 @@ class Subscribing(Answers):
             unsettled = zip(session.ledgers[sub_id], most, strict=True)
             alone = any(d.attempt > tries for d, tries in unsettled)
             (session.narrowed.add if alone else session.narrowed.discard)(sub_id)
+        known = [*self.names]
         name = self.name_for(session, frame) if durable else None
         sub = Subscription(session, sub_id, said, address, mode)
         session.subs[sub_id] = sub
@@ -53,18 +54,23 @@ class Subscribing(Answers):
             self.place(address).turn.append(sub)
             self.place(address).idle_since = None
             self.dispatch(address)
-            self.settle_step()
+            self.settle_first()
             return
         self.trim(address)
         self.bury_dead(address)
         if name is not None:
             self.take_name(sub, name)
-        more = self.position(sub, frame)
+        more = self.position(sub, frame, resumes=name in known)
         if said in rules.SNAPSHOTS and more.get("recovered") != "true":
             self.block(sub, frame, more)
         else:
             self.receipt(session, frame, more)
             self.give_returned(sub)
+        self.settle_first()
+
+    def settle_first(self) -> None:
+        """The end of a frame whose consequences come before the next one."""
+        self.settled = True
         self.settle_step()
 
     def join(self, sub: Subscription) -> None:
@@ -79,8 +85,10 @@ class Subscribing(Answers):
             returned, sub.name.returned = sub.name.returned, []
             self.give_again(sub, returned)
 
-    def position(self, sub: Subscription, frame: Frame) -> dict[str, str]:
-        """Where it begins to read; what the RECEIPT says of it."""
+    def position(self, sub: Subscription, frame: Frame, *, resumes: bool) -> dict[str, str]:
+        """Where it begins to read; what the RECEIPT says of it. One that resumes goes on where its
+        name was left.
+        """
         place, wanted, said = self.places[sub.address], frame.get("last"), sub.said
         start, more = place.top + 1, {}
         if sub.name is not None:
@@ -102,6 +110,12 @@ class Subscribing(Answers):
             sub.unrecovered = not recovered and not frame.get("receipt")
         elif said == rules.LATEST:
             start, more = 1, {"replayed": str(len(place.log))}
+        elif not resumes and (newest := self.history(said, frame)) is not None:
+            sub.snapshot_at = place.top + 1
+            start = newest[0].offset if newest else place.top + 1
+            if sub.name is not None:
+                sub.name.next = start
+            more = {"replayed": str(len(newest))}
         if said in rules.WITH_HISTORY:
             more["offset"] = str(place.top)
         sub.replay_to, sub.next = place.top, start
@@ -109,6 +123,17 @@ class Subscribing(Answers):
         if start <= place.top or sub.unrecovered or sub.dropped:
             sub.session.behind.append(sub)
         return more
+
+    def history(self, said: str, frame: Frame) -> list[Message] | None:
+        """What of a stream comes first: so many messages, and none that is too old; None: nothing
+        was asked for.
+        """
+        wanted = frame.get("history", rules.BEGINS.get(said))
+        if said not in rules.STREAMS or wanted is None:
+            return None
+        young = [m for m in self.places[said].log if m.at + rules.AGE > self.now]
+        most = rules.HISTORY if wanted in ("all", "history") else min(int(wanted), rules.HISTORY)
+        return young[len(young) - most :] if len(young) > most else young
 
     def recovered(self, sub: Subscription, start: int) -> None:
         """All from there on is replayed: it need not come back, and is not missed."""
@@ -189,7 +214,7 @@ class Subscribing(Answers):
             if sub.mode == "auto":
                 session.ended_auto.add(sub.id)
         self.receipt(session, frame)
-        self.settle_step()
+        self.settle_first()
 
     def forget_name(self, session: Session, frame: Frame) -> None:
         """Its subscriptions have ended; what is left is that a name may be deleted."""
@@ -197,7 +222,7 @@ class Subscribing(Answers):
         for name in found:
             if frame.get("durable") and name.holder is None:
                 self.delete(name)
-        self.settle_step()
+        self.settle_first()
 
     # In the file above this one
 

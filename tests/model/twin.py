@@ -41,6 +41,7 @@ class Twin(Checks):
         self.app = self.application.app
         self.world = World(self.app)
         self.model = Model(self.world.now)
+        self.model.ended_at = self.ended_at
         self.witness = Witness(self.world, self.application.events)
         self.clients: list[Client] = []
         self.all: list[Client] = []
@@ -116,7 +117,7 @@ class Twin(Checks):
 
     def headers(self, frame: Frame) -> dict[str, str]:
         """The headers of a frame as they stand on the wire."""
-        names = ("id", "receipt", "ack", "transaction", "key", "subscription", "requeue")
+        names = ("id", "receipt", "ack", "transaction", "key", "subscription", "requeue", "history")
         headers = {name: frame[name] for name in names if name in frame}
         if "destination" in frame:
             address = frame["destination"]
@@ -150,7 +151,7 @@ class Twin(Checks):
         """A destination, mostly one that somebody reads."""
         subs = [sub.said for c in self.clients for sub in c.twin.subs.values()]
         read = [said for said in subs if said in rules.PLACES]
-        return read[draw(len(read))] if read and draw(4) else rules.PLACES[draw(9)]
+        return read[draw(len(read))] if read and draw(4) else rules.PLACES[draw(len(rules.PLACES))]
 
     # Clients
 

@@ -184,6 +184,23 @@ def test_a_latest_destination_brings_the_newest_value_of_each_key(world: World) 
     assert bodies(peer) == [b"4"]
 
 
+@pytest.mark.parametrize(("wanted", "first"), [("all", "cdefghijkl"), ("3", "jkl"), ("0", "")])
+def test_a_history_brings_the_newest_messages_then_what_is_live(
+    world: World, wanted: str, first: str
+) -> None:
+    fill(world, "/topic/history/a", *"abcdefghijkl")
+    peer = world.connect()
+    headers = {"id": "s", "destination": "/topic/history/a", "receipt": "r", "history": wanted}
+    peer.command("SUBSCRIBE", headers)
+    receipt, *got = peer.frames()
+    assert receipt.headers["replayed"] == str(len(first))
+    assert [each.body.decode() for each in got] == [*first]
+    assert all(each.headers["replayed"] == "true" for each in got)
+    fill(world, "/topic/history/a", "live")
+    (live,) = peer.frames()
+    assert (live.body, "replayed" in live.headers) == (b"live", False)
+
+
 def test_a_snapshot_comes_before_what_is_live(world: World) -> None:
     peer, sender = world.connect(), world.connect()
     world.hold_pool()

@@ -100,6 +100,9 @@ class Readers:
         if session in self._step.lost:
             return False
         found = topic.log.read(reader.next)
+        snapshot = reader.snapshot
+        if snapshot is not None and (found is None or found[0] >= reader.snapshot_at):
+            return self._pull_snapshot(reader, snapshot)
         if found is None:
             self._skip_to(reader, topic.log.top + 1)
             # What the next message must tell is told by one that is made for it alone.
@@ -119,6 +122,21 @@ class Readers:
         reader.next = offset + 1
         replayed = topic.is_replayed(reader, offset)
         self.deliver(reader, publication, offset, replayed=replayed)
+        return True
+
+    def give_snapshot(self, reader: Reader, snapshot: Publication) -> None:
+        """Queue the snapshot of a subscription, or keep it until the history before it is read."""
+        if reader.next < reader.snapshot_at:
+            reader.snapshot = snapshot
+        else:
+            self.deliver(reader, snapshot, 0)
+
+    def _pull_snapshot(self, reader: Reader, snapshot: Publication) -> bool:
+        """The history before a snapshot is read; whether the window had room for it."""
+        if not self._has_room(reader, snapshot):
+            return False
+        reader.snapshot = None
+        self.deliver(reader, snapshot, 0)
         return True
 
     def _has_room(self, reader: Reader, publication: Publication) -> bool:

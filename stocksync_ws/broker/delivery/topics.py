@@ -210,7 +210,7 @@ class Topics:
         """
         lost = [each for each in readers if each.group.text_only]
         for each in lost:
-            if each.next == offset and not each.blocked:
+            if each.next == offset and not each.blocked and each.snapshot is None:
                 self._retention.lose(each, 1, "binary")
                 each.next = offset + 1
         if lost:

@@ -55,12 +55,11 @@ class DurableNames:
             self.delete(found)
         return key
 
-    def take(self, reader: Reader, key: tuple[str, str]) -> int:
-        """Hold a name; the offset at which it was left."""
+    def take(self, reader: Reader, key: tuple[str, str]) -> int | None:
+        """Hold a name; the offset at which it was left, None for a new one."""
         durables = self._delivery.durables
-        durable = durables.find(key)
-        if durable is None:
-            durable = durables.create(reader.topic, key)
+        known = durables.find(key)
+        durable = known or durables.create(reader.topic, key)
         holder = durable.holder
         if holder is not None:
             self._evict(holder)
@@ -69,7 +68,7 @@ class DurableNames:
         reader.ghosts = reader.session.mailbox.of_group(reader.group)
         trimmed = durables.resume(durable, reader)
         self._delivery.retention.lose(reader, trimmed, "away")
-        return durable.next
+        return None if known is None else durable.next
 
     def give_returned(self, reader: Reader) -> None:
         """What came back to its name follows the RECEIPT, and the snapshot."""
@@ -87,6 +86,11 @@ class DurableNames:
         if durable is not None:
             durable.returned = [each for each in durable.returned if each.offset < start]
         reader.dropped = 0
+
+    def begin(self, reader: Reader, start: int) -> None:
+        """A new name begins with the history, at this offset."""
+        if reader.durable is not None:
+            reader.durable.next = start
 
     def failed(self, reader: Reader) -> None:
         """Its SUBSCRIBE failed after all: a name that it made is none."""

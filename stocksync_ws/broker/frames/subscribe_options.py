@@ -1,7 +1,8 @@
 """What a SUBSCRIBE asks for, read off its headers.
 
-Rule: pure. The options of a client are `ack`, `prefetch-count`, `durable` and `last-message-id`;
-any other header means nothing, except a `selector`, which must not be taken for one that works.
+Rule: pure. The options of a client are `ack`, `prefetch-count`, `durable`, `last-message-id` and
+`history`; any other header means nothing, except a `selector`, which must not be taken for one that
+works.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from stocksync_ws.config import Limits
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame, flag
 
-__all__ = ["SubscribeOptions", "ended_keys", "read_subscribe", "wants_durable"]
+__all__ = ["ALL", "SubscribeOptions", "ended_keys", "read_subscribe", "wants_durable"]
+
+ALL = 10**10
+"""More messages than a `history` header can name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,8 @@ class SubscribeOptions:
     durable: bool
     last_message_id: str | None
     """The last message its client saw, or None."""
+    history: int | None
+    """So many of the newest messages are to come first; None: as the destination's policy says."""
     receipt: bool
     """There will be a RECEIPT to tell it something."""
 
@@ -63,6 +69,7 @@ def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> Subs
         _prefetch(frame, limits.ack_window),
         wants_durable(frame),
         headers.get("last-message-id"),
+        _history(frame),
         "receipt" in headers,
     )
 
@@ -104,9 +111,25 @@ def wants_durable(frame: Frame) -> bool:
 def _prefetch(frame: Frame, window: int) -> int:
     """`prefetch-count` narrows the window; 0 and what is more than it mean the window."""
     text = frame.headers.get("prefetch-count", "0")
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+    if not _is_count(text):
         raise _refused(ErrorCode.BAD_HEADER, frame, "It is prefetch-count: up to 10 digits.")
     return min(int(text) or window, window)
+
+
+def _history(frame: Frame) -> int | None:
+    """`history` is `all` or a number of messages."""
+    text = frame.headers.get("history")
+    if text is None:
+        return None
+    if text == "all":
+        return ALL
+    if not _is_count(text):
+        raise _refused(ErrorCode.BAD_HEADER, frame, "It is history: all, or up to 10 digits.")
+    return int(text)
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 def _refused(code: ErrorCode, frame: Frame, detail: str = "") -> RemoteProtocolError:

@@ -2,7 +2,8 @@
 
 Rule: a subscription is attached in one step and goes live in the step in which its reader reaches
 the top of the log, so that there is neither gap nor duplicate. On the wire: RECEIPT, then what was
-missed (`replayed:true`) or the snapshot, then what is live.
+missed or the history (`replayed:true`), then the snapshot unless it was recovered, then what is
+live.
 """
 
 from __future__ import annotations
@@ -210,13 +211,14 @@ class Subscribing:
         retention.bury_dead(topic)
         extra: dict[str, str] = {}
         top = log.top
-        start = topic.first_offset()
-        if name is not None:
-            start = self._names.take(reader, name)
+        left = None if name is None else self._names.take(reader, name)
+        start = topic.first_offset() if left is None else left
         if wanted.last_message_id is not None:
             start = self._recover(reader, wanted, start, extra)
         elif not topic.pushes:
             extra["replayed"] = str(topic.count_for(reader, start))
+        elif left is None:
+            start = self._history(reader, wanted, start, extra)
         if topic.has_history:
             extra["last-message-id"] = log.message_id(top)
         reader.replay_to = top
@@ -243,6 +245,19 @@ class Subscribing:
         extra["replayed"] = str(topic.count_for(reader, start))
         return start
 
+    def _history(
+        self, reader: Reader, wanted: SubscribeOptions, start: int, extra: dict[str, str]
+    ) -> int:
+        """Begin with the newest messages of the history, if the client or the policy says so."""
+        topic = reader.topic
+        first = topic.history_offset(wanted.history, self._step.now)
+        if first is None:
+            return start
+        self._names.begin(reader, first)
+        reader.snapshot_at = start
+        extra["replayed"] = str(topic.count_for(reader, first))
+        return first
+
     def _snapshot(
         self,
         pipeline: Pipeline[Reply | None],
@@ -251,8 +266,8 @@ class Subscribing:
         key: str,
         extra: dict[str, str],
     ) -> Script:
-        """RECEIPT, the snapshot if there is something to send, what was published meanwhile, then
-        what is live.
+        """RECEIPT, the history if it comes first, the snapshot if there is something to send, what
+        was published meanwhile, then what is live.
         """
         session, topic, readers = reader.session, reader.topic, self._delivery.readers
         reader.blocked = True

@@ -225,6 +225,20 @@ class Log:
         at = self._find(offset)
         return sum(item is not None for item in self._items[at:])
 
+    def newest(self, count: int, since: float) -> int:
+        """The offset of the oldest of the newest entries: at most so many, and none that came at
+        `since` or before; what comes next, where there is none.
+        """
+        start = self.top + 1
+        for at in range(len(self._items) - 1, self._start - 1, -1):
+            item = self._items[at]
+            if item is None:
+                continue
+            if count <= 0 or item.at <= since:
+                break
+            start, count = self._offsets[at], count - 1
+        return start
+
     def next_expiry(self) -> float | None:
         """When the next entry is dead, in the broker's own time; None when none will be."""
         expiring = self._expiring

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.destination import Destination, Group
     from stocksync_ws.broker.model.durable import Durable
     from stocksync_ws.broker.model.post_office import Outgoing
+    from stocksync_ws.broker.model.publication import Publication
     from stocksync_ws.broker.model.queue import Queue
     from stocksync_ws.broker.model.session import SessionRecord
     from stocksync_ws.broker.model.topic import Topic
@@ -86,7 +87,17 @@ class Subscription(ABC):
 class Reader(Subscription):
     """A subscription to a topic. One to the application reads a topic with nothing in it."""
 
-    __slots__ = ("blocked", "ghosts", "held_to", "next", "replay_left", "replay_to", "topic")
+    __slots__ = (
+        "blocked",
+        "ghosts",
+        "held_to",
+        "next",
+        "replay_left",
+        "replay_to",
+        "snapshot",
+        "snapshot_at",
+        "topic",
+    )
 
     def __init__(
         self,
@@ -109,6 +120,10 @@ class Reader(Subscription):
         """Up to this offset what it reads was published while its snapshot ran."""
         self.blocked = False
         """A snapshot runs: what is published waits in the log."""
+        self.snapshot: Publication | None = None
+        """The snapshot of its destination, while there is history to be read before it."""
+        self.snapshot_at = 0
+        """A snapshot stands before this offset: everything below it is history."""
         self.ghosts: list[Outgoing] = []
         """Entries of a previous subscription with the same id that are still in the mailbox;
         skipped by `Mailbox.take_back`.

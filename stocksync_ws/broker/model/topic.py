@@ -175,6 +175,15 @@ class Topic(Destination):
         """Where a subscription begins that asks for nothing."""
         return self.log.top + 1
 
+    def history_offset(self, wanted: int | None, now: float) -> int | None:
+        """Where a subscription begins that comes for the history; None: it does not, or there is
+        none to begin with.
+
+        Args:
+            wanted: So many messages; None: as many as the policy says.
+        """
+        return None
+
     def count_for(self, reader: Reader, offset: int) -> int:
         """Messages from an offset on that a reader will get; it may be able to get only text."""
         if not reader.group.text_only:
@@ -230,7 +239,7 @@ class Topic(Destination):
 class HistoryTopic(Topic):
     """A topic that keeps its last messages for those that come later."""
 
-    __slots__ = ("_history", "_seconds")
+    __slots__ = ("_begins", "_history", "_seconds")
 
     def __init__(
         self,
@@ -242,9 +251,23 @@ class HistoryTopic(Topic):
     ) -> None:
         super().__init__(address, policy, counter, keeper, epoch)
         self._history, self._seconds = policy.history, policy.seconds
+        begins = policy.on_subscribe
+        if isinstance(begins, str):
+            self._begins = policy.history if begins == "history" else None
+        else:
+            self._begins = begins
 
     def forget_read(self) -> None:
         """Drop nothing: what was read is kept for those that come later."""
+
+    def history_offset(self, wanted: int | None, now: float) -> int | None:
+        """Where a subscription begins that comes for the history. What is kept beyond it for a
+        durable name is for that name only.
+        """
+        wanted = self._begins if wanted is None else wanted
+        if wanted is None:
+            return None
+        return self.log.newest(min(wanted, self._history), now - self._seconds)
 
     @property
     def keeps(self) -> bool:

@@ -112,7 +112,7 @@ class Publisher:
         body: bytes,
         message_id: str | None,
     ) -> None:
-        """Queue the first MESSAGE of a subscription; it is in no log.
+        """Give a subscription its snapshot; it is in no log.
 
         Args:
             message_id: The place in the history of the destination that it stands for, if there is
@@ -121,7 +121,7 @@ class Publisher:
         draft = Draft(reader.destination, (("snapshot", "true"), *headers), body)
         publication = self.admit(draft, PublicationKind.SNAPSHOT)
         publication.message_id = message_id or publication.message_id
-        self._readers.deliver(reader, publication, 0)
+        self._readers.give_snapshot(reader, publication)
 
     # Dead letters
 

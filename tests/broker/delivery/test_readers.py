@@ -126,6 +126,43 @@ class TestPull:
         room.readers.pull(reader.session)
         assert (reader.next, other.next) == (2, 1)
 
+    def test_a_snapshot_comes_behind_the_history_and_before_what_was_published_later(self) -> None:
+        room = Room()
+        topic = room.topic("/topic/h/a")
+        room.keep(topic, *"123")
+        reader = room.behind(topic, 2)
+        reader.snapshot_at = 3
+        room.readers.give_snapshot(reader, room.item("so far"))
+        assert waiting(reader) == []
+        room.readers.pull(reader.session)
+        assert waiting(reader) == ["2", "so far", "3"]
+        assert reader.group.members
+        assert reader.snapshot is None
+
+    @pytest.mark.parametrize("at", [0, 1])
+    def test_where_there_is_no_history_it_comes_at_once(self, at: int) -> None:
+        room = Room()
+        reader = room.behind(room.topic("/topic/h/a"))
+        reader.snapshot_at = at
+        room.readers.give_snapshot(reader, room.item("so far"))
+        assert waiting(reader) == ["so far"]
+
+    def test_a_snapshot_behind_a_history_waits_for_room_in_the_window(self) -> None:
+        room = Room()
+        topic = room.topic("/topic/h/a")
+        room.keep(topic, "1")
+        reader = room.behind(topic, 1, window=1)
+        reader.snapshot_at = 2
+        room.readers.give_snapshot(reader, room.item("so far"))
+        room.readers.pull(reader.session)
+        assert waiting(reader) == ["1"]
+        assert not reader.group.members
+        assert reader.ledger is not None
+        [delivery] = reader.ledger
+        reader.ledger.remove(delivery.publication.number)
+        room.readers.pull(reader.session)
+        assert waiting(reader) == ["1", "so far"]
+
     @pytest.mark.parametrize("why", ["blocked", "ended"])
     def test_who_waits_for_a_snapshot_or_has_ended_is_left_alone(self, why: str) -> None:
         room = Room()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from stocksync_ws.broker.frames.subscribe_options import (
+    ALL,
     SubscribeOptions,
     ended_keys,
     read_subscribe,
@@ -53,6 +54,7 @@ def test_what_is_not_said_is_auto_the_whole_window_and_from_now_on() -> None:
         prefetch=50,
         durable=False,
         last_message_id=None,
+        history=None,
         receipt=False,
     )
 
@@ -84,6 +86,18 @@ def test_a_count_narrows_the_window_and_never_widens_it(count: str, prefetch: in
 @pytest.mark.parametrize("count", ["", "-1", "+1", "1.0", "x", "1 ", "٤", "²", "9" * 11])
 def test_a_count_is_a_number(count: str) -> None:
     assert refused(prefetch_count=count) is ErrorCode.BAD_HEADER
+
+
+@pytest.mark.parametrize(
+    ("text", "history"), [("all", ALL), ("0", 0), ("7", 7), ("007", 7), ("9" * 10, ALL - 1)]
+)
+def test_a_history_is_a_number_of_messages_or_all(text: str, history: int) -> None:
+    assert read(history=text).history == history
+
+
+@pytest.mark.parametrize("text", ["", "ALL", "all ", "-1", "+1", "1.0", "live", "٤", "²", "9" * 11])
+def test_and_nothing_else(text: str) -> None:
+    assert refused(history=text) is ErrorCode.BAD_HEADER
 
 
 @pytest.mark.parametrize(

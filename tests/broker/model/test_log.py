@@ -114,6 +114,13 @@ class LogModel(RuleBasedStateMachine):
     def count_from(self, offset: int) -> None:
         assert self.log.count_from(offset) == len(self.present(offset))
 
+    @rule(count=st.integers(0, 400))
+    def newest(self, count: int) -> None:
+        newest = self.present()[-count:] if count else []
+        start = newest[0][0] if newest else self.top + 1
+        assert self.log.newest(count, -1.0) == start
+        assert self.log.newest(count, 0.0) == self.top + 1
+
     @rule(offset=st.integers(0, 400))
     def holds(self, offset: int) -> None:
         assert self.log.holds(offset) == (offset in dict(self.present()))
@@ -184,6 +191,21 @@ def test_taking_every_second_and_draining_the_rest_is_linear() -> None:
         return Counting.looked + drained(log)
 
     assert looked(10_000) <= looked(1_000) * 12
+
+
+def test_the_newest_are_no_older_than_they_may_be_and_only_these_are_looked_at() -> None:
+    log = Log(ByteCounter())
+    for at in range(1, 101):
+        log.append(made_publication(at, "e-1", "/t", (), b"x", float(at)))
+    assert [log.newest(200, since) for since in (0.0, 1.0, 60.5, 99.0, 100.0)] == (
+        [1, 2, 61, 100, 101]
+    )
+    assert log.newest(3, 60.0) == 98
+    log._items = Counting(log._items)
+    Counting.looked = 0
+    log.newest(3, 0.0)
+    log.newest(200, 97.0)
+    assert Counting.looked <= 8
 
 
 def test_what_comes_back_in_any_order_stands_in_its_old_place() -> None:

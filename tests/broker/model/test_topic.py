@@ -447,6 +447,33 @@ class TestWhereASubscriptionBegins:
             fill(topic, 3)
             assert topic.first_offset() == first
 
+    @pytest.mark.parametrize(
+        ("on_subscribe", "wanted", "first"),
+        [
+            ("live", None, None),
+            ("live", 0, 6),
+            ("live", 2, 4),
+            ("history", None, 3),
+            ("history", 0, 6),
+            ("history", 9, 3),
+            (2, None, 4),
+            (2, 3, 3),
+        ],
+    )
+    def test_who_comes_for_the_history_begins_so_many_before_its_end(
+        self, on_subscribe: Any, wanted: int | None, first: int | None
+    ) -> None:
+        topic = make(HistoryTopic, history=3, seconds=60.0, on_subscribe=on_subscribe)
+        fill(topic, 5)
+        assert topic.history_offset(wanted, 1.0) == first
+        assert topic.history_offset(wanted, 60.0) == (None if first is None else 6)
+
+    def test_only_a_history_can_be_begun_with(self) -> None:
+        for kind in (Topic, LatestTopic):
+            topic = make(kind)
+            fill(topic, 3)
+            assert topic.history_offset(2, 0.0) is None
+
     @pytest.mark.parametrize("kind", [Topic, HistoryTopic])
     def test_replayed_is_what_was_there_before_it_came(self, kind: type[Topic]) -> None:
         topic = make(kind)
