@@ -61,7 +61,7 @@ def _raise(errors: list[Exception]) -> None:
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise ExceptionGroup(f"{len(errors)} errors that nothing maps", errors)
+        raise ExceptionGroup(f"{len(errors)} errors in a World", errors)
 
 
 class _Host(AioHost):
