@@ -89,7 +89,6 @@ class MemoryStream:
             self._soon(lambda: self._driver.drained(self.link))
             if self._shutting and not self._rest:
                 self.ended = True
-                self._call_reader()
 
     def pause(self) -> None:
         """The server reads no more."""

@@ -16,6 +16,7 @@ own.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
 from types import TracebackType
@@ -260,8 +261,8 @@ class World:
     def close(self) -> None:
         """Stop as a server does, in virtual time: every session is closed with 1012, clients answer
         unless `answers_close` says that they do not, and listeners hear of it while messages are
-        still taken; what has not ended after `Limits.shutdown_timeout` is cut off. Called again, it
-        does nothing.
+        still taken; what has not ended after `Limits.shutdown_timeout` is cut off, and tasks that
+        user code has made are cancelled, as `asyncio.run` does. Called again, it does nothing.
 
         Raises:
             AssertionError: `counters.internal_errors` or `counters.stuck_deadlines` is not 0, or
@@ -278,6 +279,9 @@ class World:
         most = self.runtime.config.limits.shutdown_timeout + self.runtime.clean_up
         try:
             self.loop.run(self.runtime.stop(), most + SPARE)
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.settle()
         finally:
             self.loop.close()
 

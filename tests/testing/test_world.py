@@ -505,6 +505,18 @@ def test_at_its_end_a_handler_has_the_time_of_a_stop(app: StompApp) -> None:
     assert not world.broker.calls.tasks.running
 
 
+def test_at_its_end_tasks_that_a_handler_made_are_cancelled(app: StompApp) -> None:
+    tasks: list[asyncio.Task[bool]] = []
+
+    @app.message_mapping("/begin")
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(asyncio.Event().wait()))
+
+    with World(app) as world:
+        world.connect().send_to("/app/begin")
+    assert tasks[0].cancelled()
+
+
 def test_a_busy_pool_does_not_keep_it_from_its_end(app: StompApp) -> None:
     app.message_mapping("/x")(lambda: None)
     with World(app) as world:
