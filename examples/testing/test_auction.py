@@ -1,9 +1,9 @@
 """The tests of an auction: its fixture `stomp_app` is what the fixture `world` runs."""
 
-import auction
 import pytest
-from auction import PATIENCE, make_auction
 
+import auction
+from auction import PATIENCE, make_auction
 from stocksync_ws import StompApp
 from stocksync_ws.testing import Peer, World
 
