@@ -44,6 +44,9 @@ def client_frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
 class _Absent(Enum):
     VALUE = "absent"
 
+    def __repr__(self) -> str:
+        return "..."
+
 
 _ABSENT: Final = _Absent.VALUE
 """Stands for no JSON: None is `null`."""
@@ -55,10 +58,10 @@ class ReceivedFrame(Frame):
     __slots__ = ()
 
     def json(self) -> Any:
-        """What the body is in JSON.
+        """The JSON value of the body.
 
         Raises:
-            AssertionError: It is no JSON.
+            AssertionError: The body is no JSON.
         """
         try:
             return json.loads(self.body)
@@ -76,7 +79,7 @@ class Peer:
         self.stream = stream
         """The server's end of its connection."""
         self.version = Version.V12
-        """The version of STOMP that it speaks."""
+        """The version of STOMP that the client speaks."""
         self._pings: list[bytes] = []
         self._pongs: list[bytes] = []
         self._beats = 0
@@ -84,7 +87,7 @@ class Peer:
         self.texts: list[bool] = []
         """For each data message that came: was it text?"""
         self.answers_close = True
-        """It answers the server's Close, and ends the stream behind it when the world ends."""
+        """The client answers the server's Close, and ends the stream when the server has."""
         self._messages: deque[bytes] = deque()
         self._frames: deque[ReceivedFrame] = deque()
         self._log: list[str] = []
@@ -137,9 +140,9 @@ class Peer:
         """CONNECT; the CONNECTED frame, or the ERROR that is expected in its place.
 
         Args:
-            version: Its accept-version; `1.0` sends none.
-            expect: How the CONNECT is refused: the `code` of the ERROR, or the number of the close
-                code behind it; None: not at all.
+            version: The accept-version of the frame; `1.0` sends none.
+            expect: The `code` of the ERROR that refuses the CONNECT, or the number of the close
+                code behind it; None: the CONNECT is accepted.
             headers: Further headers; `_` in a name stands for `-`.
 
         Raises:
@@ -183,9 +186,9 @@ class Peer:
 
         Args:
             destination: Of a handler, or of the broker.
-            body: As it is.
-            json: Sent as JSON instead, with its content-type: what JSON knows, and what a handler
-                may return, such as dataclasses and models.
+            body: Sent as it is.
+            json: Sent as JSON instead, with its content-type; anything that a handler may return,
+                dataclasses and models among it.
             headers: Further headers; `_` in a name stands for `-`.
 
         Raises:
@@ -221,8 +224,8 @@ class Peer:
         self.world.settle()
 
     def follow(self) -> None:
-        """From now on answer a Close as it comes, and not only when the test looks at what came:
-        so it is while the world ends.
+        """From now on answer a Close as it comes, and not only when the test looks at what came;
+        while the world ends every client does.
         """
         self.stream.reader = self._hear
         self.world.loop.call_soon(self._hear)
@@ -268,7 +271,7 @@ class Peer:
                 before it for later calls.
 
         Raises:
-            AssertionError: There is none; the text says what came.
+            AssertionError: No such frame has come; the text says which came.
         """
         if destination is None:
             return self.frame("MESSAGE")

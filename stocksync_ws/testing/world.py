@@ -122,7 +122,7 @@ class World:
         _check_loop()
         _check_app(app)
         self.raise_errors = raise_errors
-        """Whether errors that nothing maps are raised; may be changed at any time."""
+        """Errors that nothing maps are raised; may be changed at any time."""
         self.loop = VirtualLoop()
         numbers = count(1)
         self._site = site or Site(
@@ -174,14 +174,14 @@ class World:
         self.settle()
 
     def run(self, coroutine: Coroutine[Any, Any, T], seconds: float = 60.0) -> T:
-        """Run a coroutine on the virtual clock; what it returns.
+        """Run a coroutine on the virtual clock, and return its result.
 
         Args:
-            coroutine: It may await what the application offers, and sleep.
-            seconds: Virtual ones, after which it is cancelled.
+            coroutine: Awaits what the application offers, or sleeps.
+            seconds: Virtual ones, after which the coroutine is cancelled.
 
         Raises:
-            TimeoutError: It was cancelled.
+            TimeoutError: The coroutine was cancelled.
             WrongLoop: An event loop runs in this thread.
         """
         try:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from stocksync_ws import testing
-from tests.laws.test_api import PACKAGE, ROOT
+from tests.laws.api import PACKAGE, ROOT
 
 PAGE = (ROOT / "docs" / "testing.md").read_text()
 CLASSES = [name for name in testing.__all__ if inspect.isclass(getattr(testing, name))]
