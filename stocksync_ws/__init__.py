@@ -12,6 +12,9 @@
     ws.run()
 
 This file only re-exports; the names of `__all__` are the public ones.
+
+PYTEST_DONT_REWRITE: because of the plugin beside it pytest would warn, or with `-W error` end, in a
+process that had imported the package before.
 """
 
 from stocksync_ws.app import StompApp

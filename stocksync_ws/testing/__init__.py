@@ -4,8 +4,8 @@
 """
 
 from stocksync_ws.testing.clock import VirtualLoop
-from stocksync_ws.testing.peer import Peer, client_frame
+from stocksync_ws.testing.peer import Peer, ReceivedFrame, client_frame
 from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.testing.world import World
 
-__all__ = ["MemoryStream", "Peer", "VirtualLoop", "World", "client_frame"]
+__all__ = ["MemoryStream", "Peer", "ReceivedFrame", "VirtualLoop", "World", "client_frame"]

@@ -6,11 +6,14 @@ Rule: it shows what really arrived. `frame()` takes the next frame or fails with
 
 from __future__ import annotations
 
+import json
 import struct
 from collections import deque
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
 
 from stocksync_ws.config import Limits
+from stocksync_ws.messaging.convert import PayloadEncoder
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import HEART_BEAT, encode
 from stocksync_ws.stomp.frame import Frame, Version
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from stocksync_ws.testing.stream import MemoryStream
     from stocksync_ws.testing.world import World
 
-__all__ = ["Peer", "client_frame"]
+__all__ = ["Peer", "ReceivedFrame", "client_frame"]
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 _WIDE = Limits(max_message_size=2**31, max_header_block=2**20, max_header_line=2**20)
@@ -38,6 +41,34 @@ def client_frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
     return head + bytes(4) + payload
 
 
+class _Absent(Enum):
+    VALUE = "absent"
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+_ABSENT: Final = _Absent.VALUE
+"""Stands for no JSON: None is `null`."""
+
+
+class ReceivedFrame(Frame):
+    """A frame that the server has sent."""
+
+    __slots__ = ()
+
+    def json(self) -> Any:
+        """The JSON value of the body.
+
+        Raises:
+            AssertionError: The body is no JSON.
+        """
+        try:
+            return json.loads(self.body)
+        except ValueError as error:
+            raise AssertionError(f"the body is no JSON ({error}): {self!r}") from error
+
+
 class Peer:
     """One client of a `World`."""
 
@@ -46,17 +77,19 @@ class Peer:
     ) -> None:
         self.world = world
         self.stream = stream
+        """The server's end of its connection."""
         self.version = Version.V12
+        """The version of STOMP that the client speaks."""
         self._pings: list[bytes] = []
         self._pongs: list[bytes] = []
         self._beats = 0
-        self.close_code: int | None = None
-        """The code of the server's Close frame."""
+        self._close_code: int | None = None
         self.texts: list[bool] = []
         """For each data message that came: was it text?"""
         self.answers_close = True
+        """The client answers the server's Close, and ends the stream when the server has."""
         self._messages: deque[bytes] = deque()
-        self._frames: deque[Frame] = deque()
+        self._frames: deque[ReceivedFrame] = deque()
         self._log: list[str] = []
         self._decoder = Decoder(_WIDE, server_frames=True)
         self._counter = 0
@@ -101,14 +134,34 @@ class Peer:
         """Send one STOMP frame."""
         self.send(encode(command, headers, body, self.version))
 
-    def connect(self, version: str = "1.2", **headers: str) -> Frame:
-        """CONNECT; the CONNECTED frame."""
+    def connect(
+        self, version: str = "1.2", *, expect: str | int | None = None, **headers: str
+    ) -> ReceivedFrame:
+        """CONNECT; the CONNECTED frame, or the ERROR that is expected in its place.
+
+        Args:
+            version: The accept-version of the frame; `1.0` sends none.
+            expect: The `code` of the ERROR that refuses the CONNECT, or the number of the close
+                code behind it; None: the CONNECT is accepted.
+            headers: Further headers; `_` in a name stands for `-`.
+
+        Raises:
+            AssertionError: Another answer came, or none.
+        """
         self.version = Version(version)
         fields = {} if version == "1.0" else {"accept-version": version, "host": "localhost"}
         fields.update({name.replace("_", "-"): value for name, value in headers.items()})
         self.command("CONNECT", fields)
         self._decoder.version = self.version
-        return self.frame("CONNECTED")
+        return self.frame("CONNECTED") if expect is None else self._refused(expect)
+
+    def _refused(self, expect: str | int) -> ReceivedFrame:
+        frame = self.error()
+        closed = self.closed
+        came = frame.headers.get("code") if isinstance(expect, str) else closed
+        assert came == expect, self._story(f"expected {expect!r}, got {came!r}")
+        assert closed is not None, self._story("an ERROR came, and no Close behind it")
+        return frame
 
     def subscribe(self, destination: str, id: str | None = None, **headers: str) -> str:  # noqa: A002
         """SUBSCRIBE, and wait for its RECEIPT; the subscription id."""
@@ -121,10 +174,35 @@ class Peer:
         assert self.frame("RECEIPT").headers["receipt-id"] == receipt
         return subscription
 
-    def send_to(self, destination: str, body: bytes | str = b"", **headers: str) -> None:
-        """SEND."""
+    def send_to(
+        self,
+        destination: str,
+        body: bytes | str = b"",
+        *,
+        json: object = _ABSENT,
+        **headers: str,
+    ) -> None:
+        """SEND.
+
+        Args:
+            destination: Of a handler, or of the broker.
+            body: Sent as it is.
+            json: Sent as JSON instead, with its content-type; anything that a handler may return,
+                dataclasses and models among it.
+            headers: Further headers; `_` in a name stands for `-`.
+
+        Raises:
+            TypeError: Both `body` and `json` were given.
+            ConversionError: The value has no JSON form.
+        """
         data = body.encode() if isinstance(body, str) else body
         fields = {"destination": destination}
+        if json is not _ABSENT:
+            if data:
+                raise TypeError("send_to takes a body or json, not both")
+            # In a list, since alone a text would be sent as text.
+            data, fields["content-type"] = PayloadEncoder().encode([json])
+            data = data[1:-1]
         fields.update({name.replace("_", "-"): value for name, value in headers.items()})
         self.command("SEND", fields, data)
 
@@ -145,6 +223,18 @@ class Peer:
         self.world.runtime.driver.ended(self.stream.link)
         self.world.settle()
 
+    def follow(self) -> None:
+        """From now on answer a Close as it comes, and not only when the test looks at what came;
+        while the world ends every client does.
+        """
+        self.stream.reader = self._hear
+        self.world.loop.call_soon(self._hear)
+
+    def _hear(self) -> None:
+        self._read()
+        if self.stream.ended and self.answers_close:
+            self.world.runtime.driver.ended(self.stream.link)
+
     # From the server
 
     def raw(self) -> list[bytes]:
@@ -155,7 +245,7 @@ class Peer:
         self._messages.clear()
         return messages
 
-    def frames(self) -> list[Frame]:
+    def frames(self) -> list[ReceivedFrame]:
         """All STOMP frames that have come and not been taken."""
         for message in self.raw():
             self._decode(message)
@@ -163,7 +253,7 @@ class Peer:
         self._frames.clear()
         return frames
 
-    def frame(self, command: str | None = None) -> Frame:
+    def frame(self, command: str | None = None) -> ReceivedFrame:
         """The next frame, which must be of this command."""
         frames = self.frames()
         assert frames, self._story(f"no frame came; expected {command or 'one'}")
@@ -173,11 +263,26 @@ class Peer:
         )
         return frames[0]
 
-    def message(self) -> Frame:
-        """The next frame, which must be a MESSAGE."""
-        return self.frame("MESSAGE")
+    def message(self, destination: str | None = None) -> ReceivedFrame:
+        """The next frame, which must be a MESSAGE.
 
-    def error(self) -> Frame:
+        Args:
+            destination: Take the next MESSAGE with this destination instead, and leave what came
+                before it for later calls.
+
+        Raises:
+            AssertionError: No such frame has come; the text says which came.
+        """
+        if destination is None:
+            return self.frame("MESSAGE")
+        self._frames.extend(self.frames())
+        for frame in self._frames:
+            if frame.command == "MESSAGE" and frame.headers["destination"] == destination:
+                self._frames.remove(frame)
+                return frame
+        raise AssertionError(self._story(f"no MESSAGE of {destination} came"))
+
+    def error(self) -> ReceivedFrame:
         """The next frame, which must be an ERROR and the last one."""
         frame = self.frame("ERROR")
         self.nothing()
@@ -190,7 +295,7 @@ class Peer:
 
     def _story(self, problem: str) -> str:
         transcript = "\n".join(self._log[-20:])
-        return f"{problem}; closed={self.close_code}; what came before:\n{transcript}"
+        return f"{problem}; closed={self._close_code}; what came before:\n{transcript}"
 
     def _decode(self, message: bytes) -> None:
         if not message.strip(b"\r\n"):
@@ -198,11 +303,13 @@ class Peer:
         self._decoder.feed(message)
         while (frame := self._decoder.next()) is not None:
             self._log.append(repr(frame))
-            self._frames.append(frame)
+            self._frames.append(ReceivedFrame(frame.command, frame.headers, frame.body))
 
     def _read(self) -> None:
         """Take apart what the server has written."""
         self._read_response()
+        if not self.response.startswith(b"HTTP/1.1 101 "):
+            return
         received = self.stream.received
         while len(received) >= 2:
             length, start = received[1] & 0x7F, 2
@@ -226,17 +333,22 @@ class Peer:
         elif opcode == PONG:
             self._pongs.append(payload)
         elif opcode == CLOSE:
-            self.close_code = int.from_bytes(payload[:2])
-            self._log.append(f"Close {self.close_code} {payload[2:]!r}")
+            self._close_code = int.from_bytes(payload[:2])
+            self._log.append(f"Close {self._close_code} {payload[2:]!r}")
             if self.answers_close and not self.stream.aborted:
-                self.feed(client_frame(CLOSE, payload[:2]))
+                self._answer(client_frame(CLOSE, payload[:2]))
+
+    def _answer(self, data: bytes) -> None:
+        self.world.runtime.driver.feed(self.stream.link, data)
+        if not self.world.loop.is_running():
+            self.world.settle()
 
     @property
     def closed(self) -> int | None:
         """The code of the server's Close frame, None while there was none."""
         self.world.settle()
         self._read()
-        return self.close_code
+        return self._close_code
 
     @property
     def pings(self) -> list[bytes]:

@@ -36,6 +36,8 @@ class MemoryStream:
         self.aborted = False
         self.writes = 0
         """Calls that wrote something, by either way."""
+        self.reader: Callable[[], None] | None = None
+        """Called in the next turn behind a write or the end of it; None: nobody is."""
 
     def start(self, connection: Connection) -> None:
         """Begin."""
@@ -60,7 +62,12 @@ class MemoryStream:
             self.window -= count
         self.received += data[:count]
         self.writes += 1
+        self._call_reader()
         return count
+
+    def _call_reader(self) -> None:
+        if self.reader is not None:
+            self._soon(self.reader)
 
     def write(self, chunks: list[Chunk]) -> int:
         """Hand over as much as the other end takes, keep the rest."""
@@ -95,6 +102,7 @@ class MemoryStream:
         """The server ends its direction behind what is unsent."""
         self._shutting = True
         self.ended = not self._rest
+        self._call_reader()
 
     def abort(self) -> None:
         """The server closes."""

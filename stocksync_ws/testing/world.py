@@ -8,13 +8,16 @@
         world.advance(30)
 
 Rule: nothing waits and nothing is random. Plain `def` handlers run on the one thread there is,
-behind what is ready; `hold_pool` keeps them back, as a pool whose threads are busy. The end of a
-world fails when the library had to catch an error of its own.
+behind what is ready; `hold_pool` keeps them back, as a pool whose threads are busy. An error of
+user code that nothing maps is raised in the test, by the next call that settles the world. The end
+is the stop of a server, in virtual time; it fails when the library had to catch an error of its
+own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import count
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -34,6 +37,32 @@ from stocksync_ws.wire.endpoint import Site
 __all__ = ["World"]
 
 T = TypeVar("T")
+
+SPARE = 60.0
+"""Virtual seconds in which a stop ends that has waited for everything it may wait for."""
+
+
+def _check_loop() -> None:
+    if is_running():
+        raise WrongLoop(
+            "a World runs a loop of its own, and inside a running loop no other can run: make"
+            " the test a plain `def`, and await with `world.run(coroutine)`"
+        )
+
+
+def _check_app(app: object) -> None:
+    if not all(hasattr(app, name) for name in ("config", "dispatch", "inbox")):
+        raise TypeError(
+            f"a World runs a StompApp, and got {type(app).__name__}: give it the StompApp itself,"
+            " not the application that it is installed in or wraps"
+        )
+
+
+def _raise(errors: list[Exception]) -> None:
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        raise ExceptionGroup(f"{len(errors)} errors in a World", errors)
 
 
 class _Host(AioHost):
@@ -70,22 +99,30 @@ class _Runtime(Runtime):
 class World:
     """Runs an application without a network. A context manager; or call `close`.
 
-    Its end fails when the library had to catch an error of its own.
+    An error that a handler, a listener or the authenticator raises and nothing maps is raised by
+    the next call that settles the world, `close` at the latest, with its own traceback; several at
+    once are an `ExceptionGroup`. Which these are stands in `docs/errors.md`: those whose code is
+    the application's fault, and every error of a listener. `AccessDenied` and a body that does not
+    fit are answers to a client.
 
     Args:
         app: The application.
         site: The site of its server; default: one endpoint at `/ws` open to any origin.
+        raise_errors: Raise these errors. False leaves them to the client and the log, as a server
+            does.
 
     Raises:
         WrongLoop: An event loop runs in this thread.
+        TypeError: `app` is no `StompApp`.
     """
 
-    def __init__(self, app: Runnable, site: Site | None = None) -> None:
-        if is_running():
-            raise WrongLoop(
-                "a World runs a loop of its own, and inside a running loop no other can run: make"
-                " the test a plain `def`, and await with `world.run(coroutine)`"
-            )
+    def __init__(
+        self, app: Runnable, site: Site | None = None, *, raise_errors: bool = True
+    ) -> None:
+        _check_loop()
+        _check_app(app)
+        self.raise_errors = raise_errors
+        """Errors that nothing maps are raised; may be changed at any time."""
         self.loop = VirtualLoop()
         numbers = count(1)
         self._site = site or Site(
@@ -95,13 +132,17 @@ class World:
         self.broker = self.runtime.broker
         self.counters = self.runtime.broker.counters
         self.streams: list[MemoryStream] = []
+        """All connections, in the order of their beginning."""
+        self._peers: list[Peer] = []
+        self._errors: list[BaseException] = []
+        self.broker.calls.log.unmapped = self._errors
         self._expected = 0, 0
         try:
             self.runtime.start()
         except BaseException:
             self.loop.close()
             raise
-        self.settle()
+        self.loop.settle()
 
     @property
     def now(self) -> float:
@@ -109,12 +150,23 @@ class World:
         return self.loop.time()
 
     def settle(self) -> None:
-        """Run everything that is ready; time stands still."""
-        self.loop.settle()
+        """Run everything that is ready; time stands still. After the end there is nothing to run.
+
+        Raises:
+            WrongLoop: An event loop runs in this thread.
+        """
+        if not self.loop.is_closed():
+            self.advance(0.0)
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Let so many seconds pass.
+
+        Raises:
+            WrongLoop: An event loop runs in this thread.
+        """
+        _check_loop()
         self.loop.advance(seconds)
+        _raise(self._take_errors())
 
     def stall(self, seconds: float) -> None:
         """Let the loop stand still for so many seconds, then go on."""
@@ -122,8 +174,24 @@ class World:
         self.settle()
 
     def run(self, coroutine: Coroutine[Any, Any, T], seconds: float = 60.0) -> T:
-        """Run a coroutine on the virtual clock."""
-        return self.loop.run(coroutine, seconds)
+        """Run a coroutine on the virtual clock, and return its result.
+
+        Args:
+            coroutine: Awaits what the application offers, or sleeps.
+            seconds: Virtual ones, after which the coroutine is cancelled.
+
+        Raises:
+            TimeoutError: The coroutine was cancelled.
+            WrongLoop: An event loop runs in this thread.
+        """
+        try:
+            _check_loop()
+        except WrongLoop:
+            coroutine.close()
+            raise
+        result = self.loop.run(coroutine, seconds)
+        _raise(self._take_errors())
+        return result
 
     def hold_pool(self, *, inside: bool = False) -> None:
         """Keep plain functions back until `release_pool`: every thread is busy.
@@ -149,24 +217,35 @@ class World:
             self.counters,
             peer="127.0.0.1:50000",
             secure=secure,
+            draining=lambda: self.runtime.draining,
         )
         stream.start(connection)
         self.streams.append(stream)
         return stream
 
     def upgrade(self, **headers: str) -> Peer:
-        """A client with an open WebSocket that has sent no frame yet."""
-        return Peer(self, self.open(), self._site.endpoint.path, headers)
+        """A client with an open WebSocket that has sent no frame yet.
 
-    def connect(self, version: str = "1.2", **headers: str) -> Peer:
-        """A client that is CONNECTED.
+        Args:
+            headers: Of the HTTP request; `_` in a name stands for `-`, and an empty value leaves
+                out what would be sent.
+        """
+        peer = Peer(self, self.open(), self._site.endpoint.path, headers)
+        self._peers.append(peer)
+        return peer
+
+    def connect(
+        self, version: str = "1.2", *, expect: str | int | None = None, **headers: str
+    ) -> Peer:
+        """A client that is CONNECTED, or whose CONNECT was refused as expected.
 
         Args:
             version: The accept-version of its CONNECT; `1.0` sends none.
+            expect: See `Peer.connect`.
             headers: Further headers of CONNECT; `_` in a name stands for `-`.
         """
         peer = self.upgrade()
-        peer.connect(version, **headers)
+        peer.connect(version, expect=expect, **headers)
         return peer
 
     def expect_faults(self, *, internal_errors: int = 0, stuck_deadlines: int = 0) -> None:
@@ -180,28 +259,46 @@ class World:
         self._expected = internal_errors, stuck_deadlines
 
     def close(self) -> None:
-        """End everything: sessions are told that the server stops, listeners hear of it.
+        """Stop as a server does, in virtual time: every session is closed with 1012, clients answer
+        unless `answers_close` says that they do not, and listeners hear of it while messages are
+        still taken; what has not ended after `Limits.shutdown_timeout` is cut off, and tasks that
+        user code has made are cancelled, as `asyncio.run` does. Called again, it does nothing.
 
         Raises:
             AssertionError: `counters.internal_errors` or `counters.stuck_deadlines` is not 0, or
                 not what `expect_faults` said; the log tells what happened.
         """
-        self._end()
-        self._judge()
+        if not self.loop.is_closed():
+            self._end()
+            _raise([*self._take_errors(), *self._faults()])
 
     def _end(self) -> None:
-        self.runtime.driver.halt()
-        self.settle()
-        self.runtime.close()
-        self.settle()
-        self.loop.close()
+        _check_loop()
+        for peer in self._peers:
+            peer.follow()
+        most = self.runtime.config.limits.shutdown_timeout + self.runtime.clean_up
+        try:
+            self.loop.run(self.runtime.stop(), most + SPARE)
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.settle()
+        finally:
+            self.loop.close()
 
-    def _judge(self) -> None:
+    def _faults(self) -> Iterator[AssertionError]:
         came = self.counters.internal_errors, self.counters.stuck_deadlines
-        assert came == self._expected, (
-            f"faults of the library: internal_errors={came[0]}, stuck_deadlines={came[1]}, expected"
-            f" {self._expected[0]} and {self._expected[1]}; its log tells what happened"
-        )
+        if came != self._expected:
+            yield AssertionError(
+                f"faults of the library: internal_errors={came[0]}, stuck_deadlines={came[1]},"
+                f" expected {self._expected[0]} and {self._expected[1]}; its log tells what"
+                " happened"
+            )
+
+    def _take_errors(self) -> list[Exception]:
+        """Errors of user code that nobody was told of yet, each once."""
+        came = {id(error): error for error in self._errors}
+        self._errors.clear()
+        return [each for each in came.values() if isinstance(each, Exception) and self.raise_errors]
 
     def __enter__(self) -> Self:
         return self
@@ -212,6 +309,7 @@ class World:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._end()
-        if error is None:  # else that error is the one to be seen
-            self._judge()
+        if error is None:
+            self.close()
+        elif not self.loop.is_closed():
+            self._end()  # and that error is the one to be seen

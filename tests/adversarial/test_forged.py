@@ -138,7 +138,7 @@ def test_l1_nothing_of_an_exception_reaches_the_client(
     def fail() -> None:
         raise RuntimeError(secret)
 
-    with World(app) as world:
+    with World(app, raise_errors=False) as world:
         peer = world.connect()
         peer.subscribe("/user/queue/errors")
         peer.send_to("/app/fail")

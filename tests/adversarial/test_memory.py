@@ -101,7 +101,7 @@ def test_all_sessions_together_keep_no_more_than_the_bound(way: str) -> None:
         most = 0
         for _ in range(100):
             for peer, more in crowd.items():
-                if not peer.stream.paused and peer.close_code is None:
+                if not peer.stream.paused and peer.closed is None:
                     peer.feed(next(more, b""))
                     most = max(most, sum(kept(each) for each in world.broker.sessions.values()))
             healthy.send_to("/topic/h", "x")

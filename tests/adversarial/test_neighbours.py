@@ -202,7 +202,7 @@ def test_a_client_whose_frames_fail_writes_a_line_a_second(
     def fail(text: str) -> None:
         raise RuntimeError("x" * 200)
 
-    with World(application) as world:
+    with World(application, raise_errors=False) as world:
         peer = world.connect()
         peer.subscribe("/user/queue/errors")
         for _ in range(10):
@@ -365,7 +365,7 @@ def test_a_slow_authenticator_is_not_the_fault_of_the_client() -> None:
     async def authenticate(request: ConnectRequest) -> None:
         await asyncio.sleep(1_000)
 
-    with World(StompApp("/ws", authenticator=authenticate)) as world:
+    with World(StompApp("/ws", authenticator=authenticate), raise_errors=False) as world:
         peer, silent = knock(world), world.upgrade()
         world.advance(10.1)
         assert peer.closed is None

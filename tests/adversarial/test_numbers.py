@@ -157,7 +157,7 @@ def test_a_result_that_cannot_be_written_is_the_failure_of_its_handler(
     def snapshot() -> object:
         return {LONGEST + 1: "a"}
 
-    with World(application) as world, caplog.at_level(logging.ERROR):
+    with World(application, raise_errors=False) as world, caplog.at_level(logging.ERROR):
         other = world.connect()
         other.subscribe("/topic/results")
         peer = world.connect()

@@ -13,12 +13,14 @@ from stocksync_ws.testing.world import World
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., World]]:
-    """Starts the world of an application, or of one with these settings."""
+    """Starts the world of an application, or of one with these settings; what it fails at is told
+    to its clients alone, as by a server.
+    """
     worlds: list[World] = []
 
     def begin(app: StompApp | None = None, **settings: Any) -> World:
         app = app or StompApp("/ws", allowed_origins=["*"], **settings)
-        worlds.append(World(app))
+        worlds.append(World(app, raise_errors=False))
         return worlds[-1]
 
     yield begin

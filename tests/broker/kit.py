@@ -138,7 +138,8 @@ def publication(
 
 
 class Broker(World):
-    """A world in which clients may use every destination, and nobody is pinged.
+    """A world in which clients may use every destination, and nobody is pinged; what its handlers
+    fail at is told to the clients alone.
 
     Args:
         destinations: Policies.
@@ -170,7 +171,7 @@ class Broker(World):
 
         if prepare is not None:
             prepare(self.app)
-        super().__init__(self.app)
+        super().__init__(self.app, raise_errors=False)
 
     def heard(self, kind: type[E]) -> list[E]:
         """Events of a kind so far."""

@@ -228,6 +228,7 @@ class TestEndOfStep:
                 world.app.template.send("/topic/a", b"x" * 1_000)
             world.settle()
             world.expect_faults(internal_errors=7)
+            monkeypatch.undo()  # the end has steps of its own
 
     def test_a_bug_with_one_overfull_mailbox_ends_its_session_and_the_other_one_is_relieved(
         self, monkeypatch: pytest.MonkeyPatch

@@ -413,6 +413,7 @@ def test_a_host_that_cannot_run_a_call_has_ended_it(
         call(task)
 
     monkeypatch.setattr(world.runtime.host, "call", broken)
+    world.raise_errors = False
     peer, other = world.connect(), world.connect()
     peer.subscribe("/user/queue/errors")
     peer.send_to("/app/slow", receipt="r")

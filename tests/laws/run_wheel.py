@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import stocksync_ws
@@ -19,6 +20,8 @@ def main() -> None:
     installed = Path(stocksync_ws.__file__)
     assert installed.is_relative_to(sys.prefix), installed
     assert (installed.parent / "py.typed").exists()
+    (plugin,) = (each for each in entry_points(group="pytest11") if "stocksync" in each.name)
+    assert (installed.parents[1] / f"{plugin.module}.py").exists(), plugin
     with StompApp("/ws").serve_in_thread(port=0) as server:
         assert server.port is not None
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:

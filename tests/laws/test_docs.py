@@ -29,6 +29,8 @@ LANGUAGES = {"python", "bash", "text"}
 LANGUAGES_OF_HOSTS = LANGUAGES | {"js", "html", "nginx", "caddy", "ini", "dockerfile"}
 WALKED = [ROOT / "docs" / name for name in ("tutorial.md", "recipes.md")]
 """Their files and their JavaScript are run by tests/interop/test_tutorial.py."""
+TESTED = [ROOT / "docs" / "testing.md"]
+"""Their files are run by tests/test_pytest_plugin.py."""
 HOSTED = [*EMBEDDING, *WALKED, ROOT / "README.md"]
 HOSTED += [ROOT / "docs" / name for name in ("sockjs.md", "deployment.md", "delivery.md")]
 """Those that are also of proxies and browsers; test_sockjs_page.py and test_delivery_page.py run
@@ -147,7 +149,7 @@ def test_the_readme_reads_alone() -> None:
 def _scripts(page: Path) -> tuple[list[str], list[str]]:
     """The Python of a page: what belongs together, and what serves on its own."""
     python = [block.text for block in blocks(page.read_text()) if block.language == "python"]
-    if page in EMBEDDING or page in WALKED:
+    if page in EMBEDDING or page in WALKED or page in TESTED:
         python = [text for text in python if not A_FILE.match(text)]
     return [text for text in python if SERVES not in text], [t for t in python if SERVES in t]
 
@@ -255,7 +257,8 @@ def test_the_index_has_the_pages_for_users_first_and_then_those_for_maintainers(
 
 @pytest.mark.parametrize("page", ["architecture.md", "changes.md"])
 def test_every_file_that_a_page_names_is_there(page: str) -> None:
-    code = [*(ROOT / "stocksync_ws").rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    code = [*ROOT.glob("*.py"), *(ROOT / "stocksync_ws").rglob("*.py")]
+    code += (ROOT / "tests").rglob("*.py")
     files = [f"/{file.relative_to(ROOT)}" for file in code]
     text = re.sub(
         r"^```.*?^```$", "", (ROOT / "docs" / "contributing" / page).read_text(), flags=FENCED

@@ -1,9 +1,13 @@
-"""What is built from the tree: a wheel with the package and nothing else, and honest metadata."""
+"""What is built from the tree: a wheel with the package, its plugin for pytest and nothing else,
+and honest metadata.
+"""
 
 from __future__ import annotations
 
 import email
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -48,8 +52,29 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: zipfile.ZipFile) ->
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     tree = (ROOT / "stocksync_ws").rglob("*")
     ours = {str(file.relative_to(ROOT)) for file in tree if file.suffix in (".py", ".typed")}
-    assert names == ours
+    assert names == ours | {"pytest_stocksync_ws.py"}
     assert "stocksync_ws/py.typed" in names
+
+
+def test_pytest_finds_the_plugin_in_the_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    site, folder = tmp_path / "site", tmp_path / "tests"
+    wheel.extractall(site)
+    shutil.copytree(ROOT / "examples" / "testing", folder)
+    (folder / "test_where.py").write_text(
+        "import stocksync_ws\n"
+        f"def test_where(): assert stocksync_ws.__file__.startswith({str(site)!r})\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider"],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert "stocksync-ws-" in ran.stdout  # among the plugins
+    assert re.search(r"\b1\d passed", ran.stdout)
 
 
 def test_the_wheel_runs_on_every_platform(wheel: zipfile.ZipFile) -> None:
@@ -60,7 +85,14 @@ def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
     (file,) = built.glob("*.tar.gz")
     with tarfile.open(file) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    wanted = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "noxfile.py"}
+    wanted = {
+        "pyproject.toml",
+        "pytest_stocksync_ws.py",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "noxfile.py",
+    }
     assert wanted <= names
     folders = {name.partition("/")[0] for name in names if "/" in name}
     assert folders == {"stocksync_ws", "tests", "examples", "docs"}

@@ -58,7 +58,7 @@ def start() -> Iterator[Start]:
     worlds: list[World] = []
 
     def begin(app: StompApp) -> World:
-        worlds.append(World(app))
+        worlds.append(World(app, raise_errors=False))
         return worlds[-1]
 
     yield begin

@@ -103,13 +103,15 @@ def admins(request: ConnectRequest) -> User:
 
 @pytest.fixture
 def ask() -> Iterator[Callable[..., Peer]]:
-    """A client of an application with one handler, which has sent the body that pretends."""
+    """A client of an application with one handler, which has sent the body that pretends; what
+    comes of it is told to the client alone.
+    """
     worlds: list[World] = []
 
     def begin(handler: Any, authenticator: Any, login: str | None = "ann") -> Peer:
         app = StompApp("/ws", authenticator=authenticator)
         app.message_mapping("/me")(send_to_user("/queue/me")(partial(handler)))
-        world = World(app)
+        world = World(app, raise_errors=False)
         worlds.append(world)
         peer = world.connect(**({} if login is None else {"login": login}))
         peer.subscribe("/user/queue/me", "me")
@@ -292,7 +294,7 @@ def test_no_exception_handler_hides_it(caplog: pytest.LogCaptureFixture) -> None
     @app.message_mapping("/me")
     def whoami(who: User) -> None: ...
 
-    with World(app) as world:
+    with World(app, raise_errors=False) as world:
         peer = world.connect(login="ann")
         peer.send_to("/app/me", ADMIN)
         world.settle()

@@ -39,7 +39,7 @@ class Twin(Checks):
     def __init__(self) -> None:
         self.application = Application()
         self.app = self.application.app
-        self.world = World(self.app)
+        self.world = World(self.app, raise_errors=False)
         self.model = Model(self.world.now)
         self.model.ended_at = self.ended_at
         self.witness = Witness(self.world, self.application.events)

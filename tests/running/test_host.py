@@ -179,7 +179,7 @@ def test_what_is_no_error_ends_a_coroutine_and_nothing_else(
             await asyncio.sleep(0)
         raise error
 
-    with World(app) as world:
+    with World(app, raise_errors=False) as world:
         peer = world.connect()
         try:
             peer.send_to("/app/x")

@@ -26,13 +26,15 @@ SPOKEN = Spoken()
 
 @pytest.fixture
 def broker() -> Iterator[Callable[..., World]]:
-    """Starts a world of the example broker with other settings, or with this application."""
+    """Starts a world of the example broker with other settings, or with this application, whose
+    errors are told to its clients alone.
+    """
     worlds: list[World] = []
 
     def begin(app: StompApp | None = None, **settings: Any) -> World:
         if app is None:
             app = StompApp("/ws", allowed_origins=["*"], **(BROKER | settings))
-        worlds.append(World(app))
+        worlds.append(World(app, raise_errors=False))
         return worlds[-1]
 
     yield begin

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
 
-from stocksync_ws import MessagingTemplate, StompApp, WrongLoop
-from stocksync_ws.testing.peer import BINARY, CLOSE, PING, TEXT, client_frame
+from stocksync_ws import (
+    AccessDenied,
+    BadCredentials,
+    BrokerAvailability,
+    BrokerClosed,
+    ConnectRequest,
+    DisconnectReason,
+    HandlerTimeout,
+    Limits,
+    MessagingTemplate,
+    SessionDisconnected,
+    StockSyncError,
+    StompApp,
+    WrongLoop,
+)
+from stocksync_ws.testing.peer import BINARY, CLOSE, PING, TEXT, Peer, client_frame
 from stocksync_ws.testing.world import World
 
 
@@ -371,13 +386,22 @@ def test_a_text_that_is_no_utf8_is_refused(world: World) -> None:
 
 
 def test_inside_a_running_loop_it_says_how_to_write_the_test(app: StompApp) -> None:
-    async def test() -> None:
-        with pytest.raises(
-            WrongLoop, match=r"a plain `def`, and await with `world\.run\(coroutine"
-        ):
+    told = r"a plain `def`, and await with `world\.run\(coroutine"
+
+    async def test(world: World) -> None:
+        for call in (world.settle, world.connect, world.close, lambda: world.run(test(world))):
+            with pytest.raises(WrongLoop, match=told):
+                call()
+        with pytest.raises(WrongLoop, match=told):
             World(app)
 
-    asyncio.run(test())
+    with World(app) as world:
+        asyncio.run(test(world))
+
+
+def test_it_takes_no_other_application() -> None:
+    with pytest.raises(TypeError, match=r"runs a StompApp, and got Starlette: .*StompApp itself"):
+        World(Starlette())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -395,3 +419,361 @@ def test_real_io_says_what_to_do_instead(world: World, doing: Any, named: str) -
 
     with pytest.raises(RuntimeError, match=f"a World has .* no I/O, so `{named}` .*a fake"):
         world.run(handler())
+
+
+# Its end
+
+
+def test_its_end_is_the_stop_of_a_server(app: StompApp) -> None:
+    told: list[object] = []
+
+    @app.event_listener(SessionDisconnected)
+    def left(event: SessionDisconnected) -> None:
+        told.append((event.reason, event.close_code))
+        app.template.convert_and_send("/topic/left", event.session_id)  # messages are still taken
+
+    @app.event_listener(BrokerAvailability)
+    async def availability(event: BrokerAvailability) -> None:
+        told.append(event.available)
+
+    with World(app) as world:
+        clients = [world.connect() for _ in range(3)]
+    assert told == [True, *[(DisconnectReason.SERVER_SHUTDOWN, 1012)] * 3, False]
+    assert world.counters.messages_published == 3
+    for client in clients:
+        assert client.closed == 1012
+        assert client.stream.ended
+    with pytest.raises(BrokerClosed):
+        app.template.send("/topic/left", b"")
+
+
+def test_who_is_connected_sees_what_others_leave_behind_them(app: StompApp) -> None:
+    @app.event_listener(SessionDisconnected)
+    async def left(event: SessionDisconnected) -> None:
+        await asyncio.sleep(0.001)
+        app.template.send("/topic/left", b"x")
+
+    world = World(app)
+    clients = [world.connect() for _ in range(400)]  # whose closes take two seconds
+    clients[-1].subscribe("/topic/left")
+    world.close()
+    assert 300 < len(clients[-1].frames()) < 400
+
+
+def test_an_end_takes_its_time_and_no_real_one(app: StompApp) -> None:
+    with World(app) as world:
+        for _ in range(400):
+            world.connect()
+        began = world.now
+    assert 1.5 < world.now - began < 3
+
+
+def test_at_its_end_a_client_that_answers_no_close_is_cut_off(app: StompApp) -> None:
+    ended: list[str] = []
+
+    @app.event_listener(inline=True)
+    def left(event: SessionDisconnected) -> None:
+        ended.append(event.reason)
+
+    with World(app) as world:
+        rude, stalled, polite = world.connect(), world.connect(), world.connect()
+        rude.answers_close = False
+        stalled.stream.open_window(0)
+        began = world.now
+    assert world.now - began == pytest.approx(Limits().close_timeout, abs=0.1)
+    assert [client.closed for client in (rude, stalled, polite)] == [1012, None, 1012]
+    assert world.counters.aborts == 2
+    assert ended == [DisconnectReason.SERVER_SHUTDOWN] * 3
+
+
+def test_at_its_end_a_handler_has_the_time_of_a_stop(app: StompApp) -> None:
+    done: list[str] = []
+
+    @app.message_mapping("/work/{seconds}")
+    async def work(seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+            done.append(f"{seconds} done")
+        except asyncio.CancelledError:
+            done.append(f"{seconds} cancelled")
+            raise
+
+    with World(app) as world:
+        for seconds in ("4", "1000"):
+            world.connect().send_to(f"/app/work/{seconds}", receipt="r")
+    assert done == ["4.0 done", "1000.0 cancelled"]
+    assert not world.broker.calls.tasks.running
+
+
+def test_at_its_end_tasks_that_a_handler_made_are_cancelled(app: StompApp) -> None:
+    tasks: list[asyncio.Task[bool]] = []
+
+    @app.message_mapping("/begin")
+    async def begin() -> None:
+        tasks.append(asyncio.create_task(asyncio.Event().wait()))
+
+    with World(app) as world:
+        world.connect().send_to("/app/begin")
+    assert tasks[0].cancelled()
+
+
+def test_a_busy_pool_does_not_keep_it_from_its_end(app: StompApp) -> None:
+    app.message_mapping("/x")(lambda: None)
+    with World(app) as world:
+        world.connect().send_to("/app/x")
+        world.hold_pool()
+        world.connect().send_to("/app/x")
+    assert not world.broker.sessions
+
+
+def test_an_end_comes_once_and_leaves_what_came_to_be_read(app: StompApp) -> None:
+    world = World(app)
+    client = world.connect()
+    client.subscribe("/topic/a")
+    app.template.send("/topic/a", b"the last one")
+    world.close()
+    world.close()
+    with world:
+        pass
+    assert client.message().body == b"the last one"
+    assert client.closed == 1012
+
+
+# Errors of the application that nothing maps
+
+
+@pytest.fixture
+def failing(app: StompApp) -> StompApp:
+    """An application whose handlers fail."""
+
+    @app.message_mapping("/fail")
+    async def fail(text: str) -> None:
+        await asyncio.sleep(float(text or 0))
+        raise ZeroDivisionError("of a handler")
+
+    @app.message_mapping("/plain")
+    def plain() -> None:
+        raise ZeroDivisionError("of a function")
+
+    @app.subscribe_mapping("/fail", inline=True)
+    def answer() -> str:
+        raise ZeroDivisionError("of an answer")
+
+    @app.snapshot("/topic/snapshot")
+    async def snapshot() -> str:
+        raise ZeroDivisionError("of a snapshot")
+
+    @app.message_mapping("/unserialisable")
+    async def unserialisable() -> object:
+        return object()
+
+    return app
+
+
+@pytest.fixture
+def deaf(app: StompApp) -> StompApp:
+    """An application whose listener fails."""
+
+    @app.event_listener(SessionDisconnected)
+    def left(event: SessionDisconnected) -> None:
+        raise ZeroDivisionError(f"of a listener, {event.reason}")
+
+    return app
+
+
+Act = Callable[[Peer], object]
+
+ACTS: list[tuple[Act, str]] = [
+    (lambda peer: peer.send_to("/app/fail"), "of a handler"),
+    (lambda peer: peer.send_to("/app/plain"), "of a function"),
+    (lambda peer: peer.command("SUBSCRIBE", subscribe("/app/fail")), "of an answer"),
+    (lambda peer: peer.command("SUBSCRIBE", subscribe("/topic/snapshot")), "of a snapshot"),
+    (lambda peer: peer.send_to("/app/unserialisable"), "returned what cannot be sent"),
+]
+
+
+def subscribe(destination: str) -> dict[str, str]:
+    return {"id": "s", "destination": destination}
+
+
+@pytest.mark.parametrize(("act", "text"), ACTS)
+def test_an_error_that_nothing_maps_is_raised_in_the_test(
+    failing: StompApp, act: Act, text: str
+) -> None:
+    with World(failing) as world:
+        peer = world.connect()
+        with pytest.raises((ZeroDivisionError, StockSyncError), match=text):
+            act(peer)
+
+
+@pytest.mark.parametrize(
+    ("leave", "reason"), [(Peer.close, "peer_closed"), (Peer.eof, "connection_lost")]
+)
+def test_an_error_of_a_listener_is_raised_too(deaf: StompApp, leave: Act, reason: str) -> None:
+    with World(deaf) as world:
+        peer = world.connect()
+        with pytest.raises(ZeroDivisionError, match=f"of a listener, {reason}"):
+            leave(peer)
+
+
+def test_it_has_its_own_traceback(failing: StompApp) -> None:
+    with World(failing) as world:
+        with pytest.raises(ZeroDivisionError) as raised:
+            world.connect().send_to("/app/plain")
+        names = [entry.name for entry in raised.traceback]
+        assert names[0] == "test_it_has_its_own_traceback"
+        assert names[-1] == "plain"
+
+
+def test_an_error_of_an_authenticator_is_raised_and_a_refusal_is_none() -> None:
+    def authenticate(request: ConnectRequest) -> None:
+        if request.login == "eve":
+            raise BadCredentials("no such user")
+        raise LookupError("no database")
+
+    with World(StompApp("/ws", authenticator=authenticate)) as world:
+        world.connect(login="eve", expect="bad-credentials")
+        with pytest.raises(LookupError, match="no database"):
+            world.connect()
+
+
+@pytest.mark.parametrize("later", ["settle", "advance", "stall", "run", "close"])
+def test_the_next_call_that_settles_raises_it(app: StompApp, later: str) -> None:
+    @app.event_listener(BrokerAvailability, inline=True)
+    def begun(event: BrokerAvailability) -> None:
+        if event.available:
+            raise LookupError("at the start")
+
+    calls: dict[str, Callable[[World], object]] = {
+        "settle": World.settle,
+        "advance": lambda world: world.advance(1),
+        "stall": lambda world: world.stall(1),
+        "run": lambda world: world.run(asyncio.sleep(1)),
+        "close": World.close,
+    }
+    world = World(app)  # which cannot raise it: there would be no world to be closed
+    with pytest.raises(LookupError, match="at the start"):
+        calls[later](world)
+    world.close()
+
+
+def test_one_that_comes_while_time_passes_is_raised_by_that(failing: StompApp) -> None:
+    with World(failing) as world:
+        peer = world.connect()
+        peer.send_to("/app/fail", "5")
+        world.advance(4)
+        with pytest.raises(ZeroDivisionError, match="of a handler"):
+            world.advance(2)
+
+
+def test_one_of_the_end_is_raised_by_the_end(deaf: StompApp) -> None:
+    world = World(deaf)
+    world.connect()
+    with pytest.raises(ZeroDivisionError, match="of a listener, server_shutdown"):
+        world.close()
+    assert world.loop.is_closed()
+
+
+def test_several_are_a_group(failing: StompApp) -> None:
+    with World(failing) as world:
+        for peer in [world.connect() for _ in range(3)]:
+            peer.subscribe("/user/queue/errors")
+            peer.send_to("/app/fail", "5")
+        with pytest.raises(ExceptionGroup, match="3 errors in a World") as raised:
+            world.advance(6)
+        assert [str(each) for each in raised.value.exceptions] == ["of a handler"] * 3
+
+
+def test_the_same_one_twice_is_raised_once(app: StompApp) -> None:
+    error = ZeroDivisionError("made once")
+
+    @app.event_listener(SessionDisconnected, inline=True)
+    def first(event: SessionDisconnected) -> None:
+        raise error
+
+    @app.event_listener(SessionDisconnected, inline=True)
+    def second(event: SessionDisconnected) -> None:
+        raise error
+
+    with World(app) as world:
+        peer = world.connect()
+        with pytest.raises(ZeroDivisionError, match="made once"):
+            peer.eof()
+
+
+def test_a_fault_of_the_library_is_raised_beside_them(deaf: StompApp) -> None:
+    world = World(deaf)
+    world.connect()
+    provoke(world, "internal_errors")
+    with pytest.raises(ExceptionGroup) as raised:
+        world.close()
+    assert [type(each) for each in raised.value.exceptions] == [ZeroDivisionError, AssertionError]
+
+
+def test_the_error_of_a_test_is_seen_before_those_of_the_application(deaf: StompApp) -> None:
+    with pytest.raises(KeyError) as caught, World(deaf) as world:
+        world.connect()
+        raise KeyError
+    assert caught.value.__context__ is None
+    assert world.counters.listeners_failed == 1
+
+
+def test_the_client_is_told_all_the_same(failing: StompApp) -> None:
+    with World(failing) as world:
+        peer = world.connect()
+        with pytest.raises(ZeroDivisionError):
+            peer.send_to("/app/fail")
+        assert peer.error().headers["code"] == "handler-failed"
+        assert peer.closed == 1011
+
+
+def test_without_raising_only_clients_and_the_log_are_told(
+    failing: StompApp, deaf: StompApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert failing is deaf
+    with World(failing, raise_errors=False) as world:
+        for act, _ in ACTS:
+            act(world.connect())
+    assert world.counters.application_errors == world.counters.listeners_failed == len(ACTS)
+    assert "ZeroDivisionError: of a handler" in caplog.text
+
+
+def test_what_is_mapped_or_the_fault_of_a_client_is_not_raised(app: StompApp) -> None:
+    @app.message_mapping("/mapped")
+    async def mapped() -> None:
+        raise LookupError
+
+    @app.message_exception_handler(LookupError)
+    async def on_error(error: LookupError) -> str:
+        return "mapped"
+
+    @app.message_mapping("/number")
+    async def number(number: int) -> None: ...
+
+    @app.message_mapping("/denied")
+    async def denied() -> None:
+        raise AccessDenied
+
+    with World(app) as world:
+        peer = world.connect()
+        peer.subscribe("/user/queue/errors")
+        codes: list[str] = []
+        for path in ("/app/mapped", "/app/number", "/app/denied", "/app/nowhere", "/queue/a"):
+            peer.send_to(path, "no number")
+            codes.append(peer.message().body.decode())
+    assert codes[0] == "mapped"
+    for code, told in zip(("bad-payload", "send-denied", "no-handler"), codes[1:], strict=False):
+        assert f'"code":"{code}"' in told
+
+
+def test_a_handler_that_hangs_is_the_fault_of_the_application(app: StompApp) -> None:
+    @app.message_mapping("/hang")
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    with World(app) as world:
+        peer = world.connect()
+        peer.send_to("/app/hang")
+        with pytest.raises(HandlerTimeout, match="hang"):
+            world.advance(Limits().handler_timeout + 1)
+        assert peer.error().headers["code"] == "handler-timeout"

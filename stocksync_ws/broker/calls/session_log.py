@@ -12,7 +12,7 @@ import logging
 
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import ErrorCode, Fault, RemoteProtocolError
 
 __all__ = ["SessionLog", "quote"]
 
@@ -84,6 +84,7 @@ class SessionLog:
         "armed",
         "armed_at",
         "deadline",
+        "unmapped",
     )
 
     def __init__(self, step: Step) -> None:
@@ -97,6 +98,10 @@ class SessionLog:
         """Listeners and kinds of exceptions whose traceback has been written."""
         self._kinds: dict[str, _Kind] = {}
         """Kinds of failures that were told of lately."""
+        self.unmapped: list[BaseException] | None = None
+        """Every error of user code that no exception handler mapped, for who raises them again and
+        empties the list; None: nobody does.
+        """
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
@@ -211,6 +216,8 @@ class SessionLog:
         """A frame failed in the application: what it was and who sent it, with the correlation id
         that its sender is told; one a second and kind.
         """
+        if error is not None and code.fault is Fault.APPLICATION and self.unmapped is not None:
+            self.unmapped.append(error)
         if not self._first(_handlers, f"failed mapping={label or '-'} code={code.code}"):
             return
         ours = code in (ErrorCode.HANDLER_FAILED, ErrorCode.INTERNAL_ERROR)
@@ -232,6 +239,8 @@ class SessionLog:
         """An event listener raised; the others go on. The traceback stands in the log once for each
         listener and kind of exception: a crowd that leaves would write it a thousand times.
         """
+        if self.unmapped is not None:
+            self.unmapped.append(error)
         name = type(error).__name__
         if not self._first(_handlers, f"listener failed mapping={label} error={name}"):
             return
