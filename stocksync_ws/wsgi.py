@@ -24,7 +24,8 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import quote
 
-from stocksync_ws.config import PATH_SAFE, Limits
+from stocksync_ws.checks import PATH_SAFE
+from stocksync_ws.config import Limits
 from stocksync_ws.running.native import socket_of, socket_pair
 from stocksync_ws.running.run import Run
 from stocksync_ws.threads import ThreadServer

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, TypeAlias, cast
 
-from stocksync_ws.config import OPAQUE_ORIGINS, EndpointConfig
+from stocksync_ws.checks import OPAQUE_ORIGINS
+from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import Connection, HttpRequest
 from stocksync_ws.wire.answer import Answer, Refusals, plain, refusal, show
