@@ -280,13 +280,12 @@ class BrokerConfig:
     def _check_below(self, setting: str, text: str) -> None:
         if any(_is_below(text, prefix) for prefix in self.broker_prefixes):
             return
-        why = ""
+        why = ": write " + " or ".join(f"'{prefix}/…'" for prefix in self.broker_prefixes)
         if any(_is_below(text, prefix) for prefix in self.application_prefixes):
             why = ", but for handlers, to which every client may send: leave it out"
         elif _is_below(text, self.user_prefix):
             why = ", but below user_prefix, where every client may subscribe: leave it out"
-        wanted = " or ".join(f"'{prefix}/…'" for prefix in self.broker_prefixes)
-        raise fail(setting, f"{text!r} is under no broker prefix{why}; possible is {wanted}")
+        raise fail(setting, f"{text!r} is under no broker prefix{why}")
 
 
 def _is_below(text: str, prefix: str) -> bool:
@@ -339,7 +338,10 @@ class SockJSOptions:
             if not getattr(self, name) > 0:
                 raise fail(f"SockJSOptions.{name}", "must be a positive number")
         if self.heart_beat > MOST_SECONDS:
-            problem = f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}"
+            problem = (
+                f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}; if that is"
+            )
+            problem += f" ms, write {self.heart_beat / 1_000:g}"
             raise fail("SockJSOptions.heart_beat", problem)
         if self.iframe and not _is_url(self.client_url):
             problem = "the iframe page needs a path or http address of sockjs-client, not"

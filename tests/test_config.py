@@ -281,7 +281,9 @@ class TestSockJSOptions:
 class TestDestinations:
     def test_a_dict_is_no_policy(self) -> None:
         wrong: Any = {"/queue/**": {"dead_letter": "/queue/dead"}}
-        with pytest.raises(ConfigurationError, match=r"needs a Topic\(…\), .* or Queue\(…\), not \{"):
+        with pytest.raises(
+            ConfigurationError, match=r"needs a Topic\(…\), .* or Queue\(…\), not \{"
+        ):
             BrokerConfig(destinations=wrong)
 
     def test_dead_letters_must_lead_somewhere(self) -> None:
