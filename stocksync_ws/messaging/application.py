@@ -258,4 +258,4 @@ def _check_free(function: object) -> None:
 
 def _only(declared: list[Declaration], own: object) -> list[Declaration]:
     """Of a function that carries marks of several applications, those of this one."""
-    return [each for each in declared if each.mapping == own]
+    return [each for each in declared if each.mapping == own][:1]

@@ -79,8 +79,7 @@ class Dispatcher:
         if not isinstance(name, str) or not name:
             raise StockSyncError(
                 f"the authenticator returned {type(user).__name__}; it must return None or an"
-                f" object with a name, which is a text: write"
-                f" dataclass User(name: str), and return User(...)"
+                f" object with a name, which is a text, such as User(name='ann')"
             )
         if has_surrogate(name):
             raise StockSyncError(

@@ -336,6 +336,7 @@ def _check_host(request: HttpRequest, site: Site, websocket: bool) -> str | None
         name = parts[0]
     if site.endpoint.allowed_hosts is not None and site.hosts.isdisjoint((name, host)):
         log = show("allowed_hosts does not hold the Host of a request:", host)
+        log += "; if it is a name of this server, add it"
         raise _Refused(replace(answer(403, "This host is not served here."), log=log))
     return host
 

@@ -11,16 +11,24 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import pytest
 
-__all__ = ["Mistake", "check", "compare", "raises", "shown"]
+__all__ = ["Loose", "Mistake", "check", "compare", "raises", "shown"]
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 ROOT = str(Path(__file__).parents[2])
 VARYING = re.compile(r"\[Errno -?[0-9]+\] |((?:session|correlation|peer)=)[^ ]+")
 """Numbers of the platform, and of a session."""
 PLACE = re.compile(r"ROOT/[^ :']*\.py:[0-9]+")
+
+
+class Loose(Protocol):
+    """An application as somebody writes who does not ask a type checker."""
+
+    def __getattr__(self, name: str) -> Callable[..., Callable[[F], F]]: ...
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from stocksync_ws import (
     message_mapping,
     send_to,
 )
-from tests.mistakes.kit import Mistake, check, raises
+from tests.mistakes.kit import Loose, Mistake, check, raises
 
 TABLE: list[Mistake] = []
 
@@ -54,7 +54,7 @@ def authenticate(request: ConnectRequest) -> User | None:
     ),
     "derive it from Exception",
 )
-def an_exception_that_is_none(ws: Any) -> None:
+def an_exception_that_is_none(ws: Loose) -> None:
     @ws.message_exception_handler(Order)
     async def refused(error: Order) -> str:
         return str(error)
@@ -69,7 +69,7 @@ def an_exception_that_is_none(ws: Any) -> None:
     ),
     "@message_exception_handler(ValueError)",
 )
-def an_exception_that_was_made(ws: Any) -> None:
+def an_exception_that_was_made(ws: Loose) -> None:
     @ws.message_exception_handler(ValueError())
     async def refused(error: ValueError) -> str:
         return str(error)
@@ -85,7 +85,7 @@ def an_exception_that_was_made(ws: Any) -> None:
     ),
     "write @message_exception_handler() with parentheses",
 )
-def an_exception_handler_without_parentheses(ws: Any) -> None:
+def an_exception_handler_without_parentheses(ws: Loose) -> None:
     @ws.message_exception_handler
     async def refused(error: ValueError) -> str:
         return str(error)
@@ -102,7 +102,7 @@ def an_exception_handler_without_parentheses(ws: Any) -> None:
     ),
     "name the classes in the decorator",
 )
-def an_exception_handler_for_nothing(ws: Any) -> None:
+def an_exception_handler_for_nothing(ws: Loose) -> None:
     @ws.message_exception_handler()
     async def refused() -> str:
         return "no"
@@ -129,7 +129,7 @@ def an_exception_handler_for_nothing(ws: Any) -> None:
     ),
     "else leave it out",
 )
-def an_exception_handler_with_a_payload(ws: Any) -> None:
+def an_exception_handler_with_a_payload(ws: Loose) -> None:
     @ws.message_exception_handler(ValueError)
     async def refused(error: ValueError, order: Order) -> str:
         return str(error)
@@ -153,7 +153,7 @@ def an_exception_handler_with_a_payload(ws: Any) -> None:
     ),
     "write SessionConnected",
 )
-def an_event_that_there_is_not(ws: Any) -> None:
+def an_event_that_there_is_not(ws: Loose) -> None:
     class SessionConnect: ...
 
     @ws.event_listener(SessionConnect)
@@ -169,7 +169,7 @@ def an_event_that_there_is_not(ws: Any) -> None:
     ),
     "@event_listener(SessionConnected)",
 )
-def an_event_by_its_name(ws: Any) -> None:
+def an_event_by_its_name(ws: Loose) -> None:
     @ws.event_listener("connect")
     async def joined(event: Any) -> None: ...
 
@@ -186,7 +186,7 @@ def an_event_by_its_name(ws: Any) -> None:
     ),
     "send with the template",
 )
-def a_listener_with_a_reply(ws: Any) -> None:
+def a_listener_with_a_reply(ws: Loose) -> None:
     @ws.event_listener(SessionConnected)
     @send_to("/topic/joined")
     async def joined(event: SessionConnected) -> str:
@@ -208,11 +208,13 @@ def a_listener_with_a_reply(ws: Any) -> None:
     ),
     "include(Chat(...)) instead of decorating say",
 )
-def a_method_with_a_decorator_of_the_application(ws: Any) -> None:
+def a_method_with_a_decorator_of_the_application(ws: Loose) -> None:
     class Chat:
         @ws.message_mapping("/chat")
         async def say(self, text: str) -> str:
             return text
+
+    ws.include(Chat())
 
 
 @raises(
@@ -224,7 +226,7 @@ def a_method_with_a_decorator_of_the_application(ws: Any) -> None:
     ),
     "give an instance of it: include(Chat(...))",
 )
-def a_controller_as_a_class(ws: Any) -> None:
+def a_controller_as_a_class(ws: Loose) -> None:
     @controller()
     class Chat:
         @message_mapping("/chat")
@@ -244,7 +246,7 @@ def a_controller_as_a_class(ws: Any) -> None:
     ),
     "put @controller() above `class Chat`",
 )
-def a_controller_without_its_decorator(ws: Any) -> None:
+def a_controller_without_its_decorator(ws: Loose) -> None:
     class Chat:
         @message_mapping("/chat")
         async def say(self, text: str) -> str:
@@ -266,7 +268,7 @@ def a_controller_without_its_decorator(ws: Any) -> None:
     ),
     "put this into a @controller",
 )
-def a_mapping_in_an_advice(ws: Any) -> None:
+def a_mapping_in_an_advice(ws: Loose) -> None:
     @controller_advice()
     class Errors:
         @message_mapping("/chat")
@@ -286,7 +288,7 @@ def a_mapping_in_an_advice(ws: Any) -> None:
     ("the application has started: declare its handlers before serve() or check()"),
     "declare its handlers before serve() or check()",
 )
-def a_declaration_that_comes_too_late(ws: Any) -> None:
+def a_declaration_that_comes_too_late(ws: Loose) -> None:
     ws.check()
 
     @ws.message_mapping("/chat")

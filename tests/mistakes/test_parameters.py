@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,7 +14,10 @@ from stocksync_ws import (
     CurrentUser,
     StompApp,
 )
-from tests.mistakes.kit import Mistake, check, raises
+from tests.mistakes.kit import Loose, Mistake, check, raises
+
+if TYPE_CHECKING:
+    from decimal import Decimal as Missing
 
 TABLE: list[Mistake] = []
 
@@ -61,7 +64,7 @@ def authenticate(request: ConnectRequest) -> User | None:
     ),
     "make one payload of them: a dataclass with author and text",
 )
-def two_payloads(ws: Any) -> None:
+def two_payloads(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     async def say(author: str, text: str) -> str:
         return text
@@ -90,7 +93,7 @@ def two_payloads(ws: Any) -> None:
     ),
     "annotate it with a type that can be decoded",
 )
-def a_payload_of_a_class_without_fields(ws: Any) -> None:
+def a_payload_of_a_class_without_fields(ws: Loose) -> None:
     @ws.message_mapping("/parcels")
     async def ship(parcel: Parcel) -> None: ...
 
@@ -113,7 +116,7 @@ def a_payload_of_a_class_without_fields(ws: Any) -> None:
     ),
     "else leave it out",
 )
-def a_payload_of_a_subscribe(ws: Any) -> None:
+def a_payload_of_a_subscribe(ws: Loose) -> None:
     @ws.subscribe_mapping("/chat")
     async def lines(text: str) -> list[str]:
         return [text]
@@ -132,7 +135,7 @@ def a_payload_of_a_subscribe(ws: Any) -> None:
     ),
     "name the parameters one by one",
 )
-def parameters_without_names(ws: Any) -> None:
+def parameters_without_names(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     async def say(*words: str) -> str:
         return " ".join(words)
@@ -151,9 +154,9 @@ def parameters_without_names(ws: Any) -> None:
     ),
     "import Missing at the top of the module",
 )
-def a_type_for_the_type_checker_alone(ws: Any) -> None:
+def a_type_for_the_type_checker_alone(ws: Loose) -> None:
     @ws.message_mapping("/chat")
-    async def say(text: Missing) -> None: ...  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore
+    async def say(text: Missing) -> None: ...
 
     ws.check()
 
@@ -172,7 +175,7 @@ def a_type_for_the_type_checker_alone(ws: Any) -> None:
     ),
     "return one of them, or None and send by the template",
 )
-def a_result_without_json_form(ws: Any) -> None:
+def a_result_without_json_form(ws: Loose) -> None:
     @ws.message_mapping("/parcels")
     async def ship(text: str) -> Parcel:
         return Parcel()
@@ -193,7 +196,7 @@ def a_result_without_json_form(ws: Any) -> None:
     ),
     "make the function `async def`",
 )
-def a_result_that_somebody_has_to_await(ws: Any) -> None:
+def a_result_that_somebody_has_to_await(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     def say(text: str) -> Awaitable[str]:
         raise NotImplementedError
@@ -209,7 +212,7 @@ def a_result_that_somebody_has_to_await(ws: Any) -> None:
     ),
     "return the values as a list",
 )
-def a_handler_that_yields(ws: Any) -> None:
+def a_handler_that_yields(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     async def say(text: str) -> Any:
         yield text
@@ -225,7 +228,7 @@ def a_handler_that_yields(ws: Any) -> None:
     ),
     "make it a `def`, or leave inline out",
 )
-def an_async_function_inline(ws: Any) -> None:
+def an_async_function_inline(ws: Loose) -> None:
     @ws.message_mapping("/chat", inline=True)
     async def say(text: str) -> str:
         return text
@@ -252,7 +255,7 @@ def an_async_function_inline(ws: Any) -> None:
     ),
     "StompApp(..., authenticator=authenticate)",
 )
-def a_user_where_nobody_authenticates(ws: Any) -> None:
+def a_user_where_nobody_authenticates(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     async def say(user: CurrentUser[User], text: str) -> str:
         return user.name + text
@@ -271,10 +274,10 @@ def a_user_where_nobody_authenticates(ws: Any) -> None:
     ),
     "CurrentUser[User]",
 )
-def a_user_that_is_a_number(ws: Any) -> None:
-    ws = StompApp("/ws", authenticator=authenticate)
+def a_user_that_is_a_number(ws: Loose) -> None:
+    app = StompApp("/ws", authenticator=authenticate)
 
-    @ws.message_mapping("/chat")
+    @app.message_mapping("/chat")
     async def say(user: CurrentUser[int], text: str) -> str:
         return text
 
@@ -293,7 +296,7 @@ def a_user_that_is_a_number(ws: Any) -> None:
     ),
     "annotate it CurrentUser[User]",
 )
-def a_user_that_is_a_payload(ws: Any) -> None:
+def a_user_that_is_a_payload(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     async def say(user: User) -> None: ...
 
@@ -313,10 +316,10 @@ def a_user_that_is_a_payload(ws: Any) -> None:
     ),
     "annotate it Annotated[User | Order, Payload()]",
 )
-def a_payload_that_may_be_the_user(ws: Any) -> None:
-    ws = StompApp("/ws", authenticator=authenticate)
+def a_payload_that_may_be_the_user(ws: Loose) -> None:
+    app = StompApp("/ws", authenticator=authenticate)
 
-    @ws.message_mapping("/users")
+    @app.message_mapping("/users")
     async def add(new: User | Order) -> None: ...
 
 
@@ -336,7 +339,7 @@ def a_payload_that_may_be_the_user(ws: Any) -> None:
     ),
     "annotate it with your own class",
 )
-def an_authenticator_that_says_nothing(ws: Any) -> None:
+def an_authenticator_that_says_nothing(ws: Loose) -> None:
     StompApp("/ws", authenticator=lambda request: None)
 
 
@@ -349,8 +352,8 @@ def an_authenticator_that_says_nothing(ws: Any) -> None:
     ),
     "authenticator=authenticate",
 )
-def an_authenticator_that_was_called(ws: Any) -> None:
-    given: Any = authenticate(None)  # type: ignore[arg-type]  # pyright: ignore
+def an_authenticator_that_was_called(ws: Loose) -> None:
+    given: Any = User("ann")
     StompApp("/ws", authenticator=given)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import pytest
 
@@ -15,7 +15,7 @@ from stocksync_ws import (
     send_to,
     send_to_user,
 )
-from tests.mistakes.kit import Mistake, check, raises
+from tests.mistakes.kit import Loose, Mistake, check, raises
 
 TABLE: list[Mistake] = []
 
@@ -53,7 +53,7 @@ def authenticate(request: ConnectRequest) -> User | None:
     ),
     "write '/chat'",
 )
-def the_prefix_in_a_mapping(ws: Any) -> None:
+def the_prefix_in_a_mapping(ws: Loose) -> None:
     @ws.message_mapping("/app/chat")
     async def say(text: str) -> str:
         return text
@@ -68,7 +68,7 @@ def the_prefix_in_a_mapping(ws: Any) -> None:
     ),
     'write @message_mapping("/path")',
 )
-def a_mapping_without_parentheses(ws: Any) -> None:
+def a_mapping_without_parentheses(ws: Loose) -> None:
     @ws.message_mapping
     async def say(text: str) -> str:
         return text
@@ -83,7 +83,7 @@ def a_mapping_without_parentheses(ws: Any) -> None:
     ),
     "write '/chat'",
 )
-def a_path_without_its_slash(ws: Any) -> None:
+def a_path_without_its_slash(ws: Loose) -> None:
     @ws.message_mapping("chat")
     async def say(text: str) -> str:
         return text
@@ -98,7 +98,7 @@ def a_path_without_its_slash(ws: Any) -> None:
     ),
     "write '/chat'",
 )
-def a_path_with_a_slash_behind(ws: Any) -> None:
+def a_path_with_a_slash_behind(ws: Loose) -> None:
     @ws.message_mapping("/chat/")
     async def say(text: str) -> str:
         return text
@@ -113,7 +113,7 @@ def a_path_with_a_slash_behind(ws: Any) -> None:
     ),
     "write {room}",
 )
-def a_variable_of_flask(ws: Any) -> None:
+def a_variable_of_flask(ws: Loose) -> None:
     @ws.message_mapping("/chat/<room>")
     async def say(room: str, text: str) -> str:
         return text
@@ -128,7 +128,7 @@ def a_variable_of_flask(ws: Any) -> None:
     ),
     "use {room} and give the parameter a type",
 )
-def a_variable_with_a_pattern(ws: Any) -> None:
+def a_variable_with_a_pattern(ws: Loose) -> None:
     @ws.message_mapping("/chat/{room:int}")
     async def say(room: int, text: str) -> str:
         return text
@@ -143,7 +143,7 @@ def a_variable_with_a_pattern(ws: Any) -> None:
     ),
     "use a {name}",
 )
-def a_wildcard_in_a_mapping(ws: Any) -> None:
+def a_wildcard_in_a_mapping(ws: Loose) -> None:
     @ws.message_mapping("/chat/*")
     async def say(text: str) -> str:
         return text
@@ -163,7 +163,7 @@ def a_wildcard_in_a_mapping(ws: Any) -> None:
     ),
     "rename 'rom' to 'room'",
 )
-def a_variable_that_is_misspelt_in_the_parameter(ws: Any) -> None:
+def a_variable_that_is_misspelt_in_the_parameter(ws: Loose) -> None:
     @ws.message_mapping("/chat/{room}")
     async def say(rom: str) -> None: ...
 
@@ -183,7 +183,7 @@ def a_variable_that_is_misspelt_in_the_parameter(ws: Any) -> None:
     ),
     "put {rom} into the template",
 )
-def a_variable_that_is_misspelt_in_a_mark(ws: Any) -> None:
+def a_variable_that_is_misspelt_in_a_mark(ws: Loose) -> None:
     @ws.message_mapping("/chat/{room}")
     async def say(rom: Annotated[str, DestinationVariable()], text: str) -> str:
         return text
@@ -201,7 +201,7 @@ def a_variable_that_is_misspelt_in_a_mark(ws: Any) -> None:
     ),
     "change one of the two, or merge their functions",
 )
-def a_mapping_twice(ws: Any) -> None:
+def a_mapping_twice(ws: Loose) -> None:
     @ws.message_mapping("/chat/{room}")
     async def say(room: str, text: str) -> str:
         return text
@@ -230,7 +230,7 @@ def a_mapping_twice(ws: Any) -> None:
     ),
     "write '/topic/{room}'",
 )
-def a_variable_that_is_misspelt_in_a_reply(ws: Any) -> None:
+def a_variable_that_is_misspelt_in_a_reply(ws: Loose) -> None:
     @ws.message_mapping("/chat/{room}")
     @send_to("/topic/{rom}")
     async def say(room: str, text: str) -> str:
@@ -249,7 +249,7 @@ def a_variable_that_is_misspelt_in_a_reply(ws: Any) -> None:
     ),
     "such as '/topic/chat'",
 )
-def a_reply_to_a_handler(ws: Any) -> None:
+def a_reply_to_a_handler(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     @send_to("/app/chat")
     async def say(text: str) -> str:
@@ -268,7 +268,7 @@ def a_reply_to_a_handler(ws: Any) -> None:
     ),
     "write @send_to_user('/queue/errors')",
 )
-def a_reply_with_the_prefix_of_users(ws: Any) -> None:
+def a_reply_with_the_prefix_of_users(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     @send_to_user("/user/queue/errors")
     async def say(text: str) -> str:
@@ -287,7 +287,7 @@ def a_reply_with_the_prefix_of_users(ws: Any) -> None:
     ),
     "write @send_to_user('/queue/errors')",
 )
-def a_reply_to_the_sender_that_is_sent_to_all(ws: Any) -> None:
+def a_reply_to_the_sender_that_is_sent_to_all(ws: Loose) -> None:
     @ws.message_mapping("/chat")
     @send_to("/user/queue/errors")
     async def say(text: str) -> str:
@@ -303,7 +303,7 @@ def a_reply_to_the_sender_that_is_sent_to_all(ws: Any) -> None:
     ),
     "add @message_mapping",
 )
-def a_reply_without_a_mapping(ws: Any) -> None:
+def a_reply_without_a_mapping(ws: Loose) -> None:
     @send_to("/topic/chat")
     async def say(text: str) -> str:
         return text
@@ -322,7 +322,7 @@ def a_reply_without_a_mapping(ws: Any) -> None:
     ),
     "leave the reply decorator out",
 )
-def a_snapshot_with_a_reply(ws: Any) -> None:
+def a_snapshot_with_a_reply(ws: Loose) -> None:
     @ws.snapshot("/topic/chat")
     @send_to("/topic/chat")
     async def lines() -> list[str]:
@@ -341,7 +341,7 @@ def a_snapshot_with_a_reply(ws: Any) -> None:
     ),
     "write @snapshot('/topic/chat')",
 )
-def a_snapshot_without_its_prefix(ws: Any) -> None:
+def a_snapshot_without_its_prefix(ws: Loose) -> None:
     @ws.snapshot("/chat")
     async def lines() -> list[str]:
         return []
@@ -359,7 +359,7 @@ def a_snapshot_without_its_prefix(ws: Any) -> None:
     ),
     "write @subscribe_mapping('/chat')",
 )
-def a_snapshot_of_a_handler(ws: Any) -> None:
+def a_snapshot_of_a_handler(ws: Loose) -> None:
     @ws.snapshot("/app/chat")
     async def lines() -> list[str]:
         return []
@@ -377,7 +377,7 @@ def a_snapshot_of_a_handler(ws: Any) -> None:
     ),
     "leave it out",
 )
-def a_snapshot_of_a_queue(ws: Any) -> None:
+def a_snapshot_of_a_queue(ws: Loose) -> None:
     @ws.snapshot("/queue/jobs")
     async def jobs() -> list[str]:
         return []

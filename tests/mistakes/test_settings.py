@@ -12,7 +12,8 @@ from tests.mistakes.kit import Mistake, check
 
 def of(settings: Any, says: str, write: str) -> Mistake:
     """A row: what `StompApp` is given, a path or other settings."""
-    given = {"path": settings} if isinstance(settings, str) else {"path": "/ws", **settings}
+    given: dict[str, Any] = {"path": "/ws"}
+    given |= {"path": settings} if isinstance(settings, str) else settings
     return Mistake(lambda: StompApp(**given), ConfigurationError, says, write)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,15 @@ def inside(code: Any) -> None:
     asyncio.run(main())
 
 
-def with_port(start: Any) -> None:
+def run(port: int) -> None:
+    StompApp("/ws").run(port=port)
+
+
+def enter(port: int) -> None:
+    asyncio.run(entered(port=port))
+
+
+def with_port(start: Callable[[int], None]) -> None:
     """Start on a port that is taken."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -151,7 +160,7 @@ TABLE = [
         "write 'localhost', port=8000",
     ),
     Mistake(
-        lambda: with_port(lambda port: StompApp("/ws").run(port=port)),
+        lambda: with_port(run),
         OSError,
         (
             "cannot listen on 127.0.0.1:8000: Address already in use; some program,"
@@ -160,7 +169,7 @@ TABLE = [
         "give another port",
     ),
     Mistake(
-        lambda: with_port(lambda port: asyncio.run(entered(port=port))),
+        lambda: with_port(enter),
         OSError,
         (
             "cannot listen on 127.0.0.1:8000: Address already in use; some program,"

@@ -36,6 +36,8 @@ from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Subscribing"]
 
+NO_ANSWER = "no @subscribe_mapping fits the destination; write one for what follows the prefix"
+
 
 class Subscribing:
     """The frames SUBSCRIBE and UNSUBSCRIBE."""
@@ -307,7 +309,7 @@ class Subscribing:
     ) -> Script | None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
-            rule = "no @subscribe_mapping fits the destination"
+            rule = NO_ANSWER
             self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, rule)
             return None
         destination = frame.headers["destination"]
