@@ -23,8 +23,8 @@ WIRE_ONLY = frozenset(("h11", "wsproto"))
 ANYWHERE = frozenset(("typing_extensions",))
 STANDARD = """
 __future__ abc base64 binascii bisect collections contextlib contextvars copy dataclasses datetime
-decimal difflib enum functools hashlib heapq hmac inspect io itertools json logging math operator re string
-struct types typing urllib.parse uuid warnings weakref zlib
+decimal difflib enum functools hashlib heapq hmac inspect io itertools json logging math operator re
+string struct types typing urllib.parse uuid warnings weakref zlib
 """
 """What layers 0 to 6 may import of the standard library, submodules included."""
 PURE = frozenset(STANDARD.split())

@@ -141,17 +141,17 @@ def test_a_mapping_that_begins_as_a_topic_is_doubtful(caplog: pytest.LogCaptureF
         return []
 
     ws.check()
-    place = "tests.mistakes.test_handshakes.test_a_mapping_that_begins_as_a_topic_is_doubtful"
+    name = "test_a_mapping_that_begins_as_a_topic_is_doubtful"
+    place = f"tests.mistakes.test_handshakes.{name}.<locals>"
+    reached = "clients reach it at '/app/topic/chat' or '/do/topic/chat', while '/topic/chat' goes"
     said = [each.getMessage() for each in caplog.records]
     assert said == [
         (
-            f"@message_mapping('/topic/chat') {place}.<locals>.say: clients reach it at"
-            " '/app/topic/chat' or '/do/topic/chat', while '/topic/chat' goes to the broker and to no"
+            f"@message_mapping('/topic/chat') {place}.say: {reached} to the broker and to no"
             " handler; write @message_mapping('/chat')"
         ),
         (
-            f"@subscribe_mapping('/topic/chat') {place}.<locals>.lines: clients reach it at"
-            " '/app/topic/chat' or '/do/topic/chat', while '/topic/chat' goes to the broker and to no"
+            f"@subscribe_mapping('/topic/chat') {place}.lines: {reached} to the broker and to no"
             " handler; write @snapshot('/topic/chat') to answer a SUBSCRIBE to that"
         ),
     ]
