@@ -9,7 +9,6 @@ import pytest
 
 from stocksync_ws import (
     ConfigurationError,
-    ConnectRequest,
     SessionConnected,
     StompApp,
     controller,
@@ -24,22 +23,9 @@ TABLE: list[Mistake] = []
 
 
 @dataclass
-class User:
-    name: str
-
-
-@dataclass
 class Order:
     product: str
     quantity: int
-
-
-class Parcel:
-    """Neither a dataclass nor a model."""
-
-
-def authenticate(request: ConnectRequest) -> User | None:
-    return User("ann")
 
 
 # Exceptions and events

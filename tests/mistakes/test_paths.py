@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import pytest
 
 from stocksync_ws import (
     ConfigurationError,
-    ConnectRequest,
     DestinationVariable,
     StompApp,
     send_to,
@@ -18,25 +16,6 @@ from stocksync_ws import (
 from tests.mistakes.kit import Loose, Mistake, check, raises
 
 TABLE: list[Mistake] = []
-
-
-@dataclass
-class User:
-    name: str
-
-
-@dataclass
-class Order:
-    product: str
-    quantity: int
-
-
-class Parcel:
-    """Neither a dataclass nor a model."""
-
-
-def authenticate(request: ConnectRequest) -> User | None:
-    return User("ann")
 
 
 # Paths
@@ -234,6 +213,27 @@ def a_variable_that_is_misspelt_in_a_reply(ws: Loose) -> None:
     @ws.message_mapping("/chat/{room}")
     @send_to("/topic/{rom}")
     async def say(room: str, text: str) -> str:
+        return text
+
+
+@raises(
+    TABLE,
+    ConfigurationError,
+    (
+        "HERE: say(room: str, day: str, text: str)\n"
+        "  @message_mapping('/chat/{room}/{day}')"
+        " tests.mistakes.test_paths.a_variable_in_a_reply_that_nothing_has.<locals>.say\n"
+        "  '/topic/{user}' needs {user}, which the mapping does not have; it has {room},"
+        " {day}\n"
+        "  possible fixes:\n"
+        "    - put {user} into the path of the mapping"
+    ),
+    "put {user} into the path of the mapping",
+)
+def a_variable_in_a_reply_that_nothing_has(ws: Loose) -> None:
+    @ws.message_mapping("/chat/{room}/{day}")
+    @send_to("/topic/{user}")
+    async def say(room: str, day: str, text: str) -> str:
         return text
 
 
