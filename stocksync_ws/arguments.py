@@ -80,7 +80,8 @@ def warn_about_hosts(endpoint: EndpointConfig, host: str) -> None:
     if endpoint.allowed_hosts is None and not _is_loopback(host):
         _log.warning(
             "allowed_hosts is not set: any Host header is taken on %s; a page of any name that"
-            " resolves to this server counts as the same origin",
+            " resolves to this server counts as the same origin; write"
+            " allowed_hosts=['shop.example'] with the names that clients use",
             host,
         )
 

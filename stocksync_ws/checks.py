@@ -105,8 +105,10 @@ def check_host(host: str) -> None:
     """
     if _AUTHORITY.fullmatch(host) is None:
         url = _URL.fullmatch(host)
-        wanted = "shop.example" if url is None else url[2]
-        raise fail("allowed_hosts", f"{host!r} is no host name: write {wanted!r}")
+        wanted = "'shop.example'" if url is None else repr(url[2])
+        if host == "*":
+            wanted = "allowed_hosts=None for any"
+        raise fail("allowed_hosts", f"{host!r} is no host name: write {wanted}")
 
 
 def check_patterns(setting: str, patterns: tuple[str, ...]) -> None:

@@ -131,6 +131,11 @@ TABLE = [
         "write 'shop.example'",
     ),
     of(
+        {"allowed_hosts": ["*"]},
+        "allowed_hosts: '*' is no host name: write allowed_hosts=None for any",
+        "write allowed_hosts=None",
+    ),
+    of(
         {"application_prefixes": "/app"},
         ("application_prefixes: must be a list of texts, not one: write ['/app']"),
         "write ['/app']",
