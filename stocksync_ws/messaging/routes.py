@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, get_args
 
+from typing_extensions import is_protocol
+
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
@@ -112,13 +114,37 @@ def _accepts(declaration: Declaration, compiled: Plan) -> tuple[type, ...]:
         raise ConfigurationError(f"{declaration.label} {problem} with one")
     if isinstance(mapping, Listener):
         _check_events(declaration, accepts)
+    _check_annotation(declaration, accepts, compiled.accepts)
     return accepts
+
+
+def _check_annotation(
+    declaration: Declaration, named: tuple[type, ...], annotated: tuple[type, ...]
+) -> None:
+    """Refuse a parameter that never gets what its annotation says."""
+    if not annotated or any(kind in (Any, object) or is_protocol(kind) for kind in annotated):
+        return
+    for kind in named:
+        if not any(_is_below(kind, each) for each in annotated):
+            shown, wanted = " | ".join(map(type_name, annotated)), type_name(kind)
+            problem = f"it is called with a {wanted}, and its parameter is annotated {shown}"
+            fixes = [f"annotate it {wanted}", f"name {shown} in the decorator"]
+            raise ConfigurationError(
+                report(declaration.function, declaration.label, problem, *fixes)
+            )
+
+
+def _is_below(kind: type, base: type) -> bool:
+    try:
+        return issubclass(kind, base)
+    except TypeError:  # A Protocol, or `Any`.
+        return False
 
 
 def _check_events(declaration: Declaration, accepts: tuple[type, ...]) -> None:
     events: tuple[type, ...] = get_args(Event)
     for kind in accepts:
-        if not any(issubclass(event, kind) for event in events):
+        if not any(_is_below(event, kind) for event in events):
             names = [event.__name__ for event in events]
             near = nearest(type_name(kind), names)
             problem = f"{type_name(kind)} is no event, so it is never called"

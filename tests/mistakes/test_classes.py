@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -26,6 +26,10 @@ TABLE: list[Mistake] = []
 class Order:
     product: str
     quantity: int
+
+
+class Joined(Protocol):
+    session_id: str
 
 
 # Exceptions and events
@@ -121,6 +125,48 @@ def an_exception_handler_with_a_payload(ws: Loose) -> None:
         return str(error)
 
     ws.check()
+
+
+@raises(
+    TABLE,
+    ConfigurationError,
+    (
+        "HERE: refused(error: KeyError)\n"
+        "  @message_exception_handler(ValueError)"
+        " tests.mistakes.test_classes.an_exception_that_is_annotated_as_another.<locals>.refused\n"
+        "  it is called with a ValueError, and its parameter is annotated KeyError\n"
+        "  possible fixes:\n"
+        "    - annotate it ValueError\n"
+        "    - name KeyError in the decorator"
+    ),
+    "annotate it ValueError",
+)
+def an_exception_that_is_annotated_as_another(ws: Loose) -> None:
+    @ws.message_exception_handler(ValueError)
+    async def refused(error: KeyError) -> str:
+        return str(error)
+
+    ws.check()
+
+
+@raises(
+    TABLE,
+    ConfigurationError,
+    (
+        "HERE: joined(event: Joined)\n"
+        "  @event_listener()"
+        " tests.mistakes.test_classes.an_event_that_only_has_a_shape.<locals>.joined\n"
+        "  Joined is no event, so it is never called\n"
+        "  possible fixes:\n"
+        "    - name one of SessionConnected, SessionSubscribed, SessionUnsubscribed,"
+        " SessionDisconnected, ConnectRejected, BrokerAvailability,"
+        " TransactionAborted, DeadLetter, MessageDropped"
+    ),
+    "name one of SessionConnected",
+)
+def an_event_that_only_has_a_shape(ws: Loose) -> None:
+    @ws.event_listener()
+    async def joined(event: Joined) -> None: ...
 
 
 @raises(
