@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -339,16 +340,22 @@ def test_what_a_handler_was_called_for_names_it(
     assert ("mapping=- " in line) is not reached
 
 
-def test_the_client_is_told_the_prefixes() -> None:
+PREFIXES = (
+    "The destination is under none of the prefixes that this server serves. They are /do, /topic"
+    " and /me."
+)
+
+
+@pytest.mark.parametrize("listening", [False, True])
+def test_the_client_is_told_the_prefixes(listening: bool) -> None:
     ws = StompApp(
         "/ws", application_prefixes=["/do"], broker_prefixes=["/topic"], user_prefix="/me"
     )
     with World(ws) as world:
         peer = world.connect()
+        if listening:
+            peer.subscribe("/me/queue/errors")
         peer.send_to("/app/orders")
-        error = peer.error()
-    assert error.headers["code"] == "no-destination"
-    assert error.body.decode() == (
-        "The destination is under none of the prefixes that this server serves. They"
-        " are /do, /topic and /me."
-    )
+        told = peer.message() if listening else peer.error()
+    body = told.body.decode()
+    assert (json.loads(body)["detail"] if listening else body) == PREFIXES

@@ -116,9 +116,7 @@ class ErrorReporter:
             self._lifecycle.close(session, code.close, code.reason)
             return
         version = session.version or Version.V12
-        detail = problem.detail
-        if code is ErrorCode.NO_DESTINATION:
-            detail = f"They are {self._namespace.prefixes}."
+        detail = problem.detail or self._detail(code)
         frame = error(code, command, problem.headers, version, self._limits, detail)
         session.mailbox.frame(frame)
         self._lifecycle.close(session, code.close, code.reason)
@@ -159,7 +157,7 @@ class ErrorReporter:
             self._error(session, code, frame.command, refusal)
             return
         headers, body = error_message(
-            code, frame.command, frame.headers, correlation_id, self._limits
+            code, frame.command, frame.headers, correlation_id, self._limits, self._detail(code)
         )
         path = self._namespace.error_path
         self._publisher.publish(Draft(path, tuple(headers), body, session=session.id))
@@ -189,6 +187,12 @@ class ErrorReporter:
         correlation_id = self._token(64)
         self._log.failed(session, label, code, correlation_id, problem, destination, rule)
         return correlation_id
+
+    def _detail(self, code: ErrorCode) -> str:
+        """What a client is told behind the sentence of a code."""
+        if code is ErrorCode.NO_DESTINATION:
+            return f"They are {self._namespace.prefixes}."
+        return ""
 
     def _is_listening(self, session: SessionRecord) -> bool:
         destination = self._namespace.error_destination
