@@ -140,7 +140,7 @@ class Address:
 
 
 def _hint(error: OSError, *, on_port: bool) -> str:
-    """What to write instead."""
+    """The end of the error: how to listen all the same."""
     other = "port, 0 for any free one" if on_port else "path"
     if error.errno == errno.EADDRINUSE:
         return f"; some program, perhaps this one, serves there: end it, or give another {other}"

@@ -21,7 +21,7 @@ _ADVICE: tuple[tuple[tuple[Any, ...], str], ...] = (
 
 
 def no_json_form(value: Any) -> str:
-    """What is wrong with a value in a payload, and what to write instead."""
+    """The text about a value in a payload that cannot be sent."""
     kind: type = value.__class__
     fitting = [advice for kinds, advice in _ADVICE if issubclass(kind, kinds)]
     if not fitting:

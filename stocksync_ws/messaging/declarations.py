@@ -59,7 +59,7 @@ def declarations(target: Any) -> list[Declaration]:
 
 
 def _nothing(target: Any) -> str:
-    """What is missing where nothing is declared."""
+    """The text about an object without declarations."""
     methods = [item for base in type(target).__mro__ for item in vars(base).values()]
     if any(marks_of(getattr(method, "__func__", method)) for method in methods):
         name = type(target).__name__

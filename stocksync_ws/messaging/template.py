@@ -35,7 +35,7 @@ _VARIABLE = re.compile(r"/(\{[A-Za-z_][\w.]*\})(?=/|$)")
 
 
 def _hint(text: str) -> str:
-    """What was probably meant by a text that is no destination."""
+    """The end of the error about a text that is no destination: how to write it."""
     bare = "/" + "/".join(part for part in text.split("/") if part)
     if "://" in text:
         return ", but an address: write one like '/topic/inventory'"

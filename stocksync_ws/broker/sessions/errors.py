@@ -189,7 +189,7 @@ class ErrorReporter:
         return correlation_id
 
     def _detail(self, code: ErrorCode) -> str:
-        """What a client is told behind the sentence of a code."""
+        """More for the client, behind the sentence of a code."""
         if code is ErrorCode.NO_DESTINATION:
             return f"They are {self._namespace.prefixes}."
         return ""
