@@ -407,6 +407,9 @@ class StompApp(Application):
         Args:
             app: Any ASGI application. Its lifespan, where it has one, stands inside of the run.
             signals: As for `install`.
+
+        Raises:
+            ConfigurationError: `app` cannot be called.
         """
         from stocksync_ws.asgi.lifespan import Wrapped
 
@@ -424,18 +427,15 @@ class StompApp(Application):
 
         Args:
             app: Any WSGI application.
+
+        Raises:
+            ConfigurationError: `app` cannot be called.
         """
         from stocksync_ws.wsgi import WrappedWsgi
 
-        refuse = self._workers == "refuse"
-        return WrappedWsgi(
-            self._run,
-            self.check,
-            self.site(),
-            app,
-            limits=self.config.limits,
-            refuse_siblings=refuse,
-        )
+        limits, refuse = self.config.limits, self._workers == "refuse"
+        site = self.site()
+        return WrappedWsgi(self._run, self.check, site, app, limits=limits, refuse_siblings=refuse)
 
     def _gateway(self, *, signals: bool) -> Gateway:
         from stocksync_ws.asgi.gateway import Gateway

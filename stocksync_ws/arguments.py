@@ -5,6 +5,7 @@ Rule: the text of an error names the argument and says what to write instead.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import mimetypes
@@ -34,12 +35,14 @@ def texts(setting: str, given: Sequence[str]) -> tuple[str, ...]:
         ConfigurationError: It is none.
     """
     if isinstance(given, str):
-        raise ConfigurationError(f"{setting}: must be a list of texts, not one: [{given!r}]")
+        raise ConfigurationError(f"{setting}: must be a list of texts, not one: write [{given!r}]")
     texts = tuple(given) if isinstance(cast("object", given), Iterable) else ()
     if not isinstance(cast("object", given), Iterable) or not all(
         isinstance(cast("object", each), str) for each in texts
     ):
-        raise ConfigurationError(f"{setting}: must be a list of texts, not {given!r}")
+        raise ConfigurationError(
+            f"{setting}: must be a list of texts, not {given!r}: write ['…', '…']"
+        )
     return texts
 
 
@@ -66,7 +69,9 @@ def sockjs_options(given: object) -> SockJSOptions | None:
     if isinstance(given, SockJSOptions):
         return given
     if not isinstance(given, bool):
-        raise ConfigurationError(f"sockjs: must be a bool or SockJSOptions, not {given!r}")
+        raise ConfigurationError(
+            f"sockjs: must be a bool or SockJSOptions, not {given!r}: write True"
+        )
     return SockJSOptions() if given else None
 
 
@@ -75,7 +80,8 @@ def warn_about_hosts(endpoint: EndpointConfig, host: str) -> None:
     if endpoint.allowed_hosts is None and not _is_loopback(host):
         _log.warning(
             "allowed_hosts is not set: any Host header is taken on %s; a page of any name that"
-            " resolves to this server counts as the same origin",
+            " resolves to this server counts as the same origin; write"
+            " allowed_hosts=['shop.example'] with the names that clients use",
             host,
         )
 
@@ -91,11 +97,32 @@ _TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".svg": "image/sv
 """Types that `mimetypes` may know differently from machine to machine."""
 
 
+def _no_file(at: str, file: Path) -> OSError:
+    problem = f"pages: there is no file {str(file)!r} for {at!r}"
+    if not file.is_absolute():
+        problem += (
+            f" in the current folder {str(Path.cwd())!r}; to begin at the folder of your module,"
+            f" write Path(__file__).parent / {str(file)!r}"
+        )
+    elif not file.parent.is_dir():
+        problem += f", nor a folder {str(file.parent)!r}: name one that exists"
+    else:
+        problem += f"; the folder has {_listed(file.parent)}: name one of them"
+    return FileNotFoundError(errno.ENOENT, problem)
+
+
+def _listed(folder: Path) -> str:
+    names = sorted(each.name for each in folder.iterdir() if each.is_file())
+    return ", ".join(names[:10]) + ", …" * (len(names) > 10) if names else "no file"
+
+
 def page(at: str, given: str | os.PathLike[str]) -> Page:
     try:
         file = Path(given)
     except TypeError:
         raise ConfigurationError(f"pages: {at!r} must name a file, not {given!r}") from None
+    if not file.is_dir() and not file.is_file():
+        raise _no_file(at, file)
     if file.is_dir():
         raise ConfigurationError(
             f"pages: {str(given)!r} is a folder; name its files one by one, such as"

@@ -11,23 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from itertools import permutations
 from typing import cast
-from urllib.parse import quote
 
-from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.policies import DestinationPolicy, Queue, TopicPolicy, check_path, has_surrogate
+from stocksync_ws.checks import (
+    MOST_SECONDS,
+    check_heart_beat,
+    check_host,
+    check_origin,
+    check_path_of_endpoint,
+    check_patterns,
+    fail,
+)
+from stocksync_ws.policies import DestinationPolicy, Queue, TopicPolicy, check_path
 
 __all__ = [
-    "OPAQUE_ORIGINS",
-    "PATH_SAFE",
     "BrokerConfig",
     "EndpointConfig",
     "Limits",
     "SockJSOptions",
 ]
-
-
-def _fail(setting: str, problem: str) -> ConfigurationError:
-    return ConfigurationError(f"{setting}: {problem}")
 
 
 _WITHIN = (
@@ -178,12 +179,13 @@ class Limits:
             if value is None and item.name in ("handler_threads", "max_connections"):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise _fail(f"Limits.{item.name}", f"must be a positive number, not {value!r}")
+                raise fail(f"Limits.{item.name}", f"must be a positive number, not {value!r}")
         for name, bound in _WITHIN:
             if getattr(self, name) > getattr(self, bound):
-                raise _fail(f"Limits.{name}", f"must not exceed {bound}")
+                most = getattr(self, bound)
+                raise fail(f"Limits.{name}", f"must not exceed {bound} ({most}): raise that too")
         if self.owner_share > 1:
-            raise _fail("Limits.owner_share", "must not exceed 1")
+            raise fail("Limits.owner_share", "must not exceed 1")
 
     def exceeded(self, name: str, got: int, *, whole: bool = True) -> str:
         """The text in an error about the limit `name`: `Limits.max_header_line=8192, got 9130`.
@@ -198,36 +200,6 @@ class Limits:
 
 _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
 """What may stand in an attribute of HTML as it is."""
-OPAQUE_ORIGINS = ("null", "file://")
-"""Origins without a host; each stands for very many pages."""
-PATH_SAFE = "/!$&'()*+,;=:@-._~"
-"""The punctuation that a path holds without being percent-encoded (RFC 3986 §3.3)."""
-
-
-def _check_patterns(setting: str, patterns: tuple[str, ...]) -> None:
-    for pattern in patterns:
-        if has_surrogate(pattern):
-            raise _fail(setting, f"{pattern!r} holds a lone surrogate, which is no character")
-        segments = pattern.split("/")
-        if segments[0] or len(segments) < 2 or not all(segments[1:]):
-            raise _fail(setting, f"{pattern!r} must be made of /segments, none of them empty")
-        if "**" in segments[:-1]:
-            raise _fail(setting, f"{pattern!r}: '**' may only be the last segment")
-
-
-MOST_SECONDS = 600.0
-"""Of a heart-beat: longer ones keep nothing alive, and are mostly meant in milliseconds."""
-
-
-def _check_heart_beat(given: object) -> None:
-    pair = cast("tuple[object, ...]", given) if isinstance(given, (tuple, list)) else ()
-    beats = [each for each in pair if isinstance(each, (int, float)) and each >= 0]
-    if len(pair) != 2 or len(beats) != 2:
-        raise _fail("heart_beat", f"must be two times in seconds like (10.0, 10.0), not {given!r}")
-    if max(beats) > MOST_SECONDS:
-        meant = tuple(each / 1_000 for each in beats)
-        problem = f"is in seconds, at most {MOST_SECONDS:g}, not {given!r}; if that is ms, write"
-        raise _fail("heart_beat", f"{problem} {meant}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,43 +239,53 @@ class BrokerConfig:
     def __post_init__(self) -> None:
         given = cast("object", self.limits)
         if not isinstance(given, Limits):
-            raise _fail("limits", f"write limits=Limits(max_connections=1_000), not {given!r}")
+            raise fail("limits", f"write limits=Limits(max_connections=1_000), not {given!r}")
         prefixes = [*self.application_prefixes, *self.broker_prefixes, self.user_prefix]
-        for prefix in [*prefixes, *self.queue_prefixes, self.error_destination]:
-            check_path("prefixes", prefix)
+        for setting in ("application_prefixes", "broker_prefixes", "queue_prefixes"):
+            for prefix in getattr(self, setting):
+                check_path(setting, prefix)
+        check_path("user_prefix", self.user_prefix)
+        check_path("error_destination", self.error_destination)
         for one, other in permutations(prefixes, 2):
             if (one + "/").startswith(other + "/"):
-                raise _fail("prefixes", f"{one!r} and {other!r} overlap")
-        _check_patterns("client_send", self.client_send)
-        _check_patterns("client_subscribe", self.client_subscribe)
-        _check_patterns("destinations", tuple(self.destinations))
-        for pattern in (*self.client_send, *self.client_subscribe, *self.destinations):
-            self._check_below("client_send/client_subscribe", pattern)
+                problem = "a destination would have two meanings; change one of the two"
+                raise fail("prefixes", f"{one!r} and {other!r} overlap: {problem}")
+        for setting in ("client_send", "client_subscribe", "destinations"):
+            patterns = tuple(getattr(self, setting))
+            check_patterns(setting, patterns)
+            for pattern in patterns:
+                self._check_below(setting, pattern)
         self._check_policies()
-        _check_heart_beat(self.heart_beat)
+        check_heart_beat(self.heart_beat)
         if not self.missed_heart_beats > 1:
-            raise _fail("missed_heart_beats", f"must be above 1, not {self.missed_heart_beats!r}")
+            raise fail("missed_heart_beats", f"must be above 1, not {self.missed_heart_beats!r}")
 
     def _check_policies(self) -> None:
         for pattern, policy in self.destinations.items():
             given = cast("object", policy)
             if not isinstance(given, (TopicPolicy, Queue)):
-                raise _fail(
-                    "destinations",
-                    f"{pattern!r} needs a Topic, Stream, Latest or Queue, not {given!r}",
-                )
+                problem = f"needs a Topic(…), Stream(…), Latest(…) or Queue(…), not {given!r}"
+                if isinstance(given, type):
+                    problem = f"needs an object, not a class: write {given.__name__}()"
+                raise fail("destinations", f"{pattern!r} {problem}")
             queue = any(_is_below(pattern, prefix) for prefix in self.queue_prefixes)
             if queue is not isinstance(policy, Queue):
                 problem = "below a queue prefix: write Queue(…)"
                 if not queue:
                     problem = "below no queue prefix: write Topic(…), Stream(…) or Latest(…)"
-                raise _fail("destinations", f"{pattern!r} is {problem}")
+                raise fail("destinations", f"{pattern!r} is {problem}")
             if policy.dead_letter is not None:
                 self._check_below(f"{type(policy).__name__}.dead_letter", policy.dead_letter)
 
     def _check_below(self, setting: str, text: str) -> None:
-        if not any(_is_below(text, prefix) for prefix in self.broker_prefixes):
-            raise _fail(setting, f"{text!r} is under no broker prefix")
+        if any(_is_below(text, prefix) for prefix in self.broker_prefixes):
+            return
+        why = ": write " + " or ".join(f"'{prefix}/…'" for prefix in self.broker_prefixes)
+        if any(_is_below(text, prefix) for prefix in self.application_prefixes):
+            why = ", but for handlers, to which every client may send: leave it out"
+        elif _is_below(text, self.user_prefix):
+            why = ", but below user_prefix, where every client may subscribe: leave it out"
+        raise fail(setting, f"{text!r} is under no broker prefix{why}")
 
 
 def _is_below(text: str, prefix: str) -> bool:
@@ -354,15 +336,18 @@ class SockJSOptions:
     def __post_init__(self) -> None:
         for name in ("heart_beat", "disconnect_delay", "stream_bytes", "remember"):
             if not getattr(self, name) > 0:
-                raise _fail(f"SockJSOptions.{name}", "must be a positive number")
+                raise fail(f"SockJSOptions.{name}", "must be a positive number")
         if self.heart_beat > MOST_SECONDS:
-            problem = f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}"
-            raise _fail("SockJSOptions.heart_beat", problem)
+            problem = (
+                f"is in seconds, at most {MOST_SECONDS:g}, not {self.heart_beat!r}; if that is"
+            )
+            problem += f" ms, write {self.heart_beat / 1_000:g}"
+            raise fail("SockJSOptions.heart_beat", problem)
         if self.iframe and not _is_url(self.client_url):
             problem = "the iframe page needs a path or http address of sockjs-client, not"
-            raise _fail("SockJSOptions.client_url", f"{problem} {self.client_url!r}")
+            raise fail("SockJSOptions.client_url", f"{problem} {self.client_url!r}")
         if self.base_url is not None and not _is_address(self.base_url):
-            raise _fail(
+            raise fail(
                 "SockJSOptions.base_url",
                 f"{self.base_url!r} must be a whole address such as"
                 f" 'https://one.shop.example/inventory-ws': of a path clients make no WebSocket",
@@ -402,13 +387,8 @@ class EndpointConfig:
     """SockJS below the path; None: only WebSocket."""
 
     def __post_init__(self) -> None:
-        check_path("path", self.path)
-        if quote(self.path, safe=PATH_SAFE) != self.path:
-            # Hosts give it decoded, clients send it encoded: two texts for one path.
-            raise _fail("path", f"{self.path!r} must be letters, digits and {PATH_SAFE!r}")
+        check_path_of_endpoint(self.path)
         for origin in self.allowed_origins:
-            if origin == "*" or origin in OPAQUE_ORIGINS:
-                continue
-            scheme, separator, rest = origin.partition("://")
-            if not separator or not scheme or not rest or "/" in rest or "*" in rest:
-                raise _fail("allowed_origins", f"{origin!r} must be like 'https://shop.example'")
+            check_origin(origin)
+        for host in self.allowed_hosts or ():
+            check_host(host)

@@ -175,8 +175,16 @@ class ErrorCode(Enum):
         "Bad content-length",
         "content-length must be one number of 1 to 10 decimal digits.",
     )
-    MISSING_NUL = _broken("missing-nul", "Missing NUL", "The octet after the body must be NUL.")
-    BODY_NOT_ALLOWED = _broken("body-not-allowed", "Body not allowed", "Only SEND may have a body.")
+    MISSING_NUL = _broken(
+        "missing-nul",
+        "Missing NUL",
+        "The octet after the body must be NUL; content-length counts octets, not characters.",
+    )
+    BODY_NOT_ALLOWED = _broken(
+        "body-not-allowed",
+        "Body not allowed",
+        "Only SEND may have a body; the empty line stands behind the headers, and NUL behind it.",
+    )
     REPEATED_HEADER = _broken(
         "repeated-header",
         "Repeated header",
@@ -196,22 +204,23 @@ class ErrorCode(Enum):
     BAD_DESTINATION = _broken(
         "bad-destination",
         "Bad destination",
-        "A destination is made of /segments, none of them empty, '.' or '..'.",
+        "A destination is made of /segments, none of them empty, '.' or '..': /topic/inventory.",
     )
     DUPLICATE_SUBSCRIPTION = _broken(
         "duplicate-subscription",
         "Duplicate subscription",
-        "The subscription id is in use on this connection.",
+        "The subscription id is in use on this connection; each one needs its own.",
     )
     UNKNOWN_SUBSCRIPTION = _broken(
         "unknown-subscription",
         "Unknown subscription",
-        "There is no subscription with this id on this connection.",
+        "There is no subscription with this id on this connection; it is that of its SUBSCRIBE.",
     )
     UNKNOWN_ACK = _broken(
         "unknown-ack",
         "Unknown acknowledgement",
-        "No message with this id was ever delivered on this connection.",
+        "No message with this id was ever delivered on this connection; it is the header ack of the"
+        " MESSAGE, before STOMP 1.2 its message-id.",
     )
     DUPLICATE_TRANSACTION = _broken(
         "duplicate-transaction", "Duplicate transaction", "The transaction is open already."

@@ -36,6 +36,8 @@ START = 30.0
 are kept for it are told of in the log.
 """
 
+STOPPED = "the application was stopped: publish before its end, or serve it again"
+
 Waiter: TypeAlias = Callable[[Published | None, Exception | None], None]
 """Told what became of a publication, on the owner thread."""
 
@@ -319,12 +321,12 @@ class Inbox:
             self._apply_posts()
         publish = self._publish
         if publish is None:
-            raise BrokerClosed("the application was stopped")
+            raise BrokerClosed(STOPPED)
         return publish(draft)
 
     def _check(self) -> None:
         if self._closed:
-            raise BrokerClosed("the application was stopped")
+            raise BrokerClosed(STOPPED)
 
     def _has_room(self, draft: Draft) -> bool:
         # An empty inbox takes one message of any size, or it would wait for ever.
@@ -369,7 +371,7 @@ def _apply(publish: Callable[[Draft], Published] | None, post: _Post) -> None:
     error: Exception | None = None
     try:
         if publish is None:
-            raise BrokerClosed("the application was stopped")
+            raise BrokerClosed(STOPPED)
         published = publish(post.draft)
     except (BrokerBusy, BrokerClosed) as refusal:
         error = refusal

@@ -52,8 +52,10 @@ def check_path(setting: str, text: str) -> None:
             f"{setting}: {text!r} holds a lone surrogate, which is no character"
         )
     if not text.startswith("/") or text.endswith("/") or "//" in text or "*" in text:
+        bare = "/".join(part for part in text.split("/") if part and "*" not in part)
         raise ConfigurationError(
-            f"{setting}: {text!r} must be like '/topic': /segments, no trailing slash"
+            f"{setting}: {text!r} must be like '/topic', without a trailing slash or a wildcard:"
+            f" write {'/' + (bare or 'topic')!r}"
         )
 
 

@@ -21,10 +21,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from urllib.parse import quote
 
-from stocksync_ws.config import PATH_SAFE, Limits
+from stocksync_ws.checks import PATH_SAFE
+from stocksync_ws.config import Limits
+from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.running.native import socket_of, socket_pair
 from stocksync_ws.running.run import Run
 from stocksync_ws.threads import ThreadServer
@@ -71,6 +73,10 @@ class WrappedWsgi:
         limits: Limits,
         refuse_siblings: bool = False,
     ) -> None:
+        if not callable(cast("object", app)):
+            problem = f"{app!r} is no WSGI application, which can be called"
+            wanted = "app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)"
+            raise ConfigurationError(f"wrap_wsgi: {problem}: write {wanted}")
         self._run = run
         self._limits = limits
         self._refuse_siblings = refuse_siblings

@@ -73,11 +73,17 @@ class Address:
     def __post_init__(self) -> None:
         host, port = cast("object", self.host), cast("object", self.port)
         if not isinstance(host, str):
-            hint = f"; write port={host}" if isinstance(host, int) else ""
+            hint = f": write port={host}" if isinstance(host, int) else ": write '127.0.0.1'"
             raise ConfigurationError(f"host: must be a name or an address, not {host!r}{hint}")
+        bare, _, behind = host.rpartition("//")[2].partition("/")[0].partition(":")
+        if "/" in host or (behind.isdecimal() and bare):
+            wanted = f"{bare!r}, port={behind}" if behind.isdecimal() else repr(bare)
+            problem = f"must be a name or an address alone, not {host!r}: write {wanted}"
+            raise ConfigurationError(f"host: {problem}")
         if not isinstance(port, int) or not 0 <= port <= 65_535:
+            given = f": write port={port}" if isinstance(port, str) and port.isdecimal() else ""
             raise ConfigurationError(
-                f"port: must be a number from 0 to 65535, not {port!r}; 0 takes any free one"
+                f"port: must be a number from 0 to 65535, not {port!r}; 0 takes any free one{given}"
             )
 
     def __str__(self) -> str:
@@ -117,7 +123,8 @@ class Address:
             for listener in made:
                 listener.close()
             reason = error.strerror or str(error)
-            raise OSError(error.errno, f"cannot listen on {self}: {reason}") from None
+            hint = "" if self.sock is not None else _hint(error, on_port=self.unix is None)
+            raise OSError(error.errno, f"cannot listen on {self}: {reason}{hint}") from None
         return made
 
     async def _resolve(self, loop: asyncio.AbstractEventLoop) -> Sequence[Found]:
@@ -130,6 +137,18 @@ class Address:
         # No thread is needed for what has not to be looked up.
         flags = socket.AI_PASSIVE | socket.AI_NUMERICHOST
         return socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM, flags=flags)
+
+
+def _hint(error: OSError, *, on_port: bool) -> str:
+    """The end of the error: how to listen all the same."""
+    other = "port, 0 for any free one" if on_port else "path"
+    if error.errno == errno.EADDRINUSE:
+        return f"; some program, perhaps this one, serves there: end it, or give another {other}"
+    if error.errno == errno.EACCES:
+        return f"; this user may not: give another {other}" + ", or one above 1023" * on_port
+    if error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror):
+        return "; no address of this machine: give '127.0.0.1', or '0.0.0.0' for all it has"
+    return ""
 
 
 def _listen(found: Found, *, reuse_port: bool) -> socket.socket:

@@ -41,7 +41,8 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
     router = getattr(app, "router", app)
     if router is app and hasattr(app, "include_router"):
         raise ConfigurationError(
-            "install: it goes into the application, and not into a router that is included in one"
+            "install: it goes into the application, and not into a router that is included in one:"
+            " write ws.install(app)"
         )
     if hasattr(router, "routes") and hasattr(router, "lifespan_context"):
         _starlette(gateway, router)
@@ -56,6 +57,11 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
         gateway.users = django_users
         gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway)))
         return Wrapped(gateway, app)
+    elif hasattr(app, "wsgi_app"):
+        raise ConfigurationError(
+            f"install: {type(app).__name__} is a WSGI application: write"
+            f" app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)"
+        )
     else:
         raise ConfigurationError(
             f"install: {type(app).__name__} is no application of Starlette, FastAPI, Litestar,"

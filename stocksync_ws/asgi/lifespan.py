@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
 from stocksync_ws.asgi.stepping import Receive, Send
+from stocksync_ws.errors import ConfigurationError
 
 __all__ = ["AsgiApp", "Wrapped", "lifespan"]
 
@@ -31,6 +32,9 @@ class Wrapped:
     """
 
     def __init__(self, gateway: Gateway, app: AsgiApp) -> None:
+        if not callable(cast("object", app)):
+            problem = f"{app!r} is no ASGI application, which can be called"
+            raise ConfigurationError(f"wrap: {problem}: write application = ws.wrap(app)")
         self._gateway = gateway
         self.other = app
         self.path = gateway.path

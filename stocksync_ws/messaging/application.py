@@ -7,11 +7,12 @@ the application freezes: by `check()`, or at the first use. After that nothing m
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
 
-from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
@@ -33,6 +34,8 @@ from stocksync_ws.messaging.template import Gate, MessagingTemplate
 from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Application"]
+
+_log = logging.getLogger("stocksync_ws.handler")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -173,10 +176,10 @@ class Application:
         """Errors that can be seen already are raised where the declaration is written."""
         mapping = declaration.mapping
         if isinstance(mapping, (MessageMapping, SubscribeMapping)):
-            self._check_path(declaration.label, mapping.path)
+            self._check_path(declaration.label, mapping)
         check_places(declaration, self._space)
         users = self._users(final=False)
-        if users is None:
+        if users is None and self._authenticator is not None:
             return  # Which parameters are the user is not known yet.
         if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
             names = Template(mapping.path).names
@@ -185,10 +188,13 @@ class Application:
             compile_handler(declaration, (), _FRAMEWORK, users, self._bits, final=False)
 
     def _users(self, *, final: bool) -> tuple[type, ...] | None:
-        """The classes of the application's users; None when they are not known yet."""
-        return () if self._authenticator is None else self._authenticator.users(final=final)
+        """The classes of the application's users; None when there are none, or they are not known
+        yet.
+        """
+        return None if self._authenticator is None else self._authenticator.users(final=final)
 
-    def _check_path(self, label: str, path: str) -> None:
+    def _check_path(self, label: str, mapping: MessageMapping | SubscribeMapping) -> None:
+        path = mapping.path
         for prefix in self.config.application_prefixes:
             if (path + "/").startswith(prefix + "/"):
                 raise ConfigurationError(
@@ -196,6 +202,21 @@ class Application:
                     f" would have to send to {prefix + path!r}; write"
                     f" {path[len(prefix) :] or '/'!r}"
                 )
+        kind, rest = self._space.classify(path)
+        if kind is not Kind.NOWHERE:
+            # No error: `/app/topic/7/rename` may be about the topics of a forum.
+            wanted = f"@message_mapping({rest!r})"
+            if isinstance(mapping, SubscribeMapping):
+                wanted = f"@snapshot({path!r}) to answer a SUBSCRIBE to that"
+            prefixes = self.config.application_prefixes
+            _log.warning(
+                "%s: clients reach it at %s, while %r goes to the broker and to no handler;"
+                " write %s",
+                label,
+                " or ".join(repr(prefix + path) for prefix in prefixes) or "no destination",
+                path,
+                wanted,
+            )
 
     # Freezing
 
@@ -214,7 +235,6 @@ class Application:
                 declared = decorators.declarations(target)
                 found += declared if own is None else _only(declared, own)
             users = self._users(final=True)
-            assert users is not None
             self._routes = Routes(found, _FRAMEWORK, self._space, users, self._bits)
         return self._routes
 
@@ -238,4 +258,4 @@ def _check_free(function: object) -> None:
 
 def _only(declared: list[Declaration], own: object) -> list[Declaration]:
     """Of a function that carries marks of several applications, those of this one."""
-    return [each for each in declared if each.mapping == own]
+    return [each for each in declared if each.mapping == own][:1]

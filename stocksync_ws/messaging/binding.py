@@ -41,19 +41,21 @@ from stocksync_ws.messaging.hints import (
     UnresolvedName,
     members,
     plain,
+    report,
     resolve,
     scope_of,
     signature_of,
     type_name,
-    where,
 )
 from stocksync_ws.messaging.principals import (
     PRINCIPAL_NAMES,
     class_of,
     is_checkable,
     is_principal,
+    never_given,
     never_the_user,
     user_resolver,
+    user_shown,
 )
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, text_reader
 
@@ -95,7 +97,7 @@ def plan(
     names: Sequence[str],
     framework: Mapping[type, Callable[[Exchange], object]],
     label: str,
-    users: tuple[type, ...] = (),
+    users: tuple[type, ...] | None = (),
     bits: int | None = INTEGER_BITS,
     final: bool = True,
 ) -> Plan | None:
@@ -107,7 +109,7 @@ def plan(
         names: The variables of its template; for ERROR of all templates it may be called for.
         framework: What gives the values of the application's own types.
         label: What an error calls the declaration.
-        users: The classes that the authenticator says it returns.
+        users: The classes that the authenticator says it returns; None: there is none.
         bits: What an integer in a body, a variable or a header may have; None: any.
         final: False: None when a name in an annotation does not exist yet.
 
@@ -134,7 +136,7 @@ class _Builder:
         names: Sequence[str],
         framework: Mapping[type, Callable[[Exchange], object]],
         label: str,
-        users: tuple[type, ...],
+        users: tuple[type, ...] | None,
     ) -> None:
         self.positional: list[Resolver] = []
         self.keywords: dict[str, Resolver] = {}
@@ -146,7 +148,9 @@ class _Builder:
         self._names = names
         self._framework = framework
         self._label = label
-        self._users = users
+        self._users = users or ()
+        self._anonymous = users is None
+        """Nobody has a user."""
         self._bits: int | None = INTEGER_BITS
         self._has_subject = False
         self._left: inspect.Parameter | None = None
@@ -157,9 +161,10 @@ class _Builder:
         scope = scope_of(self._function)
         for parameter in self._signature.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                stars = "*" if parameter.kind is parameter.VAR_POSITIONAL else "**"
                 raise self._refuse(
                     parameter,
-                    f"{parameter} has no meaning here: nothing says what goes into it",
+                    f"{stars}{parameter.name} has no meaning: nothing says what goes into it",
                     "name the parameters one by one",
                 )
             try:
@@ -264,6 +269,9 @@ class _Builder:
                 "name a class: CurrentUser[User], or CurrentUser[Principal] for anybody's",
             )
         anonymous = None if parameter.default is _ABSENT and optional else parameter.default
+        required = anonymous is _ABSENT
+        if (problem := never_given(classes, self._users, self._anonymous and required)) is not None:
+            raise self._refuse(parameter, *problem)
         user = user_resolver(parameter.name, classes, anonymous)
         self.guards.append(user)
         return user
@@ -373,9 +381,10 @@ class _Builder:
         # The user comes first: every other way lets the sender say who it is.
         bare = parameter.annotation is _ABSENT
         shown = "str" if bare else type_name(parameter.annotation)
+        user = user_shown(parameter.annotation, self._users)
         known = ["Principal", *(type_name(kind) for kind in self._framework)]
         return [
-            f"if it is the session's user, annotate it CurrentUser[{'User' if bare else shown}]",
+            f"if it is the session's user, annotate it CurrentUser[{user}]",
             f"if it is part of the destination, put {{{parameter.name}}} into the template",
             f"if it is a header, annotate it Annotated[{shown}, Header()]",
             f"if the framework gives it, annotate it with one of {', '.join(known)}",
@@ -384,14 +393,13 @@ class _Builder:
 
     def _unclear(self, parameter: inspect.Parameter, problem: str) -> ConfigurationError:
         """A parameter that reads as the user, and would be what the sender says."""
-        bare = parameter.annotation is _ABSENT
-        shown = type_name(parameter.annotation)
+        shown = "Any" if parameter.annotation is _ABSENT else type_name(parameter.annotation)
+        user = user_shown(parameter.annotation, self._users)
         return self._refuse(
             parameter,
             problem,
-            f"to get the session's user, annotate it CurrentUser[{'User' if bare else shown}]",
-            f"to take what the sender wrote, annotate it"
-            f" Annotated[{'Any' if bare else shown}, Payload()]",
+            f"to get the session's user, annotate it CurrentUser[{user}]",
+            f"to take what the sender wrote, annotate it Annotated[{shown}, Payload()]",
         )
 
     def _two_left(self, one: inspect.Parameter, other: inspect.Parameter) -> ConfigurationError:
@@ -417,12 +425,7 @@ class _Builder:
 
     def _text(self, parameter: inspect.Parameter | None, problem: str, *fixes: str) -> str:
         subject = f"parameter {parameter.name!r}: " if parameter is not None else ""
-        place = where(self._function, self._signature)
-        lines = [place, f"  {self._label}", f"  {subject}{problem}"]
-        if fixes:
-            lines.append("  possible fixes:")
-            lines += [f"    - {fix}" for fix in fixes]
-        return "\n".join(lines)
+        return report(self._function, self._label, subject + problem, *fixes)
 
 
 def _error(exchange: Exchange) -> Any:

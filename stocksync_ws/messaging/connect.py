@@ -39,7 +39,12 @@ class ConnectHeaders(Mapping[str, str]):
         try:
             return self._found[name.lower()][1]
         except KeyError:
-            raise KeyError(name) from None
+            given = ", ".join(self)[:200]
+            raise KeyError(
+                f"the CONNECT frame has no header {name!r}, but {given!a}; use"
+                f" headers.get({name!r}), and BadCredentials where it is None; headers of the"
+                f" upgrade are in request.request"
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and name.lower() in self._found
@@ -87,7 +92,10 @@ class Authenticator:
 
     def __init__(self, function: Authenticate) -> None:
         if not callable(function):
-            raise ConfigurationError(f"authenticator: {function!r} cannot be called")
+            raise ConfigurationError(
+                f"authenticator: {function!r} cannot be called: give the function itself, as in"
+                f" authenticator=authenticate, without calling it"
+            )
         self._function = function
         module = getattr(function, "__module__", "")
         self._label = f"authenticator {module}.{name_of(function)}"

@@ -20,7 +20,8 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from stocksync_ws.errors import ConversionError
-from stocksync_ws.messaging.hints import members, type_name
+from stocksync_ws.messaging.advice import no_json_form
+from stocksync_ws.messaging.hints import members
 from stocksync_ws.messaging.models import dumper_for
 from stocksync_ws.messaging.readers import step
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, exactly, to_float
@@ -130,7 +131,7 @@ class PayloadEncoder:
         for base, convert in _SIMPLE.items():
             if isinstance(value, base):
                 return convert(value)
-        raise TypeError(f"{type_name(value.__class__)} has no JSON form")
+        raise TypeError(no_json_form(value))
 
     def _plain(self, value: Any, path: str) -> Any:
         """The slow way: what `json` knows by itself, or an error that says where it is not."""
@@ -142,7 +143,9 @@ class PayloadEncoder:
                 raise ConversionError(path, "a lone surrogate cannot be encoded") from None
             except ValueError:
                 problem = "too many digits" if isinstance(value, int) else "NaN and Infinity"
-                raise ConversionError(path, f"{problem} are not JSON") from None
+                raise ConversionError(
+                    path, f"{problem} are not JSON; send None or a text"
+                ) from None
             return value
         if isinstance(value, (list, tuple)):
             return [self._plain(item, f"{path}[{at}]") for at, item in enumerate(several)]

@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.messaging.hints import type_name
+from stocksync_ws.messaging.hints import nearest, report, type_name
 from stocksync_ws.messaging.marks import (
     Advice,
     Controller,
@@ -54,12 +54,25 @@ def declarations(target: Any) -> list[Declaration]:
     else:
         found = _of_function(target, marks_of(target), None, None)
     if not found:
-        raise ConfigurationError(
-            f"{target!r} declares nothing: no @message_mapping, @subscribe_mapping, "
-            f"@message_exception_handler or @event_listener; a class takes @controller or "
-            f"@controller_advice, and goes in as an instance"
-        )
+        raise ConfigurationError(_nothing(target))
     return found
+
+
+def _nothing(target: Any) -> str:
+    """The text about an object without declarations."""
+    methods = [item for base in type(target).__mro__ for item in vars(base).values()]
+    if any(marks_of(getattr(method, "__func__", method)) for method in methods):
+        name = type(target).__name__
+        return (
+            f"{target!r} declares nothing, though its class {name} has handlers: put"
+            f" @controller() above `class {name}`, or @controller_advice() where it only has"
+            f" exception handlers"
+        )
+    return (
+        f"{target!r} declares nothing: no @message_mapping, @subscribe_mapping, "
+        f"@message_exception_handler or @event_listener; a class takes @controller or "
+        f"@controller_advice, and goes in as an instance"
+    )
 
 
 def _of_module(module: ModuleType) -> list[Declaration]:
@@ -137,7 +150,7 @@ def _of_function(
                 f"put this into a @controller"
             )
         merged = _merged(mapping, replies, marks_of(type(owner)), order is not None)
-        _check_replies(mapping, merged, label)
+        _check_replies(function, mapping, merged, label)
         found.append(Declaration(function, label, mapping, merged, order, owner))
     return found
 
@@ -187,16 +200,18 @@ def _merged(
     return tuple(sorted(chosen, key=lambda reply: not reply.user))
 
 
-def _check_replies(mapping: Mapped, replies: tuple[ReplyTo, ...], label: str) -> None:
+def _check_replies(
+    function: Any, mapping: Mapped, replies: tuple[ReplyTo, ...], label: str
+) -> None:
     if isinstance(mapping, SnapshotMapping) and replies:
-        raise ConfigurationError(
-            f"{label}: a snapshot goes to the new subscriber; leave the reply decorator out"
-        )
+        problem = "a snapshot goes to the new subscriber; leave the reply decorator out"
+        raise ConfigurationError(report(function, label, problem))
     if isinstance(mapping, Listener) and replies:
-        raise ConfigurationError(
-            f"{label}: what an event listener returns goes nowhere; leave the reply decorator out "
-            f"and send with the template"
+        problem = (
+            "what an event listener returns goes nowhere; leave the reply decorator out and send"
+            " with the template"
         )
+        raise ConfigurationError(report(function, label, problem))
     if not isinstance(mapping, (MessageMapping, SubscribeMapping)):
         return  # which variables an exception handler has, is known when it is called
     names = Template(mapping.path).names
@@ -204,7 +219,17 @@ def _check_replies(mapping: Mapped, replies: tuple[ReplyTo, ...], label: str) ->
         for destination in reply.destinations:
             for name in Template(destination).names:
                 if name not in names:
-                    raise ConfigurationError(
-                        f"{label}: {destination!r} needs {{{name}}}, which the mapping does not "
-                        f"have; put {{{name}}} into its path"
-                    )
+                    raise _no_variable(function, label, destination, name, names)
+
+
+def _no_variable(
+    function: Any, label: str, destination: str, name: str, names: tuple[str, ...]
+) -> ConfigurationError:
+    fixes = [f"put {{{name}}} into the path of the mapping"]
+    near = nearest(name, names) or (names[0] if len(names) == 1 else None)
+    if near is not None:
+        wanted = destination.replace(f"{{{name}}}", f"{{{near}}}")
+        fixes.insert(0, f"write {wanted!r}")
+    known = ", ".join(f"{{{each}}}" for each in names) or "no variables"
+    problem = f"{destination!r} needs {{{name}}}, which the mapping does not have; it has {known}"
+    return ConfigurationError(report(function, label, problem, *fixes))

@@ -182,12 +182,18 @@ def _replier(decorator: str, mark: ReplyTo) -> Callable[[F], F]:
 def _classes(decorator: str, given: tuple[Any, ...], base: type) -> None:
     for item in given:
         if not isinstance(item, type):
-            raise ConfigurationError(
-                f"@{decorator} takes classes, not {item!r}; without any, write @{decorator}() "
-                f"with parentheses"
-            )
+            wanted = f"@{decorator}() with parentheses, when it names none"
+            if isinstance(item, base) and base is Exception:
+                wanted = f"the class, @{decorator}({type(item).__name__})"
+            elif isinstance(item, str):
+                wanted = f"@{decorator}(SessionConnected) with the class"
+            shown = f"{name_of(item)} itself" if callable(item) else repr(item)
+            raise ConfigurationError(f"@{decorator} takes classes, not {shown}: write {wanted}")
         if not issubclass(item, base):
-            raise ConfigurationError(f"@{decorator}: {name_of(item)} is not below {name_of(base)}")
+            raise ConfigurationError(
+                f"@{decorator}: {name_of(item)} is not below {name_of(base)}: derive it from"
+                f" {name_of(base)}, or name a class that is, such as ValueError"
+            )
 
 
 def message_exception_handler(

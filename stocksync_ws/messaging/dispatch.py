@@ -79,7 +79,7 @@ class Dispatcher:
         if not isinstance(name, str) or not name:
             raise StockSyncError(
                 f"the authenticator returned {type(user).__name__}; it must return None or an"
-                f" object with a name"
+                f" object with a name, which is a text, such as User(name='ann')"
             )
         if has_surrogate(name):
             raise StockSyncError(
@@ -215,7 +215,7 @@ class Dispatcher:
             body, content_type = self._encoder.encode(result)
         except ConversionError as error:
             raise StockSyncError(
-                f"{handler.label} returned what cannot be sent: {error}"
+                f"{handler.label} returned what cannot be sent: {error}\n  {handler.place}"
             ) from error
         if len(body) > self._most:
             raise StockSyncError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, NewType, Union, cast, get_args, get_origin
 
@@ -22,9 +22,12 @@ from stocksync_ws.errors import ConfigurationError
 __all__ = [
     "UnresolvedName",
     "class_hints",
+    "line_of",
     "members",
     "metadata",
+    "nearest",
     "plain",
+    "report",
     "resolve",
     "scope_of",
     "signature_of",
@@ -204,14 +207,43 @@ def signature_of(function: Callable[..., Any], label: str) -> inspect.Signature:
         ) from error
 
 
+def line_of(function: Callable[..., Any]) -> str:
+    """File and line of a function; empty for one that is not written in Python."""
+    code = getattr(_inner(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
+
+
 def where(function: Callable[..., Any], signature: inspect.Signature) -> str:
     """File, line and signature of a function, as the first line of an error prints them."""
     inner = _inner(function)
-    code = getattr(inner, "__code__", None)
-    place = f"{code.co_filename}:{code.co_firstlineno}: " if code is not None else ""
+    line = line_of(function)
+    place = f"{line}: " if line else ""
     name = getattr(inner, "__qualname__", repr(inner)).rpartition("<locals>.")[2]
     shown = [_shown(parameter) for parameter in signature.parameters.values()]
     return f"{place}{name}({', '.join(shown)})"
+
+
+def report(function: Callable[..., Any], label: str, problem: str, *fixes: str) -> str:
+    """The text of an error about a declaration.
+
+    Args:
+        function: The function, whose file, line and signature are the first line.
+        label: What it is declared as, the second.
+        problem: The third.
+        fixes: What to write instead, a line each.
+    """
+    lines = [where(function, signature_of(function, label)), f"  {label}", f"  {problem}"]
+    if fixes:
+        lines.append("  possible fixes:")
+        lines += [f"    - {fix}" for fix in fixes]
+    return "\n".join(lines)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The name that was probably meant, None when none is near."""
+    from difflib import get_close_matches  # Costs a millisecond, and only mistakes need it.
+
+    return next(iter(get_close_matches(name, list(names), n=1)), None)
 
 
 def _shown(parameter: inspect.Parameter) -> str:

@@ -35,9 +35,11 @@ __all__ = [
     "class_of",
     "is_checkable",
     "is_principal",
+    "never_given",
     "never_the_user",
     "returned_users",
     "user_resolver",
+    "user_shown",
 ]
 
 PRINCIPAL_NAMES = frozenset(("user", "principal"))
@@ -147,6 +149,42 @@ def is_checkable(kind: type) -> bool:
     return True
 
 
+def user_shown(annotation: object, users: tuple[type, ...]) -> str:
+    """The class of users that an advice names: the one that is written there, unless that is a type
+    of payloads, such as `str`.
+    """
+    shown = "" if annotation is _ABSENT else type_name(annotation)
+    if shown[:1].isupper() and shown != "Any":
+        return shown
+    return type_name(users[0]) if users else "User"
+
+
+def never_given(
+    wanted: tuple[type, ...], users: tuple[type, ...], anonymous: bool
+) -> tuple[str, ...] | None:
+    """Why no session can ever give a user to a parameter, and what would mend it; or None.
+
+    Args:
+        wanted: The classes that the parameter's annotation names.
+        users: What `returned_users` gave.
+        anonymous: The parameter wants a user, and there is no authenticator.
+    """
+    if any(kind.__module__ == "builtins" and kind is not object for kind in wanted):
+        return (
+            "no user is of this type: a user is an object with a name",
+            f"name its class: CurrentUser[{user_shown(_ABSENT, users)}]",
+        )
+    if not anonymous:
+        return None
+    shown = " | ".join(map(type_name, wanted))
+    return (
+        "every session is anonymous, since the application has no authenticator",
+        f"give it one, which returns a {shown}: StompApp(..., authenticator=authenticate)",
+        "under `install` it may return the user of the host application, request.request.user",
+        f"to serve anonymous sessions, annotate it CurrentUser[{shown}] | None",
+    )
+
+
 def user_resolver(name: str, wanted: tuple[type, ...], anonymous: Any) -> Resolver:
     """What gives the user to a parameter.
 
@@ -164,11 +202,17 @@ def user_resolver(name: str, wanted: tuple[type, ...], anonymous: Any) -> Resolv
         assert session is not None
         if session.user is None:
             if anonymous is _ABSENT:
-                raise AccessDenied(f"{name}: the session is anonymous")
+                raise AccessDenied(
+                    f"{name}: the session is anonymous; write `| None` behind its type to serve"
+                    f" such sessions too"
+                )
             return anonymous
         if not (anybody or isinstance(session.user, wanted)):
             names = " | ".join(type_name(kind) for kind in wanted)
-            raise AccessDenied(f"{name}: the user is no {names}")
+            kind = type_name(type(session.user))
+            raise AccessDenied(
+                f"{name}: the user is no {names}, but a {kind}; write CurrentUser[{kind}] to get it"
+            )
         return session.user
 
     return user

@@ -7,13 +7,17 @@ only looks things up. Every mistake in a declaration is a `ConfigurationError` h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NoReturn, get_args
 
+from typing_extensions import is_protocol
+
+from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.namespace import Kind, Namespace
-from stocksync_ws.broker.model.pipeline import Call, Threads
+from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.binding import Plan, plan
 from stocksync_ws.messaging.exchange import Exchange, Role
+from stocksync_ws.messaging.hints import line_of, nearest, report, signature_of, type_name, where
 from stocksync_ws.messaging.marks import (
     Declaration,
     ExceptionMapping,
@@ -74,17 +78,27 @@ class Handler:
         self.accepts: tuple[type, ...] = _accepts(declaration, compiled)
         """The exceptions or events it is for."""
 
-    def call(self, exchange: Exchange) -> Call:
-        """The call, with its arguments bound.
+    @property
+    def place(self) -> str:
+        """File, line and signature of its function, for errors."""
+        return where(self._function, signature_of(self._function, self.label))
 
-        Raises:
-            AccessDenied: It wants a user and the session is anonymous.
-            ConversionError: Something of the message does not fit.
+    def call(self, exchange: Exchange) -> Call:
+        """The call, with its arguments bound. Where they cannot be bound (the session is anonymous,
+        something of the message does not fit), it fails as the function would, so that the log
+        knows whose call it was.
         """
-        args, kwargs = self._plan.bind(exchange)
+        try:
+            args, kwargs = self._plan.bind(exchange)
+        except Exception as error:
+            return Call(_raise, (error,), mode=Mode.INLINE, label=self.label)
         return Call(
             self._function, args, kwargs, mode=self._mode, label=self.label, threads=self._threads
         )
+
+
+def _raise(error: Exception) -> NoReturn:
+    raise error
 
 
 def _accepts(declaration: Declaration, compiled: Plan) -> tuple[type, ...]:
@@ -96,11 +110,49 @@ def _accepts(declaration: Declaration, compiled: Plan) -> tuple[type, ...]:
     else:
         return ()
     if not accepts:
-        raise ConfigurationError(
-            f"{declaration.label} is for nothing: name the classes in the decorator, or annotate"
-            f" the parameter with one"
-        )
+        problem = "is for nothing: name the classes in the decorator, or annotate the parameter"
+        raise ConfigurationError(f"{declaration.label} {problem} with one")
+    if isinstance(mapping, Listener):
+        _check_events(declaration, accepts)
+    _check_annotation(declaration, accepts, compiled.accepts)
     return accepts
+
+
+def _check_annotation(
+    declaration: Declaration, named: tuple[type, ...], annotated: tuple[type, ...]
+) -> None:
+    """Refuse a parameter that never gets what its annotation says."""
+    if not annotated or any(kind in (Any, object) or is_protocol(kind) for kind in annotated):
+        return
+    for kind in named:
+        if not any(_is_below(kind, each) for each in annotated):
+            shown, wanted = " | ".join(map(type_name, annotated)), type_name(kind)
+            problem = f"it is called with a {wanted}, and its parameter is annotated {shown}"
+            fixes = [f"annotate it {wanted}", f"name {shown} in the decorator"]
+            raise ConfigurationError(
+                report(declaration.function, declaration.label, problem, *fixes)
+            )
+
+
+def _is_below(kind: type, base: type) -> bool:
+    try:
+        return issubclass(kind, base)
+    except TypeError:  # A Protocol, or `Any`.
+        return False
+
+
+def _check_events(declaration: Declaration, accepts: tuple[type, ...]) -> None:
+    events: tuple[type, ...] = get_args(Event)
+    for kind in accepts:
+        if not any(_is_below(event, kind) for event in events):
+            names = [event.__name__ for event in events]
+            near = nearest(type_name(kind), names)
+            problem = f"{type_name(kind)} is no event, so it is never called"
+            fixes = [f"write {near}"] if near is not None else []
+            fixes.append(f"name one of {', '.join(names)}")
+            raise ConfigurationError(
+                report(declaration.function, declaration.label, problem, *fixes)
+            )
 
 
 _ROLES: Mapping[type, Role] = {
@@ -116,7 +168,7 @@ def compile_handler(
     declaration: Declaration,
     names: tuple[str, ...],
     framework: Framework,
-    users: tuple[type, ...],
+    users: tuple[type, ...] | None,
     bits: int | None = INTEGER_BITS,
     *,
     final: bool,
@@ -152,7 +204,7 @@ class Routes:
         declarations: Iterable[Declaration],
         framework: Framework,
         space: Namespace,
-        users: tuple[type, ...] = (),
+        users: tuple[type, ...] | None = (),
         bits: int | None = INTEGER_BITS,
     ) -> None:
         self.messages: Router[Handler] = Router()
@@ -175,19 +227,20 @@ class Routes:
         declaration: Declaration,
         names: tuple[str, ...],
         framework: Framework,
-        users: tuple[type, ...],
+        users: tuple[type, ...] | None,
         bits: int | None,
     ) -> None:
         mapping = declaration.mapping
         own = _names(declaration) if hasattr(mapping, "path") else names
         handler = compile_handler(declaration, own, framework, users, bits, final=True)
         assert handler is not None
+        label = f"{handler.label} at {line_of(declaration.function)}"
         if isinstance(mapping, MessageMapping):
-            self.messages.add(Template(mapping.path), handler, label=handler.label)
+            self.messages.add(Template(mapping.path), handler, label=label)
         elif isinstance(mapping, SubscribeMapping):
-            self.subscribes.add(Template(mapping.path), handler, label=handler.label)
+            self.subscribes.add(Template(mapping.path), handler, label=label)
         elif isinstance(mapping, SnapshotMapping):
-            self.snapshots.add(Template(mapping.path), handler, label=handler.label)
+            self.snapshots.add(Template(mapping.path), handler, label=label)
         elif isinstance(mapping, Listener):
             self._listeners.append(handler)
         elif handler.order is None and handler.owner is not None:
@@ -258,25 +311,33 @@ def check_places(declaration: Declaration, space: Namespace) -> None:
     Raises:
         ConfigurationError: One does not; the text says what to write instead.
     """
-    mapping = declaration.mapping
+    function, label, mapping = declaration.function, declaration.label, declaration.mapping
     if isinstance(mapping, SnapshotMapping) and not space.is_topic(mapping.path):
-        raise ConfigurationError(
-            f"{declaration.label}: nobody can subscribe there; a snapshot belongs to a"
-            f" destination under a broker prefix, such as '/topic/inventory'"
-        )
+        raise ConfigurationError(report(function, label, _no_snapshot(mapping.path, space)))
     for reply in declaration.replies:
         for destination in reply.destinations:
             if reply.user:
                 served = space.is_own_path(destination)
                 wanted = "like '/queue/errors', without the user prefix"
+                kind, path = space.classify(destination)
+                if kind is Kind.USER and space.is_own_path(path):
+                    wanted += f": write @send_to_user({path!r})"
             else:
                 kind, path = space.classify(destination)
                 served = kind in (Kind.TOPIC, Kind.QUEUE)
-                wanted = "under a broker prefix, such as '/topic'"
+                wanted = f"under a broker prefix, such as {'/topic' + path!r}"
                 if kind is Kind.USER:
-                    wanted += f"; to answer the sender, write @send_to_user({path!r})"
+                    wanted = f"under a broker prefix; for the sender write @send_to_user({path!r})"
             if not served:
-                raise ConfigurationError(
-                    f"{declaration.label}: the reply to {destination!r} would reach nobody; "
-                    f"it must be {wanted}"
-                )
+                problem = f"the reply to {destination!r} would reach nobody; it must be {wanted}"
+                raise ConfigurationError(report(function, label, problem))
+
+
+def _no_snapshot(destination: str, space: Namespace) -> str:
+    kind, path = space.classify(destination)
+    problem = "a snapshot belongs to a topic, under a broker prefix"
+    if kind is Kind.QUEUE:
+        return f"{problem}: what a queue keeps comes to its consumers by itself, so leave it out"
+    if kind is Kind.APPLICATION:
+        return f"{problem}; to answer a SUBSCRIBE to it, write @subscribe_mapping({path!r})"
+    return f"nobody can subscribe there; {problem}: write @snapshot({'/topic' + path!r})"

@@ -13,6 +13,7 @@ Paths here are without the application prefix: `/inventory/p1/adjust` for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Generic, TypeVar
 
@@ -35,8 +36,16 @@ def _refuse(text: str, problem: str) -> ConfigurationError:
     )
 
 
+_FOREIGN = re.compile(r"<(?:\w+:)?(?P<tag>\w+)>|:(?P<colon>[A-Za-z_]\w*)")
+"""Variables as Flask, Django and Express write them: `<int:room>`, `:room`."""
+
+
 def _variable(text: str, segment: str) -> str | None:
     """The name in a `{name}` segment, None for a literal one."""
+    foreign = _FOREIGN.fullmatch(segment)
+    if foreign is not None:
+        name = foreign["tag"] or foreign["colon"]
+        raise _refuse(text, f"{segment!r} is no variable here; write {{{name}}}")
     if "*" in segment:
         raise _refuse(text, f"{segment!r} is a wildcard, and mappings have none; use a {{name}}")
     if "{" not in segment and "}" not in segment:
@@ -67,13 +76,15 @@ class Template:
 
     def __init__(self, text: str) -> None:
         if not text.startswith("/"):
-            raise _refuse(text, "the leading slash is missing")
+            raise _refuse(text, f"the leading slash is missing: write {'/' + text!r}")
         if has_surrogate(text):
             raise _refuse(text, "a lone surrogate is no character")
         segments = text.split("/")[1:]
         for segment in segments:
             if segment in _NOT_A_VALUE:
-                raise _refuse(text, f"a segment is {segment!r}" if segment else "empty segment")
+                wanted = "/" + "/".join(each for each in segments if each not in _NOT_A_VALUE)
+                problem = f"a segment is {segment!r}" if segment else "empty segment"
+                raise _refuse(text, f"{problem}: write {wanted!r}")
         parts = tuple((segment, _variable(text, segment)) for segment in segments)
         names = tuple(name for _, name in parts if name is not None)
         for name in names:

@@ -7,6 +7,7 @@ thread gave it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Protocol, cast
 
@@ -27,6 +28,24 @@ __all__ = ["MAX_WAIT", "Gate", "MessagingTemplate"]
 
 MAX_WAIT = 4_000_000
 """Seconds a thread may wait: what every platform can."""
+
+
+_VARIABLE = re.compile(r"/(\{[A-Za-z_][\w.]*\})(?=/|$)")
+"""A segment that was meant to be filled in."""
+
+
+def _hint(text: str) -> str:
+    """The end of the error about a text that is no destination: how to write it."""
+    bare = "/" + "/".join(part for part in text.split("/") if part)
+    if "://" in text:
+        return ", but an address: write one like '/topic/inventory'"
+    if has_wildcard(text):
+        return ": publish to each destination by itself, without wildcards"
+    if not text.startswith("/"):
+        return f"; it begins with a slash: {bare!r}"
+    if bare != text:
+        return f"; no segment is empty, and no slash is last: {bare!r}"
+    return ": /segments, none of them '.' or '..', within Limits.max_destination and max_segments"
 
 
 class Gate(Protocol):
@@ -209,13 +228,18 @@ class MessagingTemplate:
                 f" it comes before the payload"
             )
         if not is_destination(given, self._limits) or has_wildcard(given):
-            hint = "" if given.startswith("/") else f"; it begins with a slash: {'/' + given!r}"
-            raise ValueError(f"{given!r} is not a destination that can be sent to{hint}")
-        kind, _ = self._space.classify(given)
+            raise ValueError(f"{given!r} is not a destination that can be sent to{_hint(given)}")
+        if "{" in given and (variable := _VARIABLE.search(given)) is not None:
+            raise ValueError(
+                f"{given!r} holds {variable[1]} itself, which is no variable here: write f{given!r}"
+            )
+        kind, path = self._space.classify(given)
         if kind is Kind.USER:
-            raise ValueError(f"{given!r}: use convert_and_send_to_user")
+            raise ValueError(
+                f"{given!r}: use convert_and_send_to_user, with the name of a user before {path!r}"
+            )
         if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
-            hint = ""
+            hint = f": write {'/topic' + given!r}"
             if kind is Kind.APPLICATION:
                 hint = "; handlers are what clients send to: call the function itself"
             raise ValueError(f"{given!r} is under none of the broker prefixes{hint}")
@@ -229,5 +253,13 @@ class MessagingTemplate:
             or has_wildcard(given)
             or not self._space.is_own_path(given)
         ):
-            raise ValueError(f"{given!r} must be like '/queue/errors', without the user prefix")
+            hint = ""
+            if isinstance(given, str):
+                kind, path = self._space.classify(given)
+                wanted = path if kind is Kind.USER else "/" + given.lstrip("/")
+                if self._space.is_own_path(wanted) and wanted != given:
+                    hint = f": write {wanted!r}"
+            raise ValueError(
+                f"{given!r} must be like '/queue/errors', without the user prefix{hint}"
+            )
         return str.__str__(given)

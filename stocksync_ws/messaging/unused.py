@@ -13,7 +13,15 @@ from typing import Annotated, Any, get_args, get_origin
 
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.exchange import DestinationVariable
-from stocksync_ws.messaging.hints import members, plain, resolve, scope_of, signature_of
+from stocksync_ws.messaging.hints import (
+    members,
+    nearest,
+    plain,
+    report,
+    resolve,
+    scope_of,
+    signature_of,
+)
 from stocksync_ws.messaging.marks import Declaration, ExceptionMapping, Listener, MessageMapping
 from stocksync_ws.messaging.routing import Template
 from stocksync_ws.stomp.frame import Frame
@@ -54,12 +62,15 @@ def check_variables(declarations: Iterable[Declaration]) -> None:
 
 
 def _text(declaration: Declaration, name: str) -> str:
-    taken = list(signature_of(declaration.function, declaration.label).parameters)
-    return (
-        f"{declaration.label}: nothing uses the variable {{{name}}}; its parameters are"
-        f" {', '.join(taken) or 'none'}: add a parameter {name!r}, or write a literal segment in"
-        f" its place"
+    function, label = declaration.function, declaration.label
+    taken = list(signature_of(function, label).parameters)
+    problem = (
+        f"nothing uses the variable {{{name}}}; its parameters are {', '.join(taken) or 'none'}:"
+        f" add a parameter {name!r}, or write a literal segment in its place"
     )
+    near = nearest(name, taken)
+    fixes = [] if near is None else [f"rename {near!r} to {name!r}"]
+    return report(function, label, problem, *fixes)
 
 
 def _maps(handler: Declaration, declaration: Declaration) -> bool:

@@ -201,8 +201,13 @@ class AioHost:
         now = self._loop.time()
         if now - self._slow_said >= SLOW_EVERY:
             self._slow_said = now
+            wanted = "await what it waits for" if call.mode is ASYNC else "leave inline=True out"
             _log.warning(
-                "slow call mapping=%s held the loop for %.0f ms", call.label, seconds * 1e3
+                "slow call mapping=%s held the loop for %.0f ms, and nobody else was served: %s, or"
+                " make it a `def`, which runs in a thread",
+                call.label,
+                seconds * 1e3,
+                wanted,
             )
 
 

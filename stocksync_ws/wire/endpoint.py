@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Final, TypeAlias, cast
 
-from stocksync_ws.config import OPAQUE_ORIGINS, EndpointConfig
+from stocksync_ws.checks import OPAQUE_ORIGINS
+from stocksync_ws.config import EndpointConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.types import Connection, HttpRequest
 from stocksync_ws.wire.answer import Answer, Refusals, plain, refusal, show
@@ -133,9 +134,12 @@ class Site:
             self._check_prefix(prefix)
         for path in self.pages:
             if not path.startswith("/") or "?" in path:
-                raise ConfigurationError(f"pages: {path!r} must be a path like '/index.html'")
+                bare = "/" + path.lstrip("/").partition("?")[0]
+                problem = f"must be a path like '/index.html': write {bare!r}"
+                raise ConfigurationError(f"pages: {path!r} {problem}")
             if path in self.paths:
-                raise ConfigurationError(f"pages: {path!r} is the path of the WebSocket")
+                problem = "is the path of the WebSocket: give the page or StompApp another one"
+                raise ConfigurationError(f"pages: {path!r} {problem}")
         if self.health is not None:
             self._check_health(self.health)
 
@@ -144,7 +148,8 @@ class Site:
         if not isinstance(given, str) or not path.startswith("/") or "?" in path:
             raise ConfigurationError(f"health: {given!r} must be a path like '/health'")
         if path in self.pages or self.has(path):
-            raise ConfigurationError(f"health: {path!r} has a meaning already")
+            meaning = "a page" if path in self.pages else "the WebSocket"
+            raise ConfigurationError(f"health: {path!r} is {meaning} already: give another path")
 
     def _check_prefix(self, prefix: str) -> None:
         if not _PREFIX.fullmatch(prefix):
@@ -245,7 +250,23 @@ def _route(request: HttpRequest, site: Site, host: str | None, check: Check | No
             _check_origin(request, site, host)
             decision = route(request, request.path[len(prefix) :]) or _nothing()
             return _endpoint(request, site, check, decision)
-    return _page(request, site.pages.get(request.path))
+    page = site.pages.get(request.path)
+    if page is not None:
+        return _page(request, page)
+    if check is None or wants_websocket(request):
+        return replace(_nothing(), log=_no_websocket(request, site))
+    if request.path == site.endpoint.path + "/info":
+        # The first request of sockjs-client; scanners ask for other paths.
+        path = site.endpoint.path
+        log = f"a client of SockJS asked for {path}/info: write StompApp({path!r}, sockjs=True)"
+        return replace(_nothing(), log=log)
+    return _nothing()
+
+
+def _no_websocket(request: HttpRequest, site: Site) -> str:
+    served = " or ".join([site.endpoint.path, *(f"{prefix}/…" for prefix in site.routes)])
+    log = show("no WebSocket is served at", request.path)
+    return f"{log}: let the client open {served}, or give that path to StompApp"
 
 
 def _endpoint(
@@ -269,9 +290,7 @@ def _nothing() -> Answer:
     return plain(404, "There is nothing here.")
 
 
-def _page(request: HttpRequest, page: Page | None) -> Answer:
-    if page is None:
-        return _nothing()
+def _page(request: HttpRequest, page: Page) -> Answer:
     if request.method not in ("GET", "HEAD"):
         return plain(405, "Only GET and HEAD are possible here.", ("Allow", "GET, HEAD"))
     if has_body(request):
@@ -317,6 +336,7 @@ def _check_host(request: HttpRequest, site: Site, websocket: bool) -> str | None
         name = parts[0]
     if site.endpoint.allowed_hosts is not None and site.hosts.isdisjoint((name, host)):
         log = show("allowed_hosts does not hold the Host of a request:", host)
+        log += "; if it is a name of this server, add it"
         raise _Refused(replace(answer(403, "This host is not served here."), log=log))
     return host
 
@@ -338,7 +358,7 @@ def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
     if "*" in allowed:
         return
     if origin in OPAQUE_ORIGINS:
-        fits = origin in allowed
+        fits, parts = origin in allowed, None
     else:
         parts = _split_origin(origin)
         same = not allowed and _same_origin(parts, host, request.secure)
@@ -347,6 +367,9 @@ def _check_origin(request: HttpRequest, site: Site, host: str | None) -> None:
         rule = f"the {len(allowed)} listed" if allowed else "the same origin as its Host"
         log = show(f"origin refused: allowed_origins takes {rule}, not:", origin)
         log += show("; Host" + (" on TLS:" if request.secure else ":"), host)
+        if parts is not None or origin in OPAQUE_ORIGINS:
+            log += "; if that page is yours, write allowed_origins=[" + "…, " * bool(allowed)
+            log += show("", origin).strip() + "]"
         answer = plain(403, "The origin of this page is not allowed here.")
         raise _Refused(replace(answer, refused="origin", log=log))
 

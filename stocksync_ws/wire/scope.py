@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote
 
-from stocksync_ws.config import PATH_SAFE, Limits
+from stocksync_ws.checks import PATH_SAFE
+from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.types import (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
@@ -98,8 +99,10 @@ def test_a_unix_socket_in_use_is_refused_and_left_alone(
         if full:
             waiting.connect(str(path))
 
+        says = f"cannot listen on {path}: Address already in use; .* another path$"
+
         async def main() -> None:
-            with pytest.raises(OSError, match=f"cannot listen on {path}: Address already in use"):
+            with pytest.raises(OSError, match=says):
                 await server(app, Address(unix=path)).start()
 
         run(main())
@@ -126,6 +129,20 @@ def test_a_folder_that_is_not_there_is_named(app: StompApp, tmp_path: Path) -> N
             await server(app, Address(unix=path)).start()
 
     run(main())
+
+
+def test_a_port_that_needs_rights_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(found: object, *, reuse_port: bool) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("stocksync_ws.aio.address._listen", refuse)
+
+    async def listen() -> None:
+        await Address(port=80).listen(asyncio.get_running_loop())
+
+    says = "cannot listen on 127.0.0.1:80: Permission denied; this user may not: give another port"
+    with pytest.raises(PermissionError, match=f"{says}, 0 for any free one, or one above 1023$"):
+        asyncio.run(listen())
 
 
 def test_a_file_that_somebody_else_has_put_there_is_left_alone(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from stocksync_ws import StompApp
-from tests.asgi.host import Asgi
+from tests.asgi.host import Asgi, nothing_else
 
 TESTS = Path(__file__).parents[1]
 PITFALLS = {
@@ -58,7 +58,7 @@ def test_a_client_without_heart_beats_is_neither_pinged_nor_closed(
 
 def test_heart_beats_go_on_beside_the_pings_of_the_host() -> None:
     app = StompApp("/ws", heart_beat=(10, 10))
-    host = Asgi(app.wrap(None, signals=False))  # type: ignore[arg-type]
+    host = Asgi(app.wrap(nothing_else, signals=False))
     client = host.open().connect(**{"heart-beat": "10000,10000"})
     host.advance(10.5)
     assert [message["text"] for message in client.messages] == ["\n"]

@@ -23,8 +23,8 @@ WIRE_ONLY = frozenset(("h11", "wsproto"))
 ANYWHERE = frozenset(("typing_extensions",))
 STANDARD = """
 __future__ abc base64 binascii bisect collections contextlib contextvars copy dataclasses datetime
-decimal enum functools hashlib heapq hmac inspect io itertools json logging math operator re string
-struct types typing urllib.parse uuid warnings weakref zlib
+decimal difflib enum functools hashlib heapq hmac inspect io itertools json logging math operator re
+string struct types typing urllib.parse uuid warnings weakref zlib
 """
 """What layers 0 to 6 may import of the standard library, submodules included."""
 PURE = frozenset(STANDARD.split())
@@ -238,7 +238,7 @@ def test_no_row_looks_up() -> None:
 def test_the_wires_know_neither_stomp_nor_broker() -> None:
     ground = {row.module for row in ROWS.values() if row.layer == 0}
     assert ROWS["wire"].allowed == ground
-    assert ground == {"errors", "policies", "config", "types", "timers", "counters"}
+    assert ground == {"errors", "policies", "checks", "config", "types", "timers", "counters"}
 
 
 @pytest.mark.parametrize(

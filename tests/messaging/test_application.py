@@ -57,6 +57,21 @@ class TestDeclaring:
         with pytest.raises(ConfigurationError, match="wildcard"):
             app.message_mapping("/a/*")
 
+    def test_two_applications_may_have_one_function_at_one_path(self, app: StompApp) -> None:
+        another = StompApp("/ws")
+
+        def handle() -> None: ...
+
+        for each in (app, another):
+            each.message_mapping("/a")(handle)
+            each.check()
+
+        app = StompApp("/ws")
+        app.message_mapping("/b")(handle)
+        app.message_mapping("/b")(handle)
+        with pytest.raises(ConfigurationError, match="ambiguous mapping: '/b'"):
+            app.check()
+
     def test_a_name_that_does_not_exist_yet_is_checked_at_the_end(self, app: StompApp) -> None:
         @app.message_mapping("/a")
         def later(value: OnlyForTypeCheckers) -> None: ...

@@ -450,7 +450,7 @@ def test_classes_go_in_as_instances_and_are_one_thing() -> None:
     assert "include(Empty(...))" in refusal(lambda: declarations(Empty))
     assert "both @controller and @controller_advice" in refusal(lambda: declarations(Both()))
     assert "declares nothing" in refusal(lambda: declarations(Empty()))
-    assert "a class takes @controller" in refusal(lambda: declarations(Unmarked()))
+    assert "put @controller() above `class Unmarked`" in refusal(lambda: declarations(Unmarked()))
 
 
 # Modules

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 
@@ -35,6 +35,10 @@ def routes(*targets: object) -> Routes:
 def who(found: tuple[Handler, BaseException] | None) -> str:
     assert found is not None
     return found[0].label
+
+
+class HasSession(Protocol):
+    session_id: str
 
 
 class Bad(Exception):
@@ -187,6 +191,16 @@ class TestListeners:
         def everything(event: Any) -> None: ...
 
         assert len(routes(everything).listeners(SessionConnected)) == 1
+
+    def test_a_parameter_may_be_annotated_by_its_shape_or_not_at_all(self) -> None:
+        def shaped(event: HasSession) -> None: ...
+
+        def anything(event: Any) -> None: ...
+
+        def some(event: SessionConnected | SessionDisconnected) -> None: ...
+
+        known = routes(*map(event_listener(SessionConnected), (shaped, anything, some)))
+        assert len(known.listeners(SessionConnected)) == 3
 
 
 @pytest.mark.parametrize("mark", [message_exception_handler(), event_listener()])

@@ -11,6 +11,7 @@ import pytest
 from stocksync_ws import (
     ConfigurationError,
     DestinationVariable,
+    SessionConnected,
     StompApp,
     controller,
     message_exception_handler,
@@ -123,6 +124,6 @@ def test_that_of_another_controller_does_not(app: StompApp) -> None:
 
 
 def test_listeners_have_no_path(app: StompApp) -> None:
-    app.event_listener(str)(lambda event: None)
+    app.event_listener(SessionConnected)(lambda event: None)
     app.message_mapping("/a")(fresh(nothing))
     app.check()

@@ -149,7 +149,8 @@ def test_the_check_comes_behind_host_and_path_and_before_the_origin() -> None:
             False,
             (
                 "origin refused: allowed_origins takes the same origin as its Host, not:"
-                " 'http://a'; Host: 'a:8000'"
+                " 'http://a'; Host: 'a:8000';"
+                " if that page is yours, write allowed_origins=['http://a']"
             ),
         ),
         (
@@ -157,7 +158,7 @@ def test_the_check_comes_behind_host_and_path_and_before_the_origin() -> None:
             True,
             (
                 "origin refused: allowed_origins takes the 1 listed, not: 'http://a';"
-                " Host on TLS: 'a:8000'"
+                " Host on TLS: 'a:8000'; if that page is yours, write allowed_origins=[…, 'http://a']"
             ),
         ),
     ],

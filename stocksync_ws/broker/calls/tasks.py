@@ -218,14 +218,22 @@ class Tasks:
 
     def _leave_in_pool(self, task: Task, call: Call) -> None:
         if call.offered and isinstance(task.stopping, HandlerTimeout):
-            self._log.note("no thread of the pool was free in time for mapping=%s", call.label)
+            self._log.note(
+                "no thread of the pool was free in time for mapping=%s: raise"
+                " Limits.handler_threads, or write `async def` where handlers wait",
+                call.label,
+            )
         if call.threads is not Threads.LISTENERS and call.withdraw():
             return
         task.left = call
         if not call.offered:
             call.stuck = True
             self._counters.pool_slots_stuck += 1
-            self._log.note("a thread of the pool is stuck in mapping=%s", call.label)
+            self._log.note(
+                "a thread of the pool is stuck in mapping=%s: it took longer than"
+                " Limits.handler_timeout, and cannot be stopped; give what it waits for a timeout",
+                call.label,
+            )
         session = task.session
         if session is not None and session.inbound.task is task:
             session.inbound.stick(call)

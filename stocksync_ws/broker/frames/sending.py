@@ -33,6 +33,8 @@ from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["Sending", "duplicate"]
 
+NO_SEND = "client_send: none of its patterns covers it; add one, or let clients send to a handler"
+
 
 class Sending:
     """The frames SEND, ACK and NACK."""
@@ -119,9 +121,12 @@ class Sending:
         if kind is Kind.NOWHERE:
             return ErrorCode.NO_DESTINATION, NO_PREFIX
         if kind is Kind.USER:
-            return ErrorCode.SEND_DENIED, "user_prefix: clients do not send below it"
+            return (
+                ErrorCode.SEND_DENIED,
+                "user_prefix: clients do not send below it, but to a handler",
+            )
         if not self._namespace.may_send.match(destination):
-            return ErrorCode.SEND_DENIED, "client_send: none of its patterns covers it"
+            return ErrorCode.SEND_DENIED, NO_SEND
         return None
 
     def _rewrite_reply_to(self, session: SessionRecord, frame: Frame, reply_to: str) -> None:

@@ -36,6 +36,8 @@ from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Subscribing"]
 
+NO_ANSWER = "no @subscribe_mapping fits the destination; write one for what follows the prefix"
+
 
 class Subscribing:
     """The frames SUBSCRIBE and UNSUBSCRIBE."""
@@ -107,13 +109,15 @@ class Subscribing:
             return ErrorCode.NO_DESTINATION, NO_PREFIX
         rule = ""
         if has_wildcard(destination):
-            rule = "a SUBSCRIBE takes no wildcard"
+            rule = "a SUBSCRIBE takes no wildcard: write one for each destination"
         elif kind is Kind.APPLICATION:
             return None
         elif kind is Kind.USER and not self._namespace.is_own(destination):
-            rule = "user_prefix: below it only broker_prefixes, /queue and /topic"
+            rule = (
+                "user_prefix: below it only broker_prefixes, /queue and /topic, and no user's name"
+            )
         elif kind is not Kind.USER and not self._namespace.may_subscribe.match(destination):
-            rule = "client_subscribe: none of its patterns covers it"
+            rule = "client_subscribe: none of its patterns covers it; add one"
         elif wanted.durable and session.user is None and self._keeps_names(kind, destination):
             rule = "a durable name needs a user, and the session is anonymous: see authenticator"
         return (ErrorCode.SUBSCRIBE_DENIED, rule) if rule else None
@@ -305,7 +309,7 @@ class Subscribing:
     ) -> Script | None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
-            rule = "no @subscribe_mapping fits the destination"
+            rule = NO_ANSWER
             self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, rule)
             return None
         destination = frame.headers["destination"]

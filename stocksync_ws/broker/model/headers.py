@@ -87,23 +87,32 @@ def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """
     given = cast("object", headers)
     if not isinstance(given, Mapping):
-        raise ValueError(f"headers are a mapping of names to texts, not {type(given).__name__}")
+        raise ValueError(
+            f"headers are a mapping of names to texts, not {type(given).__name__}: write"
+            f" {{'priority': '1'}}"
+        )
     pairs: list[tuple[str, str]] = []
     for name, value in cast("Mapping[object, object]", given).items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise ValueError(f"header {name!r}: names and values are texts, not {value!r}")
+            raise ValueError(
+                f"header {name!r}: names and values are texts, not {value!r}: write"
+                f" {{{str(name)!r}: {str(value)!r}}}"
+            )
         pairs.append((_checked(name, name), _checked(name, value)))
         if not name:
-            raise ValueError("a header with an empty name cannot be sent")
+            raise ValueError("a header with an empty name cannot be sent: give it one")
         if _is_reserved(name):
-            raise ValueError(f"header {name!r} is set by the server and cannot be given")
+            raise ValueError(
+                f"header {name!r} is set by the server and cannot be given: leave it out, or write"
+                f" {'x-' + name.strip(_BLANKS)!r}"
+            )
     return tuple(pairs)
 
 
 def _checked(name: str, text: str) -> str:
     """A name or value that every reader can be sent."""
     if "\0" in text:
-        raise ValueError(f"header {name!r}: NUL cannot be sent")
+        raise ValueError(f"header {name!r}: NUL cannot be sent: put it into the payload")
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -8,7 +8,7 @@ expressions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 from stocksync_ws.config import BrokerConfig, Limits
@@ -121,6 +121,10 @@ APPLICATION = Kind.APPLICATION
 """A global, for what is asked with every SEND: see `POOL` in `model/pipeline.py`."""
 
 
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
 class Namespace:
     """The prefixes of one configuration: which destination means what, and what clients may
     name.
@@ -135,6 +139,7 @@ class Namespace:
         "error_path",
         "may_send",
         "may_subscribe",
+        "prefixes",
     )
 
     def __init__(self, config: BrokerConfig) -> None:
@@ -151,6 +156,10 @@ class Namespace:
         self.error_path = config.error_destination
         """Where a session listens for errors of the application, behind the user prefix."""
         self.error_destination = config.user_prefix + config.error_destination
+        self.prefixes = _listed(
+            [*config.application_prefixes, *config.broker_prefixes, config.user_prefix]
+        )
+        """All prefixes, for whoever missed them."""
         self.may_send = Patterns(config.client_send)
         self.may_subscribe = Patterns(config.client_subscribe)
 

@@ -32,8 +32,8 @@ from stocksync_ws.stomp.frame import SUBSCRIBE, Frame, Version
 
 __all__ = ["NO_MAPPING", "NO_PREFIX", "ErrorReporter"]
 
-NO_MAPPING = "no @message_mapping fits the destination"
-NO_ANSWER_THERE = "reply-to: the client may not SEND there itself"
+NO_MAPPING = "no @message_mapping fits the destination; write one for what follows the prefix"
+NO_ANSWER_THERE = "reply-to: the client may not SEND there itself; it may name /temp-queue/…"
 NO_PREFIX = "it is below none of application_prefixes, broker_prefixes and user_prefix"
 
 
@@ -116,7 +116,8 @@ class ErrorReporter:
             self._lifecycle.close(session, code.close, code.reason)
             return
         version = session.version or Version.V12
-        frame = error(code, command, problem.headers, version, self._limits, problem.detail)
+        detail = problem.detail or self._detail(code)
+        frame = error(code, command, problem.headers, version, self._limits, detail)
         session.mailbox.frame(frame)
         self._lifecycle.close(session, code.close, code.reason)
 
@@ -156,7 +157,7 @@ class ErrorReporter:
             self._error(session, code, frame.command, refusal)
             return
         headers, body = error_message(
-            code, frame.command, frame.headers, correlation_id, self._limits
+            code, frame.command, frame.headers, correlation_id, self._limits, self._detail(code)
         )
         path = self._namespace.error_path
         self._publisher.publish(Draft(path, tuple(headers), body, session=session.id))
@@ -181,9 +182,17 @@ class ErrorReporter:
         destination: str | None = None,
         rule: str = "",
     ) -> str:
+        if code is ErrorCode.NO_DESTINATION:
+            rule = f"{rule}: {self._namespace.prefixes}"
         correlation_id = self._token(64)
         self._log.failed(session, label, code, correlation_id, problem, destination, rule)
         return correlation_id
+
+    def _detail(self, code: ErrorCode) -> str:
+        """More for the client, behind the sentence of a code."""
+        if code is ErrorCode.NO_DESTINATION:
+            return f"They are {self._namespace.prefixes}."
+        return ""
 
     def _is_listening(self, session: SessionRecord) -> bool:
         destination = self._namespace.error_destination

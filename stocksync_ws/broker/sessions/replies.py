@@ -93,6 +93,7 @@ def error_message(
     headers: Mapping[str, str],
     correlation_id: str,
     limits: Limits,
+    detail: str = "",
 ) -> tuple[list[tuple[str, str]], bytes]:
     """Headers and JSON body of the MESSAGE that tells a listening session of an application
     error.
@@ -102,9 +103,11 @@ def error_message(
     fields = [("content-type", "application/json")]
     if receipt_id is not None:
         fields.append(("receipt-id", receipt_id))
+    detailed = {"detail": f"{code.sentence} {detail}"} if detail else {}
     body = {
         "code": code.code,
         "message": code.message,
+        **detailed,
         "receipt_id": receipt_id,
         "destination": names.get("destination"),
         "subscription": names.get("subscription"),

@@ -255,8 +255,8 @@ def test_a_bad_header_of_ours_is_named(
         ("SUBSCRIBE", "/app/nobody", "no-handler", "no @subscribe_mapping fits the destination"),
         ("SEND", "/topic/a", "send-denied", "client_send: none of its patterns covers it"),
         ("SEND", "/user/queue/a", "send-denied", "user_prefix: clients do not send below it"),
-        ("SEND", "/elsewhere/a", "no-destination", "application_prefixes, broker_prefixes"),
-        ("SUBSCRIBE", "/elsewhere/a", "no-destination", "application_prefixes, broker_prefixes"),
+        ("SEND", "/elsewhere/a", "no-destination", "user_prefix: /app, /topic, "),
+        ("SUBSCRIBE", "/elsewhere/a", "no-destination", "user_prefix: /app, /topic, "),
         ("SUBSCRIBE", "/queue/a", "subscribe-denied", "client_subscribe: none of its patterns"),
         ("SUBSCRIBE", "/user/a/b", "subscribe-denied", "user_prefix: below it only"),
         ("SUBSCRIBE", "/topic/*", "subscribe-denied", "a SUBSCRIBE takes no wildcard"),
@@ -291,4 +291,4 @@ def test_a_refusal_in_a_transaction_says_it_too(start: Start, log: Callable[[str
     cause(peer, "send-denied")
     line = log("send-denied")
     assert "user='ann'" in line
-    assert "destination='/topic/a' rule='client_send: none of its patterns covers it'" in line
+    assert "destination='/topic/a' rule='client_send: none of its patterns covers it;" in line

@@ -1,0 +1,341 @@
+"""Mistakes in settings: told by `StompApp` and `Limits`, where they are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stocksync_ws import ConfigurationError, Latest, Limits, Queue, SockJSOptions, StompApp, Stream
+from tests.mistakes.kit import Mistake, check
+
+
+def of(settings: Any, says: str, write: str) -> Mistake:
+    """A row: what `StompApp` is given, a path or other settings."""
+    given: dict[str, Any] = {"path": "/ws"}
+    given |= {"path": settings} if isinstance(settings, str) else settings
+    return Mistake(lambda: StompApp(**given), ConfigurationError, says, write)
+
+
+once: Any = 1
+
+TABLE = [
+    of(
+        "ws",
+        (
+            "path: 'ws': the path of the WebSocket begins with a slash and ends without"
+            " one: write StompApp('/ws')"
+        ),
+        "write StompApp('/ws')",
+    ),
+    of(
+        "/ws/",
+        (
+            "path: '/ws/': the path of the WebSocket begins with a slash and ends without"
+            " one: write StompApp('/ws')"
+        ),
+        "write StompApp('/ws')",
+    ),
+    of(
+        "/ws/**",
+        (
+            "path: '/ws/**': the path of the WebSocket begins with a slash and ends"
+            " without one: write StompApp('/ws')"
+        ),
+        "write StompApp('/ws')",
+    ),
+    of(
+        "ws://localhost:8000/chat-ws",
+        (
+            "path: 'ws://localhost:8000/chat-ws': the path of the WebSocket begins with a"
+            " slash and ends without one: write StompApp('/chat-ws')"
+        ),
+        "write StompApp('/chat-ws')",
+    ),
+    of(
+        "/my chat",
+        (
+            "path: '/my chat' must be letters, digits and \"/!$&'()*+,;=:@-._~\": write"
+            " StompApp('/my-chat')"
+        ),
+        "write StompApp('/my-chat')",
+    ),
+    of(
+        {"allowed_origins": "https://shop.example"},
+        ("allowed_origins: must be a list of texts, not one: write ['https://shop.example']"),
+        "write ['https://shop.example']",
+    ),
+    of(
+        {"allowed_origins": 5},
+        ("allowed_origins: must be a list of texts, not 5: write ['…', '…']"),
+        "write ['…', '…']",
+    ),
+    of(
+        {"allowed_origins": ["https://shop.example/"]},
+        (
+            "allowed_origins: 'https://shop.example/' has something behind the host: write"
+            " 'https://shop.example'"
+        ),
+        "write 'https://shop.example'",
+    ),
+    of(
+        {"allowed_origins": ["https://shop.example/cart"]},
+        (
+            "allowed_origins: 'https://shop.example/cart' has something behind the host:"
+            " write 'https://shop.example'"
+        ),
+        "write 'https://shop.example'",
+    ),
+    of(
+        {"allowed_origins": ["shop.example"]},
+        ("allowed_origins: 'shop.example' has no scheme: write 'https://shop.example'"),
+        "write 'https://shop.example'",
+    ),
+    of(
+        {"allowed_origins": ["localhost:3000"]},
+        ("allowed_origins: 'localhost:3000' has no scheme: write 'http://localhost:3000'"),
+        "write 'http://localhost:3000'",
+    ),
+    of(
+        {"allowed_origins": ["wss://shop.example"]},
+        (
+            "allowed_origins: 'wss://shop.example' is a WebSocket's address, and an origin"
+            " is that of the page: write 'https://shop.example'"
+        ),
+        "write 'https://shop.example'",
+    ),
+    of(
+        {"allowed_origins": ["https://*.shop.example"]},
+        (
+            "allowed_origins: 'https://*.shop.example' holds a wildcard: write each origin"
+            " out, or ['*'] for any"
+        ),
+        "write each origin out",
+    ),
+    of(
+        {"allowed_origins": ["https://a.example https://b.example"]},
+        (
+            "allowed_origins: 'https://a.example https://b.example' is no scheme, host and"
+            " port: write 'https://shop.example'"
+        ),
+        "write 'https://shop.example'",
+    ),
+    of(
+        {"allowed_hosts": ["https://shop.example/"]},
+        ("allowed_hosts: 'https://shop.example/' is no host name: write 'shop.example'"),
+        "write 'shop.example'",
+    ),
+    of(
+        {"allowed_hosts": ["*.shop.example"]},
+        ("allowed_hosts: '*.shop.example' is no host name: write 'shop.example'"),
+        "write 'shop.example'",
+    ),
+    of(
+        {"allowed_hosts": ["*"]},
+        "allowed_hosts: '*' is no host name: write allowed_hosts=None for any",
+        "write allowed_hosts=None",
+    ),
+    of(
+        {"application_prefixes": "/app"},
+        ("application_prefixes: must be a list of texts, not one: write ['/app']"),
+        "write ['/app']",
+    ),
+    of(
+        {"application_prefixes": ["/app/"]},
+        (
+            "application_prefixes: '/app/' must be like '/topic', without a trailing slash"
+            " or a wildcard: write '/app'"
+        ),
+        "write '/app'",
+    ),
+    of(
+        {"broker_prefixes": ["topic"]},
+        (
+            "broker_prefixes: 'topic' must be like '/topic', without a trailing slash or a"
+            " wildcard: write '/topic'"
+        ),
+        "write '/topic'",
+    ),
+    of(
+        {"broker_prefixes": ["/topic/**"]},
+        (
+            "broker_prefixes: '/topic/**' must be like '/topic', without a trailing slash"
+            " or a wildcard: write '/topic'"
+        ),
+        "write '/topic'",
+    ),
+    of(
+        {"user_prefix": ["/user"]},
+        "user_prefix: must be a text like '/topic', not ['/user']",
+        "must be a text like '/topic'",
+    ),
+    of(
+        {"broker_prefixes": ["/topic", "/app"]},
+        (
+            "prefixes: '/app' and '/app' overlap: a destination would have two meanings;"
+            " change one of the two"
+        ),
+        "change one of the two",
+    ),
+    of(
+        {"client_send": ["/app/**"]},
+        (
+            "client_send: '/app/**' is under no broker prefix, but for handlers, to which"
+            " every client may send: leave it out"
+        ),
+        "leave it out",
+    ),
+    of(
+        {"client_subscribe": ["/user/**"]},
+        (
+            "client_subscribe: '/user/**' is under no broker prefix, but below"
+            " user_prefix, where every client may subscribe: leave it out"
+        ),
+        "leave it out",
+    ),
+    of(
+        {"client_send": ["/chat/**"]},
+        ("client_send: '/chat/**' is under no broker prefix: write '/topic/…' or '/queue/…'"),
+        "write '/topic/…' or '/queue/…'",
+    ),
+    of(
+        {"client_subscribe": ["/topic/#"]},
+        (
+            "client_subscribe: '/topic/#': '#' is no wildcard, which is '*' for one"
+            " segment or '**' for all that follow: write '/topic/**'"
+        ),
+        "write '/topic/**'",
+    ),
+    of(
+        {"client_subscribe": ["/topic/room-*"]},
+        (
+            "client_subscribe: '/topic/room-*': 'room-*' is no wildcard, which is '*' for"
+            " one segment or '**' for all that follow: write '/topic/*'"
+        ),
+        "write '/topic/*'",
+    ),
+    of(
+        {"client_subscribe": ["/topic/{room}/lines"]},
+        (
+            "client_subscribe: '/topic/{room}/lines': '{room}' is no wildcard, which is"
+            " '*' for one segment or '**' for all that follow: write '/topic/*/lines'"
+        ),
+        "write '/topic/*/lines'",
+    ),
+    of(
+        {"client_subscribe": ["/topic/**/lines"]},
+        (
+            "client_subscribe: '/topic/**/lines': '**' may only be the last segment: write"
+            " '*' for one in the middle"
+        ),
+        "write '*'",
+    ),
+    of(
+        {"client_subscribe": ["topic/chat/"]},
+        (
+            "client_subscribe: 'topic/chat/' must be made of /segments, none of them"
+            " empty: write '/topic/chat'"
+        ),
+        "write '/topic/chat'",
+    ),
+    of(
+        {"client_subscribe": [""]},
+        ("client_subscribe: '' must be made of /segments, none of them empty: write '/topic/**'"),
+        "write '/topic/**'",
+    ),
+    of(
+        {"destinations": {"/chat/**": Stream()}},
+        ("destinations: '/chat/**' is under no broker prefix: write '/topic/…' or '/queue/…'"),
+        "write '/topic/…' or '/queue/…'",
+    ),
+    of(
+        {"destinations": {"/topic/chat": Stream}},
+        ("destinations: '/topic/chat' needs an object, not a class: write Stream()"),
+        "write Stream()",
+    ),
+    of(
+        {"destinations": {"/topic/chat": "stream"}},
+        (
+            "destinations: '/topic/chat' needs a Topic(…), Stream(…), Latest(…) or"
+            " Queue(…), not 'stream'"
+        ),
+        "Topic(…), Stream(…), Latest(…) or Queue(…)",
+    ),
+    of(
+        {"destinations": {"/queue/jobs": Latest()}},
+        ("destinations: '/queue/jobs' is below a queue prefix: write Queue(…)"),
+        "write Queue(…)",
+    ),
+    of(
+        {"destinations": {"/topic/chat": Queue()}},
+        (
+            "destinations: '/topic/chat' is below no queue prefix: write Topic(…),"
+            " Stream(…) or Latest(…)"
+        ),
+        "write Topic(…), Stream(…) or Latest(…)",
+    ),
+    of(
+        {"destinations": ["/topic/chat"]},
+        (
+            "destinations: must be a mapping of patterns to Topic, Stream, Latest or"
+            " Queue, not ['/topic/chat']"
+        ),
+        "patterns to Topic, Stream, Latest or Queue",
+    ),
+    of(
+        {"heart_beat": (10_000, 10_000)},
+        (
+            "heart_beat: is in seconds, at most 600, not (10000, 10000); if that is ms,"
+            " write (10.0, 10.0)"
+        ),
+        "write (10.0, 10.0)",
+    ),
+    of(
+        {"heart_beat": 10},
+        ("heart_beat: must be two times in seconds like (10.0, 10.0), not 10"),
+        "like (10.0, 10.0)",
+    ),
+    of(
+        {"limits": {"max_connections": 100}},
+        ("limits: write limits=Limits(max_connections=1_000), not {'max_connections': 100}"),
+        "write limits=Limits(max_connections=1_000)",
+    ),
+    of(
+        {"sockjs": "yes"},
+        ("sockjs: must be a bool or SockJSOptions, not 'yes': write True"),
+        "write True",
+    ),
+    of({"workers": 2}, "workers: must be 'warn' or 'refuse', not 2", "'warn' or 'refuse'"),
+    Mistake(
+        lambda: Limits(max_connections=0),
+        ConfigurationError,
+        "Limits.max_connections: must be a positive number, not 0",
+        "a positive number",
+    ),
+    Mistake(
+        lambda: Limits(max_header_line=20_000),
+        ConfigurationError,
+        ("Limits.max_header_line: must not exceed max_header_block (16384): raise that too"),
+        "raise that too",
+    ),
+    Mistake(
+        lambda: Queue(retry=once),
+        ConfigurationError,
+        ("Queue.retry: must be a tuple of seconds, such as (0, 1, 2, 4), not 1"),
+        "such as (0, 1, 2, 4)",
+    ),
+    Mistake(
+        lambda: SockJSOptions(heart_beat=25_000),
+        ConfigurationError,
+        (
+            "SockJSOptions.heart_beat: is in seconds, at most 600, not 25000; if that is"
+            " ms, write 25"
+        ),
+        "write 25",
+    ),
+]
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.says[:60])
+def test_the_text_says_what_to_write(row: Mistake) -> None:
+    check(row)
