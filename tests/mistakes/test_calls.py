@@ -32,7 +32,7 @@ def test_one_that_holds_the_loop(
         block()
 
     ws.message_mapping("/jobs", inline=inline)(block if inline else wait)
-    with World(ws) as world:
+    with World(ws, raise_errors=False) as world:
         world.connect().send_to("/app/jobs")
     [line] = warnings(caplog, "slow call")
     name = "block" if inline else "wait"
@@ -72,7 +72,7 @@ def test_one_that_holds_its_thread(
 ) -> None:
     ws = StompApp("/ws", limits=Limits(handler_timeout=2.0))
     ws.message_mapping("/jobs")(wait)
-    with World(ws) as world:
+    with World(ws, raise_errors=False) as world:
         world.hold_pool(inside=begun)
         world.connect().send_to("/app/jobs")
         world.advance(10)

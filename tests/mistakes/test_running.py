@@ -314,7 +314,7 @@ def told(row: Told, caplog: pytest.LogCaptureFixture) -> tuple[str, str, str]:
     """The code of the ERROR, the line in the log, and the exception in it, where there is one."""
     ws = StompApp("/ws", authenticator=row.authenticator)
     ws.message_mapping("/orders/{product}")(row.handler)
-    with World(ws) as world:
+    with World(ws, raise_errors=False) as world:
         peer = world.upgrade()
         peer.command("CONNECT", {"accept-version": "1.2", "host": "shop", "login": "ann"})
         row.act(peer)
@@ -351,7 +351,7 @@ def test_the_client_is_told_the_prefixes(listening: bool) -> None:
     ws = StompApp(
         "/ws", application_prefixes=["/do"], broker_prefixes=["/topic"], user_prefix="/me"
     )
-    with World(ws) as world:
+    with World(ws, raise_errors=False) as world:
         peer = world.connect()
         if listening:
             peer.subscribe("/me/queue/errors")
