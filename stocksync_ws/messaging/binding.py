@@ -27,6 +27,7 @@ from typing import Any, get_origin
 
 from stocksync_ws.errors import ConfigurationError, ConversionError
 from stocksync_ws.messaging.convert import decoder_for
+from stocksync_ws.messaging.converters import NONE, Converters
 from stocksync_ws.messaging.exchange import (
     DestinationVariable,
     Exchange,
@@ -99,6 +100,7 @@ def plan(
     label: str,
     users: tuple[type, ...] | None = (),
     bits: int | None = INTEGER_BITS,
+    converters: Converters = NONE,
     final: bool = True,
 ) -> Plan | None:
     """Compile how a function is called.
@@ -111,6 +113,7 @@ def plan(
         label: What an error calls the declaration.
         users: The classes that the authenticator says it returns; None: there is none.
         bits: What an integer in a body, a variable or a header may have; None: any.
+        converters: Those of the application.
         final: False: None when a name in an annotation does not exist yet.
 
     Raises:
@@ -118,7 +121,7 @@ def plan(
     """
     builder = _Builder(function, role, names, framework, label, users)
     try:
-        builder.build(bits)
+        builder.build(bits, converters)
     except UnresolvedName:
         if final:
             raise
@@ -152,12 +155,14 @@ class _Builder:
         self._anonymous = users is None
         """Nobody has a user."""
         self._bits: int | None = INTEGER_BITS
+        self._converters = NONE
         self._has_subject = False
         self._left: inspect.Parameter | None = None
         """The parameter that nothing else claimed."""
 
-    def build(self, bits: int | None) -> None:
+    def build(self, bits: int | None, converters: Converters) -> None:
         self._bits = bits
+        self._converters = converters
         scope = scope_of(self._function)
         for parameter in self._signature.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -351,7 +356,8 @@ class _Builder:
 
     def _payload(self, parameter: inspect.Parameter, annotation: Any, marked: bool) -> Resolver:
         try:
-            decode = decoder_for(Any if annotation is _ABSENT else annotation, self._bits)
+            taken = Any if annotation is _ABSENT else annotation
+            decode = decoder_for(taken, self._bits, self._converters)
         except UnresolvedName:
             raise
         except ConfigurationError as error:
