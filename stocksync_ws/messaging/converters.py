@@ -41,10 +41,12 @@ class Converter:
         """The body of a payload.
 
         Raises:
-            ConversionError: It cannot be encoded; what was raised is the cause.
+            ConversionError: It cannot be encoded; what was raised is the cause, if it is not one.
         """
         try:
             body = cast("object", self._encode(payload))
+        except ConversionError:
+            raise
         except Exception as error:
             raise self._failed("encode", error) from error
         if not isinstance(body, bytes):
@@ -58,10 +60,12 @@ class Converter:
         """The value of a parameter that is declared as `annotation`.
 
         Raises:
-            ConversionError: The body does not fit; what was raised is the cause.
+            ConversionError: The body does not fit; what was raised is the cause, if it is not one.
         """
         try:
             return self._decode(body, annotation)
+        except ConversionError:
+            raise  # It knows the path.
         except Exception as error:
             raise self._failed("decode", error) from error
 
