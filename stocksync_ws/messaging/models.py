@@ -8,9 +8,9 @@ aliases, validators, tags) hold.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +34,7 @@ def _msgspec(kind: Any) -> Any:
     """The module of msgspec that has made a Struct; None for every other type."""
     if not isinstance(kind, type) or not hasattr(kind, "__struct_config__"):
         return None
-    return sys.modules.get("msgspec")
+    return inspect.getmodule(next(base for base in kind.__mro__ if base.__module__ == "msgspec"))
 
 
 def is_model(kind: Any) -> bool:

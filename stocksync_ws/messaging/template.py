@@ -83,9 +83,11 @@ class MessagingTemplate:
 
     __slots__ = ("_converters", "_encoder", "_gate", "_limits", "_space")
 
-    def __init__(self, gate: Gate, config: BrokerConfig, converters: Converters = NONE) -> None:
+    def __init__(
+        self, gate: Gate, config: BrokerConfig, converters: Converters | None = None
+    ) -> None:
         self._gate = gate
-        self._converters = converters
+        self._converters = NONE if converters is None else converters
         self._encoder = PayloadEncoder()
         self._space = Namespace(config)
         self._limits = config.limits
