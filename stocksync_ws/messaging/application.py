@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
 
+from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
@@ -151,7 +152,7 @@ class Application:
             )
         )
 
-    def event_listener(self, *events: type, inline: bool = False) -> Callable[[F], F]:
+    def event_listener(self, *events: type[Event], inline: bool = False) -> Callable[[F], F]:
         """Hear of session events, in order per session.
 
         Args:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.errors import ConfigurationError, ConversionError
 from stocksync_ws.messaging.declarations import declarations
 from stocksync_ws.messaging.marks import (
@@ -246,7 +247,7 @@ def message_exception_handler(
     return _marker("message_exception_handler", mark, inline)
 
 
-def event_listener(*events: type, inline: bool = False) -> Callable[[F], F]:
+def event_listener(*events: type[Event], inline: bool = False) -> Callable[[F], F]:
     """Hear of events, after they happened; those of one session in order.
 
     Args:
