@@ -38,7 +38,7 @@ Decode: TypeAlias = Callable[[bytes, str | None], Any]
 # Out
 
 OCTET_KINDS = (bytes, bytearray, memoryview)
-"""What is the body of a message already."""
+"""Payloads that are the body of a message already."""
 KNOWN_CLASSES = 1_024
 """Dataclasses whose fields an encoder remembers; classes made in a loop are not kept for ever."""
 
@@ -267,13 +267,14 @@ def decoder_for(
         return _converted_only(annotation, converters)
     parser = _EXACT_PARSER if compiled.exact else _PARSER
     takes_text = kinds == [str]
+    find = converters.of
 
     def decode(body: bytes, content_type: str | None) -> Any:
         kind: Kind = "octets"
         charset = "utf-8"
         if content_type is not None:
             essence, kind, charset = media_of(content_type)
-            converter = converters.of(essence)
+            converter = find(essence)
             if converter is not None:
                 return converter.decode(body, annotation)
             if kind == "other":

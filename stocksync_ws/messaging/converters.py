@@ -28,7 +28,7 @@ _OURS = {
 
 
 class Converter:
-    """What reads and writes the bodies of one content type."""
+    """Reads and writes the bodies of one content type."""
 
     __slots__ = ("_content_type", "_decode", "_encode")
 
@@ -78,10 +78,12 @@ class Converter:
 class Converters:
     """The converters of an application, by content type."""
 
-    __slots__ = ("_known",)
+    __slots__ = ("_known", "of")
 
     def __init__(self) -> None:
         self._known: dict[str, Converter] = {}
+        self.of: Callable[[str], Converter | None] = self._known.get
+        """The converter of a content type in lower case without parameters."""
 
     def __bool__(self) -> bool:
         return bool(self._known)
@@ -107,10 +109,6 @@ class Converters:
                     f" {function!r}"
                 )
         self._known[essence] = Converter(essence, encode, decode)
-
-    def of(self, essence: str) -> Converter | None:
-        """The converter of a content type in lower case without parameters."""
-        return self._known.get(essence)
 
     def find(self, content_type: str) -> Converter | None:
         """The converter of a content type as it stands in a header."""

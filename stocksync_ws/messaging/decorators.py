@@ -94,7 +94,7 @@ def _path(decorator: str, path: object) -> str:
 def _media(decorator: str, content_type: object) -> str | None:
     if content_type is None:
         return None
-    if isinstance(content_type, str):
+    if isinstance(content_type, str) and content_type.isprintable():
         try:
             media_of(content_type)
         except ConversionError:

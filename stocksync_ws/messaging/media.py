@@ -53,7 +53,7 @@ _KNOWN: dict[str, Media] = {
 
 
 def media_of(content_type: str) -> Media:
-    """What a content-type says about the body.
+    """Read a content-type.
 
     Raises:
         ConversionError: It is malformed.

@@ -116,8 +116,8 @@ def _dump_model(value: Any) -> Any:
 
 
 def model_write(kind: Any) -> Callable[[Any], Any] | None:
-    """What writes an object as this model of pydantic, also one of a class below it: the fields of
-    the model and no others. None when the class is no such model.
+    """The function that writes an object as this model of pydantic, also one of a class below it:
+    the fields of the model and no others. None when the class is no such model.
     """
     if not _pydantic_kind(kind) or dataclasses.is_dataclass(kind):
         return None
@@ -134,7 +134,7 @@ def model_write(kind: Any) -> Callable[[Any], Any] | None:
 
 
 def struct_maker(kind: Any) -> Callable[[dict[str, Any]], Any] | None:
-    """What writes a Struct of msgspec from its written fields; None when the class is none.
+    """The function that writes a Struct of msgspec from its written fields; None for other classes.
 
     It is msgspec that writes: tags, new names, defaults that are left out.
     """

@@ -54,10 +54,10 @@ _OCTETS = (bytes, bytearray, memoryview)
 _VALUES = (NoneType, str, bool, int, float, Decimal, UUID, date, time, Enum)
 _LISTS: tuple[type, ...] = (list, tuple, set, frozenset, abc.Set)
 _AS_THEY_ARE: tuple[type, ...] = (list, tuple, set, frozenset)
-"""What JSON takes by itself, whatever is inside."""
+"""Classes that JSON takes by itself, whatever is inside."""
 _KEYS = (str, int, UUID, Enum)
 _TAKES: dict[Any, tuple[type, ...]] = {float: (float, int), bytes: _OCTETS}
-"""What a type checker takes for a class beside what is below it."""
+"""Instances that a type checker takes for a class, beside those of classes below it."""
 
 
 def result_writer(function: Callable[..., Any], label: str) -> Writer | None:

@@ -86,7 +86,7 @@ class Handler:
         self._writer = writer
         self._converter = converter
         self.declared = "" if writer is None else f" as the declared {writer.name}"
-        """What an error says of its result."""
+        """The words of an error about its declared result."""
         self._content_type = content_type_of(declaration) or ""
         self.label = declaration.label
         self.replies = tuple(Reply(mark) for mark in declaration.replies)
@@ -131,7 +131,7 @@ class Handler:
 
 
 def content_type_of(declaration: Declaration) -> str | None:
-    """What its decorator says about what it returns."""
+    """The `content_type=` of its decorator."""
     mapping = declaration.mapping
     return None if isinstance(mapping, Listener) else mapping.content_type
 

@@ -192,7 +192,10 @@ class MessagingTemplate:
         self, destination: str, payload: object, headers: Mapping[str, str] | None
     ) -> Draft:
         destination = self._check(destination)
-        return self._draft(destination, *self._encode(payload, headers), headers)
+        encoded = (
+            self._encoder.encode(payload) if headers is None else self._encode(payload, headers)
+        )
+        return self._draft(destination, *encoded, headers)
 
     def _convert_to_user(
         self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
@@ -203,11 +206,13 @@ class MessagingTemplate:
         if has_surrogate(name):
             raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
         destination = self._check_own(destination)
-        encoded = self._encode(payload, headers)
+        encoded = (
+            self._encoder.encode(payload) if headers is None else self._encode(payload, headers)
+        )
         return self._draft(destination, *encoded, headers, user=str.__str__(name))
 
-    def _encode(self, payload: object, headers: Mapping[str, str] | None) -> tuple[bytes, str]:
-        if self._converters and headers is not None and not isinstance(payload, OCTET_KINDS):
+    def _encode(self, payload: object, headers: Mapping[str, str]) -> tuple[bytes, str]:
+        if self._converters and not isinstance(payload, OCTET_KINDS):
             asked = dict(check_own(headers)).get("content-type")
             converter = None if asked is None else self._converters.find(asked)
             if converter is not None:

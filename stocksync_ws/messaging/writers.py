@@ -49,7 +49,7 @@ class Writer(NamedTuple):
     write: Write | None
     """Makes of such a value what is written; None: it stays as it is."""
     name: str
-    """How an error calls it."""
+    """The name of the type in errors."""
 
 
 ANYTHING = Writer((object,), None, "anything")
@@ -72,7 +72,7 @@ def _expected(name: str, value: object) -> Mismatch:
 
 
 def as_declared(writer: Writer, value: Any) -> Any:
-    """What is written of a value.
+    """Write a value.
 
     Raises:
         Mismatch: It is not of the declared type.

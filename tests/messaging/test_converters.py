@@ -64,7 +64,7 @@ READING = {"sensor": "a", "value": 1.5}
     [
         (CBOR, cbor2.dumps(READING)),
         ("Application/CBOR", cbor2.dumps(READING)),
-        (" application/cbor ; charset=utf-8; version=1", cbor2.dumps(READING)),
+        (" application/cbor ; charset=latin-9; version=1", cbor2.dumps(READING)),
         ("application/json", json.dumps(READING).encode()),
         (None, json.dumps(READING).encode()),
     ],
@@ -152,6 +152,25 @@ def test_a_content_type_without_converter_stays_what_it_was() -> None:
         "header content-type: not of the form type/subtype",
         "header content-type: malformed parameters",
     ]
+
+
+def test_a_form_of_json_and_of_text_may_have_a_converter() -> None:
+    app = StompApp("/ws")
+    for content_type in ("application/problem+json", "text/csv"):
+        app.converter(content_type, encode=encode, decode=lambda body, kind: body.split(b","))
+    got: list[object] = []
+
+    @app.message_mapping("/rows")
+    def rows(fields: list[bytes] | str) -> None:
+        got.append(fields)
+
+    with World(app) as world:
+        peer = world.connect()
+        send(peer, "/app/rows", b"a,b", "text/csv;header=absent")
+        send(peer, "/app/rows", b"{},[]", "application/problem+json")
+        send(peer, "/app/rows", b'["a"]', "application/other+json")
+        world.settle()
+    assert got == [[b"a", b"b"], [b"{}", b"[]"]]
 
 
 def test_a_class_that_only_a_converter_knows_may_be_a_payload() -> None:
@@ -425,7 +444,7 @@ def test_a_mapping_with_a_content_type_that_nothing_converts_is_refused_at_the_s
     app.check()
 
 
-@pytest.mark.parametrize("content_type", [7, "cbor", "application/cbor\nx:y", ""])
+@pytest.mark.parametrize("content_type", [7, "cbor", "application/cbor\nx:y", 'a/b;c="\0"', ""])
 def test_a_content_type_that_is_none_is_refused_where_it_is_written(content_type: Any) -> None:
     app = StompApp("/ws")
     for declare in (app.message_mapping, app.subscribe_mapping):
