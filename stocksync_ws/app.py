@@ -49,6 +49,8 @@ _DEFAULTS = BrokerConfig()
 class StompApp(Application):
     """Spring-style messaging for a web application.
 
+    `Texts` below are a list, a tuple or a set of texts, and never one text alone.
+
     Args:
         path: The path of the WebSocket, for example `/inventory-ws`.
         allowed_origins: Pages that may open it in a browser: `["*"]`, or exact origins such as

@@ -19,7 +19,7 @@ from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
 from stocksync_ws.messaging.connect import Authenticate, Authenticator
-from stocksync_ws.messaging.converters import Converters, Decode, Encode
+from stocksync_ws.messaging.converters import Converters
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.messaging.marks import (
     Declaration,
@@ -164,7 +164,13 @@ class Application:
         """
         return self._record(decorators.event_listener(*events, inline=inline))
 
-    def converter(self, content_type: str, *, encode: Encode, decode: Decode) -> None:
+    def converter(
+        self,
+        content_type: str,
+        *,
+        encode: Callable[[Any], bytes],
+        decode: Callable[[bytes, Any], Any],
+    ) -> None:
         """Read and write bodies of a content type that is not JSON, text or octets.
 
         It reads the body of a SEND that says so for a payload parameter, unless that is `bytes`. It
