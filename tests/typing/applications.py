@@ -76,7 +76,7 @@ ws = StompApp(
     heart_beat=(10, 10.0),
     destinations={
         "/topic/a": Topic(overflow="drop_oldest", max_deliveries=3),
-        "/topic/b": Stream(history=10, seconds=60),
+        "/topic/b": Stream(history=10, seconds=60, on_subscribe="history"),
         "/topic/c": Latest(key="product"),
         "/queue/d": Queue(dead_letter="/queue/failed", retry=(0, 1.5), ack_timeout=None),
     },

@@ -150,6 +150,7 @@ StompApp("/ws", grace=3)  # type: ignore[call-arg]  # pyright: ignore[reportCall
 Topic(history=10)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Topic(overflow="drop_newest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Stream(history="all")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Stream(on_subscribe="all")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Latest(key=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Latest(history=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Queue(overflow="drop_oldest")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
