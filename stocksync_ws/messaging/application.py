@@ -239,7 +239,7 @@ class Application:
             self._compile_early(declaration, (), users)
 
     def _compile_early(
-        self, declaration: Declaration, names: tuple[str, ...], users: tuple[type, ...]
+        self, declaration: Declaration, names: tuple[str, ...], users: tuple[type, ...] | None
     ) -> None:
         compile_handler(
             declaration, names, _FRAMEWORK, users, self._bits, self._converters, final=False

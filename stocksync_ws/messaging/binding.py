@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType, NoneType
 from typing import Any, get_origin
 
@@ -63,6 +64,8 @@ from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, text_reader
 __all__ = ["DestinationVariable", "Exchange", "Header", "Plan", "Role", "plan"]
 
 _ABSENT: Any = inspect.Parameter.empty
+_error: Resolver = attrgetter("error")
+_event: Resolver = attrgetter("event")
 
 
 class Plan:
@@ -432,14 +435,6 @@ class _Builder:
     def _text(self, parameter: inspect.Parameter | None, problem: str, *fixes: str) -> str:
         subject = f"parameter {parameter.name!r}: " if parameter is not None else ""
         return report(self._function, self._label, subject + problem, *fixes)
-
-
-def _error(exchange: Exchange) -> Any:
-    return exchange.error
-
-
-def _event(exchange: Exchange) -> Any:
-    return exchange.event
 
 
 def _default(parameter: inspect.Parameter, annotation: Any) -> Any:

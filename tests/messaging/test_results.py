@@ -508,7 +508,7 @@ def test_a_result_that_does_not_fit_is_handler_failed_and_the_log_says_where(
     def a() -> list[Public]:
         return [PRIVATE, 7]  # type: ignore[list-item]
 
-    with World(app) as world:
+    with World(app, raise_errors=False) as world:
         peer = world.connect()
         peer.send_to("/app/a", "")
         assert peer.error().headers["code"] == "handler-failed"

@@ -158,7 +158,7 @@ def script() -> None:
 
 
 def test() -> None:
-    with World(ws) as world:
+    with World(ws, raise_errors=False) as world:
         assert_type(world, World)
         assert_type(world.now, float)
         assert_type(world.run(ws.template.publish("/topic/a", 1)), Published)
@@ -172,7 +172,10 @@ def test() -> None:
         assert_type(peer.subscribe("/topic/a", "sub", ack="client"), str)
         peer.send_to("/app/a", "text", receipt="r1")
         peer.send_to("/app/a", b"octets")
+        peer.send_to("/app/a", json=User("ann"))
         frame: Frame = peer.message()
+        assert_type(peer.message("/topic/a").json(), Any)
+        world.connect(expect="bad-credentials")
         assert_type(frame.body, bytes)
         assert_type(peer.closed, int | None)
         assert_type(peer.version, Version)

@@ -241,5 +241,7 @@ def test() -> None:
         world.run(handle)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         world.advance("1 s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         peer = world.connect(login=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        peer.message(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        peer.send_to("/app/a", jsn=[1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         peer.subscribe(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         peer.send_to("/app/a", 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
