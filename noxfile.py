@@ -57,7 +57,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """mypy strict and pyright strict on the package and the examples."""
+    """mypy strict and pyright strict on the package, the examples and the typing tests."""
     session.install("-e", ".", *group("typing"))
     session.run("mypy")
     session.run("pyright")

@@ -13,6 +13,7 @@ import importlib
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -356,7 +357,8 @@ def prose(text: str) -> Iterator[str]:
 
 def items_of(section: str, text: str) -> Iterator[str]:
     """The entries of a section of a docstring, as lines of a list."""
-    lines = inspect.cleandoc(text)
+    # Not `cleandoc`, for which the first line has no margin: an entry alone would end at its first.
+    lines = textwrap.dedent(text).strip("\n")
     if section in ("Returns", "Yields"):
         yield f"* {' '.join(lines.split())}"
         return

@@ -12,17 +12,12 @@ import os
 import socket
 import ssl
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stocksync_ws.arguments import Pages, mapping, page, sockjs_options, texts, warn_about_hosts
-from stocksync_ws.config import (
-    BrokerConfig,
-    EndpointConfig,
-    Limits,
-    SockJSOptions,
-)
+from stocksync_ws.arguments import mapping, page, sockjs_options, texts, warn_about_hosts
+from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ConfigurationError, WrongLoop
 from stocksync_ws.inbox import Inbox
@@ -37,6 +32,7 @@ from stocksync_ws.wire.endpoint import Page, Site
 if TYPE_CHECKING:
     from stocksync_ws.aio.address import Address
     from stocksync_ws.aio.server import Server
+    from stocksync_ws.arguments import Pages, Texts
     from stocksync_ws.asgi.gateway import Gateway, Workers
     from stocksync_ws.asgi.lifespan import AsgiApp
     from stocksync_ws.threads import ThreadServer
@@ -52,6 +48,8 @@ _DEFAULTS = BrokerConfig()
 
 class StompApp(Application):
     """Spring-style messaging for a web application.
+
+    `Texts` below are a list, a tuple or a set of texts, and never one text alone.
 
     Args:
         path: The path of the WebSocket, for example `/inventory-ws`.
@@ -92,15 +90,15 @@ class StompApp(Application):
         self,
         path: str,
         *,
-        allowed_origins: Sequence[str] = (),
-        allowed_hosts: Sequence[str] | None = None,
+        allowed_origins: Texts = (),
+        allowed_hosts: Texts | None = None,
         authenticator: Authenticate | None = None,
-        application_prefixes: Sequence[str] = _DEFAULTS.application_prefixes,
-        broker_prefixes: Sequence[str] = _DEFAULTS.broker_prefixes,
-        queue_prefixes: Sequence[str] = _DEFAULTS.queue_prefixes,
+        application_prefixes: Texts = _DEFAULTS.application_prefixes,
+        broker_prefixes: Texts = _DEFAULTS.broker_prefixes,
+        queue_prefixes: Texts = _DEFAULTS.queue_prefixes,
         user_prefix: str = _DEFAULTS.user_prefix,
-        client_send: Sequence[str] = _DEFAULTS.client_send,
-        client_subscribe: Sequence[str] = _DEFAULTS.client_subscribe,
+        client_send: Texts = _DEFAULTS.client_send,
+        client_subscribe: Texts = _DEFAULTS.client_subscribe,
         heart_beat: tuple[float, float] = _DEFAULTS.heart_beat,
         missed_heart_beats: float = _DEFAULTS.missed_heart_beats,
         error_destination: str = _DEFAULTS.error_destination,
@@ -108,7 +106,7 @@ class StompApp(Application):
         limits: Limits = _DEFAULTS.limits,
         sockjs: bool | SockJSOptions = False,
         json_integers: int | None = INTEGER_BITS,
-        trusted_proxies: Sequence[str] = (),
+        trusted_proxies: Texts = (),
         asgi_batch: bool = False,
         workers: Workers = "warn",
     ) -> None:

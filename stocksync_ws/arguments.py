@@ -10,15 +10,15 @@ import ipaddress
 import logging
 import mimetypes
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 from stocksync_ws.config import EndpointConfig, SockJSOptions
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.wire.endpoint import Page
 
-__all__ = ["Pages", "mapping", "page", "sockjs_options", "texts", "warn_about_hosts"]
+__all__ = ["Pages", "Texts", "mapping", "page", "sockjs_options", "texts", "warn_about_hosts"]
 
 _log = logging.getLogger("stocksync_ws.transport")
 
@@ -28,13 +28,25 @@ Pages: TypeAlias = "Mapping[str, str | os.PathLike[str]]"
 """Files served beside the endpoint: exact path to file."""
 
 
-def texts(setting: str, given: Sequence[str]) -> tuple[str, ...]:
+class Texts(Protocol):
+    """A list, tuple or set of texts. A single `str`, which is a sequence of texts too, is none for
+    a type checker: its `__contains__` takes texts alone.
+    """
+
+    def __contains__(self, item: object, /) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]: ...
+
+    def __len__(self) -> int: ...
+
+
+def texts(setting: str, given: Texts) -> tuple[str, ...]:
     """A list of texts.
 
     Raises:
         ConfigurationError: It is none.
     """
-    if isinstance(given, str):
+    if isinstance(cast("object", given), str):
         raise ConfigurationError(f"{setting}: must be a list of texts, not one: write [{given!r}]")
     texts = tuple(given) if isinstance(cast("object", given), Iterable) else ()
     if not isinstance(cast("object", given), Iterable) or not all(

@@ -28,6 +28,7 @@ __all__ = [
     "EndpointConfig",
     "Limits",
     "SockJSOptions",
+    "exceeded",
 ]
 
 
@@ -187,15 +188,17 @@ class Limits:
         if self.owner_share > 1:
             raise fail("Limits.owner_share", "must not exceed 1")
 
-    def exceeded(self, name: str, got: int, *, whole: bool = True) -> str:
-        """The text in an error about the limit `name`: `Limits.max_header_line=8192, got 9130`.
 
-        Args:
-            name: A field.
-            got: The value that came, in the unit of the limit.
-            whole: All of it came; else it was refused while it came, and would be more.
-        """
-        return f"Limits.{name}={getattr(self, name)}, got {'' if whole else 'at least '}{got}"
+def exceeded(limits: Limits, name: str, got: int, *, whole: bool = True) -> str:
+    """The text in an error about the limit `name`: `Limits.max_header_line=8192, got 9130`.
+
+    Args:
+        limits: The bounds that hold.
+        name: A field.
+        got: The value that came, in the unit of the limit.
+        whole: All of it came; else it was refused while it came, and would be more.
+    """
+    return f"Limits.{name}={getattr(limits, name)}, got {'' if whole else 'at least '}{got}"
 
 
 _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, TypeVar
 
+from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
 from stocksync_ws.messaging.connect import Authenticate, Authenticator
+from stocksync_ws.messaging.converters import Converters
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.messaging.marks import (
     Declaration,
@@ -65,7 +67,8 @@ class Application:
         json_integers: int | None = INTEGER_BITS,
     ) -> None:
         self.config = config
-        self.template = MessagingTemplate(gate, config)
+        self._converters = Converters()
+        self.template = MessagingTemplate(gate, config, self._converters)
         """Sends messages from anywhere, in any thread."""
         self._space = Namespace(config)
         self._bits = check_bits("json_integers", json_integers)
@@ -78,7 +81,9 @@ class Application:
 
     # Declaring
 
-    def message_mapping(self, path: str, *, inline: bool = False) -> Callable[[F], F]:
+    def message_mapping(
+        self, path: str, *, inline: bool = False, content_type: str | None = None
+    ) -> Callable[[F], F]:
         """Handle SENDs to a path below the application prefix: `/inventory/{product_id}/adjust`.
 
         A returned value goes to `/topic` + the path, or where `@send_to` and `@send_to_user` say;
@@ -87,20 +92,30 @@ class Application:
         Args:
             path: With `{variables}` for whole segments.
             inline: Run a `def` that takes microseconds on the owner thread instead of the pool.
+            content_type: Of the returned value, such as `application/cbor`, which there is a
+                `converter` for; None: text for `str`, octets for `bytes`, else JSON.
 
         Raises:
             ConfigurationError: The declaration cannot work; the text says how to mend it.
         """
-        return self._record(decorators.message_mapping(path, inline=inline))
+        return self._record(
+            decorators.message_mapping(path, inline=inline, content_type=content_type)
+        )
 
-    def subscribe_mapping(self, path: str, *, inline: bool = False) -> Callable[[F], F]:
+    def subscribe_mapping(
+        self, path: str, *, inline: bool = False, content_type: str | None = None
+    ) -> Callable[[F], F]:
         """Answer SUBSCRIBEs to a path below the application prefix, each with one MESSAGE.
 
         Args and Raises as for `message_mapping`.
         """
-        return self._record(decorators.subscribe_mapping(path, inline=inline))
+        return self._record(
+            decorators.subscribe_mapping(path, inline=inline, content_type=content_type)
+        )
 
-    def snapshot(self, destination: str, *, inline: bool = False) -> Callable[[F], F]:
+    def snapshot(
+        self, destination: str, *, inline: bool = False, content_type: str | None = None
+    ) -> Callable[[F], F]:
         """Give each new subscriber of a broker destination its first MESSAGE.
 
         The subscription is attached first; what is published while the function runs waits behind
@@ -109,27 +124,35 @@ class Application:
         Args:
             destination: With its broker prefix, and `{variables}` for whole segments.
             inline: As for `message_mapping`.
+            content_type: As for `message_mapping`.
 
         Raises:
             ConfigurationError: The declaration cannot work.
         """
-        return self._record(decorators.snapshot(destination, inline=inline))
+        return self._record(
+            decorators.snapshot(destination, inline=inline, content_type=content_type)
+        )
 
     def message_exception_handler(
-        self, *exceptions: type[Exception], inline: bool = False
+        self, *exceptions: type[Exception], inline: bool = False, content_type: str | None = None
     ) -> Callable[[F], F]:
         """Map exceptions of handlers to a reply: by default to the sender's error destination.
 
         Args:
             exceptions: The classes; none: those of the parameter's annotation.
             inline: As for `message_mapping`.
+            content_type: As for `message_mapping`.
 
         Raises:
             ConfigurationError: The declaration cannot work.
         """
-        return self._record(decorators.message_exception_handler(*exceptions, inline=inline))
+        return self._record(
+            decorators.message_exception_handler(
+                *exceptions, inline=inline, content_type=content_type
+            )
+        )
 
-    def event_listener(self, *events: type, inline: bool = False) -> Callable[[F], F]:
+    def event_listener(self, *events: type[Event], inline: bool = False) -> Callable[[F], F]:
         """Hear of session events, in order per session.
 
         Args:
@@ -140,6 +163,34 @@ class Application:
             ConfigurationError: The declaration cannot work.
         """
         return self._record(decorators.event_listener(*events, inline=inline))
+
+    def converter(
+        self,
+        content_type: str,
+        *,
+        encode: Callable[[Any], bytes],
+        decode: Callable[[bytes, Any], Any],
+    ) -> None:
+        """Read and write bodies of a content type that is not JSON, text or octets.
+
+        It reads the body of a SEND that says so for a payload parameter, unless that is `bytes`. It
+        writes what a handler returns whose decorator says `content_type=`, and what is published
+        with such a `content-type` header, unless that is `bytes` already. Case and parameters of a
+        content type make no difference.
+
+        Args:
+            content_type: Such as `application/cbor`, without parameters.
+            encode: Gives the `bytes` of a payload; called in any thread.
+            decode: Gives the value of a parameter, of a body and the declared type (`Any` where
+                none is); called on the owner thread, so it must not block. What either of them
+                raises becomes the cause of a `ConversionError`.
+
+        Raises:
+            ConfigurationError: The content type has a converter already, or is JSON, text or
+                octets, whose rules stay; or the application has started.
+        """
+        self._changeable()
+        self._converters.add(content_type, encode, decode)
 
     def include(self, *targets: object) -> None:
         """Record controllers, advices (as instances), marked functions, or whole modules.
@@ -183,9 +234,16 @@ class Application:
             return  # Which parameters are the user is not known yet.
         if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
             names = Template(mapping.path).names
-            compile_handler(declaration, names, _FRAMEWORK, users, self._bits, final=False)
+            self._compile_early(declaration, names, users)
         elif isinstance(mapping, Listener):
-            compile_handler(declaration, (), _FRAMEWORK, users, self._bits, final=False)
+            self._compile_early(declaration, (), users)
+
+    def _compile_early(
+        self, declaration: Declaration, names: tuple[str, ...], users: tuple[type, ...] | None
+    ) -> None:
+        compile_handler(
+            declaration, names, _FRAMEWORK, users, self._bits, self._converters, final=False
+        )
 
     def _users(self, *, final: bool) -> tuple[type, ...] | None:
         """The classes of the application's users; None when there are none, or they are not known
@@ -235,7 +293,9 @@ class Application:
                 declared = decorators.declarations(target)
                 found += declared if own is None else _only(declared, own)
             users = self._users(final=True)
-            self._routes = Routes(found, _FRAMEWORK, self._space, users, self._bits)
+            self._routes = Routes(
+                found, _FRAMEWORK, self._space, users, self._bits, self._converters
+            )
         return self._routes
 
 

@@ -22,11 +22,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
 from types import MappingProxyType, NoneType
 from typing import Any, get_origin
 
 from stocksync_ws.errors import ConfigurationError, ConversionError
 from stocksync_ws.messaging.convert import decoder_for
+from stocksync_ws.messaging.converters import NONE, Converters
 from stocksync_ws.messaging.exchange import (
     DestinationVariable,
     Exchange,
@@ -62,6 +64,8 @@ from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, text_reader
 __all__ = ["DestinationVariable", "Exchange", "Header", "Plan", "Role", "plan"]
 
 _ABSENT: Any = inspect.Parameter.empty
+_error: Resolver = attrgetter("error")
+_event: Resolver = attrgetter("event")
 
 
 class Plan:
@@ -99,6 +103,7 @@ def plan(
     label: str,
     users: tuple[type, ...] | None = (),
     bits: int | None = INTEGER_BITS,
+    converters: Converters = NONE,
     final: bool = True,
 ) -> Plan | None:
     """Compile how a function is called.
@@ -111,6 +116,7 @@ def plan(
         label: What an error calls the declaration.
         users: The classes that the authenticator says it returns; None: there is none.
         bits: What an integer in a body, a variable or a header may have; None: any.
+        converters: Those of the application.
         final: False: None when a name in an annotation does not exist yet.
 
     Raises:
@@ -118,7 +124,7 @@ def plan(
     """
     builder = _Builder(function, role, names, framework, label, users)
     try:
-        builder.build(bits)
+        builder.build(bits, converters)
     except UnresolvedName:
         if final:
             raise
@@ -152,12 +158,14 @@ class _Builder:
         self._anonymous = users is None
         """Nobody has a user."""
         self._bits: int | None = INTEGER_BITS
+        self._converters = NONE
         self._has_subject = False
         self._left: inspect.Parameter | None = None
         """The parameter that nothing else claimed."""
 
-    def build(self, bits: int | None) -> None:
+    def build(self, bits: int | None, converters: Converters) -> None:
         self._bits = bits
+        self._converters = converters
         scope = scope_of(self._function)
         for parameter in self._signature.parameters.values():
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -351,7 +359,8 @@ class _Builder:
 
     def _payload(self, parameter: inspect.Parameter, annotation: Any, marked: bool) -> Resolver:
         try:
-            decode = decoder_for(Any if annotation is _ABSENT else annotation, self._bits)
+            taken = Any if annotation is _ABSENT else annotation
+            decode = decoder_for(taken, self._bits, self._converters)
         except UnresolvedName:
             raise
         except ConfigurationError as error:
@@ -426,14 +435,6 @@ class _Builder:
     def _text(self, parameter: inspect.Parameter | None, problem: str, *fixes: str) -> str:
         subject = f"parameter {parameter.name!r}: " if parameter is not None else ""
         return report(self._function, self._label, subject + problem, *fixes)
-
-
-def _error(exchange: Exchange) -> Any:
-    return exchange.error
-
-
-def _event(exchange: Exchange) -> Any:
-    return exchange.event
 
 
 def _default(parameter: inspect.Parameter, annotation: Any) -> Any:

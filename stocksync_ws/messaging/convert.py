@@ -2,8 +2,8 @@
 
 Rule: what a sender can send ends in a value or in a `ConversionError`, never in another exception;
 what can be known about a type is known when the handler is declared. JSON is the default in both
-directions and needs no content-type; `str` and `bytes` are themselves. The content-type is looked
-at here and nowhere else.
+directions and needs no content-type; `str` and `bytes` are themselves. Which body is whose is
+decided here and nowhere else: that of a converter of the application goes to it as it is.
 """
 
 from __future__ import annotations
@@ -16,30 +16,29 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from enum import Enum
 from types import NoneType
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from stocksync_ws.errors import ConversionError
 from stocksync_ws.messaging.advice import no_json_form
-from stocksync_ws.messaging.hints import members
+from stocksync_ws.messaging.converters import NONE, Converters
+from stocksync_ws.messaging.hints import members, type_name
+from stocksync_ws.messaging.media import CONTENT_TYPE, JSON, OCTETS, TEXT, Kind, media_of
 from stocksync_ws.messaging.models import dumper_for
 from stocksync_ws.messaging.readers import step
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, exactly, to_float
-from stocksync_ws.messaging.shapes import compile_shape
+from stocksync_ws.messaging.shapes import UnknownType, compile_shape
+from stocksync_ws.messaging.writers import Writer, as_declared
 
-__all__ = ["CONTENT_TYPE", "JSON", "OCTETS", "TEXT", "Decode", "PayloadEncoder", "decoder_for"]
-
-TEXT = "text/plain;charset=utf-8"
-OCTETS = "application/octet-stream"
-JSON = "application/json"
-CONTENT_TYPE = "header content-type"
-"""The path of a `ConversionError` about the content-type."""
+__all__ = ["OCTET_KINDS", "Decode", "PayloadEncoder", "decoder_for"]
 
 Decode: TypeAlias = Callable[[bytes, str | None], Any]
 """Body and content-type to a value."""
 
 # Out
 
+OCTET_KINDS = (bytes, bytearray, memoryview)
+"""Payloads that are the body of a message already."""
 KNOWN_CLASSES = 1_024
 """Dataclasses whose fields an encoder remembers; classes made in a loop are not kept for ever."""
 
@@ -94,14 +93,32 @@ class PayloadEncoder:
             except UnicodeEncodeError:
                 raise ConversionError("$", "a lone surrogate cannot be encoded") from None
         octets: Any = payload
-        if isinstance(payload, (bytes, bytearray, memoryview)):
+        if isinstance(payload, OCTET_KINDS):
             return bytes(octets), OCTETS
+        return self._as_json(payload), JSON
+
+    def encode_as(self, writer: Writer, payload: Any) -> tuple[bytes, str]:
+        """As `encode`, by the declared type: of a dataclass or a model its fields and no others.
+
+        Raises:
+            ConversionError: As for `encode`, or it is not of the declared type.
+        """
         try:
-            return self._json.encode(payload).encode(), JSON
+            written = as_declared(writer, payload)
+        except Mismatch as mismatch:
+            raise mismatch.error() from mismatch.__cause__
+        except RecursionError:
+            raise ConversionError("$", "nested too deeply, or contains itself") from None
+        # What a model makes of itself may be a text, and is JSON all the same.
+        return self.encode(payload) if written is payload else (self._as_json(written), JSON)
+
+    def _as_json(self, payload: Any) -> bytes:
+        try:
+            return self._json.encode(payload).encode()
         except (TypeError, ValueError, AttributeError, RecursionError):
             # The fast way does not know where it was, and takes no keys but strings.
             try:
-                return self._json.encode(self._plain(payload, "$")).encode(), JSON
+                return self._json.encode(self._plain(payload, "$")).encode()
             except RecursionError:
                 raise ConversionError("$", "nested too deeply, or contains itself") from None
 
@@ -180,54 +197,7 @@ def _key(key: object, path: str) -> str:
 
 # In
 
-_Kind: TypeAlias = Literal["json", "text", "octets", "other"]
-
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - RFC 9110 §5.6.2
-_MEDIA = re.compile(rf"({_TOKEN})/({_TOKEN})")
-_PARAMETER = re.compile(rf'[ \t]*;[ \t]*(?:({_TOKEN})=({_TOKEN}|"(?:[^"\\]|\\.)*"))?', re.DOTALL)
-_CHARSETS = {
-    "utf-8": "utf-8",
-    "utf8": "utf-8",
-    "us-ascii": "ascii",
-    "ascii": "ascii",
-    "iso-8859-1": "latin-1",
-    "latin-1": "latin-1",
-    "latin1": "latin-1",
-}
-_KNOWN: dict[str, tuple[_Kind, str]] = {
-    JSON: ("json", "utf-8"),
-    "application/json;charset=utf-8": ("json", "utf-8"),
-    "text/plain": ("text", "utf-8"),
-    TEXT: ("text", "utf-8"),
-    OCTETS: ("octets", "utf-8"),
-}
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-
-
-def _media(content_type: str) -> tuple[_Kind, str]:
-    """What a content-type says about the body, and its charset (RFC 9110 §8.3)."""
-    known = _KNOWN.get(content_type)
-    if known is not None:
-        return known
-    text = content_type.strip(" \t")
-    match = _MEDIA.match(text)
-    if match is None:
-        raise ConversionError(CONTENT_TYPE, "not of the form type/subtype")
-    main, sub = match[1].lower(), match[2].lower()
-    charset, at = "utf-8", match.end()
-    while at < len(text):
-        parameter = _PARAMETER.match(text, at)
-        if parameter is None:
-            raise ConversionError(CONTENT_TYPE, "malformed parameters")
-        at = parameter.end()
-        if parameter[1] is not None and parameter[1].lower() == "charset":
-            charset = _CHARSETS.get(parameter[2].strip('"').lower(), "")
-    kind: _Kind = "text" if main == "text" else "other"
-    if sub == "json" or sub.endswith("+json"):
-        kind = "json"
-    elif f"{main}/{sub}" == OCTETS:
-        kind = "octets"
-    return kind, charset
 
 
 def _text(body: bytes, charset: str) -> str:
@@ -268,10 +238,13 @@ def _parse(parser: json.JSONDecoder, text: str) -> Any:
     return value
 
 
-def decoder_for(annotation: object, bits: int | None = INTEGER_BITS) -> Decode:
+def decoder_for(
+    annotation: object, bits: int | None = INTEGER_BITS, converters: Converters = NONE
+) -> Decode:
     """Compile what makes a parameter from a body and its content-type (None: it has none).
 
     * `bytes`: the body as it is, whatever the content-type.
+    * Of a content-type that has a converter: what that makes of it, for this annotation.
     * `str`: the body as text; of a JSON content-type, the JSON string.
     * Everything else: JSON, with a content-type of JSON, `text/*`, octets, or none. The charset
       counts, and an integer has at most `bits` bits (None: as many as the interpreter reads).
@@ -280,20 +253,30 @@ def decoder_for(annotation: object, bits: int | None = INTEGER_BITS) -> Decode:
     raises beyond `ValueError` and `TypeError` as it is.
 
     Raises:
-        ConfigurationError: The type cannot be decoded; the text names it and what is possible.
+        ConfigurationError: The type cannot be decoded; the text names it and what is possible. Not
+            raised for a class that JSON does not know, where a converter may know it.
     """
     kinds = [member for member in members(annotation) if member is not NoneType]
     if kinds == [bytes]:
         return _decode_octets
-    compiled = compile_shape(annotation, bits)
+    try:
+        compiled = compile_shape(annotation, bits)
+    except UnknownType:
+        if not converters:
+            raise
+        return _converted_only(annotation, converters)
     parser = _EXACT_PARSER if compiled.exact else _PARSER
     takes_text = kinds == [str]
+    find = converters.of
 
     def decode(body: bytes, content_type: str | None) -> Any:
-        kind: _Kind = "octets"
+        kind: Kind = "octets"
         charset = "utf-8"
         if content_type is not None:
-            kind, charset = _media(content_type)
+            essence, kind, charset = media_of(content_type)
+            converter = find(essence)
+            if converter is not None:
+                return converter.decode(body, annotation)
             if kind == "other":
                 raise ConversionError(
                     CONTENT_TYPE, "neither text nor JSON; a `bytes` parameter takes anything"
@@ -307,6 +290,18 @@ def decoder_for(annotation: object, bits: int | None = INTEGER_BITS) -> Decode:
             raise mismatch.error() from mismatch.__cause__
         except RecursionError:
             raise ConversionError("$", "nested too deeply") from None
+
+    return decode
+
+
+def _converted_only(annotation: object, converters: Converters) -> Decode:
+    def decode(body: bytes, content_type: str | None) -> Any:
+        converter = None if content_type is None else converters.of(media_of(content_type).essence)
+        if converter is None:
+            raise ConversionError(
+                CONTENT_TYPE, f"{type_name(annotation)} can only be read from {converters}"
+            )
+        return converter.decode(body, annotation)
 
     return decode
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.broker.calls.events import Event
+from stocksync_ws.errors import ConfigurationError, ConversionError
 from stocksync_ws.messaging.declarations import declarations
 from stocksync_ws.messaging.marks import (
     Advice,
@@ -29,6 +30,7 @@ from stocksync_ws.messaging.marks import (
     marks_of,
     name_of,
 )
+from stocksync_ws.messaging.media import media_of
 from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.routing import Template
 
@@ -89,36 +91,65 @@ def _path(decorator: str, path: object) -> str:
     return path
 
 
-def message_mapping(path: str, *, inline: bool = False) -> Callable[[F], F]:
+def _media(decorator: str, content_type: object) -> str | None:
+    if content_type is None:
+        return None
+    if isinstance(content_type, str) and content_type.isprintable():
+        try:
+            media_of(content_type)
+        except ConversionError:
+            pass
+        else:
+            return content_type
+    raise ConfigurationError(
+        f"@{decorator}: content_type is a text such as 'application/cbor', not {content_type!r}"
+    )
+
+
+def message_mapping(
+    path: str, *, inline: bool = False, content_type: str | None = None
+) -> Callable[[F], F]:
     """Handle SENDs to a path below the application prefix.
 
     Args:
         path: Such as `/inventory/{product_id}/adjust`; in a controller it follows the prefix, and
             may be empty.
         inline: Run a `def` that takes microseconds on the owner thread instead of the pool.
+        content_type: Of what it returns, such as `application/cbor`, which the application has a
+            `converter` for; None: text for `str`, octets for `bytes`, else JSON.
 
     Raises:
-        ConfigurationError: The path is malformed, or an async function is declared inline.
+        ConfigurationError: The path or the content type is malformed, or an async function is
+            declared inline.
     """
-    mark = MessageMapping(_path("message_mapping", path), inline)
+    mark = MessageMapping(
+        _path("message_mapping", path), inline, _media("message_mapping", content_type)
+    )
     return _marker("message_mapping", mark, inline)
 
 
-def subscribe_mapping(path: str, *, inline: bool = False) -> Callable[[F], F]:
+def subscribe_mapping(
+    path: str, *, inline: bool = False, content_type: str | None = None
+) -> Callable[[F], F]:
     """Answer SUBSCRIBEs to a path below the application prefix, each once, to that subscription.
 
     Args:
         path: As for `message_mapping`.
         inline: As for `message_mapping`.
+        content_type: As for `message_mapping`.
 
     Raises:
         ConfigurationError: As for `message_mapping`.
     """
-    mark = SubscribeMapping(_path("subscribe_mapping", path), inline)
+    mark = SubscribeMapping(
+        _path("subscribe_mapping", path), inline, _media("subscribe_mapping", content_type)
+    )
     return _marker("subscribe_mapping", mark, inline)
 
 
-def snapshot(destination: str, *, inline: bool = False) -> Callable[[F], F]:
+def snapshot(
+    destination: str, *, inline: bool = False, content_type: str | None = None
+) -> Callable[[F], F]:
     """Give each new subscriber of a broker destination its first MESSAGE (`snapshot:true`).
 
     The subscription is attached first; what is published meanwhile waits behind the snapshot.
@@ -126,11 +157,12 @@ def snapshot(destination: str, *, inline: bool = False) -> Callable[[F], F]:
     Args:
         destination: Such as `/topic/inventory/{region}`, with its broker prefix.
         inline: As for `message_mapping`.
+        content_type: As for `message_mapping`.
 
     Raises:
         ConfigurationError: As for `message_mapping`.
     """
-    mark = SnapshotMapping(_path("snapshot", destination), inline)
+    mark = SnapshotMapping(_path("snapshot", destination), inline, _media("snapshot", content_type))
     return _marker("snapshot", mark, inline)
 
 
@@ -197,23 +229,25 @@ def _classes(decorator: str, given: tuple[Any, ...], base: type) -> None:
 
 
 def message_exception_handler(
-    *exceptions: type[Exception], inline: bool = False
+    *exceptions: type[Exception], inline: bool = False, content_type: str | None = None
 ) -> Callable[[F], F]:
     """Handle exceptions of the handlers of this controller; of all, in the app or an advice.
 
     Args:
         exceptions: The classes, with all below them; none: those of the parameter's annotation.
         inline: As for `message_mapping`.
+        content_type: As for `message_mapping`.
 
     Raises:
         ConfigurationError: One is not an `Exception`, or an async function is declared inline.
     """
     _classes("message_exception_handler", exceptions, Exception)
-    mark = ExceptionMapping(exceptions, inline)
+    asked = _media("message_exception_handler", content_type)
+    mark = ExceptionMapping(exceptions, inline, asked)
     return _marker("message_exception_handler", mark, inline)
 
 
-def event_listener(*events: type, inline: bool = False) -> Callable[[F], F]:
+def event_listener(*events: type[Event], inline: bool = False) -> Callable[[F], F]:
     """Hear of events, after they happened; those of one session in order.
 
     Args:

@@ -212,10 +212,11 @@ class Dispatcher:
     def _encode(self, handler: Handler, result: object) -> tuple[bytes, str]:
         """Encode what a handler returned; a mistake there is ours, not the sender's."""
         try:
-            body, content_type = self._encoder.encode(result)
+            body, content_type = handler.encode(self._encoder, result)
         except ConversionError as error:
             raise StockSyncError(
-                f"{handler.label} returned what cannot be sent: {error}\n  {handler.place}"
+                f"{handler.label} returned what cannot be sent{handler.declared}: {error}\n"
+                f"  {handler.place}"
             ) from error
         if len(body) > self._most:
             raise StockSyncError(

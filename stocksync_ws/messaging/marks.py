@@ -37,6 +37,8 @@ class MessageMapping:
 
     path: str
     inline: bool = False
+    content_type: str | None = None
+    """Of what it returns, made by the application's converter; None: as the value says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,7 @@ class SubscribeMapping:
 
     path: str
     inline: bool = False
+    content_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class SnapshotMapping:
 
     path: str
     inline: bool = False
+    content_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class ExceptionMapping:
     exceptions: tuple[type[Exception], ...]
     """Empty: what the annotation of the parameter names."""
     inline: bool = False
+    content_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ import inspect
 import json
 import re
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.hints import type_name
 from stocksync_ws.messaging.readers import JSON_TYPES, Reader, Shape, step
 from stocksync_ws.messaging.scalars import Mismatch
 
-__all__ = ["dumper_for", "is_model", "model_shape"]
+__all__ = ["dumper_for", "is_model", "model_shape", "model_write", "struct_maker"]
 
 _AT = re.compile(r" - at `(key in )?\$?([^`]*)`$")
 """Where msgspec says that something does not fit: `Expected `int`, got `str` - at `$.quantity``."""
@@ -34,7 +34,7 @@ def _msgspec(kind: Any) -> Any:
     """The module of msgspec that has made a Struct; None for every other type."""
     if not isinstance(kind, type) or not hasattr(kind, "__struct_config__"):
         return None
-    return inspect.getmodule(cast("Any", type(kind)))
+    return inspect.getmodule(next(base for base in kind.__mro__ if base.__module__ == "msgspec"))
 
 
 def is_model(kind: Any) -> bool:
@@ -113,3 +113,62 @@ def dumper_for(kind: Any) -> Callable[[Any], Any] | None:
 
 def _dump_model(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True)
+
+
+def model_write(kind: Any) -> Callable[[Any], Any] | None:
+    """The function that writes an object as this model of pydantic, also one of a class below it:
+    the fields of the model and no others. None when the class is no such model.
+    """
+    if not _pydantic_kind(kind) or dataclasses.is_dataclass(kind):
+        return None
+
+    def write(value: Any) -> Any:
+        try:
+            if type(value) is kind:
+                return _dump_model(value)
+            return kind.__pydantic_serializer__.to_python(value, mode="json", by_alias=True)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise Mismatch(str(error)) from error
+
+    return write
+
+
+def struct_maker(kind: Any) -> Callable[[dict[str, Any]], Any] | None:
+    """The function that writes a Struct of msgspec from its written fields; None for other classes.
+
+    It is msgspec that writes: tags, new names, defaults that are left out.
+    """
+    msgspec = _msgspec(kind)
+    if msgspec is None:
+        return None
+    config = kind.__struct_config__
+    fields = [
+        (
+            field.name,
+            Any,
+            msgspec.field(
+                name=field.encode_name,
+                default=field.default,
+                default_factory=field.default_factory,
+            ),
+        )
+        for field in msgspec.structs.fields(kind)
+    ]
+    # A twin without `__post_init__`, which has looked at the real one already.
+    twin = msgspec.defstruct(
+        kind.__name__,
+        fields,
+        kw_only=True,
+        tag=config.tag,
+        tag_field=config.tag_field,
+        array_like=config.array_like,
+        omit_defaults=config.omit_defaults,
+    )
+
+    def make(written: dict[str, Any]) -> Any:
+        try:
+            return msgspec.to_builtins(twin(**written))
+        except (TypeError, ValueError) as error:
+            raise Mismatch(str(error)) from error
+
+    return make

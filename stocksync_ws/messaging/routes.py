@@ -7,7 +7,7 @@ only looks things up. Every mistake in a declaration is a `ConfigurationError` h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn, cast, get_args
 
 from typing_extensions import is_protocol
 
@@ -16,6 +16,8 @@ from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.binding import Plan, plan
+from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
+from stocksync_ws.messaging.converters import NONE, Converter, Converters
 from stocksync_ws.messaging.exchange import Exchange, Role
 from stocksync_ws.messaging.hints import line_of, nearest, report, signature_of, type_name, where
 from stocksync_ws.messaging.marks import (
@@ -28,10 +30,11 @@ from stocksync_ws.messaging.marks import (
     SubscribeMapping,
 )
 from stocksync_ws.messaging.modes import mode_of
-from stocksync_ws.messaging.results import check_result
+from stocksync_ws.messaging.results import result_writer
 from stocksync_ws.messaging.routing import Router, Template
 from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.messaging.unused import check_variables
+from stocksync_ws.messaging.writers import Writer
 
 __all__ = ["Framework", "Handler", "Reply", "Routes", "check_places", "compile_handler"]
 
@@ -53,23 +56,38 @@ class Handler:
     """One declared function, ready to be called."""
 
     __slots__ = (
+        "_content_type",
+        "_converter",
         "_function",
         "_mode",
         "_plan",
         "_threads",
+        "_writer",
         "accepts",
+        "declared",
         "label",
         "order",
         "owner",
         "replies",
     )
 
-    def __init__(self, declaration: Declaration, compiled: Plan) -> None:
+    def __init__(
+        self,
+        declaration: Declaration,
+        compiled: Plan,
+        writer: Writer | None = None,
+        converter: Converter | None = None,
+    ) -> None:
         self._function = declaration.function
         self._mode = mode_of(declaration.function, declaration.mapping.inline)
         listens = isinstance(declaration.mapping, Listener)
         self._threads = Threads.LISTENERS if listens else Threads.HANDLERS
         self._plan = compiled
+        self._writer = writer
+        self._converter = converter
+        self.declared = "" if writer is None else f" as the declared {writer.name}"
+        """The words of an error about its declared result."""
+        self._content_type = content_type_of(declaration) or ""
         self.label = declaration.label
         self.replies = tuple(Reply(mark) for mark in declaration.replies)
         self.owner = declaration.owner
@@ -95,6 +113,27 @@ class Handler:
         return Call(
             self._function, args, kwargs, mode=self._mode, label=self.label, threads=self._threads
         )
+
+    def encode(self, encoder: PayloadEncoder, result: object) -> tuple[bytes, str]:
+        """The body and the content-type of what the function returned.
+
+        Raises:
+            ConversionError: It has no such form, or is not what it is declared to be.
+        """
+        if self._content_type:
+            if isinstance(result, OCTET_KINDS):
+                return bytes(cast("Any", result)), self._content_type
+            assert self._converter is not None
+            return self._converter.encode(result), self._content_type
+        if self._writer is None:
+            return encoder.encode(result)
+        return encoder.encode_as(self._writer, result)
+
+
+def content_type_of(declaration: Declaration) -> str | None:
+    """The `content_type=` of its decorator."""
+    mapping = declaration.mapping
+    return None if isinstance(mapping, Listener) else mapping.content_type
 
 
 def _raise(error: Exception) -> NoReturn:
@@ -170,6 +209,7 @@ def compile_handler(
     framework: Framework,
     users: tuple[type, ...] | None,
     bits: int | None = INTEGER_BITS,
+    converters: Converters = NONE,
     *,
     final: bool,
 ) -> Handler | None:
@@ -187,11 +227,26 @@ def compile_handler(
         label=declaration.label,
         users=users,
         bits=bits,
+        converters=converters,
         final=final,
     )
-    if compiled is not None and role is not Role.EVENT:
-        check_result(declaration.function, declaration.label)
-    return None if compiled is None else Handler(declaration, compiled)
+    if compiled is None:
+        return None
+    asked = content_type_of(declaration)
+    if role is Role.EVENT:
+        return Handler(declaration, compiled)
+    if asked is None:
+        return Handler(
+            declaration, compiled, result_writer(declaration.function, declaration.label)
+        )
+    converter = converters.find(asked)
+    if converter is None and final:
+        raise ConfigurationError(
+            f"{declaration.label}: nothing converts content_type={asked!r}: write"
+            f" ws.converter({asked.partition(';')[0].strip().lower()!r}, encode=..., decode=...);"
+            f" JSON, text and octets need no content_type"
+        )
+    return Handler(declaration, compiled, converter=converter)
 
 
 class Routes:
@@ -206,6 +261,7 @@ class Routes:
         space: Namespace,
         users: tuple[type, ...] | None = (),
         bits: int | None = INTEGER_BITS,
+        converters: Converters = NONE,
     ) -> None:
         self.messages: Router[Handler] = Router()
         self.subscribes: Router[Handler] = Router()
@@ -217,7 +273,7 @@ class Routes:
         names = _all_names(known)
         for declaration in known:
             check_places(declaration, space)
-            self._add(declaration, names, framework, users, bits)
+            self._add(declaration, names, framework, users, bits, converters)
         check_variables(known)
         # An advice comes by its order, the application's own handlers behind the last advice.
         self._advice.sort(key=lambda handler: (handler.order is None, handler.order or 0))
@@ -229,10 +285,11 @@ class Routes:
         framework: Framework,
         users: tuple[type, ...] | None,
         bits: int | None,
+        converters: Converters,
     ) -> None:
         mapping = declaration.mapping
         own = _names(declaration) if hasattr(mapping, "path") else names
-        handler = compile_handler(declaration, own, framework, users, bits, final=True)
+        handler = compile_handler(declaration, own, framework, users, bits, converters, final=True)
         assert handler is not None
         label = f"{handler.label} at {line_of(declaration.function)}"
         if isinstance(mapping, MessageMapping):

@@ -48,7 +48,7 @@ from stocksync_ws.messaging.scalars import (
     to_float,
 )
 
-__all__ = ["Compiled", "compile_shape"]
+__all__ = ["Compiled", "UnknownType", "compile_shape", "keys_of"]
 
 _EVERYTHING: frozenset[type] = frozenset(JSON_TYPES)
 _LISTS = (list, abc.Sequence, abc.MutableSequence, abc.Collection, abc.Iterable)
@@ -71,7 +71,7 @@ def _fields_of(cls: Any, hints: dict[str, Any]) -> list[tuple[str, Any, bool]]:
     ]
 
 
-def _keys_of(cls: Any, hints: dict[str, Any]) -> list[tuple[str, Any, bool]]:
+def keys_of(cls: Any, hints: dict[str, Any]) -> list[tuple[str, Any, bool]]:
     """Name, annotation and whether required of the keys of a TypedDict.
 
     `__required_keys__` does not know the `NotRequired` in an annotation that is a string, so the
@@ -87,6 +87,10 @@ def _keys_of(cls: Any, hints: dict[str, Any]) -> list[tuple[str, Any, bool]]:
             hint = plain(get_args(hint)[0])
         keys.append((name, hint, required))
     return keys
+
+
+class UnknownType(ConfigurationError):
+    """A class that cannot be decoded from JSON; a converter of the application may know it."""
 
 
 class Compiled:
@@ -197,7 +201,7 @@ class Compiled:
         fields: list[Field] = []
         name = type_name(kind)
         shape = self._records[kind] = record_shape(None if typed_dict else kind, fields, name)
-        listed = (_keys_of if typed_dict else _fields_of)(kind, class_hints(kind))
+        listed = (keys_of if typed_dict else _fields_of)(kind, class_hints(kind))
         for field, hint, required in listed:
             try:
                 fields.append(Field(field, self.compile(hint).read, required))
@@ -270,11 +274,11 @@ def _key_reader(annotation: Any, where: Any) -> TextReader | None:
     )
 
 
-def _unknown(kind: Any) -> ConfigurationError:
+def _unknown(kind: Any) -> UnknownType:
     hint = ""
     if kind in (bytes, bytearray, memoryview):
         hint = "; take the whole body as `bytes`, or a str and decode it"
-    return ConfigurationError(
+    return UnknownType(
         f"{type_name(kind)} cannot be decoded from JSON{hint}; possible are str, int, float, bool, "
         f"None, datetime, date, time, Decimal, UUID, enums, Literal, dataclasses, TypedDicts, "
         f"models of pydantic and msgspec, "

@@ -21,7 +21,9 @@ from stocksync_ws.broker.model.namespace import (
 )
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.config import BrokerConfig
-from stocksync_ws.messaging.convert import PayloadEncoder
+from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
+from stocksync_ws.messaging.converters import NONE, Converters
+from stocksync_ws.messaging.media import OCTETS
 from stocksync_ws.policies import has_surrogate
 
 __all__ = ["MAX_WAIT", "Gate", "MessagingTemplate"]
@@ -79,10 +81,13 @@ class MessagingTemplate:
         BrokerClosed: The application was stopped, or for `publish` not started within 30 s.
     """
 
-    __slots__ = ("_encoder", "_gate", "_limits", "_space")
+    __slots__ = ("_converters", "_encoder", "_gate", "_limits", "_space")
 
-    def __init__(self, gate: Gate, config: BrokerConfig) -> None:
+    def __init__(
+        self, gate: Gate, config: BrokerConfig, converters: Converters | None = None
+    ) -> None:
         self._gate = gate
+        self._converters = NONE if converters is None else converters
         self._encoder = PayloadEncoder()
         self._space = Namespace(config)
         self._limits = config.limits
@@ -94,8 +99,10 @@ class MessagingTemplate:
 
         Args:
             destination: Under a broker prefix, for example `/topic/inventory`.
-            payload: `str` goes as text, `bytes` as they are, everything else as JSON.
-            headers: Further headers of the MESSAGE; a `content-type` wins over the conversion's.
+            payload: `str` goes as text, `bytes` as they are, everything else as JSON, or as the
+                converter of its content type writes it.
+            headers: Further headers of the MESSAGE; a `content-type` wins over the conversion's,
+                and where the application has a converter for it, that encodes the payload.
         """
         self._gate.post(self._convert(destination, payload, headers))
 
@@ -185,8 +192,10 @@ class MessagingTemplate:
         self, destination: str, payload: object, headers: Mapping[str, str] | None
     ) -> Draft:
         destination = self._check(destination)
-        body, content_type = self._encoder.encode(payload)
-        return self._draft(destination, body, content_type, headers)
+        encoded = (
+            self._encoder.encode(payload) if headers is None else self._encode(payload, headers)
+        )
+        return self._draft(destination, *encoded, headers)
 
     def _convert_to_user(
         self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
@@ -197,8 +206,18 @@ class MessagingTemplate:
         if has_surrogate(name):
             raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
         destination = self._check_own(destination)
-        body, content_type = self._encoder.encode(payload)
-        return self._draft(destination, body, content_type, headers, user=str.__str__(name))
+        encoded = (
+            self._encoder.encode(payload) if headers is None else self._encode(payload, headers)
+        )
+        return self._draft(destination, *encoded, headers, user=str.__str__(name))
+
+    def _encode(self, payload: object, headers: Mapping[str, str]) -> tuple[bytes, str]:
+        if self._converters and not isinstance(payload, OCTET_KINDS):
+            asked = dict(check_own(headers)).get("content-type")
+            converter = None if asked is None else self._converters.find(asked)
+            if converter is not None:
+                return converter.encode(payload), OCTETS  # The header of the caller wins.
+        return self._encoder.encode(payload)
 
     def _draft(
         self,

@@ -16,7 +16,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum, auto
 
-from stocksync_ws.config import Limits
+from stocksync_ws.config import Limits, exceeded
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.command_line import (
     COMMANDS,
@@ -187,7 +187,7 @@ class Decoder:
         """Die of a limit; what is counted is told from what is measured."""
         counted = limit in ("max_headers", "max_messages_per_frame")
         code = ErrorCode.LIMIT_COUNT if counted else ErrorCode.LIMIT_SIZE
-        return self._fail(code, detail=self._limits.exceeded(limit, got, whole=whole))
+        return self._fail(code, detail=exceeded(self._limits, limit, got, whole=whole))
 
     def _fail(
         self, code: ErrorCode, command: str | None = None, detail: str = ""

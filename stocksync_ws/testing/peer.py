@@ -131,8 +131,14 @@ class Peer:
         self.feed(client_frame(BINARY if binary else TEXT, data))
 
     def command(self, command: str, headers: dict[str, str], body: bytes = b"") -> None:
-        """Send one STOMP frame."""
-        self.send(encode(command, headers, body, self.version))
+        """Send one STOMP frame; a text cannot hold one that is not UTF-8, so that is binary."""
+        frame = encode(command, headers, body, self.version)
+        try:
+            frame.decode()
+        except UnicodeDecodeError:
+            self.send(frame, binary=True)
+        else:
+            self.send(frame)
 
     def connect(
         self, version: str = "1.2", *, expect: str | int | None = None, **headers: str

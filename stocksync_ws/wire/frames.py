@@ -40,7 +40,7 @@ class FrameError(Exception):
 
     Attributes:
         code: The code to close with: 1002, 1007, 1008 or 1009.
-        reason: A text of ours; for a limit `Limits.exceeded`.
+        reason: A text of ours; for a limit `config.exceeded`.
     """
 
     def __init__(self, code: CloseCode, reason: str) -> None:

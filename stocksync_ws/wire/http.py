@@ -14,7 +14,7 @@ from typing import Final
 
 import h11
 
-from stocksync_ws.config import Limits
+from stocksync_ws.config import Limits, exceeded
 from stocksync_ws.types import HttpRequest
 
 __all__ = [
@@ -125,7 +125,7 @@ class HttpReader:
         if end > limits.max_handshake_bytes or headers > limits.max_handshake_headers:
             large = end > limits.max_handshake_bytes
             limit = "max_handshake_bytes" if large else "max_handshake_headers"
-            detail = limits.exceeded(limit, end if large else headers, whole=found is not None)
+            detail = exceeded(limits, limit, end if large else headers, whole=found is not None)
             raise HttpError(431, f"The head of the request is too large: {detail}")
         if found is None:
             return None

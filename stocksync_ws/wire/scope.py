@@ -20,7 +20,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from stocksync_ws.checks import PATH_SAFE
-from stocksync_ws.config import Limits
+from stocksync_ws.config import Limits, exceeded
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.types import (
@@ -144,7 +144,7 @@ class ScopeConnection:
             self._state = _SHUT
             if not framed:
                 wire.began = data[:BEGINNING]
-            text = self._limits.exceeded(bound, len(data))
+            text = exceeded(self._limits, bound, len(data))
             return [Closed(wire, CloseCode.TOO_BIG, text, ours=True)]
         events: list[Event] = [Message(wire, data)] if data else [Alive(wire)]
         return unframe(events, self._limits) if framed else events

@@ -24,7 +24,7 @@ from wsproto.connection import Connection as Parser
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
-from stocksync_ws.config import Limits
+from stocksync_ws.config import Limits, exceeded
 from stocksync_ws.errors import CloseCode
 from stocksync_ws.types import Alive, Chunk, Closed, Event, Message
 from stocksync_ws.wire import frames
@@ -286,10 +286,10 @@ class WebSocketReader:
             raise FrameError(CloseCode.PROTOCOL_ERROR, "fragments out of order")
         size = len(self._parts) + length
         if size > self._largest:
-            raise FrameError(CloseCode.TOO_BIG, self._limits.exceeded(self._bound, size))
+            raise FrameError(CloseCode.TOO_BIG, exceeded(self._limits, self._bound, size))
         if self._count >= self._limits.max_fragments:
             got = self._count + 1
-            raise FrameError(CloseCode.POLICY, self._limits.exceeded("max_fragments", got))
+            raise FrameError(CloseCode.POLICY, exceeded(self._limits, "max_fragments", got))
 
     def _data(self, first: int, length: int, whole: bytes, events: list[Event]) -> None:
         final = first & frames.FIN

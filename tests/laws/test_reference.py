@@ -131,12 +131,17 @@ def test_a_docstring_becomes_paragraphs_and_lists(reference: ModuleType) -> None
     Returns:
         A number.
 
+    Raises:
+        ValueError: It is alone, and
+            long.
+
     The end.
     """
     assert list(reference.prose(inspect.cleandoc(text))) == [
         "Does it.",
         "Arguments:\n\n* `one`: The first, which is long.\n* `two`: The other.",
         "Returns:\n\n* A number.",
+        "Raises:\n\n* `ValueError`: It is alone, and long.",
         "The end.",
     ]
 

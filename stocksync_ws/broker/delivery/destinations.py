@@ -18,6 +18,7 @@ from stocksync_ws.broker.model.namespace import Kind, Patterns
 from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
+from stocksync_ws.config import exceeded
 
 __all__ = ["Destinations"]
 
@@ -135,7 +136,7 @@ class Destinations:
         if queue is None:
             count = len(self._registry.queues) + 1
             if count > self._limits.max_queues:
-                raise OverflowError(self._limits.exceeded("max_queues", count))
+                raise OverflowError(exceeded(self._limits, "max_queues", count))
             self._check_share(owner, "queues")
             queue = Queue(address, self._queue_policy(address), self._registry.stored, self._queues)
             queue.owner = owner

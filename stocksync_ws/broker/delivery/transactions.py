@@ -12,6 +12,7 @@ from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.transaction import Transaction
+from stocksync_ws.config import exceeded
 from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 
@@ -64,7 +65,7 @@ class Transactions:
         transaction.frames.append(frame)
 
     def _exceeded(self, code: ErrorCode, frame: Frame, limit: str, got: int) -> LimitExceeded:
-        detail = self._limits.exceeded(limit, got)
+        detail = exceeded(self._limits, limit, got)
         return LimitExceeded(code, frame.command, frame.headers, detail)
 
     def settle(self, session: SessionRecord, frame: Frame) -> None:

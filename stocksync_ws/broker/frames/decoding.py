@@ -21,6 +21,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
 from stocksync_ws.broker.model.turn import ROUND
 from stocksync_ws.broker.sessions.room import Sessions
+from stocksync_ws.config import exceeded
 from stocksync_ws.errors import DisconnectReason, ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.command_line import FIRST_FRAME, may_begin_frame
 from stocksync_ws.stomp.frame import ACK, NACK
@@ -122,7 +123,7 @@ class Decoding:
         kept = session.inbound.pre_auth + session.wire.kept
         if kept <= self._limits.pre_auth_bytes:
             return True
-        detail = self._limits.exceeded("pre_auth_bytes", kept)
+        detail = exceeded(self._limits, "pre_auth_bytes", kept)
         self.exceeded(session, ErrorCode.LIMIT_SIZE, detail)
         return False
 

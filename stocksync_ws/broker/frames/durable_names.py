@@ -14,6 +14,7 @@ from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.config import exceeded
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame, missing
 
@@ -47,7 +48,7 @@ class DurableNames:
         key = (user.name, wanted.id)
         found = durables.find(key)
         if found is None and durables.full(user.name):
-            detail = self._limits.exceeded("max_durables", self._limits.max_durables + 1)
+            detail = exceeded(self._limits, "max_durables", self._limits.max_durables + 1)
             raise RemoteProtocolError(ErrorCode.LIMIT_COUNT, frame.command, frame.headers, detail)
         if found is not None and found.destination != frame.headers["destination"]:
             if found.holder is not None:

@@ -28,6 +28,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_MAPPING, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
+from stocksync_ws.config import exceeded
 from stocksync_ws.errors import Cancelled, ErrorCode, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
@@ -89,7 +90,7 @@ class Sending:
             )
         kind, path = self._namespace.classify(destination)
         if len(frame.body) > self._limits.max_outbound_message and kind is not APPLICATION:
-            detail = self._limits.exceeded("max_outbound_message", len(frame.body))
+            detail = exceeded(self._limits, "max_outbound_message", len(frame.body))
             raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
         refusal = None if kind is APPLICATION else self._refusal(kind, destination)
         reply_to = frame.headers.get("reply-to")
@@ -199,7 +200,7 @@ class Sending:
         if not text or len(text.encode()) > self._limits.max_id:
             detail = "The idempotency-key is empty."
             if text:
-                detail = "idempotency-key: " + self._limits.exceeded("max_id", len(text.encode()))
+                detail = "idempotency-key: " + exceeded(self._limits, "max_id", len(text.encode()))
             raise RemoteProtocolError(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
         return session.owner, frame.headers["destination"], text
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from stocksync_ws.broker.model.ledger import AckMode
 from stocksync_ws.broker.model.namespace import printable
 from stocksync_ws.broker.model.session import SessionRecord
-from stocksync_ws.config import Limits
+from stocksync_ws.config import Limits, exceeded
 from stocksync_ws.errors import ErrorCode, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame, flag
 
@@ -61,7 +61,7 @@ def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> Subs
         raise _refused(ErrorCode.DUPLICATE_SUBSCRIPTION, frame)
     if len(session.subscriptions.active) >= limits.max_subscriptions:
         got = len(session.subscriptions.active) + 1
-        raise _refused(ErrorCode.LIMIT_COUNT, frame, limits.exceeded("max_subscriptions", got))
+        raise _refused(ErrorCode.LIMIT_COUNT, frame, exceeded(limits, "max_subscriptions", got))
     return SubscribeOptions(
         key,
         headers.get("id"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
-from stocksync_ws.config import BrokerConfig, Limits
+from stocksync_ws.config import BrokerConfig, Limits, exceeded
 
 __all__ = [
     "APPLICATION",
@@ -66,9 +66,9 @@ def oversize(text: str, limits: Limits) -> str:
     """Which limit a destination is over; empty for one within them."""
     octets = len(text.encode("utf-8", "surrogatepass"))
     if octets > limits.max_destination:
-        return limits.exceeded("max_destination", octets)
+        return exceeded(limits, "max_destination", octets)
     segments = text.count("/")
-    return limits.exceeded("max_segments", segments) if segments > limits.max_segments else ""
+    return exceeded(limits, "max_segments", segments) if segments > limits.max_segments else ""
 
 
 def has_wildcard(destination: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
-from stocksync_ws.config import Limits
+from stocksync_ws.config import Limits, exceeded
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.session import SessionRecord
@@ -101,7 +101,7 @@ class Owner:
         """
         limit, held = _LIMITS[what], getattr(self, what)
         if more > 0 and held + more > self._most(limit) and (held or not one):
-            return f"{self._told} of {self._limits.exceeded(limit, held + more)}"
+            return f"{self._told} of {exceeded(self._limits, limit, held + more)}"
         return "" if self.crowd is None else self.crowd.refusal(what, more, one=one)
 
 

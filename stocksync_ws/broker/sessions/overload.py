@@ -13,6 +13,7 @@ from stocksync_ws.broker.model.post_office import HOLDING
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
+from stocksync_ws.config import exceeded
 from stocksync_ws.errors import ErrorCode, LimitExceeded
 
 __all__ = ["Overload"]
@@ -120,7 +121,7 @@ class Overload:
         if 2 * session.inbound.held <= _holds(session):
             self._slow_consumers.close(session)
             return
-        detail = self._limits.exceeded("max_total_queued", self._office.total)
+        detail = exceeded(self._limits, "max_total_queued", self._office.total)
         detail += f", of that {_holds(session)} of this client"
         self._errors.protocol(session, LimitExceeded(ErrorCode.LIMIT_COUNT, detail=detail))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from stocksync_ws.config import Limits
+from stocksync_ws.config import Limits, exceeded
 from stocksync_ws.types import Alive, Detached, Event
 from stocksync_ws.wire.answer import Answer, plain
 from stocksync_ws.wire.framing import Framing
@@ -92,7 +92,7 @@ class Poster(BareRequest):
             return [Alive(self._wire)]
         if len(self._body) + len(data) > self._limits.sockjs_body:
             got = len(self._body) + len(data)
-            detail = self._limits.exceeded("sockjs_body", got, whole=False)
+            detail = exceeded(self._limits, "sockjs_body", got, whole=False)
             return self._fail(413, f"The body is too large: {detail}", close=True)
         self._body += data
         self._wire.keep(len(data))

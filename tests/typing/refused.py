@@ -1,0 +1,247 @@
+"""Mistakes that a type checker finds. Read by the type checkers, never run: each line names the
+errors of mypy and of pyright that it has, and is itself an error as soon as it has none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stocksync_ws import (
+    BadCredentials,
+    BrokerAvailability,
+    ConnectRequest,
+    ConversionError,
+    CurrentUser,
+    HttpRequest,
+    Latest,
+    Limits,
+    Published,
+    Queue,
+    Session,
+    SessionConnected,
+    SockJSOptions,
+    StompApp,
+    Stream,
+    Topic,
+    controller,
+    controller_advice,
+    event_listener,
+    message_exception_handler,
+    message_mapping,
+    send_to,
+    send_to_user,
+    snapshot,
+    subscribe_mapping,
+)
+from stocksync_ws.testing import World
+
+
+@dataclass(frozen=True)
+class User:
+    name: str
+
+
+ws = StompApp("/ws")
+
+
+# Handlers are called as they are written
+
+
+@ws.message_mapping("/a/{x}")
+@send_to("/topic/a")
+async def handle(payload: int, x: str) -> float:
+    return payload / len(x)
+
+
+@ws.message_mapping("/who")
+def who(user: CurrentUser[User], maybe: CurrentUser[User] | None) -> str:
+    print(user.nam)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+    print(maybe.name)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    return user.name
+
+
+async def calls() -> None:
+    await handle("1", "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await handle(1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    later: str = await handle(1, "x")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    now: float = handle(1, "x")  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    who(None, None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    print(later, now)
+
+
+# Decorators
+
+ws.message_mapping()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ws.message_mapping(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.message_mapping("/a", True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ws.message_mapping("/a", content_type=b"application/cbor")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.message_mapping("/a")(7)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+ws.subscribe_mapping("/a", inline="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.snapshot(destination=None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.message_exception_handler("ValueError")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.message_exception_handler(KeyboardInterrupt)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.message_exception_handler(ValueError())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.event_listener("connected")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.event_listener(User)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.event_listener(SessionConnected, ConnectRequest)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+message_mapping(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+subscribe_mapping("/a", content="text/csv")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+snapshot("/topic/a", reply="/topic/b")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+message_exception_handler(int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+event_listener(int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+send_to(["/topic/a", "/topic/b"])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+send_to_user("/queue/a", broadcast="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+controller(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+controller("/a")(User("ann"))  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+controller_advice("first")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Events and requests are read only, and have the fields that they have
+
+
+@ws.event_listener()
+def changed(event: BrokerAvailability) -> None:
+    event.available = False  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    print(event.session_id)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+
+
+async def login(request: ConnectRequest) -> User:
+    request.login.upper()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    request.login = "ann"  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    request.request.cookies["a"].nothing()  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    raise BadCredentials
+
+
+def reads(session: Session, published: Published, request: HttpRequest) -> None:
+    print(session.user.name)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    session.user = User("ann")  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    published.receivers = 1  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    print(request.headers["cookie"])  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType, reportCallIssue, reportUnknownArgumentType]
+    print(ConversionError("$", "wrong").reason)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+
+
+# Settings
+
+
+def number(request: ConnectRequest) -> int:
+    return 7
+
+
+def two(request: ConnectRequest, more: str) -> User:
+    return User(more)
+
+
+StompApp()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+StompApp(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", "*")  # type: ignore[arg-type, call-arg]  # pyright: ignore[reportCallIssue]
+StompApp("/ws", allowed_origins="*")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", allowed_hosts="shop.example")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", client_subscribe="/topic/**")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", application_prefixes=["/app", 7])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", authenticator=number)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", authenticator=two)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", heart_beat=10)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", destinations={"/topic/a": "history"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", destinations=[Topic()])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", limits={"handler_timeout": 5})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", sockjs="yes")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", workers="ignore")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", grace=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Topic(history=10)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Topic(overflow="drop_newest")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Stream(history="all")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Stream(on_subscribe="all")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Latest(key=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Latest(history=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Queue(overflow="drop_oldest")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Queue(retry=[0, 1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Limits(handler_timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Limits(handler_timeouts=5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+SockJSOptions(xhr="no")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Converters
+
+
+def text_of(payload: object) -> str:
+    return repr(payload)
+
+
+def shouted(payload: str) -> bytes:
+    return payload.upper().encode()
+
+
+def without_kind(body: bytes) -> object:
+    return body
+
+
+def with_kind(body: bytes, kind: type) -> object:
+    return kind(body)
+
+
+def of_text(body: str, kind: type) -> object:
+    return kind(body)
+
+
+async def later(payload: object) -> bytes:
+    return b""
+
+
+ws.converter("application/cbor", shouted, with_kind)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ws.converter("application/cbor", encode=shouted)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+ws.converter("application/cbor", encode=text_of, decode=with_kind)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.converter("application/cbor", encode=shouted, decode=without_kind)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.converter("application/cbor", encode=shouted, decode=of_text)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.converter("application/cbor", encode=later, decode=with_kind)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.converter(["application/cbor"], encode=shouted, decode=with_kind)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Publishing
+
+
+async def publish() -> None:
+    template = ws.template
+    template.convert_and_send({"a": 1}, "/topic/a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    template.convert_and_send("/topic/a")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    template.convert_and_send("/topic/a", 1, {"x": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    template.convert_and_send("/topic/a", 1, content_type="application/cbor")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    template.convert_and_send_to_user(User("ann"), "/queue/a", 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    template.send("/topic/a", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    template.publish_wait("/topic/a", 1, None, 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    receivers: int = await template.publish("/topic/a", 1)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
+    print(template.publish("/topic/a", 1).receivers)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+    print((await template.publish_to_user("ann", "/queue/a", 1)).messages, receivers)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+    template.publish("/topic/a", 1)  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+
+
+# Starting
+
+
+async def start() -> None:
+    ws.run(port="8000")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ws.run(signals=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await ws.run()  # type: ignore[func-returns-value, misc]  # pyright: ignore[reportGeneralTypeIssues]
+    await ws.listen()  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    with ws.listen():  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    async with ws.serve_in_thread():  # type: ignore[attr-defined]  # pyright: ignore[reportGeneralTypeIssues]
+        pass
+    async with ws.listen(port=0, health=True, pages=["index.html"]) as server:  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        print(server.port + 1)  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand, reportUnknownArgumentType]
+    ws.install()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ws.wrap_wsgi(ws.install(object()))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Testing
+
+
+def test() -> None:
+    World("/ws")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with World(ws) as world:
+        world.run(handle)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        world.advance("1 s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        peer = world.connect(login=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        peer.message(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        peer.send_to("/app/a", jsn=[1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        peer.subscribe(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        peer.send_to("/app/a", 7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
