@@ -90,8 +90,8 @@ class StompApp(Application):
             much cheaper on busy topics, if clients look for several in one, as @stomp/stompjs does.
         workers: The answer of a second worker process behind the same address, after 30 s: `warn`
             logs a warning, `refuse` answers 503 to new sessions as well.
-        roles: Tells the roles of a user, once a session: a function, sync or async, to a set of texts.
-        default_access: A destination without a rule of `authorize` is open (`allow`), or not (`deny`).
+        roles: A function, sync or async, from a user to its roles, asked once a session.
+        default_access: Without a rule of `authorize` a destination is open (`allow`), or `deny`.
 
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.

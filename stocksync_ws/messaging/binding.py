@@ -1,8 +1,7 @@
 """From a function and its place to the arguments of each call.
 
-Rule: everything about a parameter is decided when the function is declared: a `Plan` is a row of
-resolvers. A declaration that cannot work is refused with file, line, parameter and what mends it; a
-name of an annotation may come later (`final=False`), but not after the application has started.
+Rule: all is decided when the function is declared: a `Plan` is a row of resolvers. What cannot work
+is refused with its place and what mends it; names may come later (`final=False`), until the start.
 
 What a parameter gets, in this order:
 
@@ -10,9 +9,8 @@ What a parameter gets, in this order:
     2. a framework type by its annotation (session, template, frame ...), given by the application
     3. the user, by `principals.py`: `Principal`, and classes related to the authenticator's
     4. ERROR: the exception; EVENT: the event; CONNECT: the request
-    5. a variable of the template by its name
-    6. `headers: Mapping[str, str]`: all headers
-    7. MESSAGE: the one that is left is the payload; never when it may be meant as the user
+    5. a variable of the template by its name, and `headers: Mapping[str, str]` all headers
+    6. MESSAGE: the one that is left is the payload; never when it may be meant as the user
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ def enter() -> Iterator[Open]:
     worlds: dict[int, World] = {}
 
     def begin(app: StompApp, **headers: str) -> Client:
-        world = worlds.get(id(app)) or worlds.setdefault(id(app), World(app))
+        world = worlds.get(id(app)) or worlds.setdefault(id(app), World(app, raise_errors=False))
         return Client(world, **headers)
 
     yield begin
@@ -248,7 +248,7 @@ def test_where_nothing_is_said_everything_is_denied_if_that_is_the_default() -> 
     app = application(default_access="deny")
     app.authorize(ERRORS, anyone=True)
     app.authorize("/topic/a", authenticated=True)
-    with World(app) as world:
+    with World(app, raise_errors=False) as world:
         client = Client(world, login="ann")
         assert client.may(SUBSCRIBE, "/topic/a") == "yes"
         assert client.may(SUBSCRIBE, "/topic/b") == "subscribe-denied"
@@ -257,7 +257,7 @@ def test_where_nothing_is_said_everything_is_denied_if_that_is_the_default() -> 
 
 def test_a_session_that_listens_for_no_errors_is_closed() -> None:
     app = application(default_access="deny")
-    with World(app) as world:
+    with World(app, raise_errors=False) as world:
         peer = world.connect()
         peer.command(SUBSCRIBE, {"id": "errors", "destination": ERRORS})
         assert peer.error().headers["code"] == "subscribe-denied"
@@ -618,7 +618,7 @@ def test_a_user_whose_roles_are_no_texts_does_not_come_in(
 ) -> None:
     app = application(roles=lambda user: given)
     app.authorize("/topic/a", roles={"admin"})
-    with World(app) as world:
+    with World(app, raise_errors=False) as world:
         peer = world.upgrade()
         peer.command("CONNECT", {"accept-version": "1.2", "host": "a", "login": "ann"})
         assert peer.error().headers["code"] == "handler-failed"

@@ -21,11 +21,14 @@ __all__ = ["Rights"]
 class Rights:
     """Asks the application whether a session may."""
 
-    __slots__ = ("_errors", "_judge", "none")
+    __slots__ = ("_dispatch", "_errors", "_judge", "none")
 
     def __init__(self, calls: Calls, sessions: Sessions) -> None:
-        self.none = not calls.dispatch.has_rules
-        """There are no rules: nobody needs to ask."""
+        self.none = False
+        """There are no rules: nobody needs to ask. Known with the first frame: an application may
+        be declared until then.
+        """
+        self._dispatch = calls.dispatch
         self._judge = calls.dispatch.judge
         self._errors = sessions.errors
 
@@ -36,6 +39,9 @@ class Rights:
         user code decides.
         """
         verdict: str | Pipeline[str] = ""
+        if not self._dispatch.has_rules:
+            self.none = True
+            return verdict
         if not is_reply_queue(destination):
             verdict = self._judge(session, frame, SEND, destination)
         return verdict if reply_to is None else self._answered(session, frame, verdict, reply_to)
@@ -44,6 +50,9 @@ class Rights:
         self, session: SessionRecord, frame: Frame, destination: str, reply_to: str | None
     ) -> str | Pipeline[str]:
         """As `send`, for a SUBSCRIBE."""
+        if not self._dispatch.has_rules:
+            self.none = True
+            return ""
         verdict = self._judge(session, frame, SUBSCRIBE, destination)
         return verdict if reply_to is None else self._answered(session, frame, verdict, reply_to)
 
