@@ -4,7 +4,6 @@ Rule: all is decided when the function is declared: a `Plan` is a row of resolve
 is refused with its place and what mends it; names may come later (`final=False`), until the start.
 
 What a parameter gets, in this order:
-
     1. what its mark says: `CurrentUser[...]`, or Header, DestinationVariable, Payload in Annotated
     2. a framework type by its annotation (session, template, frame ...), given by the application
     3. the user, by `principals.py`: `Principal`, and classes related to the authenticator's

@@ -145,7 +145,7 @@ class Handler:
 def content_type_of(declaration: Declaration) -> str | None:
     """The `content_type=` of its decorator."""
     mapping = declaration.mapping
-    return None if isinstance(mapping, Listener) else mapping.content_type
+    return None if isinstance(mapping, (Authorization, Listener)) else mapping.content_type
 
 
 def _raise(error: Exception) -> NoReturn:
@@ -260,7 +260,7 @@ def compile_handler(
     if compiled is None:
         return None
     asked = content_type_of(declaration)
-    if role is Role.EVENT:
+    if role in (Role.EVENT, Role.RULE):
         return Handler(declaration, compiled)
     if asked is None:
         return Handler(
