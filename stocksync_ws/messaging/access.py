@@ -6,22 +6,22 @@ names a role or wants a user.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import cast
+from collections.abc import Set
+from typing import Literal, TypeAlias, cast
 
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.marks import Access, Authorization
 from stocksync_ws.messaging.routing import Template
-from stocksync_ws.stomp.frame import SEND, SUBSCRIBE
 from stocksync_ws.types import Principal
 
-__all__ = ["FRAMES", "access", "authorization", "refusal"]
+__all__ = ["FRAMES", "Judged", "access", "authorization", "refusal"]
 
-FRAMES = (SEND, SUBSCRIBE)
+Judged: TypeAlias = Literal["SEND", "SUBSCRIBE"]
+FRAMES: tuple[Judged, ...] = ("SEND", "SUBSCRIBE")
 """The frames that a rule may be for."""
 
 
-def access(decorator: str, roles: Collection[str], authenticated: bool) -> Access:
+def access(decorator: str, roles: Set[str], authenticated: bool) -> Access:
     """What `roles=` and `authenticated=` of a declaration mean.
 
     Raises:
@@ -32,8 +32,8 @@ def access(decorator: str, roles: Collection[str], authenticated: bool) -> Acces
         raise ConfigurationError(
             f"@{decorator}: roles must be a set of texts, not one: write roles={{{given!r}}}"
         )
-    if not isinstance(given, Collection) or not all(
-        isinstance(each, str) and each for each in cast("Collection[object]", given)
+    if not isinstance(given, Set) or not all(
+        isinstance(each, str) and each for each in cast("Set[object]", given)
     ):
         raise ConfigurationError(
             f"@{decorator}: roles must be a set of texts such as {{'admin'}}, not {given!r}"
@@ -47,8 +47,8 @@ def access(decorator: str, roles: Collection[str], authenticated: bool) -> Acces
 
 def authorization(
     destination: str,
-    frames: Sequence[str],
-    roles: Collection[str],
+    frames: tuple[Judged, ...],
+    roles: Set[str],
     authenticated: bool,
     *,
     anyone: bool = False,
@@ -66,12 +66,12 @@ def authorization(
         )
     Template(destination, wildcards=True)
     given = cast("object", frames)
-    if isinstance(given, str) or not isinstance(given, Sequence):
+    if not isinstance(given, tuple):
         raise ConfigurationError(
             f"@authorize({destination!r}): frames must be a tuple, not {given!r}: write"
             f" frames=({given!r},)"
         )
-    for frame in cast("Sequence[object]", given):
+    for frame in cast("tuple[object, ...]", given):
         if frame not in FRAMES:
             raise ConfigurationError(
                 f"@authorize({destination!r}): frames are 'SEND' and 'SUBSCRIBE', and {frame!r} is"

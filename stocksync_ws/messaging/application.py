@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Set
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
-from stocksync_ws.messaging.access import authorization
+from stocksync_ws.messaging.access import Judged, authorization
 from stocksync_ws.messaging.connect import Authenticate, Authenticator, RoleReader, RolesOf
 from stocksync_ws.messaging.converters import Converters
 from stocksync_ws.messaging.dispatch import Dispatcher
@@ -109,7 +109,7 @@ class Application:
         *,
         inline: bool = False,
         content_type: str | None = None,
-        roles: Collection[str] = (),
+        roles: Set[str] = frozenset(),
         authenticated: bool = False,
     ) -> Callable[[F], F]:
         """Handle SENDs to a path below the application prefix: `/inventory/{product_id}/adjust`.
@@ -144,7 +144,7 @@ class Application:
         *,
         inline: bool = False,
         content_type: str | None = None,
-        roles: Collection[str] = (),
+        roles: Set[str] = frozenset(),
         authenticated: bool = False,
     ) -> Callable[[F], F]:
         """Answer SUBSCRIBEs to a path below the application prefix, each with one MESSAGE.
@@ -167,7 +167,7 @@ class Application:
         *,
         inline: bool = False,
         content_type: str | None = None,
-        roles: Collection[str] = (),
+        roles: Set[str] = frozenset(),
         authenticated: bool = False,
     ) -> Callable[[F], F]:
         """Give each new subscriber of a broker destination its first MESSAGE.
@@ -199,8 +199,8 @@ class Application:
         self,
         destination: str,
         *,
-        frames: Sequence[str] = (),
-        roles: Collection[str] = (),
+        frames: tuple[Judged, ...] = (),
+        roles: Set[str] = frozenset(),
         authenticated: bool = False,
         anyone: bool = False,
         inline: bool = False,

@@ -8,12 +8,12 @@ decorator stands below ours, because what it returns is what is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Set
 from typing import Any, TypeVar
 
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.errors import ConfigurationError, ConversionError
-from stocksync_ws.messaging.access import access, authorization
+from stocksync_ws.messaging.access import Judged, access, authorization
 from stocksync_ws.messaging.declarations import declarations
 from stocksync_ws.messaging.marks import (
     Advice,
@@ -113,7 +113,7 @@ def message_mapping(
     *,
     inline: bool = False,
     content_type: str | None = None,
-    roles: Collection[str] = (),
+    roles: Set[str] = frozenset(),
     authenticated: bool = False,
 ) -> Callable[[F], F]:
     """Handle SENDs to a path below the application prefix.
@@ -145,7 +145,7 @@ def subscribe_mapping(
     *,
     inline: bool = False,
     content_type: str | None = None,
-    roles: Collection[str] = (),
+    roles: Set[str] = frozenset(),
     authenticated: bool = False,
 ) -> Callable[[F], F]:
     """Answer SUBSCRIBEs to a path below the application prefix, each once, to that subscription.
@@ -174,7 +174,7 @@ def snapshot(
     *,
     inline: bool = False,
     content_type: str | None = None,
-    roles: Collection[str] = (),
+    roles: Set[str] = frozenset(),
     authenticated: bool = False,
 ) -> Callable[[F], F]:
     """Give each new subscriber of a broker destination its first MESSAGE (`snapshot:true`).
@@ -203,8 +203,8 @@ def snapshot(
 def authorize(
     destination: str,
     *,
-    frames: Sequence[str] = (),
-    roles: Collection[str] = (),
+    frames: tuple[Judged, ...] = (),
+    roles: Set[str] = frozenset(),
     authenticated: bool = False,
     inline: bool = False,
 ) -> Callable[[F], F]:
