@@ -51,7 +51,7 @@ GROUPS = (
         "Functions that answer SEND and SUBSCRIBE, and what their parameters ask for: "
         "[handlers](handlers.md).",
         "message_mapping subscribe_mapping snapshot send_to send_to_user message_exception_handler"
-        " event_listener controller controller_advice Payload Header DestinationVariable"
+        " authorize event_listener controller controller_advice Payload Header DestinationVariable"
         " CurrentUser Session Frame",
     ),
     Group(

@@ -50,6 +50,7 @@ from stocksync_ws.errors import (
 )
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.messaging.decorators import (
+    authorize,
     controller,
     controller_advice,
     event_listener,
@@ -110,6 +111,7 @@ __all__ = [
     "Topic",
     "TransactionAborted",
     "WrongLoop",
+    "authorize",
     "controller",
     "controller_advice",
     "event_listener",

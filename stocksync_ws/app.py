@@ -16,13 +16,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stocksync_ws.arguments import mapping, page, sockjs_options, texts, warn_about_hosts
+from stocksync_ws.arguments import (
+    mapping,
+    read_pages,
+    refuse_loop,
+    sockjs_options,
+    sockjs_routes,
+    texts,
+    warn_about_hosts,
+)
 from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import ConfigurationError, WrongLoop
+from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.application import Application
-from stocksync_ws.messaging.connect import Authenticate
+from stocksync_ws.messaging.connect import Authenticate, RolesOf
+from stocksync_ws.messaging.rights import Default
 from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.policies import DestinationPolicy
 from stocksync_ws.running.run import Run
@@ -81,6 +90,8 @@ class StompApp(Application):
             much cheaper on busy topics, if clients look for several in one, as @stomp/stompjs does.
         workers: The answer of a second worker process behind the same address, after 30 s: `warn`
             logs a warning, `refuse` answers 503 to new sessions as well.
+        roles: A function, sync or async, from a user to its roles, asked once a session.
+        default_access: Without a rule of `authorize` a destination is open (`allow`), or `deny`.
 
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
@@ -109,6 +120,8 @@ class StompApp(Application):
         trusted_proxies: Texts = (),
         asgi_batch: bool = False,
         workers: Workers = "warn",
+        roles: RolesOf | None = None,
+        default_access: Default = "allow",
     ) -> None:
         config = BrokerConfig(
             application_prefixes=texts("application_prefixes", application_prefixes),
@@ -132,7 +145,7 @@ class StompApp(Application):
             allowed_hosts=None if allowed_hosts is None else texts("allowed_hosts", allowed_hosts),
             sockjs=sockjs_options(sockjs),
         )
-        super().__init__(config, self.inbox, authenticator, json_integers)
+        super().__init__(config, self.inbox, authenticator, json_integers, roles, default_access)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
         self._sockjs: SockJSRoutes | None = None
@@ -153,20 +166,14 @@ class StompApp(Application):
         site = Site(self.endpoint, choose_subprotocol, dict(pages or {}))
         if self.endpoint.sockjs is not None:
             # One table of sessions, whatever servers the application has.
-            routes = self._sockjs = self._sockjs or self._sockjs_routes()
+            self._sockjs = self._sockjs or sockjs_routes(self.endpoint, self.config.limits)
+            routes = self._sockjs
             site = replace(site, routes={self.endpoint.path: routes}, greet=routes.greet)
         if self._trusted_proxies:
             from stocksync_ws.aio.proxies import TrustedProxies
 
             site = replace(site, seen=TrustedProxies(self._trusted_proxies))
         return site
-
-    def _sockjs_routes(self) -> SockJSRoutes:
-        import secrets  # Costs a millisecond, and who serves no SockJS needs none.
-
-        from stocksync_ws.wire.sockjs.routes import SockJSRoutes
-
-        return SockJSRoutes(self.endpoint, self.config.limits, lambda: secrets.randbits(32))
 
     @property
     def ready(self) -> bool:
@@ -206,15 +213,7 @@ class StompApp(Application):
             ConfigurationError: A declaration cannot work.
             WrongLoop: The application runs already, or an event loop runs in this thread.
         """
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            pass
-        else:
-            raise WrongLoop(
-                "run starts an event loop, and one runs in this thread already: write"
-                " `await ws.serve(...)` or `async with ws.listen(...)` there"
-            )
+        refuse_loop()
         server = self.listen(
             host,
             port,
@@ -363,9 +362,7 @@ class StompApp(Application):
 
     def _served(self, address: Address, pages: Pages | None, health: str | None) -> Site:
         self.check()
-        given = mapping("pages", {} if pages is None else pages, "paths to files")
-        site = self.site({at: page(at, file) for at, file in given.items()})
-        site = replace(site, health=health)
+        site = replace(self.site(read_pages(pages)), health=health)
         if address.unix is None and address.sock is None:
             warn_about_hosts(self.endpoint, address.host)
         return site

@@ -5,6 +5,7 @@ Rule: the text of an error names the argument and says what to write instead.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import ipaddress
 import logging
@@ -12,13 +13,26 @@ import mimetypes
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Protocol, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar, cast
 
-from stocksync_ws.config import EndpointConfig, SockJSOptions
-from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.config import EndpointConfig, Limits, SockJSOptions
+from stocksync_ws.errors import ConfigurationError, WrongLoop
 from stocksync_ws.wire.endpoint import Page
 
-__all__ = ["Pages", "Texts", "mapping", "page", "sockjs_options", "texts", "warn_about_hosts"]
+if TYPE_CHECKING:
+    from stocksync_ws.wire.sockjs.routes import SockJSRoutes
+
+__all__ = [
+    "Pages",
+    "Texts",
+    "mapping",
+    "read_pages",
+    "refuse_loop",
+    "sockjs_options",
+    "sockjs_routes",
+    "texts",
+    "warn_about_hosts",
+]
 
 _log = logging.getLogger("stocksync_ws.transport")
 
@@ -87,6 +101,31 @@ def sockjs_options(given: object) -> SockJSOptions | None:
     return SockJSOptions() if given else None
 
 
+def sockjs_routes(endpoint: EndpointConfig, limits: Limits) -> SockJSRoutes:
+    """The table of SockJS sessions of an endpoint."""
+    import secrets  # Costs a millisecond, and who serves no SockJS needs none.
+
+    from stocksync_ws.wire.sockjs.routes import SockJSRoutes
+
+    return SockJSRoutes(endpoint, limits, lambda: secrets.randbits(32))
+
+
+def refuse_loop() -> None:
+    """Refuse to run where a loop runs.
+
+    Raises:
+        WrongLoop: One runs in this thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise WrongLoop(
+        "run starts an event loop, and one runs in this thread already: write"
+        " `await ws.serve(...)` or `async with ws.listen(...)` there"
+    )
+
+
 def warn_about_hosts(endpoint: EndpointConfig, host: str) -> None:
     """Say that any Host header is taken on an address that not only this machine can reach."""
     if endpoint.allowed_hosts is None and not _is_loopback(host):
@@ -128,7 +167,18 @@ def _listed(folder: Path) -> str:
     return ", ".join(names[:10]) + ", …" * (len(names) > 10) if names else "no file"
 
 
-def page(at: str, given: str | os.PathLike[str]) -> Page:
+def read_pages(given: Pages | None) -> dict[str, Page]:
+    """The files of `pages=`, read now.
+
+    Raises:
+        ConfigurationError: It is no mapping, or names a folder.
+        OSError: A file cannot be read.
+    """
+    files = mapping("pages", {} if given is None else given, "paths to files")
+    return {at: _page(at, file) for at, file in files.items()}
+
+
+def _page(at: str, given: str | os.PathLike[str]) -> Page:
     try:
         file = Path(given)
     except TypeError:

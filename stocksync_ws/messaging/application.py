@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -18,10 +18,12 @@ from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
-from stocksync_ws.messaging.connect import Authenticate, Authenticator
+from stocksync_ws.messaging.access import Judged, authorization
+from stocksync_ws.messaging.connect import Authenticate, Authenticator, RoleReader, RolesOf
 from stocksync_ws.messaging.converters import Converters
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.messaging.marks import (
+    Authorization,
     Declaration,
     Listener,
     Mark,
@@ -29,6 +31,7 @@ from stocksync_ws.messaging.marks import (
     SnapshotMapping,
     SubscribeMapping,
 )
+from stocksync_ws.messaging.rights import Default, Rights, Rule, check_roles
 from stocksync_ws.messaging.routes import Framework, Routes, check_places, compile_handler
 from stocksync_ws.messaging.routing import Template
 from stocksync_ws.messaging.scalars import INTEGER_BITS, check_bits
@@ -57,6 +60,8 @@ class Application:
         gate: Where the template's messages enter.
         authenticator: Who a CONNECT is; None: everybody is anonymous.
         json_integers: Bits of an integer that a client may give; None: any.
+        roles: Tells the roles of a user; None: nobody has any.
+        default_access: What holds where no rule does.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class Application:
         gate: Gate,
         authenticator: Authenticate | None = None,
         json_integers: int | None = INTEGER_BITS,
+        roles: RolesOf | None = None,
+        default_access: Default = "allow",
     ) -> None:
         self.config = config
         self._converters = Converters()
@@ -75,14 +82,35 @@ class Application:
         self._targets: list[tuple[object, Mark | None]] = []
         """With the mark that was made here; None: all of them."""
         self._routes: Routes | None = None
+        self._rules: list[Authorization] = []
+        """Those without a function."""
         self._authenticator = None if authenticator is None else Authenticator(authenticator)
-        self.dispatch = Dispatcher(config, self._frozen, self._authenticator, self.template)
+        self._roles = None if roles is None else RoleReader(roles)
+        if roles is not None and authenticator is None:
+            raise ConfigurationError(
+                "roles: there is no authenticator, so nobody has a name or a role: add"
+                " authenticator="
+            )
+        if default_access not in ("allow", "deny"):
+            raise ConfigurationError(
+                f"default_access: must be 'allow' or 'deny', not {default_access!r}"
+            )
+        self._default_access: Default = default_access
+        self.dispatch = Dispatcher(
+            config, self._frozen, self._authenticator, self.template, self._roles
+        )
         """The pipelines, as the broker asks for them."""
 
     # Declaring
 
     def message_mapping(
-        self, path: str, *, inline: bool = False, content_type: str | None = None
+        self,
+        path: str,
+        *,
+        inline: bool = False,
+        content_type: str | None = None,
+        roles: Set[str] = frozenset(),
+        authenticated: bool = False,
     ) -> Callable[[F], F]:
         """Handle SENDs to a path below the application prefix: `/inventory/{product_id}/adjust`.
 
@@ -94,27 +122,53 @@ class Application:
             inline: Run a `def` that takes microseconds on the owner thread instead of the pool.
             content_type: Of the returned value, such as `application/cbor`, which there is a
                 `converter` for; None: text for `str`, octets for `bytes`, else JSON.
+            roles: A sender needs one of them, else `AccessDenied`; none: no role is asked for.
+            authenticated: An anonymous sender gets `AccessDenied`; roles imply it.
 
         Raises:
             ConfigurationError: The declaration cannot work; the text says how to mend it.
         """
         return self._record(
-            decorators.message_mapping(path, inline=inline, content_type=content_type)
+            decorators.message_mapping(
+                path,
+                inline=inline,
+                content_type=content_type,
+                roles=roles,
+                authenticated=authenticated,
+            )
         )
 
     def subscribe_mapping(
-        self, path: str, *, inline: bool = False, content_type: str | None = None
+        self,
+        path: str,
+        *,
+        inline: bool = False,
+        content_type: str | None = None,
+        roles: Set[str] = frozenset(),
+        authenticated: bool = False,
     ) -> Callable[[F], F]:
         """Answer SUBSCRIBEs to a path below the application prefix, each with one MESSAGE.
 
         Args and Raises as for `message_mapping`.
         """
         return self._record(
-            decorators.subscribe_mapping(path, inline=inline, content_type=content_type)
+            decorators.subscribe_mapping(
+                path,
+                inline=inline,
+                content_type=content_type,
+                roles=roles,
+                authenticated=authenticated,
+            )
         )
 
     def snapshot(
-        self, destination: str, *, inline: bool = False, content_type: str | None = None
+        self,
+        destination: str,
+        *,
+        inline: bool = False,
+        content_type: str | None = None,
+        roles: Set[str] = frozenset(),
+        authenticated: bool = False,
     ) -> Callable[[F], F]:
         """Give each new subscriber of a broker destination its first MESSAGE.
 
@@ -125,13 +179,78 @@ class Application:
             destination: With its broker prefix, and `{variables}` for whole segments.
             inline: As for `message_mapping`.
             content_type: As for `message_mapping`.
+            roles: As for `message_mapping`.
+            authenticated: As for `message_mapping`.
 
         Raises:
             ConfigurationError: The declaration cannot work.
         """
         return self._record(
-            decorators.snapshot(destination, inline=inline, content_type=content_type)
+            decorators.snapshot(
+                destination,
+                inline=inline,
+                content_type=content_type,
+                roles=roles,
+                authenticated=authenticated,
+            )
         )
+
+    def authorize(
+        self,
+        destination: str,
+        *,
+        frames: tuple[Judged, ...] = (),
+        roles: Set[str] = frozenset(),
+        authenticated: bool = False,
+        anyone: bool = False,
+        inline: bool = False,
+    ) -> Callable[[F], F]:
+        """Say who may SEND to destinations, or SUBSCRIBE to them: as a decorator, or without a
+        function as a statement, `ws.authorize("/topic/admin/**", roles={"admin"})`.
+
+        The function returns True or False, or raises `AccessDenied`; it takes what a handler takes,
+        but no payload. Of the rules that fit a destination the most specific one decides alone:
+        from the left a literal segment wins over `{x}` and `*`, these win over `**`. What a rule
+        said of a destination holds for the session, unless its function takes a header or the
+        frame. `client_send` and `client_subscribe` are asked before.
+
+        Args:
+            destination: A destination with its prefix: `/topic/room/{room}`, `/app/admin/**`. It
+                may hold `{variables}`, `*` for one segment and a last `**` for any number.
+            frames: `("SEND",)` or `("SUBSCRIBE",)`; none: whichever a client may use there at all.
+            roles: The user needs one of them; asked before the function.
+            authenticated: The session is not anonymous; asked before the function.
+            anyone: Everybody may, where `default_access="deny"` or a wider rule would refuse.
+            inline: As for `message_mapping`.
+
+        Raises:
+            ConfigurationError: The pattern, a frame or a role is malformed.
+        """
+        rule = authorization(
+            destination, frames, roles, authenticated, anyone=anyone, inline=inline
+        )
+        self._changeable()
+        self._rules.append(rule)
+        record = self._record(
+            decorators.authorize(
+                destination,
+                frames=frames,
+                roles=roles,
+                authenticated=authenticated,
+                inline=inline,
+            )
+        )
+
+        def decorate(function: F) -> F:
+            if anyone:
+                raise ConfigurationError(
+                    f"@authorize({destination!r}): anyone=True asks no function; leave one of the"
+                    f" two out"
+                )
+            self._rules[:] = [each for each in self._rules if each is not rule]
+            return record(function)
+
+        return decorate
 
     def message_exception_handler(
         self, *exceptions: type[Exception], inline: bool = False, content_type: str | None = None
@@ -232,7 +351,10 @@ class Application:
         users = self._users(final=False)
         if users is None and self._authenticator is not None:
             return  # Which parameters are the user is not known yet.
-        if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
+        if isinstance(mapping, Authorization):
+            names = Template(mapping.path, wildcards=True).names
+            compile_handler(declaration, names, _FRAMEWORK, users, self._bits, final=False)
+        elif isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
             names = Template(mapping.path).names
             self._compile_early(declaration, names, users)
         elif isinstance(mapping, Listener):
@@ -293,9 +415,14 @@ class Application:
                 declared = decorators.declarations(target)
                 found += declared if own is None else _only(declared, own)
             users = self._users(final=True)
-            self._routes = Routes(
-                found, _FRAMEWORK, self._space, users, self._bits, self._converters
-            )
+            routes = Routes(found, _FRAMEWORK, self._space, users, self._bits, self._converters)
+            rules = [Rule(mark, None) for mark in self._rules]
+            rules += [Rule(mark, handler) for mark, handler in routes.authorizers]
+            if self._roles is None:
+                check_roles(rules, found)
+            if rules or self._default_access == "deny":
+                routes.rights = Rights(rules, self._space, self._default_access)
+            self._routes = routes
         return self._routes
 
 

@@ -1,21 +1,15 @@
 """From a function and its place to the arguments of each call.
 
-Rule: everything about a parameter is decided when the function is declared: a `Plan` is a row of
-resolvers, and a message only runs them. A declaration that cannot work is refused with its file,
-its line, its signature, the parameter and what would mend it; an annotation whose name does not
-exist yet may come later (`final=False`), but not after the application has started.
+Rule: all is decided when the function is declared: a `Plan` is a row of resolvers. What cannot work
+is refused with its place and what mends it; names may come later (`final=False`), until the start.
 
 What a parameter gets, in this order:
-
-    1. what its mark says: `CurrentUser[...]`, `Annotated[..., Header()]`, `DestinationVariable()`,
-       `Payload()`
+    1. what its mark says: `CurrentUser[...]`, or Header, DestinationVariable, Payload in Annotated
     2. a framework type by its annotation (session, template, frame ...), given by the application
-    3. the user, by `principals.py`: `Principal`, and classes related to what the authenticator
-       returns
+    3. the user, by `principals.py`: `Principal`, and classes related to the authenticator's
     4. ERROR: the exception; EVENT: the event; CONNECT: the request
-    5. a variable of the template by its name
-    6. `headers: Mapping[str, str]`: all headers
-    7. MESSAGE: the one that is left is the payload; never when it may be meant as the user
+    5. a variable of the template by its name, and `headers: Mapping[str, str]` all headers
+    6. MESSAGE: the one that is left is the payload; never when it may be meant as the user
 """
 
 from __future__ import annotations
@@ -60,6 +54,7 @@ from stocksync_ws.messaging.principals import (
     user_shown,
 )
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, text_reader
+from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["DestinationVariable", "Exchange", "Header", "Plan", "Role", "plan"]
 
@@ -71,7 +66,7 @@ _event: Resolver = attrgetter("event")
 class Plan:
     """How one function is called."""
 
-    __slots__ = ("_guards", "_keywords", "_positional", "accepts")
+    __slots__ = ("_guards", "_keywords", "_positional", "accepts", "reads_frame")
 
     def __init__(self, built: _Builder) -> None:
         self._positional = built.positional
@@ -79,6 +74,8 @@ class Plan:
         self._guards = built.guards
         self.accepts: tuple[type, ...] = built.accepts
         """ERROR, EVENT: the classes that the annotation of the exception or event names."""
+        self.reads_frame = built.reads_frame
+        """It gets a header or the frame: what it says may differ from frame to frame."""
 
     def bind(self, exchange: Exchange) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of one call. Who the user is, is asked before the body is looked at.
@@ -148,6 +145,7 @@ class _Builder:
         self.keywords: dict[str, Resolver] = {}
         self.guards: list[Resolver] = []
         self.accepts: tuple[type, ...] = ()
+        self.reads_frame = False
         self._function = function
         self._signature = signature_of(function, label)
         self._role = role
@@ -206,6 +204,7 @@ class _Builder:
         if isinstance(marker, Payload):
             return self._leftover(parameter, annotation, marked=True)
         if isinstance(kind, type) and kind in self._framework:
+            self.reads_frame |= kind is Frame
             return self._framework[kind]
         principals = [kind for kind in kinds if is_principal(kind, self._users)]
         if isinstance(marker, UserMark) or (kinds and principals == kinds):
@@ -238,6 +237,7 @@ class _Builder:
             return self._payload(parameter, annotation, marked)
         missing = {
             Role.SUBSCRIBE: "it would be the payload, but a SUBSCRIBE has no body",
+            Role.RULE: "it would be the payload, which rules do not get",
             Role.ERROR: "it would be the payload, which exception handlers do not get",
             Role.EVENT: "it would be the payload, which event listeners do not get",
         }
@@ -294,6 +294,7 @@ class _Builder:
 
     def _header(self, parameter: inspect.Parameter, annotation: Any, marker: Header) -> Resolver:
         self._needs_session(parameter)
+        self.reads_frame = True
         name = marker.name or parameter.name.replace("_", "-")
         read = self._text_reader(parameter, annotation)
         absent = _default(parameter, annotation)
@@ -315,6 +316,7 @@ class _Builder:
 
     def _all_headers(self, parameter: inspect.Parameter, kind: Any) -> Resolver:
         self._needs_session(parameter)
+        self.reads_frame = True
 
         def headers(exchange: Exchange) -> Mapping[str, str]:
             assert exchange.frame is not None

@@ -5,12 +5,12 @@ Rule: it runs once per session. Passwords stay in the request and are never logg
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
-from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.errors import ConfigurationError, StockSyncError
 from stocksync_ws.messaging.binding import plan
 from stocksync_ws.messaging.exchange import Role
 from stocksync_ws.messaging.hints import UnresolvedName
@@ -19,7 +19,14 @@ from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.principals import returned_users
 from stocksync_ws.types import HttpRequest, Principal
 
-__all__ = ["Authenticate", "Authenticator", "ConnectHeaders", "ConnectRequest"]
+__all__ = [
+    "Authenticate",
+    "Authenticator",
+    "ConnectHeaders",
+    "ConnectRequest",
+    "RoleReader",
+    "RolesOf",
+]
 
 
 class ConnectHeaders(Mapping[str, str]):
@@ -79,6 +86,47 @@ Authenticate: TypeAlias = Callable[
 ]
 """Who is it? An object with a `name`, or None for an anonymous session; raises `AccessDenied` or
 `BadCredentials`. Its return annotation names the class of the users."""
+
+
+RolesOf: TypeAlias = "Callable[[Any], Collection[str] | Awaitable[Collection[str]]]"
+"""The roles of a user that the authenticator returned, as texts."""
+
+
+class RoleReader:
+    """The application's function from a user to roles, with its colour decided.
+
+    Raises:
+        ConfigurationError: It cannot be called with one argument.
+    """
+
+    __slots__ = ("_function", "_label", "_mode")
+
+    def __init__(self, function: RolesOf) -> None:
+        if not callable(function):
+            raise ConfigurationError(
+                f"roles: {function!r} cannot be called; write a function from a user to its roles"
+            )
+        self._function = function
+        self._label = f"roles {getattr(function, '__module__', '')}.{name_of(function)}"
+        self._mode: Mode = mode_of(function, inline=False)
+        plan(function, role=Role.CONNECT, names=(), framework={}, label=self._label)
+
+    def call(self, user: Principal) -> Call:
+        """The call that tells the roles of a user."""
+        threads = Threads.AUTHENTICATORS
+        return Call(self._function, (user,), mode=self._mode, label=self._label, threads=threads)
+
+    def read(self, given: object) -> frozenset[str]:
+        """What the function returned.
+
+        Raises:
+            StockSyncError: It is no collection of texts.
+        """
+        if isinstance(given, Collection) and not isinstance(given, (str, bytes)):
+            roles = frozenset(cast("Collection[object]", given))
+            if all(isinstance(role, str) for role in roles):
+                return cast("frozenset[str]", roles)
+        raise StockSyncError(f"{self._label} returned {given!r}; return a set such as {{'admin'}}")
 
 
 class Authenticator:

@@ -15,6 +15,7 @@ from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.hints import nearest, report, type_name
 from stocksync_ws.messaging.marks import (
     Advice,
+    Authorization,
     Controller,
     Declaration,
     ExceptionMapping,
@@ -175,6 +176,8 @@ def _shown(mapping: Mapped) -> str:
         return f"@subscribe_mapping({mapping.path!r})"
     if isinstance(mapping, SnapshotMapping):
         return f"@snapshot({mapping.path!r})"
+    if isinstance(mapping, Authorization):
+        return f"@authorize({mapping.path!r})"
     if isinstance(mapping, ExceptionMapping):
         return f"@message_exception_handler({', '.join(map(type_name, mapping.exceptions))})"
     return f"@event_listener({', '.join(map(type_name, mapping.events))})"
@@ -203,6 +206,9 @@ def _merged(
 def _check_replies(
     function: Any, mapping: Mapped, replies: tuple[ReplyTo, ...], label: str
 ) -> None:
+    if isinstance(mapping, Authorization) and replies:
+        problem = "a rule answers yes or no to us; leave the reply decorator out"
+        raise ConfigurationError(report(function, label, problem))
     if isinstance(mapping, SnapshotMapping) and replies:
         problem = "a snapshot goes to the new subscriber; leave the reply decorator out"
         raise ConfigurationError(report(function, label, problem))

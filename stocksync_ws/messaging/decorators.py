@@ -8,11 +8,12 @@ decorator stands below ours, because what it returns is what is called.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any, TypeVar
 
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.errors import ConfigurationError, ConversionError
+from stocksync_ws.messaging.access import Judged, access, authorization
 from stocksync_ws.messaging.declarations import declarations
 from stocksync_ws.messaging.marks import (
     Advice,
@@ -43,6 +44,7 @@ __all__ = [
     "MessageMapping",
     "ReplyTo",
     "SubscribeMapping",
+    "authorize",
     "controller",
     "controller_advice",
     "declarations",
@@ -107,7 +109,12 @@ def _media(decorator: str, content_type: object) -> str | None:
 
 
 def message_mapping(
-    path: str, *, inline: bool = False, content_type: str | None = None
+    path: str,
+    *,
+    inline: bool = False,
+    content_type: str | None = None,
+    roles: Set[str] = frozenset(),
+    authenticated: bool = False,
 ) -> Callable[[F], F]:
     """Handle SENDs to a path below the application prefix.
 
@@ -117,19 +124,29 @@ def message_mapping(
         inline: Run a `def` that takes microseconds on the owner thread instead of the pool.
         content_type: Of what it returns, such as `application/cbor`, which the application has a
             `converter` for; None: text for `str`, octets for `bytes`, else JSON.
+        roles: A sender needs one of them, else `AccessDenied`; none: no role is asked for.
+        authenticated: An anonymous sender gets `AccessDenied`; roles imply it.
 
     Raises:
         ConfigurationError: The path or the content type is malformed, or an async function is
             declared inline.
     """
     mark = MessageMapping(
-        _path("message_mapping", path), inline, _media("message_mapping", content_type)
+        _path("message_mapping", path),
+        inline,
+        _media("message_mapping", content_type),
+        access("message_mapping", roles, authenticated),
     )
     return _marker("message_mapping", mark, inline)
 
 
 def subscribe_mapping(
-    path: str, *, inline: bool = False, content_type: str | None = None
+    path: str,
+    *,
+    inline: bool = False,
+    content_type: str | None = None,
+    roles: Set[str] = frozenset(),
+    authenticated: bool = False,
 ) -> Callable[[F], F]:
     """Answer SUBSCRIBEs to a path below the application prefix, each once, to that subscription.
 
@@ -137,18 +154,28 @@ def subscribe_mapping(
         path: As for `message_mapping`.
         inline: As for `message_mapping`.
         content_type: As for `message_mapping`.
+        roles: As for `message_mapping`.
+        authenticated: As for `message_mapping`.
 
     Raises:
         ConfigurationError: As for `message_mapping`.
     """
     mark = SubscribeMapping(
-        _path("subscribe_mapping", path), inline, _media("subscribe_mapping", content_type)
+        _path("subscribe_mapping", path),
+        inline,
+        _media("subscribe_mapping", content_type),
+        access("subscribe_mapping", roles, authenticated),
     )
     return _marker("subscribe_mapping", mark, inline)
 
 
 def snapshot(
-    destination: str, *, inline: bool = False, content_type: str | None = None
+    destination: str,
+    *,
+    inline: bool = False,
+    content_type: str | None = None,
+    roles: Set[str] = frozenset(),
+    authenticated: bool = False,
 ) -> Callable[[F], F]:
     """Give each new subscriber of a broker destination its first MESSAGE (`snapshot:true`).
 
@@ -158,12 +185,45 @@ def snapshot(
         destination: Such as `/topic/inventory/{region}`, with its broker prefix.
         inline: As for `message_mapping`.
         content_type: As for `message_mapping`.
+        roles: As for `message_mapping`.
+        authenticated: As for `message_mapping`.
 
     Raises:
         ConfigurationError: As for `message_mapping`.
     """
-    mark = SnapshotMapping(_path("snapshot", destination), inline, _media("snapshot", content_type))
+    mark = SnapshotMapping(
+        _path("snapshot", destination),
+        inline,
+        _media("snapshot", content_type),
+        access("snapshot", roles, authenticated),
+    )
     return _marker("snapshot", mark, inline)
+
+
+def authorize(
+    destination: str,
+    *,
+    frames: tuple[Judged, ...] = (),
+    roles: Set[str] = frozenset(),
+    authenticated: bool = False,
+    inline: bool = False,
+) -> Callable[[F], F]:
+    """Say who may SEND to destinations, or SUBSCRIBE to them: the function returns True or False,
+    or raises `AccessDenied`. Of the rules that fit a destination the most specific one decides.
+
+    Args:
+        destination: A destination with its prefix: `/topic/room/{room}`, `/app/admin/**`. It may
+            hold `{variables}`, `*` for one segment and a last `**` for any number.
+        frames: `("SEND",)` or `("SUBSCRIBE",)`; none: whichever a client may use there at all.
+        roles: Asked before the function: the user needs one of them.
+        authenticated: Asked before the function: the session is not anonymous.
+        inline: As for `message_mapping`.
+
+    Raises:
+        ConfigurationError: The pattern or a frame is malformed.
+    """
+    mark = authorization(destination, frames, roles, authenticated, inline=inline)
+    return _marker("authorize", mark, inline)
 
 
 def _destinations(decorator: str, destinations: tuple[object, ...]) -> tuple[str, ...]:

@@ -18,7 +18,12 @@ from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConversionError, StockSyncError
-from stocksync_ws.messaging.connect import Authenticator, ConnectHeaders, ConnectRequest
+from stocksync_ws.messaging.connect import (
+    Authenticator,
+    ConnectHeaders,
+    ConnectRequest,
+    RoleReader,
+)
 from stocksync_ws.messaging.convert import PayloadEncoder
 from stocksync_ws.messaging.exchange import Exchange
 from stocksync_ws.messaging.marks import ReplyTo
@@ -43,6 +48,7 @@ class Dispatcher:
     Args:
         routes: Gives the frozen routes; called for each frame, so that freezing may come late.
         authenticator: Decides who a CONNECT is; None: everybody is anonymous.
+        roles: Tells the roles of a user; None: nobody has any.
     """
 
     def __init__(
@@ -51,9 +57,11 @@ class Dispatcher:
         routes: Callable[[], Routes],
         authenticator: Authenticator | None,
         template: MessagingTemplate,
+        roles: RoleReader | None = None,
     ) -> None:
         self._routes = routes
         self._authenticator = authenticator
+        self._roles = roles
         self._template = template
         self._error_destination = config.error_destination
         self._encoder = PayloadEncoder()
@@ -86,7 +94,22 @@ class Dispatcher:
                 f"the authenticator returned a user whose name is {name!r}: a lone surrogate is no"
                 f" character, and cannot be sent"
             )
+        if self._roles is not None:
+            session.roles = self._roles.read((yield self._roles.call(user)))
         return cast("Principal", user)
+
+    @property
+    def has_rules(self) -> bool:
+        """Somebody may not do everything. The application freezes."""
+        return self._routes().rights is not None
+
+    def judge(
+        self, session: SessionRecord, frame: Frame, command: str, destination: str
+    ) -> str | Pipeline[str]:
+        """Ask the rules."""
+        rights = self._routes().rights
+        assert rights is not None
+        return rights.judge(session, frame, command, destination, self._template)
 
     def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
         """Call the handler of a SEND and publish what it returns."""
@@ -124,9 +147,11 @@ class Dispatcher:
     def _exchange(
         self, session: SessionRecord, frame: Frame, variables: Mapping[str, str]
     ) -> Exchange:
-        return Exchange(
+        exchange = Exchange(
             session=session.face, frame=frame, variables=variables, template=self._template
         )
+        exchange.roles = session.roles
+        return exchange
 
     # Pipelines
 

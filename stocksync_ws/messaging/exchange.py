@@ -101,6 +101,8 @@ class Role(Enum):
     """Handles a SEND."""
     SUBSCRIBE = "subscribe"
     """Answers a SUBSCRIBE, which has no body."""
+    RULE = "rule"
+    """Judges a SEND or a SUBSCRIBE, whatever its body."""
     ERROR = "error"
     """Handles an exception of one of the two above."""
     EVENT = "event"
@@ -109,10 +111,13 @@ class Role(Enum):
     """Authenticates: exactly one parameter, which is `Exchange.event`."""
 
 
+_NO_ROLES: frozenset[str] = frozenset()
+
+
 class Exchange:
     """What resolvers read. The slots that a role does not have are None."""
 
-    __slots__ = ("error", "event", "frame", "session", "template", "variables")
+    __slots__ = ("error", "event", "frame", "roles", "session", "template", "variables")
 
     def __init__(
         self,
@@ -132,6 +137,8 @@ class Exchange:
         self.event = event
         """The event, or the `ConnectRequest`."""
         self.template = template
+        self.roles: frozenset[str] = _NO_ROLES
+        """Those of the session's user."""
 
 
 Resolver: TypeAlias = Callable[[Exchange], Any]

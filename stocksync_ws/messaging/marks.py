@@ -12,7 +12,9 @@ from typing import Any, TypeAlias, cast
 from stocksync_ws.errors import ConfigurationError
 
 __all__ = [
+    "Access",
     "Advice",
+    "Authorization",
     "Controller",
     "Declaration",
     "ExceptionMapping",
@@ -32,6 +34,19 @@ _MARKS = "__stocksync_marks__"
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """What a session must be, without code."""
+
+    roles: frozenset[str] = frozenset()
+    """One of them is enough; empty: none is needed."""
+    authenticated: bool = False
+    """It has a user. Roles imply it."""
+
+
+ANYONE = Access()
+
+
+@dataclass(frozen=True, slots=True)
 class MessageMapping:
     """Handles a SEND to this path below an application prefix."""
 
@@ -39,6 +54,7 @@ class MessageMapping:
     inline: bool = False
     content_type: str | None = None
     """Of what it returns, made by the application's converter; None: as the value says."""
+    access: Access = ANYONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +64,7 @@ class SubscribeMapping:
     path: str
     inline: bool = False
     content_type: str | None = None
+    access: Access = ANYONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,22 @@ class SnapshotMapping:
     path: str
     inline: bool = False
     content_type: str | None = None
+    access: Access = ANYONE
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """Says who may SEND to the destinations of this pattern, or SUBSCRIBE to them."""
+
+    path: str
+    """The pattern: a destination with its prefix, with `{variables}`, `*` and a last `**`."""
+    frames: tuple[str, ...] = ()
+    """Which of `SEND` and `SUBSCRIBE`; empty: those that a client may use there at all."""
+    access: Access = ANYONE
+    """Asked before the function."""
+    anyone: bool = False
+    """Everybody may: there is no function, and none is missing."""
+    inline: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +140,12 @@ class Advice:
 
 
 Mapped: TypeAlias = (
-    MessageMapping | SubscribeMapping | SnapshotMapping | ExceptionMapping | Listener
+    MessageMapping
+    | SubscribeMapping
+    | SnapshotMapping
+    | Authorization
+    | ExceptionMapping
+    | Listener
 )
 Mark: TypeAlias = Mapped | ReplyTo | Controller | Advice
 

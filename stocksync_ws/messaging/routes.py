@@ -14,13 +14,17 @@ from typing_extensions import is_protocol
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
-from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.errors import AccessDenied, ConfigurationError
+from stocksync_ws.messaging.access import refusal
 from stocksync_ws.messaging.binding import Plan, plan
 from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converter, Converters
 from stocksync_ws.messaging.exchange import Exchange, Role
 from stocksync_ws.messaging.hints import line_of, nearest, report, signature_of, type_name, where
 from stocksync_ws.messaging.marks import (
+    ANYONE,
+    Access,
+    Authorization,
     Declaration,
     ExceptionMapping,
     Listener,
@@ -31,6 +35,7 @@ from stocksync_ws.messaging.marks import (
 )
 from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.results import result_writer
+from stocksync_ws.messaging.rights import Rights
 from stocksync_ws.messaging.routing import Router, Template
 from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.messaging.unused import check_variables
@@ -64,10 +69,12 @@ class Handler:
         "_threads",
         "_writer",
         "accepts",
+        "access",
         "declared",
         "label",
         "order",
         "owner",
+        "reads_frame",
         "replies",
     )
 
@@ -89,6 +96,9 @@ class Handler:
         """The words of an error about its declared result."""
         self._content_type = content_type_of(declaration) or ""
         self.label = declaration.label
+        self.reads_frame = compiled.reads_frame
+        self.access = _access(declaration)
+        """What a session must be, where that is anything; of a rule it is asked before."""
         self.replies = tuple(Reply(mark) for mark in declaration.replies)
         self.owner = declaration.owner
         """Its controller or advice."""
@@ -107,6 +117,8 @@ class Handler:
         knows whose call it was.
         """
         try:
+            if self.access is not None:
+                _check_access(self.access, exchange)
             args, kwargs = self._plan.bind(exchange)
         except Exception as error:
             return Call(_raise, (error,), mode=Mode.INLINE, label=self.label)
@@ -133,11 +145,25 @@ class Handler:
 def content_type_of(declaration: Declaration) -> str | None:
     """The `content_type=` of its decorator."""
     mapping = declaration.mapping
-    return None if isinstance(mapping, Listener) else mapping.content_type
+    return None if isinstance(mapping, (Authorization, Listener)) else mapping.content_type
 
 
 def _raise(error: Exception) -> NoReturn:
     raise error
+
+
+def _access(declaration: Declaration) -> Access | None:
+    mapping = declaration.mapping
+    if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
+        return None if mapping.access == ANYONE else mapping.access
+    return None
+
+
+def _check_access(access: Access, exchange: Exchange) -> None:
+    assert exchange.session is not None
+    problem = refusal(access, exchange.session.user, exchange.roles)
+    if problem:
+        raise AccessDenied(problem)
 
 
 def _accepts(declaration: Declaration, compiled: Plan) -> tuple[type, ...]:
@@ -198,6 +224,7 @@ _ROLES: Mapping[type, Role] = {
     MessageMapping: Role.MESSAGE,
     SubscribeMapping: Role.SUBSCRIBE,
     SnapshotMapping: Role.SUBSCRIBE,
+    Authorization: Role.RULE,
     ExceptionMapping: Role.ERROR,
     Listener: Role.EVENT,
 }
@@ -233,7 +260,7 @@ def compile_handler(
     if compiled is None:
         return None
     asked = content_type_of(declaration)
-    if role is Role.EVENT:
+    if role in (Role.EVENT, Role.RULE):
         return Handler(declaration, compiled)
     if asked is None:
         return Handler(
@@ -252,7 +279,16 @@ def compile_handler(
 class Routes:
     """All handlers of a frozen application."""
 
-    __slots__ = ("_advice", "_by_owner", "_listeners", "messages", "snapshots", "subscribes")
+    __slots__ = (
+        "_advice",
+        "_by_owner",
+        "_listeners",
+        "authorizers",
+        "messages",
+        "rights",
+        "snapshots",
+        "subscribes",
+    )
 
     def __init__(
         self,
@@ -266,6 +302,10 @@ class Routes:
         self.messages: Router[Handler] = Router()
         self.subscribes: Router[Handler] = Router()
         self.snapshots: Router[Handler] = Router()
+        self.authorizers: list[tuple[Authorization, Handler]] = []
+        """The functions of rules."""
+        self.rights: Rights | None = None
+        """What the rules say; None: there are none, and everybody may."""
         self._by_owner: dict[int, list[Handler]] = {}
         self._advice: list[Handler] = []
         self._listeners: list[Handler] = []
@@ -298,6 +338,8 @@ class Routes:
             self.subscribes.add(Template(mapping.path), handler, label=label)
         elif isinstance(mapping, SnapshotMapping):
             self.snapshots.add(Template(mapping.path), handler, label=label)
+        elif isinstance(mapping, Authorization):
+            self.authorizers.append((mapping, handler))
         elif isinstance(mapping, Listener):
             self._listeners.append(handler)
         elif handler.order is None and handler.owner is not None:
@@ -349,6 +391,8 @@ def _closest(handlers: list[Handler], error: BaseException) -> Handler | None:
 
 def _names(declaration: Declaration) -> tuple[str, ...]:
     mapping = declaration.mapping
+    if isinstance(mapping, Authorization):
+        return Template(mapping.path, wildcards=True).names
     if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
         return Template(mapping.path).names
     return ()

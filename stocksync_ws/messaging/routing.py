@@ -5,7 +5,8 @@ is a walk through dictionaries: no regular expression ever meets a path from the
 costs the same whether there are three routes or three thousand. Where a literal and a variable both
 fit, the literal wins, segment by segment from the left; when that branch ends nowhere, the walk
 goes back to the variable. Two templates of one shape could never be told apart, so the second is
-refused.
+refused. Templates of rules know wildcards too: `*` is a variable without a name, and a last `**`
+fits what nothing else does.
 
 Paths here are without the application prefix: `/inventory/p1/adjust` for
 `/app/inventory/p1/adjust`.
@@ -40,13 +41,19 @@ _FOREIGN = re.compile(r"<(?:\w+:)?(?P<tag>\w+)>|:(?P<colon>[A-Za-z_]\w*)")
 """Variables as Flask, Django and Express write them: `<int:room>`, `:room`."""
 
 
-def _variable(text: str, segment: str) -> str | None:
-    """The name in a `{name}` segment, None for a literal one."""
+def _variable(text: str, segment: str, wildcards: bool) -> str | None:
+    """The name in a `{name}` segment, none for `*`, None for a literal one."""
+    if wildcards and segment == "*":
+        return ""
     foreign = _FOREIGN.fullmatch(segment)
     if foreign is not None:
         name = foreign["tag"] or foreign["colon"]
         raise _refuse(text, f"{segment!r} is no variable here; write {{{name}}}")
     if "*" in segment:
+        if wildcards:
+            raise _refuse(
+                text, f"in {segment!r} the wildcard is not the whole segment, or not last"
+            )
         raise _refuse(text, f"{segment!r} is a wildcard, and mappings have none; use a {{name}}")
     if "{" not in segment and "}" not in segment:
         return None
@@ -66,15 +73,19 @@ def _variable(text: str, segment: str) -> str | None:
 class Template:
     """A path with variables, such as `/inventory/{product_id}/adjust`. Immutable.
 
+    Args:
+        text: The path.
+        wildcards: A segment may be `*`, and the last one `**`, as in a pattern.
+
     Raises:
         ConfigurationError: It does not start with a slash, has an empty, `.` or `..` segment, a
             wildcard, a pattern, a lone surrogate, a variable that is not a whole segment, or one
             name twice.
     """
 
-    __slots__ = ("_parts", "names", "text")
+    __slots__ = ("_parts", "names", "rest", "text")
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, wildcards: bool = False) -> None:
         if not text.startswith("/"):
             raise _refuse(text, f"the leading slash is missing: write {'/' + text!r}")
         if has_surrogate(text):
@@ -85,8 +96,12 @@ class Template:
                 wanted = "/" + "/".join(each for each in segments if each not in _NOT_A_VALUE)
                 problem = f"a segment is {segment!r}" if segment else "empty segment"
                 raise _refuse(text, f"{problem}: write {wanted!r}")
-        parts = tuple((segment, _variable(text, segment)) for segment in segments)
-        names = tuple(name for _, name in parts if name is not None)
+        self.rest = wildcards and segments[-1] == "**"
+        """It fits whatever follows: it ends with `**`."""
+        if self.rest:
+            segments.pop()
+        parts = tuple((segment, _variable(text, segment, wildcards)) for segment in segments)
+        names = tuple(name for _, name in parts if name)
         for name in names:
             if names.count(name) > 1:
                 raise _refuse(text, f"{{{name}}} stands in it twice")
@@ -101,22 +116,25 @@ class Template:
 
     @property
     def parts(self) -> tuple[tuple[str, str | None], ...]:
-        """Each segment with the name of its variable, None for a literal."""
+        """Each segment with the name of its variable (none for `*`), None for a literal; without a
+        last `**`.
+        """
         return self._parts
 
     def match(self, path: str) -> dict[str, str] | None:
         """The values of the variables, or None when the path does not fit."""
         segments = path.split("/")
-        if segments[0] or len(segments) != len(self._parts) + 1:
+        more = len(segments) - 1 - len(self._parts)
+        if segments[0] or more < 0 or (more and not self.rest):
             return None
         found: dict[str, str] = {}
-        for segment, (literal, name) in zip(segments[1:], self._parts, strict=True):
+        for segment, (literal, name) in zip(segments[1:], self._parts, strict=False):
             if name is None:
                 if segment != literal:
                     return None
             elif segment in _NOT_A_VALUE:
                 return None
-            else:
+            elif name:
                 found[name] = segment
         return found
 
@@ -146,7 +164,7 @@ class _Leaf(Generic[T]):
     __slots__ = ("label", "names", "text", "value")
 
     def __init__(self, template: Template, value: T, label: str) -> None:
-        self.names = template.names
+        self.names = [name for _, name in template.parts if name is not None]
         self.text = template.text
         self.value = value
         self.label = label
@@ -155,12 +173,14 @@ class _Leaf(Generic[T]):
 class _Node(Generic[T]):
     """One place between two segments."""
 
-    __slots__ = ("leaf", "literals", "variable")
+    __slots__ = ("leaf", "literals", "rest", "variable")
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node[T]] = {}
         self.variable: _Node[T] | None = None
         self.leaf: _Leaf[T] | None = None
+        self.rest: _Leaf[T] | None = None
+        """For whatever follows here: of a template that ends with `**`."""
 
 
 class Router(Generic[T]):
@@ -191,14 +211,19 @@ class Router(Generic[T]):
                 if node.variable is None:
                     node.variable = _Node()
                 node = node.variable
-        if node.leaf is not None:
+        taken = node.rest if template.rest else node.leaf
+        if taken is not None:
             raise ConfigurationError(
                 f"ambiguous mapping: {template.text!r} of {label}\n"
-                f"  fits the same paths as {node.leaf.text!r} of {node.leaf.label};\n"
+                f"  fits the same paths as {taken.text!r} of {taken.label};\n"
                 f"  change one of the two, or merge their functions"
             )
-        node.leaf = leaf = _Leaf(template, value, label)
-        if not template.names:
+        leaf = _Leaf(template, value, label)
+        if template.rest:
+            node.rest = leaf
+            return
+        node.leaf = leaf
+        if not leaf.names:
             self._exact[template.text] = leaf
 
     def match(self, path: str) -> tuple[T, dict[str, str]] | None:
@@ -213,26 +238,29 @@ class Router(Generic[T]):
         leaf = _walk(self._root, segments, 1, values)
         if leaf is None:
             return None
-        return leaf.value, dict(zip(leaf.names, values, strict=True))
+        variables = dict(zip(leaf.names, values, strict=True))
+        variables.pop("", None)
+        return leaf.value, variables
 
 
 def _walk(node: _Node[T], segments: list[str], at: int, values: list[str]) -> _Leaf[T] | None:
-    """Literal first, then the variable; a node is visited at most once, however often we turn back.
+    """Literal first, then the variable, then what fits anything; a node is visited at most once,
+    however often we turn back.
 
     The recursion is as deep as the longest template, not as the path.
     """
     if at == len(segments):
-        return node.leaf
+        return node.leaf or node.rest
     segment = segments[at]
     child = node.literals.get(segment)
     if child is not None:
         leaf = _walk(child, segments, at + 1, values)
         if leaf is not None:
             return leaf
-    if node.variable is None or segment in _NOT_A_VALUE:
-        return None
-    values.append(segment)
-    leaf = _walk(node.variable, segments, at + 1, values)
-    if leaf is None:
+    if node.variable is not None and segment not in _NOT_A_VALUE:
+        values.append(segment)
+        leaf = _walk(node.variable, segments, at + 1, values)
+        if leaf is not None:
+            return leaf
         values.pop()
-    return leaf
+    return node.rest

@@ -22,7 +22,13 @@ from stocksync_ws.messaging.hints import (
     scope_of,
     signature_of,
 )
-from stocksync_ws.messaging.marks import Declaration, ExceptionMapping, Listener, MessageMapping
+from stocksync_ws.messaging.marks import (
+    Authorization,
+    Declaration,
+    ExceptionMapping,
+    Listener,
+    MessageMapping,
+)
 from stocksync_ws.messaging.routing import Template
 from stocksync_ws.stomp.frame import Frame
 
@@ -42,7 +48,7 @@ def check_variables(declarations: Iterable[Declaration]) -> None:
     handlers = [each for each in known if isinstance(each.mapping, ExceptionMapping)]
     for declaration in known:
         mapping = declaration.mapping
-        if isinstance(mapping, (ExceptionMapping, Listener)):
+        if isinstance(mapping, (Authorization, ExceptionMapping, Listener)):
             continue
         left = dict.fromkeys(Template(mapping.path).names)
         if not left or _takes_all(declaration) or _replies_to_path(declaration):

@@ -31,6 +31,7 @@ from stocksync_ws import (
     SessionUnsubscribed,
     StompApp,
     TransactionAborted,
+    authorize,
     controller,
     controller_advice,
     event_listener,
@@ -94,6 +95,24 @@ def who(
 
 
 # Decorators of the package and of the application
+
+
+@authorize("/topic/a/{x}", frames=("SEND",), roles={"admin"})
+async def rule(x: str, user: CurrentUser[User]) -> bool:
+    return user.name == x
+
+
+@ws.authorize("/topic/b", authenticated=True, inline=True)
+def plain_rule() -> bool:
+    return True
+
+
+async def asked() -> None:
+    assert_type(await rule("a", User("ann")), bool)
+    assert_type(plain_rule(), bool)
+
+
+ws.authorize("/topic/**", frames=("SEND", "SUBSCRIBE"), anyone=True)
 
 
 @message_mapping("/a/{x}", content_type="application/cbor")

@@ -60,6 +60,24 @@ class Dispatch(Protocol):
         """
         ...
 
+    @property
+    def has_rules(self) -> bool:
+        """Somebody may not do everything: `judge` has to be asked."""
+        ...
+
+    def judge(
+        self, session: SessionRecord, frame: Frame, command: str, destination: str
+    ) -> str | Pipeline[str]:
+        """Whether a session may use a destination: why not, for the log, or nothing. A pipeline
+        where user code has to be asked, which may raise.
+
+        Args:
+            frame: The frame that asks.
+            command: `SEND` or `SUBSCRIBE`: what the session would do there.
+            destination: A literal one.
+        """
+        ...
+
     def event(self, event: Event) -> Sequence[Call]:
         """The listeners to tell, in order."""
         ...
@@ -67,6 +85,8 @@ class Dispatch(Protocol):
 
 class NullDispatch:
     """A `Dispatch` with nothing to say: every client is anonymous and nothing has a handler."""
+
+    has_rules = False
 
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
         """Accept."""
@@ -86,6 +106,12 @@ class NullDispatch:
         self, session: SessionRecord, frame: Frame, destination: str
     ) -> Pipeline[Reply | None] | None:
         """No snapshot."""
+
+    def judge(
+        self, session: SessionRecord, frame: Frame, command: str, destination: str
+    ) -> str | Pipeline[str]:
+        """It may."""
+        return ""
 
     def event(self, event: Event) -> Sequence[Call]:
         """No listener."""

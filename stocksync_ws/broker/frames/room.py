@@ -11,6 +11,7 @@ from stocksync_ws.broker.frames.commands import Commands
 from stocksync_ws.broker.frames.connecting import Connecting
 from stocksync_ws.broker.frames.decoding import Decoding
 from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.frames.rights import Rights
 from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
@@ -30,8 +31,9 @@ class Frames:
     ) -> None:
         receipts = Receipts()
         connecting = Connecting(env, calls.dispatch, sessions, receipts)
-        sending = Sending(env, calls, delivery, sessions, receipts)
+        rights = Rights(calls, sessions)
+        sending = Sending(env, calls, delivery, sessions, receipts, rights)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
-        subscribing = Subscribing(env, calls, delivery, sessions, receipts)
+        subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights)
         commands = Commands(env, connecting, sending, transactions, subscribing)
         self.decoding = Decoding(env, calls.tasks, sessions, commands)

@@ -13,6 +13,7 @@ from stocksync_ws.broker.delivery.idempotency import Key, Remembered
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.frames.rights import Rights
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.headers import strip_reserved
 from stocksync_ws.broker.model.namespace import (
@@ -51,6 +52,7 @@ class Sending:
         "_owners",
         "_publisher",
         "_receipts",
+        "_rights",
         "_tasks",
     )
 
@@ -61,6 +63,7 @@ class Sending:
         delivery: Delivery,
         sessions: Sessions,
         receipts: Receipts,
+        rights: Rights,
     ) -> None:
         self._limits = env.limits
         self._namespace = env.namespace
@@ -71,6 +74,7 @@ class Sending:
         self._publisher = sessions.publisher
         self._errors = sessions.errors
         self._receipts = receipts
+        self._rights = rights
         self._owners = env.owners
         self._idempotency = delivery.idempotency
 
@@ -94,11 +98,39 @@ class Sending:
             raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
         refusal = None if kind is APPLICATION else self._refusal(kind, destination)
         reply_to = frame.headers.get("reply-to")
-        if reply_to is not None:
-            if not self._namespace.may_be_answered_at(reply_to):
-                refusal = refusal or (ErrorCode.SEND_DENIED, NO_ANSWER_THERE)
-            elif refusal is None:
-                self._rewrite_reply_to(session, frame, reply_to)
+        if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
+            refusal = refusal or (ErrorCode.SEND_DENIED, NO_ANSWER_THERE)
+        if refusal is None and not self._rights.none:
+            verdict = self._rights.send(session, frame, destination, reply_to)
+            if not isinstance(verdict, str):
+                return self._judged(session, frame, verdict, kind, path)
+            if verdict:
+                refusal = ErrorCode.SEND_DENIED, verdict
+        return self._take(session, frame, kind, path, refusal)
+
+    def _judged(
+        self, session: SessionRecord, frame: Frame, pipeline: Pipeline[str], kind: Kind, path: str
+    ) -> Script:
+        """Go on when the functions of rules have decided."""
+        verdict = yield from self._rights.ask(session, frame, pipeline)
+        if verdict is None or session.state not in (State.CONNECTED, State.ENDING):
+            return
+        refusal = (ErrorCode.SEND_DENIED, verdict) if verdict else None
+        script = self._take(session, frame, kind, path, refusal)
+        if script is not None:
+            yield from script
+
+    def _take(
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        kind: Kind,
+        path: str,
+        refusal: tuple[ErrorCode, str] | None,
+    ) -> Script | None:
+        """Do what a SEND asks for, or refuse it."""
+        if refusal is None and "reply-to" in frame.headers:
+            self._rewrite_reply_to(session, frame, frame.headers["reply-to"])
         if "transaction" in frame.headers:
             self._add_to_transaction(session, frame, refusal)
         elif refusal is not None:

@@ -14,6 +14,7 @@ from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.durable_names import DurableNames
 from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.frames.rights import Rights
 from stocksync_ws.broker.frames.subscribe_options import (
     SubscribeOptions,
     ended_keys,
@@ -53,6 +54,7 @@ class Subscribing:
         "_namespace",
         "_publisher",
         "_receipts",
+        "_rights",
         "_step",
     )
 
@@ -63,6 +65,7 @@ class Subscribing:
         delivery: Delivery,
         sessions: Sessions,
         receipts: Receipts,
+        rights: Rights,
     ) -> None:
         self._step = env.step
         self._limits = env.limits
@@ -74,6 +77,7 @@ class Subscribing:
         self._publisher = sessions.publisher
         self._errors = sessions.errors
         self._receipts = receipts
+        self._rights = rights
         self._names = DurableNames(env, calls, delivery)
 
     # SUBSCRIBE
@@ -85,12 +89,49 @@ class Subscribing:
             RemoteProtocolError: The frame is malformed, or there is one too many.
         """
         wanted = read_subscribe(session, frame, self._limits)
-        kind, path = self._namespace.classify(destination)
+        kind, _ = self._namespace.classify(destination)
         refusal = self._refusal(session, wanted, kind, destination)
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
             # The function that answers may read it, as one for a SEND may.
             refusal = refusal or (ErrorCode.SUBSCRIBE_DENIED, NO_ANSWER_THERE)
+        if refusal is None and not self._rights.none:
+            verdict = self._rights.subscribe(session, frame, destination, reply_to)
+            if not isinstance(verdict, str):
+                return self._judged(session, frame, verdict, wanted, destination)
+            if verdict:
+                refusal = ErrorCode.SUBSCRIBE_DENIED, verdict
+        return self._take(session, frame, wanted, destination, refusal)
+
+    def _judged(
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        pipeline: Pipeline[str],
+        wanted: SubscribeOptions,
+        destination: str,
+    ) -> Script:
+        """Go on when the functions of rules have decided."""
+        verdict = yield from self._rights.ask(session, frame, pipeline)
+        if verdict is None:
+            session.subscriptions.remember_refused(wanted.key, self._limits.max_subscriptions)
+        if verdict is None or session.state is not State.CONNECTED:
+            return
+        refusal = (ErrorCode.SUBSCRIBE_DENIED, verdict) if verdict else None
+        script = self._take(session, frame, wanted, destination, refusal)
+        if script is not None:
+            yield from script
+
+    def _take(
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        wanted: SubscribeOptions,
+        destination: str,
+        refusal: tuple[ErrorCode, str] | None,
+    ) -> Script | None:
+        """Attach a subscription, or refuse it."""
+        kind, path = self._namespace.classify(destination)
         if refusal is not None:
             self._refuse(session, frame, wanted.key, *refusal)
         elif kind is Kind.APPLICATION:

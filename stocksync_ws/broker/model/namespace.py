@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
 from stocksync_ws.config import BrokerConfig, Limits, exceeded
+from stocksync_ws.stomp.frame import SEND, SUBSCRIBE
 
 __all__ = [
     "APPLICATION",
@@ -23,6 +24,7 @@ __all__ = [
     "has_wildcard",
     "is_destination",
     "is_reply_queue",
+    "meet",
     "oversize",
     "printable",
 ]
@@ -102,6 +104,18 @@ def _covers(pattern: tuple[str, ...], segments: list[str]) -> bool:
     return all(p in ("*", s) for p, s in zip(pattern, segments, strict=False))
 
 
+def meet(one: str, other: str) -> bool:
+    """Two patterns have a destination in common."""
+    ours, theirs = one.split("/"), other.split("/")
+    we_go_on, they_go_on = ours[-1] == "**", theirs[-1] == "**"
+    ours, theirs = ours[: len(ours) - we_go_on], theirs[: len(theirs) - they_go_on]
+    if len(ours) < len(theirs) and not we_go_on:
+        return False
+    if len(theirs) < len(ours) and not they_go_on:
+        return False
+    return all(a == b or "*" in (a, b) for a, b in zip(ours, theirs, strict=False))
+
+
 class Kind(Enum):
     """Where a destination leads."""
 
@@ -133,6 +147,7 @@ class Namespace:
     __slots__ = (
         "_kinds",
         "_limits",
+        "_open",
         "_own_roots",
         "_user_prefix",
         "error_destination",
@@ -162,6 +177,12 @@ class Namespace:
         """All prefixes, for whoever missed them."""
         self.may_send = Patterns(config.client_send)
         self.may_subscribe = Patterns(config.client_subscribe)
+        handled = [f"{prefix}/**" for prefix in config.application_prefixes]
+        own = [f"{config.user_prefix}{root}**" for root in self._own_roots]
+        self._open = {
+            SEND: (*handled, *config.client_send),
+            SUBSCRIBE: (*handled, *own, *config.client_subscribe),
+        }
 
     def classify(self, destination: str) -> tuple[Kind, str]:
         """The kind, and the rest behind the prefix with its leading slash.
@@ -185,6 +206,12 @@ class Namespace:
         if kind is Kind.APPLICATION or is_reply_queue(reply_to):
             return True
         return kind in (Kind.TOPIC, Kind.QUEUE) and self.may_send.match(reply_to)
+
+    def lets_through(self, frame: str, pattern: str) -> bool:
+        """Whether there is a destination of this pattern that a client may name in a SEND or
+        SUBSCRIBE at all.
+        """
+        return any(meet(pattern, other) for other in self._open[frame])
 
     def is_topic(self, destination: str) -> bool:
         """The destination fans out."""

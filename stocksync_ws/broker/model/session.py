@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeper", "Session", "SessionRecord"]
 
+_NO_ROLES: frozenset[str] = frozenset()
+"""One for all: most sessions have none."""
+
 
 class Session:
     """One client's conversation, as handlers see it; one object per session.
@@ -110,9 +113,11 @@ class SessionRecord:
         "keeper",
         "mailbox",
         "peer",
+        "roles",
         "state",
         "subscriptions",
         "user",
+        "verdicts",
         "version",
         "wire",
     )
@@ -134,6 +139,12 @@ class SessionRecord:
         self.keeper = keeper
         self.state = State.OPENING
         self.user: Principal | None = None
+        self.roles: frozenset[str] = _NO_ROLES
+        """What its user may be asked for, once CONNECT was decided."""
+        self.verdicts: dict[str, str] | None = None
+        """What rules said of a frame and a destination: why not, or nothing; see
+        `messaging/rights.py`. None: nothing yet.
+        """
         self.account: Owner | None = None
         """Who owns what it sends, once it has sent something: see `Owners.of`."""
         self.version: Version | None = None

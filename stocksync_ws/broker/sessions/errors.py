@@ -30,7 +30,7 @@ from stocksync_ws.errors import (
 )
 from stocksync_ws.stomp.frame import SUBSCRIBE, Frame, Version
 
-__all__ = ["NO_MAPPING", "NO_PREFIX", "ErrorReporter"]
+__all__ = ["NO_MAPPING", "NO_PREFIX", "ErrorReporter", "handler_code"]
 
 NO_MAPPING = "no @message_mapping fits the destination; write one for what follows the prefix"
 NO_ANSWER_THERE = "reply-to: the client may not SEND there itself; it may name /temp-queue/…"
@@ -127,7 +127,7 @@ class ErrorReporter:
         """User code raised and nothing mapped it."""
         if isinstance(problem, Cancelled):
             return
-        code = _handler_code(problem, frame.command)
+        code = handler_code(problem, frame.command)
         self.application(session, frame, code, problem)
 
     def application(
@@ -171,7 +171,7 @@ class ErrorReporter:
         if problem is None:
             self.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
         else:
-            self.application(session, frame, _handler_code(problem, frame.command), problem)
+            self.application(session, frame, handler_code(problem, frame.command), problem)
 
     def _failed(
         self,
@@ -222,7 +222,8 @@ def _connect_code(problem: BaseException) -> ErrorCode:
     return ErrorCode.HANDLER_FAILED
 
 
-def _handler_code(problem: BaseException, command: str) -> ErrorCode:
+def handler_code(problem: BaseException, command: str) -> ErrorCode:
+    """What a client is told of an exception of user code."""
     if isinstance(problem, ConversionError):
         return ErrorCode.BAD_PAYLOAD
     if isinstance(problem, HandlerTimeout):

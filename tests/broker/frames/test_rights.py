@@ -1,0 +1,274 @@
+"""Rules, frame by frame: what waits for them, and every way to a destination that they close."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from stocksync_ws import AccessDenied, StompApp, Stream, Topic
+from stocksync_ws.testing.peer import Peer
+from stocksync_ws.testing.world import World
+from tests.broker.kit import User, refused
+
+Start = Callable[..., World]
+
+
+async def log_in(request: Any) -> User | None:
+    return User(request.login) if request.login else None
+
+
+@pytest.fixture
+def app() -> StompApp:
+    """Everything under `/topic/open` is open, `/topic/slow` after a second, `/topic/closed` never,
+    `/topic/broken` not either.
+    """
+    app = StompApp(
+        "/ws",
+        allowed_origins=["*"],
+        authenticator=log_in,
+        client_send=["/topic/**", "/queue/**"],
+        client_subscribe=["/topic/**", "/queue/**"],
+        default_access="deny",
+        destinations={"/topic/open/kept": Stream(history=10), "/topic/open/**": Topic()},
+    )
+    app.authorize("/topic/open/**", anyone=True)
+    app.authorize("/user/queue/**", anyone=True)
+    app.authorize("/app/**", anyone=True)
+
+    @app.authorize("/topic/slow/{name}")
+    async def slow(name: str) -> bool:
+        await asyncio.sleep(1)
+        return name != "never"
+
+    @app.authorize("/topic/closed/**", inline=True)
+    def closed() -> bool:
+        return False
+
+    @app.authorize("/topic/broken")
+    async def broken() -> bool:
+        raise LookupError
+
+    @app.authorize("/topic/loud")
+    async def loud() -> bool:
+        raise AccessDenied
+
+    return app
+
+
+def listening(world: World, **headers: str) -> Peer:
+    peer = world.connect(**headers)
+    peer.subscribe("/user/queue/errors", "errors")
+    return peer
+
+
+def codes(peer: Peer) -> list[str]:
+    """What came: the command, or the code of an error."""
+    found: list[str] = []
+    for frame in peer.frames():
+        told = frame.body.partition(b'"code":"')[2].partition(b'"')[0].decode()
+        found.append(told or frame.headers.get("code") or frame.command)
+    return found
+
+
+def test_the_next_frame_waits_for_the_verdict(start: Start, app: StompApp) -> None:
+    world = start(app)
+    peer = listening(world)
+    peer.command("SUBSCRIBE", {"id": "1", "destination": "/topic/slow/a", "receipt": "first"})
+    peer.send_to("/topic/slow/b", "x", receipt="second")
+    peer.send_to("/topic/open", "y", receipt="third")
+    peer.nothing()
+    world.advance(1)
+    assert [frame.headers["receipt-id"] for frame in peer.frames()] == ["first"]
+    world.advance(1)
+    assert [frame.headers["receipt-id"] for frame in peer.frames()] == ["second", "third"]
+
+
+def test_a_refused_subscription_does_not_exist_and_its_id_is_free(
+    start: Start, app: StompApp
+) -> None:
+    world = start(app)
+    peer = listening(world)
+    peer.command("SUBSCRIBE", {"id": "1", "destination": "/topic/slow/never"})
+    world.advance(1)
+    assert codes(peer) == ["subscribe-denied"]
+    app.template.convert_and_send("/topic/slow/never", "x")
+    peer.nothing()
+    peer.command("UNSUBSCRIBE", {"id": "1", "receipt": "r"})  # on its way already
+    assert codes(peer) == ["RECEIPT"]
+    peer.subscribe("/topic/open", "1")
+
+
+def test_a_subscription_whose_rule_failed_is_as_if_it_was_refused(
+    start: Start, app: StompApp
+) -> None:
+    world = start(app)
+    peer = listening(world)
+    peer.command("SUBSCRIBE", {"id": "1", "destination": "/topic/broken"})
+    peer.command("UNSUBSCRIBE", {"id": "1", "receipt": "r"})
+    assert codes(peer) == ["handler-failed", "RECEIPT"]
+
+
+@pytest.mark.parametrize("command", ["SEND", "SUBSCRIBE"])
+@pytest.mark.parametrize("how", ["eof", "close", "stop"])
+def test_a_session_may_end_meanwhile(command: str, how: str, start: Start, app: StompApp) -> None:
+    """What arrived before its end is still done, as without a rule; not after a stop."""
+    world = start(app)
+    peer, other = world.connect(), world.connect()
+    other.subscribe("/topic/open")
+    peer.command(command, {"id": "1", "destination": "/topic/slow/a"})
+    if how == "stop":
+        world.runtime.driver.halt()
+    else:
+        getattr(peer, how)()
+    world.advance(10)
+    assert not world.broker.calls.tasks.running
+    assert not world.broker.delivery.registry.known.get("/topic/slow/a")
+    assert world.counters.messages_published == (command == "SEND" and how != "stop")
+
+
+@pytest.mark.parametrize(
+    ("destination", "code"),
+    [
+        ("/topic/closed/a", "send-denied"),
+        ("/topic/nowhere", "send-denied"),
+        ("/topic/loud", "send-denied"),
+        ("/topic/broken", "handler-failed"),
+    ],
+)
+def test_in_a_transaction_a_refusal_ends_the_session(
+    destination: str, code: str, start: Start, app: StompApp
+) -> None:
+    world = start(app)
+    peer = listening(world)
+    peer.command("BEGIN", {"transaction": "t"})
+    peer.send_to("/topic/open", "x", transaction="t")
+    peer.send_to(destination, "x", transaction="t")
+    assert codes(peer) == [code]
+    assert peer.closed is not None
+    assert not world.counters.messages_published
+
+
+def test_a_transaction_is_judged_frame_by_frame_and_done_at_commit(
+    start: Start, app: StompApp
+) -> None:
+    world = start(app)
+    peer = listening(world)
+    peer.subscribe("/topic/open/a", "1")
+    peer.command("BEGIN", {"transaction": "t"})
+    peer.send_to("/topic/slow/a", "x", transaction="t")
+    peer.send_to("/topic/open/a", "y", transaction="t")
+    peer.command("COMMIT", {"transaction": "t", "receipt": "r"})
+    peer.nothing()
+    world.advance(1)
+    assert codes(peer) == ["MESSAGE", "RECEIPT"]
+
+
+@pytest.mark.parametrize(
+    ("destination", "reply_to", "told"),
+    [
+        ("/topic/open", "/topic/open/a", "RECEIPT"),
+        ("/topic/open", "/topic/closed/a", "send-denied"),
+        ("/topic/open", "/topic/broken", "handler-failed"),
+        ("/topic/open", "/temp-queue/a", "RECEIPT"),
+        ("/topic/open", "/topic/slow/never", "send-denied"),
+        ("/topic/slow/a", "/topic/open/a", "RECEIPT"),
+        ("/topic/slow/a", "/topic/slow/b", "RECEIPT"),
+        ("/topic/slow/a", "/topic/closed/a", "send-denied"),
+        ("/topic/slow/a", "/temp-queue/a", "RECEIPT"),
+        ("/topic/slow/never", "/topic/open/a", "send-denied"),
+        ("/topic/closed/a", "/topic/open/a", "send-denied"),
+        ("/topic/closed/a", "/temp-queue/a", "send-denied"),
+    ],
+)
+def test_who_may_not_send_there_has_nobody_answered_there(
+    destination: str, reply_to: str, told: str, start: Start, app: StompApp
+) -> None:
+    world = start(app)
+    peer = listening(world)
+    peer.send_to(destination, "x", reply_to=reply_to, receipt="r")
+    world.advance(2)
+    assert codes(peer) == [told]
+
+
+def test_the_reply_to_of_a_subscribe_is_judged_as_that_of_a_send(
+    start: Start, app: StompApp
+) -> None:
+    peer = listening(start(app))
+    wanted = {"id": "1", "destination": "/topic/open", "reply-to": "/topic/closed/a"}
+    peer.command("SUBSCRIBE", wanted)
+    assert codes(peer) == ["subscribe-denied"]
+    peer.command("SUBSCRIBE", wanted | {"reply-to": "/topic/open/a", "receipt": "r"})
+    assert codes(peer) == ["RECEIPT"]
+
+
+def test_a_private_queue_is_open_to_whoever_knows_its_name(start: Start, app: StompApp) -> None:
+    world = start(app)
+    asks, answers = listening(world), listening(world)
+    answers.subscribe("/topic/open/questions")
+    asks.send_to("/topic/open/questions", "?", reply_to="/temp-queue/mine")
+    address = answers.message().headers["reply-to"]
+    answers.send_to(address, "!")
+    assert asks.message().body == b"!"
+
+
+WAYS: dict[str, dict[str, str]] = {
+    "plainly": {},
+    "from a position on": {"last-message-id": "id1-72-1"},
+    "with a durable name": {"durable": "true"},
+    "with acknowledgements": {"ack": "client"},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("destination", ["/topic/closed/a", "/queue/jobs", "/topic/nowhere"])
+def test_no_way_of_subscribing_goes_past_the_rules(
+    way: str, destination: str, start: Start, app: StompApp
+) -> None:
+    peer = listening(start(app), login="ann")
+    peer.command("SUBSCRIBE", {"id": "1", "destination": destination, **WAYS[way]})
+    assert codes(peer) == ["subscribe-denied"]
+
+
+@pytest.mark.parametrize("destination", ["/topic/closed/a", "/queue/jobs", "/topic/nowhere"])
+@pytest.mark.parametrize("headers", [{}, {"idempotency-key": "k"}])
+def test_no_way_of_sending_goes_past_the_rules(
+    destination: str, headers: dict[str, str], start: Start, app: StompApp
+) -> None:
+    peer = listening(start(app), login="ann")
+    peer.command("SEND", {"destination": destination, **headers}, b"x")
+    assert codes(peer) == ["send-denied"]
+
+
+def test_the_settings_are_asked_before_the_rules(start: Start) -> None:
+    asked: list[str] = []
+    app = StompApp("/ws", allowed_origins=["*"], client_send=["/topic/a"])
+
+    @app.authorize("/topic/**")
+    async def decide() -> bool:
+        asked.append("rule")
+        return True
+
+    peer = start(app).connect()
+    peer.send_to("/topic/b", "x")
+    refused(peer, "send-denied", 1008, destination="/topic/b")
+    assert not asked
+
+
+def test_what_the_server_sends_is_judged_by_nobody(start: Start) -> None:
+    app = StompApp("/ws", allowed_origins=["*"], default_access="deny")
+    app.authorize("/topic/tell", frames=("SUBSCRIBE",), anyone=True)
+    app.authorize("/app/**", anyone=True)
+
+    @app.message_mapping("/tell")
+    async def tell() -> str:
+        return "told"
+
+    peer = start(app).connect()
+    peer.subscribe("/topic/tell")
+    peer.send_to("/app/tell")
+    assert peer.message().body == b"told"
+    app.template.convert_and_send("/topic/tell", "too")
+    assert peer.message().body == b"too"
