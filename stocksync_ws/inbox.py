@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError
+from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError, WrongLoop
 
 _log = logging.getLogger("stocksync_ws.broker")
 
@@ -89,9 +89,17 @@ class Inbox:
         Args:
             publish: Applies one publication.
             wake: Makes the owner thread call `drain`; called from any thread.
-            gone: Nobody will call `drain` any more; asked on the owner thread.
+            gone: Nobody will call `drain` any more; asked from any thread.
+
+        Raises:
+            WrongLoop: Somebody else applies already, in this process.
         """
         with self._lock:
+            if self._is_taken():
+                raise WrongLoop(
+                    "this StompApp runs already: end that run first, a World by `with` or close(),"
+                    " or make a StompApp for each"
+                )
             self._owner = threading.get_ident()
             self._pid = os.getpid()
             self._publish = publish
@@ -100,6 +108,10 @@ class Inbox:
             self._closed = False
             self._kept_since = None
         self.drain()
+
+    def _is_taken(self) -> bool:
+        """Somebody in this process applies what is posted."""
+        return self._pid == os.getpid() and self._publish is not None and not self._nobody_applies()
 
     def drain(self) -> None:
         """Apply everything that has been posted. On the owner thread only, and never from user

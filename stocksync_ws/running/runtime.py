@@ -101,10 +101,16 @@ class Runtime:
 
         Raises:
             ConfigurationError: A declaration cannot work; nothing of the runtime is left.
+            WrongLoop: The application runs already.
         """
         try:
             self.host.start()
             self._inbox.open(self.driver.publish, self._wake, self.loop.is_closed)
+        except BaseException:
+            self.closed = True
+            self.host.close()
+            raise
+        try:
             self.driver.start()
         except BaseException:
             # Nobody was told of a start, so nobody is told of an end.

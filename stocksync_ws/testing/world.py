@@ -112,7 +112,7 @@ class World:
             does.
 
     Raises:
-        WrongLoop: An event loop runs in this thread.
+        WrongLoop: An event loop runs in this thread, or the application runs already.
         TypeError: `app` is no `StompApp`.
     """
 

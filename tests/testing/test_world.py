@@ -777,3 +777,39 @@ def test_a_handler_that_hangs_is_the_fault_of_the_application(app: StompApp) -> 
         with pytest.raises(HandlerTimeout, match="hang"):
             world.advance(Limits().handler_timeout + 1)
         assert peer.error().headers["code"] == "handler-timeout"
+
+
+# One run at a time
+
+
+def test_an_application_that_runs_is_not_taken_over() -> None:
+    app = StompApp("/ws", client_send=["/topic/**"])
+    with World(app) as world:
+        with pytest.raises(WrongLoop, match="this StompApp runs already: end that run first"):
+            World(app)
+        peer = world.connect()
+        peer.subscribe("/topic/a")
+        app.template.convert_and_send("/topic/a", "still here")
+        assert peer.message().body == b"still here"
+    with World(app) as again:
+        peer = again.connect()
+        peer.subscribe("/topic/a")
+        app.template.convert_and_send("/topic/a", "here again")
+        assert peer.message().body == b"here again"
+
+
+def test_a_server_that_runs_is_not_taken_over() -> None:
+    app = StompApp("/ws")
+    with app.serve_in_thread(port=0):
+        with pytest.raises(WrongLoop, match="this StompApp runs already"):
+            World(app)
+        assert app.ready
+        assert app.template.publish_wait("/topic/a", 1).receivers == 0
+
+
+def test_a_world_keeps_a_server_from_starting() -> None:
+    app = StompApp("/ws")
+    with World(app), pytest.raises(WrongLoop, match="this StompApp runs already"):
+        app.serve_in_thread(port=0)
+    with app.serve_in_thread(port=0):
+        assert app.ready
