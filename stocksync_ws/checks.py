@@ -23,6 +23,7 @@ __all__ = [
     "check_path_of_endpoint",
     "check_patterns",
     "fail",
+    "is_foreign_wildcard",
 ]
 
 MOST_SECONDS = 600.0
@@ -131,6 +132,13 @@ def check_patterns(setting: str, patterns: tuple[str, ...]) -> None:
             raise fail(setting, f"{pattern!r}: {problem}")
         for at, segment in enumerate(segments):
             _check_segment(setting, segments[:at], segment, segments[at + 1 :])
+
+
+def is_foreign_wildcard(segment: str) -> bool:
+    """A wildcard of another dialect, as brokers and Spring's `AntPathMatcher` have them. Here it
+    would be literal, and never match what was meant.
+    """
+    return segment in ("#", ">") or segment.endswith((".*", ".#", ".>"))
 
 
 def _check_segment(setting: str, before: list[str], segment: str, behind: list[str]) -> None:

@@ -16,8 +16,8 @@ from stocksync_ws.broker.model.namespace import (
     REPLY_QUEUE,
     Kind,
     Namespace,
-    has_wildcard,
     is_destination,
+    is_pattern,
 )
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.config import BrokerConfig
@@ -41,7 +41,7 @@ def _hint(text: str) -> str:
     bare = "/" + "/".join(part for part in text.split("/") if part)
     if "://" in text:
         return ", but an address: write one like '/topic/inventory'"
-    if has_wildcard(text):
+    if is_pattern(text):
         return ": publish to each destination by itself, without wildcards"
     if not text.startswith("/"):
         return f"; it begins with a slash: {bare!r}"
@@ -246,7 +246,7 @@ class MessagingTemplate:
                 f"a destination is a text such as '/topic/inventory', not {given!r};"
                 f" it comes before the payload"
             )
-        if not is_destination(given, self._limits) or has_wildcard(given):
+        if not is_destination(given, self._limits) or is_pattern(given):
             raise ValueError(f"{given!r} is not a destination that can be sent to{_hint(given)}")
         if "{" in given and (variable := _VARIABLE.search(given)) is not None:
             raise ValueError(
@@ -269,7 +269,7 @@ class MessagingTemplate:
         if (
             not isinstance(given, str)
             or not is_destination(given, self._limits)
-            or has_wildcard(given)
+            or is_pattern(given)
             or not self._space.is_own_path(given)
         ):
             hint = ""

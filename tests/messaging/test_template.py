@@ -317,3 +317,11 @@ def test_publish_wait_converts_and_passes_its_patience_on(
     with pytest.raises(ConversionError):
         template.publish_wait("/topic/a", object())
     assert len(gate.drafts) == 2
+
+
+@pytest.mark.parametrize("segment", ["#", ">", "a.*", "a.#", "a.>"])
+def test_wildcards_of_other_dialects_are_refused(template: MessagingTemplate, segment: str) -> None:
+    with pytest.raises(ValueError, match="publish to each destination by itself"):
+        template.convert_and_send(f"/topic/{segment}", "x")
+    with pytest.raises(ValueError, match="must be like '/queue/errors'"):
+        template.convert_and_send_to_user("ann", f"/queue/{segment}", "x")

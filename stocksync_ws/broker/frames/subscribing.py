@@ -23,7 +23,7 @@ from stocksync_ws.broker.frames.subscribe_options import (
 )
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
-from stocksync_ws.broker.model.namespace import Kind, has_wildcard
+from stocksync_ws.broker.model.namespace import Kind, is_pattern
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.session import SessionRecord
@@ -146,10 +146,10 @@ class Subscribing:
         self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
     ) -> tuple[ErrorCode, str] | None:
         """The refusal of a SUBSCRIBE, and the setting behind it."""
-        if kind is Kind.NOWHERE and not has_wildcard(destination):
+        if kind is Kind.NOWHERE and not is_pattern(destination):
             return ErrorCode.NO_DESTINATION, NO_PREFIX
         rule = ""
-        if has_wildcard(destination):
+        if is_pattern(destination):
             rule = "a SUBSCRIBE takes no wildcard: write one for each destination"
         elif kind is Kind.APPLICATION:
             return None

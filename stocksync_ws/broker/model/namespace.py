@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
+from stocksync_ws.checks import is_foreign_wildcard
 from stocksync_ws.config import BrokerConfig, Limits, exceeded
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE
 
@@ -23,6 +24,7 @@ __all__ = [
     "Patterns",
     "has_wildcard",
     "is_destination",
+    "is_pattern",
     "is_reply_queue",
     "meet",
     "oversize",
@@ -76,6 +78,13 @@ def oversize(text: str, limits: Limits) -> str:
 def has_wildcard(destination: str) -> bool:
     """One of its segments is `*` or `**`."""
     return "*" in destination and any(s in ("*", "**") for s in destination.split("/"))
+
+
+def is_pattern(destination: str) -> bool:
+    """It holds a wildcard, of ours or of another dialect."""
+    if "*" not in destination and "#" not in destination and ">" not in destination:
+        return False
+    return has_wildcard(destination) or any(map(is_foreign_wildcard, destination.split("/")))
 
 
 class Patterns:

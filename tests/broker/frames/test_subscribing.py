@@ -262,3 +262,10 @@ class TestHandlers:
         peer.eof()
         world.release_pool()
         peer.nothing()
+
+
+@pytest.mark.parametrize("segment", ["#", ">", "a.*", "a.#", "a.>", "*", "**"])
+def test_a_wildcard_of_any_dialect_is_refused(segment: str, start: Start) -> None:
+    peer = start().connect()
+    peer.command("SUBSCRIBE", {"id": "1", "destination": f"/topic/{segment}"})
+    assert peer.error().headers["code"] == "subscribe-denied"

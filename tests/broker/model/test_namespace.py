@@ -12,6 +12,7 @@ from stocksync_ws.broker.model.namespace import (
     Patterns,
     has_wildcard,
     is_destination,
+    is_pattern,
     printable,
 )
 from stocksync_ws.config import BrokerConfig, Limits
@@ -52,6 +53,27 @@ def test_printable_knows_c0_and_del() -> None:
 )
 def test_a_wildcard_is_a_whole_segment(text: str, wild: bool) -> None:
     assert has_wildcard(text) is wild
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [
+        ("/topic/a", False),
+        ("/topic/a.b", False),
+        ("/topic/a#b", False),
+        ("/topic/a>", False),
+        ("/topic/.a*b", False),
+        ("/topic/*", True),
+        ("/**", True),
+        ("/topic/#", True),
+        ("/topic/>", True),
+        ("/topic/a.*", True),
+        ("/topic/a.#/b", True),
+        ("/topic/a.>", True),
+    ],
+)
+def test_wildcards_of_other_dialects_are_known(text: str, pattern: bool) -> None:
+    assert is_pattern(text) is pattern
 
 
 @pytest.mark.parametrize(
