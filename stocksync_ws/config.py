@@ -205,6 +205,10 @@ _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
 """What may stand in an attribute of HTML as it is."""
 
 
+PRIVATE = ("/reply-queue/", "/temp-queue/")
+"""What the addresses of private queues begin with."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BrokerConfig:
     """What the destinations mean, who may use them, and how liveness is judged.
@@ -253,6 +257,10 @@ class BrokerConfig:
             if (one + "/").startswith(other + "/"):
                 problem = "a destination would have two meanings; change one of the two"
                 raise fail("prefixes", f"{one!r} and {other!r} overlap: {problem}")
+        for prefix in prefixes:
+            if (prefix + "/").startswith(PRIVATE):
+                problem = "is kept for private queues, which rules and settings do not close"
+                raise fail("prefixes", f"{prefix!r} {problem}: write another one")
         for setting in ("client_send", "client_subscribe", "destinations"):
             patterns = tuple(getattr(self, setting))
             check_patterns(setting, patterns)

@@ -18,13 +18,14 @@ from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
-from stocksync_ws.messaging.access import Judged, authorization
+from stocksync_ws.messaging.access import authorization
 from stocksync_ws.messaging.connect import Authenticate, Authenticator, RoleReader, RolesOf
 from stocksync_ws.messaging.converters import Converters
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.messaging.marks import (
     Authorization,
     Declaration,
+    Judged,
     Listener,
     Mark,
     MessageMapping,
@@ -231,15 +232,7 @@ class Application:
         )
         self._changeable()
         self._rules.append(rule)
-        record = self._record(
-            decorators.authorize(
-                destination,
-                frames=frames,
-                roles=roles,
-                authenticated=authenticated,
-                inline=inline,
-            )
-        )
+        record = self._record(decorators.rule(rule))
 
         def decorate(function: F) -> F:
             if anyone:

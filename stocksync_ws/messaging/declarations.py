@@ -110,9 +110,21 @@ def _of_owner(target: object) -> list[Declaration]:
         if isinstance(static, type) or not (callable(static) or isinstance(static, classmethod)):
             continue
         _unhidden(static, marks)
+        if not marks:
+            _no_rule_lost(cls, name)
         if marks:
             found += _of_function(getattr(target, name), marks, owning, target)
     return found
+
+
+def _no_rule_lost(cls: type, name: str) -> None:
+    """Refuse a method that overrides a rule and is none: what the rule had closed would be open."""
+    for base in cls.__mro__:
+        if any(isinstance(mark, Authorization) for mark in marks_of(vars(base).get(name))):
+            raise ConfigurationError(
+                f"{name_of(cls)}.{name} overrides a rule of {name_of(base)}, and is none itself:"
+                f" decorate it with @authorize as well, or give it another name"
+            )
 
 
 def _unhidden(function: Any, marks: tuple[Mark, ...]) -> None:

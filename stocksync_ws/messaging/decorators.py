@@ -8,18 +8,21 @@ decorator stands below ours, because what it returns is what is called.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Set
 from typing import Any, TypeVar
 
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.errors import ConfigurationError, ConversionError
-from stocksync_ws.messaging.access import Judged, access, authorization
+from stocksync_ws.messaging.access import access, authorization
 from stocksync_ws.messaging.declarations import declarations
 from stocksync_ws.messaging.marks import (
     Advice,
+    Authorization,
     Controller,
     Declaration,
     ExceptionMapping,
+    Judged,
     Listener,
     Mapped,
     Mark,
@@ -57,6 +60,8 @@ __all__ = [
     "snapshot",
     "subscribe_mapping",
 ]
+
+_log = logging.getLogger("stocksync_ws.handler")
 
 F = TypeVar("F", bound=Callable[..., Any])
 C = TypeVar("C", bound=type)
@@ -223,7 +228,36 @@ def authorize(
         ConfigurationError: The pattern or a frame is malformed.
     """
     mark = authorization(destination, frames, roles, authenticated, inline=inline)
-    return _marker("authorize", mark, inline)
+    marker = rule(mark)
+    written = _Written(destination)
+
+    def decorate(function: F) -> F:
+        written.used = True
+        return marker(function)
+
+    return decorate
+
+
+def rule(mark: Authorization) -> Callable[[F], F]:
+    """The decorator for the function of a rule."""
+    return _marker("authorize", mark, mark.inline)
+
+
+class _Written:
+    """Notices a rule that decorates nothing: it would be open what its author thinks is closed."""
+
+    def __init__(self, destination: str) -> None:
+        self.destination = destination
+        self.used = False
+
+    def __del__(self) -> None:
+        if not self.used:
+            _log.error(
+                "authorize(%r) decorates no function, and is no rule: as a statement write"
+                " ws.authorize(%r, ...) of the application",
+                self.destination,
+                self.destination,
+            )
 
 
 def _destinations(decorator: str, destinations: tuple[object, ...]) -> tuple[str, ...]:

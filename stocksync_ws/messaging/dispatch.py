@@ -10,14 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from stocksync_ws.broker.calls.dispatch import UNSENT
+from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Verdict
 from stocksync_ws.broker.calls.dispatch import Reply as Answer
 from stocksync_ws.broker.calls.events import Event
+from stocksync_ws.broker.model.namespace import APPLICATION, Namespace
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConversionError, StockSyncError
+from stocksync_ws.messaging.access import refusal
 from stocksync_ws.messaging.connect import (
     Authenticator,
     ConnectHeaders,
@@ -29,9 +31,10 @@ from stocksync_ws.messaging.exchange import Exchange
 from stocksync_ws.messaging.marks import ReplyTo
 from stocksync_ws.messaging.principals import UserAsPayload
 from stocksync_ws.messaging.routes import Handler, Reply, Routes
+from stocksync_ws.messaging.routing import Router
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.policies import has_surrogate
-from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame
 from stocksync_ws.types import Handshake, Principal, Refusal
 
 __all__ = ["Dispatcher"]
@@ -63,6 +66,7 @@ class Dispatcher:
         self._authenticator = authenticator
         self._roles = roles
         self._template = template
+        self._space = Namespace(config)
         self._error_destination = config.error_destination
         self._encoder = PayloadEncoder()
         self._most = config.limits.max_outbound_message
@@ -89,10 +93,11 @@ class Dispatcher:
                 f"the authenticator returned {type(user).__name__}; it must return None or an"
                 f" object with a name, which is a text, such as User(name='ann')"
             )
-        if has_surrogate(name):
+        if has_surrogate(name) or "\0" in name:
+            what = "a lone surrogate is no character" if has_surrogate(name) else "NUL ends a text"
             raise StockSyncError(
-                f"the authenticator returned a user whose name is {name!r}: a lone surrogate is no"
-                f" character, and cannot be sent"
+                f"the authenticator returned a user whose name is {name!r}: {what}, and cannot be"
+                f" sent; let it raise BadCredentials"
             )
         if self._roles is not None:
             session.roles = self._roles.read((yield self._roles.call(user)))
@@ -101,15 +106,35 @@ class Dispatcher:
     @property
     def has_rules(self) -> bool:
         """Somebody may not do everything. The application freezes."""
-        return self._routes().rights is not None
+        routes = self._routes()
+        return routes.guarded or routes.rights is not None
 
     def judge(
         self, session: SessionRecord, frame: Frame, command: str, destination: str
-    ) -> str | Pipeline[str]:
-        """Ask the rules."""
-        rights = self._routes().rights
-        assert rights is not None
-        return rights.judge(session, frame, command, destination, self._template)
+    ) -> Verdict:
+        """Ask what a snapshot function is for, which a client may not need, and then the rules."""
+        routes = self._routes()
+        if command == SUBSCRIBE:
+            denial = _guard(routes.snapshots, session, destination)
+            if denial is not None:
+                return denial
+        if routes.rights is None:
+            return None
+        return routes.rights.judge(session, frame, command, destination, self._template)
+
+    def judge_answer(self, session: SessionRecord, frame: Frame, reply_to: str) -> Verdict:
+        """Ask what would be asked of a SEND there, its handler too."""
+        kind, path = self._space.classify(reply_to)
+        verdict: Verdict = None
+        if kind is APPLICATION:
+            verdict = _guard(self._routes().messages, session, path)
+        if verdict is None:
+            headers = {name: text for name, text in frame.headers.items() if name != "reply-to"}
+            asked = Frame(SEND, headers | {"destination": reply_to}, frame.body)
+            verdict = self.judge(session, asked, SEND, reply_to)
+        if verdict is None or isinstance(verdict, Denial):
+            return _of_answer(reply_to, verdict)
+        return _later_of_answer(reply_to, verdict)
 
     def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
         """Call the handler of a SEND and publish what it returns."""
@@ -249,6 +274,25 @@ class Dispatcher:
                 f" Limits.max_outbound_message ({self._most} bytes)"
             )
         return body, content_type
+
+
+def _guard(routes: Router[Handler], session: SessionRecord, path: str) -> Denial | None:
+    """What the declaration of the function that is called for a path says of a session."""
+    found = routes.match(path)
+    if found is None or found[0].access is None:
+        return None
+    problem = refusal(found[0].access, session.user, session.roles)
+    return Denial(problem, found[0].label) if problem else None
+
+
+def _of_answer(reply_to: str, denial: Denial | None) -> Denial | None:
+    if denial is None:
+        return None
+    return denial._replace(rule=f"reply-to {reply_to!r}: {denial.rule}")
+
+
+def _later_of_answer(reply_to: str, pipeline: Pipeline[Denial | None]) -> Pipeline[Denial | None]:
+    return _of_answer(reply_to, (yield from pipeline))
 
 
 def _connect_request(session: SessionRecord, frame: Frame) -> ConnectRequest:

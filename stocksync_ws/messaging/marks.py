@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from stocksync_ws.errors import ConfigurationError
 
@@ -18,6 +18,7 @@ __all__ = [
     "Controller",
     "Declaration",
     "ExceptionMapping",
+    "Judged",
     "Listener",
     "Mapped",
     "Mark",
@@ -31,6 +32,10 @@ __all__ = [
 ]
 
 _MARKS = "__stocksync_marks__"
+
+
+Judged: TypeAlias = Literal["SEND", "SUBSCRIBE"]
+"""The frames that a rule may be for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,7 @@ class Authorization:
 
     path: str
     """The pattern: a destination with its prefix, with `{variables}`, `*` and a last `**`."""
-    frames: tuple[str, ...] = ()
+    frames: tuple[Judged, ...] = ()
     """Which of `SEND` and `SUBSCRIBE`; empty: those that a client may use there at all."""
     access: Access = ANYONE
     """Asked before the function."""

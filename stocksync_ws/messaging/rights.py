@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias
 
+from stocksync_ws.broker.calls.dispatch import Denial, Verdict
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.errors import AccessDenied, ConfigurationError, StockSyncError
-from stocksync_ws.messaging.access import FRAMES, refusal
+from stocksync_ws.messaging.access import ANONYMOUS, FRAMES, frames_of, lacking
 from stocksync_ws.messaging.exchange import Exchange
 from stocksync_ws.messaging.marks import (
     Authorization,
@@ -30,7 +31,12 @@ from stocksync_ws.stomp.frame import Frame
 __all__ = ["MOST_VERDICTS", "Default", "Rights", "Rule", "check_roles"]
 
 MOST_VERDICTS = 256
-"""Verdicts that a session keeps."""
+"""Verdicts of functions that a session keeps."""
+MOST_FOUND = 1_024
+"""Destinations whose rule is known without a search."""
+MOST_TEXT = 200
+"""Characters of an `AccessDenied` that are kept, and logged."""
+
 
 Default: TypeAlias = Literal["allow", "deny"]
 
@@ -53,17 +59,32 @@ class Rule:
         ConfigurationError: It has neither, and is not for anyone.
     """
 
-    __slots__ = ("handler", "label", "mark")
+    __slots__ = ("_anonymous", "_lacking", "handler", "label", "mark", "said_no")
 
     def __init__(self, mark: Authorization, handler: Decides | None) -> None:
         self.mark = mark
         self.handler = handler
         self.label = f"authorize({mark.path!r})" if handler is None else handler.label
+        # Made once: sessions keep them.
+        self.said_no = Denial("it returned False", self.label)
+        self._anonymous = Denial(ANONYMOUS, self.label)
+        self._lacking = Denial(lacking(mark.access), self.label)
         if handler is None and not mark.access.authenticated and not mark.anyone:
             raise ConfigurationError(
                 f"{self.label} says nothing: decorate a function with it, or write roles={{…}},"
                 f" authenticated=True or anyone=True"
             )
+
+    def refusal(self, session: SessionRecord) -> Denial | None:
+        """What its access says of a session, without code."""
+        access = self.mark.access
+        if not access.authenticated:
+            return None
+        if session.user is None:
+            return self._anonymous
+        if access.roles and access.roles.isdisjoint(session.roles):
+            return self._lacking
+        return None
 
 
 def check_roles(rules: Iterable[Rule], declarations: Iterable[Declaration]) -> None:
@@ -94,36 +115,34 @@ class Rights:
             client may use there.
     """
 
-    __slots__ = ("_otherwise", "_routers")
+    __slots__ = ("_found", "_otherwise", "_routers", "_shapes")
 
     def __init__(self, rules: Iterable[Rule], space: Namespace, default: Default) -> None:
-        self._otherwise = ""
-        if default == "deny":
-            self._otherwise = "default_access='deny', and no @authorize covers it"
+        self._otherwise = default == "deny"
+        self._shapes: set[tuple[str, str]] = set()
         self._routers: Mapping[str, Router[Rule]] = {frame: Router() for frame in FRAMES}
-        for rule in rules:
-            self._add(rule, space)
+        self._found: dict[str, tuple[Rule, Mapping[str, str]] | None] = {}
+        """What was looked up last, by frame and destination: the same for all sessions."""
+        known = [(rule, frames_of(rule.mark, rule.label, space)) for rule in rules]
+        for rule, frames in known:
+            for frame in frames:
+                self._add(frame, rule.mark.path, rule)
+        for rule, frames in known:  # A handler is the same under each application prefix.
+            for path in space.beside(rule.mark.path):
+                for frame in frames:
+                    self._add(frame, path, rule, again=True)
 
-    def _add(self, rule: Rule, space: Namespace) -> None:
-        mark = rule.mark
-        template = Template(mark.path, wildcards=True)
-        pattern = "/" + "/".join(
-            [*("*" if name is not None else text for text, name in template.parts)]
-            + (["**"] if template.rest else [])
-        )
-        open_to = [frame for frame in FRAMES if space.lets_through(frame, pattern)]
-        for frame in mark.frames or FRAMES:
-            if frame not in open_to and (mark.frames or not open_to):
-                raise ConfigurationError(
-                    f"{rule.label}: no client may {frame} there anyway, so it is never asked:"
-                    f" {_GATES[frame]}, or leave the rule out"
-                )
-        for frame in mark.frames or open_to:
-            self._routers[frame].add(template, rule, label=rule.label)
+    def _add(self, frame: str, path: str, rule: Rule, *, again: bool = False) -> None:
+        template = Template(path, wildcards=True)
+        shape = frame, template.pattern
+        if again and shape in self._shapes:
+            return  # It has a rule of its own there.
+        self._shapes.add(shape)
+        self._routers[frame].add(template, rule, label=rule.label)
 
     def judge(
         self, session: SessionRecord, frame: Frame, command: str, destination: str, template: Any
-    ) -> str | Pipeline[str]:
+    ) -> Verdict:
         """Whether a session may use a destination.
 
         Args:
@@ -131,62 +150,66 @@ class Rights:
             command: SEND or SUBSCRIBE: what the session would do there.
             destination: A literal one.
             template: The messaging template, for a function that takes it.
-
-        Returns:
-            Why not, for the log; empty when it may; a pipeline when a function has to be asked.
         """
         key = command + destination
-        if session.verdicts is not None:
-            known = session.verdicts.get(key)
-            if known is not None:
-                return known
-        found = self._routers[command].match(destination)
+        try:
+            found = self._found[key]
+        except KeyError:
+            found = self._look_up(key, command, destination)
         if found is None:
-            return self._otherwise
+            return _closed(command, destination) if self._otherwise else None
         rule, variables = found
-        problem = refusal(rule.mark.access, session.user, session.roles)
-        if not problem and rule.handler is not None:
-            exchange = Exchange(
-                session=session.face, frame=frame, variables=variables, template=template
-            )
-            return _ask(rule, rule.handler, session, exchange, key)
-        if problem:
-            problem = f"{rule.label}: {problem}"
-        _keep(session, key, problem)
-        return problem
+        denial = rule.refusal(session)
+        if denial is not None or rule.handler is None:
+            return denial
+        if session.verdicts is not None and key in session.verdicts:
+            known: Denial | None = session.verdicts[key]
+            return known
+        exchange = Exchange(
+            session=session.face, frame=frame, variables=variables, template=template
+        )
+        return _ask(rule, rule.handler, session, exchange, key)
+
+    def _look_up(
+        self, key: str, command: str, destination: str
+    ) -> tuple[Rule, Mapping[str, str]] | None:
+        if len(self._found) >= MOST_FOUND:
+            self._found.clear()
+        found = self._found[key] = self._routers[command].match(destination)
+        return found
+
+
+def _closed(command: str, destination: str) -> Denial:
+    return Denial(
+        f"default_access='deny', and no rule opens it to {command}: write"
+        f" ws.authorize({destination!r}, frames=({command!r},), …)"
+    )
 
 
 def _ask(
     rule: Rule, handler: Decides, session: SessionRecord, exchange: Exchange, key: str
-) -> Pipeline[str]:
+) -> Pipeline[Denial | None]:
     try:
         allowed = yield handler.call(exchange)
     except AccessDenied as denied:
-        verdict = f"{rule.label}: AccessDenied: {denied}"
+        denial: Denial | None = Denial(f"AccessDenied: {denied}"[:MOST_TEXT], rule.label)
     else:
         if not isinstance(allowed, bool):
             raise StockSyncError(
                 f"{rule.label} returned {allowed!r}; a rule returns True or False, or raises"
                 f" AccessDenied"
             )
-        verdict = "" if allowed else f"{rule.label} returned False"
+        denial = None if allowed else rule.said_no
     if not handler.reads_frame:
-        _keep(session, key, verdict)
-    return verdict
+        _keep(session, key, denial)
+    return denial
 
 
-def _keep(session: SessionRecord, key: str, verdict: str) -> None:
+def _keep(session: SessionRecord, key: str, denial: Denial | None) -> None:
     """The oldest one goes when there are too many."""
     verdicts = session.verdicts
     if verdicts is None:
         verdicts = session.verdicts = {}
     elif len(verdicts) >= MOST_VERDICTS:
         del verdicts[next(iter(verdicts))]
-    verdicts[key] = verdict
-
-
-_GATES = {
-    "SEND": "open the destination with client_send=[…]",
-    "SUBSCRIBE": "open the destination with client_subscribe=[…]",
-}
-"""What lets a frame through, by frame."""
+    verdicts[key] = denial

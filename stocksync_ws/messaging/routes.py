@@ -284,6 +284,7 @@ class Routes:
         "_by_owner",
         "_listeners",
         "authorizers",
+        "guarded",
         "messages",
         "rights",
         "snapshots",
@@ -304,6 +305,8 @@ class Routes:
         self.snapshots: Router[Handler] = Router()
         self.authorizers: list[tuple[Authorization, Handler]] = []
         """The functions of rules."""
+        self.guarded = False
+        """A handler or a snapshot is not for everybody."""
         self.rights: Rights | None = None
         """What the rules say; None: there are none, and everybody may."""
         self._by_owner: dict[int, list[Handler]] = {}
@@ -331,6 +334,7 @@ class Routes:
         own = _names(declaration) if hasattr(mapping, "path") else names
         handler = compile_handler(declaration, own, framework, users, bits, converters, final=True)
         assert handler is not None
+        self.guarded |= handler.access is not None
         label = f"{handler.label} at {line_of(declaration.function)}"
         if isinstance(mapping, MessageMapping):
             self.messages.add(Template(mapping.path), handler, label=label)

@@ -121,6 +121,12 @@ class Template:
         """
         return self._parts
 
+    @property
+    def pattern(self) -> str:
+        """Its shape: the template without the names of its variables."""
+        segments = ["*" if name is not None else literal for literal, name in self._parts]
+        return "/" + "/".join(segments + ["**"] * self.rest)
+
     def match(self, path: str) -> dict[str, str] | None:
         """The values of the variables, or None when the path does not fit."""
         segments = path.split("/")

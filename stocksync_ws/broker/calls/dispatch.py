@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
@@ -16,7 +16,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import Handshake, Principal, Refusal
 
-__all__ = ["UNSENT", "Dispatch", "NullDispatch", "Reply"]
+__all__ = ["UNSENT", "Denial", "Dispatch", "NullDispatch", "Reply", "Verdict"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,22 @@ class Reply:
     body: bytes
     headers: tuple[tuple[str, str], ...] = ()
 
+
+class Denial(NamedTuple):
+    """Why a session may not, for the log alone."""
+
+    rule: str
+    label: str = ""
+    """The function or statement of the application that said so; empty: a setting."""
+
+    @property
+    def text(self) -> str:
+        """Both, in one line."""
+        return f"{self.label}: {self.rule}" if self.label else self.rule
+
+
+Verdict: TypeAlias = "Denial | Pipeline[Denial | None] | None"
+"""None: it may. A pipeline where user code has to be asked, which may raise."""
 
 UNSENT: Final = Reply(b"")
 """The snapshot of a destination that has none to send; known by identity."""
@@ -67,14 +83,19 @@ class Dispatch(Protocol):
 
     def judge(
         self, session: SessionRecord, frame: Frame, command: str, destination: str
-    ) -> str | Pipeline[str]:
-        """Whether a session may use a destination: why not, for the log, or nothing. A pipeline
-        where user code has to be asked, which may raise.
+    ) -> Verdict:
+        """Whether a session may use a destination.
 
         Args:
             frame: The frame that asks.
             command: `SEND` or `SUBSCRIBE`: what the session would do there.
             destination: A literal one.
+        """
+        ...
+
+    def judge_answer(self, session: SessionRecord, frame: Frame, reply_to: str) -> Verdict:
+        """Whether a session may be answered at the `reply-to` of a frame: what it may not SEND
+        itself, nobody sends for it.
         """
         ...
 
@@ -109,9 +130,11 @@ class NullDispatch:
 
     def judge(
         self, session: SessionRecord, frame: Frame, command: str, destination: str
-    ) -> str | Pipeline[str]:
+    ) -> Verdict:
         """It may."""
-        return ""
+
+    def judge_answer(self, session: SessionRecord, frame: Frame, reply_to: str) -> Verdict:
+        """It may."""
 
     def event(self, event: Event) -> Sequence[Call]:
         """No listener."""

@@ -6,6 +6,9 @@ may not SEND, it has nobody answered either. A private queue is open to whoever 
 
 from __future__ import annotations
 
+from typing import Final
+
+from stocksync_ws.broker.calls.dispatch import Denial, Verdict
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.model.namespace import TEMP_QUEUE, is_reply_queue
 from stocksync_ws.broker.model.pipeline import Pipeline
@@ -15,13 +18,16 @@ from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame
 
-__all__ = ["Rights"]
+__all__ = ["FAILED", "Rights"]
+
+FAILED: Final = Denial("")
+"""The function of a rule failed, and that has been told; known by identity."""
 
 
 class Rights:
     """Asks the application whether a session may."""
 
-    __slots__ = ("_dispatch", "_errors", "_judge", "none")
+    __slots__ = ("_dispatch", "_errors", "none")
 
     def __init__(self, calls: Calls, sessions: Sessions) -> None:
         self.none = False
@@ -29,55 +35,63 @@ class Rights:
         be declared until then.
         """
         self._dispatch = calls.dispatch
-        self._judge = calls.dispatch.judge
         self._errors = sessions.errors
 
     def send(
         self, session: SessionRecord, frame: Frame, destination: str, reply_to: str | None
-    ) -> str | Pipeline[str]:
-        """Whether a SEND may go there, and be answered there: why not, or nothing; a pipeline where
-        user code decides.
-        """
-        verdict: str | Pipeline[str] = ""
-        if not self._dispatch.has_rules:
-            self.none = True
-            return verdict
-        if not is_reply_queue(destination):
-            verdict = self._judge(session, frame, SEND, destination)
-        return verdict if reply_to is None else self._answered(session, frame, verdict, reply_to)
+    ) -> Verdict:
+        """Whether a SEND may go there, and be answered there."""
+        if is_reply_queue(destination):
+            return None if reply_to is None else self._answered(session, frame, None, reply_to)
+        return self._judge(session, frame, SEND, destination, reply_to)
 
     def subscribe(
         self, session: SessionRecord, frame: Frame, destination: str, reply_to: str | None
-    ) -> str | Pipeline[str]:
-        """As `send`, for a SUBSCRIBE."""
+    ) -> Verdict:
+        """Whether a SUBSCRIBE may be to it, and be answered there."""
+        return self._judge(session, frame, SUBSCRIBE, destination, reply_to)
+
+    def _judge(
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        command: str,
+        destination: str,
+        reply_to: str | None,
+    ) -> Verdict:
         if not self._dispatch.has_rules:
             self.none = True
-            return ""
-        verdict = self._judge(session, frame, SUBSCRIBE, destination)
+            return None
+        verdict = self._dispatch.judge(session, frame, command, destination)
         return verdict if reply_to is None else self._answered(session, frame, verdict, reply_to)
 
     def _answered(
-        self, session: SessionRecord, frame: Frame, verdict: str | Pipeline[str], reply_to: str
-    ) -> str | Pipeline[str]:
-        if reply_to.startswith(TEMP_QUEUE) or is_reply_queue(reply_to):
+        self, session: SessionRecord, frame: Frame, verdict: Verdict, reply_to: str
+    ) -> Verdict:
+        private = reply_to.startswith(TEMP_QUEUE) or is_reply_queue(reply_to)
+        if private or isinstance(verdict, Denial):
             return verdict
-        if not isinstance(verdict, str):
-            return self._both(session, frame, verdict, reply_to)
-        return verdict or self._judge(session, frame, SEND, reply_to)
+        if verdict is None:
+            return self._dispatch.judge_answer(session, frame, reply_to)
+        return self._both(session, frame, verdict, reply_to)
 
     def _both(
-        self, session: SessionRecord, frame: Frame, verdict: Pipeline[str], reply_to: str
-    ) -> Pipeline[str]:
-        problem = yield from verdict
-        if problem:
-            return problem
-        other = self._judge(session, frame, SEND, reply_to)
-        return other if isinstance(other, str) else (yield from other)
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        verdict: Pipeline[Denial | None],
+        reply_to: str,
+    ) -> Pipeline[Denial | None]:
+        denial = yield from verdict
+        if denial is not None:
+            return denial
+        other = self._dispatch.judge_answer(session, frame, reply_to)
+        return other if other is None or isinstance(other, Denial) else (yield from other)
 
     def ask(
-        self, session: SessionRecord, frame: Frame, pipeline: Pipeline[str]
-    ) -> Pipeline[str | None]:
-        """The verdict of user code; None: it failed, and that is told.
+        self, session: SessionRecord, frame: Frame, pipeline: Pipeline[Denial | None]
+    ) -> Pipeline[Denial | None]:
+        """The verdict of user code, or `FAILED`.
 
         Raises:
             RemoteProtocolError: It failed within a transaction, of which no part may be missing.
@@ -86,9 +100,8 @@ class Rights:
             return (yield from pipeline)
         except (Exception, Cancelled) as error:
             if "transaction" in frame.headers and not isinstance(error, Cancelled):
+                self._errors.failed(session, frame, error)
                 code = handler_code(error, frame.command)
-                raise RemoteProtocolError(
-                    code, frame.command, frame.headers, rule=repr(error)
-                ) from error
+                raise RemoteProtocolError(code, frame.command, frame.headers) from error
             self._errors.handler(session, frame, error)
-            return None
+            return FAILED

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from stocksync_ws.broker.calls.dispatch import Denial
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.idempotency import Key, Remembered
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.receipts import Receipts
-from stocksync_ws.broker.frames.rights import Rights
+from stocksync_ws.broker.frames.rights import FAILED, Rights
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.headers import strip_reserved
 from stocksync_ws.broker.model.namespace import (
@@ -99,23 +100,28 @@ class Sending:
         refusal = None if kind is APPLICATION else self._refusal(kind, destination)
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
-            refusal = refusal or (ErrorCode.SEND_DENIED, NO_ANSWER_THERE)
+            refusal = refusal or (ErrorCode.SEND_DENIED, Denial(NO_ANSWER_THERE))
         if refusal is None and not self._rights.none:
             verdict = self._rights.send(session, frame, destination, reply_to)
-            if not isinstance(verdict, str):
-                return self._judged(session, frame, verdict, kind, path)
-            if verdict:
+            if isinstance(verdict, Denial):
                 refusal = ErrorCode.SEND_DENIED, verdict
+            elif verdict is not None:
+                return self._judged(session, frame, verdict, kind, path)
         return self._take(session, frame, kind, path, refusal)
 
     def _judged(
-        self, session: SessionRecord, frame: Frame, pipeline: Pipeline[str], kind: Kind, path: str
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        pipeline: Pipeline[Denial | None],
+        kind: Kind,
+        path: str,
     ) -> Script:
         """Go on when the functions of rules have decided."""
-        verdict = yield from self._rights.ask(session, frame, pipeline)
-        if verdict is None or session.state not in (State.CONNECTED, State.ENDING):
+        denial = yield from self._rights.ask(session, frame, pipeline)
+        if denial is FAILED or session.state not in (State.CONNECTED, State.ENDING):
             return
-        refusal = (ErrorCode.SEND_DENIED, verdict) if verdict else None
+        refusal = None if denial is None else (ErrorCode.SEND_DENIED, denial)
         script = self._take(session, frame, kind, path, refusal)
         if script is not None:
             yield from script
@@ -126,7 +132,7 @@ class Sending:
         frame: Frame,
         kind: Kind,
         path: str,
-        refusal: tuple[ErrorCode, str] | None,
+        refusal: tuple[ErrorCode, Denial] | None,
     ) -> Script | None:
         """Do what a SEND asks for, or refuse it."""
         if refusal is None and "reply-to" in frame.headers:
@@ -134,7 +140,7 @@ class Sending:
         if "transaction" in frame.headers:
             self._add_to_transaction(session, frame, refusal)
         elif refusal is not None:
-            self._errors.application(session, frame, refusal[0], rule=refusal[1])
+            self._errors.denied(session, frame, *refusal)
         elif "idempotency-key" in frame.headers:
             return self._send_once(session, frame, kind, path)
         elif kind is APPLICATION:
@@ -147,19 +153,17 @@ class Sending:
             self._receipts.send(session, frame)
         return None
 
-    def _refusal(self, kind: Kind, destination: str) -> tuple[ErrorCode, str] | None:
+    def _refusal(self, kind: Kind, destination: str) -> tuple[ErrorCode, Denial] | None:
         """The refusal of a SEND, and the setting behind it."""
         if is_reply_queue(destination):
             return None
         if kind is Kind.NOWHERE:
-            return ErrorCode.NO_DESTINATION, NO_PREFIX
+            return ErrorCode.NO_DESTINATION, Denial(NO_PREFIX)
         if kind is Kind.USER:
-            return (
-                ErrorCode.SEND_DENIED,
-                "user_prefix: clients do not send below it, but to a handler",
-            )
+            rule = "user_prefix: clients do not send below it, but to a handler"
+            return ErrorCode.SEND_DENIED, Denial(rule)
         if not self._namespace.may_send.match(destination):
-            return ErrorCode.SEND_DENIED, NO_SEND
+            return ErrorCode.SEND_DENIED, Denial(NO_SEND)
         return None
 
     def _rewrite_reply_to(self, session: SessionRecord, frame: Frame, reply_to: str) -> None:
@@ -168,13 +172,13 @@ class Sending:
             frame.headers["reply-to"] = self._delivery.reply_queues.address(session, reply_to)
 
     def _add_to_transaction(
-        self, session: SessionRecord, frame: Frame, refusal: tuple[ErrorCode, str] | None
+        self, session: SessionRecord, frame: Frame, refusal: tuple[ErrorCode, Denial] | None
     ) -> None:
         if refusal is None and not self.find(session, frame)[1]:
-            refusal = ErrorCode.IDEMPOTENCY_MISMATCH, ""
+            refusal = ErrorCode.IDEMPOTENCY_MISMATCH, Denial("")
         if refusal is not None:
-            code, rule = refusal
-            raise RemoteProtocolError(code, frame.command, frame.headers, rule=rule)
+            code, denial = refusal
+            raise RemoteProtocolError(code, frame.command, frame.headers, rule=denial.text)
         self._delivery.transactions.add(session, frame)
 
     def _publish(self, session: SessionRecord, frame: Frame) -> Published:

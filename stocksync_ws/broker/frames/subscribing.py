@@ -8,13 +8,13 @@ live.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.calls.dispatch import UNSENT, Reply
+from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Reply
 from stocksync_ws.broker.calls.events import subscribed, unsubscribed
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.durable_names import DurableNames
 from stocksync_ws.broker.frames.receipts import Receipts
-from stocksync_ws.broker.frames.rights import Rights
+from stocksync_ws.broker.frames.rights import FAILED, Rights
 from stocksync_ws.broker.frames.subscribe_options import (
     SubscribeOptions,
     ended_keys,
@@ -94,30 +94,30 @@ class Subscribing:
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
             # The function that answers may read it, as one for a SEND may.
-            refusal = refusal or (ErrorCode.SUBSCRIBE_DENIED, NO_ANSWER_THERE)
+            refusal = refusal or (ErrorCode.SUBSCRIBE_DENIED, Denial(NO_ANSWER_THERE))
         if refusal is None and not self._rights.none:
             verdict = self._rights.subscribe(session, frame, destination, reply_to)
-            if not isinstance(verdict, str):
-                return self._judged(session, frame, verdict, wanted, destination)
-            if verdict:
+            if isinstance(verdict, Denial):
                 refusal = ErrorCode.SUBSCRIBE_DENIED, verdict
+            elif verdict is not None:
+                return self._judged(session, frame, verdict, wanted, destination)
         return self._take(session, frame, wanted, destination, refusal)
 
     def _judged(
         self,
         session: SessionRecord,
         frame: Frame,
-        pipeline: Pipeline[str],
+        pipeline: Pipeline[Denial | None],
         wanted: SubscribeOptions,
         destination: str,
     ) -> Script:
         """Go on when the functions of rules have decided."""
-        verdict = yield from self._rights.ask(session, frame, pipeline)
-        if verdict is None:
+        denial = yield from self._rights.ask(session, frame, pipeline)
+        if denial is FAILED:
             session.subscriptions.remember_refused(wanted.key, self._limits.max_subscriptions)
-        if verdict is None or session.state is not State.CONNECTED:
+        if denial is FAILED or session.state is not State.CONNECTED:
             return
-        refusal = (ErrorCode.SUBSCRIBE_DENIED, verdict) if verdict else None
+        refusal = None if denial is None else (ErrorCode.SUBSCRIBE_DENIED, denial)
         script = self._take(session, frame, wanted, destination, refusal)
         if script is not None:
             yield from script
@@ -128,7 +128,7 @@ class Subscribing:
         frame: Frame,
         wanted: SubscribeOptions,
         destination: str,
-        refusal: tuple[ErrorCode, str] | None,
+        refusal: tuple[ErrorCode, Denial] | None,
     ) -> Script | None:
         """Attach a subscription, or refuse it."""
         kind, path = self._namespace.classify(destination)
@@ -144,10 +144,10 @@ class Subscribing:
 
     def _refusal(
         self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
-    ) -> tuple[ErrorCode, str] | None:
+    ) -> tuple[ErrorCode, Denial] | None:
         """The refusal of a SUBSCRIBE, and the setting behind it."""
         if kind is Kind.NOWHERE and not is_pattern(destination):
-            return ErrorCode.NO_DESTINATION, NO_PREFIX
+            return ErrorCode.NO_DESTINATION, Denial(NO_PREFIX)
         rule = ""
         if is_pattern(destination):
             rule = "a SUBSCRIBE takes no wildcard: write one for each destination"
@@ -161,7 +161,7 @@ class Subscribing:
             rule = "client_subscribe: none of its patterns covers it; add one"
         elif wanted.durable and session.user is None and self._keeps_names(kind, destination):
             rule = "a durable name needs a user, and the session is anonymous: see authenticator"
-        return (ErrorCode.SUBSCRIBE_DENIED, rule) if rule else None
+        return (ErrorCode.SUBSCRIBE_DENIED, Denial(rule)) if rule else None
 
     def _keeps_names(self, kind: Kind, destination: str) -> bool:
         """A queue keeps everything anyway, and a `latest` destination all that is worth keeping."""
@@ -169,10 +169,10 @@ class Subscribing:
         return kind is Kind.TOPIC and not isinstance(policy, Latest)
 
     def _refuse(
-        self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode, rule: str
+        self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode, denial: Denial
     ) -> None:
         session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
-        self._errors.application(session, frame, code, rule=rule)
+        self._errors.denied(session, frame, code, denial)
 
     def _ledger(
         self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions
@@ -351,7 +351,7 @@ class Subscribing:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
             rule = NO_ANSWER
-            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, rule)
+            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, Denial(rule))
             return None
         destination = frame.headers["destination"]
         ledger = self._ledger(session, frame, wanted)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-__all__ = ["RESERVED", "check_own", "strip_reserved"]
+__all__ = ["BLANKS", "RESERVED", "check_own", "strip_reserved"]
 
 RESERVED = frozenset(
     [
@@ -45,7 +45,7 @@ RESERVED = frozenset(
 )
 _AT_WORK = frozenset(("destination", "content-length", "receipt", "transaction", "idempotency-key"))
 """Headers that do their work in a SEND: not passed on, and not counted as stripped."""
-_BLANKS = "".join(
+BLANKS = "".join(
     (
         *map(chr, range(0x21)),
         "\x7f\x85\xa0\u1680\u180e",
@@ -61,7 +61,7 @@ Java's and Python's do, and the neighbours of these that nobody sees.
 def _is_reserved(name: str) -> bool:
     if name in RESERVED or name.startswith("simp"):
         return True
-    bare = name.strip(_BLANKS)
+    bare = name.strip(BLANKS)
     if bare == name:
         return False
     # A padded reply-to would be read as one, and was not looked at when the SEND came.
@@ -104,7 +104,7 @@ def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         if _is_reserved(name):
             raise ValueError(
                 f"header {name!r} is set by the server and cannot be given: leave it out, or write"
-                f" {'x-' + name.strip(_BLANKS)!r}"
+                f" {'x-' + name.strip(BLANKS)!r}"
             )
     return tuple(pairs)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum, auto
 
+from stocksync_ws.broker.model.headers import BLANKS
 from stocksync_ws.checks import is_foreign_wildcard
 from stocksync_ws.config import BrokerConfig, Limits, exceeded
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE
@@ -158,12 +159,12 @@ class Namespace:
         "_limits",
         "_open",
         "_own_roots",
-        "_user_prefix",
         "error_destination",
         "error_path",
         "may_send",
         "may_subscribe",
         "prefixes",
+        "user_prefix",
     )
 
     def __init__(self, config: BrokerConfig) -> None:
@@ -173,7 +174,7 @@ class Namespace:
             kind = Kind.QUEUE if prefix in config.queue_prefixes else Kind.TOPIC
             self._kinds.append((prefix + "/", kind))
         self._limits = config.limits
-        self._user_prefix = config.user_prefix
+        self.user_prefix = config.user_prefix
         self._own_roots = tuple(
             f"{root}/" for root in {"/queue", "/topic", *config.broker_prefixes}
         )
@@ -186,8 +187,8 @@ class Namespace:
         """All prefixes, for whoever missed them."""
         self.may_send = Patterns(config.client_send)
         self.may_subscribe = Patterns(config.client_subscribe)
-        handled = [f"{prefix}/**" for prefix in config.application_prefixes]
-        own = [f"{config.user_prefix}{root}**" for root in self._own_roots]
+        handled = [f"{prefix}/*/**" for prefix in config.application_prefixes]
+        own = [f"{config.user_prefix}{root}*/**" for root in self._own_roots]
         self._open = {
             SEND: (*handled, *config.client_send),
             SUBSCRIBE: (*handled, *own, *config.client_subscribe),
@@ -209,6 +210,8 @@ class Namespace:
         """
         if reply_to.startswith(TEMP_QUEUE):
             return True
+        if reply_to != reply_to.strip(BLANKS):  # Clients may read it without.
+            return False
         if not is_destination(reply_to, self._limits) or has_wildcard(reply_to):
             return False
         kind, _ = self.classify(reply_to)
@@ -222,13 +225,21 @@ class Namespace:
         """
         return any(meet(pattern, other) for other in self._open[frame])
 
+    def beside(self, destination: str) -> list[str]:
+        """The same handler under the other application prefixes."""
+        kind, path = self.classify(destination)
+        if kind is not APPLICATION:
+            return []
+        prefixes = [prefix[:-1] for prefix, kind in self._kinds if kind is APPLICATION]
+        return [prefix + path for prefix in prefixes if prefix + path != destination]
+
     def is_topic(self, destination: str) -> bool:
         """The destination fans out."""
         return self.classify(destination)[0] is Kind.TOPIC
 
     def is_own(self, destination: str) -> bool:
         """A user destination that a client may name: `/user/queue/...` or `/user/topic/...`."""
-        prefix = self._user_prefix
+        prefix = self.user_prefix
         return destination.startswith(prefix) and self.is_own_path(destination[len(prefix) :])
 
     def is_own_path(self, path: str) -> bool:

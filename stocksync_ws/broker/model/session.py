@@ -141,9 +141,9 @@ class SessionRecord:
         self.user: Principal | None = None
         self.roles: frozenset[str] = _NO_ROLES
         """What its user may be asked for, once CONNECT was decided."""
-        self.verdicts: dict[str, str] | None = None
-        """What rules said of a frame and a destination: why not, or nothing; see
-        `messaging/rights.py`. None: nothing yet.
+        self.verdicts: dict[str, Any] | None = None
+        """What functions of rules said of a frame and a destination: see `messaging/rights.py`.
+        None: nothing yet.
         """
         self.account: Owner | None = None
         """Who owns what it sends, once it has sent something: see `Owners.of`."""

@@ -7,6 +7,7 @@ demands. Texts are fixed; what really happened stands once in the log, under a c
 
 from __future__ import annotations
 
+from stocksync_ws.broker.calls.dispatch import Denial
 from stocksync_ws.broker.calls.events import ConnectRejected
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.model.environment import Environment
@@ -130,6 +131,17 @@ class ErrorReporter:
         code = handler_code(problem, frame.command)
         self.application(session, frame, code, problem)
 
+    def failed(self, session: SessionRecord, frame: Frame, problem: BaseException) -> None:
+        """User code raised; the client is told by somebody else."""
+        task = self._tasks.current
+        label = "" if task is None else task.label
+        code = handler_code(problem, frame.command)
+        self._failed(session, label, code, problem, frame.headers.get("destination"))
+
+    def denied(self, session: SessionRecord, frame: Frame, code: ErrorCode, denial: Denial) -> None:
+        """A setting or a rule of the application refuses a frame."""
+        self.application(session, frame, code, rule=denial.rule, label=denial.label)
+
     def application(
         self,
         session: SessionRecord,
@@ -137,6 +149,7 @@ class ErrorReporter:
         code: ErrorCode,
         problem: BaseException | None = None,
         rule: str = "",
+        label: str = "",
     ) -> None:
         """A frame could not be handled: told to a session that listens, fatal for one that does
         not.
@@ -144,10 +157,11 @@ class ErrorReporter:
         Args:
             problem: What user code raised.
             rule: What decided where it is no user code: the setting, for the log alone.
+            label: Whose rule it was; empty: whose call it is that raised.
         """
         self._counters.application_errors += 1
         task = None if problem is None else self._tasks.current
-        label = "" if task is None else task.label
+        label = label if task is None else task.label
         destination = frame.headers.get("destination")
         correlation_id = self._failed(session, label, code, problem, destination, rule)
         if session.state is not State.CONNECTED:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import AccessDenied, StompApp, Stream, Topic
+from stocksync_ws import AccessDenied, Frame, Latest, StompApp, Stream, Topic
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from tests.broker.kit import User, refused
@@ -272,3 +272,132 @@ def test_what_the_server_sends_is_judged_by_nobody(start: Start) -> None:
     assert peer.message().body == b"told"
     app.template.convert_and_send("/topic/tell", "too")
     assert peer.message().body == b"too"
+
+
+# What a reply-to, a snapshot and a handler are for
+
+
+def judging() -> StompApp:
+    """Of its users only `root` has a role."""
+    return StompApp(
+        "/ws",
+        allowed_origins=["*"],
+        authenticator=log_in,
+        roles=lambda user: {"admin"} if user.name == "root" else set(),
+        client_send=["/topic/**"],
+        destinations={"/topic/latest/**": Latest()},
+    )
+
+
+def test_a_rule_that_reads_the_frame_is_shown_where_the_answer_would_go(start: Start) -> None:
+    app = judging()
+    seen: list[tuple[str, str, str]] = []
+
+    @app.authorize("/topic/**")
+    async def decide(frame: Frame) -> bool:
+        seen.append(
+            (frame.command, frame.headers["destination"], frame.headers.get("reply-to", ""))
+        )
+        return "secret" not in frame.headers["destination"]
+
+    peer = listening(start(app))
+    peer.send_to("/topic/requests", "x", reply_to="/topic/secret", receipt="r")
+    assert codes(peer) == ["send-denied"]
+    peer.command("SUBSCRIBE", {"id": "1", "destination": "/topic/a", "reply-to": "/topic/secret"})
+    assert codes(peer) == ["subscribe-denied"]
+    assert seen == [
+        ("SEND", "/topic/requests", "/topic/secret"),
+        ("SEND", "/topic/secret", ""),
+        ("SUBSCRIBE", "/topic/a", "/topic/secret"),
+        ("SEND", "/topic/secret", ""),
+    ]
+
+
+@pytest.mark.parametrize("rules", [True, False])
+def test_an_answer_to_a_handler_needs_its_roles(rules: bool, start: Start) -> None:
+    app = judging()
+
+    @app.message_mapping("/close", roles={"admin"})
+    async def close() -> None: ...
+
+    if rules:
+        app.authorize("/app/**", anyone=True)
+    world = start(app)
+    peer, root = listening(world, login="ann"), listening(world, login="root")
+    for command in ("SEND", "SUBSCRIBE"):
+        wanted = {"id": "1", "destination": "/topic/requests", "reply-to": "/app/close"}
+        peer.command(command, wanted)
+        assert codes(peer) == [f"{command.lower()}-denied"]
+        root.command(command, wanted | {"receipt": "r"})
+        assert codes(root) == ["RECEIPT"]
+
+
+@pytest.mark.parametrize("position", [None, "garbage", "id1-72-1"])
+@pytest.mark.parametrize("place", ["/topic/latest/a", "/topic/stock"])
+def test_who_may_not_have_the_snapshot_may_not_subscribe(
+    place: str, position: str | None, start: Start
+) -> None:
+    app = judging()
+
+    @app.snapshot(place, roles={"admin"})
+    async def state() -> str:
+        return "secret"
+
+    world = start(app)
+    peer, root = listening(world), listening(world, login="root")
+    wanted = {"id": "1", "destination": place, "receipt": "r"}
+    if position is not None:
+        wanted["last-message-id"] = position
+    peer.command("SUBSCRIBE", wanted)
+    assert codes(peer) == ["subscribe-denied"]
+    root.command("SUBSCRIBE", wanted)
+    assert codes(root)[0] == "RECEIPT"
+
+
+@pytest.mark.parametrize("blank", [" ", "\u00a0", "\ufeff", "\t"])
+def test_a_reply_to_with_blanks_around_it_is_none(blank: str, start: Start) -> None:
+    app = judging()
+    app.authorize("/topic/admin", roles={"admin"})
+    peer = listening(start(app))
+    for padded in (f"/topic/admin{blank}", f"/app/a{blank}"):
+        peer.command("SEND", {"destination": "/topic/requests", "reply-to": padded})
+        assert codes(peer) == ["send-denied"]
+
+
+def test_the_log_names_the_rule_and_the_place_of_an_answer(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = judging()
+    app.authorize("/topic/admin/**", roles={"admin"})
+    peer = listening(start(app))
+    peer.send_to("/topic/requests", "x", reply_to="/topic/admin/a")
+    line = caplog.records[-1].getMessage()
+    assert "mapping=authorize('/topic/admin/**') " in line
+    assert "reply-to '/topic/admin/a': the session is anonymous" in line
+
+
+def test_denials_of_one_rule_do_not_hide_those_of_another(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = judging()
+    app.authorize("/topic/a", roles={"admin"})
+    app.authorize("/topic/b", roles={"admin"})
+    peer = listening(start(app))
+    for destination in ("/topic/a", "/topic/b"):
+        peer.send_to(destination, "x")
+    told = [
+        record.getMessage() for record in caplog.records if "send-denied" in record.getMessage()
+    ]
+    assert [line.split("'")[1] for line in told] == ["/topic/a", "/topic/b"]
+
+
+def test_a_rule_that_fails_in_a_transaction_leaves_its_traceback(
+    start: Start, app: StompApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    peer = listening(start(app))
+    peer.command("BEGIN", {"transaction": "t"})
+    peer.send_to("/topic/broken", "x", transaction="t")
+    assert codes(peer) == ["handler-failed"]
+    [record] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "mapping=@authorize('/topic/broken')" in record.getMessage()
+    assert record.exc_info is not None
