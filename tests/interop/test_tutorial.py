@@ -1,19 +1,21 @@
 """The tutorial and the recipes as somebody goes through them: a folder, a browser, workers."""
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from peers import tools
 from peers.chromium import Page
-from peers.examples import free_port
+from peers.examples import PATIENCE, free_port
 
 ROOT = Path(__file__).parents[2]
 CDN = "https://cdn.jsdelivr.net/npm/@stomp/stompjs@7/bundles/stomp.umd.min.js"
@@ -134,20 +136,55 @@ def test_step_6_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("worker", "needs"),
-    [("worker_stompman.py", "stompman[ws]"), ("worker_stomp_py.py", "stomp.py")],
+    ("worker", "needs", "away"),
+    [
+        # Longer than the client has patience by its defaults: attempts after 1, 2 and 4 seconds,
+        ("worker_stompman.py", "stompman[ws]", 5.0),
+        # and three that are a fifth of a second apart.
+        ("worker_stomp_py.py", "stomp.py", 1.5),
+    ],
 )
-def test_a_worker_gets_what_was_enqueued(worker: str, needs: str, tmp_path: Path) -> None:
+def test_a_worker_outlives_the_server_and_gets_what_is_enqueued(
+    worker: str, needs: str, away: float, tmp_path: Path
+) -> None:
     tools.module({"stompman[ws]": "stompman", "stomp.py": "stomp"}[needs], needs)
-    found, port = files("recipes.md"), free_port()
-    (tmp_path / "jobs.py").write_text(found["jobs.py"].replace("8000", str(port)))
+    found, port, pages = files("recipes.md"), free_port(), free_port()
     (tmp_path / worker).write_text(found[worker])
-    with running(tmp_path, "jobs.py") as server:
-        assert server.stdout is not None
-        server.stdout.readline()
-        with running(tmp_path, worker, str(port)) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "resized cat.png\n"
+    (tmp_path / "jobs.py").write_text(found["jobs.py"].replace("8000", str(port)))
+    shop = found["shop.py"].replace("8000", str(pages)).replace("8001", str(port))
+    (tmp_path / "shop.py").write_text(shop)
+    with ExitStack() as ends, running(tmp_path, "jobs.py") as alone:
+        assert alone.stdout is not None
+        alone.stdout.readline()
+        works = ends.enter_context(running(tmp_path, worker, str(port)))
+        assert works.stdout is not None
+        assert works.stdout.readline() == "resized cat.png\n"
+        alone.send_signal(signal.SIGINT)
+        alone.wait(10)
+        time.sleep(away)
+        ends.enter_context(running(tmp_path, "shop.py"))
+        upload(pages, "dog.png")
+        assert works.stdout.readline() == "resized dog.png\n"
+
+
+def upload(port: int, path: str) -> None:
+    """Sent by a page of the shop, as soon as that listens."""
+    client: Any = tools.module("websockets.sync.client", "websockets")
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket = client.connect(f"ws://127.0.0.1:{port}/shop", subprotocols=["v12.stomp"])
+        except ConnectionRefusedError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        else:
+            break
+    with socket:
+        socket.send("CONNECT\naccept-version:1.2\nhost:shop\n\n\0")
+        assert socket.recv(PATIENCE).startswith("CONNECTED\n")
+        body = json.dumps({"path": path})
+        socket.send(f"SEND\ndestination:/app/uploads\nreceipt:sent\n\n{body}\0")
+        assert socket.recv(PATIENCE).startswith("RECEIPT\n")
 
 
 def test_a_page_shows_the_last_changes_and_what_it_missed_or_begins_anew(
