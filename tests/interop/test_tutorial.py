@@ -1,5 +1,6 @@
 """The tutorial and the recipes as somebody goes through them: a folder, a browser, workers."""
 
+import importlib
 import json
 import os
 import re
@@ -16,6 +17,8 @@ import pytest
 from peers import tools
 from peers.chromium import Page
 from peers.examples import PATIENCE, free_port
+
+from stocksync_ws.testing import World
 
 ROOT = Path(__file__).parents[2]
 CDN = "https://cdn.jsdelivr.net/npm/@stomp/stompjs@7/bundles/stomp.umd.min.js"
@@ -101,6 +104,27 @@ def test_steps_3_and_4_change_the_stock(open_page: Callable[[str], Page], tmp_pa
             for each in (page, other):
                 each.wait(f"""{FEED}.includes('{{"kettle":7}}')""")
             assert "refused" not in other.run(FEED)
+
+
+def test_the_terminal_says_the_reasons_that_step_4_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "step3.py").write_text(files("tutorial.md")["step3.py"])
+    monkeypatch.syspath_prepend(tmp_path)
+    ws = importlib.import_module("step3").ws
+    with World(ws) as world, pytest.raises(KeyError, match="teapot"):
+        page, other = world.connect(), world.connect()
+        page.send_to("/app/inventory/kettle/adjust", json={"delta": "many"})
+        assert page.frame("ERROR").headers["message"] == "Bad payload"
+        other.send_to("/app/inventory/teapot/adjust", json={"delta": -1})
+        assert other.frame("ERROR").headers["message"] == "Handler failed"
+        world.settle()
+    section = (ROOT / "docs" / "tutorial.md").read_text().partition("\n## 4. ")[2]
+    for text in ("Bad payload", "Handler failed"):
+        assert f"`{text}`" in section
+    for text in ("$.delta: expected int, got str", "KeyError: 'teapot'"):
+        assert f"`{text}`" in section
+        assert text in caplog.text
 
 
 def test_step_5_shows_the_state_and_what_was_missed(
