@@ -215,7 +215,7 @@ def test_a_page_shows_the_last_changes_and_what_it_missed_or_begins_anew(
     open_page: Callable[[str], Page], tmp_path: Path
 ) -> None:
     [follows] = [each for each in blocks("recipes.md", "js") if "/topic/changes" in each]
-    [serves] = [each for each in blocks("recipes.md", "python") if "on_subscribe" in each]
+    [serves] = [each for each in blocks("recipes.md", "python") if "feed = StompApp(" in each]
     names: dict[str, Any] = {}
     exec(compile(serves, "recipes.md", "exec"), names)
     feed, changed = names["feed"], names["changed"]
