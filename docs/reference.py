@@ -23,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from stocksync_ws.policies import Overflow  # noqa: E402
 from tests.laws.api import definition, own, parts, public_packages  # noqa: E402
 
 PACKAGE = "stocksync_ws"
@@ -240,6 +241,9 @@ def class_entry(name: str, cls: type) -> Iterator[str]:
     bases = [base.__name__ for base in cls.__bases__ if not base.__name__.startswith(("_", "obj"))]
     if "__init__" in public and inspect.isfunction(public["__init__"]):
         yield signature(short, public["__init__"], keyword="class")
+    elif bases and dataclasses.is_dataclass(cls):
+        made = signature(short, cls.__init__, keyword="class")
+        yield made.replace("Overflow", str(Overflow).removeprefix("typing."))  # not public
     elif bases:
         yield f"```pyi\nclass {short}({', '.join(bases)})\n```"
     yield from prose(inspect.cleandoc(cls.__doc__ or ""))

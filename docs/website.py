@@ -71,8 +71,8 @@ headings have the anchors that they have there. No font and no script comes from
 """
 
 CSS = """\
-/* Tables have room; names in the first columns stay whole, what is long breaks in the last one. A
-   table that is wider than a phone scrolls by itself. */
+/* Tables have room; names in the first columns stay whole, what is long breaks in the last one.
+   On a phone they break too, so that the last column is seen; what is wider scrolls by itself. */
 .md-grid { max-width: 72rem; }
 .md-typeset table:not([class]) { font-size: 0.7rem; }
 .md-typeset table:not([class]) :is(th, td) { min-width: 0; padding: 0.5em 0.8em; }
@@ -80,6 +80,12 @@ CSS = """\
 .md-typeset table:not([class]) td:last-child { min-width: 8rem; }
 .md-typeset table:not([class]) td:last-child, .md-typeset table:not([class]) td:last-child code {
   overflow-wrap: anywhere;
+}
+@media (max-width: 30em) {
+  .md-typeset table:not([class]) :is(th, td) { padding: 0.5em 0.4em; }
+  .md-typeset table:not([class]) td:not(:last-child) { min-width: 3.2rem; }
+  .md-typeset table:not([class]) td:first-child { min-width: 5.2rem; }
+  .md-typeset table:not([class]) :is(td, td code) { overflow-wrap: anywhere; }
 }
 .md-typeset a code { text-underline-offset: 0.25em; }
 """

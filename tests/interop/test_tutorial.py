@@ -1,19 +1,24 @@
 """The tutorial and the recipes as somebody goes through them: a folder, a browser, workers."""
 
+import importlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from peers import tools
 from peers.chromium import Page
-from peers.examples import free_port
+from peers.examples import PATIENCE, free_port
+
+from stocksync_ws.testing import World
 
 ROOT = Path(__file__).parents[2]
 CDN = "https://cdn.jsdelivr.net/npm/@stomp/stompjs@7/bundles/stomp.umd.min.js"
@@ -101,6 +106,27 @@ def test_steps_3_and_4_change_the_stock(open_page: Callable[[str], Page], tmp_pa
             assert "refused" not in other.run(FEED)
 
 
+def test_the_terminal_says_the_reasons_that_step_4_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "step3.py").write_text(files("tutorial.md")["step3.py"])
+    monkeypatch.syspath_prepend(tmp_path)
+    ws = importlib.import_module("step3").ws
+    with World(ws) as world, pytest.raises(KeyError, match="teapot"):
+        page, other = world.connect(), world.connect()
+        page.send_to("/app/inventory/kettle/adjust", json={"delta": "many"})
+        assert page.frame("ERROR").headers["message"] == "Bad payload"
+        other.send_to("/app/inventory/teapot/adjust", json={"delta": -1})
+        assert other.frame("ERROR").headers["message"] == "Handler failed"
+        world.settle()
+    section = (ROOT / "docs" / "tutorial.md").read_text().partition("\n## 4. ")[2]
+    for text in ("Bad payload", "Handler failed"):
+        assert f"`{text}`" in section
+    for text in ("$.delta: expected int, got str", "KeyError: 'teapot'"):
+        assert f"`{text}`" in section
+        assert text in caplog.text
+
+
 def test_step_5_shows_the_state_and_what_was_missed(
     open_page: Callable[[str], Page], tmp_path: Path
 ) -> None:
@@ -134,27 +160,62 @@ def test_step_6_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("worker", "needs"),
-    [("worker_stompman.py", "stompman[ws]"), ("worker_stomp_py.py", "stomp.py")],
+    ("worker", "needs", "away"),
+    [
+        # Longer than the client has patience by its defaults: attempts after 1, 2 and 4 seconds,
+        ("worker_stompman.py", "stompman[ws]", 5.0),
+        # and three that are a fifth of a second apart.
+        ("worker_stomp_py.py", "stomp.py", 1.5),
+    ],
 )
-def test_a_worker_gets_what_was_enqueued(worker: str, needs: str, tmp_path: Path) -> None:
+def test_a_worker_outlives_the_server_and_gets_what_is_enqueued(
+    worker: str, needs: str, away: float, tmp_path: Path
+) -> None:
     tools.module({"stompman[ws]": "stompman", "stomp.py": "stomp"}[needs], needs)
-    found, port = files("recipes.md"), free_port()
-    (tmp_path / "jobs.py").write_text(found["jobs.py"].replace("8000", str(port)))
+    found, port, pages = files("recipes.md"), free_port(), free_port()
     (tmp_path / worker).write_text(found[worker])
-    with running(tmp_path, "jobs.py") as server:
-        assert server.stdout is not None
-        server.stdout.readline()
-        with running(tmp_path, worker, str(port)) as process:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "resized cat.png\n"
+    (tmp_path / "jobs.py").write_text(found["jobs.py"].replace("8000", str(port)))
+    shop = found["shop.py"].replace("8000", str(pages)).replace("8001", str(port))
+    (tmp_path / "shop.py").write_text(shop)
+    with ExitStack() as ends, running(tmp_path, "jobs.py") as alone:
+        assert alone.stdout is not None
+        alone.stdout.readline()
+        works = ends.enter_context(running(tmp_path, worker, str(port)))
+        assert works.stdout is not None
+        assert works.stdout.readline() == "resized cat.png\n"
+        alone.send_signal(signal.SIGINT)
+        alone.wait(10)
+        time.sleep(away)
+        ends.enter_context(running(tmp_path, "shop.py"))
+        upload(pages, "dog.png")
+        assert works.stdout.readline() == "resized dog.png\n"
+
+
+def upload(port: int, path: str) -> None:
+    """Sent by a page of the shop, as soon as that listens."""
+    client: Any = tools.module("websockets.sync.client", "websockets")
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket = client.connect(f"ws://127.0.0.1:{port}/shop", subprotocols=["v12.stomp"])
+        except ConnectionRefusedError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        else:
+            break
+    with socket:
+        socket.send("CONNECT\naccept-version:1.2\nhost:shop\n\n\0")
+        assert socket.recv(PATIENCE).startswith("CONNECTED\n")
+        body = json.dumps({"path": path})
+        socket.send(f"SEND\ndestination:/app/uploads\nreceipt:sent\n\n{body}\0")
+        assert socket.recv(PATIENCE).startswith("RECEIPT\n")
 
 
 def test_a_page_shows_the_last_changes_and_what_it_missed_or_begins_anew(
     open_page: Callable[[str], Page], tmp_path: Path
 ) -> None:
     [follows] = [each for each in blocks("recipes.md", "js") if "/topic/changes" in each]
-    [serves] = [each for each in blocks("recipes.md", "python") if "on_subscribe" in each]
+    [serves] = [each for each in blocks("recipes.md", "python") if "feed = StompApp(" in each]
     names: dict[str, Any] = {}
     exec(compile(serves, "recipes.md", "exec"), names)
     feed, changed = names["feed"], names["changed"]

@@ -126,6 +126,15 @@ def test_shell_commands_are_the_ones_that_are_run(page: Path) -> None:
     assert shell <= SHELL
 
 
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "\n```html\n" in page.read_text()], ids=_name
+)
+def test_an_html_page_names_its_icon(page: Path) -> None:
+    """Else browsers ask for `/favicon.ico`, and the console of a reader begins with a 404."""
+    shown = [block.text for block in blocks(page.read_text()) if block.language == "html"]
+    assert [text for text in shown if '<link rel="icon" href="data:,">\n' not in text] == []
+
+
 def test_the_readme_names_all_commands_and_ci_runs_the_last() -> None:
     readme = (ROOT / "README.md").read_text()
     found = [block.text.strip() for block in blocks(readme) if block.language == "bash"]

@@ -4,6 +4,7 @@ page is stale.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from stocksync_ws import Latest, Queue, Stream, Topic
 from tests.laws.api import own, public_packages
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -144,6 +146,17 @@ def test_a_docstring_becomes_paragraphs_and_lists(reference: ModuleType) -> None
         "Raises:\n\n* `ValueError`: It is alone, and long.",
         "The end.",
     ]
+
+
+@pytest.mark.parametrize("policy", [Topic, Stream, Latest, Queue])
+def test_a_policy_stands_with_its_fields_and_defaults(policy: Any) -> None:
+    head = f"\n### {policy.__name__}\n\n```pyi\n"
+    shown = PAGE.partition(head)[2].partition("```")[0]
+    assert shown.startswith(f"class {policy.__name__}(\n")
+    for field in dataclasses.fields(policy):
+        assert re.search(
+            rf"^    {field.name}: .* = {re.escape(repr(field.default))},$", shown, re.M
+        )
 
 
 def test_names_in_code_are_links(reference: ModuleType) -> None:

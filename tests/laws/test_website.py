@@ -15,6 +15,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 BLOB = "https://github.com/stocksync-ws/stocksync-ws/blob/main"
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+DIVIDES = re.compile(r"\|(?: ?:?-+:? ?\|)+")
+"""The line between the head of a table and its rows."""
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +72,49 @@ def test_a_link_leads_on_the_site_where_it_leads_in_the_tree(
 
 
 def test_code_stays_as_it_is(website: ModuleType) -> None:
-    fenced = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
     page = DOCS / "handlers.md"
-    assert fenced.findall(website.moved(page)) == fenced.findall(page.read_text()) != []
+    assert FENCED.findall(website.moved(page)) == FENCED.findall(page.read_text()) != []
+
+
+def broken_tables(text: str) -> Iterator[str]:
+    """Rows that are text on the site: a head without its line, or without a blank line before it,
+    and a row that has other columns than the head.
+    """
+    lines = FENCED.sub("", text).splitlines()
+    columns = 0
+    for before, line, after in zip(["", *lines], lines, [*lines[1:], ""], strict=False):
+        if not line.startswith("|"):
+            continue
+        cells = len(re.findall(r"(?<!\\)\|", line)) - 1
+        if before.startswith("|"):
+            if cells != columns:
+                yield line
+            continue
+        columns = cells
+        if before or not DIVIDES.fullmatch(after):
+            yield line
+
+
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *DOCS.rglob("*.md")], ids=lambda page: page.name
+)
+def test_every_row_stands_in_a_table(page: Path) -> None:
+    assert list(broken_tables(page.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "broken"),
+    [
+        ("| a | b |\n|---|--:|\n| 1 | `x\\|y` |\n\n| c |\n| --- |\n| 2 |\n", []),
+        ("| a |\n|---|\n| 1 |\n\n| 2 |\n| 3 |\n", ["| 2 |"]),
+        ("| a |\n|---|\n\n| 1 |\n", ["| 1 |"]),
+        ("Words\n| a |\n|---|\n| 1 |\n", ["| a |"]),
+        ("| a | b |\n|---|---|\n| 1 |\n", ["| 1 |"]),
+        ("```text\n| a |\n```\n", []),
+    ],
+)
+def test_a_row_without_its_table_is_seen(text: str, broken: list[str]) -> None:
+    assert list(broken_tables(text)) == broken
 
 
 def test_what_is_built_is_no_part_of_the_tree() -> None:
