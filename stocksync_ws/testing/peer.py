@@ -146,6 +146,7 @@ class Peer:
         """Send bytes as they are."""
         self._put(data)
         self.world.settle()
+        self._answer_ping()
 
     def _put(self, data: bytes) -> None:
         self._sent.note(data)
@@ -260,7 +261,7 @@ class Peer:
 
     @property
     def silent(self) -> bool:
-        """It sends nothing by itself: no PONG, no heart-beat, and the answer to a Close only when
+        """Nothing is sent by itself: no PONG, no heart-beat, and the answer to a Close only when
         the test looks at what came. May be changed at any time; while the world ends, no client is
         silent.
         """
