@@ -102,17 +102,21 @@ def as_fields(headers: Mapping[str, object]) -> dict[str, str]:
     """
     for name, value in headers.items():
         if not isinstance(value, str | int):
-            several = isinstance(value, tuple | list)
-            meant = ",".join(str(each) for each in cast("list[object]", value)) if several else ""
-            write = f"write {name}={meant or '...'!r}"
-            if value is None:
-                write = "leave it out"
+            write = "leave it out" if value is None else f"write {name}={_as_text(value)!r}"
             raise TypeError(f"the header {name}={value!r} is no text: {write}")
     return {name.replace("_", "-"): str(value) for name, value in headers.items()}
 
 
+def _as_text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, tuple | list):
+        return ",".join(str(each) for each in cast("list[object]", value))
+    return "..."
+
+
 def as_version(version: object) -> Version:
-    """The version of STOMP.
+    """A version of STOMP.
 
     Raises:
         ValueError: There is no such version.

@@ -231,6 +231,8 @@ def test_a_silent_one_dies(beating: World, beats: str) -> None:
     beating.advance(60)
     assert peer.closed == CloseCode.HEART_BEAT_LOST
     assert beating.counters.heart_beats_lost == 1
+    with pytest.raises(AssertionError, match="Close 4000 b'no sign of life'"):
+        peer.frame("MESSAGE")
 
 
 def test_the_world_says_who_begins_silent(app: StompApp) -> None:
