@@ -111,8 +111,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Let so many seconds pass.
 
         Raises:
-            TypeError: They are no number.
-            ValueError: They are negative or infinite.
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
         """
         check_seconds("advance", seconds)
         self._until = self._now + seconds
@@ -122,8 +122,8 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Let the clock jump, as if the loop had been blocked: nothing runs meanwhile.
 
         Raises:
-            TypeError: The seconds are no number.
-            ValueError: They are negative or infinite.
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
         """
         check_seconds("stall", seconds)
         self._now += seconds
@@ -133,9 +133,9 @@ class VirtualLoop(base_events.BaseEventLoop):
         """Run a coroutine to its end, in at most so many virtual seconds.
 
         Raises:
-            TimeoutError: It was cancelled, since they were over.
-            TypeError: It is no coroutine, or the seconds are no number.
-            ValueError: The seconds are negative or infinite.
+            TimeoutError: The coroutine was cancelled, since the seconds were over.
+            TypeError: `coroutine` is none, or `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
         """
         check_coroutine(coroutine)
         try:

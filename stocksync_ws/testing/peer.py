@@ -179,7 +179,7 @@ class Peer:
 
         Raises:
             AssertionError: Another answer came, or none.
-            ValueError: There is no such version.
+            ValueError: `version` is none of them.
         """
         self.version = as_version(version)
         fields = {} if version == "1.0" else {"accept-version": version, "host": "localhost"}

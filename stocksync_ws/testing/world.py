@@ -171,8 +171,8 @@ class World:
         """Let so many seconds pass, from timer to timer.
 
         Raises:
-            TypeError: They are no number.
-            ValueError: They are negative or infinite.
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
             WrongLoop: An event loop runs in this thread.
         """
         _check_loop()
@@ -183,8 +183,8 @@ class World:
         """Let the loop stand still for so many seconds, then go on.
 
         Raises:
-            TypeError: They are no number.
-            ValueError: They are negative or infinite.
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
         """
         self.loop.stall(seconds)
         self.settle()
@@ -198,8 +198,8 @@ class World:
 
         Raises:
             TimeoutError: The coroutine was cancelled.
-            TypeError: It is no coroutine, or `seconds` are no number.
-            ValueError: `seconds` are negative or infinite.
+            TypeError: `coroutine` is none, or `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
             WrongLoop: An event loop runs in this thread.
         """
         check_coroutine(coroutine)
