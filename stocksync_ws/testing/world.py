@@ -111,7 +111,7 @@ class World:
         site: The site of its server; default: one endpoint at `/ws` open to any origin.
         raise_errors: Raise these errors. False leaves them to the client and the log, as a server
             does.
-        silent: Its clients send nothing by themselves, see `Peer.silent`.
+        silent: Clients send nothing by themselves, see `Peer.silent`.
 
     Raises:
         WrongLoop: An event loop runs in this thread, or the application runs already.
