@@ -12,6 +12,8 @@ from collections.abc import Coroutine
 from functools import partial
 from typing import Any, NoReturn, TypeVar
 
+from stocksync_ws.testing.given import check_coroutine, check_seconds
+
 __all__ = ["VirtualLoop", "is_running"]
 
 T = TypeVar("T")
@@ -106,17 +108,41 @@ class VirtualLoop(base_events.BaseEventLoop):
         self.advance(0.0)
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Let so many seconds pass.
+
+        Raises:
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
+        """
+        check_seconds("advance", seconds)
         self._until = self._now + seconds
         self.run_forever()
 
     def stall(self, seconds: float) -> None:
-        """Let the clock jump, as if the loop had been blocked: nothing runs meanwhile."""
+        """Let the clock jump, as if the loop had been blocked: nothing runs meanwhile.
+
+        Raises:
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
+        """
+        check_seconds("stall", seconds)
         self._now += seconds
         self._until = self._now
 
     def run(self, coroutine: Coroutine[Any, Any, T], seconds: float = 60.0) -> T:
-        """Run a coroutine to its end, in at most so many virtual seconds."""
+        """Run a coroutine to its end, in at most so many virtual seconds.
+
+        Raises:
+            TimeoutError: The coroutine was cancelled, since the seconds were over.
+            TypeError: `coroutine` is none, or `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
+        """
+        check_coroutine(coroutine)
+        try:
+            check_seconds("run", seconds, "coroutine, ")
+        except BaseException:
+            coroutine.close()
+            raise
         task = self.create_task(coroutine)
         self._until = self._now + seconds
         task.add_done_callback(lambda _: self.stop())

@@ -1,7 +1,9 @@
 """A STOMP client that reads well in tests: every call settles the world, nothing is waited for.
 
 Rule: it shows what really arrived. `frame()` takes the next frame or fails with the transcript;
-`raw()` is the bytes of WebSocket messages, for tests of exact bytes.
+`raw()` is the bytes of WebSocket messages, for tests of exact bytes. What it sends by itself, as
+long as it is not `silent`, is what the client of a browser sends, and never falls into what the
+test sends.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
-from stocksync_ws.config import Limits
-from stocksync_ws.messaging.convert import PayloadEncoder
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import HEART_BEAT, encode
-from stocksync_ws.stomp.frame import Frame, Version
+from stocksync_ws.stomp.frame import CONNECTED, Frame, Version
+from stocksync_ws.stomp.negotiate import agree_heart_beats, parse_heart_beat
+from stocksync_ws.testing.given import as_fields, as_json, as_octets, as_version
+from stocksync_ws.testing.sent import WIDE, Sent, take_frame
 
 if TYPE_CHECKING:
     from stocksync_ws.testing.stream import MemoryStream
@@ -25,7 +28,12 @@ if TYPE_CHECKING:
 __all__ = ["Peer", "ReceivedFrame", "client_frame"]
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-_WIDE = Limits(max_message_size=2**31, max_header_block=2**20, max_header_line=2**20)
+EARLY = 0.9
+"""A heart-beat leaves after this part of the interval that was agreed."""
+STORY = 20
+"""Frames of a transcript."""
+SHOWN = 2_000
+"""Octets of a body that are shown."""
 
 
 def client_frame(opcode: int, payload: bytes, *, fin: bool = True) -> bytes:
@@ -57,6 +65,10 @@ class ReceivedFrame(Frame):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        rest = f" and {len(self.body) - SHOWN} octets" if len(self.body) > SHOWN else ""
+        return f"Frame({self.command!r}, {self.headers!r}, {self.body[:SHOWN]!r}{rest})"
+
     def json(self) -> Any:
         """The JSON value of the body.
 
@@ -70,7 +82,9 @@ class ReceivedFrame(Frame):
 
 
 class Peer:
-    """One client of a `World`."""
+    """One client of a `World`. It lives as that of a browser does: while time passes it answers
+    PINGs, sends the heart-beats that it agreed to, and answers a Close, unless it is `silent`.
+    """
 
     def __init__(
         self, world: World, stream: MemoryStream, path: str, headers: dict[str, str]
@@ -87,13 +101,19 @@ class Peer:
         self.texts: list[bool] = []
         """For each data message that came: was it text?"""
         self.answers_close = True
-        """The client answers the server's Close, and ends the stream when the server has."""
+        """The client answers the server's Close, and ends the stream when the server has. False:
+        never.
+        """
         self._messages: deque[bytes] = deque()
         self._frames: deque[ReceivedFrame] = deque()
-        self._log: list[str] = []
-        self._decoder = Decoder(_WIDE, server_frames=True)
+        self._log: deque[object] = deque(maxlen=STORY)
+        self._decoder = Decoder(WIDE, server_frames=True)
         self._counter = 0
+        self._sent = Sent()
+        self._ping: bytes | None = None
+        self._gone = False
         self._upgrade(path, headers)
+        self.silent = world.silent
 
     def _upgrade(self, path: str, headers: dict[str, str]) -> None:
         lines = {
@@ -104,9 +124,11 @@ class Peer:
             "Sec-WebSocket-Version": "13",
             "Sec-WebSocket-Protocol": "v12.stomp, v11.stomp, v10.stomp",
         }
-        lines.update({name.replace("_", "-"): value for name, value in headers.items()})
+        lines.update(as_fields(headers))
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items() if value)
-        self.feed(f"GET {path} HTTP/1.1\r\n{head}\r\n".encode())
+        request = f"GET {path} HTTP/1.1\r\n{head}\r\n".encode()
+        self.world.runtime.driver.feed(self.stream.link, request)
+        self.world.settle()
         self.response = b""
         """The answer to the upgrade, its head."""
         self._read_response()
@@ -122,17 +144,21 @@ class Peer:
 
     def feed(self, data: bytes) -> None:
         """Send bytes as they are."""
-        self.world.runtime.driver.feed(self.stream.link, data)
+        self._put(data)
         self.world.settle()
+        self._answer_ping()
+
+    def _put(self, data: bytes) -> None:
+        self._sent.note(data)
+        self.world.runtime.driver.feed(self.stream.link, data)
 
     def send(self, payload: bytes | str, *, binary: bool = False) -> None:
         """Send one WebSocket message."""
-        data = payload.encode() if isinstance(payload, str) else payload
-        self.feed(client_frame(BINARY if binary else TEXT, data))
+        self.feed(client_frame(BINARY if binary else TEXT, as_octets("send", payload)))
 
-    def command(self, command: str, headers: dict[str, str], body: bytes = b"") -> None:
+    def command(self, command: str, headers: dict[str, str], body: bytes | str = b"") -> None:
         """Send one STOMP frame; a text cannot hold one that is not UTF-8, so that is binary."""
-        frame = encode(command, headers, body, self.version)
+        frame = encode(command, headers, as_octets("command", body), self.version)
         try:
             frame.decode()
         except UnicodeDecodeError:
@@ -153,10 +179,11 @@ class Peer:
 
         Raises:
             AssertionError: Another answer came, or none.
+            ValueError: `version` is none of them.
         """
-        self.version = Version(version)
+        self.version = as_version(version)
         fields = {} if version == "1.0" else {"accept-version": version, "host": "localhost"}
-        fields.update({name.replace("_", "-"): value for name, value in headers.items()})
+        fields.update(as_fields(headers))
         self.command("CONNECT", fields)
         self._decoder.version = self.version
         return self.frame("CONNECTED") if expect is None else self._refused(expect)
@@ -175,9 +202,11 @@ class Peer:
         subscription = id if id is not None else f"sub-{self._counter}"
         receipt = f"receipt-{self._counter}"
         fields = {"destination": destination, "id": subscription, "receipt": receipt}
-        fields.update({name.replace("_", "-"): value for name, value in headers.items()})
+        fields.update(as_fields(headers))
         self.command("SUBSCRIBE", fields)
-        assert self.frame("RECEIPT").headers["receipt-id"] == receipt
+        came = self.frame("RECEIPT").headers["receipt-id"]
+        wanted = fields["receipt"]
+        assert came == wanted, self._story(f"expected the RECEIPT {wanted!r}, got {came!r}")
         return subscription
 
     def send_to(
@@ -198,18 +227,16 @@ class Peer:
             headers: Further headers; `_` in a name stands for `-`.
 
         Raises:
-            TypeError: Both `body` and `json` were given.
+            TypeError: Both `body` and `json` were given, or a body that is neither text nor octets.
             ConversionError: The value has no JSON form.
         """
-        data = body.encode() if isinstance(body, str) else body
+        data = as_octets("send_to", body)
         fields = {"destination": destination}
         if json is not _ABSENT:
             if data:
                 raise TypeError("send_to takes a body or json, not both")
-            # In a list, since alone a text would be sent as text.
-            data, fields["content-type"] = PayloadEncoder().encode([json])
-            data = data[1:-1]
-        fields.update({name.replace("_", "-"): value for name, value in headers.items()})
+            data, fields["content-type"] = as_json(json)
+        fields.update(as_fields(headers))
         self.command("SEND", fields, data)
 
     def beat(self) -> None:
@@ -226,20 +253,63 @@ class Peer:
 
     def eof(self) -> None:
         """The stream ends."""
+        self._gone = True
         self.world.runtime.driver.ended(self.stream.link)
         self.world.settle()
 
-    def follow(self) -> None:
-        """From now on answer a Close as it comes, and not only when the test looks at what came;
-        while the world ends every client does.
+    # By itself
+
+    @property
+    def silent(self) -> bool:
+        """Nothing is sent by itself: no PONG, no heart-beat, and the answer to a Close only when
+        the test looks at what came. May be changed at any time; while the world ends, no client is
+        silent.
         """
-        self.stream.reader = self._hear
-        self.world.loop.call_soon(self._hear)
+        return self._silent
+
+    @silent.setter
+    def silent(self, silent: bool) -> None:
+        self._silent = silent
+        self.stream.reader = None if silent else self._hear
+        if not silent and not self.world.loop.is_closed():
+            self.world.loop.call_soon(self._hear)
 
     def _hear(self) -> None:
         self._read()
+        self._answer_ping()
         if self.stream.ended and self.answers_close:
             self.world.runtime.driver.ended(self.stream.link)
+
+    def _answer_ping(self) -> None:
+        """The latest PING is answered (RFC 6455 §5.5.3), behind a frame that the test has begun."""
+        if self._ping is not None and self._may_send(self._sent.between_frames):
+            payload, self._ping = self._ping, None
+            self._answer(client_frame(PONG, payload))
+
+    def _answer(self, data: bytes) -> None:
+        self._put(data)
+        if not self.world.loop.is_running():
+            self.world.settle()
+
+    def _may_send(self, between: bool) -> bool:
+        return between and not self._silent and not self._gone and not self.stream.ended
+
+    def _agree(self, message: bytes) -> None:
+        """Heart-beats are agreed by what CONNECT and CONNECTED said."""
+        decoder = Decoder(WIDE, server_frames=True)
+        decoder.feed(message)
+        frame = decoder.next()
+        assert frame is not None
+        beats = parse_heart_beat(frame.headers.get("heart-beat"))
+        every, _ = agree_heart_beats(self._sent.heart_beat, beats)
+        if every:
+            self.world.loop.call_later(every / 1000 * EARLY, self._beat, every / 1000 * EARLY)
+
+    def _beat(self, every: float) -> None:
+        if self._may_send(self._sent.between_messages):
+            self._put(client_frame(TEXT, HEART_BEAT))
+        if not self._gone and not self.stream.ended:
+            self.world.loop.call_later(every, self._beat, every)
 
     # From the server
 
@@ -300,42 +370,37 @@ class Peer:
         assert not frames, self._story(f"expected nothing, got {frames!r}")
 
     def _story(self, problem: str) -> str:
-        transcript = "\n".join(self._log[-20:])
+        transcript = "\n".join(str(each) for each in self._log)
         return f"{problem}; closed={self._close_code}; what came before:\n{transcript}"
 
     def _decode(self, message: bytes) -> None:
         if not message.strip(b"\r\n"):
             return
         self._decoder.feed(message)
-        while (frame := self._decoder.next()) is not None:
-            self._log.append(repr(frame))
-            self._frames.append(ReceivedFrame(frame.command, frame.headers, frame.body))
+        while (each := self._decoder.next()) is not None:
+            frame = ReceivedFrame(each.command, each.headers, each.body)
+            self._log.append(frame)
+            self._frames.append(frame)
 
     def _read(self) -> None:
         """Take apart what the server has written."""
         self._read_response()
         if not self.response.startswith(b"HTTP/1.1 101 "):
             return
-        received = self.stream.received
-        while len(received) >= 2:
-            length, start = received[1] & 0x7F, 2
-            if length == 126:
-                length, start = int.from_bytes(received[2:4]), 4
-            elif length == 127:
-                length, start = int.from_bytes(received[2:10]), 10
-            if len(received) < start + length:
-                return
-            opcode, payload = received[0] & 0x0F, bytes(received[start : start + length])
-            del received[: start + length]
-            self._take(opcode, payload)
+        while (frame := take_frame(self.stream.received)) is not None:
+            first, payload = frame
+            self._take(first & 0x0F, payload)
 
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode in (TEXT, BINARY):
             self.texts.append(opcode == TEXT)
             self._messages.append(payload)
             self._beats += payload == HEART_BEAT
+            if payload.startswith(CONNECTED.encode()):
+                self._agree(payload)
         elif opcode == PING:
             self._pings.append(payload)
+            self._ping = payload
         elif opcode == PONG:
             self._pongs.append(payload)
         elif opcode == CLOSE:
@@ -343,11 +408,6 @@ class Peer:
             self._log.append(f"Close {self._close_code} {payload[2:]!r}")
             if self.answers_close and not self.stream.aborted:
                 self._answer(client_frame(CLOSE, payload[:2]))
-
-    def _answer(self, data: bytes) -> None:
-        self.world.runtime.driver.feed(self.stream.link, data)
-        if not self.world.loop.is_running():
-            self.world.settle()
 
     @property
     def closed(self) -> int | None:

@@ -29,6 +29,7 @@ from stocksync_ws.running.host import AioHost, run_plain
 from stocksync_ws.running.runtime import Runnable, Runtime
 from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.testing.clock import VirtualLoop, is_running
+from stocksync_ws.testing.given import check_coroutine
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.stream import MemoryStream
 from stocksync_ws.wire.connection import HttpConnection
@@ -110,6 +111,7 @@ class World:
         site: The site of its server; default: one endpoint at `/ws` open to any origin.
         raise_errors: Raise these errors. False leaves them to the client and the log, as a server
             does.
+        silent: Clients send nothing by themselves, see `Peer.silent`.
 
     Raises:
         WrongLoop: An event loop runs in this thread, or the application runs already.
@@ -117,12 +119,19 @@ class World:
     """
 
     def __init__(
-        self, app: Runnable, site: Site | None = None, *, raise_errors: bool = True
+        self,
+        app: Runnable,
+        site: Site | None = None,
+        *,
+        raise_errors: bool = True,
+        silent: bool = False,
     ) -> None:
         _check_loop()
         _check_app(app)
         self.raise_errors = raise_errors
         """Errors that nothing maps are raised; may be changed at any time."""
+        self.silent = silent
+        """Clients are `Peer.silent` from their beginning; may be changed at any time."""
         self.loop = VirtualLoop()
         numbers = count(1)
         self._site = site or Site(
@@ -159,9 +168,11 @@ class World:
             self.advance(0.0)
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass.
+        """Let so many seconds pass, from timer to timer.
 
         Raises:
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
             WrongLoop: An event loop runs in this thread.
         """
         _check_loop()
@@ -169,7 +180,12 @@ class World:
         _raise(self._take_errors())
 
     def stall(self, seconds: float) -> None:
-        """Let the loop stand still for so many seconds, then go on."""
+        """Let the loop stand still for so many seconds, then go on.
+
+        Raises:
+            TypeError: `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
+        """
         self.loop.stall(seconds)
         self.settle()
 
@@ -182,8 +198,11 @@ class World:
 
         Raises:
             TimeoutError: The coroutine was cancelled.
+            TypeError: `coroutine` is none, or `seconds` is no number.
+            ValueError: `seconds` is negative or infinite.
             WrongLoop: An event loop runs in this thread.
         """
+        check_coroutine(coroutine)
         try:
             _check_loop()
         except WrongLoop:
@@ -275,7 +294,7 @@ class World:
     def _end(self) -> None:
         _check_loop()
         for peer in self._peers:
-            peer.follow()
+            peer.silent = False
         most = self.runtime.config.limits.shutdown_timeout + self.runtime.clean_up
         try:
             self.loop.run(self.runtime.stop(), most + SPARE)

@@ -95,7 +95,7 @@ def grains(data: bytes) -> list[bytes]:
 @pytest.fixture
 def attack(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Outcome]]:
     """Throws a row at a server whole, in two pieces and byte by byte; all must end alike."""
-    world = World(make_app())
+    world = World(make_app(), silent=True)
     server = Server(world)
 
     def throw(

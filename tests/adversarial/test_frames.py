@@ -78,7 +78,7 @@ def test_frames(attack: Attack, data: bytes, told: list[str], code: int | None) 
 
 @pytest.fixture
 def world() -> Any:
-    with World(StompApp("/ws", allowed_origins=["*"])) as world:
+    with World(StompApp("/ws", allowed_origins=["*"]), silent=True) as world:
         yield world
 
 

@@ -27,7 +27,7 @@ def answer() -> None:
     from stocksync_ws.broker.model.publication import Draft
     from stocksync_ws.testing.world import World
 
-    with World(StompApp("/ws", allowed_origins=["*"])) as world:
+    with World(StompApp("/ws", allowed_origins=["*"]), silent=True) as world:
         for _ in range(SUBSCRIBERS):
             world.connect().subscribe(TOPIC, id="sub-0")
         driver = world.runtime.driver

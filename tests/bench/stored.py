@@ -44,7 +44,7 @@ def _history(messages: int) -> list[Row]:
     """Fill a history, then publish as many again: nothing more may stay."""
     policy = Stream(history=messages)
     app = StompApp("/ws", allowed_origins=["*"], destinations={TOPIC: policy})
-    with World(app) as world:
+    with World(app, silent=True) as world:
         kept = _publish(world, messages)
         again = _publish(world, messages * 2)
         size = world.broker.delivery.registry.stored.size
@@ -67,7 +67,7 @@ def _history(messages: int) -> list[Row]:
 def _unacknowledged(subscribers: int) -> list[Row]:
     limits = Limits()
     window = limits.ack_window
-    with World(StompApp("/ws", allowed_origins=["*"])) as world:
+    with World(StompApp("/ws", allowed_origins=["*"]), silent=True) as world:
         for _ in range(subscribers):
             world.connect().subscribe(TOPIC, id="sub-0", ack="client-individual")
         for session in world.broker.sessions.values():

@@ -20,7 +20,7 @@ def start() -> Iterator[Callable[..., World]]:
 
     def begin(app: StompApp | None = None, **settings: Any) -> World:
         app = app or StompApp("/ws", allowed_origins=["*"], **settings)
-        worlds.append(World(app, raise_errors=False))
+        worlds.append(World(app, raise_errors=False, silent=True))
         return worlds[-1]
 
     yield begin

@@ -15,7 +15,7 @@ def app() -> StompApp:
 
 @pytest.fixture
 def world(app: StompApp) -> Iterator[World]:
-    with World(app) as world:
+    with World(app, silent=True) as world:
         yield world
 
 
@@ -25,7 +25,7 @@ def start(app: StompApp) -> Iterator[Callable[[], World]]:
     worlds: list[World] = []
 
     def start() -> World:
-        worlds.append(World(app))
+        worlds.append(World(app, silent=True))
         return worlds[-1]
 
     yield start

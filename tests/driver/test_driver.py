@@ -269,7 +269,7 @@ def test_a_deadline_that_does_not_move_is_counted_and_does_not_loop(
 
 def test_a_stall_is_counted_and_is_nobodys_silence(app: StompApp) -> None:
     app = StompApp("/ws", heart_beat=(10, 10))
-    with World(app) as world:
+    with World(app, silent=True) as world:
         peer = world.connect(heart_beat="10000,10000")
         world.advance(9)
         world.stall(60)

@@ -312,7 +312,7 @@ def test_events_of_a_session_reach_a_listener_in_order(world: World) -> None:
         await asyncio.sleep(1)
         heard.append(type(event).__name__)
 
-    with World(app) as world:
+    with World(app, silent=True) as world:
         peer = world.connect()
         peer.eof()
         assert heard == []

@@ -130,7 +130,7 @@ def test_an_end_tells_who_ended_it_and_else_the_code_does(
     def listen(event: SessionDisconnected) -> None:
         heard.append(event)
 
-    with World(app) as world:
+    with World(app, silent=True) as world:
         peer: Peer = world.connect()
         wire = peer.stream.link.wire
         assert wire is not None

@@ -37,7 +37,7 @@ class Side:
         app = StompApp("/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=LIMITS)
         self._ways = nullcontext() if direct else patch.object(Mailbox, "open", _stay_closed)
         with self._ways:
-            self.world = World(app)
+            self.world = World(app, silent=True)
             self.peers = [self.world.connect() for _ in range(PEERS)]
             for number, peer in enumerate(self.peers):
                 peer.subscribe("/topic/a", ack="auto" if number else "client")

@@ -210,7 +210,7 @@ def test_heart_beats_keep_a_connection_and_their_lack_ends_it(page: Page, broker
     ann = guest(page, broker, "ann", "/topic/life", **beat)
     mute = guest(page, broker, "mute", "/topic/life", **beat, eatPings=True)
     mute.wait("it.closes.length === 1")
-    assert mute.note("closes[0]") == {"code": 4000, "reason": "heart-beat lost", "clean": True}
+    assert mute.note("closes[0]") == {"code": 4000, "reason": "no sign of life", "clean": True}
     late = guest(page, broker, "late", "/topic/life", **beat, eatPings=True)
     late.wait("it.closes.length === 1")
     # Twice the server's patience has passed, in which the one that beats was never in doubt.

@@ -34,7 +34,7 @@ def broker() -> Iterator[Callable[..., World]]:
     def begin(app: StompApp | None = None, **settings: Any) -> World:
         if app is None:
             app = StompApp("/ws", allowed_origins=["*"], **(BROKER | settings))
-        worlds.append(World(app, raise_errors=False))
+        worlds.append(World(app, raise_errors=False, silent=True))
         return worlds[-1]
 
     yield begin

@@ -15,11 +15,12 @@ from stocksync_ws import (
     CloseCode,
     ConnectRequest,
     ConversionError,
+    Limits,
     StompApp,
     send_to,
 )
 from stocksync_ws.testing import Peer, ReceivedFrame, World
-from stocksync_ws.testing.peer import BINARY, TEXT
+from stocksync_ws.testing.peer import BINARY, PONG, TEXT, client_frame
 
 
 def authenticate(request: ConnectRequest) -> None:
@@ -193,21 +194,213 @@ def test_a_message_of_a_destination_that_does_not_come_fails_with_the_story(peer
     assert peer.message().body == b"1"  # which is still there
 
 
-# Answering a Close
+# What it does by itself
 
 
-@pytest.mark.parametrize("follows", [False, True])
-def test_a_peer_that_follows_answers_a_close_without_being_looked_at(
-    app: StompApp, follows: bool
-) -> None:
+@pytest.fixture
+def beating() -> Iterator[World]:
+    """A world whose server offers and wants heart-beats."""
+    app = StompApp("/ws", heart_beat=(10, 10), client_send=["/topic/**"])
     with World(app) as world:
+        yield world
+
+
+@pytest.mark.parametrize("beats", ["", "0,0", "0,10000", "1000,0", "10000,10000", "1,1"])
+@pytest.mark.parametrize("version", ["1.1", "1.2"])
+def test_it_lives_while_time_passes(beating: World, version: str, beats: str) -> None:
+    headers = {"heart_beat": beats} if beats else {}
+    peer = beating.connect(version, **headers)
+    peer.subscribe("/topic/a")
+    beating.advance(3600)
+    assert peer.closed is None
+    peer.send_to("/topic/a", "x")
+    assert peer.message().body == b"x"
+    peer.nothing()
+
+
+def test_one_of_1_0_lives_too(beating: World) -> None:
+    peer = beating.connect("1.0")
+    beating.advance(3600)
+    assert peer.closed is None
+
+
+@pytest.mark.parametrize("beats", ["0,0", "10000,0"])
+def test_a_silent_one_dies(beating: World, beats: str) -> None:
+    peer = beating.connect(heart_beat=beats)
+    peer.silent = True
+    beating.advance(60)
+    assert peer.closed == CloseCode.HEART_BEAT_LOST
+    assert beating.counters.heart_beats_lost == 1
+    with pytest.raises(AssertionError, match="Close 4000 b'no sign of life'"):
+        peer.frame("MESSAGE")
+
+
+def test_the_world_says_who_begins_silent(app: StompApp) -> None:
+    with World(app, silent=True) as world:
+        silent = world.connect()
+        world.silent = False
+        living = world.connect()
+        assert (silent.silent, living.silent) == (True, False)
+        world.advance(60)
+        assert (silent.closed, living.closed) == (CloseCode.HEART_BEAT_LOST, None)
+
+
+def test_one_that_wakes_answers_what_it_was_asked(world: World) -> None:
+    peer = world.connect()
+    peer.silent = True
+    world.advance(30)
+    assert len(peer.pings) == 1
+    peer.silent = False
+    world.advance(60)
+    assert peer.closed is None
+
+
+def test_it_sends_the_heart_beats_that_were_agreed_and_no_more(beating: World) -> None:
+    came: list[float] = []
+    peer = beating.connect(heart_beat="1000,0")
+    note = peer._sent.note
+
+    def hear(data: bytes) -> None:
+        if data == client_frame(TEXT, b"\n"):
+            came.append(beating.now)
+        note(data)
+
+    peer._sent.note = hear  # type: ignore[method-assign]
+    began = beating.now
+    beating.advance(30)  # the server wants one in 10 s
+    assert [round(at - began, 3) for at in came] == [9.0, 18.0, 27.0]
+    peer.silent = True
+    beating.advance(10)
+    assert len(came) == 3
+    peer.silent = False
+    beating.advance(10)
+    assert len(came) == 4
+    peer.close()
+    beating.advance(60)
+    assert len(came) == 4
+
+
+PIECES = [
+    [b"SEND\ndestination:/topic/a\n", b"\nhal", b"lo\0"],
+    [b"SEND\ndestination:/topic/a\ncontent-length:5\n\nhal", b"lo\0"],
+]
+
+
+@pytest.mark.parametrize("pieces", PIECES)
+@pytest.mark.parametrize("way", ["messages", "fragments", "bytes", "masked"])
+def test_nothing_falls_into_what_the_test_sends(way: str, pieces: list[bytes]) -> None:
+    limits = Limits(frame_timeout=600)
+    app = StompApp("/ws", heart_beat=(0, 1), client_send=["/topic/**"], limits=limits)
+    with World(app) as world:
+        peer, witness = world.connect(heart_beat="1000,0"), world.connect()
+        witness.subscribe("/topic/a")
+        whole = client_frame(TEXT, b"".join(pieces))
+        if way == "messages":
+            chunks = [client_frame(TEXT, piece) for piece in pieces]
+        elif way == "fragments":
+            last = len(pieces) - 1
+            opcodes = [TEXT] + [0] * last
+            chunks = [
+                client_frame(opcode, piece, fin=index == last)
+                for index, (opcode, piece) in enumerate(zip(opcodes, pieces, strict=True))
+            ]
+        else:
+            if way == "masked":
+                mask = b"\x01\x02\x03\x04"
+                payload = bytes(
+                    octet ^ mask[index % 4] for index, octet in enumerate(b"".join(pieces))
+                )
+                whole = whole[:2] + mask + payload
+            chunks = [whole[:1], whole[1:7], whole[7:-1], whole[-1:]]
+        for chunk in chunks:
+            peer.feed(chunk)
+            world.advance(0.95)  # a heart-beat is due
+        assert witness.message().body == b"hallo"
+        world.advance(60)
+        assert peer.closed is None
+
+
+def test_a_ping_is_answered_behind_the_frame_that_was_begun(world: World) -> None:
+    peer = world.connect()
+    sent = bytearray()
+    note = peer._sent.note
+
+    def hear(data: bytes) -> None:
+        sent.extend(data)
+        note(data)
+
+    peer._sent.note = hear  # type: ignore[method-assign]
+    frame = client_frame(TEXT, b"SEND\ndestination:/topic/a\n\n\0")
+    peer.feed(frame[:9])
+    world.advance(26)
+    assert len(peer.pings) == 1
+    assert sent == frame[:9]
+    peer.feed(frame[9:])
+    assert sent == frame + client_frame(PONG, peer.pings[0])
+
+
+def test_behind_what_is_no_stomp_it_sends_no_heart_beat(beating: World) -> None:
+    peer = beating.connect(heart_beat="1000,0")
+    peer.send("NONSENSE\n\n\0")
+    beating.advance(60)
+    assert peer.closed == CloseCode.PROTOCOL_ERROR
+    assert peer.error().headers["code"] == "unknown-command"
+
+
+def test_one_whose_stream_has_ended_sends_nothing(beating: World) -> None:
+    peer = beating.connect(heart_beat="1000,0")
+    peer.eof()
+    beating.advance(60)
+    assert peer.closed is None
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_close_is_answered_as_it_comes_or_when_a_silent_one_is_looked_at(
+    app: StompApp, silent: bool
+) -> None:
+    with World(app, silent=silent) as world:
         peer = world.connect()
-        if follows:
-            peer.follow()
         peer.send("NONSENSE\n\n\0")
         world.advance(60)
-        assert world.counters.aborts == (not follows)
+        assert world.counters.aborts == silent
         assert peer.closed == 1002
+
+
+# What a failed expectation shows
+
+
+def refused(peer: Peer) -> None:
+    peer.subscribe("/topic/" + "long/" * 20 + "a", history="ten")
+
+
+def test_an_error_is_shown_whole(peer: Peer) -> None:
+    peer.command("SUBSCRIBE", {"id": "1", "destination": "/topic/" + "x" * 200, "history": "ten"})
+    [error] = peer.frames()
+    assert error.body.decode() in eval(f"({repr(error).removeprefix('Frame')})")[2].decode()
+    assert error.headers["code"] == "bad-header"
+
+
+@pytest.mark.parametrize(
+    "fails",
+    [refused, lambda peer: peer.send_to("/nowhere") or peer.message(), lambda peer: peer.nothing()],
+)
+def test_a_failed_expectation_shows_errors_whole(peer: Peer, fails: Any) -> None:
+    peer.subscribe("/topic/a")
+    if fails is not refused:
+        peer.send_to("/nowhere", receipt="r" * 150)
+    with pytest.raises(AssertionError) as raised:
+        fails(peer)
+    [error] = [each for each in peer._log if getattr(each, "command", "") == "ERROR"]
+    assert isinstance(error, ReceivedFrame)
+    assert len(repr(error)) > 200
+    assert f"{error.headers!r}, {error.body!r})" in str(raised.value)
+
+
+def test_of_a_long_body_the_beginning_is_shown_and_how_long_it_is(peer: Peer) -> None:
+    peer.subscribe("/topic/a")
+    peer.send_to("/topic/a", "x" * 5000)
+    with pytest.raises(AssertionError, match=r"'x{2000}' and 3000 octets"):
+        peer.nothing()
 
 
 def test_a_refused_upgrade_is_read_as_no_frames(world: World) -> None:

@@ -271,7 +271,7 @@ def test_a_message_half_come_is_not_shown(app: StompApp, world: World) -> None:
 
 
 def test_beats_pings_and_pongs_are_counted(app: StompApp) -> None:
-    with World(StompApp("/ws", heart_beat=(10, 0))) as world:
+    with World(StompApp("/ws", heart_beat=(10, 0)), silent=True) as world:
         peer = world.connect(heart_beat="0,10000")
         peer.feed(client_frame(PING, b"p"))
         world.advance(26)
@@ -371,7 +371,7 @@ def test_the_end_of_a_stream_ends_its_session(world: World) -> None:
 
 def test_a_frame_of_close_without_code_is_answered_without_code(world: World) -> None:
     peer = world.connect()
-    peer.answers_close = False
+    peer.silent = True
     peer.feed(client_frame(CLOSE, b""))
     assert bytes(peer.stream.received) == b"\x88\x00"
 

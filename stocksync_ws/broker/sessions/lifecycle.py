@@ -43,7 +43,7 @@ CLOSE_REASONS: Mapping[CloseCode, str] = {
     CloseCode.INTERNAL_ERROR: "internal error",
     CloseCode.RESTART: "server restarts",
     CloseCode.TRY_LATER: "try again later",
-    CloseCode.HEART_BEAT_LOST: "heart-beat lost",
+    CloseCode.HEART_BEAT_LOST: "no sign of life",
     CloseCode.SLOW_CONSUMER: "slow consumer",
     CloseCode.HISTORY_LOST: "history lost",
     CloseCode.CONNECT_REFUSED: "connection refused",

@@ -106,7 +106,7 @@ def test_of_several_what_is_not_taken_closes_it_until_it_is_written(
 
 
 def test_a_bug_in_a_write_of_several_ends_its_session_and_no_other(start: Start) -> None:
-    lane = Lane(lambda app: World(app))
+    lane = Lane(lambda app: World(app, silent=True))
     other = lane.world.connect()
     other.subscribe("/topic/a")
     stream = lane.peer.stream
@@ -142,7 +142,7 @@ def test_a_stream_that_is_gone_ends_its_session_and_no_other(lane: Lane) -> None
 
 
 def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
-    lane = Lane(lambda app: World(app))
+    lane = Lane(lambda app: World(app, silent=True))
     other = lane.world.connect()
     other.subscribe("/topic/a")
 

@@ -214,7 +214,7 @@ class Web:
 
         self.site = self.app.site()
         self.routes: Any = self.site.routes.get("/ws")
-        self.world = World(self.app, self.site)
+        self.world = World(self.app, self.site, silent=True)
         self.draining = False
 
     @property
