@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
 from stocksync_ws.errors import ConfigurationError, ConversionError
-from stocksync_ws.messaging.media import JSON, OCTETS, media_of
+from stocksync_ws.messaging.media import CONTENT_TYPE, JSON, OCTETS, media_of
 
-__all__ = ["NONE", "Converter", "Converters", "Decode", "Encode"]
+__all__ = ["NONE", "Converter", "Converters", "Decode", "Encode", "nothing_converts"]
 
 Encode: TypeAlias = Callable[[Any], bytes]
 """A payload to the body of a message."""
@@ -116,6 +116,39 @@ class Converters:
             return self._known.get(media_of(content_type).essence)
         except ConversionError:
             return None
+
+    def asked(self, content_type: str) -> Converter | None:
+        """The converter for a payload that is to be sent as a content type; None: what is ours fits.
+
+        Raises:
+            ConversionError: It is malformed, or neither JSON nor `text/*` in UTF-8 and has none.
+        """
+        media = media_of(content_type)
+        converter = self._known.get(media.essence)
+        if converter is None and media.kind not in ("json", "text"):
+            raise ConversionError(
+                CONTENT_TYPE,
+                f"{nothing_converts(content_type)}; a body that is encoded already is `bytes`",
+            )
+        if converter is None and media.charset != "utf-8":
+            raise ConversionError(
+                CONTENT_TYPE,
+                f"JSON and text are written in UTF-8: write {media.essence!r}, or encode the"
+                f" payload to `bytes`",
+            )
+        return converter
+
+
+def nothing_converts(content_type: str) -> str:
+    """The text about a content type that is asked for and has no converter."""
+    essence = content_type.partition(";")[0].strip().lower()
+    text = f"nothing converts content_type={content_type!r}"
+    if essence in _OURS:
+        return f"{text}: it is {_OURS[essence]}; JSON, text and octets need no content_type"
+    return (
+        f"{text}: write ws.converter({essence!r}, encode=..., decode=...);"
+        f" JSON, text and octets need no content_type"
+    )
 
 
 NONE = Converters()

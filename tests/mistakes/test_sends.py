@@ -211,6 +211,41 @@ TABLE = [
         "write 'x-message-id'",
     ),
     Mistake(
+        lambda: send("/topic/chat", {"a": 1}, {"content-type": "application/msgpack"}),
+        ConversionError,
+        (
+            "header content-type: nothing converts content_type='application/msgpack': write"
+            " ws.converter('application/msgpack', encode=..., decode=...); JSON, text and octets"
+            " need no content_type; a body that is encoded already is `bytes`"
+        ),
+        "write ws.converter('application/msgpack', encode=..., decode=...)",
+    ),
+    Mistake(
+        lambda: send("/topic/chat", [1], {"content-type": "application/octet-stream"}),
+        ConversionError,
+        (
+            "header content-type: nothing converts content_type='application/octet-stream': it is"
+            " what is written of bytes; JSON, text and octets need no content_type; a body that is"
+            " encoded already is `bytes`"
+        ),
+        "a body that is encoded already is `bytes`",
+    ),
+    Mistake(
+        lambda: send("/topic/chat", "text", {"content-type": "text/html;charset=iso-8859-1"}),
+        ConversionError,
+        (
+            "header content-type: JSON and text are written in UTF-8: write 'text/html', or encode"
+            " the payload to `bytes`"
+        ),
+        "write 'text/html'",
+    ),
+    Mistake(
+        lambda: send("/topic/chat", "text", {"content-type": "json"}),
+        ConversionError,
+        "header content-type: not of the form type/subtype",
+        "of the form type/subtype",
+    ),
+    Mistake(
         lambda: payload_of(forgotten()),
         ConversionError,
         "$: coroutine has no JSON form; `await` is missing before it",
