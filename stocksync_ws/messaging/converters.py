@@ -118,7 +118,7 @@ class Converters:
             return None
 
     def asked(self, content_type: str) -> Converter | None:
-        """The converter for a payload that is to be sent as a content type; None: what is ours fits.
+        """The converter for a payload that is to be sent as a content type; None: ours fits.
 
         Raises:
             ConversionError: It is malformed, or neither JSON nor `text/*` in UTF-8 and has none.

@@ -246,6 +246,12 @@ TABLE = [
         "of the form type/subtype",
     ),
     Mistake(
+        lambda: send("/topic/chat", "text", {"expiration": "10s"}),
+        ValueError,
+        "header 'expiration': '10s' is not milliseconds, up to 15 digits: write '10000'",
+        "write '10000'",
+    ),
+    Mistake(
         lambda: payload_of(forgotten()),
         ConversionError,
         "$: coroutine has no JSON form; `await` is missing before it",

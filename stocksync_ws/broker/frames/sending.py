@@ -15,7 +15,7 @@ from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.rights import Rights
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.headers import strip_reserved
+from stocksync_ws.broker.model.headers import misread_life, strip_reserved
 from stocksync_ws.broker.model.namespace import (
     APPLICATION,
     TEMP_QUEUE,
@@ -96,6 +96,10 @@ class Sending:
         if len(frame.body) > self._limits.max_outbound_message and kind is not APPLICATION:
             detail = exceeded(self._limits, "max_outbound_message", len(frame.body))
             raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
+        if kind is not APPLICATION and (misread := misread_life(frame.headers)):
+            raise RemoteProtocolError(
+                ErrorCode.BAD_HEADER, frame.command, frame.headers, f"It is {misread}."
+            )
         refusal = None if kind is APPLICATION else self._refusal(kind, destination)
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
