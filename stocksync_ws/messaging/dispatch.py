@@ -18,6 +18,7 @@ from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConversionError, StockSyncError
+from stocksync_ws.messaging.advice import no_handler
 from stocksync_ws.messaging.connect import (
     Authenticator,
     ConnectHeaders,
@@ -31,7 +32,7 @@ from stocksync_ws.messaging.principals import UserAsPayload
 from stocksync_ws.messaging.routes import Handler, Reply, Routes
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.policies import has_surrogate
-from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.stomp.frame import SUBSCRIBE, Frame
 from stocksync_ws.types import Handshake, Principal, Refusal
 
 __all__ = ["Dispatcher"]
@@ -138,6 +139,15 @@ class Dispatcher:
             return None
         route, variables = found
         return self._first(route, self._exchange(session, frame, variables), destination)
+
+    def no_handler(self, command: str, path: str) -> str:
+        """Name the mappings that there are instead."""
+        routes = self._routes()
+        sends = "message_mapping", routes.messages
+        subscribes = "subscribe_mapping", routes.subscribes
+        if command == SUBSCRIBE:
+            return no_handler(path, *subscribes, *sends)
+        return no_handler(path, *sends, *subscribes)
 
     def event(self, event: Event) -> Sequence[Call]:
         """One call for each listener."""

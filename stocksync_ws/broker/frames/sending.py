@@ -27,7 +27,7 @@ from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_MAPPING, NO_PREFIX
+from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.config import exceeded
 from stocksync_ws.errors import Cancelled, ErrorCode, LimitExceeded, RemoteProtocolError
@@ -145,7 +145,7 @@ class Sending:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is not None:
                 return self._handle(session, frame, pipeline, None)
-            self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
+            self._errors.application(session, frame, ErrorCode.NO_HANDLER)
         else:
             self._publish(session, frame)
             self._receipts.send(session, frame)
@@ -272,7 +272,7 @@ class Sending:
         elif kind is APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is None:
-                self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
+                self._errors.application(session, frame, ErrorCode.NO_HANDLER)
                 return
             self._check_keys(session, frame)
             self._idempotency.begin(session, key, frame.body)

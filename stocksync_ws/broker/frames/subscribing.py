@@ -37,8 +37,6 @@ from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Subscribing"]
 
-NO_ANSWER = "no @subscribe_mapping fits the destination; write one for what follows the prefix"
-
 
 class Subscribing:
     """The frames SUBSCRIBE and UNSUBSCRIBE."""
@@ -169,7 +167,7 @@ class Subscribing:
         return kind is Kind.TOPIC and not isinstance(policy, Latest)
 
     def _refuse(
-        self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode, rule: str
+        self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode, rule: str = ""
     ) -> None:
         session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
         self._errors.application(session, frame, code, rule=rule)
@@ -350,8 +348,7 @@ class Subscribing:
     ) -> Script | None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
-            rule = NO_ANSWER
-            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, rule)
+            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER)
             return None
         destination = frame.headers["destination"]
         ledger = self._ledger(session, frame, wanted)
