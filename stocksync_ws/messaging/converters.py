@@ -26,6 +26,10 @@ _OURS = {
     OCTETS: "what is written of bytes",
 }
 
+_ENCODE = ("payload",)
+_DECODE = ("body", "annotation")
+"""What the two functions are called with."""
+
 
 class Converter:
     """Reads and writes the bodies of one content type."""
@@ -102,11 +106,16 @@ class Converters:
             raise ConfigurationError(
                 f"converter: {essence} has one already, and a content type has one at most"
             )
-        for name, function in (("encode", encode), ("decode", decode)):
+        for name, function, taken in (("encode", encode, _ENCODE), ("decode", decode, _DECODE)):
             if not callable(cast("object", function)) or inspect.iscoroutinefunction(function):
                 raise ConfigurationError(
                     f"converter: {name}= of {essence} must be a function that is not async, not"
                     f" {function!r}"
+                )
+            if not _takes(function, len(taken)):
+                raise ConfigurationError(
+                    f"converter: {name}= of {essence} is called with {len(taken)} argument"
+                    f"{'s' * (len(taken) > 1)}: write {name}=lambda {', '.join(taken)}: ..."
                 )
         self._known[essence] = Converter(essence, encode, decode)
 
@@ -153,6 +162,17 @@ def nothing_converts(content_type: str) -> str:
 
 NONE = Converters()
 """Those of an application that has none; nothing is ever added to it."""
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments; true where nobody can tell."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # Written in C, without a signature.
+        return True
+    return True
 
 
 def _essence(content_type: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import ConnectRequest, CurrentUser, StompApp
+from stocksync_ws import ConnectRequest, ConversionError, CurrentUser, StompApp
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
@@ -409,3 +409,39 @@ def test_a_storm_of_misses_is_worded_once_a_second(monkeypatch: pytest.MonkeyPat
         for number in range(50):
             peer.send_to(f"/app/{number}")
     assert asked == ["/0"]
+
+
+def test_a_bug_in_a_decode_is_told_with_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    ws = StompApp("/ws")
+
+    def decode(body: bytes, annotation: Any) -> Any:
+        return body.missing  # type: ignore[attr-defined]
+
+    ws.converter("a/b", encode=bytes, decode=decode)
+    ws.message_mapping("/orders/{product}")(order)
+    with World(ws, raise_errors=False) as world:
+        peer = world.connect()
+        peer.send_to("/app/orders/kettle", b"x", content_type="a/b")
+        assert peer.error().headers["code"] == "bad-payload"
+    [record] = caplog.records
+    assert record.getMessage().endswith(
+        " error='$: decode= of a/b raised AttributeError' cause=\"AttributeError: 'bytes' object"
+        " has no attribute 'missing'\""
+    )
+
+
+def test_a_cause_that_the_error_quotes_is_not_told_twice(caplog: pytest.LogCaptureFixture) -> None:
+    ws = StompApp("/ws")
+
+    def decode(body: bytes, annotation: Any) -> Any:
+        try:
+            return int(body)
+        except ValueError as error:
+            raise ConversionError("$", str(error)) from error
+
+    ws.converter("a/b", encode=bytes, decode=decode)
+    ws.message_mapping("/orders/{product}")(order)
+    with World(ws, raise_errors=False) as world:
+        world.connect().send_to("/app/orders/kettle", b"x", content_type="a/b")
+    assert " cause=" not in caplog.text
+    assert "invalid literal" in caplog.text

@@ -17,6 +17,17 @@ def of(settings: Any, says: str, write: str) -> Mistake:
     return Mistake(lambda: StompApp(**given), ConfigurationError, says, write)
 
 
+def one(payload: Any) -> bytes:
+    return b""
+
+
+def two(body: bytes, annotation: Any) -> Any: ...
+
+
+def loose(function: Any) -> Any:
+    return function
+
+
 once: Any = 1
 
 TABLE = [
@@ -332,6 +343,21 @@ TABLE = [
             " ms, write 25"
         ),
         "write 25",
+    ),
+    Mistake(
+        lambda: StompApp("/ws").converter("a/b", encode=loose(two), decode=two),
+        ConfigurationError,
+        "converter: encode= of a/b is called with 1 argument: write encode=lambda payload: ...",
+        "write encode=lambda payload: ...",
+    ),
+    Mistake(
+        lambda: StompApp("/ws").converter("a/b", encode=one, decode=loose(one)),
+        ConfigurationError,
+        (
+            "converter: decode= of a/b is called with 2 arguments: write decode=lambda body,"
+            " annotation: ..."
+        ),
+        "write decode=lambda body, annotation: ...",
     ),
 ]
 

@@ -70,6 +70,14 @@ def _refuse(session: SessionRecord, code: str, cause: str) -> None:
     )
 
 
+def _behind(error: BaseException) -> str:
+    """The exception behind an error that does not quote it."""
+    cause = error.__cause__
+    if cause is None or str(cause) in str(error):
+        return ""
+    return f" cause={quote(f'{type(cause).__name__}: {cause}')}"
+
+
 class SessionLog:
     """Writes the log lines of one broker; wakes once a second while it holds lines back."""
 
@@ -233,7 +241,7 @@ class SessionLog:
             "-" if destination is None else quote(destination),
             code.code,
             correlation_id,
-            "" if error is None or ours else f" error={quote(error)}",
+            "" if error is None or ours else f" error={quote(error)}{_behind(error)}",
             said and f" rule={quote(said)}",
             exc_info=error if ours else None,
         )
