@@ -10,6 +10,7 @@ from collections.abc import Set
 from typing import Literal, TypeAlias, cast
 
 from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.messaging.hints import no_path
 from stocksync_ws.messaging.marks import Access, Authorization
 from stocksync_ws.messaging.routing import Template
 from stocksync_ws.types import Principal
@@ -61,8 +62,7 @@ def authorization(
     """
     if not isinstance(cast("object", destination), str):
         raise ConfigurationError(
-            '@authorize needs its destinations: write @authorize("/topic/room/{room}") with'
-            " parentheses, not @authorize alone"
+            no_path("authorize", "destinations", "/topic/room/{room}", destination)
         )
     Template(destination, wildcards=True)
     given = cast("object", frames)

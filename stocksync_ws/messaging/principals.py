@@ -211,7 +211,8 @@ def user_resolver(name: str, wanted: tuple[type, ...], anonymous: Any) -> Resolv
             names = " | ".join(type_name(kind) for kind in wanted)
             kind = type_name(type(session.user))
             raise AccessDenied(
-                f"{name}: the user is no {names}, but a {kind}; write CurrentUser[{kind}] to get it"
+                f"{name}: the user is no {names}, but a {kind}; write CurrentUser[{kind}] to get"
+                f" it, or leave it so, if only {names} may"
             )
         return session.user
 

@@ -206,7 +206,7 @@ class MessagingTemplate:
             raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
         if has_surrogate(name):
             raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
-        destination = self._check_own(destination)
+        destination = self._check_own(name, destination)
         pairs = _NO_HEADERS if headers is None else check_own(headers)
         encoded = self._encode(payload, pairs)
         return self._draft(destination, *encoded, pairs, user=str.__str__(name))
@@ -258,9 +258,7 @@ class MessagingTemplate:
             )
         kind, path = self._space.classify(given)
         if kind is Kind.USER:
-            raise ValueError(
-                f"{given!r}: use convert_and_send_to_user, with the name of a user before {path!r}"
-            )
+            raise ValueError(self._to_user(given, path))
         if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
             hint = f": write {'/topic' + given!r}"
             if kind is Kind.APPLICATION:
@@ -268,7 +266,14 @@ class MessagingTemplate:
             raise ValueError(f"{given!r} is under none of the broker prefixes{hint}")
         return str.__str__(given)
 
-    def _check_own(self, destination: str) -> str:
+    def _to_user(self, given: str, path: str) -> str:
+        """The text about a destination below the user prefix, which a user may be part of."""
+        name, slash, rest = path[1:].partition("/")
+        if not self._space.is_own_path(path) and self._space.is_own_path(slash + rest):
+            return f"{given!r}: write convert_and_send_to_user({name!r}, {slash + rest!r}, payload)"
+        return f"{given!r}: use convert_and_send_to_user, with the name of a user before {path!r}"
+
+    def _check_own(self, user: object, destination: str) -> str:
         given = cast("object", destination)
         if (
             not isinstance(given, str)
@@ -277,6 +282,11 @@ class MessagingTemplate:
             or not self._space.is_own_path(given)
         ):
             hint = ""
+            if isinstance(user, str) and user.startswith("/"):
+                raise ValueError(
+                    f"{user!r} is no user, who comes before the destination: write"
+                    f" convert_and_send_to_user({given!r}, {user!r}, payload)"
+                )
             if isinstance(given, str):
                 kind, path = self._space.classify(given)
                 wanted = path if kind is Kind.USER else "/" + given.lstrip("/")

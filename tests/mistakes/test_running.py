@@ -254,7 +254,8 @@ TABLE = [
             "failed mapping=@message_mapping('/orders/{product}')"
             " tests.mistakes.test_running.whose session= user='ann'"
             " destination='/app/orders/kettle' code=send-denied correlation= error='user:"
-            " the user is no Order, but a User; write CurrentUser[User] to get it'"
+            " the user is no Order, but a User; write CurrentUser[User] to get it, or leave it so,"
+            " if only Order may'"
         ),
         "write CurrentUser[User]",
         ann,

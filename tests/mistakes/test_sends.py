@@ -172,6 +172,30 @@ TABLE = [
         "like '/queue/errors'",
     ),
     Mistake(
+        lambda: send("/user/ann/queue/x", "text"),
+        ValueError,
+        "'/user/ann/queue/x': write convert_and_send_to_user('ann', '/queue/x', payload)",
+        "write convert_and_send_to_user('ann', '/queue/x', payload)",
+    ),
+    Mistake(
+        lambda: send("/user/ann/chat", "text"),
+        ValueError,
+        (
+            "'/user/ann/chat': use convert_and_send_to_user, with the name of a user before"
+            " '/ann/chat'"
+        ),
+        "use convert_and_send_to_user",
+    ),
+    Mistake(
+        lambda: to_user("/queue/x", "ann"),
+        ValueError,
+        (
+            "'/queue/x' is no user, who comes before the destination: write"
+            " convert_and_send_to_user('ann', '/queue/x', payload)"
+        ),
+        "write convert_and_send_to_user('ann', '/queue/x', payload)",
+    ),
+    Mistake(
         lambda: to_user(User("ann"), "/queue/errors"),
         ValueError,
         ("user must be the name of a user, such as user.name, not User(name='ann')"),
