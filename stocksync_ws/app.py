@@ -134,7 +134,10 @@ class StompApp(Application):
             missed_heart_beats=missed_heart_beats,
             error_destination=error_destination,
             destinations=mapping(
-                "destinations", destinations, "patterns to Topic, Stream, Latest or Queue"
+                "destinations",
+                destinations,
+                "patterns to Topic, Stream, Latest or Queue",
+                "{'/topic/x': Stream()}",
             ),
             limits=limits,
         )

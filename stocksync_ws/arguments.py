@@ -72,17 +72,21 @@ def texts(setting: str, given: Texts) -> tuple[str, ...]:
     return texts
 
 
-def mapping(setting: str, given: Mapping[str, T], of: str) -> dict[str, T]:
+def mapping(setting: str, given: Mapping[str, T], of: str, write: str) -> dict[str, T]:
     """A mapping from texts.
 
     Raises:
         ConfigurationError: It is none.
     """
     if not isinstance(cast("object", given), Mapping):
-        raise ConfigurationError(f"{setting}: must be a mapping of {of}, not {given!r}")
+        raise ConfigurationError(
+            f"{setting}: must be a mapping of {of}, not {given!r}: write {write}"
+        )
     for key in given:
         if not isinstance(cast("object", key), str):
-            raise ConfigurationError(f"{setting}: must be a mapping of {of}; {key!r} is no text")
+            raise ConfigurationError(
+                f"{setting}: must be a mapping of {of}; {key!r} is no text: write {write}"
+            )
     return dict(given)
 
 
@@ -167,6 +171,9 @@ def _listed(folder: Path) -> str:
     return ", ".join(names[:10]) + ", …" * (len(names) > 10) if names else "no file"
 
 
+_PAGES = "{'/': 'index.html'}"
+
+
 def read_pages(given: Pages | None) -> dict[str, Page]:
     """The files of `pages=`, read now.
 
@@ -174,7 +181,7 @@ def read_pages(given: Pages | None) -> dict[str, Page]:
         ConfigurationError: It is no mapping, or names a folder.
         OSError: A file cannot be read.
     """
-    files = mapping("pages", {} if given is None else given, "paths to files")
+    files = mapping("pages", {} if given is None else given, "paths to files", _PAGES)
     return {at: _page(at, file) for at, file in files.items()}
 
 

@@ -54,7 +54,7 @@ from stocksync_ws.messaging.principals import (
     user_shown,
 )
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, text_reader
-from stocksync_ws.messaging.unfilled import fixes_for, foreign
+from stocksync_ws.messaging.unfilled import ONE_PARAMETER, fixes_for, foreign
 from stocksync_ws.messaging.unused import renames
 from stocksync_ws.stomp.frame import Frame
 
@@ -188,7 +188,7 @@ class _Builder:
             else:
                 self.positional.append(resolver)
         if self._role is Role.CONNECT and (self._left is None or self.keywords):
-            raise self._refuse(None, "an authenticator takes exactly one positional parameter")
+            raise self._refuse(None, ONE_PARAMETER)
 
     # What a parameter is
 
@@ -412,7 +412,7 @@ class _Builder:
 
     def _two_left(self, one: inspect.Parameter, other: inspect.Parameter) -> ConfigurationError:
         if self._role is Role.CONNECT:
-            return self._refuse(other, "an authenticator takes exactly one positional parameter")
+            return self._refuse(other, ONE_PARAMETER)
         if self._role in (Role.EVENT, Role.ERROR):
             return self._refuse(
                 other, f"{one.name!r} is the {self._role.value} already", *self._fixes(other)[3:]

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
+from stocksync_ws.checks import takes
 from stocksync_ws.errors import ConfigurationError, ConversionError
 from stocksync_ws.messaging.media import CONTENT_TYPE, JSON, OCTETS, media_of
 
@@ -112,7 +113,7 @@ class Converters:
                     f"converter: {name}= of {essence} must be a function that is not async, not"
                     f" {function!r}"
                 )
-            if not _takes(function, len(taken)):
+            if not takes(function, len(taken)):
                 raise ConfigurationError(
                     f"converter: {name}= of {essence} is called with {len(taken)} argument"
                     f"{'s' * (len(taken) > 1)}: write {name}=lambda {', '.join(taken)}: ..."
@@ -162,17 +163,6 @@ def nothing_converts(content_type: str) -> str:
 
 NONE = Converters()
 """Those of an application that has none; nothing is ever added to it."""
-
-
-def _takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether a function can be called with so many arguments; true where nobody can tell."""
-    try:
-        inspect.signature(function).bind(*[None] * count)
-    except TypeError:
-        return False
-    except ValueError:  # Written in C, without a signature.
-        return True
-    return True
 
 
 def _essence(content_type: object) -> str:

@@ -14,7 +14,12 @@ from typing import Annotated, Any, get_args, get_origin
 from stocksync_ws.messaging.hints import members, plain, type_name
 from stocksync_ws.messaging.principals import user_shown
 
-__all__ = ["fixes_for", "foreign"]
+__all__ = ["ONE_PARAMETER", "fixes_for", "foreign"]
+
+ONE_PARAMETER = (
+    "an authenticator takes exactly one positional parameter: def authenticate(request:"
+    " ConnectRequest) -> User | None"
+)
 
 _HOSTS = frozenset(
     (

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from stocksync_ws import ConfigurationError, Latest, Limits, Queue, SockJSOptions, StompApp, Stream
+from stocksync_ws import (
+    ConfigurationError,
+    ConnectRequest,
+    Latest,
+    Limits,
+    Queue,
+    SockJSOptions,
+    StompApp,
+    Stream,
+)
 from tests.mistakes.kit import Mistake, check
 
 
@@ -26,6 +37,17 @@ def two(body: bytes, annotation: Any) -> Any: ...
 
 def loose(function: Any) -> Any:
     return function
+
+
+@dataclass
+class Nameless:
+    login: str
+
+
+def no_request() -> None: ...
+def a_text(request: ConnectRequest) -> str | None: ...
+async def a_dict(request: ConnectRequest) -> dict[str, str]: ...
+def nameless(request: ConnectRequest) -> Nameless | None: ...
 
 
 once: Any = 1
@@ -289,9 +311,9 @@ TABLE = [
         {"destinations": ["/topic/chat"]},
         (
             "destinations: must be a mapping of patterns to Topic, Stream, Latest or"
-            " Queue, not ['/topic/chat']"
+            " Queue, not ['/topic/chat']: write {'/topic/x': Stream()}"
         ),
-        "patterns to Topic, Stream, Latest or Queue",
+        "write {'/topic/x': Stream()}",
     ),
     of(
         {"heart_beat": (10_000, 10_000)},
@@ -358,6 +380,50 @@ TABLE = [
             " annotation: ..."
         ),
         "write decode=lambda body, annotation: ...",
+    ),
+    Mistake(
+        lambda: Stream(seconds=loose(timedelta(minutes=10))),
+        ConfigurationError,
+        (
+            "Stream.seconds: must be a number above 0, not datetime.timedelta(seconds=600):"
+            " write 600.0"
+        ),
+        "write 600.0",
+    ),
+    Mistake(
+        lambda: Limits(handler_timeout=loose(timedelta(minutes=1))),
+        ConfigurationError,
+        (
+            "Limits.handler_timeout: must be a positive number, not"
+            " datetime.timedelta(seconds=60): write 60.0"
+        ),
+        "write 60.0",
+    ),
+    Mistake(
+        lambda: StompApp("/ws", authenticator=loose(no_request)),
+        ConfigurationError,
+        (
+            "HERE: no_request()\n"
+            "  authenticator tests.mistakes.test_settings.no_request\n"
+            "  an authenticator takes exactly one positional parameter: def authenticate(request:"
+            " ConnectRequest) -> User | None"
+        ),
+        "def authenticate(request: ConnectRequest) -> User | None",
+    ),
+    *(
+        Mistake(
+            lambda function=function: StompApp("/ws", authenticator=function),  # type: ignore[misc]
+            ConfigurationError,
+            (
+                f"HERE: {function.__name__}(request: ConnectRequest)\n"
+                f"  authenticator tests.mistakes.test_settings.{function.__name__}\n"
+                f"  it returns {shown}, and a user is an object with a name, which is a text\n"
+                f"  possible fixes:\n"
+                f"    - return an object of your own class, such as User(name='ann')"
+            ),
+            "such as User(name='ann')",
+        )
+        for function, shown in ((a_text, "str"), (a_dict, "dict[str, str]"), (nameless, "Nameless"))
     ),
 ]
 
