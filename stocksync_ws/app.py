@@ -24,6 +24,7 @@ from stocksync_ws.arguments import (
     sockjs_routes,
     texts,
     warn_about_hosts,
+    warn_about_times,
 )
 from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
@@ -141,6 +142,7 @@ class StompApp(Application):
             ),
             limits=limits,
         )
+        warn_about_times(self.config.limits)
         self.inbox = Inbox()
         self.endpoint = EndpointConfig(
             path=path,

@@ -32,6 +32,7 @@ __all__ = [
     "sockjs_routes",
     "texts",
     "warn_about_hosts",
+    "warn_about_times",
 ]
 
 _log = logging.getLogger("stocksync_ws.transport")
@@ -128,6 +129,32 @@ def refuse_loop() -> None:
         "run starts an event loop, and one runs in this thread already: write"
         " `await ws.serve(...)` or `async with ws.listen(...)` there"
     )
+
+
+_SANE_SECONDS = {
+    "connect_timeout": 600,
+    "pong_timeout": 600,
+    "close_timeout": 600,
+    "shutdown_timeout": 3_600,
+    "handler_timeout": 10_000,
+}
+"""Beyond them a time is mostly meant in milliseconds; beyond `_NEVER` it switches something off."""
+_NEVER = 10_000_000
+
+
+def warn_about_times(limits: Limits) -> None:
+    """Say which times are so long that they may be milliseconds."""
+    for name, most in _SANE_SECONDS.items():
+        value = getattr(limits, name)
+        if most < value < _NEVER:
+            _log.warning(
+                "Limits.%s is in seconds, and %g are %.1f hours; if that is ms, write %s=%g",
+                name,
+                value,
+                value / 3_600,
+                name,
+                value / 1_000,
+            )
 
 
 def warn_about_hosts(endpoint: EndpointConfig, host: str) -> None:

@@ -431,3 +431,23 @@ TABLE = [
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.says[:60])
 def test_the_text_says_what_to_write(row: Mistake) -> None:
     check(row)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"handler_timeout": 30_000},
+            (
+                "Limits.handler_timeout is in seconds, and 30000 are 8.3 hours; if that is ms,"
+                " write handler_timeout=30"
+            ),
+        ),
+        ({"handler_timeout": 7_200, "close_timeout": 60, "pong_timeout": 1e9}, ""),
+    ],
+)
+def test_a_time_that_looks_like_ms_is_told(
+    settings: dict[str, float], says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    StompApp("/ws", limits=Limits(**loose(settings)))
+    assert "".join(each.getMessage() for each in caplog.records) == says
