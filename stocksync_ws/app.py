@@ -134,15 +134,10 @@ class StompApp(Application):
             heart_beat=heart_beat,
             missed_heart_beats=missed_heart_beats,
             error_destination=error_destination,
-            destinations=mapping(
-                "destinations",
-                destinations,
-                "patterns to Topic, Stream, Latest or Queue",
-                "{'/topic/x': Stream()}",
-            ),
+            destinations=mapping("destinations", destinations),
             limits=limits,
         )
-        warn_about_times(self.config.limits)
+        warn_about_times(limits)
         self.inbox = Inbox()
         self.endpoint = EndpointConfig(
             path=path,

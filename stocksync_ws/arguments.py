@@ -73,12 +73,24 @@ def texts(setting: str, given: Texts) -> tuple[str, ...]:
     return texts
 
 
-def mapping(setting: str, given: Mapping[str, T], of: str, write: str) -> dict[str, T]:
+_MAPPINGS = {
+    "destinations": ("patterns to Topic, Stream, Latest or Queue", "{'/topic/x': Stream()}"),
+    "pages": ("paths to files", "{'/': 'index.html'}"),
+}
+"""What the arguments that are mappings hold, and an example of each."""
+
+
+def mapping(setting: str, given: Mapping[str, T]) -> dict[str, T]:
     """A mapping from texts.
+
+    Args:
+        setting: `destinations` or `pages`.
+        given: What it was given.
 
     Raises:
         ConfigurationError: It is none.
     """
+    of, write = _MAPPINGS[setting]
     if not isinstance(cast("object", given), Mapping):
         raise ConfigurationError(
             f"{setting}: must be a mapping of {of}, not {given!r}: write {write}"
@@ -198,9 +210,6 @@ def _listed(folder: Path) -> str:
     return ", ".join(names[:10]) + ", …" * (len(names) > 10) if names else "no file"
 
 
-_PAGES = "{'/': 'index.html'}"
-
-
 def read_pages(given: Pages | None) -> dict[str, Page]:
     """The files of `pages=`, read now.
 
@@ -208,7 +217,7 @@ def read_pages(given: Pages | None) -> dict[str, Page]:
         ConfigurationError: It is no mapping, or names a folder.
         OSError: A file cannot be read.
     """
-    files = mapping("pages", {} if given is None else given, "paths to files", _PAGES)
+    files = mapping("pages", {} if given is None else given)
     return {at: _page(at, file) for at, file in files.items()}
 
 

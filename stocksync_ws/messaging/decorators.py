@@ -279,10 +279,11 @@ def _classes(decorator: str, given: tuple[Any, ...], base: type) -> None:
     for item in given:
         if not isinstance(item, type):
             wanted = f"@{decorator}() with parentheses, when it names none"
+            several: object = item
             if isinstance(item, base) and base is Exception:
                 wanted = f"the class, @{decorator}({type(item).__name__})"
-            elif isinstance(item, (list, tuple)):
-                names = (name_of(each) for each in cast("list[Any]", item))
+            elif isinstance(several, (list, tuple)):
+                names = (name_of(each) for each in cast("list[Any]", several))
                 wanted = f"@{decorator}({', '.join(names)})"
             elif isinstance(item, str):
                 wanted = f"@{decorator}(SessionConnected) with the class"
