@@ -121,11 +121,8 @@ class Converters:
         self._known[essence] = Converter(essence, encode, decode)
 
     def find(self, content_type: str) -> Converter | None:
-        """The converter of a content type as it stands in a header."""
-        try:
-            return self._known.get(media_of(content_type).essence)
-        except ConversionError:
-            return None
+        """The converter of a content type that is well-formed."""
+        return self._known.get(media_of(content_type).essence)
 
     def asked(self, content_type: str) -> Converter | None:
         """The converter for a payload that is to be sent as a content type; None: ours fits.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, NamedTuple
 import pytest
 
 from stocksync_ws import ConfigurationError, ConnectRequest, StompApp
+from stocksync_ws.broker.calls.dispatch import NullDispatch
 from tests.mistakes.kit import compare
 
 TWO = "two parameters are left for the payload, {} and {}"
@@ -146,3 +147,17 @@ def test_a_class_of_the_shop_with_such_a_name_is_a_payload_like_any_other() -> N
     ws = StompApp("/ws")
     ws.message_mapping("/x")(handler)
     ws.check()
+
+
+def test_another_object_of_the_host_is_a_default_like_any_other() -> None:
+    ws = StompApp("/ws")
+    given: Any = of("fastapi.params", "Other")()
+
+    def handler(text: str = given) -> None: ...
+
+    ws.message_mapping("/x")(handler)
+    ws.check()
+
+
+def test_without_an_application_nothing_has_a_handler() -> None:
+    assert NullDispatch().no_handler("SEND", "/x") == "nothing has a handler"
