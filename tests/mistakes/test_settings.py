@@ -410,7 +410,7 @@ TABLE = [
     ),
     *(
         Mistake(
-            lambda function=function: StompApp("/ws", authenticator=function),  # type: ignore[misc]
+            lambda function=function: StompApp("/ws", authenticator=function),
             ConfigurationError,
             (
                 f"HERE: {function.__name__}(request: ConnectRequest)\n"

@@ -134,7 +134,7 @@ TABLE = [
     ),
     *(
         Mistake(
-            lambda app=app: loose("/ws").wrap_wsgi(app),  # type: ignore[misc]
+            lambda app=app: loose("/ws").wrap_wsgi(app),
             ConfigurationError,
             (
                 f"wrap_wsgi: {name} is an ASGI application: write ws.install(app), or for one that"
