@@ -24,6 +24,7 @@ from stocksync_ws.arguments import (
     sockjs_routes,
     texts,
     warn_about_hosts,
+    warn_about_times,
 )
 from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
@@ -133,11 +134,10 @@ class StompApp(Application):
             heart_beat=heart_beat,
             missed_heart_beats=missed_heart_beats,
             error_destination=error_destination,
-            destinations=mapping(
-                "destinations", destinations, "patterns to Topic, Stream, Latest or Queue"
-            ),
+            destinations=mapping("destinations", destinations),
             limits=limits,
         )
+        warn_about_times(limits)
         self.inbox = Inbox()
         self.endpoint = EndpointConfig(
             path=path,

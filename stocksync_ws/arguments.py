@@ -32,6 +32,7 @@ __all__ = [
     "sockjs_routes",
     "texts",
     "warn_about_hosts",
+    "warn_about_times",
 ]
 
 _log = logging.getLogger("stocksync_ws.transport")
@@ -72,17 +73,33 @@ def texts(setting: str, given: Texts) -> tuple[str, ...]:
     return texts
 
 
-def mapping(setting: str, given: Mapping[str, T], of: str) -> dict[str, T]:
+_MAPPINGS = {
+    "destinations": ("patterns to Topic, Stream, Latest or Queue", "{'/topic/x': Stream()}"),
+    "pages": ("paths to files", "{'/': 'index.html'}"),
+}
+"""What the arguments that are mappings hold, and an example of each."""
+
+
+def mapping(setting: str, given: Mapping[str, T]) -> dict[str, T]:
     """A mapping from texts.
+
+    Args:
+        setting: `destinations` or `pages`.
+        given: What it was given.
 
     Raises:
         ConfigurationError: It is none.
     """
+    of, write = _MAPPINGS[setting]
     if not isinstance(cast("object", given), Mapping):
-        raise ConfigurationError(f"{setting}: must be a mapping of {of}, not {given!r}")
+        raise ConfigurationError(
+            f"{setting}: must be a mapping of {of}, not {given!r}: write {write}"
+        )
     for key in given:
         if not isinstance(cast("object", key), str):
-            raise ConfigurationError(f"{setting}: must be a mapping of {of}; {key!r} is no text")
+            raise ConfigurationError(
+                f"{setting}: must be a mapping of {of}; {key!r} is no text: write {write}"
+            )
     return dict(given)
 
 
@@ -124,6 +141,32 @@ def refuse_loop() -> None:
         "run starts an event loop, and one runs in this thread already: write"
         " `await ws.serve(...)` or `async with ws.listen(...)` there"
     )
+
+
+_SANE_SECONDS = {
+    "connect_timeout": 600,
+    "pong_timeout": 600,
+    "close_timeout": 600,
+    "shutdown_timeout": 3_600,
+    "handler_timeout": 10_000,
+}
+"""Beyond them a time is mostly meant in milliseconds; beyond `_NEVER` it switches something off."""
+_NEVER = 10_000_000
+
+
+def warn_about_times(limits: Limits) -> None:
+    """Say which times are so long that they may be milliseconds."""
+    for name, most in _SANE_SECONDS.items():
+        value = getattr(limits, name)
+        if most < value < _NEVER:
+            _log.warning(
+                "Limits.%s is in seconds, and %g are %.1f hours; if that is ms, write %s=%g",
+                name,
+                value,
+                value / 3_600,
+                name,
+                value / 1_000,
+            )
 
 
 def warn_about_hosts(endpoint: EndpointConfig, host: str) -> None:
@@ -174,7 +217,7 @@ def read_pages(given: Pages | None) -> dict[str, Page]:
         ConfigurationError: It is no mapping, or names a folder.
         OSError: A file cannot be read.
     """
-    files = mapping("pages", {} if given is None else given, "paths to files")
+    files = mapping("pages", {} if given is None else given)
     return {at: _page(at, file) for at, file in files.items()}
 
 

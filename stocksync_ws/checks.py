@@ -6,8 +6,10 @@ the words of what was given where these tell what was meant.
 
 from __future__ import annotations
 
+import inspect
 import re
-from typing import cast
+from collections.abc import Callable
+from typing import Any, cast
 from urllib.parse import quote
 
 from stocksync_ws.errors import ConfigurationError
@@ -24,6 +26,7 @@ __all__ = [
     "check_patterns",
     "fail",
     "is_foreign_wildcard",
+    "takes",
 ]
 
 MOST_SECONDS = 600.0
@@ -45,6 +48,17 @@ _ENDPOINT = re.compile(r"(?:/[^/*]+)+")
 def fail(setting: str, problem: str) -> ConfigurationError:
     """The error about a setting."""
     return ConfigurationError(f"{setting}: {problem}")
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many arguments; true where nobody can tell."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # Written in C, without a signature.
+        return True
+    return True
 
 
 def check_path_of_endpoint(path: object) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from datetime import timedelta
 from itertools import permutations
 from typing import cast
 
@@ -180,7 +181,9 @@ class Limits:
             if value is None and item.name in ("handler_threads", "max_connections"):
                 continue
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise fail(f"Limits.{item.name}", f"must be a positive number, not {value!r}")
+                hint = f": write {value.total_seconds()}" if isinstance(value, timedelta) else ""
+                problem = f"must be a positive number, not {value!r}{hint}"
+                raise fail(f"Limits.{item.name}", problem)
         for name, bound in _WITHIN:
             if getattr(self, name) > getattr(self, bound):
                 most = getattr(self, bound)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, TypeAlias, cast
 
 from stocksync_ws.errors import ConfigurationError
@@ -93,7 +94,8 @@ class Policy:
         kinds = int if whole else (int, float)
         if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
             kind = "whole number" if whole else "number"
-            self._fail(name, f"must be a {kind} above 0, not {value!r}")
+            hint = f": write {value.total_seconds()}" if isinstance(value, timedelta) else ""
+            self._fail(name, f"must be a {kind} above 0, not {value!r}{hint}")
 
     def _fail(self, name: str, problem: str) -> None:
         raise ConfigurationError(f"{type(self).__name__}.{name}: {problem}")

@@ -24,7 +24,7 @@ from http import HTTPStatus
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote
 
-from stocksync_ws.checks import PATH_SAFE
+from stocksync_ws.checks import PATH_SAFE, takes
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.running.native import socket_of, socket_pair
@@ -77,6 +77,12 @@ class WrappedWsgi:
             problem = f"{app!r} is no WSGI application, which can be called"
             wanted = "app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)"
             raise ConfigurationError(f"wrap_wsgi: {problem}: write {wanted}")
+        if not takes(app, 2) and takes(app, 3):
+            name = getattr(app, "__name__", type(app).__name__)
+            raise ConfigurationError(
+                f"wrap_wsgi: {name} is an ASGI application: write ws.install(app), or for one that"
+                f" install does not know app = ws.wrap(app)"
+            )
         self._run = run
         self._limits = limits
         self._refuse_siblings = refuse_siblings

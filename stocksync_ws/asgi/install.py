@@ -15,7 +15,7 @@ from re import escape
 from typing import Any, TypeAlias
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
-from stocksync_ws.asgi.lifespan import AsgiApp, Wrapped, lifespan
+from stocksync_ws.asgi.lifespan import AsgiApp, Wrapped, lifespan, wsgi_application
 from stocksync_ws.asgi.stepping import Receive, Send
 from stocksync_ws.asgi.users import QuartSession, django_users
 from stocksync_ws.errors import ConfigurationError
@@ -58,10 +58,7 @@ def install(gateway: Gateway, app: Any) -> AsgiApp:
         gateway.checks.append(lambda: _check_free(gateway, _django_routes(gateway)))
         return Wrapped(gateway, app)
     elif hasattr(app, "wsgi_app"):
-        raise ConfigurationError(
-            f"install: {type(app).__name__} is a WSGI application: write"
-            f" app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)"
-        )
+        raise wsgi_application("install", app)
     else:
         raise ConfigurationError(
             f"install: {type(app).__name__} is no application of Starlette, FastAPI, Litestar,"

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, cast
 
 from stocksync_ws.asgi.gateway import Gateway, Scope
 from stocksync_ws.asgi.stepping import Receive, Send
+from stocksync_ws.checks import takes
 from stocksync_ws.errors import ConfigurationError
 
 __all__ = ["AsgiApp", "Wrapped", "lifespan"]
@@ -20,6 +21,14 @@ __all__ = ["AsgiApp", "Wrapped", "lifespan"]
 _log = logging.getLogger("stocksync_ws.transport")
 
 AsgiApp: TypeAlias = Callable[[Any, Any, Any], Awaitable[Any]]
+
+
+def wsgi_application(method: str, app: object) -> ConfigurationError:
+    """The error about an application that takes an environ, where one of ASGI belongs."""
+    attribute = hasattr(app, "wsgi_app")
+    wanted = "app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)" if attribute else "app = ws.wrap_wsgi(app)"
+    name = getattr(app, "__name__", type(app).__name__)
+    return ConfigurationError(f"{method}: {name} is a WSGI application: write {wanted}")
 
 
 class Wrapped:
@@ -35,6 +44,8 @@ class Wrapped:
         if not callable(cast("object", app)):
             problem = f"{app!r} is no ASGI application, which can be called"
             raise ConfigurationError(f"wrap: {problem}: write application = ws.wrap(app)")
+        if not takes(app, 3) and takes(app, 2):
+            raise wsgi_application("wrap", app)
         self._gateway = gateway
         self.other = app
         self.path = gateway.path

@@ -12,6 +12,7 @@ from typing import cast
 from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.checks import is_foreign_wildcard
 from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.messaging.hints import no_path
 from stocksync_ws.messaging.marks import Access, Authorization, Judged
 from stocksync_ws.messaging.routing import Template
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE
@@ -71,8 +72,7 @@ def authorization(
     """
     if not isinstance(cast("object", destination), str):
         raise ConfigurationError(
-            '@authorize needs its destinations: write @authorize("/topic/room/{room}") with'
-            " parentheses, not @authorize alone"
+            no_path("authorize", "destinations", "/topic/room/{room}", destination)
         )
     Template(destination, wildcards=True)
     for segment in destination.split("/"):

@@ -54,6 +54,8 @@ from stocksync_ws.messaging.principals import (
     user_shown,
 )
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, text_reader
+from stocksync_ws.messaging.unfilled import ONE_PARAMETER, fixes_for, foreign
+from stocksync_ws.messaging.unused import renames
 from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["DestinationVariable", "Exchange", "Header", "Plan", "Role", "plan"]
@@ -186,7 +188,7 @@ class _Builder:
             else:
                 self.positional.append(resolver)
         if self._role is Role.CONNECT and (self._left is None or self.keywords):
-            raise self._refuse(None, "an authenticator takes exactly one positional parameter")
+            raise self._refuse(None, ONE_PARAMETER)
 
     # What a parameter is
 
@@ -197,6 +199,8 @@ class _Builder:
         kind = kinds[0] if len(kinds) == 1 else None
         if self._role is Role.CONNECT:
             return self._leftover(parameter, annotation)
+        if (host := foreign(parameter, annotation)) is not None:
+            raise self._refuse(parameter, *host)
         if isinstance(marker, Header):
             return self._header(parameter, annotation, marker)
         if isinstance(marker, DestinationVariable):
@@ -354,7 +358,7 @@ class _Builder:
         try:
             return text_reader(Any if annotation is _ABSENT else annotation, self._bits)
         except ConfigurationError as error:
-            fixes = self._fixes(parameter)[:1]
+            fixes = fixes_for(parameter, self._users, self._framework)[:1]
             raise self._refuse(
                 parameter, str(error), *fixes, "else take a str and convert it"
             ) from error
@@ -388,19 +392,12 @@ class _Builder:
 
     # Errors
 
-    def _fixes(self, parameter: inspect.Parameter) -> list[str]:
-        # The user comes first: every other way lets the sender say who it is.
-        bare = parameter.annotation is _ABSENT
-        shown = "str" if bare else type_name(parameter.annotation)
-        user = user_shown(parameter.annotation, self._users)
-        known = ["Principal", *(type_name(kind) for kind in self._framework)]
-        return [
-            f"if it is the session's user, annotate it CurrentUser[{user}]",
-            f"if it is part of the destination, put {{{parameter.name}}} into the template",
-            f"if it is a header, annotate it Annotated[{shown}, Header()]",
-            f"if the framework gives it, annotate it with one of {', '.join(known)}",
-            "else leave it out",
-        ]
+    def _fixes(self, *left: inspect.Parameter) -> list[str]:
+        fixes = fixes_for(left[-1], self._users, self._framework)
+        if self._role not in (Role.MESSAGE, Role.SUBSCRIBE):
+            return fixes
+        names = (each.name for each in left)
+        return [*renames(self._function, self._label, self._names, *names), *fixes]
 
     def _unclear(self, parameter: inspect.Parameter, problem: str) -> ConfigurationError:
         """A parameter that reads as the user, and would be what the sender says."""
@@ -415,7 +412,7 @@ class _Builder:
 
     def _two_left(self, one: inspect.Parameter, other: inspect.Parameter) -> ConfigurationError:
         if self._role is Role.CONNECT:
-            return self._refuse(other, "an authenticator takes exactly one positional parameter")
+            return self._refuse(other, ONE_PARAMETER)
         if self._role in (Role.EVENT, Role.ERROR):
             return self._refuse(
                 other, f"{one.name!r} is the {self._role.value} already", *self._fixes(other)[3:]
@@ -423,7 +420,7 @@ class _Builder:
         return self._refuse(
             other,
             f"two parameters are left for the payload, {one.name!r} and {other.name!r}",
-            *self._fixes(other)[:-1],
+            *self._fixes(one, other)[:-1],
             f"if the sender's body holds both, make one payload of them: a dataclass with"
             f" {one.name} and {other.name}",
             "else leave one out",

@@ -10,10 +10,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeAlias, cast
 
+from stocksync_ws.checks import takes
 from stocksync_ws.errors import ConfigurationError, ConversionError
-from stocksync_ws.messaging.media import JSON, OCTETS, media_of
+from stocksync_ws.messaging.media import CONTENT_TYPE, JSON, OCTETS, media_of
 
-__all__ = ["NONE", "Converter", "Converters", "Decode", "Encode"]
+__all__ = ["NONE", "Converter", "Converters", "Decode", "Encode", "nothing_converts"]
 
 Encode: TypeAlias = Callable[[Any], bytes]
 """A payload to the body of a message."""
@@ -25,6 +26,10 @@ _OURS = {
     "text/plain": "what is written of a str",
     OCTETS: "what is written of bytes",
 }
+
+_ENCODE = ("payload",)
+_DECODE = ("body", "annotation")
+"""What the two functions are called with."""
 
 
 class Converter:
@@ -102,20 +107,55 @@ class Converters:
             raise ConfigurationError(
                 f"converter: {essence} has one already, and a content type has one at most"
             )
-        for name, function in (("encode", encode), ("decode", decode)):
+        for name, function, taken in (("encode", encode, _ENCODE), ("decode", decode, _DECODE)):
             if not callable(cast("object", function)) or inspect.iscoroutinefunction(function):
                 raise ConfigurationError(
                     f"converter: {name}= of {essence} must be a function that is not async, not"
                     f" {function!r}"
                 )
+            if not takes(function, len(taken)):
+                raise ConfigurationError(
+                    f"converter: {name}= of {essence} is called with {len(taken)} argument"
+                    f"{'s' * (len(taken) > 1)}: write {name}=lambda {', '.join(taken)}: ..."
+                )
         self._known[essence] = Converter(essence, encode, decode)
 
     def find(self, content_type: str) -> Converter | None:
-        """The converter of a content type as it stands in a header."""
-        try:
-            return self._known.get(media_of(content_type).essence)
-        except ConversionError:
-            return None
+        """The converter of a content type that is well-formed."""
+        return self._known.get(media_of(content_type).essence)
+
+    def asked(self, content_type: str) -> Converter | None:
+        """The converter for a payload that is to be sent as a content type; None: ours fits.
+
+        Raises:
+            ConversionError: It is malformed, or neither JSON nor `text/*` in UTF-8 and has none.
+        """
+        media = media_of(content_type)
+        converter = self._known.get(media.essence)
+        if converter is None and media.kind not in ("json", "text"):
+            raise ConversionError(
+                CONTENT_TYPE,
+                f"{nothing_converts(content_type)}; a body that is encoded already is `bytes`",
+            )
+        if converter is None and media.charset != "utf-8":
+            raise ConversionError(
+                CONTENT_TYPE,
+                f"JSON and text are written in UTF-8: write {media.essence!r}, or encode the"
+                f" payload to `bytes`",
+            )
+        return converter
+
+
+def nothing_converts(content_type: str) -> str:
+    """The text about a content type that is asked for and has no converter."""
+    essence = content_type.partition(";")[0].strip().lower()
+    text = f"nothing converts content_type={content_type!r}"
+    if essence in _OURS:
+        return f"{text}: it is {_OURS[essence]}; JSON, text and octets need no content_type"
+    return (
+        f"{text}: write ws.converter({essence!r}, encode=..., decode=...);"
+        f" JSON, text and octets need no content_type"
+    )
 
 
 NONE = Converters()

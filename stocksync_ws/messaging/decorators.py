@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Set
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.errors import ConfigurationError, ConversionError
 from stocksync_ws.messaging.access import access, authorization
 from stocksync_ws.messaging.declarations import declarations
+from stocksync_ws.messaging.hints import no_path
 from stocksync_ws.messaging.marks import (
     Advice,
     Authorization,
@@ -89,10 +90,7 @@ def _marker(decorator: str, mark: Mark, inline: bool = False) -> Callable[[F], F
 
 def _path(decorator: str, path: object) -> str:
     if not isinstance(path, str):
-        raise ConfigurationError(
-            f'@{decorator} needs its path: write @{decorator}("/path") with parentheses, '
-            f"not @{decorator} alone"
-        )
+        raise ConfigurationError(no_path(decorator, "path", "/path", path))
     if path:
         Template(path)
     return path
@@ -261,6 +259,12 @@ class _Written:
 
 
 def _destinations(decorator: str, destinations: tuple[object, ...]) -> tuple[str, ...]:
+    for given in destinations:
+        if isinstance(given, (list, tuple)):
+            shown = ", ".join(map(repr, cast("list[object]", given)))
+            raise ConfigurationError(
+                f"@{decorator}: a destination is a text, not {given!r}: write @{decorator}({shown})"
+            )
     return tuple(_path(decorator, destination or None) for destination in destinations)
 
 
@@ -309,8 +313,12 @@ def _classes(decorator: str, given: tuple[Any, ...], base: type) -> None:
     for item in given:
         if not isinstance(item, type):
             wanted = f"@{decorator}() with parentheses, when it names none"
+            several: object = item
             if isinstance(item, base) and base is Exception:
                 wanted = f"the class, @{decorator}({type(item).__name__})"
+            elif isinstance(several, (list, tuple)):
+                names = (name_of(each) for each in cast("list[Any]", several))
+                wanted = f"@{decorator}({', '.join(names)})"
             elif isinstance(item, str):
                 wanted = f"@{decorator}(SessionConnected) with the class"
             shown = f"{name_of(item)} itself" if callable(item) else repr(item)

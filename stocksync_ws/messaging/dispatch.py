@@ -20,6 +20,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConversionError, StockSyncError
 from stocksync_ws.messaging.access import refusal
+from stocksync_ws.messaging.advice import no_handler
 from stocksync_ws.messaging.connect import (
     Authenticator,
     ConnectHeaders,
@@ -163,6 +164,15 @@ class Dispatcher:
             return None
         route, variables = found
         return self._first(route, self._exchange(session, frame, variables), destination)
+
+    def no_handler(self, command: str, path: str) -> str:
+        """Name the mappings that there are instead."""
+        routes = self._routes()
+        sends = "message_mapping", routes.messages
+        subscribes = "subscribe_mapping", routes.subscribes
+        if command == SUBSCRIBE:
+            return no_handler(path, *subscribes, *sends)
+        return no_handler(path, *sends, *subscribes)
 
     def event(self, event: Event) -> Sequence[Call]:
         """One call for each listener."""

@@ -26,6 +26,7 @@ __all__ = [
     "members",
     "metadata",
     "nearest",
+    "no_path",
     "plain",
     "report",
     "resolve",
@@ -244,6 +245,25 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
     from difflib import get_close_matches  # Costs a millisecond, and only mistakes need it.
 
     return next(iter(get_close_matches(name, list(names), n=1)), None)
+
+
+def no_path(decorator: str, subject: str, example: str, given: object) -> str:
+    """The text about a decorator whose path is no text.
+
+    Args:
+        decorator: Its name.
+        subject: What it calls its path.
+        example: One that it takes.
+        given: What it was given: several of them, the function itself, or nothing.
+    """
+    if isinstance(given, (list, tuple)) and given and decorator != "controller":
+        each = [f"@{decorator}({one!r})" for one in cast("list[object]", given)]
+        above = " above one another" if len(each) > 1 else ""
+        return f"@{decorator} takes one text, not {given!r}: write {' and '.join(each)}{above}"
+    return (
+        f'@{decorator} needs its {subject}: write @{decorator}("{example}") with parentheses,'
+        f" not @{decorator} alone"
+    )
 
 
 def _shown(parameter: inspect.Parameter) -> str:

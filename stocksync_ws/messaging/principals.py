@@ -8,6 +8,7 @@ that the authenticator says it returns. Where the authenticator says nothing of 
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -93,8 +94,28 @@ def returned_users(function: Callable[..., Any], label: str) -> tuple[type, ...]
     origin = get_origin(annotation)
     if isinstance(origin, type) and issubclass(origin, Awaitable):
         annotation = get_args(annotation)[-1]
+    for kind in members(annotation):
+        if _is_nobody(kind):
+            raise ConfigurationError(
+                f"{place}\n  it returns {type_name(kind)}, and a user is an object with a name,"
+                f" which is a text\n  possible fixes:\n"
+                f"    - return an object of your own class, such as User(name='ann')"
+            )
     found = [class_of(_itself(made, kind)) for kind in members(annotation)]
     return tuple(kind for kind in found if _relates(kind))
+
+
+def _is_nobody(kind: Any) -> bool:
+    """Whether no object of a type can have a name: it is built in, or a dataclass without one."""
+    origin = get_origin(kind) or kind
+    if not isinstance(origin, type) or origin in (NoneType, object):
+        return False
+    if origin.__module__ == "builtins":
+        return True
+    if not dataclasses.is_dataclass(origin) or hasattr(origin, "name"):
+        return False
+    made = hasattr(origin, "__post_init__") or hasattr(origin, "__getattr__")
+    return not made and all(each.name != "name" for each in dataclasses.fields(origin))
 
 
 def _itself(function: Any, kind: Any) -> Any:
@@ -211,7 +232,8 @@ def user_resolver(name: str, wanted: tuple[type, ...], anonymous: Any) -> Resolv
             names = " | ".join(type_name(kind) for kind in wanted)
             kind = type_name(type(session.user))
             raise AccessDenied(
-                f"{name}: the user is no {names}, but a {kind}; write CurrentUser[{kind}] to get it"
+                f"{name}: the user is no {names}, but a {kind}; write CurrentUser[{kind}] to get"
+                f" it, or leave it so, if only {names} may"
             )
         return session.user
 

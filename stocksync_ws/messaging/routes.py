@@ -18,7 +18,7 @@ from stocksync_ws.errors import AccessDenied, ConfigurationError
 from stocksync_ws.messaging.access import refusal
 from stocksync_ws.messaging.binding import Plan, plan
 from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
-from stocksync_ws.messaging.converters import NONE, Converter, Converters
+from stocksync_ws.messaging.converters import NONE, Converter, Converters, nothing_converts
 from stocksync_ws.messaging.exchange import Exchange, Role
 from stocksync_ws.messaging.hints import line_of, nearest, report, signature_of, type_name, where
 from stocksync_ws.messaging.marks import (
@@ -268,11 +268,7 @@ def compile_handler(
         )
     converter = converters.find(asked)
     if converter is None and final:
-        raise ConfigurationError(
-            f"{declaration.label}: nothing converts content_type={asked!r}: write"
-            f" ws.converter({asked.partition(';')[0].strip().lower()!r}, encode=..., decode=...);"
-            f" JSON, text and octets need no content_type"
-        )
+        raise ConfigurationError(f"{declaration.label}: {nothing_converts(asked)}")
     return Handler(declaration, compiled, converter=converter)
 
 

@@ -192,11 +192,13 @@ class _Node(Generic[T]):
 class Router(Generic[T]):
     """Finds the value of the most specific template that fits a path."""
 
-    __slots__ = ("_exact", "_root")
+    __slots__ = ("_exact", "_root", "texts")
 
     def __init__(self) -> None:
         self._root: _Node[T] = _Node()
         self._exact: dict[str, _Leaf[T]] = {}
+        self.texts: list[str] = []
+        """The templates as they were written, in the order of `add`."""
 
     def add(self, template: Template, value: T, *, label: str) -> None:
         """Add a route.
@@ -225,6 +227,7 @@ class Router(Generic[T]):
                 f"  change one of the two, or merge their functions"
             )
         leaf = _Leaf(template, value, label)
+        self.texts.append(template.text)
         if template.rest:
             node.rest = leaf
             return

@@ -23,7 +23,6 @@ from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converters
-from stocksync_ws.messaging.media import OCTETS
 from stocksync_ws.policies import has_surrogate
 
 __all__ = ["MAX_WAIT", "Gate", "MessagingTemplate"]
@@ -32,6 +31,7 @@ MAX_WAIT = 4_000_000
 """Seconds a thread may wait: what every platform can."""
 
 
+_NO_HEADERS: tuple[tuple[str, str], ...] = ()
 _VARIABLE = re.compile(r"/(\{[A-Za-z_][\w.]*\})(?=/|$)")
 """A segment that was meant to be filled in."""
 
@@ -73,7 +73,8 @@ class MessagingTemplate:
         ValueError: An argument is of another type than it says, a destination or a header is
             malformed, or the message is larger than `Limits.max_outbound_message`. The caller's
             fault; nothing was sent.
-        ConversionError: The payload cannot be converted. The caller's fault; nothing was sent.
+        ConversionError: The payload cannot be converted, or not to the `content-type` of the
+            headers. The caller's fault; nothing was sent.
         BrokerBusy: The inbox is full (10,000 messages or 16 MiB); the text says so where that is
             because nothing has started the application. `publish` and `publish_wait` wait for room
             there, and raise it for a queue that is full; the others drop what a full queue does not
@@ -101,8 +102,9 @@ class MessagingTemplate:
             destination: Under a broker prefix, for example `/topic/inventory`.
             payload: `str` goes as text, `bytes` as they are, everything else as JSON, or as the
                 converter of its content type writes it.
-            headers: Further headers of the MESSAGE; a `content-type` wins over the conversion's,
-                and where the application has a converter for it, that encodes the payload.
+            headers: Further headers of the MESSAGE; a `content-type` wins over the conversion's.
+                Where the application has a converter for it, that encodes the payload; without one
+                it can be of JSON or `text/*`, in UTF-8, and of `bytes` any.
         """
         self._gate.post(self._convert(destination, payload, headers))
 
@@ -132,7 +134,8 @@ class MessagingTemplate:
             raise ValueError(
                 f"send takes bytes as they are, not {type(given).__name__}: use convert_and_send"
             )
-        self._gate.post(self._draft(destination, body, None, headers))
+        pairs = _NO_HEADERS if headers is None else check_own(headers)
+        self._gate.post(self._draft(destination, body, None, pairs))
 
     async def publish(
         self, destination: str, payload: object, headers: Mapping[str, str] | None = None
@@ -192,10 +195,8 @@ class MessagingTemplate:
         self, destination: str, payload: object, headers: Mapping[str, str] | None
     ) -> Draft:
         destination = self._check(destination)
-        encoded = (
-            self._encoder.encode(payload) if headers is None else self._encode(payload, headers)
-        )
-        return self._draft(destination, *encoded, headers)
+        pairs = _NO_HEADERS if headers is None else check_own(headers)
+        return self._draft(destination, *self._encode(payload, pairs), pairs)
 
     def _convert_to_user(
         self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
@@ -205,31 +206,34 @@ class MessagingTemplate:
             raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
         if has_surrogate(name):
             raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
-        destination = self._check_own(destination)
-        encoded = (
-            self._encoder.encode(payload) if headers is None else self._encode(payload, headers)
-        )
-        return self._draft(destination, *encoded, headers, user=str.__str__(name))
+        destination = self._check_own(name, destination)
+        pairs = _NO_HEADERS if headers is None else check_own(headers)
+        encoded = self._encode(payload, pairs)
+        return self._draft(destination, *encoded, pairs, user=str.__str__(name))
 
-    def _encode(self, payload: object, headers: Mapping[str, str]) -> tuple[bytes, str]:
-        if self._converters and not isinstance(payload, OCTET_KINDS):
-            asked = dict(check_own(headers)).get("content-type")
-            converter = None if asked is None else self._converters.find(asked)
+    def _encode(
+        self, payload: object, headers: tuple[tuple[str, str], ...]
+    ) -> tuple[bytes, str | None]:
+        """The body, and its content-type where the caller gave none."""
+        asked = next((value for name, value in headers if name == "content-type"), None)
+        if asked is None:
+            return self._encoder.encode(payload)
+        if not isinstance(payload, OCTET_KINDS):
+            converter = self._converters.asked(asked)
             if converter is not None:
-                return converter.encode(payload), OCTETS  # The header of the caller wins.
-        return self._encoder.encode(payload)
+                return converter.encode(payload), None
+        return self._encoder.encode(payload)[0], None
 
     def _draft(
         self,
         destination: str,
         body: bytes,
         content_type: str | None,
-        headers: Mapping[str, str] | None,
+        pairs: tuple[tuple[str, str], ...],
         *,
         user: str | None = None,
     ) -> Draft:
-        pairs = () if headers is None else check_own(headers)
-        if content_type is not None and all(name != "content-type" for name, _ in pairs):
+        if content_type is not None:
             pairs = (("content-type", content_type), *pairs)
         draft = Draft(destination, pairs, body, user=user)
         if draft.size > self._limits.max_outbound_message:
@@ -254,9 +258,7 @@ class MessagingTemplate:
             )
         kind, path = self._space.classify(given)
         if kind is Kind.USER:
-            raise ValueError(
-                f"{given!r}: use convert_and_send_to_user, with the name of a user before {path!r}"
-            )
+            raise ValueError(self._to_user(given, path))
         if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
             hint = f": write {'/topic' + given!r}"
             if kind is Kind.APPLICATION:
@@ -264,7 +266,14 @@ class MessagingTemplate:
             raise ValueError(f"{given!r} is under none of the broker prefixes{hint}")
         return str.__str__(given)
 
-    def _check_own(self, destination: str) -> str:
+    def _to_user(self, given: str, path: str) -> str:
+        """The text about a destination below the user prefix, which a user may be part of."""
+        name, slash, rest = path[1:].partition("/")
+        if not self._space.is_own_path(path) and self._space.is_own_path(slash + rest):
+            return f"{given!r}: write convert_and_send_to_user({name!r}, {slash + rest!r}, payload)"
+        return f"{given!r}: use convert_and_send_to_user, with the name of a user before {path!r}"
+
+    def _check_own(self, user: object, destination: str) -> str:
         given = cast("object", destination)
         if (
             not isinstance(given, str)
@@ -273,6 +282,11 @@ class MessagingTemplate:
             or not self._space.is_own_path(given)
         ):
             hint = ""
+            if isinstance(user, str) and user.startswith("/"):
+                raise ValueError(
+                    f"{user!r} is no user, who comes before the destination: write"
+                    f" convert_and_send_to_user({given!r}, {user!r}, payload)"
+                )
             if isinstance(given, str):
                 kind, path = self._space.classify(given)
                 wanted = path if kind is Kind.USER else "/" + given.lstrip("/")

@@ -7,7 +7,7 @@ takes the frame or all headers has the destination in it, and is asked for nothi
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
@@ -32,7 +32,7 @@ from stocksync_ws.messaging.marks import (
 from stocksync_ws.messaging.routing import Template
 from stocksync_ws.stomp.frame import Frame
 
-__all__ = ["check_variables"]
+__all__ = ["check_variables", "renames"]
 
 
 def check_variables(declarations: Iterable[Declaration]) -> None:
@@ -54,7 +54,7 @@ def check_variables(declarations: Iterable[Declaration]) -> None:
         if not left or _takes_all(declaration) or _replies_to_path(declaration):
             continue
         users = [declaration, *(each for each in handlers if _maps(each, declaration))]
-        used = {name for each in users for name in _asked_for(each)}
+        used = {name for each in users for name in _asked_for(each.function, each.label)}
         used |= {
             name
             for each in users
@@ -65,6 +65,30 @@ def check_variables(declarations: Iterable[Declaration]) -> None:
         unused = [name for name in left if name not in used]
         if unused:
             raise ConfigurationError(_text(declaration, unused[0]))
+
+
+def renames(
+    function: Callable[..., Any], label: str, names: Iterable[str], *left: str
+) -> list[str]:
+    """What to rename among parameters that nothing fills, where a variable waits for one.
+
+    Args:
+        function: The handler.
+        label: What an error calls it.
+        names: The variables of its template.
+        left: The parameters that nothing fills.
+    """
+    try:
+        used = set(_asked_for(function, label))
+    except ConfigurationError:  # A name that does not exist yet.
+        used = set(signature_of(function, label).parameters)
+    unused = [name for name in names if name not in used]
+    found = [(nearest(name, left), name) for name in unused]
+    certain = [f"rename {near!r} to {name!r}" for near, name in found if near is not None]
+    return certain or [
+        f"if it is the variable {{{name}}}, which nothing uses, rename it {name!r}"
+        for name in unused
+    ]
 
 
 def _text(declaration: Declaration, name: str) -> str:
@@ -94,10 +118,10 @@ def _replies_to_path(declaration: Declaration) -> bool:
     return isinstance(declaration.mapping, MessageMapping) and not nothing
 
 
-def _annotations(declaration: Declaration) -> Mapping[str, Any]:
+def _annotations(function: Callable[..., Any], label: str) -> Mapping[str, Any]:
     """Of each parameter, resolved."""
-    scope = scope_of(declaration.function)
-    parameters = signature_of(declaration.function, declaration.label).parameters
+    scope = scope_of(function)
+    parameters = signature_of(function, label).parameters
     return {
         name: None
         if each.annotation is inspect.Parameter.empty
@@ -109,13 +133,13 @@ def _annotations(declaration: Declaration) -> Mapping[str, Any]:
 def _takes_all(declaration: Declaration) -> bool:
     return any(
         name == "headers" or Frame in members(plain(annotation))
-        for name, annotation in _annotations(declaration).items()
+        for name, annotation in _annotations(declaration.function, declaration.label).items()
     )
 
 
-def _asked_for(declaration: Declaration) -> Iterable[str]:
+def _asked_for(function: Callable[..., Any], label: str) -> Iterable[str]:
     """The variables that its parameters may stand for."""
-    for name, annotation in _annotations(declaration).items():
+    for name, annotation in _annotations(function, label).items():
         markers = get_args(annotation)[1:] if get_origin(annotation) is Annotated else ()
         for marker in markers:
             if isinstance(marker, DestinationVariable) and marker.name:

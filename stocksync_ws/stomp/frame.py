@@ -200,7 +200,8 @@ def flag(frame: Frame, name: str, default: bool) -> bool:
         return default
     value = _FLAGS.get(text.lower())
     if value is None:
-        raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers)
+        detail = f"It is {name}: true or false."
+        raise RemoteProtocolError(ErrorCode.BAD_HEADER, frame.command, frame.headers, detail)
     return value
 
 

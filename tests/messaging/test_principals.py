@@ -357,7 +357,6 @@ def users(annotation: Any) -> tuple[type, ...]:
         (object, ()),
         (Principal | None, ()),
         (Named, ()),
-        (list[User], ()),
     ],
 )
 def test_the_classes_that_an_annotation_names(annotation: Any, named: tuple[type, ...]) -> None:

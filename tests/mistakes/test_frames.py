@@ -17,6 +17,10 @@ FIRST = (
     " NUL."
 )
 
+MALFORMED = "A header line is not of the form name:value, or its value is not allowed."
+LIFE = "milliseconds, up to 15 digits"
+END = "milliseconds since 1970, up to 15 digits; 0 means that it does not expire"
+
 
 class Sent(NamedTuple):
     """One row."""
@@ -104,6 +108,29 @@ TABLE = [
             " the MESSAGE, before STOMP 1.2 its message-id."
         ),
         "the header ack of the MESSAGE",
+    ),
+    *(
+        Sent(
+            [CONNECT, f"SEND\ndestination:{place}\n{header}:{value}\n\nhello\0"],
+            "bad-header",
+            f"{MALFORMED} It is {header}: {form}.",
+            form,
+        )
+        for place, header, value, form in (
+            ("/topic/chat", "expiration", "10s", LIFE),
+            ("/topic/chat", "expiration", "", LIFE),
+            ("/queue/jobs", "expiration", "-5", LIFE),
+            ("/queue/jobs", "expiration", "1.5", LIFE),
+            ("/queue/jobs", "expiration", "1" * 16, LIFE),
+            ("/topic/chat", "expires", "tomorrow", END),
+            ("/queue/jobs", "expires", "\u0663", END),
+        )
+    ),
+    Sent(
+        [CONNECT, "SUBSCRIBE\nid:1\ndestination:/topic/chat\ndurable:yes\n\n\0"],
+        "bad-header",
+        f"{MALFORMED} It is durable: true or false.",
+        "true or false",
     ),
     Sent(
         [CONNECT, "SEND\ndestination:topic/chat\n\nhello\0"],

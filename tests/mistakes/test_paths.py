@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 
@@ -381,6 +381,67 @@ def a_snapshot_of_a_queue(ws: Loose) -> None:
     @ws.snapshot("/queue/jobs")
     async def jobs() -> list[str]:
         return []
+
+
+@raises(
+    TABLE,
+    ConfigurationError,
+    (
+        "@send_to: a destination is a text, not ['/topic/a', '/topic/b']: write"
+        " @send_to('/topic/a', '/topic/b')"
+    ),
+    "write @send_to('/topic/a', '/topic/b')",
+)
+def replies_as_a_list(ws: Loose) -> None:
+    loose: Any = send_to
+    loose(["/topic/a", "/topic/b"])
+
+
+@raises(
+    TABLE,
+    ConfigurationError,
+    ("@send_to_user: a destination is a text, not ['/queue/a']: write @send_to_user('/queue/a')"),
+    "write @send_to_user('/queue/a')",
+)
+def replies_to_users_as_a_list(ws: Loose) -> None:
+    loose: Any = send_to_user
+    loose(["/queue/a"])
+
+
+@raises(
+    TABLE,
+    ConfigurationError,
+    (
+        "@message_mapping takes one text, not ['/a', '/b']: write @message_mapping('/a') and"
+        " @message_mapping('/b') above one another"
+    ),
+    "write @message_mapping('/a') and @message_mapping('/b')",
+)
+def paths_as_a_list(ws: Loose) -> None:
+    ws.message_mapping(["/a", "/b"])
+
+
+@raises(
+    TABLE,
+    ConfigurationError,
+    "@authorize takes one text, not ['/topic/a']: write @authorize('/topic/a')",
+    "write @authorize('/topic/a')",
+)
+def rules_as_a_list(ws: Loose) -> None:
+    ws.authorize(["/topic/a"])
+
+
+@raises(
+    TABLE,
+    ConfigurationError,
+    (
+        "@message_exception_handler takes classes, not [<class 'ValueError'>, <class 'KeyError'>]:"
+        " write @message_exception_handler(ValueError, KeyError)"
+    ),
+    "write @message_exception_handler(ValueError, KeyError)",
+)
+def exceptions_as_a_list(ws: Loose) -> None:
+    ws.message_exception_handler([ValueError, KeyError])
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.code.__name__)

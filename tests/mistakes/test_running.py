@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import ConnectRequest, CurrentUser, StompApp
+from stocksync_ws import ConnectRequest, ConversionError, CurrentUser, StompApp
+from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from tests.mistakes.kit import compare
@@ -126,10 +127,10 @@ TABLE = [
         "no-handler",
         (
             "failed mapping=- session= user=- destination='/app/order/kettle'"
-            " code=no-handler correlation= rule='no @message_mapping fits the destination;"
-            " write one for what follows the prefix'"
+            ' code=no-handler correlation= rule="no @message_mapping fits the destination;'
+            " behind the prefix there are '/orders/{product}'\""
         ),
-        "write one for what follows the prefix",
+        "there are '/orders/{product}'",
     ),
     Told(
         order,
@@ -137,10 +138,21 @@ TABLE = [
         "no-handler",
         (
             "failed mapping=- session= user=- destination='/app/orders' code=no-handler"
-            " correlation= rule='no @subscribe_mapping fits the destination; write one for"
-            " what follows the prefix'"
+            " correlation= rule='no @subscribe_mapping is declared; functions marked with"
+            " stocksync_ws.subscribe_mapping need ws.include(...)'"
         ),
-        "write one for what follows the prefix",
+        "need ws.include(...)",
+    ),
+    Told(
+        order,
+        subscribe("/app/orders/kettle"),
+        "no-handler",
+        (
+            "failed mapping=- session= user=- destination='/app/orders/kettle' code=no-handler"
+            " correlation= rule='no @subscribe_mapping fits the destination, but a"
+            " @message_mapping does: SEND to it'"
+        ),
+        "SEND to it",
     ),
     Told(
         order,
@@ -242,7 +254,8 @@ TABLE = [
             "failed mapping=@message_mapping('/orders/{product}')"
             " tests.mistakes.test_running.whose session= user='ann'"
             " destination='/app/orders/kettle' code=send-denied correlation= error='user:"
-            " the user is no Order, but a User; write CurrentUser[User] to get it'"
+            " the user is no Order, but a User; write CurrentUser[User] to get it, or leave it so,"
+            " if only Order may'"
         ),
         "write CurrentUser[User]",
         ann,
@@ -359,3 +372,77 @@ def test_the_client_is_told_the_prefixes(listening: bool) -> None:
         told = peer.message() if listening else peer.error()
     body = told.body.decode()
     assert (json.loads(body)["detail"] if listening else body) == PREFIXES
+
+
+def test_of_many_mappings_the_nearest_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    ws = StompApp("/ws")
+    for name in ("orders", "order", "stock", "stocks", "prices", "carts", "users"):
+        ws.message_mapping(f"/{name}")(lambda: None)
+    ws.subscribe_mapping("/all")(lambda: None)
+    with World(ws, raise_errors=False) as world:
+        world.connect().send_to("/app/ordr")
+        world.advance(2)
+        world.connect().send_to("/app/all")
+    near, other = (each.getMessage().partition(" rule=")[2] for each in caplog.records)
+    assert near.startswith(
+        "\"no @message_mapping fits the destination; behind the prefix there are '/order',"
+        " '/orders', '/"
+    )
+    assert near.endswith(' and 2 more"')
+    assert other == (
+        "'no @message_mapping fits the destination, but a @subscribe_mapping does: SUBSCRIBE to it'"
+    )
+
+
+def test_a_storm_of_misses_is_worded_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    ws = StompApp("/ws")
+    real = Dispatcher.no_handler
+
+    def counted(self: Dispatcher, command: str, path: str) -> str:
+        asked.append(path)
+        return real(self, command, path)
+
+    monkeypatch.setattr(Dispatcher, "no_handler", counted)
+    with World(ws, raise_errors=False) as world:
+        peer = world.connect()
+        peer.subscribe("/user/queue/errors")
+        for number in range(50):
+            peer.send_to(f"/app/{number}")
+    assert asked == ["/0"]
+
+
+def test_a_bug_in_a_decode_is_told_with_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    ws = StompApp("/ws")
+
+    def decode(body: bytes, annotation: Any) -> Any:
+        return body.missing  # type: ignore[attr-defined]
+
+    ws.converter("a/b", encode=bytes, decode=decode)
+    ws.message_mapping("/orders/{product}")(order)
+    with World(ws, raise_errors=False) as world:
+        peer = world.connect()
+        peer.send_to("/app/orders/kettle", b"x", content_type="a/b")
+        assert peer.error().headers["code"] == "bad-payload"
+    [record] = caplog.records
+    assert record.getMessage().endswith(
+        " error='$: decode= of a/b raised AttributeError' cause=\"AttributeError: 'bytes' object"
+        " has no attribute 'missing'\""
+    )
+
+
+def test_a_cause_that_the_error_quotes_is_not_told_twice(caplog: pytest.LogCaptureFixture) -> None:
+    ws = StompApp("/ws")
+
+    def decode(body: bytes, annotation: Any) -> Any:
+        try:
+            return int(body)
+        except ValueError as error:
+            raise ConversionError("$", str(error)) from error
+
+    ws.converter("a/b", encode=bytes, decode=decode)
+    ws.message_mapping("/orders/{product}")(order)
+    with World(ws, raise_errors=False) as world:
+        world.connect().send_to("/app/orders/kettle", b"x", content_type="a/b")
+    assert " cause=" not in caplog.text
+    assert "invalid literal" in caplog.text

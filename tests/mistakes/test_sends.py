@@ -172,6 +172,30 @@ TABLE = [
         "like '/queue/errors'",
     ),
     Mistake(
+        lambda: send("/user/ann/queue/x", "text"),
+        ValueError,
+        "'/user/ann/queue/x': write convert_and_send_to_user('ann', '/queue/x', payload)",
+        "write convert_and_send_to_user('ann', '/queue/x', payload)",
+    ),
+    Mistake(
+        lambda: send("/user/ann/chat", "text"),
+        ValueError,
+        (
+            "'/user/ann/chat': use convert_and_send_to_user, with the name of a user before"
+            " '/ann/chat'"
+        ),
+        "use convert_and_send_to_user",
+    ),
+    Mistake(
+        lambda: to_user("/queue/x", "ann"),
+        ValueError,
+        (
+            "'/queue/x' is no user, who comes before the destination: write"
+            " convert_and_send_to_user('ann', '/queue/x', payload)"
+        ),
+        "write convert_and_send_to_user('ann', '/queue/x', payload)",
+    ),
+    Mistake(
         lambda: to_user(User("ann"), "/queue/errors"),
         ValueError,
         ("user must be the name of a user, such as user.name, not User(name='ann')"),
@@ -209,6 +233,47 @@ TABLE = [
             " or write 'x-message-id'"
         ),
         "write 'x-message-id'",
+    ),
+    Mistake(
+        lambda: send("/topic/chat", {"a": 1}, {"content-type": "application/msgpack"}),
+        ConversionError,
+        (
+            "header content-type: nothing converts content_type='application/msgpack': write"
+            " ws.converter('application/msgpack', encode=..., decode=...); JSON, text and octets"
+            " need no content_type; a body that is encoded already is `bytes`"
+        ),
+        "write ws.converter('application/msgpack', encode=..., decode=...)",
+    ),
+    Mistake(
+        lambda: send("/topic/chat", [1], {"content-type": "application/octet-stream"}),
+        ConversionError,
+        (
+            "header content-type: nothing converts content_type='application/octet-stream': it is"
+            " what is written of bytes; JSON, text and octets need no content_type; a body that is"
+            " encoded already is `bytes`"
+        ),
+        "a body that is encoded already is `bytes`",
+    ),
+    Mistake(
+        lambda: send("/topic/chat", "text", {"content-type": "text/html;charset=iso-8859-1"}),
+        ConversionError,
+        (
+            "header content-type: JSON and text are written in UTF-8: write 'text/html', or encode"
+            " the payload to `bytes`"
+        ),
+        "write 'text/html'",
+    ),
+    Mistake(
+        lambda: send("/topic/chat", "text", {"content-type": "json"}),
+        ConversionError,
+        "header content-type: not of the form type/subtype",
+        "of the form type/subtype",
+    ),
+    Mistake(
+        lambda: send("/topic/chat", "text", {"expiration": "10s"}),
+        ValueError,
+        "header 'expiration': '10s' is not milliseconds, up to 15 digits: write '10000'",
+        "write '10000'",
     ),
     Mistake(
         lambda: payload_of(forgotten()),

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from stocksync_ws import ConfigurationError, Latest, Limits, Queue, SockJSOptions, StompApp, Stream
+from stocksync_ws import (
+    ConfigurationError,
+    ConnectRequest,
+    Latest,
+    Limits,
+    Queue,
+    SockJSOptions,
+    StompApp,
+    Stream,
+)
 from tests.mistakes.kit import Mistake, check
 
 
@@ -17,7 +28,30 @@ def of(settings: Any, says: str, write: str) -> Mistake:
     return Mistake(lambda: StompApp(**given), ConfigurationError, says, write)
 
 
-once: Any = 1
+def one(payload: Any) -> bytes:
+    return b""
+
+
+def two(body: bytes, annotation: Any) -> Any: ...
+
+
+def loose(given: Any) -> Any:
+    return given
+
+
+@dataclass
+class Nameless:
+    login: str
+
+
+def no_request() -> None: ...
+def a_text(request: ConnectRequest) -> str | None: ...
+async def a_dict(request: ConnectRequest) -> dict[str, str]:
+    return {}
+
+
+def nameless(request: ConnectRequest) -> Nameless | None: ...
+
 
 TABLE = [
     of(
@@ -278,9 +312,9 @@ TABLE = [
         {"destinations": ["/topic/chat"]},
         (
             "destinations: must be a mapping of patterns to Topic, Stream, Latest or"
-            " Queue, not ['/topic/chat']"
+            " Queue, not ['/topic/chat']: write {'/topic/x': Stream()}"
         ),
-        "patterns to Topic, Stream, Latest or Queue",
+        "write {'/topic/x': Stream()}",
     ),
     of(
         {"heart_beat": (10_000, 10_000)},
@@ -319,7 +353,7 @@ TABLE = [
         "raise that too",
     ),
     Mistake(
-        lambda: Queue(retry=once),
+        lambda: Queue(retry=loose(1)),
         ConfigurationError,
         ("Queue.retry: must be a tuple of seconds, such as (0, 1, 2, 4), not 1"),
         "such as (0, 1, 2, 4)",
@@ -333,9 +367,86 @@ TABLE = [
         ),
         "write 25",
     ),
+    Mistake(
+        lambda: StompApp("/ws").converter("a/b", encode=loose(two), decode=two),
+        ConfigurationError,
+        "converter: encode= of a/b is called with 1 argument: write encode=lambda payload: ...",
+        "write encode=lambda payload: ...",
+    ),
+    Mistake(
+        lambda: StompApp("/ws").converter("a/b", encode=one, decode=loose(one)),
+        ConfigurationError,
+        (
+            "converter: decode= of a/b is called with 2 arguments: write decode=lambda body,"
+            " annotation: ..."
+        ),
+        "write decode=lambda body, annotation: ...",
+    ),
+    Mistake(
+        lambda: Stream(seconds=loose(timedelta(minutes=10))),
+        ConfigurationError,
+        (
+            "Stream.seconds: must be a number above 0, not datetime.timedelta(seconds=600):"
+            " write 600.0"
+        ),
+        "write 600.0",
+    ),
+    Mistake(
+        lambda: Limits(handler_timeout=loose(timedelta(minutes=1))),
+        ConfigurationError,
+        (
+            "Limits.handler_timeout: must be a positive number, not"
+            " datetime.timedelta(seconds=60): write 60.0"
+        ),
+        "write 60.0",
+    ),
+    Mistake(
+        lambda: StompApp("/ws", authenticator=loose(no_request)),
+        ConfigurationError,
+        (
+            "HERE: no_request()\n"
+            "  authenticator tests.mistakes.test_settings.no_request\n"
+            "  an authenticator takes exactly one positional parameter: def authenticate(request:"
+            " ConnectRequest) -> User | None"
+        ),
+        "def authenticate(request: ConnectRequest) -> User | None",
+    ),
+    *(
+        Mistake(
+            lambda function=function: StompApp("/ws", authenticator=function),
+            ConfigurationError,
+            (
+                f"HERE: {function.__name__}(request: ConnectRequest)\n"
+                f"  authenticator tests.mistakes.test_settings.{function.__name__}\n"
+                f"  it returns {shown}, and a user is an object with a name, which is a text\n"
+                f"  possible fixes:\n"
+                f"    - return an object of your own class, such as User(name='ann')"
+            ),
+            "such as User(name='ann')",
+        )
+        for function, shown in ((a_text, "str"), (a_dict, "dict[str, str]"), (nameless, "Nameless"))
+    ),
 ]
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.says[:60])
 def test_the_text_says_what_to_write(row: Mistake) -> None:
     check(row)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        (
+            {"handler_timeout": 30_000},
+            "and 30000 are 8.3 hours; if that is ms, write handler_timeout=30",
+        ),
+        ({"handler_timeout": 7_200, "close_timeout": 60, "pong_timeout": 1e9}, ""),
+    ],
+)
+def test_a_time_that_looks_like_ms_is_told(
+    settings: dict[str, float], says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    StompApp("/ws", limits=Limits(**loose(settings)))
+    told = "".join(each.getMessage() for each in caplog.records)
+    assert told == (says and f"Limits.handler_timeout is in seconds, {says}")

@@ -80,7 +80,16 @@ def two_on_one_path() -> None:
     install(app)
 
 
+def asgi(scope: Any, receive: Any, send: Any) -> Any: ...
+def wsgi(environ: Any, start_response: Any) -> Any: ...
+
+
+class CalledWsgi(Wsgi):
+    def __call__(self, environ: Any, start_response: Any) -> Any: ...
+
+
 nothing: Any = None
+loose: Any = StompApp
 
 TABLE = [
     Mistake(
@@ -112,10 +121,34 @@ TABLE = [
         "name its files one by one",
     ),
     Mistake(
+        lambda: loose("/ws").wrap(CalledWsgi()),
+        ConfigurationError,
+        "wrap: CalledWsgi is a WSGI application: write app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)",
+        "write app.wsgi_app = ws.wrap_wsgi(app.wsgi_app)",
+    ),
+    Mistake(
+        lambda: loose("/ws").wrap(wsgi),
+        ConfigurationError,
+        "wrap: wsgi is a WSGI application: write app = ws.wrap_wsgi(app)",
+        "write app = ws.wrap_wsgi(app)",
+    ),
+    *(
+        Mistake(
+            lambda app=app: loose("/ws").wrap_wsgi(app),
+            ConfigurationError,
+            (
+                f"wrap_wsgi: {name} is an ASGI application: write ws.install(app), or for one that"
+                f" install does not know app = ws.wrap(app)"
+            ),
+            "write ws.install(app)",
+        )
+        for name, app in (("FastAPI", FastAPI()), ("asgi", asgi))
+    ),
+    Mistake(
         lambda: listen(pages="static"),
         ConfigurationError,
-        "pages: must be a mapping of paths to files, not 'static'",
-        "paths to files",
+        "pages: must be a mapping of paths to files, not 'static': write {'/': 'index.html'}",
+        "write {'/': 'index.html'}",
     ),
     Mistake(
         lambda: listen(pages={"index.html": __file__}),

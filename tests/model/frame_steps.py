@@ -35,6 +35,8 @@ GARBAGE = (
     ("missing-header", b"BEGIN\n\n\0"),
     ("bad-ack-mode", b"SUBSCRIBE\nid:z\ndestination:/topic/plain\nack:often\n\n\0"),
     ("bad-header", b"SUBSCRIBE\nid:z\ndestination:/topic/plain\nhistory:-1\n\n\0"),
+    ("bad-header", b"SEND\ndestination:/topic/plain\nexpiration:10s\n\nx\0"),
+    ("bad-header", b"SEND\ndestination:/queue/a\nexpires:-1\n\nx\0"),
     ("bad-destination", b"SEND\ndestination:topic\n\nx\0"),
     ("bad-destination", b"SEND\ndestination:/topic/*\n\nx\0"),
     ("body-not-allowed", b"DISCONNECT\n\nbody\0"),

@@ -99,6 +99,15 @@ class Dispatch(Protocol):
         """
         ...
 
+    def no_handler(self, command: str, path: str) -> str:
+        """Why `send` or `subscribe` gave None, for the log; asked at most once a second.
+
+        Args:
+            command: `SEND` or `SUBSCRIBE`.
+            path: What follows the prefix of the application.
+        """
+        ...
+
     def event(self, event: Event) -> Sequence[Call]:
         """The listeners to tell, in order."""
         ...
@@ -135,6 +144,10 @@ class NullDispatch:
 
     def judge_answer(self, session: SessionRecord, frame: Frame, reply_to: str) -> Verdict:
         """It may."""
+
+    def no_handler(self, command: str, path: str) -> str:
+        """There is none."""
+        return "nothing has a handler"
 
     def event(self, event: Event) -> Sequence[Call]:
         """No listener."""

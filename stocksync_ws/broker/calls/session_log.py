@@ -9,6 +9,7 @@ have a traceback, and one summary.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
@@ -67,6 +68,14 @@ def _refuse(session: SessionRecord, code: str, cause: str) -> None:
         code,
         cause,
     )
+
+
+def _behind(error: BaseException) -> str:
+    """The exception behind an error that does not quote it."""
+    cause = error.__cause__
+    if cause is None or str(cause) in str(error):
+        return ""
+    return f" cause={quote(f'{type(cause).__name__}: {cause}')}"
 
 
 class SessionLog:
@@ -211,7 +220,7 @@ class SessionLog:
         correlation_id: str,
         error: BaseException | None,
         destination: str | None = None,
-        rule: str = "",
+        rule: str | Callable[[], str] = "",
     ) -> None:
         """A frame failed in the application: what it was and who sent it, with the correlation id
         that its sender is told; one a second and kind.
@@ -220,6 +229,8 @@ class SessionLog:
             self.unmapped.append(error)
         if not self._first(_handlers, f"failed mapping={label or '-'} code={code.code}"):
             return
+        # A rule that is a function costs time to word, and is asked only here.
+        said = rule() if callable(rule) else rule
         ours = code in (ErrorCode.HANDLER_FAILED, ErrorCode.INTERNAL_ERROR)
         _handlers.log(
             logging.ERROR if ours else logging.WARNING,
@@ -230,8 +241,8 @@ class SessionLog:
             "-" if destination is None else quote(destination),
             code.code,
             correlation_id,
-            "" if error is None or ours else f" error={quote(error)}",
-            rule and f" rule={quote(rule)}",
+            "" if error is None or ours else f" error={quote(error)}{_behind(error)}",
+            said and f" rule={quote(said)}",
             exc_info=error if ours else None,
         )
 

@@ -16,7 +16,7 @@ from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.rights import FAILED, Rights
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.headers import strip_reserved
+from stocksync_ws.broker.model.headers import misread_life, strip_reserved
 from stocksync_ws.broker.model.namespace import (
     APPLICATION,
     TEMP_QUEUE,
@@ -28,7 +28,7 @@ from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_MAPPING, NO_PREFIX
+from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.config import exceeded
 from stocksync_ws.errors import Cancelled, ErrorCode, LimitExceeded, RemoteProtocolError
@@ -97,6 +97,10 @@ class Sending:
         if len(frame.body) > self._limits.max_outbound_message and kind is not APPLICATION:
             detail = exceeded(self._limits, "max_outbound_message", len(frame.body))
             raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
+        if kind is not APPLICATION and (misread := misread_life(frame.headers)):
+            raise RemoteProtocolError(
+                ErrorCode.BAD_HEADER, frame.command, frame.headers, f"It is {misread}."
+            )
         refusal = None if kind is APPLICATION else self._refusal(kind, destination)
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
@@ -147,7 +151,7 @@ class Sending:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is not None:
                 return self._handle(session, frame, pipeline, None)
-            self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
+            self._errors.application(session, frame, ErrorCode.NO_HANDLER)
         else:
             self._publish(session, frame)
             self._receipts.send(session, frame)
@@ -272,7 +276,7 @@ class Sending:
         elif kind is APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is None:
-                self._errors.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
+                self._errors.application(session, frame, ErrorCode.NO_HANDLER)
                 return
             self._check_keys(session, frame)
             self._idempotency.begin(session, key, frame.body)

@@ -8,6 +8,8 @@ live.
 
 from __future__ import annotations
 
+from typing import Final
+
 from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Reply
 from stocksync_ws.broker.calls.events import subscribed, unsubscribed
 from stocksync_ws.broker.calls.room import Calls
@@ -37,7 +39,8 @@ from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Subscribing"]
 
-NO_ANSWER = "no @subscribe_mapping fits the destination; write one for what follows the prefix"
+UNSAID: Final = Denial("")
+"""Whoever reports the refusal knows why."""
 
 
 class Subscribing:
@@ -169,7 +172,12 @@ class Subscribing:
         return kind is Kind.TOPIC and not isinstance(policy, Latest)
 
     def _refuse(
-        self, session: SessionRecord, frame: Frame, key: str, code: ErrorCode, denial: Denial
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        key: str,
+        code: ErrorCode,
+        denial: Denial = UNSAID,
     ) -> None:
         session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
         self._errors.denied(session, frame, code, denial)
@@ -350,8 +358,7 @@ class Subscribing:
     ) -> Script | None:
         pipeline = self._dispatch.subscribe(session, frame, path)
         if pipeline is None:
-            rule = NO_ANSWER
-            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER, Denial(rule))
+            self._refuse(session, frame, wanted.key, ErrorCode.NO_HANDLER)
             return None
         destination = frame.headers["destination"]
         ledger = self._ledger(session, frame, wanted)

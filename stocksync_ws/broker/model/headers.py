@@ -1,5 +1,5 @@
 """Which headers are the server's own, and may stand neither in a client's SEND nor in our caller's
-call.
+call; and the form of those that say how long a message lives.
 
 Rule: a closed list. No header of a client is ever an authority: identity lives in the session. A
 name counts as the clients that receive it read it: many take the blanks around it away.
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-__all__ = ["BLANKS", "RESERVED", "check_own", "strip_reserved"]
+__all__ = ["BLANKS", "RESERVED", "check_own", "misread_life", "strip_reserved"]
 
 RESERVED = frozenset(
     [
@@ -45,6 +45,11 @@ RESERVED = frozenset(
 )
 _AT_WORK = frozenset(("destination", "content-length", "receipt", "transaction", "idempotency-key"))
 """Headers that do their work in a SEND: not passed on, and not counted as stripped."""
+_LIFE = {
+    "expiration": "milliseconds, up to 15 digits",
+    "expires": "milliseconds since 1970, up to 15 digits; 0 means that it does not expire",
+}
+"""Headers that end the life of a message, and their forms."""
 BLANKS = "".join(
     (
         *map(chr, range(0x21)),
@@ -77,13 +82,25 @@ def strip_reserved(headers: Mapping[str, str]) -> tuple[tuple[tuple[str, str], .
     return kept, stripped
 
 
+def misread_life(headers: Mapping[str, str]) -> str:
+    """The header about the life of a message that is malformed, and its form; empty: none is. Such
+    a message would live for ever.
+    """
+    for name, form in _LIFE.items():
+        text = headers.get(name)
+        if text is not None and not (text.isascii() and text.isdigit() and len(text) <= 15):
+            return f"{name}: {form}"
+    return ""
+
+
 def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """The headers of our own API, checked, and of no subclass of `str`: what a frame is made of
     later must not run anybody's `__format__`.
 
     Raises:
         ValueError: They are no mapping of texts, a name is empty or reserved, also with blanks
-            around it, or there is a NUL or a lone surrogate in a name or value.
+            around it, there is a NUL or a lone surrogate in a name or value, or `expiration` or
+            `expires` is malformed.
     """
     given = cast("object", headers)
     if not isinstance(given, Mapping):
@@ -106,6 +123,10 @@ def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
                 f"header {name!r} is set by the server and cannot be given: leave it out, or write"
                 f" {'x-' + name.strip(BLANKS)!r}"
             )
+    misread = misread_life(headers)
+    if misread:
+        name, _, form = misread.partition(": ")
+        raise ValueError(f"header {name!r}: {headers[name]!r} is not {form}: write '10000'")
     return tuple(pairs)
 
 

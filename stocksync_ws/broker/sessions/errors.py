@@ -7,6 +7,9 @@ demands. Texts are fixed; what really happened stands once in the log, under a c
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from stocksync_ws.broker.calls.dispatch import Denial
 from stocksync_ws.broker.calls.events import ConnectRejected
 from stocksync_ws.broker.calls.room import Calls
@@ -31,9 +34,8 @@ from stocksync_ws.errors import (
 )
 from stocksync_ws.stomp.frame import SUBSCRIBE, Frame, Version
 
-__all__ = ["NO_MAPPING", "NO_PREFIX", "ErrorReporter", "handler_code"]
+__all__ = ["NO_PREFIX", "ErrorReporter", "handler_code"]
 
-NO_MAPPING = "no @message_mapping fits the destination; write one for what follows the prefix"
 NO_ANSWER_THERE = "reply-to: the client may not SEND there itself; it may name /temp-queue/…"
 NO_PREFIX = "it is below none of application_prefixes, broker_prefixes and user_prefix"
 
@@ -43,6 +45,7 @@ class ErrorReporter:
 
     __slots__ = (
         "_counters",
+        "_dispatch",
         "_lifecycle",
         "_limits",
         "_listeners",
@@ -65,6 +68,7 @@ class ErrorReporter:
         self._counters = env.counters
         self._token = env.token
         self._log = calls.log
+        self._dispatch = calls.dispatch
         self._tasks = calls.tasks
         self._listeners = calls.listeners
         self._lifecycle = lifecycle
@@ -163,7 +167,12 @@ class ErrorReporter:
         task = None if problem is None else self._tasks.current
         label = label if task is None else task.label
         destination = frame.headers.get("destination")
-        correlation_id = self._failed(session, label, code, problem, destination, rule)
+        if code is ErrorCode.NO_HANDLER:
+            path = self._namespace.classify(frame.headers["destination"])[1]
+            why = partial(self._dispatch.no_handler, frame.command, path)
+            correlation_id = self._failed(session, label, code, problem, destination, why)
+        else:
+            correlation_id = self._failed(session, label, code, problem, destination, rule)
         if session.state is not State.CONNECTED:
             return
         if not self._is_listening(session):
@@ -183,7 +192,7 @@ class ErrorReporter:
         undone.
         """
         if problem is None:
-            self.application(session, frame, ErrorCode.NO_HANDLER, rule=NO_MAPPING)
+            self.application(session, frame, ErrorCode.NO_HANDLER)
         else:
             self.application(session, frame, handler_code(problem, frame.command), problem)
 
@@ -194,7 +203,7 @@ class ErrorReporter:
         code: ErrorCode,
         problem: BaseException | None,
         destination: str | None = None,
-        rule: str = "",
+        rule: str | Callable[[], str] = "",
     ) -> str:
         if code is ErrorCode.NO_DESTINATION:
             rule = f"{rule}: {self._namespace.prefixes}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stocksync_ws.broker.model.headers import RESERVED, check_own, strip_reserved
+from stocksync_ws.broker.model.headers import RESERVED, check_own, misread_life, strip_reserved
 
 AT_WORK = ("destination", "content-length", "receipt", "transaction", "idempotency-key")
 
@@ -71,3 +71,20 @@ def test_nul_and_an_empty_name_cannot_be_sent(headers: dict[str, str]) -> None:
 
 def test_other_headers_of_our_caller_are_taken() -> None:
     assert check_own({"a": "1\n2", "content-type": "x"}) == (("a", "1\n2"), ("content-type", "x"))
+
+
+@pytest.mark.parametrize(
+    ("headers", "says"),
+    [
+        ({}, ""),
+        ({"expiration": "0", "expires": "9" * 15}, ""),
+        ({"expiration": "10s"}, "expiration: milliseconds, up to 15 digits"),
+        ({"expiration": "\u0663"}, "expiration: milliseconds, up to 15 digits"),
+        ({"expiration": "1", "expires": "-1"}, "expires: milliseconds since 1970"),
+        ({"expires": "9" * 16}, "expires: milliseconds since 1970"),
+    ],
+)
+def test_an_end_of_life_is_digits(headers: dict[str, str], says: str) -> None:
+    misread = misread_life(headers)
+    assert misread.startswith(says)
+    assert bool(misread) is bool(says)

@@ -81,16 +81,12 @@ class TestAdmit:
             ({"expiration": "0"}, 5.0),
             ({"expires": "0"}, None),  # never
             ({"expiration": "1000", "expires": "102500"}, 6.0),
-            ({"expiration": "soon", "expires": "102500"}, 7.5),
-            ({"expiration": "-1"}, None),
-            ({"expiration": "1.5"}, None),
-            ({"expiration": "٤"}, None),
             ({"expiration": "9" * 15}, 5.0 + int("9" * 15) / 1000),
-            ({"expiration": "9" * 16}, None),
+            ({"expires": "102500"}, 7.5),
             ({"expires": "99000"}, 4.0),
         ],
     )
-    def test_its_end_of_life_is_what_its_sender_says_if_that_is_a_number(
+    def test_its_end_of_life_is_what_its_sender_says(
         self, headers: dict[str, str], expires_at: float | None
     ) -> None:
         assert publisher(now=5.0, wall=100.0).admit(draft(**headers)).expires_at == expires_at

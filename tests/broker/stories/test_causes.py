@@ -251,8 +251,8 @@ def test_a_bad_header_of_ours_is_named(
 @pytest.mark.parametrize(
     ("command", "destination", "code", "rule"),
     [
-        ("SEND", "/app/nobody", "no-handler", "no @message_mapping fits the destination"),
-        ("SUBSCRIBE", "/app/nobody", "no-handler", "no @subscribe_mapping fits the destination"),
+        ("SEND", "/app/nobody", "no-handler", "no @message_mapping is declared"),
+        ("SUBSCRIBE", "/app/nobody", "no-handler", "no @subscribe_mapping is declared"),
         ("SEND", "/topic/a", "send-denied", "client_send: none of its patterns covers it"),
         ("SEND", "/user/queue/a", "send-denied", "user_prefix: clients do not send below it"),
         ("SEND", "/elsewhere/a", "no-destination", "user_prefix: /app, /topic, "),

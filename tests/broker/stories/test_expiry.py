@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from stocksync_ws import policies
+from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import DeadLetter
+from stocksync_ws.testing.world import World
 from tests.broker.kit import Broker, ack, bodies, resubscribe
 
 HISTORY = {"/topic/s": policies.Stream(seconds=1e6)}
@@ -141,3 +142,35 @@ def test_a_queue_that_is_gone_waits_for_nothing() -> None:
             reader.message()
             reader.eof()
         assert len(world.broker._step._timers) < 150
+
+
+def test_an_end_of_life_that_is_no_number_is_refused_before_anything_is_published() -> None:
+    with Broker(HISTORY) as world:
+        reader, peer = world.reader("/topic/a"), world.connect()
+        peer.command("BEGIN", {"transaction": "t"})
+        peer.send_to("/topic/a", "x", expiration="10s", transaction="t")
+        assert peer.frame("ERROR").headers["code"] == "bad-header"
+        reader.nothing()
+        assert world.counters.messages_published == 0
+
+
+def test_to_a_handler_an_expiration_is_a_header_like_any_other() -> None:
+    ws = StompApp("/ws")
+    given: list[str] = []
+
+    @ws.message_mapping("/x")
+    def x(headers: dict[str, str]) -> None:
+        given.append(headers["expiration"])
+
+    with World(ws) as world:
+        peer = world.connect()
+        peer.send_to("/app/x", "x", expiration="10s", receipt="r")
+        assert peer.frame("RECEIPT").headers["receipt-id"] == "r"
+    assert given == ["10s"]
+
+
+def test_expires_0_is_no_end() -> None:
+    with Broker() as world:
+        world.connect().send_to("/queue/a", "x", expires="0")
+        world.advance(1_000)
+        assert bodies(world.reader("/queue/a")) == ["x"]
