@@ -7,6 +7,7 @@ the words of what was given where these tell what was meant.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from typing import Any, cast
@@ -177,7 +178,7 @@ def check_heart_beat(given: object) -> None:
         ConfigurationError: It is not two times in seconds.
     """
     pair = cast("tuple[object, ...]", given) if isinstance(given, (tuple, list)) else ()
-    beats = [each for each in pair if isinstance(each, (int, float)) and each >= 0]
+    beats = [each for each in pair if isinstance(each, (int, float)) and 0 <= each < math.inf]
     if len(pair) != 2 or len(beats) != 2:
         raise fail("heart_beat", f"must be two times in seconds like (10.0, 10.0), not {given!r}")
     if max(beats) > MOST_SECONDS:

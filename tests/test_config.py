@@ -371,3 +371,11 @@ class TestDestinations:
         pauses = [pause(Queue(), attempt) for attempt in range(7)]
         assert pauses == [0, 0, 1, 2, 4, 4, 4]
         assert [pause(Topic(retry=(5,)), attempt) for attempt in (0, 1, 9)] == [5, 5, 5]
+
+
+@pytest.mark.parametrize("beat", [(math.inf, 1), (1, math.nan)])
+def test_a_heart_beat_is_no_endless_time(beat: tuple[float, float]) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"must be two times in seconds like \(10.0, 10.0\)"
+    ):
+        BrokerConfig(heart_beat=beat)

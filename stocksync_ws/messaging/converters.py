@@ -167,7 +167,7 @@ def _essence(content_type: object) -> str:
         essence = media_of(cast("str", content_type)).essence
     except (ConversionError, AttributeError, TypeError):
         essence = ""
-    if not isinstance(content_type, str) or essence != content_type.lower():
+    if not isinstance(content_type, str) or essence != content_type.lower() or "*" in essence:
         raise ConfigurationError(
             f"converter: a content type is a text such as 'application/cbor', without parameters,"
             f" not {content_type!r}"

@@ -39,6 +39,8 @@ _VARIABLE = re.compile(r"/(\{[A-Za-z_][\w.]*\})(?=/|$)")
 def _hint(text: str) -> str:
     """The end of the error about a text that is no destination: how to write it."""
     bare = "/" + "/".join(part for part in text.split("/") if part)
+    if bare == "/":
+        return ": write one like '/topic/inventory'"
     if "://" in text:
         return ", but an address: write one like '/topic/inventory'"
     if is_pattern(text):
@@ -261,6 +263,8 @@ class MessagingTemplate:
             raise ValueError(self._to_user(given, path))
         if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
             hint = f": write {'/topic' + given!r}"
+            if self._space.classify(given + "/x")[0] is not kind:
+                hint = f", but one itself: write {'/topic/inventory'!r}"
             if kind is Kind.APPLICATION:
                 hint = "; handlers are what clients send to: call the function itself"
             raise ValueError(f"{given!r} is under none of the broker prefixes{hint}")

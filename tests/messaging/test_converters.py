@@ -454,3 +454,9 @@ def test_a_content_type_that_is_none_is_refused_where_it_is_written(content_type
         app.snapshot("/topic/a", content_type=content_type)
     with pytest.raises(ConfigurationError, match="@message_exception_handler: content_type"):
         app.message_exception_handler(KeyError, content_type=content_type)
+
+
+@pytest.mark.parametrize("content_type", ["*/*", "application/*"])
+def test_a_range_of_content_types_is_none_that_anybody_sends(content_type: str) -> None:
+    with pytest.raises(ConfigurationError, match="a content type is a text such as"):
+        StompApp("/ws").converter(content_type, encode=bytes, decode=lambda body, kind: body)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -325,3 +326,24 @@ def test_wildcards_of_other_dialects_are_refused(template: MessagingTemplate, se
         template.convert_and_send(f"/topic/{segment}", "x")
     with pytest.raises(ValueError, match="must be like '/queue/errors'"):
         template.convert_and_send_to_user("ann", f"/queue/{segment}", "x")
+
+
+@pytest.mark.parametrize(
+    ("destination", "headers", "advice"),
+    [
+        ("", {}, "'' is not a destination that can be sent to: write one like '/topic/inventory'"),
+        ("/", {}, "'/' is not a destination that can be sent to: write one like"),
+        ("/app", {}, "none of the broker prefixes, but one itself: write '/topic/inventory'"),
+        ("/topic", {}, "none of the broker prefixes, but one itself: write '/topic/inventory'"),
+        ("/user", {}, "none of the broker prefixes, but one itself: write '/topic/inventory'"),
+        ("/stock", {}, "is under none of the broker prefixes: write '/topic/stock'"),
+        ("/topic/a", {"x": None}, "names and values are texts, not None: leave it out"),
+        ("/topic/a", {"x": b"1"}, "not b'1': decode it, or send it as the body"),
+        ("/topic/a", {"x": 1}, "write {'x': '1'}"),
+    ],
+)
+def test_advice_leads_to_no_other_error(
+    template: MessagingTemplate, destination: str, headers: Any, advice: str
+) -> None:
+    with pytest.raises(ValueError, match=re.escape(advice)):
+        template.convert_and_send(destination, 1, headers)

@@ -111,9 +111,13 @@ def check_own(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     pairs: list[tuple[str, str]] = []
     for name, value in cast("Mapping[object, object]", given).items():
         if not isinstance(name, str) or not isinstance(value, str):
+            advice = f"write {{{str(name)!r}: {str(value)!r}}}"
+            if value is None:
+                advice = "leave it out"
+            elif isinstance(value, (bytes, bytearray)):
+                advice = "decode it, or send it as the body"
             raise ValueError(
-                f"header {name!r}: names and values are texts, not {value!r}: write"
-                f" {{{str(name)!r}: {str(value)!r}}}"
+                f"header {name!r}: names and values are texts, not {value!r}: {advice}"
             )
         pairs.append((_checked(name, name), _checked(name, value)))
         if not name:
