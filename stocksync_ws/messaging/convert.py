@@ -138,11 +138,11 @@ class PayloadEncoder:
         convert = _SIMPLE.get(kind)
         if convert is not None:
             return convert(value)
-        if dataclasses.is_dataclass(kind):
-            return self._fields(kind, value)
-        dump = dumper_for(kind)
+        dump = dumper_for(kind)  # Before dataclasses: pydantic makes some that it writes itself.
         if dump is not None:
             return dump(value)
+        if dataclasses.is_dataclass(kind):
+            return self._fields(kind, value)
         if isinstance(value, Enum):
             return value.value
         for base, convert in _SIMPLE.items():

@@ -11,15 +11,17 @@ import dataclasses
 import inspect
 import json
 import re
+import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_origin
 
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.hints import type_name
 from stocksync_ws.messaging.readers import JSON_TYPES, Reader, Shape, step
 from stocksync_ws.messaging.scalars import Mismatch
+from stocksync_ws.messaging.writers import Writer
 
-__all__ = ["dumper_for", "is_model", "model_shape", "model_write", "struct_maker"]
+__all__ = ["dumper_for", "is_model", "model_shape", "model_writer", "struct_maker"]
 
 _AT = re.compile(r" - at `(key in )?\$?([^`]*)`$")
 """Where msgspec says that something does not fit: `Expected `int`, got `str` - at `$.quantity``."""
@@ -97,7 +99,7 @@ def _struct_shape(msgspec: Any, kind: Any, looked_at: Reader) -> Shape:
     return Shape(read, frozenset((shape,)), type_name(kind))
 
 
-def dumper_for(kind: Any) -> Callable[[Any], Any] | None:
+def dumper_for(kind: type) -> Callable[[Any], Any] | None:
     """What makes JSON values of an object of this class; None when it is none of theirs.
 
     Aliases are written, as FastAPI does; what it makes may still hold what is no JSON.
@@ -106,8 +108,22 @@ def dumper_for(kind: Any) -> Callable[[Any], Any] | None:
     if msgspec is not None:
         to_builtins: Callable[[Any], Any] = msgspec.to_builtins
         return to_builtins
-    if _pydantic_kind(kind) and not dataclasses.is_dataclass(kind):
-        return _dump_model
+    maker = _pydantic_maker(kind)
+    if maker is None:
+        return None
+    return _dump_dataclass if dataclasses.is_dataclass(maker) else _dump_model
+
+
+def _pydantic_maker(kind: type) -> Any:
+    """The nearest class, from this one upwards, whose fields pydantic writes; None when there is
+    none, or when a dataclass that pydantic has not made is nearer.
+    """
+    for base in kind.__mro__:
+        own = vars(base)
+        if "__pydantic_validator__" in own:
+            return base
+        if "__dataclass_fields__" in own:
+            return None
     return None
 
 
@@ -115,22 +131,44 @@ def _dump_model(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True)
 
 
-def model_write(kind: Any) -> Callable[[Any], Any] | None:
-    """The function that writes an object as this model of pydantic, also one of a class below it:
-    the fields of the model and no others. None when the class is no such model.
+def _dump_dataclass(value: Any) -> Any:
+    return value.__pydantic_serializer__.to_python(value, mode="json", by_alias=True)
+
+
+def model_writer(kind: Any) -> Writer | None:
+    """The writer of a declared model or dataclass of pydantic: its fields and no others, also of an
+    object of a class below it, or of a generic one that was made without arguments. None when the
+    class is no such one.
+
+    Args:
+        kind: A plain annotation, with the arguments of a generic class.
     """
-    if not _pydantic_kind(kind) or dataclasses.is_dataclass(kind):
+    origin: Any = get_origin(kind) or kind
+    maker = _pydantic_maker(origin)
+    if maker is None:
         return None
+    name = type_name(kind)
+    if maker.__module__ == "pydantic.main":
+        return Writer((origin,), None, name)  # `BaseModel` itself has no fields to choose.
+    if kind is origin:
+        serializer = maker.__pydantic_serializer__
+    else:
+        # That of the class does not know the arguments of `Page[Item]`.
+        serializer = sys.modules["pydantic"].TypeAdapter(kind).serializer
+    exactly = None if dataclasses.is_dataclass(maker) else kind
 
     def write(value: Any) -> Any:
         try:
-            if type(value) is kind:
+            if type(value) is exactly:
                 return _dump_model(value)
-            return kind.__pydantic_serializer__.to_python(value, mode="json", by_alias=True)
+            # Without `error` it warns, and then writes what does not fit by the value.
+            return serializer.to_python(value, mode="json", by_alias=True, warnings="error")
         except (TypeError, ValueError, AttributeError) as error:
             raise Mismatch(str(error)) from error
 
-    return write
+    # `Page[Item]` of a model is a class of its own, and what `Page(...)` makes is not below it.
+    generic = getattr(maker, "__pydantic_generic_metadata__", {}).get("origin")
+    return Writer((origin,) if generic is None else (origin, generic), write, name)
 
 
 def struct_maker(kind: Any) -> Callable[[dict[str, Any]], Any] | None:

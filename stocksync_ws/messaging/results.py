@@ -32,7 +32,7 @@ from stocksync_ws.messaging.hints import (
     type_name,
     where,
 )
-from stocksync_ws.messaging.models import is_model, model_write, struct_maker
+from stocksync_ws.messaging.models import is_model, model_writer, struct_maker
 from stocksync_ws.messaging.shapes import keys_of
 from stocksync_ws.messaging.writers import (
     ANYTHING,
@@ -138,9 +138,9 @@ class _Compiler:
             return self._typed_dict(kind, origin)
         if not isinstance(origin, type) or is_protocol(origin):
             return ANYTHING
-        dump = model_write(origin)
-        if dump is not None:
-            return Writer((origin,), dump, name)
+        model = model_writer(kind)
+        if model is not None:
+            return model
         if dataclasses.is_dataclass(origin) or is_model(origin):
             return self._record(kind, origin)
         if issubclass(origin, _VALUES):
