@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, NewType, Union, cast, get_args, get_origin
 
-from typing_extensions import Format, TypeAliasType, get_type_hints
+from typing_extensions import Format, TypeAliasType, get_annotations, get_type_hints
 
 from stocksync_ws.errors import ConfigurationError
 
@@ -27,6 +28,7 @@ __all__ = [
     "metadata",
     "nearest",
     "no_path",
+    "open_hints",
     "plain",
     "report",
     "resolve",
@@ -109,6 +111,30 @@ def class_hints(cls: type) -> dict[str, Any]:
         raise ConfigurationError(
             f"the annotations of {type_name(cls)} cannot be evaluated: {error}"
         ) from error
+
+
+def open_hints(cls: type, unknown: Any = Any) -> dict[str, Any]:
+    """As `class_hints`, but `unknown` stands for each annotation that does not resolve.
+
+    Raises:
+        ConfigurationError: One cannot be evaluated for another reason than a name in it.
+    """
+    try:
+        return class_hints(cls)
+    except UnresolvedName:
+        pass
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        # As `get_type_hints` does it: what the class itself holds comes behind its module.
+        behind = {**vars(base), base.__name__: base, cls.__name__: cls}
+        before = dict(vars(sys.modules.get(base.__module__, typing)))
+        before.update((each.__name__, each) for each in getattr(base, "__type_params__", ()))
+        for name, annotation in get_annotations(base, format=Format.FORWARDREF).items():
+            try:
+                hints[name] = resolve(annotation, (behind, before))
+            except ConfigurationError:
+                hints[name] = unknown  # Also ClassVar and InitVar, which are no fields.
+    return hints
 
 
 def plain(annotation: Any) -> Any:

@@ -142,6 +142,9 @@ def model_writer(kind: Any) -> Writer | None:
 
     Args:
         kind: A plain annotation, with the arguments of a generic class.
+
+    Raises:
+        ConfigurationError: pydantic cannot write an argument of a generic dataclass.
     """
     origin: Any = get_origin(kind) or kind
     maker = _pydantic_maker(origin)
@@ -154,7 +157,10 @@ def model_writer(kind: Any) -> Writer | None:
         serializer = maker.__pydantic_serializer__
     else:
         # That of the class does not know the arguments of `Page[Item]`.
-        serializer = sys.modules["pydantic"].TypeAdapter(kind).serializer
+        try:
+            serializer = sys.modules["pydantic"].TypeAdapter(kind).serializer
+        except Exception as error:
+            raise ConfigurationError(f"pydantic cannot write {name}: {error}") from error
     exactly = None if dataclasses.is_dataclass(maker) else kind
 
     def write(value: Any) -> Any:
@@ -171,39 +177,43 @@ def model_writer(kind: Any) -> Writer | None:
     return Writer((origin,) if generic is None else (origin, generic), write, name)
 
 
-def struct_maker(kind: Any) -> Callable[[dict[str, Any]], Any] | None:
-    """The function that writes a Struct of msgspec from its written fields; None for other classes.
+def struct_maker(kind: Any) -> Callable[[dict[str, Any], Any], Any] | None:
+    """The function that writes a Struct of msgspec from its written fields and the object itself;
+    None for other classes.
 
-    It is msgspec that writes: tags, new names, defaults that are left out.
+    It is msgspec that writes: tags, new names, no defaults if they are left out.
     """
     msgspec = _msgspec(kind)
     if msgspec is None:
         return None
     config = kind.__struct_config__
-    fields = [
-        (
-            field.name,
-            Any,
-            msgspec.field(
-                name=field.encode_name,
-                default=field.default,
-                default_factory=field.default_factory,
-            ),
-        )
-        for field in msgspec.structs.fields(kind)
-    ]
+    names: tuple[str, ...] = kind.__struct_fields__
     # A twin without `__post_init__`, which has looked at the real one already.
     twin = msgspec.defstruct(
         kind.__name__,
-        fields,
+        [
+            (name, Any, msgspec.field(name=written_as))
+            for name, written_as in zip(names, kind.__struct_encode_fields__, strict=True)
+        ],
         kw_only=True,
         tag=config.tag,
         tag_field=config.tag_field,
         array_like=config.array_like,
-        omit_defaults=config.omit_defaults,
+    )
+    omits = config.omit_defaults and not config.array_like
+    # Of the last fields, as of a function.
+    defaults: list[tuple[str, Any]] = (
+        list(zip(reversed(names), reversed(kind.__struct_defaults__), strict=False))
+        if omits
+        else []
     )
 
-    def make(written: dict[str, Any]) -> Any:
+    def make(written: dict[str, Any], value: Any) -> Any:
+        # What is written of a value is another object: only the value tells that it is a default.
+        for name, default in defaults:
+            given = getattr(value, name)
+            if given is default or (type(given) is getattr(default, "factory", None) and not given):
+                written[name] = msgspec.UNSET
         try:
             return msgspec.to_builtins(twin(**written))
         except (TypeError, ValueError) as error:
