@@ -167,6 +167,8 @@ def model_writer(kind: Any) -> Writer | None:
         try:
             if type(value) is exactly:
                 return _dump_model(value)
+            if not isinstance(value, origin):
+                value = _view(origin, value)
             # Without `error` it warns, and then writes what does not fit by the value.
             return serializer.to_python(value, mode="json", by_alias=True, warnings="error")
         except (TypeError, ValueError, AttributeError) as error:
@@ -175,6 +177,13 @@ def model_writer(kind: Any) -> Writer | None:
     # `Page[Item]` of a model is a class of its own, and what `Page(...)` makes is not below it.
     generic = getattr(maker, "__pydantic_generic_metadata__", {}).get("origin")
     return Writer((origin,) if generic is None else (origin, generic), write, name)
+
+
+def _view(kind: Any, value: Any) -> Any:
+    """The same fields as an object of this class: that of a root model is looked at."""
+    view = kind.__new__(kind)
+    view.__setstate__(value.__getstate__())
+    return view
 
 
 def struct_maker(kind: Any) -> Callable[[dict[str, Any], Any], Any] | None:

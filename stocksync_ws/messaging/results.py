@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from datetime import date, time
 from decimal import Decimal
 from enum import Enum
-from types import NoneType
+from types import GenericAlias, NoneType
 from typing import (
     Any,
     Generic,
@@ -33,6 +33,7 @@ from typing_extensions import Format, get_annotations, is_protocol, is_typeddict
 
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.hints import (
+    class_scope,
     members,
     open_hints,
     resolve,
@@ -111,6 +112,8 @@ class _Compiler:
     def __init__(self) -> None:
         self._records: list[tuple[Any, bool, Writer]] = []
         """A class, whether a model is around it, and its writer, also while it is compiled."""
+        self._given: dict[Any, Any] = {}
+        """What type variables stand for where the annotation stands that is being compiled."""
         self._inside = 0
         """So many models around: what stands in them is written as their package writes it."""
 
@@ -136,7 +139,17 @@ class _Compiler:
             return ANYTHING
         return union_writer(writers, " | ".join(writer.name for writer in writers))
 
+    def _compile_in(self, given: dict[Any, Any], hint: Any) -> Writer:
+        """The writer of an annotation in whose class type variables stand for something."""
+        around, self._given = self._given, given
+        try:
+            return self.compile(_filled(hint, given))
+        finally:
+            self._given = around
+
     def _one(self, kind: Any) -> Writer:
+        if isinstance(kind, type):
+            kind = _filled(kind, self._given)  # `list[Page[T]]` does not tell that it holds one.
         origin: Any = get_origin(kind) or kind
         name = type_name(kind)
         if origin is Literal:
@@ -168,7 +181,7 @@ class _Compiler:
         if issubclass(origin, tuple) and hasattr(origin, "_fields"):
             hints, given = open_hints(origin), _given_in(kind)
             fields = [(each, hints.get(each, Any)) for each in origin._fields]
-            items = [self.compile(_filled(hint, given.get(each, {}))) for each, hint in fields]
+            items = [self._compile_in(given.get(each, {}), hint) for each, hint in fields]
             return tuple_writer(origin, items, name)
         inner = _arguments(kind, abc.Collection)
         if any(_unpacks(item) for item in inner):
@@ -176,7 +189,7 @@ class _Compiler:
         if issubclass(origin, tuple) and inner and inner[-1] is not Ellipsis:
             return tuple_writer(origin, [self.compile(item) for item in inner], name)
         if issubclass(origin, abc.ItemsView) and len(inner) == 2:
-            inner = (tuple[inner],)
+            inner = (GenericAlias(tuple, inner),)
         item = self.compile(inner[0]) if inner else ANYTHING
         if item is ANYTHING and issubclass(origin, _AS_THEY_ARE):
             return scalar_writer((origin,), name)
@@ -241,7 +254,7 @@ class _Compiler:
         given = _given_in(kind)
         for name, hint, required in listed:
             try:
-                compiled = self.compile(_filled(hint, given.get(name, {})))
+                compiled = self._compile_in(given.get(name, {}), hint)
             except _Unsendable as problem:
                 raise _Unsendable(f"{type_name(origin)}.{name}: {problem}") from None
             yield Member(name, *compiled, required)
@@ -257,15 +270,28 @@ def _bases(kind: Any) -> Iterator[Any]:
     for base in vars(origin).get("__orig_bases__", origin.__bases__):
         made = get_origin(base) or base
         if isinstance(made, type) and made not in (Generic, Protocol):
-            yield _filled(base, given)
+            yield _filled(_resolved(base, class_scope(origin)), given)
 
 
 def _given(kind: Any) -> dict[Any, Any]:
     """What the type variables of a class stand for."""
-    parameters: tuple[Any, ...] = getattr(get_origin(kind), "__parameters__", ())
+    origin: Any = get_origin(kind) or kind
+    made_from = vars(origin).get("__orig_bases__", ())
+    # `class Ranks(dict[str, T])` has no `__parameters__`, since it does not come from `Generic`.
+    implied = (each for base in made_from for each in getattr(base, "__parameters__", ()))
+    parameters = getattr(origin, "__parameters__", None) or tuple(dict.fromkeys(implied))
     if not all(isinstance(each, TypeVar) for each in parameters):
         return {}  # One of them may stand for several arguments.
-    return dict(zip(parameters, get_args(kind), strict=False))
+    # What `Annotated` says need not be hashable, and a union is not made of that.
+    bare = [_resolved(each, ({}, {}), extras=False) for each in get_args(kind)]
+    return dict(zip(parameters, bare, strict=False))
+
+
+def _resolved(annotation: Any, scope: Any, *, extras: bool = True) -> Any:
+    try:
+        return resolve(annotation, scope, extras=extras)
+    except ConfigurationError:
+        return annotation
 
 
 def _given_in(kind: Any) -> dict[str, dict[Any, Any]]:
@@ -285,7 +311,7 @@ def _given_in(kind: Any) -> dict[str, dict[Any, Any]]:
 def _arguments(kind: Any, root: type) -> tuple[Any, ...]:
     """The arguments of the container that a class is, or is made from: `class Team(list[Item])`."""
     inner: tuple[Any, ...] = get_args(kind)
-    if inner and not hasattr(get_origin(kind), "__parameters__"):
+    if inner and "__orig_bases__" not in vars(get_origin(kind)):
         return inner
     for base in _bases(kind):
         found = _arguments(base, root) if issubclass(get_origin(base) or base, root) else ()
@@ -300,9 +326,8 @@ def _filled(hint: Any, given: dict[Any, Any]) -> Any:
         return given.get(hint, hint)
     open_for: tuple[Any, ...] = getattr(hint, "__parameters__", ())
     if isinstance(hint, type):
-        # `Page[T]` of a model of pydantic is a class too; other classes are not filled.
-        generic = getattr(hint, "__pydantic_generic_metadata__", {"origin": None})
-        open_for = generic["parameters"] if generic["origin"] else ()
+        # `Page[T]` of a model of pydantic is a class too, even `Page` itself.
+        open_for = getattr(hint, "__pydantic_generic_metadata__", {}).get("parameters", ())
     if not given or not open_for or not all(isinstance(each, TypeVar) for each in open_for):
         return hint
     return hint[tuple(given.get(each, each) for each in open_for)]
