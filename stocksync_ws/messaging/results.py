@@ -148,7 +148,7 @@ class _Compiler:
             self._given = around
 
     def _one(self, kind: Any) -> Writer:
-        if isinstance(kind, type):
+        if _is_class(kind):
             kind = _filled(kind, self._given)  # `list[Page[T]]` does not tell that it holds one.
         origin: Any = get_origin(kind) or kind
         name = type_name(kind)
@@ -158,18 +158,18 @@ class _Compiler:
             return ANYTHING
         if is_typeddict(origin):
             return self._typed_dict(kind, origin)
-        if not isinstance(origin, type) or is_protocol(origin):
+        if not _is_class(origin) or is_protocol(origin):
             return ANYTHING
         model = model_writer(kind)
         if model is not None:
             return model
         if dataclasses.is_dataclass(origin) or is_model(origin):
             return self._record(kind, origin)
-        if issubclass(origin, _VALUES):
+        if _below(origin, _VALUES):
             return scalar_writer(_TAKES.get(origin, (origin,)), name)
-        if issubclass(origin, abc.Mapping):
+        if _below(origin, abc.Mapping):
             return self._mapping(kind, origin, name)
-        if issubclass(origin, abc.Collection) and not issubclass(origin, _OCTETS):
+        if _below(origin, abc.Collection) and not _below(origin, _OCTETS):
             return self._list(kind, origin, name)
         if self._inside:
             return scalar_writer(_TAKES.get(origin, (origin,)), name)
@@ -178,7 +178,7 @@ class _Compiler:
     # Containers
 
     def _list(self, kind: Any, origin: Any, name: str) -> Writer:
-        if issubclass(origin, tuple) and hasattr(origin, "_fields"):
+        if _below(origin, tuple) and hasattr(origin, "_fields"):
             hints, given = open_hints(origin), _given_in(kind)
             fields = [(each, hints.get(each, Any)) for each in origin._fields]
             items = [self._compile_in(given.get(each, {}), hint) for each, hint in fields]
@@ -186,12 +186,12 @@ class _Compiler:
         inner = _arguments(kind, abc.Collection)
         if any(_unpacks(item) for item in inner):
             inner = ()
-        if issubclass(origin, tuple) and inner and inner[-1] is not Ellipsis:
+        if _below(origin, tuple) and inner and inner[-1] is not Ellipsis:
             return tuple_writer(origin, [self.compile(item) for item in inner], name)
-        if issubclass(origin, abc.ItemsView) and len(inner) == 2:
+        if _below(origin, abc.ItemsView) and len(inner) == 2:
             inner = (GenericAlias(tuple, inner),)
         item = self.compile(inner[0]) if inner else ANYTHING
-        if item is ANYTHING and issubclass(origin, _AS_THEY_ARE):
+        if item is ANYTHING and _below(origin, _AS_THEY_ARE):
             return scalar_writer((origin,), name)
         return list_writer(origin, item, name)
 
@@ -221,11 +221,7 @@ class _Compiler:
         if known is not None:
             return known
         fields: list[Member] = []
-        names: tuple[str, ...] = (
-            tuple(field.name for field in dataclasses.fields(origin))
-            if dataclasses.is_dataclass(origin)
-            else origin.__struct_fields__
-        )
+        names = _field_names(origin)
         if not names and is_model(origin):
             return scalar_writer((origin,), type_name(kind))
         writer = record_writer(origin, fields, type_name(kind), struct_maker(origin))
@@ -263,23 +259,30 @@ class _Compiler:
 # Type variables
 
 
+def _made_from(origin: Any) -> tuple[Any, ...]:
+    """The bases of a class as they were written, where one of them has arguments."""
+    bases: tuple[Any, ...] = origin.__dict__.get("__orig_bases__", ())
+    return bases
+
+
 def _bases(kind: Any) -> Iterator[Any]:
     """The classes that a class is made from, with its own arguments in theirs."""
     origin: Any = get_origin(kind) or kind
     given = _given(kind)
-    for base in vars(origin).get("__orig_bases__", origin.__bases__):
-        made = get_origin(base) or base
-        if isinstance(made, type) and made not in (Generic, Protocol):
+    for base in _made_from(origin) or origin.__bases__:
+        made: Any = get_origin(base) or base
+        if _is_class(made) and made not in (Generic, Protocol):
             yield _filled(_resolved(base, class_scope(origin)), given)
 
 
 def _given(kind: Any) -> dict[Any, Any]:
     """What the type variables of a class stand for."""
     origin: Any = get_origin(kind) or kind
-    made_from = vars(origin).get("__orig_bases__", ())
     # `class Ranks(dict[str, T])` has no `__parameters__`, since it does not come from `Generic`.
-    implied = (each for base in made_from for each in getattr(base, "__parameters__", ()))
-    parameters = getattr(origin, "__parameters__", None) or tuple(dict.fromkeys(implied))
+    implied = (each for base in _made_from(origin) for each in getattr(base, "__parameters__", ()))
+    parameters: tuple[Any, ...] = getattr(origin, "__parameters__", None) or tuple(
+        dict.fromkeys(implied)
+    )
     if not all(isinstance(each, TypeVar) for each in parameters):
         return {}  # One of them may stand for several arguments.
     # What `Annotated` says need not be hashable, and a union is not made of that.
@@ -311,10 +314,10 @@ def _given_in(kind: Any) -> dict[str, dict[Any, Any]]:
 def _arguments(kind: Any, root: type) -> tuple[Any, ...]:
     """The arguments of the container that a class is, or is made from: `class Team(list[Item])`."""
     inner: tuple[Any, ...] = get_args(kind)
-    if inner and "__orig_bases__" not in vars(get_origin(kind)):
+    if inner and not _made_from(get_origin(kind)):
         return inner
     for base in _bases(kind):
-        found = _arguments(base, root) if issubclass(get_origin(base) or base, root) else ()
+        found = _arguments(base, root) if _below(get_origin(base) or base, root) else ()
         if found:
             return found
     return ()
@@ -325,7 +328,7 @@ def _filled(hint: Any, given: dict[Any, Any]) -> Any:
     if isinstance(hint, TypeVar):
         return given.get(hint, hint)
     open_for: tuple[Any, ...] = getattr(hint, "__parameters__", ())
-    if isinstance(hint, type):
+    if _is_class(hint):
         # `Page[T]` of a model of pydantic is a class too, even `Page` itself.
         open_for = getattr(hint, "__pydantic_generic_metadata__", {}).get("parameters", ())
     if not given or not open_for or not all(isinstance(each, TypeVar) for each in open_for):
@@ -338,8 +341,26 @@ def _unpacks(item: Any) -> bool:
     return getattr(item, "__unpacked__", False) or get_origin(item) is Unpack
 
 
+# Questions to a class, which do not narrow what a type checker knows of it
+
+
+def _is_class(kind: Any) -> bool:
+    return isinstance(kind, type)
+
+
+def _below(kind: Any, base: type | tuple[type, ...]) -> bool:
+    return issubclass(kind, base)
+
+
 def _is_no_key(key: Any) -> bool:
-    return isinstance(key, type) and key is not object and not issubclass(key, _KEYS)
+    return _is_class(key) and key is not object and not _below(key, _KEYS)
+
+
+def _field_names(cls: Any) -> tuple[str, ...]:
+    if dataclasses.is_dataclass(cls):
+        return tuple(field.name for field in dataclasses.fields(cls))
+    names: tuple[str, ...] = cls.__struct_fields__
+    return names
 
 
 def _reason(origin: Any, kind: Any) -> str:
