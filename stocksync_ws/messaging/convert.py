@@ -24,7 +24,7 @@ from stocksync_ws.messaging.advice import no_json_form
 from stocksync_ws.messaging.converters import NONE, Converters
 from stocksync_ws.messaging.hints import members, type_name
 from stocksync_ws.messaging.media import CONTENT_TYPE, JSON, OCTETS, TEXT, Kind, media_of
-from stocksync_ws.messaging.models import dumper_for
+from stocksync_ws.messaging.models import dataclass_dumper, dumper_for
 from stocksync_ws.messaging.readers import step
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, exactly, to_float
 from stocksync_ws.messaging.shapes import UnknownType, compile_shape
@@ -138,11 +138,12 @@ class PayloadEncoder:
         convert = _SIMPLE.get(kind)
         if convert is not None:
             return convert(value)
-        dump = dumper_for(kind)  # Before dataclasses: pydantic makes some that it writes itself.
+        if dataclasses.is_dataclass(kind):
+            dump = dataclass_dumper(kind)
+            return self._fields(kind, value) if dump is None else dump(value)
+        dump = dumper_for(kind)
         if dump is not None:
             return dump(value)
-        if dataclasses.is_dataclass(kind):
-            return self._fields(kind, value)
         if isinstance(value, Enum):
             return value.value
         for base, convert in _SIMPLE.items():

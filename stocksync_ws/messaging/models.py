@@ -21,7 +21,14 @@ from stocksync_ws.messaging.readers import JSON_TYPES, Reader, Shape, step
 from stocksync_ws.messaging.scalars import Mismatch
 from stocksync_ws.messaging.writers import Writer
 
-__all__ = ["dumper_for", "is_model", "model_shape", "model_writer", "struct_maker"]
+__all__ = [
+    "dataclass_dumper",
+    "dumper_for",
+    "is_model",
+    "model_shape",
+    "model_writer",
+    "struct_maker",
+]
 
 _AT = re.compile(r" - at `(key in )?\$?([^`]*)`$")
 """Where msgspec says that something does not fit: `Expected `int`, got `str` - at `$.quantity``."""
@@ -100,7 +107,8 @@ def _struct_shape(msgspec: Any, kind: Any, looked_at: Reader) -> Shape:
 
 
 def dumper_for(kind: type) -> Callable[[Any], Any] | None:
-    """What makes JSON values of an object of this class; None when it is none of theirs.
+    """What makes JSON values of an object of this class, no dataclass; None when it is none of
+    theirs.
 
     Aliases are written, as FastAPI does; what it makes may still hold what is no JSON.
     """
@@ -108,10 +116,12 @@ def dumper_for(kind: type) -> Callable[[Any], Any] | None:
     if msgspec is not None:
         to_builtins: Callable[[Any], Any] = msgspec.to_builtins
         return to_builtins
-    maker = _pydantic_maker(kind)
-    if maker is None:
-        return None
-    return _dump_dataclass if dataclasses.is_dataclass(maker) else _dump_model
+    return _dump_model if _pydantic_kind(kind) else None
+
+
+def dataclass_dumper(kind: type) -> Callable[[Any], Any] | None:
+    """As `dumper_for`, of a dataclass that pydantic has made; None for one of Python itself."""
+    return None if _pydantic_maker(kind) is None else _dump_dataclass
 
 
 def _pydantic_maker(kind: type) -> Any:
