@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType, SimpleNamespace, UnionType
@@ -145,7 +144,7 @@ def open_hints(cls: type, unknown: Any = Any) -> dict[str, Any]:
 def class_scope(cls: type) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """Globals and locals in which the annotations of a class stand."""
     # As `get_type_hints` does it: what the class itself holds comes behind its module.
-    module = dict(vars(sys.modules.get(cls.__module__, typing)))
+    module = dict(vars(inspect.getmodule(cls) or typing))
     module.update((each.__name__, each) for each in getattr(cls, "__type_params__", ()))
     return {**vars(cls), cls.__name__: cls}, module
 

@@ -11,8 +11,8 @@ import dataclasses
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, get_origin
 
 from stocksync_ws.errors import ConfigurationError
@@ -137,6 +137,11 @@ def _pydantic_maker(kind: type) -> Any:
     return None
 
 
+def _pydantic() -> Any:
+    """The module, which has been imported by whoever made a class with it."""
+    return inspect.getmodule(SimpleNamespace(__module__="pydantic"))
+
+
 def _dump_model(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True)
 
@@ -168,7 +173,7 @@ def model_writer(kind: Any) -> Writer | None:
     else:
         # That of the class does not know the arguments of `Page[Item]`.
         try:
-            serializer = sys.modules["pydantic"].TypeAdapter(kind).serializer
+            serializer = _pydantic().TypeAdapter(kind).serializer
         except Exception as error:
             raise ConfigurationError(f"pydantic cannot write {name}: {error}") from error
     exactly = None if dataclasses.is_dataclass(maker) else kind

@@ -11,7 +11,6 @@ annotation gets which.
 from __future__ import annotations
 
 import collections.abc as abc
-import functools
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, NamedTuple, TypeAlias
@@ -45,8 +44,6 @@ _MISSING: Any = object()
 _NO_LISTS: tuple[type, ...] = (str, bytes, bytearray, abc.Mapping)
 """Iterables that nobody means as a list of items."""
 _MAPPING: tuple[type, ...] = (abc.Mapping,)
-_CLASSES = 64
-"""So many classes of values a union remembers."""
 
 
 class Writer(NamedTuple):
@@ -243,7 +240,6 @@ def union_writer(writers: list[Writer], name: str) -> Writer:
     if all(writer.write is None for writer in writers):
         return Writer(kinds, None, name)
 
-    @functools.lru_cache(_CLASSES)
     def nearest_first(kind: type) -> list[Writer]:
         place = {cls: at for at, cls in enumerate(kind.__mro__)}
         far = len(place)

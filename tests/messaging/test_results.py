@@ -95,6 +95,16 @@ class BrokenKeys(TypedDict, total=False):
     a: NotRequired[Plain]
 
 
+@dataclass
+class Octets:
+    it: bytes
+
+
+class HoldsOctets(msgspec.Struct):
+    held: Octets
+    who: Public | msgspec.UnsetType = msgspec.UNSET
+
+
 AT = datetime(2026, 1, 2)
 TREE = Tree("a", [Tree("b", by={UUID(int=0): Decimal(1)})])
 SENDABLE: list[tuple[Any, object, str]] = [
@@ -164,6 +174,7 @@ def test_what_has_a_json_form_is_written_as_without_a_declaration(
             r"dict\[date, int\]: a key is date; it can be str, a number, bool, None, a UUID or",
         ),
         (Iterable[int], r"Iterable\[int\] may be made piece by piece; write Sequence or list"),
+        (tuple[HoldsOctets, Octets], "Octets.it: bytes has no JSON form"),
         (bytearray | list[memoryview], "memoryview has no JSON form"),
         (Iterator[int], r"Iterator\[int\] is made piece by piece; return a list"),
         (AsyncIterator[int], "is made piece by piece; return a list"),
@@ -452,16 +463,6 @@ class Defaults(msgspec.Struct, omit_defaults=True):
     f: frozenset[int] = frozenset()
     s: set[int] = msgspec.field(default_factory=set)
     by: dict[date | float, Color] = {}
-
-
-@dataclass
-class Octets:
-    it: bytes
-
-
-class HoldsOctets(msgspec.Struct):
-    held: Octets
-    who: Public | msgspec.UnsetType = msgspec.UNSET
 
 
 class One(TypedDict):
