@@ -141,7 +141,7 @@ class PayloadEncoder:
         if dataclasses.is_dataclass(kind):
             dump = dataclass_dumper(kind)
             return self._fields(kind, value) if dump is None else dump(value)
-        dump = dumper_for(kind)
+        dump = dumper_for(value.__class__)
         if dump is not None:
             return dump(value)
         if isinstance(value, Enum):
