@@ -24,11 +24,11 @@ from stocksync_ws.messaging.advice import no_json_form
 from stocksync_ws.messaging.converters import NONE, Converters
 from stocksync_ws.messaging.hints import members, type_name
 from stocksync_ws.messaging.media import CONTENT_TYPE, JSON, OCTETS, TEXT, Kind, media_of
-from stocksync_ws.messaging.models import dumper_for
+from stocksync_ws.messaging.models import dataclass_dumper, dumper_for
 from stocksync_ws.messaging.readers import step
 from stocksync_ws.messaging.scalars import INTEGER_BITS, Mismatch, exactly, to_float
 from stocksync_ws.messaging.shapes import UnknownType, compile_shape
-from stocksync_ws.messaging.writers import Writer, as_declared
+from stocksync_ws.messaging.writers import KEYS, Writer, as_declared
 
 __all__ = ["OCTET_KINDS", "Decode", "PayloadEncoder", "decoder_for"]
 
@@ -116,7 +116,7 @@ class PayloadEncoder:
         try:
             return self._json.encode(payload).encode()
         except (TypeError, ValueError, AttributeError, RecursionError):
-            # The fast way does not know where it was, and takes no keys but strings.
+            # The fast way does not know where it was, and takes no UUIDs and enums as keys.
             try:
                 return self._json.encode(self._plain(payload, "$")).encode()
             except RecursionError:
@@ -139,8 +139,9 @@ class PayloadEncoder:
         if convert is not None:
             return convert(value)
         if dataclasses.is_dataclass(kind):
-            return self._fields(kind, value)
-        dump = dumper_for(kind)
+            dump = dataclass_dumper(kind)
+            return self._fields(kind, value) if dump is None else dump(value)
+        dump = dumper_for(value.__class__)
         if dump is not None:
             return dump(value)
         if isinstance(value, Enum):
@@ -179,20 +180,23 @@ class PayloadEncoder:
 
 
 def _key(key: object, path: str) -> str:
+    """A key as text: what `json` makes of it, and an enum by its value, a UUID as it is printed."""
     if isinstance(key, Enum):
         key = key.value
-    if isinstance(key, (UUID, int)) and not isinstance(key, bool):
-        try:
-            key = str(key)
-        except ValueError:
-            raise ConversionError(path, "too many digits in a key are not JSON") from None
-    if not isinstance(key, str):
-        raise ConversionError(path, f"a key is {type(key).__name__}; it can be str, int or UUID")
+    if isinstance(key, UUID):
+        key = str(key)
+    if not isinstance(key, (str, int, float, NoneType)):
+        raise ConversionError(path, f"a key is {type(key).__name__}; it can be {KEYS}")
     try:
-        key.encode()
+        written: str = key if isinstance(key, str) else json.dumps(key, allow_nan=False)
+    except ValueError:
+        problem = "too many digits" if isinstance(key, int) else "NaN and Infinity"
+        raise ConversionError(path, f"{problem} in a key are not JSON") from None
+    try:
+        written.encode()
     except UnicodeEncodeError:
         raise ConversionError(path, "a lone surrogate in a key cannot be encoded") from None
-    return key
+    return written
 
 
 # In

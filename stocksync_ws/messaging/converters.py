@@ -108,7 +108,12 @@ class Converters:
                 f"converter: {essence} has one already, and a content type has one at most"
             )
         for name, function, taken in (("encode", encode, _ENCODE), ("decode", decode, _DECODE)):
-            if not callable(cast("object", function)) or inspect.iscoroutinefunction(function):
+            is_async = inspect.iscoroutinefunction
+            if (
+                not callable(cast("object", function))
+                or is_async(function)
+                or is_async(type(function).__call__)
+            ):
                 raise ConfigurationError(
                     f"converter: {name}= of {essence} must be a function that is not async, not"
                     f" {function!r}"

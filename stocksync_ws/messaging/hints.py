@@ -15,18 +15,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType, SimpleNamespace, UnionType
 from typing import Annotated, Any, NewType, Union, cast, get_args, get_origin
 
-from typing_extensions import Format, TypeAliasType, get_type_hints
+from typing_extensions import Format, TypeAliasType, get_annotations, get_type_hints
 
 from stocksync_ws.errors import ConfigurationError
 
 __all__ = [
     "UnresolvedName",
     "class_hints",
+    "class_scope",
     "line_of",
     "members",
     "metadata",
     "nearest",
     "no_path",
+    "open_hints",
     "plain",
     "report",
     "resolve",
@@ -60,12 +62,18 @@ class UnresolvedName(ConfigurationError):
         )
 
 
-def resolve(annotation: object, scope: tuple[Mapping[str, Any], Mapping[str, Any]]) -> Any:
+def resolve(
+    annotation: object,
+    scope: tuple[Mapping[str, Any], Mapping[str, Any]],
+    *,
+    extras: bool = True,
+) -> Any:
     """One annotation as an object.
 
     Args:
         annotation: A string, a forward reference or an object with such inside.
         scope: Globals and locals of where it stands.
+        extras: With what `Annotated` says in it.
 
     Raises:
         UnresolvedName: A name in it does not exist.
@@ -76,7 +84,7 @@ def resolve(annotation: object, scope: tuple[Mapping[str, Any], Mapping[str, Any
     carrier = SimpleNamespace(__annotations__={"it": annotation})
     try:
         hints = get_type_hints(
-            carrier, globalns=dict(scope[0]), localns=dict(scope[1]), include_extras=True
+            carrier, globalns=dict(scope[0]), localns=dict(scope[1]), include_extras=extras
         )
     except (NameError, AttributeError) as error:
         # AttributeError: `module.Name`, where a circular import has not come as far as Name.
@@ -109,6 +117,36 @@ def class_hints(cls: type) -> dict[str, Any]:
         raise ConfigurationError(
             f"the annotations of {type_name(cls)} cannot be evaluated: {error}"
         ) from error
+
+
+def open_hints(cls: type, unknown: Any = Any) -> dict[str, Any]:
+    """As `class_hints`, but `unknown` stands for each annotation that does not resolve.
+
+    Raises:
+        ConfigurationError: One cannot be evaluated for another reason than a name in it.
+    """
+    try:
+        return class_hints(cls)
+    except UnresolvedName:
+        pass
+    hints: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        behind, before = class_scope(base)
+        scope = ({**behind, cls.__name__: cls}, before)
+        for name, annotation in get_annotations(base, format=Format.FORWARDREF).items():
+            try:
+                hints[name] = resolve(annotation, scope)
+            except ConfigurationError:
+                hints[name] = unknown  # Also ClassVar and InitVar, which are no fields.
+    return hints
+
+
+def class_scope(cls: type) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Globals and locals in which the annotations of a class stand."""
+    # As `get_type_hints` does it: what the class itself holds comes behind its module.
+    module = dict(vars(inspect.getmodule(cls) or typing))
+    module.update((each.__name__, each) for each in getattr(cls, "__type_params__", ()))
+    return {**vars(cls), cls.__name__: cls}, module
 
 
 def plain(annotation: Any) -> Any:

@@ -20,6 +20,7 @@ from stocksync_ws.messaging.scalars import Mismatch
 
 __all__ = [
     "ANYTHING",
+    "KEYS",
     "Member",
     "Write",
     "Writer",
@@ -36,9 +37,13 @@ __all__ = [
 
 Write: TypeAlias = Callable[[Any], Any]
 
+KEYS = "str, a number, bool, None, a UUID or an enum"
+"""What a key may be, in errors: `json` writes all but the last two as texts, and so do we."""
+
 _MISSING: Any = object()
 _NO_LISTS: tuple[type, ...] = (str, bytes, bytearray, abc.Mapping)
 """Iterables that nobody means as a list of items."""
+_MAPPING: tuple[type, ...] = (abc.Mapping,)
 
 
 class Writer(NamedTuple):
@@ -171,7 +176,7 @@ def record_writer(
     kind: type,
     fields: list[Member],
     name: str,
-    make: Callable[[dict[str, Any]], Any] | None = None,
+    make: Callable[[dict[str, Any], Any], Any] | None = None,
 ) -> Writer:
     """An object by its declared fields.
 
@@ -179,7 +184,7 @@ def record_writer(
         kind: Its class.
         fields: May be filled later: a class can refer to itself.
         name: How an error calls it.
-        make: What makes of the written fields what is written; None: they are it.
+        make: What makes of the written fields and the object what is written; None: they are it.
     """
 
     def write(value: Any) -> Any:
@@ -196,7 +201,7 @@ def record_writer(
             raise
         except AttributeError as error:
             raise Mismatch(str(error), step(field)) from error
-        return written if make is None else make(written)
+        return written if make is None else make(written, value)
 
     return Writer((kind,), write, name)
 
@@ -221,28 +226,43 @@ def typed_dict_writer(keys: list[Member], name: str) -> Writer:
             raise
         return written
 
-    return Writer((abc.Mapping,), write, name)
+    return Writer(_MAPPING, write, name)
 
 
 # Unions
 
 
 def union_writer(writers: list[Writer], name: str) -> Writer:
-    """The member of exactly the value's class, else the first that it fits."""
+    """The member whose class is nearest to the value's, of several the first that it fits; of
+    TypedDicts and other Mappings, which are all as near, the one that leaves the fewest keys out.
+    """
     kinds = tuple(dict.fromkeys(kind for writer in writers for kind in writer.kinds))
     if all(writer.write is None for writer in writers):
         return Writer(kinds, None, name)
 
+    def nearest_first(kind: type) -> list[Writer]:
+        place = {cls: at for at, cls in enumerate(kind.__mro__)}
+        far = len(place)
+        return sorted(writers, key=lambda writer: min(place.get(it, far) for it in writer.kinds))
+
     def write(value: Any) -> Any:
-        kind: type = value.__class__
         deepest: Mismatch | None = None
-        # False stands before True: the members of exactly this class come first.
-        for writer in sorted(writers, key=lambda writer: kind not in writer.kinds):
+        fullest: Any = None
+        for writer in nearest_first(value.__class__):
+            if fullest is not None and writer.kinds != _MAPPING:
+                continue
             try:
-                return as_declared(writer, value)
+                written = as_declared(writer, value)
             except Mismatch as error:
                 if deepest is None or len(error.path) > len(deepest.path):
                     deepest = error
+                continue
+            if writer.kinds != _MAPPING:
+                return written
+            if fullest is None or len(written) > len(fullest):
+                fullest = written
+        if fullest is not None:
+            return fullest
         assert deepest is not None
         raise deepest if deepest.path else Mismatch(f"fits none of {name}")
 

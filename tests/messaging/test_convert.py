@@ -210,6 +210,21 @@ def test_json_forms(payload: object, body: bytes) -> None:
     assert PayloadEncoder().encode(payload) == (body, "application/json")
 
 
+class Whole(int):
+    def __str__(self) -> str:
+        return "no number"
+
+
+@pytest.mark.parametrize(
+    "key", [None, True, False, 1.5, -0.0, 1e22, 7, Whole(7), Level.LOW, Size.S]
+)
+def test_a_key_that_json_writes_is_written_so_beside_any_other(key: object) -> None:
+    by_itself = json.dumps({key: 1}, separators=(",", ":"))
+    assert PayloadEncoder().encode({key: 1})[0].decode() == by_itself
+    beside = PayloadEncoder().encode([{key: 1}, {U1: 1}])[0].decode()
+    assert beside == f'[{by_itself},{{"{U1}":1}}]'
+
+
 class Opaque:
     pass
 
@@ -238,7 +253,9 @@ _CIRCLE.append(_CIRCLE)
         ([b"a"], "$[0]", "bytes has no JSON form"),
         ([Item], "$[0]", "type has no JSON form"),
         ({(1, 2): 1}, "$", "a key is tuple"),
-        ({U1: {True: 1}}, f"$['{U1}']", "a key is bool"),
+        ({date(2026, 1, 2): 1}, "$", "a key is date; it can be str, a number, bool, None, a UUID"),
+        ({float("nan"): 1}, "$", "NaN and Infinity in a key are not JSON"),
+        ([{U1: 1, float("inf"): 1}], "$[0]", "NaN and Infinity in a key"),
         ([Unset()], "$[0]", "no attribute 'a'"),
         (_CIRCLE, "$", "contains itself"),
     ],

@@ -395,6 +395,11 @@ async def later(*given: Any) -> bytes:
     return b""
 
 
+class Later:
+    async def __call__(self, *given: Any) -> bytes:
+        return b""
+
+
 WRONG: list[tuple[Any, Any, Any, str]] = [
     (7, encode, decode, "a content type is a text such as 'application/cbor', without parameters"),
     ("cbor", encode, decode, "a content type is a text"),
@@ -404,6 +409,7 @@ WRONG: list[tuple[Any, Any, Any, str]] = [
     ("Text/Plain", encode, decode, "text/plain is what is written of a str, and cannot be repla"),
     ("application/octet-stream", encode, decode, "Use a content type of your own, such as"),
     (CBOR, None, decode, "encode= of application/cbor must be a function that is not async"),
+    (CBOR, Later(), decode, "encode= of application/cbor must be a function that is not async"),
     (CBOR, encode, later, "decode= of application/cbor must be a function that is not async"),
 ]
 

@@ -44,6 +44,20 @@ class Point:
     y: int = 0
 
 
+@pydantic_dataclass
+class Card:
+    number: int = pydantic.Field(default=4711, exclude=True)
+    full_name: str = pydantic.Field(default="ann", serialization_alias="fullName")
+
+    @pydantic.field_serializer("full_name")
+    def upper(self, name: str) -> str:
+        return name.upper()
+
+
+class CardBelow(Card):
+    pass
+
+
 class Struct(msgspec.Struct, rename={"quantity": "qty"}):
     product: str
     quantity: Annotated[int, msgspec.Meta(ge=0)]
@@ -171,6 +185,8 @@ def test_an_error_of_their_validators_that_is_none_of_theirs_is_the_applications
         (Row(1, "a"), '[1,"a"]'),
         (Numbers([1, 2]), "[1,2]"),
         (Point(1, 2), '{"x":1,"y":2}'),
+        (Card(), '{"fullName":"ANN"}'),
+        ([CardBelow()], '[{"fullName":"ANN"}]'),
         (Node(name="a", below=[Node(name="b")]), '{"name":"a","below":[{"name":"b","below":[]}]}'),
     ],
 )

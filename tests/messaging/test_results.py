@@ -4,11 +4,21 @@ sent is written as it is declared.
 
 from __future__ import annotations
 
+import collections
 import collections.abc as abc
 import json
 import socket
+from array import array
 from collections import ChainMap, deque
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableSequence,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -16,6 +26,7 @@ from enum import Enum
 from typing import (
     Annotated,
     Any,
+    ClassVar,
     Generic,
     Literal,
     NamedTuple,
@@ -24,6 +35,7 @@ from typing import (
     Required,
     TypedDict,
     TypeVar,
+    TypeVarTuple,
 )
 from uuid import UUID
 
@@ -39,6 +51,8 @@ from stocksync_ws.messaging.writers import Writer
 from stocksync_ws.testing import World
 
 T = TypeVar("T")
+S = TypeVar("S")
+Ts = TypeVarTuple("Ts")
 
 
 class Color(Enum):
@@ -81,40 +95,67 @@ class BrokenKeys(TypedDict, total=False):
     a: NotRequired[Plain]
 
 
-SENDABLE: list[Any] = [
-    None,
-    str,
-    bytes,
-    bytes | None,
-    int | float | bool,
-    Color,
-    Literal["a", 1],
-    Tree,
-    list[Tree | None],
-    tuple[int, ...],
-    frozenset[UUID],
-    Sequence[Color],
-    Mapping[str, Model],
-    dict[int, Struct],
-    dict[Color, Any],
-    dict[T, T],
-    dict[object, int],
-    dict,
-    list,
-    Keys,
-    Any,
-    object,
-    Named,
-    T,
+@dataclass
+class Octets:
+    it: bytes
+
+
+class HoldsOctets(msgspec.Struct):
+    held: Octets
+    who: Public | msgspec.UnsetType = msgspec.UNSET
+
+
+AT = datetime(2026, 1, 2)
+TREE = Tree("a", [Tree("b", by={UUID(int=0): Decimal(1)})])
+SENDABLE: list[tuple[Any, object, str]] = [
+    (None, None, "null"),
+    (str, "text", "text"),
+    (bytes, b"octets", "octets"),
+    (bytes | None, None, "null"),
+    (int | float | bool, 1.5, "1.5"),
+    (Color, Color.RED, '"red"'),
+    (Literal["a", 1], 1, "1"),
+    (
+        Tree,
+        TREE,
+        f'{{"name":"a","below":[{{"name":"b","below":[],"by":{{"{UUID(int=0)}":"1"}}}}],"by":{{}}}}',
+    ),
+    (list[Tree | None], [None, Tree("a")], '[null,{"name":"a","below":[],"by":{}}]'),
+    (tuple[int, ...], (1, 2), "[1,2]"),
+    (frozenset[UUID], frozenset([UUID(int=0)]), f'["{UUID(int=0)}"]'),
+    (Sequence[Color], [Color.RED], '["red"]'),
+    (Mapping[str, Model], {"k": Model(at=AT)}, '{"k":{"at":"2026-01-02T00:00:00"}}'),
+    (dict[int, Struct], {7: Struct(AT)}, '{"7":{"at":"2026-01-02T00:00:00"}}'),
+    (dict[Color, Any], {Color.RED: [1]}, '{"red":[1]}'),
+    (dict[T, T], {1: 1}, '{"1":1}'),  # type: ignore[valid-type]
+    (dict[object, int], {"k": 1}, '{"k":1}'),
+    (dict[bool, int], {True: 1}, '{"true":1}'),
+    (dict[float | None, Color], {1.5: Color.RED, None: Color.RED}, '{"1.5":"red","null":"red"}'),
+    (dict, {"k": AT}, '{"k":"2026-01-02T00:00:00"}'),
+    (list, [AT], '["2026-01-02T00:00:00"]'),
+    (Keys, {"a": date(2026, 1, 2)}, '{"a":"2026-01-02"}'),
+    (pydantic.BaseModel, Model(at=AT), '{"at":"2026-01-02T00:00:00"}'),
+    (msgspec.Struct, Struct(AT), '{"at":"2026-01-02T00:00:00"}'),
+    (Any, [1], "[1]"),
+    (object, [1], "[1]"),
+    (Named, TREE.below[0], f'{{"name":"b","below":[],"by":{{"{UUID(int=0)}":"1"}}}}'),
+    (T, [1], "[1]"),
 ]
 
 
-@pytest.mark.parametrize("annotation", SENDABLE, ids=str)
-def test_what_has_a_json_form_passes(annotation: Any) -> None:
+@pytest.mark.parametrize(("annotation", "value", "wanted"), SENDABLE, ids=str)
+def test_what_has_a_json_form_is_written_as_without_a_declaration(
+    annotation: Any, value: object, wanted: str
+) -> None:
     def handler() -> Any: ...
 
     handler.__annotations__["return"] = annotation
-    result_writer(handler, "handler")
+    writer = result_writer(handler, "handler")
+    undeclared = PayloadEncoder().encode(value)
+    assert undeclared[0].decode() == wanted
+    assert undeclared == (
+        undeclared if writer is None else PayloadEncoder().encode_as(writer, value)
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,8 +169,13 @@ def test_what_has_a_json_form_passes(annotation: Any) -> None:
         (Broken, "Broken.things: Plain has no JSON form"),
         (BrokenKeys, "BrokenKeys.a: Plain has no JSON form"),
         (int | Plain, "Plain has no JSON form"),
-        (dict[float, int], r"dict\[float, int\]: a key is float; it can be str, int, UUID or an"),
-        (dict[bool, int], "a key is bool"),
+        (
+            dict[date, int],
+            r"dict\[date, int\]: a key is date; it can be str, a number, bool, None, a UUID or",
+        ),
+        (Iterable[int], r"Iterable\[int\] may be made piece by piece; write Sequence or list"),
+        (tuple[HoldsOctets, Octets], "Octets.it: bytes has no JSON form"),
+        (bytearray | list[memoryview], "memoryview has no JSON form"),
         (Iterator[int], r"Iterator\[int\] is made piece by piece; return a list"),
         (AsyncIterator[int], "is made piece by piece; return a list"),
         (abc.Generator[int, None, None], "is made piece by piece; return a list"),
@@ -152,8 +198,8 @@ def test_what_is_not_declared_or_does_not_exist_is_nobodys_business() -> None:
 
     def unknown() -> NotThere: ...  # type: ignore[name-defined]  # noqa: F821
 
-    result_writer(undeclared, "handler")
-    result_writer(unknown, "handler")
+    assert result_writer(undeclared, "handler") is None
+    assert result_writer(unknown, "handler") is None
 
 
 def test_each_kind_of_declaration_is_checked_and_a_listener_is_not() -> None:
@@ -268,9 +314,186 @@ class Spot(NamedTuple):
     who: Public
 
 
+Bare = collections.namedtuple("Bare", ["x", "who"])
+
+
+class Pair(NamedTuple, Generic[T]):
+    x: int
+    who: T
+
+
+class Below(Pair[Public]):
+    made: ClassVar[int] = 0
+
+
+class Late(NamedTuple):
+    who: Public
+    why: NotThere  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass
+class Half:
+    who: Public
+    made: ClassVar[int] = 0
+    why: NotThere | None = None  # type: ignore[name-defined]  # noqa: F821
+
+
+class HalfKeys(TypedDict):
+    who: Public
+    why: NotRequired[NotThere]  # type: ignore[name-defined]  # noqa: F821
+
+
+class HalfStruct(msgspec.Struct, omit_defaults=True):
+    who: Public
+    why: NotThere | None = None  # type: ignore[name-defined]  # noqa: F821
+
+
+@dataclass
+class PublicPage(Page[Public]):
+    pass
+
+
+@dataclass
+class Swapped(Page[list[T]], Generic[T]):
+    """Its variable is another than that of its base, and has the same name."""
+
+    own: T | None = None
+
+
+class KeysOf(TypedDict, Generic[T]):
+    who: T
+
+
+class PublicKeysOf(KeysOf[Public]):
+    more: int
+
+
+class StructOf(msgspec.Struct, Generic[T]):
+    who: T
+
+
+class PublicStructOf(StructOf[Public]):
+    pass
+
+
+class Staff(list[Public]):
+    pass
+
+
+class Ranks(dict[str, T]):
+    pass
+
+
+class Shelf(Sequence[T]):
+    """A collection of the application's own."""
+
+    def __init__(self, *held: T) -> None:
+        self.held = held
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __getitem__(self, at: Any) -> Any:
+        return self.held[at]
+
+
+class Labelled(Shelf[S], Generic[T, S]):
+    pass
+
+
+@dataclass
+class Several(Generic[*Ts]):
+    all: tuple[*Ts]
+
+
+class ModelPage(pydantic.BaseModel, Generic[T]):
+    items: list[T]
+
+
+class ModelList(pydantic.RootModel[list[S]], Generic[S]):
+    pass
+
+
+@dataclass
+class NamedPage(Page["Public"]):
+    """Its base has a name for an argument."""
+
+
+@dataclass
+class UnknownPage(Page["NotThere"]):  # type: ignore[name-defined]
+    pass
+
+
+@dataclass
+class Held(Generic[T]):
+    page: ModelPage[T]
+    more: ModelList[T] | None = None
+
+
+@pydantic_dataclass
+class Card(Generic[T]):
+    who: T
+    number: int = pydantic.Field(default=4711, exclude=True)
+    full_name: str = pydantic.Field(default="ann", serialization_alias="fullName")
+
+    @pydantic.field_serializer("full_name")
+    def upper(self, name: str) -> str:
+        return name.upper()
+
+
+class Cards(Card[PublicModel]):
+    pass
+
+
+@dataclass
+class Wallet(Card):  # type: ignore[type-arg]
+    """A dataclass of Python: its fields as they are."""
+
+    number: int = 1
+    full_name: str = "ann"
+
+
+class Fixed(msgspec.Struct, frozen=True):
+    at: int
+
+
+class Defaults(msgspec.Struct, omit_defaults=True):
+    who: Fixed = Fixed(1)
+    t: tuple[int, ...] = ()
+    f: frozenset[int] = frozenset()
+    s: set[int] = msgspec.field(default_factory=set)
+    by: dict[date | float, Color] = {}
+
+
+class One(TypedDict):
+    a: int
+
+
+class Two(One):
+    b: NotRequired[int]
+
+
+@dataclass
+class Top:
+    a: int = 1
+
+
+@dataclass
+class Middle(Top):
+    b: int = 2
+
+
+@dataclass
+class Bottom(Middle):
+    c: int = 3
+
+
 UNKNOWN = UUID(int=0)
 PRIVATE = Private("ann", datetime(2026, 1, 2))
 ANN = {"name": "ann", "at": "2026-01-02T00:00:00"}
+HELD = {"items": [{"Name": "a"}]}
+CARD = {"who": {"Name": "a"}, "fullName": "ANN"}
+OCTETS = [{"held": {"it": "YQ=="}}, ANN]
 
 
 def writer_of(annotation: Any) -> Writer | None:
@@ -351,6 +574,89 @@ def written(annotation: Any, value: object) -> tuple[bytes, str]:
         (list[int] | list[Public], [PRIVATE], [ANN]),
         (dict[str, int] | Mapping[str, str], {"a": "b"}, {"a": "b"}),
         (list[Color | int], [Color.RED, 1], ["red", 1]),
+        # Tuples with names
+        (Bare, Bare(1, [2]), [1, [2]]),
+        (Pair[Public], Pair(1, PRIVATE), [1, ANN]),
+        (Pair, Pair(1, PRIVATE), [1, {**ANN, "secret": "secret"}]),
+        (Below, Below(1, PRIVATE), [1, ANN]),
+        (Late, Late(PRIVATE, AT), [ANN, "2026-01-02T00:00:00"]),
+        # One annotation that does not resolve
+        (Half, Half(PRIVATE, AT), {"who": ANN, "why": "2026-01-02T00:00:00"}),
+        (HalfKeys, {"who": PRIVATE, "more": 1}, {"who": ANN}),
+        (HalfKeys, {"who": PRIVATE, "why": [1]}, {"who": ANN, "why": [1]}),
+        (HalfStruct, HalfStruct(PRIVATE), {"who": ANN}),
+        # Type variables of bases
+        (
+            PublicPage,
+            PublicPage([PRIVATE], PRIVATE, PRIVATE),
+            {"items": [ANN], "first": ANN, "last": ANN, "anything": None},
+        ),
+        (
+            NamedPage,
+            NamedPage([PRIVATE], None, PRIVATE),
+            {"items": [ANN], "first": None, "last": ANN, "anything": None},
+        ),
+        (
+            UnknownPage,
+            UnknownPage([1], 2),
+            {"items": [1], "first": 2, "last": None, "anything": None},
+        ),
+        (
+            Swapped[Public],
+            Swapped([[PRIVATE]], None, [PRIVATE], None, PRIVATE),
+            {"items": [[ANN]], "first": None, "last": [ANN], "anything": None, "own": ANN},
+        ),
+        (KeysOf[Public], {"who": PRIVATE}, {"who": ANN}),
+        (PublicKeysOf, {"who": PRIVATE, "more": 1, "yet": 2}, {"who": ANN, "more": 1}),
+        (PublicStructOf, PublicStructOf(PRIVATE), {"who": ANN}),
+        (
+            Page[Annotated[Public, {"doc": 1}]],
+            Page([PRIVATE], None, PRIVATE),
+            {"items": [ANN], "first": None, "last": ANN, "anything": None},
+        ),
+        (Several[int, str], Several((1, "a")), {"all": [1, "a"]}),
+        # Collections of other kinds
+        (MutableSequence[Public], [PRIVATE], [ANN]),
+        (deque[Public], deque([PRIVATE]), [ANN]),
+        (deque, deque([1]), [1]),
+        (abc.ValuesView[Public], {"k": PRIVATE}.values(), [ANN]),
+        (abc.ItemsView[str, Public], {"k": PRIVATE}.items(), [["k", ANN]]),
+        (Shelf[Public], Shelf(PRIVATE), [ANN]),
+        (Labelled[int, Public], Labelled(PRIVATE), [ANN]),
+        (Staff, Staff([PRIVATE]), [ANN]),
+        (Ranks[Public], Ranks(k=PRIVATE), {"k": ANN}),
+        (array, array("i", [1]), [1]),
+        # Models
+        (ModelPage[PublicModel], ModelPage(items=[PrivateModel(Name="a")]), HELD),
+        (ModelPage[PublicModel], ModelPage[Any](items=[PrivateModel(Name="a")]), HELD),
+        (
+            Held[PublicModel],
+            Held(ModelPage(items=[PrivateModel(Name="a")]), ModelList([PrivateModel(Name="a")])),
+            {"page": HELD, "more": [{"Name": "a"}]},
+        ),
+        (ModelList[PublicModel], ModelList([PrivateModel(Name="a")]), [{"Name": "a"}]),
+        (ModelPage[str] | ModelPage[int], ModelPage(items=[1]), {"items": [1]}),
+        (list[ModelPage[Any] | ModelPage[int]], [ModelPage[int](items=[1])], [{"items": [1]}]),
+        (Card[PublicModel], Card(PrivateModel(Name="a")), CARD),
+        (Cards, Cards(PrivateModel(Name="a")), {**CARD, "who": {"Name": "a", "secret": "secret"}}),
+        (Card, Cards(PublicModel(Name="a")), CARD),
+        (Wallet, Wallet(1), {"who": 1, "number": 1, "full_name": "ann"}),
+        (tuple[HoldsOctets, Public], (HoldsOctets(Octets(b"a")), PRIVATE), OCTETS),
+        (HoldsOctets, HoldsOctets(Octets(b"a"), PRIVATE), {"held": {"it": "YQ=="}, "who": ANN}),
+        (Defaults, Defaults(), {}),
+        (
+            Defaults,
+            Defaults(Fixed(2), (1,), frozenset([2]), {3}, {date(2026, 1, 2): Color.RED}),
+            {"who": {"at": 2}, "t": [1], "f": [2], "s": [3], "by": {"2026-01-02": "red"}},
+        ),
+        # The nearest member of a union
+        (One | Two, {"a": 1, "b": 2}, {"a": 1, "b": 2}),
+        (Two | One, {"a": 1, "c": 2}, {"a": 1}),
+        (One | Top, {"a": 1}, {"a": 1}),
+        (One | Top, Top(), {"a": 1}),
+        (One | dict[str, int], {"a": 1, "b": 2}, {"a": 1, "b": 2}),
+        (Top | Middle, Bottom(), {"a": 1, "b": 2}),
+        (Top | Middle | Bottom, Bottom(), {"a": 1, "b": 2, "c": 3}),
     ],
     ids=str,
 )
@@ -406,6 +712,11 @@ def test_text_and_octets_stay_what_they_are(
         ),
         (Literal["a"] | Literal["b"] | Public, "c", "$: fits none of"),
         (PublicStruct, PublicStruct(1), "$.full_name: expected str, got int"),  # type: ignore[arg-type]
+        (Pair[int], Pair(1, "a"), "$[1]: expected int, got str"),
+        (HalfKeys, {"why": 1}, "$.who: missing"),
+        (Card[int], Card("a"), "$: "),  # type: ignore[arg-type]
+        (ModelPage[int], ModelPage(items=["a"]), "$: "),
+        (HoldsOctets, HoldsOctets(Octets("a")), "$.held.it: expected bytes, got str"),  # type: ignore[arg-type]
         (list[float], [1.0, float("nan")], "$[1]: NaN and Infinity are not JSON"),
     ],
     ids=str,
@@ -435,6 +746,11 @@ def test_what_a_model_or_a_field_raises_is_told_with_its_path() -> None:
         written(list[Named], [Named(thing=Lazy())])
     with pytest.raises(ConversionError, match=r"^\$\[0\]: .*Lazy"):
         written(list[Held], [Held(Lazy())])
+
+
+def test_an_argument_that_pydantic_cannot_write_is_told() -> None:
+    with pytest.raises(ConfigurationError, match=r"^pydantic cannot write Card\[Plain\]: "):
+        writer_of(Card[Plain])
 
 
 def test_a_value_that_contains_itself_is_told() -> None:

@@ -320,8 +320,8 @@ TABLE = [
     Mistake(
         lambda: payload_of({(1, 2): 3}),
         ConversionError,
-        "$: a key is tuple; it can be str, int or UUID",
-        "it can be str, int or UUID",
+        "$: a key is tuple; it can be str, a number, bool, None, a UUID or an enum",
+        "it can be str, a number, bool, None, a UUID or an enum",
     ),
     Mistake(
         lambda: StompApp("/ws").template.send("/topic/chat", text),
