@@ -23,10 +23,12 @@ from stocksync_ws import (
     StompApp,
     authorize,
     controller,
+    send_to,
 )
 from stocksync_ws.broker.model.namespace import Namespace, meet
 from stocksync_ws.config import BrokerConfig
-from stocksync_ws.messaging.access import authorization
+from stocksync_ws.messaging.access import authorization, refusal
+from stocksync_ws.messaging.marks import Access
 from stocksync_ws.messaging.rights import MOST_VERDICTS, Rights, Rule
 from stocksync_ws.testing.world import World
 
@@ -602,6 +604,19 @@ class Overrides(Ruled):
 
 def yes() -> bool:
     return True
+
+
+def test_a_rule_replies_to_nobody() -> None:
+    def decide() -> bool:
+        return True
+
+    app = application()
+    with pytest.raises(ConfigurationError, match="a rule answers yes or no to us"):
+        app.authorize("/topic/a")(send_to("/topic/b")(decide))
+
+
+def test_who_asks_for_nothing_refuses_nobody() -> None:
+    assert not refusal(Access(), None, frozenset())
 
 
 def with_body(body: str) -> bool:

@@ -166,3 +166,20 @@ def test_expand_and_match_are_inverse(values: dict[str, str]) -> None:
     except ValueError:
         return
     assert template.match(path) == values
+
+
+@pytest.mark.parametrize(
+    ("template", "path", "found"),
+    [
+        ("/a/*/{b}", "/a/x/y", {"b": "y"}),
+        ("/a/*", "/a/..", None),
+        ("/a/**", "/a", {}),
+        ("/a/{b}/**", "/a/x/y/z", {"b": "x"}),
+        ("/a/{b}/**", "/a", None),
+        ("/**", "/a/b", {}),
+    ],
+)
+def test_a_template_of_a_rule_matches_with_its_wildcards(
+    template: str, path: str, found: dict[str, str] | None
+) -> None:
+    assert Template(template, wildcards=True).match(path) == found

@@ -401,3 +401,27 @@ def test_a_rule_that_fails_in_a_transaction_leaves_its_traceback(
     [record] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "mapping=@authorize('/topic/broken')" in record.getMessage()
     assert record.exc_info is not None
+
+
+@pytest.mark.parametrize("frame", ["SEND", "SUBSCRIBE"])
+def test_behind_a_rule_that_waits_a_handler_runs_as_ever(frame: str, start: Start) -> None:
+    app = judging()
+
+    @app.authorize("/app/slow")
+    async def slow() -> bool:
+        await asyncio.sleep(1)
+        return True
+
+    @app.message_mapping("/slow")
+    @app.subscribe_mapping("/slow")
+    async def handle() -> str:
+        await asyncio.sleep(1)
+        return "done"
+
+    world = start(app)
+    peer = listening(world)
+    peer.command(frame, {"id": "1", "destination": "/app/slow", "receipt": "r"})
+    world.advance(1)
+    peer.nothing()
+    world.advance(1)
+    assert codes(peer)[0] == "RECEIPT"

@@ -449,3 +449,12 @@ def test_what_has_an_owner_counts_in_its_share_as_long_as_it_is_there() -> None:
     assert owner.stored == 20
     log.forget(5)
     assert owner.stored == 0
+
+
+def test_what_was_taken_out_is_not_there_a_second_time() -> None:
+    log = history()
+    for _ in range(3):
+        log.append(publication())
+    assert log.take(2) is not None
+    assert log.take(2) is None
+    assert (log.take(9), len(log)) == (None, 2)
