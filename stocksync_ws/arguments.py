@@ -77,7 +77,7 @@ _MAPPINGS = {
     "destinations": ("patterns to Topic, Stream, Latest or Queue", "{'/topic/x': Stream()}"),
     "pages": ("paths to files", "{'/': 'index.html'}"),
 }
-"""What the arguments that are mappings hold, and an example of each."""
+"""Contents of the arguments that are mappings, and an example of each."""
 
 
 def mapping(setting: str, given: Mapping[str, T]) -> dict[str, T]:

@@ -140,10 +140,10 @@ class NullDispatch:
     def judge(
         self, session: SessionRecord, frame: Frame, command: str, destination: str
     ) -> Verdict:
-        """It may."""
+        """The session may."""
 
     def judge_answer(self, session: SessionRecord, frame: Frame, reply_to: str) -> Verdict:
-        """It may."""
+        """The session may."""
 
     def no_handler(self, command: str, path: str) -> str:
         """There is none."""

@@ -1,4 +1,4 @@
-"""Who may: the application's rules, asked for a frame that the settings let through.
+"""Permission by the application's rules, asked for a frame that the settings let through.
 
 Rule: permission is asked when the frame arrives, and of every place that it names: where a client
 may not SEND, it has nobody answered either. A private queue is open to whoever knows its name.

@@ -82,7 +82,7 @@ def has_wildcard(destination: str) -> bool:
 
 
 def is_pattern(destination: str) -> bool:
-    """It holds a wildcard, of ours or of another dialect."""
+    """The destination holds a wildcard, of ours or of another dialect."""
     if "*" not in destination and "#" not in destination and ">" not in destination:
         return False
     return has_wildcard(destination) or any(map(is_foreign_wildcard, destination.split("/")))

@@ -140,7 +140,7 @@ class SessionRecord:
         self.state = State.OPENING
         self.user: Principal | None = None
         self.roles: frozenset[str] = _NO_ROLES
-        """What its user may be asked for, once CONNECT was decided."""
+        """Roles of its user, once CONNECT was decided."""
         self.verdicts: dict[str, Any] | None = None
         """What functions of rules said of a frame and a destination: see `messaging/rights.py`.
         None: nothing yet.
