@@ -259,3 +259,23 @@ def test_two_looks_in_one_turn_leave_who_waited_its_time(
     assert ends == ["clean"]
     assert [record for record in caplog.records if record.name == "asyncio"] == []
     assert len(told(caplog)) == 1
+
+
+def test_who_goes_on_behind_its_tasks_is_left_behind_in_a_later_look(
+    app: StompApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    @app.message_mapping("/it")
+    async def culprit() -> None:
+        try:
+            await a_group(swallow())
+        except asyncio.CancelledError:
+            await swallow()
+
+    with World(app) as world:
+        ask(world)
+        world.runtime.close()
+        world.advance(CLEAN_UP - 0.2)
+        assert len(left(world)) == 2
+        world.advance(0.1)
+        assert not left(world)
+    assert len(told(caplog)) == 1
