@@ -56,7 +56,10 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way",
+    [pytest.param(way, marks=[pytest.mark.slow] * (way == "very small fragments")) for way in WAYS],
+)
 def test_before_connected_a_client_keeps_little_of_our_memory(way: str) -> None:
     begin, more = WAYS[way]
     with World(app(max_message_size=32 * MiB, max_fragments=65_536)) as world:
@@ -295,7 +298,10 @@ FLOODS = {
 }
 
 
-@pytest.mark.parametrize("how", FLOODS)
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(how, marks=[pytest.mark.slow] * (how == "publications")) for how in FLOODS],
+)
 def test_a_healthy_client_is_heard_within_three_turns(how: str) -> None:
     cost, inline, reads = FLOODS[how]
     flood = Flood(cost, inline=inline, reads=reads)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -60,6 +61,7 @@ TestBroker.settings = settings(
 )
 
 
+@pytest.mark.slow
 def test_rounds_from_seeds_hold_and_are_the_same_octets_twice() -> None:
     for seed in range(1, 81):
         assert play_twice(make_script(seed)).steps == ROUND
