@@ -209,7 +209,7 @@ _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
 
 
 PRIVATE = ("/reply-queue/", "/temp-queue/")
-"""What the addresses of private queues begin with."""
+"""Prefixes of the addresses of private queues."""
 
 
 @dataclass(frozen=True, kw_only=True)

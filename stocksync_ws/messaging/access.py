@@ -1,4 +1,4 @@
-"""What declarations say about who may: read from their arguments, and asked of a session.
+"""Access: read from the arguments of declarations, and asked of a session.
 
 Rule: everything is checked where it is written. A session without a user is allowed nothing that
 names a role or wants a user.
@@ -33,7 +33,7 @@ FRAMES: tuple[Judged, ...] = ("SEND", "SUBSCRIBE")
 
 
 def access(decorator: str, roles: Set[str], authenticated: bool) -> Access:
-    """What `roles=` and `authenticated=` of a declaration mean.
+    """The access that `roles=` and `authenticated=` of a declaration ask for.
 
     Raises:
         ConfigurationError: The roles are no collection of texts.
@@ -118,7 +118,7 @@ def refusal(access: Access, user: Principal | None, roles: frozenset[str]) -> st
 
 
 def lacking(access: Access) -> str:
-    """What is said of a user who has none of the roles."""
+    """The text about a user who has none of the roles."""
     return f"the user has none of the roles {', '.join(sorted(access.roles))}"
 
 

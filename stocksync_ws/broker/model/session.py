@@ -142,7 +142,7 @@ class SessionRecord:
         self.roles: frozenset[str] = _NO_ROLES
         """Roles of its user, once CONNECT was decided."""
         self.verdicts: dict[str, Any] | None = None
-        """What functions of rules said of a frame and a destination: see `messaging/rights.py`.
+        """Verdicts of functions of rules, by frame and destination: see `messaging/rights.py`.
         None: nothing yet.
         """
         self.account: Owner | None = None

@@ -246,7 +246,7 @@ def _connect_code(problem: BaseException) -> ErrorCode:
 
 
 def handler_code(problem: BaseException, command: str) -> ErrorCode:
-    """What a client is told of an exception of user code."""
+    """The code of the ERROR or error reply for an exception of user code."""
     if isinstance(problem, ConversionError):
         return ErrorCode.BAD_PAYLOAD
     if isinstance(problem, HandlerTimeout):
