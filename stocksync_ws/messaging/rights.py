@@ -2,8 +2,9 @@
 
 Rule: of the rules that fit a destination the most specific one decides alone; nothing is merged and
 nothing is inherited. A rule whose frame no gate lets through would never be asked, and is refused
-when the application freezes. The verdict of a function is kept for the session, the last 256, unless
-it reads the frame. One that raises anything but `AccessDenied`, or returns no bool, allows nothing.
+when the application freezes. The verdict of a function is kept for the session (the last 256),
+unless it reads the frame. One that raises anything but `AccessDenied`, or returns no bool, allows
+nothing.
 """
 
 from __future__ import annotations
