@@ -71,6 +71,7 @@ class AioCarrier(Connector):
         self.half_closes = new_loop is None or not self.secure
         self._started = threading.Event()
         self._problem: BaseException | None = None
+        self._told_to_stop = False
 
     def start(self, app: StompApp, pages: dict[str, Page]) -> None:
         self._thread = threading.Thread(target=self._run, args=(app, pages), daemon=True)
@@ -109,7 +110,9 @@ class AioCarrier(Connector):
         """So does time."""
 
     def begin_stop(self) -> None:
-        if self._thread.is_alive():
+        # Once: a loop that was told to stop may be closed before its thread has ended.
+        if not self._told_to_stop and self._thread.is_alive():
+            self._told_to_stop = True
             self._loop.call_soon_threadsafe(self._stop.set)
 
     def stop(self) -> None:
