@@ -17,8 +17,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
+from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError, WrongLoop
 
@@ -42,6 +43,20 @@ Waiter: TypeAlias = Callable[[Published | None, Exception | None], None]
 """Told what became of a publication, on the owner thread."""
 
 
+Command: TypeAlias = Callable[[Broker, float], None]
+"""Does something with the sessions of a run, at a time `now`."""
+
+
+class Running(Protocol):
+    """The run that the inbox belongs to."""
+
+    broker: Broker
+
+    def act(self, command: Command) -> None:
+        """Run a command, on the owner thread."""
+        ...
+
+
 class _Post:
     """A publication on its way, and who waits for it."""
 
@@ -50,6 +65,16 @@ class _Post:
     def __init__(self, draft: Draft, waiter: Waiter | None) -> None:
         self.draft = draft
         self.waiter = waiter
+
+
+class _Wish(NamedTuple):
+    """A command on its way."""
+
+    command: Command
+
+
+_Item: TypeAlias = "_Post | _Wish | Callable[[], None]"
+"""The last one is what a pool function has returned."""
 
 
 class Inbox:
@@ -61,8 +86,8 @@ class Inbox:
         self._kept_since: float | None = None
         """When the first message was posted that nobody applies."""
         self._lock = threading.Lock()
-        self._items: deque[_Post | Callable[[], None]] = deque()
-        self._batch: deque[_Post | Callable[[], None]] = deque()
+        self._items: deque[_Item] = deque()
+        self._batch: deque[_Item] = deque()
         """What the owner thread has taken over and not applied yet."""
         self._queue: deque[_Post] = deque()
         """Awaited publications that wait for room."""
@@ -71,6 +96,8 @@ class Inbox:
         self._owner: int | None = None
         self._pid = os.getpid()
         self._publish: Callable[[Draft], Published] | None = None
+        self.running: Running | None = None
+        """The run; None: there is none, and no session."""
         self._wake: Callable[[], None] | None = None
         self._gone: Callable[[], bool] | None = None
         self._woken = False
@@ -83,6 +110,7 @@ class Inbox:
         publish: Callable[[Draft], Published],
         wake: Callable[[], None],
         gone: Callable[[], bool],
+        running: Running,
     ) -> None:
         """Begin to apply, on the calling thread; what has been kept is applied now.
 
@@ -90,12 +118,13 @@ class Inbox:
             publish: Applies one publication.
             wake: Makes the owner thread call `drain`; called from any thread.
             gone: Nobody will call `drain` any more; asked from any thread.
+            running: Has the sessions.
 
         Raises:
             WrongLoop: Somebody else applies already, in this process.
         """
         with self._lock:
-            if self._is_taken():
+            if self._pid == os.getpid() and not self._nobody_applies():
                 raise WrongLoop(
                     "this StompApp runs already: end that run first, a World by `with` or close(),"
                     " or make a StompApp for each"
@@ -103,15 +132,12 @@ class Inbox:
             self._owner = threading.get_ident()
             self._pid = os.getpid()
             self._publish = publish
+            self.running = running
             self._wake = wake
             self._gone = gone
             self._closed = False
             self._kept_since = None
         self.drain()
-
-    def _is_taken(self) -> bool:
-        """Somebody in this process applies what is posted."""
-        return self._pid == os.getpid() and self._publish is not None and not self._nobody_applies()
 
     def drain(self) -> None:
         """Apply everything that has been posted. On the owner thread only, and never from user
@@ -120,10 +146,10 @@ class Inbox:
         self._collect()
         while self._batch:
             item = self._batch.popleft()
-            if isinstance(item, _Post):
-                _apply(self._publish, item)
-            else:
+            if callable(item):
                 item()
+            else:
+                self._apply(item)
             if not self._batch:
                 self._collect()
 
@@ -139,13 +165,13 @@ class Inbox:
     def _apply_posts(self) -> None:
         """Apply what others had posted, and leave results of pool functions where they are."""
         self._collect()
-        results: deque[_Post | Callable[[], None]] = deque()
+        results: deque[_Item] = deque()
         while self._batch:
             item = self._batch.popleft()
-            if isinstance(item, _Post):
-                _apply(self._publish, item)
-            else:
+            if callable(item):
                 results.append(item)
+            else:
+                self._apply(item)
         self._batch = results
         if results:
             with self._lock:
@@ -161,7 +187,7 @@ class Inbox:
         """The end: whatever comes now is refused or lost."""
         self.refuse()
         with self._lock:
-            self._publish = self._wake = self._gone = self._owner = None
+            self._publish = self._wake = self._gone = self._owner = self.running = None
 
     # Everybody's side
 
@@ -291,6 +317,23 @@ class Inbox:
                 self._items.append(result)
                 self._ring()
 
+    def command(self, work: Command) -> None:
+        """Do something with the sessions of this run: now on the owner thread, else there, behind
+        what this thread has posted. Where nothing runs there are none, and nothing is done.
+
+        Raises:
+            ForkedBrokerError: In a forked child of the process that started the application.
+        """
+        if self._is_owner():
+            if self._items or self._batch:
+                self._apply_posts()
+            self._apply(_Wish(work))
+            return
+        with self._lock:
+            if not self._nobody_applies():
+                self._items.append(_Wish(work))
+                self._ring()
+
     def _nobody_applies(self) -> bool:
         """The application has not been started, or its owner is gone without a stop."""
         return self._publish is None or (self._gone is not None and self._gone())
@@ -305,6 +348,27 @@ class Inbox:
             f"{cause}; serve() starts it, and so does the lifespan of the application that it was"
             " installed in"
         )
+
+    def _apply(self, item: _Post | _Wish) -> None:
+        """Apply what was posted. A bug of ours must not keep the rest from being applied, nor
+        somebody waiting for ever.
+        """
+        published: Published | None = None
+        error: Exception | None = None
+        try:
+            if self._publish is None or self.running is None:
+                raise BrokerClosed(STOPPED)
+            if isinstance(item, _Post):
+                published = self._publish(item.draft)
+            else:
+                self.running.act(item.command)
+        except (BrokerBusy, BrokerClosed) as refusal:
+            error = refusal
+        except Exception as bug:
+            _log.error("internal error in what was posted", exc_info=bug)
+            error = bug
+        if isinstance(item, _Post) and item.waiter is not None:
+            item.waiter(published, error)
 
     # Under the lock, or on the owner thread
 
@@ -331,10 +395,9 @@ class Inbox:
     def _now(self, draft: Draft) -> Published:
         if self._items or self._batch:
             self._apply_posts()
-        publish = self._publish
-        if publish is None:
+        if self._publish is None:
             raise BrokerClosed(STOPPED)
-        return publish(draft)
+        return self._publish(draft)
 
     def _check(self) -> None:
         if self._closed:
@@ -359,7 +422,7 @@ class Inbox:
         self._ring()
 
     def _ring(self) -> None:
-        if not self._woken and self._wake is not None:
+        if self._wake is not None and not self._woken:
             self._woken = True
             self._wake()
 
@@ -378,29 +441,10 @@ def _runs_a_loop() -> bool:
     return True
 
 
-def _apply(publish: Callable[[Draft], Published] | None, post: _Post) -> None:
-    published: Published | None = None
-    error: Exception | None = None
-    try:
-        if publish is None:
-            raise BrokerClosed(STOPPED)
-        published = publish(post.draft)
-    except (BrokerBusy, BrokerClosed) as refusal:
-        error = refusal
-    except Exception as bug:
-        # A bug of ours must not keep the others from being applied, nor somebody waiting for ever.
-        _log.error("internal error while publishing", exc_info=bug)
-        error = bug
-    if post.waiter is not None:
-        post.waiter(published, error)
-
-
 def _settle(
     future: asyncio.Future[Published], published: Published | None, error: Exception | None
 ) -> None:
-    if future.done():
-        return
-    if error is not None:
+    if error is not None and not future.done():
         future.set_exception(error)
-    elif published is not None:
+    elif published is not None and not future.done():
         future.set_result(published)

@@ -15,7 +15,7 @@ import pytest
 from stocksync_ws import BrokerBusy, BrokerClosed, Published
 from stocksync_ws import inbox as inbox_module
 from stocksync_ws.broker.model.publication import Draft
-from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Inbox
+from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Command, Inbox
 from stocksync_ws.testing.clock import VirtualLoop
 
 PATIENCE = 10.0
@@ -50,14 +50,18 @@ class Owner:
         self.applied: list[str] = []
         self.wakes = 0
         self.gone = False
+        self.broker: Any = object()
 
     def open(self) -> None:
-        self.inbox.open(self.publish, self._wake, lambda: self.gone)
+        self.inbox.open(self.publish, self._wake, lambda: self.gone, self)
 
     def publish(self, given: Draft) -> Published:
         destination = given.target[0]
         self.applied.append(destination)
         return Published(f"id-{destination}", len(self.applied))
+
+    def act(self, command: Command) -> None:
+        command(self.broker, 7.0)
 
     def _wake(self) -> None:
         self.wakes += 1
@@ -105,6 +109,59 @@ def test_a_post_of_the_owner_stands_behind_what_others_had_posted(owner: Owner) 
     elsewhere(lambda: owner.inbox.post(draft("theirs")))
     owner.inbox.post(draft("ours"))
     assert owner.applied == ["theirs", "ours"]
+
+
+class TestCommand:
+    """What is done with the sessions of a run has its place among what is published."""
+
+    def command(self, owner: Owner, name: str) -> None:
+        def work(broker: object, now: float) -> None:
+            assert (broker, now) == (owner.broker, 7.0)
+            owner.applied.append(name)
+
+        owner.inbox.command(work)
+
+    def test_on_the_owner_thread_it_stands_behind_what_others_had_posted(
+        self, owner: Owner
+    ) -> None:
+        owner.open()
+        elsewhere(lambda: owner.inbox.post(draft("theirs")))
+        self.command(owner, "ours")
+        assert owner.applied == ["theirs", "ours"]
+
+    def test_off_the_owner_thread_it_waits_in_its_turn(self, owner: Owner) -> None:
+        owner.open()
+
+        def work() -> None:
+            owner.inbox.post(draft("a"))
+            self.command(owner, "b")
+            owner.inbox.post(draft("c"))
+
+        elsewhere(work)
+        assert (owner.applied, owner.wakes) == ([], 1)
+        owner.inbox.drain()
+        assert owner.applied == ["a", "b", "c"]
+
+    def test_where_nothing_runs_there_is_no_session(self, owner: Owner) -> None:
+        self.command(owner, "before")
+        owner.open()
+        owner.inbox.close()
+        self.command(owner, "after")
+        owner.open()
+        assert owner.applied == []
+
+    def test_a_bug_in_one_leaves_the_rest(
+        self, owner: Owner, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def bug(broker: object, now: float) -> None:
+            raise RuntimeError("a bug")
+
+        owner.open()
+        elsewhere(lambda: owner.inbox.command(bug))
+        elsewhere(lambda: self.command(owner, "next"))
+        owner.inbox.drain()
+        assert owner.applied == ["next"]
+        assert "internal error in what was posted" in caplog.text
 
 
 def test_an_inbox_of_ten_thousand_messages_is_full(owner: Owner) -> None:
@@ -227,7 +284,7 @@ def test_a_broker_that_refuses_is_told_to_who_waits(owner: Owner) -> None:
         waiting = asyncio.create_task(owner.inbox.publish(draft("a")))
         await asyncio.sleep(0)
         owner.inbox.post(draft("b"))
-        owner.inbox.open(refuse, lambda: None, lambda: False)
+        owner.inbox.open(refuse, lambda: None, lambda: False, owner)
         with pytest.raises(BrokerClosed, match="halted"):
             await waiting
 
@@ -365,7 +422,7 @@ class TestFullQueue:
         def publish(given: Draft) -> Published:
             raise BrokerBusy(f"the queue {given.target[0]} is full")
 
-        owner.inbox.open(publish, lambda: None, lambda: False)
+        owner.inbox.open(publish, lambda: None, lambda: False, owner)
 
     def test_who_waits_is_told(self, owner: Owner, caplog: pytest.LogCaptureFixture) -> None:
         async def publish() -> None:
@@ -391,6 +448,7 @@ def test_publish_from_another_loop_completes_there(owner: Owner) -> None:
             owner.publish,
             lambda: loop.call_soon_threadsafe(owner.inbox.drain),
             loop.is_closed,
+            owner,
         )
         other = asyncio.to_thread(asyncio.run, owner.inbox.publish(draft("a")))
         assert await other == Published("id-a", 1)
@@ -552,7 +610,7 @@ def test_what_is_being_applied_when_the_time_is_up_is_applied_all_the_same(
 
     double = SimpleNamespace(Event=Late, Lock=threading.Lock, get_ident=threading.get_ident)
     monkeypatch.setattr(inbox_module, "threading", double)
-    owner.inbox.open(publish, lambda: None, lambda: False)
+    owner.inbox.open(publish, lambda: None, lambda: False, owner)
     end = waiting(owner.inbox, draft("a"), timeout=1.0)
 
     def release() -> None:
@@ -606,7 +664,7 @@ def test_a_thread_that_waits_is_told_what_went_wrong(owner: Owner) -> None:
         raise BrokerClosed("halted")
 
     end = waiting(owner.inbox, draft("a"))
-    owner.inbox.open(refuse, lambda: None, lambda: False)
+    owner.inbox.open(refuse, lambda: None, lambda: False, owner)
     assert isinstance(end(), BrokerClosed)
 
 
@@ -616,7 +674,7 @@ def test_a_thread_that_waits_is_told_what_went_wrong(owner: Owner) -> None:
 def test_twenty_threads_lose_nothing_and_keep_their_order(owner: Owner) -> None:
     loops = 400
     woken = threading.Event()
-    owner.inbox.open(owner.publish, woken.set, lambda: False)
+    owner.inbox.open(owner.publish, woken.set, lambda: False, owner)
     gate = threading.Barrier(20)
 
     def post(thread: int) -> None:
@@ -645,7 +703,7 @@ from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.inbox import Inbox
 
 inbox = Inbox()
-inbox.open(lambda draft: Published("x", 0), lambda: None, lambda: False)
+inbox.open(lambda draft: Published("x", 0), lambda: None, lambda: False, None)
 
 def fork():
     child = os.fork()

@@ -182,6 +182,15 @@ class Driver:
         finally:
             self._schedule()  # also for what a refusal has told the listeners
 
+    def act(self, work: Callable[[float], None]) -> None:
+        """Run an input of the machine that is not of this driver, at the time it gets, on the owner
+        thread. Starts no user code.
+        """
+        try:
+            work(self._host.now())
+        finally:
+            self._schedule()
+
     def wake(self) -> None:
         """The time given to `wake_at` has come."""
         now = self._host.now()

@@ -19,7 +19,7 @@ from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.driver.driver import Driver
-from stocksync_ws.inbox import Inbox
+from stocksync_ws.inbox import Command, Inbox
 from stocksync_ws.running.host import AioHost
 from stocksync_ws.running.stragglers import CLEAN_UP
 from stocksync_ws.streams import read_buffer
@@ -105,7 +105,7 @@ class Runtime:
         """
         try:
             self.host.start()
-            self._inbox.open(self.driver.publish, self._wake, self.loop.is_closed)
+            self._inbox.open(self.driver.publish, self._wake, self.loop.is_closed, self)
         except BaseException:
             self.closed = True
             self.host.close()
@@ -124,6 +124,10 @@ class Runtime:
             self.loop.call_soon_threadsafe(self._inbox.drain)
         except RuntimeError:
             pass  # The loop was closed under us; the inbox keeps what is posted.
+
+    def act(self, command: Command) -> None:
+        """Do something with the sessions, on this loop's thread."""
+        self.driver.act(lambda now: command(self.broker, now))
 
     async def drain(self) -> None:
         """Take no new session and close those that there are, spread over time; wait until their
