@@ -22,6 +22,7 @@ from reference import reference_page, texts_below  # noqa: E402
 from stocksync_ws import errors  # noqa: E402
 from stocksync_ws.broker.model.state import State  # noqa: E402
 from stocksync_ws.broker.sessions.ends import ENDS, Cause, Effect, End  # noqa: E402
+from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode  # noqa: E402
 from stocksync_ws.config import (  # noqa: E402
     BrokerConfig,
     EndpointConfig,
@@ -29,7 +30,6 @@ from stocksync_ws.config import (  # noqa: E402
     SockJSOptions,
 )
 from stocksync_ws.counters import Counters  # noqa: E402
-from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode  # noqa: E402
 from stocksync_ws.policies import Latest, Policy, Queue, Stream, Topic, TopicPolicy  # noqa: E402
 
 MADE = "<!-- Made by docs/generate.py from {source}; edit that instead. -->"
@@ -71,7 +71,7 @@ def cell(text: str) -> str:
 def sources() -> str:
     """All of the package but the module that declares the codes."""
     package = ROOT / "stocksync_ws"
-    files = [file for file in sorted(package.rglob("*.py")) if file != package / "errors.py"]
+    files = [file for file in sorted(package.rglob("*.py")) if file != package / "codes.py"]
     return "\n".join(file.read_text() for file in files)
 
 
@@ -124,7 +124,7 @@ def errors_page() -> str:
     reasons |= {code.reason.name for code in ErrorCode}
     tree = inspect.cleandoc("\n" + (errors.__doc__ or "").split("\n\n")[2])
     return ERRORS.format(
-        made=MADE.format(source="stocksync_ws/errors.py"),
+        made=MADE.format(source="stocksync_ws/codes.py"),
         codes="\n".join(code_row(code) for code in ErrorCode if code.name in used),
         later=reserved(code.code for code in ErrorCode if code.name not in used),
         close_codes="\n".join(close_row(code) for code in CloseCode),

@@ -31,6 +31,7 @@ from stocksync_ws.broker.calls.events import (
 )
 from stocksync_ws.broker.model.publication import Published
 from stocksync_ws.broker.model.session import Session
+from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.config import Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
@@ -38,11 +39,8 @@ from stocksync_ws.errors import (
     BadCredentials,
     BrokerBusy,
     BrokerClosed,
-    CloseCode,
     ConfigurationError,
     ConversionError,
-    DisconnectReason,
-    ErrorCode,
     ForkedBrokerError,
     HandlerTimeout,
     StockSyncError,

@@ -17,7 +17,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 from urllib.parse import parse_qsl
 
-from stocksync_ws.errors import DisconnectReason
+from stocksync_ws.codes import DisconnectReason
 
 __all__ = [
     "Alive",

@@ -31,15 +31,10 @@ from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.broker.model.turn import Turn
 from stocksync_ws.broker.sessions.room import Sessions
+from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import (
-    BrokerBusy,
-    BrokerClosed,
-    CloseCode,
-    DisconnectReason,
-    ErrorCode,
-)
+from stocksync_ws.errors import BrokerBusy, BrokerClosed
 from stocksync_ws.timers import Timers
 from stocksync_ws.types import Handshake, Wire
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.driver.ports import Link, Machine, Stream
-from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.timers import HURRIED, Timers
 from stocksync_ws.types import (
     Alive,

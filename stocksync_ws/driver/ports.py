@@ -15,9 +15,9 @@ from stocksync_ws.broker.model.pipeline import Outcome, Task
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.turn import Turn
+from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.types import Chunk, Connection, Event, Handshake, Wire
 
 __all__ = ["Conversation", "Host", "Keeper", "Link", "Machine", "Stream"]

@@ -6,8 +6,7 @@ content-length is judged by what else its WebSocket message holds.
 
 Two readers share the message. `_quick` takes a frame that lies whole and plain in it, at once;
 whatever is unusual about it, it gives up without a trace and the slow reader starts over, line by
-line. Only the slow reader knows errors, so an error does not depend on the cuts either: of two
-faults the one that is complete first is told, in the order of the octets.
+line. Only the slow reader knows errors: of two faults it tells the one that is complete first.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ import re
 from collections.abc import Mapping
 from enum import Enum, auto
 
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits, exceeded
-from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.command_line import (
     COMMANDS,
     FIRST_FRAME,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import RemoteProtocolError
 
 __all__ = [
     "ABORT",

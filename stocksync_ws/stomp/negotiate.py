@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.frame import Version
 
 __all__ = [

@@ -10,7 +10,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from stocksync_ws.errors import CloseCode
+from stocksync_ws.codes import CloseCode
 
 __all__ = ["CLOSE", "FIN", "PING", "FrameError", "close_frame", "frame", "frame_header", "unmask"]
 

@@ -20,9 +20,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from stocksync_ws.checks import PATH_SAFE
+from stocksync_ws.codes import CloseCode, DisconnectReason
 from stocksync_ws.config import Limits, exceeded
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.types import (
     Alive,
     Chunk,

@@ -24,8 +24,8 @@ from wsproto.connection import Connection as Parser
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
+from stocksync_ws.codes import CloseCode
 from stocksync_ws.config import Limits, exceeded
-from stocksync_ws.errors import CloseCode
 from stocksync_ws.types import Alive, Chunk, Closed, Event, Message
 from stocksync_ws.wire import frames
 from stocksync_ws.wire.frames import FrameError

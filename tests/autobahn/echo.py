@@ -16,10 +16,10 @@ from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.broker.model.turn import Turn
+from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.config import EndpointConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.driver.driver import Driver
-from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.running.host import AioHost
 from stocksync_ws.streams import SocketStream, read_buffer

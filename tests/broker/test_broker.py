@@ -19,9 +19,9 @@ from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.overload import Overload
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
+from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers

@@ -238,7 +238,16 @@ def test_no_row_looks_up() -> None:
 def test_the_wires_know_neither_stomp_nor_broker() -> None:
     ground = {row.module for row in ROWS.values() if row.layer == 0}
     assert ROWS["wire"].allowed == ground
-    assert ground == {"errors", "policies", "checks", "config", "types", "timers", "counters"}
+    assert ground == {
+        "codes",
+        "errors",
+        "policies",
+        "checks",
+        "config",
+        "types",
+        "timers",
+        "counters",
+    }
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from stocksync_ws.broker.model.post_office import HOLDING
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.errors import DisconnectReason
+from stocksync_ws.codes import DisconnectReason
 from tests.model import rules
 from tests.model.application import LIMITS
 from tests.model.witness import Accepted, Reading, Record

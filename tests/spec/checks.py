@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from stocksync_ws.errors import ErrorCode
+from stocksync_ws.codes import ErrorCode
 from tests.spec.demands import places
 
 Sent: TypeAlias = bytes | Sequence[bytes] | float | None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from stocksync_ws.errors import ErrorCode
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from stocksync_ws.errors import LocalProtocolError, RemoteProtocolError
 from stocksync_ws.stomp import decoder as decoder_module
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import encode, encode_head, encode_tail

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.command_line import COMMANDS, FIRST_FRAME, begins, may_begin_frame
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.frame import Version

@@ -9,8 +9,9 @@ from collections.abc import Iterable
 
 import pytest
 
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.frame import Frame, Version
 

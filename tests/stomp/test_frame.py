@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.frame import (
     CLIENT_COMMANDS,
     SERVER_COMMANDS,

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.stomp.negotiate import (
     agree_heart_beats,

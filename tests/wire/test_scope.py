@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from stocksync_ws.codes import CloseCode, DisconnectReason
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
-from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.types import Alive, Closed, Event, Handshake, HttpRequest, Message
 from stocksync_ws.wire.answer import plain
 from stocksync_ws.wire.endpoint import Carrier, Endpoint, Site

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stocksync_ws.errors import CloseCode
+from stocksync_ws.codes import CloseCode
 from stocksync_ws.wire.scope_wire import Batcher, ScopeChunk, ScopeWire
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from stocksync_ws.broker.model.subscription import Subscription
-from stocksync_ws.errors import DisconnectReason, ErrorCode
+from stocksync_ws.codes import DisconnectReason, ErrorCode
 from stocksync_ws.types import Principal
 
 __all__ = [

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
-from stocksync_ws.errors import ErrorCode, Fault, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode, Fault
+from stocksync_ws.errors import RemoteProtocolError
 
 __all__ = ["SessionLog", "quote"]
 

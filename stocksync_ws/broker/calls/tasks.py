@@ -32,7 +32,8 @@ from stocksync_ws.broker.model.pipeline import (
     Threads,
 )
 from stocksync_ws.broker.model.session import SessionRecord
-from stocksync_ws.errors import Cancelled, ErrorCode, HandlerTimeout, LimitExceeded
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import Cancelled, HandlerTimeout, LimitExceeded
 
 __all__ = ["Tasks"]
 

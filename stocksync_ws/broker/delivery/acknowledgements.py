@@ -15,7 +15,8 @@ from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.model.transaction import Settlement
-from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import LimitExceeded, RemoteProtocolError
 from stocksync_ws.policies import pause
 from stocksync_ws.stomp.frame import NACK, Frame, Version, flag, missing, required
 

@@ -12,8 +12,9 @@ from stocksync_ws.broker.delivery.acknowledgements import Acknowledgements
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.transaction import Transaction
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import exceeded
-from stocksync_ws.errors import ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Transactions"]

@@ -19,7 +19,8 @@ from stocksync_ws.broker.model.namespace import is_destination, oversize
 from stocksync_ws.broker.model.pipeline import Script
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.frame import (
     ABORT,
     ACK,

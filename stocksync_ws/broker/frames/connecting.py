@@ -13,13 +13,8 @@ from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.room import Sessions
-from stocksync_ws.errors import (
-    Cancelled,
-    CloseCode,
-    DisconnectReason,
-    ErrorCode,
-    RemoteProtocolError,
-)
+from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
+from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.stomp.negotiate import (
     agree_heart_beats,

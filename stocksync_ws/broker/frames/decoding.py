@@ -21,8 +21,9 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
 from stocksync_ws.broker.model.turn import ROUND
 from stocksync_ws.broker.sessions.room import Sessions
+from stocksync_ws.codes import DisconnectReason, ErrorCode
 from stocksync_ws.config import exceeded
-from stocksync_ws.errors import DisconnectReason, ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.command_line import FIRST_FRAME, may_begin_frame
 from stocksync_ws.stomp.frame import ACK, NACK
 

@@ -14,8 +14,9 @@ from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import exceeded
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame, missing
 
 __all__ = ["DurableNames"]

@@ -30,8 +30,9 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import exceeded
-from stocksync_ws.errors import Cancelled, ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import Cancelled, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["Sending", "duplicate"]

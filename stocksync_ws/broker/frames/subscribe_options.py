@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from stocksync_ws.broker.model.ledger import AckMode
 from stocksync_ws.broker.model.namespace import printable
 from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits, exceeded
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame, flag
 
 __all__ = ["ALL", "SubscribeOptions", "ended_keys", "read_subscribe", "wants_durable"]

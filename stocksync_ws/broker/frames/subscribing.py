@@ -33,7 +33,8 @@ from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Consumer, Reader, Subscription
 from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
-from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.policies import Latest
 from stocksync_ws.stomp.frame import Frame
 

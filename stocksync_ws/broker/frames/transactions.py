@@ -22,7 +22,8 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.broker.sessions.room import Sessions
-from stocksync_ws.errors import Cancelled, ErrorCode, LimitExceeded, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import Cancelled, LimitExceeded, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["TransactionFrames"]

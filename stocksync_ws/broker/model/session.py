@@ -19,7 +19,7 @@ from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import PostOffice
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Subscriptions
-from stocksync_ws.errors import DisconnectReason
+from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Handshake, Principal, Wire

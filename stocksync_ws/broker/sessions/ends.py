@@ -17,7 +17,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from stocksync_ws.broker.model.state import State
-from stocksync_ws.errors import DisconnectReason
+from stocksync_ws.codes import DisconnectReason
 
 __all__ = ["BLAMING", "ENDS", "Cause", "Effect", "End"]
 

@@ -20,14 +20,12 @@ from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.replies import error, error_message
+from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.errors import (
     AccessDenied,
     BadCredentials,
     Cancelled,
-    CloseCode,
     ConversionError,
-    DisconnectReason,
-    ErrorCode,
     HandlerTimeout,
     LimitExceeded,
     RemoteProtocolError,

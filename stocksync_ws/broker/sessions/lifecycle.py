@@ -23,7 +23,7 @@ from stocksync_ws.broker.model.session import Session, SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.ends import BLAMING, ENDS, Cause, Effect
 from stocksync_ws.broker.sessions.replies import connected, withholds_name
-from stocksync_ws.errors import CloseCode, DisconnectReason
+from stocksync_ws.codes import CloseCode, DisconnectReason
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.types import Refusal
 

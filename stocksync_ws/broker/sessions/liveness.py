@@ -16,7 +16,8 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
-from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode, RemoteProtocolError
+from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
+from stocksync_ws.errors import RemoteProtocolError
 
 __all__ = ["Liveness"]
 

@@ -13,8 +13,9 @@ from stocksync_ws.broker.model.post_office import HOLDING
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import exceeded
-from stocksync_ws.errors import ErrorCode, LimitExceeded
+from stocksync_ws.errors import LimitExceeded
 
 __all__ = ["Overload"]
 

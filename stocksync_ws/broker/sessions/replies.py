@@ -12,8 +12,8 @@ import json
 from collections.abc import Mapping
 
 from stocksync_ws.broker.model.namespace import is_destination, printable
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import ErrorCode
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import CLIENT_COMMANDS, Version
 

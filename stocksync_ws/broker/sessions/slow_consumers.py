@@ -12,7 +12,7 @@ from stocksync_ws.broker.model.post_office import Verdict
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED, State
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
-from stocksync_ws.errors import CloseCode, DisconnectReason
+from stocksync_ws.codes import CloseCode, DisconnectReason
 
 __all__ = ["SlowConsumers"]
 

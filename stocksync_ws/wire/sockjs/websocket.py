@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Final
 
+from stocksync_ws.codes import CloseCode
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import CloseCode
 from stocksync_ws.types import Alive, Chunk, Closed, Event, Message
 from stocksync_ws.wire import frames
 from stocksync_ws.wire.scope_wire import ScopeChunk, ScopeWire

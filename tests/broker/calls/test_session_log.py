@@ -172,7 +172,7 @@ class TestStorm:
 
 class TestOthers:
     def test_levels_and_names(self, caplog: pytest.LogCaptureFixture) -> None:
-        from stocksync_ws.errors import ErrorCode
+        from stocksync_ws.codes import ErrorCode
 
         journal = SessionLog(environment().step)
         session: Any = SimpleNamespace(id="s1", user_name=None, peer="p")
@@ -220,7 +220,7 @@ class TestOthers:
         ]
 
     def test_failures_are_told_once_a_second_and_kind(self, lines: Callable[[], list[str]]) -> None:
-        from stocksync_ws.errors import ErrorCode
+        from stocksync_ws.codes import ErrorCode
 
         step = environment().step
         log = SessionLog(step)
@@ -261,7 +261,8 @@ class TestOthers:
         assert [bool(record.exc_info) for record in caplog.records] == [True, False]
 
     def test_a_refusal_with_its_reason(self, lines: Callable[[], list[str]]) -> None:
-        from stocksync_ws.errors import AccessDenied, ErrorCode
+        from stocksync_ws.codes import ErrorCode
+        from stocksync_ws.errors import AccessDenied
 
         session: Any = SimpleNamespace(id="s1", user_name="joe", peer="p")
         SessionLog(environment().step).refused(

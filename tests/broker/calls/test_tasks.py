@@ -14,7 +14,8 @@ from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.model.pipeline import RELEASE, Call, Join, Mode, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.sessions.publisher import Publisher
-from stocksync_ws.errors import Cancelled, ErrorCode, RemoteProtocolError
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World

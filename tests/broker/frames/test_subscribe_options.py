@@ -15,8 +15,9 @@ from stocksync_ws.broker.frames.subscribe_options import (
 )
 from stocksync_ws.broker.model.ledger import AckMode
 from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import ErrorCode, RemoteProtocolError
+from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 from tests.broker.kit import record
 

@@ -11,7 +11,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.ends import ENDS, Cause, Effect, End
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
-from stocksync_ws.errors import CloseCode, DisconnectReason
+from stocksync_ws.codes import CloseCode, DisconnectReason
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import Refusal
 

@@ -21,8 +21,8 @@ from stocksync_ws import (
     StompApp,
 )
 from stocksync_ws.broker.calls.events import Event
+from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.testing.peer import client_frame
 from stocksync_ws.testing.world import World
 from tests.broker.kit import everybody_is

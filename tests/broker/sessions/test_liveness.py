@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from stocksync_ws import SessionDisconnected, StompApp
+from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 

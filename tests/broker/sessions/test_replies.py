@@ -13,8 +13,8 @@ from stocksync_ws.broker.sessions.replies import (
     receipt,
     withholds_name,
 )
+from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import ErrorCode
 from stocksync_ws.stomp.frame import Version
 
 LIMITS = Limits()

@@ -13,8 +13,8 @@ from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
+from stocksync_ws.codes import CloseCode, DisconnectReason
 from stocksync_ws.config import BrokerConfig, Limits
-from stocksync_ws.errors import CloseCode, DisconnectReason
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from tests.broker.kit import environment, record

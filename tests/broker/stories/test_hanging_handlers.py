@@ -9,8 +9,8 @@ from contextvars import ContextVar
 from typing import Any
 
 from stocksync_ws import HandlerTimeout, SessionDisconnected, StompApp
+from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.config import Limits
-from stocksync_ws.errors import DisconnectReason
 from stocksync_ws.testing.world import World
 
 Start = Callable[..., World]
