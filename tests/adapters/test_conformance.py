@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from carriers.running import Carrier
 from carriers.stage import LocalStage
+from rights_suite import *  # noqa: F403
 from suite import *  # noqa: F403
 from suite import Serve
 

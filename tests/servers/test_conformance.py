@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hosts import Host
 from launcher import Server
+from rights_suite import *  # noqa: F403
 from stage import Open, ServerStage
 from suite import *  # noqa: F403
 from suite import Serve

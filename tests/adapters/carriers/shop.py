@@ -69,12 +69,13 @@ class Shop:
     """An application, and what it was told.
 
     Args:
-        settings: Fields of `Limits`, and `workers`, `sockjs` (fields of its options), `origins`.
+        settings: Fields of `Limits`, and `workers`, `sockjs` (fields of its options), `origins`,
+            `access` (where no rule is).
         told: Called with the end of each session.
     """
 
     def __init__(self, settings: dict[str, Any], told: Callable[[End], None]) -> None:
-        own = ("workers", "sockjs", "origins")
+        own = ("workers", "sockjs", "origins", "access")
         limits = {name: value for name, value in settings.items() if name not in own}
         sockjs = settings.get("sockjs")
         self.app = StompApp(
@@ -85,7 +86,9 @@ class Shop:
             allowed_origins=settings.get("origins", ()),
             sockjs=False if sockjs is None else SockJSOptions(**sockjs),
             workers=settings.get("workers", "warn"),
+            default_access=settings.get("access", "allow"),
         )
+        self.app.authorize("/topic/staff", authenticated=True)
         self.runtime: Callable[[], Runtime | None] = lambda: self.app._run.runtime
         self._stock = dict(STOCK)
         _chat(self.app)
