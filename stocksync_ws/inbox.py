@@ -17,11 +17,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError, WrongLoop
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.broker import Broker
 
 _log = logging.getLogger("stocksync_ws.broker")
 
@@ -43,7 +45,7 @@ Waiter: TypeAlias = Callable[[Published | None, Exception | None], None]
 """Told what became of a publication, on the owner thread."""
 
 
-Command: TypeAlias = Callable[[Broker, float], None]
+Command: TypeAlias = "Callable[[Broker, float], None]"
 """Does something with the sessions of a run, at a time `now`."""
 
 
@@ -52,9 +54,7 @@ class Running(Protocol):
 
     broker: Broker
 
-    def act(self, command: Command) -> None:
-        """Run a command, on the owner thread."""
-        ...
+    def act(self, command: Command) -> None: ...
 
 
 class _Post:

@@ -60,16 +60,6 @@ def test_the_story_of_a_session(serve: Serve, transport: str) -> None:
 
 
 @each
-def test_a_closed_application_refuses_what_no_rule_opens(serve: Serve, transport: str) -> None:
-    stage = serve(access="deny")
-    for command, destination in (("SEND", "/app/say"), ("SUBSCRIBE", "/topic/say")):
-        page = stage.page(transport).connect()
-        page.send(command, {"destination": destination, "id": "1"})
-        assert page.message("ERROR").headers["code"] == f"{command.lower()}-denied"
-        assert page.closed().startswith("c[1008,")
-
-
-@each
 def test_the_transport_is_told(serve: Serve, transport: str) -> None:
     page = serve().page(transport).connect()
     page.send("SUBSCRIBE", {"id": "1", "destination": "/app/transports"})
