@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from stocksync_ws.broker.frames.connecting import Connecting
+from stocksync_ws.broker.frames.rates import Rates
 from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
@@ -45,7 +46,7 @@ _Method: TypeAlias = Callable[[SessionRecord, Frame], Script | None]
 class Commands:
     """The frame table of one broker."""
 
-    __slots__ = ("_limits", "_sending", "_subscribing", "_table")
+    __slots__ = ("_limits", "_rates", "_sending", "_subscribing", "_table")
 
     def __init__(
         self,
@@ -54,15 +55,19 @@ class Commands:
         sending: Sending,
         transactions: TransactionFrames,
         subscribing: Subscribing,
+        rates: Rates,
     ) -> None:
         self._limits = env.limits
+        self._rates = rates
         self._sending = sending
         self._subscribing = subscribing
+        send: _Method = self._rated_send if rates.used else self._send
+        subscribe: _Method = self._rated_subscribe if rates.used else self._subscribe
         self._table: Mapping[tuple[State, str], _Method] = {
             (State.AWAITING, CONNECT): connecting.connect,
             (State.AWAITING, STOMP): connecting.connect,
-            (State.CONNECTED, SEND): self._send,
-            (State.CONNECTED, SUBSCRIBE): self._subscribe,
+            (State.CONNECTED, SEND): send,
+            (State.CONNECTED, SUBSCRIBE): subscribe,
             (State.CONNECTED, UNSUBSCRIBE): subscribing.unsubscribe,
             (State.CONNECTED, ACK): sending.acknowledge,
             (State.CONNECTED, NACK): sending.acknowledge,
@@ -70,7 +75,7 @@ class Commands:
             (State.CONNECTED, COMMIT): transactions.commit,
             (State.CONNECTED, ABORT): transactions.abort,
             (State.CONNECTED, DISCONNECT): connecting.disconnect,
-            (State.ENDING, SEND): self._send,
+            (State.ENDING, SEND): send,
             (State.ENDING, UNSUBSCRIBE): subscribing.forget_name,
             (State.ENDING, ACK): sending.acknowledge,
             (State.ENDING, NACK): sending.acknowledge,
@@ -101,6 +106,18 @@ class Commands:
 
     def _subscribe(self, session: SessionRecord, frame: Frame) -> Script | None:
         return self._subscribing.subscribe(session, frame, self._destination(frame))
+
+    def _rated_send(self, session: SessionRecord, frame: Frame) -> Script | None:
+        destination = self._destination(frame)
+        if self._rates.refuse(session, frame):
+            return None
+        return self._sending.send(session, frame, destination)
+
+    def _rated_subscribe(self, session: SessionRecord, frame: Frame) -> Script | None:
+        destination = self._destination(frame)
+        if self._rates.refuse(session, frame):
+            return None
+        return self._subscribing.subscribe(session, frame, destination)
 
     def _destination(self, frame: Frame) -> str:
         destination = frame.headers["destination"]
