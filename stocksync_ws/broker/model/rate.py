@@ -133,4 +133,4 @@ def _full_at(bucket: Bucket) -> float:
 
 def seconds_left(bucket: Bucket, now: float) -> int:
     """Whole seconds after which an empty bucket has a frame again, at least 1."""
-    return max(1, ceil(bucket.full_at - now - bucket.room))
+    return ceil(bucket.full_at - now - bucket.room)

@@ -162,6 +162,23 @@ def test_all_sessions_of_a_user_share_its_bucket_and_a_reconnect_wins_nothing(st
     later.frame("RECEIPT")
 
 
+def test_only_so_many_users_are_remembered_when_they_have_left(start: Start) -> None:
+    quiet: dict[str, Any] = QUIET
+    limits = Limits(**quiet, rated_users=1)
+    world = start(make(user_rate=Rate(0.01, burst=2), limits=limits))
+    for name, frames in (("a", 1), ("b", 2), ("c", 1)):
+        peer = world.connect(login=name)
+        for _ in range(frames):
+            peer.send_to("/topic/a", "x", receipt="r")
+            peer.frame("RECEIPT")
+        peer.eof()
+    for name, left in (("a", 2), ("b", 0)):
+        peer = world.connect(login=name)
+        for number in range(3):
+            peer.send_to("/topic/a", "x", receipt=str(number))
+        assert codes_of(peer) == ["RECEIPT"] * left + ["ERROR"]
+
+
 def test_anonymous_sessions_have_only_the_rate_of_a_session(start: Start) -> None:
     world = start(make(user_rate=Rate(0.1, burst=1)))
     peer = world.connect()

@@ -85,7 +85,7 @@ def test_a_bucket_admits_what_counting_by_hand_admits(
             for each in oracles:
                 each.frames -= 1
         else:
-            assert seconds_left(empty, now) == max(1, -(-longest // 1))
+            assert seconds_left(empty, now) == -(-longest // 1) >= 1
     for left in live.values():
         buckets.end(left, now)
     assert len(buckets) <= 2
@@ -153,6 +153,19 @@ def test_a_user_who_left_is_forgotten_when_its_bucket_is_full() -> None:
     assert buckets.take(sender, 5.0) is None
     buckets.end(sender, 5.5)
     assert len(buckets) == 1
+
+
+def test_a_bucket_is_kept_while_one_session_of_its_user_is_left() -> None:
+    env = environment()
+    buckets = Buckets(None, Rate(1, 2), 10)
+    one, two = session(env, "a"), session(env, "a")
+    for sender in (one, two):
+        assert buckets.take(sender, 0.0) is None
+    buckets.end(one, 10.0)  # full again
+    assert len(buckets) == 1
+    for _ in range(2):
+        assert buckets.take(two, 10.0) is None
+    assert buckets.take(session(env, "a"), 10.0) is not None
 
 
 def test_over_the_bound_those_nearest_to_full_are_forgotten() -> None:
