@@ -172,7 +172,7 @@ def test_only_so_many_users_are_remembered_when_they_have_left(start: Start) -> 
             peer.send_to("/topic/a", "x", receipt="r")
             peer.frame("RECEIPT")
         peer.eof()
-    for name, left in (("a", 2), ("b", 0)):
+    for name, left in (("b", 0), ("a", 2)):
         peer = world.connect(login=name)
         for number in range(3):
             peer.send_to("/topic/a", "x", receipt=str(number))
