@@ -46,7 +46,7 @@ _Method: TypeAlias = Callable[[SessionRecord, Frame], Script | None]
 class Commands:
     """The frame table of one broker."""
 
-    __slots__ = ("_limits", "_rates", "_sending", "_subscribing", "_table")
+    __slots__ = ("_limits", "_rates", "_rates_used", "_sending", "_subscribing", "_table")
 
     def __init__(
         self,
@@ -59,15 +59,14 @@ class Commands:
     ) -> None:
         self._limits = env.limits
         self._rates = rates
+        self._rates_used = env.buckets.used
         self._sending = sending
         self._subscribing = subscribing
-        send: _Method = self._rated_send if rates.used else self._send
-        subscribe: _Method = self._rated_subscribe if rates.used else self._subscribe
         self._table: Mapping[tuple[State, str], _Method] = {
             (State.AWAITING, CONNECT): connecting.connect,
             (State.AWAITING, STOMP): connecting.connect,
-            (State.CONNECTED, SEND): send,
-            (State.CONNECTED, SUBSCRIBE): subscribe,
+            (State.CONNECTED, SEND): self._send,
+            (State.CONNECTED, SUBSCRIBE): self._subscribe,
             (State.CONNECTED, UNSUBSCRIBE): subscribing.unsubscribe,
             (State.CONNECTED, ACK): sending.acknowledge,
             (State.CONNECTED, NACK): sending.acknowledge,
@@ -75,7 +74,7 @@ class Commands:
             (State.CONNECTED, COMMIT): transactions.commit,
             (State.CONNECTED, ABORT): transactions.abort,
             (State.CONNECTED, DISCONNECT): connecting.disconnect,
-            (State.ENDING, SEND): send,
+            (State.ENDING, SEND): self._send,
             (State.ENDING, UNSUBSCRIBE): subscribing.forget_name,
             (State.ENDING, ACK): sending.acknowledge,
             (State.ENDING, NACK): sending.acknowledge,
@@ -99,6 +98,8 @@ class Commands:
             raise RemoteProtocolError(refusal, frame.command, frame.headers)
         if session.version is not None and frame.command not in _SETTLING:
             required(frame, session.version)
+        if self._rates_used and frame.command in _RATED and self._rates.refuse(session, frame):
+            return None
         return method(session, frame)
 
     def _send(self, session: SessionRecord, frame: Frame) -> Script | None:
@@ -106,18 +107,6 @@ class Commands:
 
     def _subscribe(self, session: SessionRecord, frame: Frame) -> Script | None:
         return self._subscribing.subscribe(session, frame, self._destination(frame))
-
-    def _rated_send(self, session: SessionRecord, frame: Frame) -> Script | None:
-        destination = self._destination(frame)
-        if self._rates.refuse(session, frame):
-            return None
-        return self._sending.send(session, frame, destination)
-
-    def _rated_subscribe(self, session: SessionRecord, frame: Frame) -> Script | None:
-        destination = self._destination(frame)
-        if self._rates.refuse(session, frame):
-            return None
-        return self._subscribing.subscribe(session, frame, destination)
 
     def _destination(self, frame: Frame) -> str:
         destination = frame.headers["destination"]
@@ -129,6 +118,8 @@ class Commands:
         return destination
 
 
+_RATED = frozenset((SEND, SUBSCRIBE))
+"""Frames that count: see `Rates`."""
 _SETTLING = frozenset((ACK, NACK))
 """What of these is missing is looked at behind what they name: see `Acknowledgements`."""
 _REFUSALS = {

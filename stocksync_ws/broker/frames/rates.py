@@ -2,8 +2,7 @@
 
 Rule: asked before anything is done for a frame, so that a refused one costs neither a rule, nor a
 handler, nor an idempotency key. Frames that settle, end or take back something are never refused:
-ACK, NACK, UNSUBSCRIBE, COMMIT, ABORT, DISCONNECT; nor is BEGIN, which is bounded by itself. Without
-rates the table of frames does not lead here.
+ACK, NACK, UNSUBSCRIBE, COMMIT, ABORT, DISCONNECT; nor is BEGIN, which is bounded by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ __all__ = ["Rates"]
 class Rates:
     """Refuses what comes too fast."""
 
-    __slots__ = ("_buckets", "_counters", "_errors", "_limits", "_step", "used")
+    __slots__ = ("_buckets", "_counters", "_errors", "_limits", "_step")
 
     def __init__(self, env: Environment, sessions: Sessions) -> None:
         self._limits = env.limits
@@ -31,8 +30,6 @@ class Rates:
         self._counters = env.counters
         self._step = env.step
         self._errors = sessions.errors
-        self.used = env.buckets.used
-        """There is a rate at all."""
 
     def refuse(self, session: SessionRecord, frame: Frame) -> bool:
         """Refuse a SEND or SUBSCRIBE if it comes too fast; whether it did.

@@ -119,6 +119,27 @@ def test_a_malformed_subscribe_too_many_is_told_what_is_wrong_with_it(start: Sta
     assert peer.error().headers["code"] == "bad-ack-mode"
 
 
+@pytest.mark.parametrize("destination", ["topic/a", "/topic//a", "/topic/*", "/topic/" + "a" * 300])
+def test_a_malformed_destination_too_many_is_refused_for_its_rate_and_not_told(
+    start: Start, destination: str
+) -> None:
+    world = start(make(session_rate=Rate(0.1, burst=1)))
+    peer = listening(world)
+    peer.send_to("/topic/a", "x")
+    peer.command("SEND", {"destination": destination}, "x")
+    [reply] = peer.frames()
+    assert json.loads(reply.body)["code"] == "rate-limited"
+    assert (json.loads(reply.body)["destination"] is None) is (destination != "/topic/*")
+
+
+def test_a_frame_without_a_header_that_it_needs_is_told_that(start: Start) -> None:
+    world = start(make(session_rate=Rate(0.1, burst=1)))
+    peer = listening(world)
+    peer.send_to("/topic/a", "x")
+    peer.command("SEND", {}, "x")
+    assert peer.error().headers["code"] == "missing-header"
+
+
 def test_frames_that_settle_end_or_take_back_are_never_refused(start: Start) -> None:
     app = make(session_rate=Rate(0.001, burst=3))
     world = start(app)
