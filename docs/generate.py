@@ -85,8 +85,8 @@ it is fixed text. Behind it the body may name a header, or a limit with its valu
 `Limits.max_header_line=8192, got 9130`. After ERROR the connection is closed with the close code.
 
 Errors of the application (`bad-payload`, `send-denied`, `subscribe-denied`, `no-destination`,
-`no-handler`, `handler-failed`, `handler-timeout`) are told by a MESSAGE instead to a session that
-is subscribed to the error destination, and that session lives on: see
+`no-handler`, `rate-limited`, `handler-failed`, `handler-timeout`) are told by a MESSAGE instead to
+a session that is subscribed to the error destination, and that session lives on: see
 [protocol.md](protocol.md#errors).
 
 | code | message | body | close | whose fault | reason of the disconnect |

@@ -88,7 +88,7 @@ GROUPS = (
     Group(
         "Settings and counters",
         "Bounds, and what was counted: [limits](limits.md), [counters](counters.md).",
-        "Limits SockJSOptions Counters",
+        "Limits Rate SockJSOptions Counters",
     ),
     Group(
         "Hosting",

@@ -62,6 +62,7 @@ from stocksync_ws.messaging.decorators import (
 from stocksync_ws.messaging.exchange import CurrentUser, DestinationVariable, Header, Payload
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.policies import Latest, Queue, Stream, Topic
+from stocksync_ws.rates import Rate
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import HttpRequest, Principal
 
@@ -97,6 +98,7 @@ __all__ = [
     "Principal",
     "Published",
     "Queue",
+    "Rate",
     "Session",
     "SessionConnected",
     "SessionDisconnected",

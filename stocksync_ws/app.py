@@ -11,13 +11,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stocksync_ws.arguments import (
+    endpoint_config,
     mapping,
-    sockjs_options,
     sockjs_routes,
     texts,
     warn_about_times,
 )
-from stocksync_ws.config import BrokerConfig, EndpointConfig, Limits, SockJSOptions
+from stocksync_ws.config import BrokerConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.entry_points import EntryPoints
 from stocksync_ws.errors import ConfigurationError
@@ -26,6 +26,7 @@ from stocksync_ws.messaging.connect import Authenticate, RolesOf
 from stocksync_ws.messaging.rights import Default
 from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.policies import DestinationPolicy
+from stocksync_ws.rates import Rate
 from stocksync_ws.running.run import Run
 from stocksync_ws.stomp.negotiate import choose_subprotocol
 from stocksync_ws.wire.endpoint import Page, Site
@@ -77,6 +78,9 @@ class StompApp(EntryPoints):
             logs a warning, `refuse` answers 503 to new sessions as well.
         roles: A function, sync or async, from a user to its roles, asked once a session.
         default_access: Without a rule of `authorize` a destination is open (`allow`), or `deny`.
+        session_rate: The rate at which one session may SEND and SUBSCRIBE; what comes faster is
+            refused with `rate-limited`. None: any.
+        user_rate: The same for all sessions of a user together, beyond a reconnect too.
 
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
@@ -107,6 +111,8 @@ class StompApp(EntryPoints):
         workers: Workers = "warn",
         roles: RolesOf | None = None,
         default_access: Default = "allow",
+        session_rate: Rate | None = None,
+        user_rate: Rate | None = None,
     ) -> None:
         config = BrokerConfig(
             application_prefixes=texts("application_prefixes", application_prefixes),
@@ -120,15 +126,12 @@ class StompApp(EntryPoints):
             error_destination=error_destination,
             destinations=mapping("destinations", destinations),
             limits=limits,
+            session_rate=session_rate,
+            user_rate=user_rate,
         )
         warn_about_times(limits)
         self.inbox = Inbox()
-        self.endpoint = EndpointConfig(
-            path=path,
-            allowed_origins=texts("allowed_origins", allowed_origins),
-            allowed_hosts=None if allowed_hosts is None else texts("allowed_hosts", allowed_hosts),
-            sockjs=sockjs_options(sockjs),
-        )
+        self.endpoint = endpoint_config(path, allowed_origins, allowed_hosts, sockjs)
         super().__init__(config, self.inbox, authenticator, json_integers, roles, default_access)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Pages",
     "Texts",
+    "endpoint_config",
     "mapping",
     "read_pages",
     "refuse_loop",
@@ -101,6 +102,22 @@ def mapping(setting: str, given: Mapping[str, T]) -> dict[str, T]:
                 f"{setting}: must be a mapping of {of}; {key!r} is no text: write {write}"
             )
     return dict(given)
+
+
+def endpoint_config(
+    path: str, allowed_origins: Texts, allowed_hosts: Texts | None, sockjs: object
+) -> EndpointConfig:
+    """The endpoint of an application.
+
+    Raises:
+        ConfigurationError: One of its arguments is wrong.
+    """
+    return EndpointConfig(
+        path=path,
+        allowed_origins=texts("allowed_origins", allowed_origins),
+        allowed_hosts=None if allowed_hosts is None else texts("allowed_hosts", allowed_hosts),
+        sockjs=sockjs_options(sockjs),
+    )
 
 
 def sockjs_options(given: object) -> SockJSOptions | None:

@@ -271,6 +271,13 @@ class ErrorCode(Enum):
         "Queue full",
         "The queue has no room for the message.",
     )
+    RATE_LIMITED = _row(
+        "rate-limited",
+        CloseCode.TRY_LATER,
+        Fault.PEER,
+        "Rate limited",
+        "More frames came than this client may send; retry-after says when to send the next one.",
+    )
     CONNECT_REFUSED = _row(
         "connect-refused",
         CloseCode.CONNECT_REFUSED,
@@ -292,6 +299,7 @@ _REASONS = {
     "connect-timeout": DisconnectReason.LIMIT_EXCEEDED,
     "frame-timeout": DisconnectReason.LIMIT_EXCEEDED,
     "queue-full": DisconnectReason.LIMIT_EXCEEDED,
+    "rate-limited": DisconnectReason.LIMIT_EXCEEDED,
     "send-denied": DisconnectReason.ACCESS_DENIED,
     "subscribe-denied": DisconnectReason.ACCESS_DENIED,
     "connect-refused": DisconnectReason.ACCESS_DENIED,

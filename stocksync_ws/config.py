@@ -23,6 +23,7 @@ from stocksync_ws.checks import (
     fail,
 )
 from stocksync_ws.policies import DestinationPolicy, Queue, TopicPolicy, check_path
+from stocksync_ws.rates import Rate
 
 __all__ = [
     "BrokerConfig",
@@ -132,6 +133,8 @@ class Limits:
     """Seconds an idempotency key is remembered."""
     idempotency_keys: int = 10_000
     """Keys that are remembered, of all clients together."""
+    rated_users: int = 10_000
+    """Users whose `user_rate` is remembered when they have left, until it is whole again."""
     inbox: int = 65_536
     """Bytes that wait for their turn (each message counts 64 more); over it, reading pauses."""
     read_budget: int = 65_536
@@ -245,6 +248,10 @@ class BrokerConfig:
     )
     """Patterns and what is kept below them; the first that matches counts."""
     limits: Limits = field(default_factory=Limits)
+    session_rate: Rate | None = None
+    """The rate at which one session may SEND and SUBSCRIBE; None: any."""
+    user_rate: Rate | None = None
+    """The same for all sessions of a user together; anonymous ones have only `session_rate`."""
 
     def __post_init__(self) -> None:
         given = cast("object", self.limits)
@@ -270,6 +277,10 @@ class BrokerConfig:
             for pattern in patterns:
                 self._check_below(setting, pattern)
         self._check_policies()
+        for setting in ("session_rate", "user_rate"):
+            rate = getattr(self, setting)
+            if rate is not None and not isinstance(rate, Rate):
+                raise fail(setting, f"must be a Rate, not {rate!r}: write Rate(20, burst=40)")
         check_heart_beat(self.heart_beat)
         if not self.missed_heart_beats > 1:
             raise fail("missed_heart_beats", f"must be above 1, not {self.missed_heart_beats!r}")

@@ -28,6 +28,8 @@ class Counters:
     """CONNECT frames that were refused."""
     frames_in: int = 0
     """Client frames processed."""
+    frames_rate_limited: int = 0
+    """Client frames refused by `session_rate` or `user_rate`."""
     messages_published: int = 0
     """Publications accepted by the broker."""
     messages_queued: int = 0

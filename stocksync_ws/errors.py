@@ -67,6 +67,7 @@ class RemoteProtocolError(ProtocolError):
         detail: Which header, or which limit, its value and what came; empty where the code says
             it all. Told to the peer behind the fixed sentence, and logged.
         rule: The setting that decided, for the log alone; or empty.
+        retry_after: Seconds after which the peer may send the frame again; 0: it is not told.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class RemoteProtocolError(ProtocolError):
         headers: Mapping[str, str] | None = None,
         detail: str = "",
         rule: str = "",
+        retry_after: int = 0,
     ) -> None:
         super().__init__(f"{code.message}: {detail}" if detail else code.message)
         self.code = code
@@ -83,6 +85,7 @@ class RemoteProtocolError(ProtocolError):
         self.headers: Mapping[str, str] = headers if headers is not None else {}
         self.detail = detail
         self.rule = rule
+        self.retry_after = retry_after
 
 
 class LimitExceeded(RemoteProtocolError):

@@ -18,7 +18,7 @@ BY_CLOSE = {
     " unsupported idempotency-mismatch limit",
     1009: "limit",
     1011: "handler-failed handler-timeout internal-error",
-    1013: "queue-full",
+    1013: "queue-full rate-limited",
     4500: "connect-refused",
     4501: "bad-credentials",
 }
@@ -54,6 +54,7 @@ def test_texts_are_short_fixed_and_printable(code: ErrorCode) -> None:
         (ErrorCode.HANDLER_TIMEOUT, "handler_failed"),
         (ErrorCode.INTERNAL_ERROR, "internal_error"),
         (ErrorCode.QUEUE_FULL, "limit_exceeded"),
+        (ErrorCode.RATE_LIMITED, "limit_exceeded"),
     ],
 )
 def test_reasons(code: ErrorCode, reason: str) -> None:

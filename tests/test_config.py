@@ -35,6 +35,7 @@ DEFAULTS = (
     " max_streams=10000 max_stored=67108864 max_keys=10000 durable_seconds=300"
     " durable_messages=1000 durable_bytes=1048576 max_durables=10 idempotency_seconds=300"
     " idempotency_keys=10000 history_bytes=1048576 owner_share=0.1 queue_idle_seconds=86400"
+    " rated_users=10000"
 )
 
 BEGINS = (
@@ -95,6 +96,8 @@ class TestBrokerConfig:
             "error_destination": "/queue/errors",
             "destinations": {},
             "limits": dataclasses.asdict(Limits()),
+            "session_rate": None,
+            "user_rate": None,
         }
 
     @pytest.mark.parametrize("prefix", ["", "/", "app", "/app/", "//app", "/a//b", "/app*", "/*"])

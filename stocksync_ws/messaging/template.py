@@ -206,8 +206,13 @@ class MessagingTemplate:
         name = cast("object", user)
         if not isinstance(name, str) or not name:
             raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
-        if has_surrogate(name):
-            raise ValueError(f"user {name!r}: a lone surrogate is no character, and no user has it")
+        if has_surrogate(name) or "\0" in name:
+            # Behind NUL stand the ids of anonymous sessions: see `SessionRecord.owner`.
+            what = "NUL" if "\0" in name else "a lone surrogate"
+            raise ValueError(
+                f"user {name!r}: {what} is no character of a name, and no user has it: write"
+                f" user.name"
+            )
         destination = self._check_own(name, destination)
         pairs = _NO_HEADERS if headers is None else check_own(headers)
         encoded = self._encode(payload, pairs)

@@ -247,6 +247,7 @@ def test_the_wires_know_neither_stomp_nor_broker() -> None:
         "types",
         "timers",
         "counters",
+        "rates",
     }
 
 

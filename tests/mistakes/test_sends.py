@@ -148,6 +148,12 @@ TABLE = [
         "it comes before the payload",
     ),
     Mistake(
+        lambda: to_user("\0session", "/queue/errors"),
+        ValueError,
+        ("user '\\x00session': NUL is no character of a name, and no user has it: write user.name"),
+        "write user.name",
+    ),
+    Mistake(
         lambda: to_user("ann", "/user/queue/errors"),
         ValueError,
         (

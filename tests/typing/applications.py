@@ -21,6 +21,7 @@ from stocksync_ws import (
     Principal,
     Published,
     Queue,
+    Rate,
     SockJSOptions,
     StockSyncError,
     StompApp,
@@ -84,6 +85,8 @@ ws = StompApp(
     sockjs=SockJSOptions(xhr=False),
     json_integers=None,
     workers="refuse",
+    session_rate=Rate(20, burst=40),
+    user_rate=Rate(1 / 60, 5),
 )
 StompApp("/ws", authenticator=plain_login, sockjs=True, destinations={"/topic/**": Topic()})
 StompApp("/ws", authenticator=somebody)

@@ -17,6 +17,7 @@ from stocksync_ws import (
     Limits,
     Published,
     Queue,
+    Rate,
     Session,
     SessionConnected,
     SockJSOptions,
@@ -159,6 +160,10 @@ Stream(history="all")  # type: ignore[arg-type]  # pyright: ignore[reportArgumen
 Stream(on_subscribe="all")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Latest(key=7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Latest(history=1)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+Rate("20", burst=40)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Rate(20, burst=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+Rate(20)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+StompApp("/ws", user_rate=20)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Queue(overflow="drop_oldest")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 Queue(retry=[0, 1])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 Limits(handler_timeout="5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from stocksync_ws.broker.frames.connecting import Connecting
+from stocksync_ws.broker.frames.rates import Rates
 from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
@@ -45,7 +46,7 @@ _Method: TypeAlias = Callable[[SessionRecord, Frame], Script | None]
 class Commands:
     """The frame table of one broker."""
 
-    __slots__ = ("_limits", "_sending", "_subscribing", "_table")
+    __slots__ = ("_limits", "_rates", "_rates_used", "_sending", "_subscribing", "_table")
 
     def __init__(
         self,
@@ -54,8 +55,11 @@ class Commands:
         sending: Sending,
         transactions: TransactionFrames,
         subscribing: Subscribing,
+        rates: Rates,
     ) -> None:
         self._limits = env.limits
+        self._rates = rates
+        self._rates_used = env.buckets.used
         self._sending = sending
         self._subscribing = subscribing
         self._table: Mapping[tuple[State, str], _Method] = {
@@ -94,6 +98,8 @@ class Commands:
             raise RemoteProtocolError(refusal, frame.command, frame.headers)
         if session.version is not None and frame.command not in _SETTLING:
             required(frame, session.version)
+        if self._rates_used and frame.command in _RATED and self._rates.refuse(session, frame):
+            return None
         return method(session, frame)
 
     def _send(self, session: SessionRecord, frame: Frame) -> Script | None:
@@ -112,6 +118,8 @@ class Commands:
         return destination
 
 
+_RATED = frozenset((SEND, SUBSCRIBE))
+"""Frames that count: see `Rates`."""
 _SETTLING = frozenset((ACK, NACK))
 """What of these is missing is looked at behind what they name: see `Acknowledgements`."""
 _REFUSALS = {

@@ -10,6 +10,7 @@ from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.commands import Commands
 from stocksync_ws.broker.frames.connecting import Connecting
 from stocksync_ws.broker.frames.decoding import Decoding
+from stocksync_ws.broker.frames.rates import Rates
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.rights import Rights
 from stocksync_ws.broker.frames.sending import Sending
@@ -35,5 +36,6 @@ class Frames:
         sending = Sending(env, calls, delivery, sessions, receipts, rights)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
         subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights)
-        commands = Commands(env, connecting, sending, transactions, subscribing)
+        rates = Rates(env, sessions)
+        commands = Commands(env, connecting, sending, transactions, subscribing, rates)
         self.decoding = Decoding(env, calls.tasks, sessions, commands)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.owner import Owners
 from stocksync_ws.broker.model.post_office import PostOffice
+from stocksync_ws.broker.model.rate import Buckets
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.broker.model.turn import Turn
@@ -41,6 +42,10 @@ class Environment:
     """The turn of the loop that runs now."""
     owners: Owners = field(init=False)
     """Whose SENDs it was that something is kept of."""
+    buckets: Buckets = field(init=False)
+    """How many frames sessions and users may still send."""
 
     def __post_init__(self) -> None:
         self.owners = Owners(self.limits)
+        rates = self.config.session_rate, self.config.user_rate
+        self.buckets = Buckets(*rates, self.limits.rated_users)

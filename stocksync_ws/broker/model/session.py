@@ -27,6 +27,7 @@ from stocksync_ws.types import Handshake, Principal, Wire
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.owner import Owner
     from stocksync_ws.broker.model.pipeline import Call
+    from stocksync_ws.broker.model.rate import Bucket
 
 __all__ = ["Keeper", "Session", "SessionRecord"]
 
@@ -99,6 +100,7 @@ class SessionRecord:
         "armed",
         "armed_at",
         "attributes",
+        "buckets",
         "clocks",
         "close_code",
         "connected_at",
@@ -147,6 +149,8 @@ class SessionRecord:
         """
         self.account: Owner | None = None
         """Who owns what it sends, once it has sent something: see `Owners.of`."""
+        self.buckets: tuple[Bucket, ...] | None = None
+        """What its frames are taken out of, once it has sent one: see `Buckets.take`."""
         self.version: Version | None = None
         """The STOMP version, once negotiated."""
         self.peer = handshake.request.peer

@@ -120,7 +120,8 @@ class ErrorReporter:
             return
         version = session.version or Version.V12
         detail = problem.detail or self._detail(code)
-        frame = error(code, command, problem.headers, version, self._limits, detail)
+        headers, retry_after = problem.headers, problem.retry_after
+        frame = error(code, command, headers, version, self._limits, detail, retry_after)
         session.mailbox.frame(frame)
         self._lifecycle.close(session, code.close, code.reason)
 
@@ -152,6 +153,7 @@ class ErrorReporter:
         problem: BaseException | None = None,
         rule: str = "",
         label: str = "",
+        retry_after: int = 0,
     ) -> None:
         """A frame could not be handled: told to a session that listens, fatal for one that does
         not.
@@ -160,6 +162,7 @@ class ErrorReporter:
             problem: What user code raised.
             rule: What decided where it is no user code: the setting, for the log alone.
             label: Whose rule it was; empty: whose call it is that raised.
+            retry_after: Seconds after which it may come again; 0: the client is not told.
         """
         self._counters.application_errors += 1
         task = None if problem is None else self._tasks.current
@@ -174,11 +177,19 @@ class ErrorReporter:
         if session.state is not State.CONNECTED:
             return
         if not self._is_listening(session):
-            refusal = RemoteProtocolError(code, frame.command, frame.headers)
+            refusal = RemoteProtocolError(
+                code, frame.command, frame.headers, retry_after=retry_after
+            )
             self._error(session, code, frame.command, refusal)
             return
         headers, body = error_message(
-            code, frame.command, frame.headers, correlation_id, self._limits, self._detail(code)
+            code,
+            frame.command,
+            frame.headers,
+            correlation_id,
+            self._limits,
+            self._detail(code),
+            retry_after,
         )
         path = self._namespace.error_path
         self._publisher.publish(Draft(path, tuple(headers), body, session=session.id))

@@ -57,6 +57,7 @@ class Lifecycle:
     """Beginning and end of all sessions of a broker."""
 
     __slots__ = (
+        "_buckets",
         "_calls",
         "_counters",
         "_delivery",
@@ -73,6 +74,7 @@ class Lifecycle:
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
         self._limits = env.limits
+        self._buckets = env.buckets
         self._office = env.office
         self._counters = env.counters
         self._step = env.step
@@ -277,6 +279,8 @@ class Lifecycle:
         self._delivery.acks.end(session, counts=session.ending in BLAMING)
         if session.account is not None:
             self._delivery.idempotency.end(session)
+        if session.buckets is not None:
+            self._buckets.end(session, self._step.now)
         self._delivery.queues.dispatch_returned()
 
     def _say_close(self, session: SessionRecord) -> None:

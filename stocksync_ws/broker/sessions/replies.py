@@ -55,9 +55,10 @@ def error(
     version: Version,
     limits: Limits,
     detail: str = "",
+    retry_after: int = 0,
 ) -> bytes:
     """ERROR about a frame; `command` and `headers` are what had been read of it, `detail` is of our
-    own making.
+    own making, `retry_after` in seconds.
     """
     fields = [("message", code.message), ("code", code.code), ("content-type", "text/plain")]
     if "receipt" in headers:
@@ -66,6 +67,8 @@ def error(
         assert command is not None
         fields.append(("command", command))
     fields += _valid_names(command, headers, limits)
+    if retry_after:
+        fields.append(("retry-after", str(retry_after)))
     if code is ErrorCode.UNSUPPORTED_VERSION:
         fields.append(("version", ",".join(version.value for version in Version)))
     body = f"{code.sentence} {detail}" if detail else code.sentence
@@ -94,6 +97,7 @@ def error_message(
     correlation_id: str,
     limits: Limits,
     detail: str = "",
+    retry_after: int = 0,
 ) -> tuple[list[tuple[str, str]], bytes]:
     """Headers and JSON body of the MESSAGE that tells a listening session of an application
     error.
@@ -103,6 +107,8 @@ def error_message(
     fields = [("content-type", "application/json")]
     if receipt_id is not None:
         fields.append(("receipt-id", receipt_id))
+    if retry_after:
+        fields.append(("retry-after", str(retry_after)))
     detailed = {"detail": f"{code.sentence} {detail}"} if detail else {}
     body = {
         "code": code.code,
