@@ -9,7 +9,7 @@ import pytest
 from carriers.running import Carrier
 from carriers.sockjs import HttpPage, text_of
 from carriers.stage import LocalStage
-from rights_sockjs import *  # noqa: F403
+from rights_transports import *  # noqa: F403
 from sockjs_answers import *  # noqa: F403
 from sockjs_answers import SHOP, Serve
 from sockjs_settings import *  # noqa: F403

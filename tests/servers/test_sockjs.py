@@ -10,7 +10,7 @@ import pytest
 from carriers.sockjs import HttpPage
 from hosts import Host
 from launcher import Server
-from rights_sockjs import *  # noqa: F403
+from rights_transports import *  # noqa: F403
 from sockjs_answers import *  # noqa: F403
 from sockjs_answers import SHOP, Serve
 from sockjs_settings import *  # noqa: F403
