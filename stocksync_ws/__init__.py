@@ -46,6 +46,7 @@ from stocksync_ws.errors import (
     StockSyncError,
     WrongLoop,
 )
+from stocksync_ws.messaging.authenticated import Authenticated
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.messaging.decorators import (
     authorize,
@@ -70,6 +71,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccessDenied",
+    "Authenticated",
     "BadCredentials",
     "BrokerAvailability",
     "BrokerBusy",

@@ -22,7 +22,7 @@ from stocksync_ws.counters import Counters
 from stocksync_ws.entry_points import EntryPoints
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.inbox import Inbox
-from stocksync_ws.messaging.connect import Authenticate, RolesOf
+from stocksync_ws.messaging.connect import Authenticate, AuthenticateHandshake, RolesOf
 from stocksync_ws.messaging.rights import Default
 from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.policies import DestinationPolicy
@@ -52,8 +52,9 @@ class StompApp(EntryPoints):
             `https://shop.example`, `capacitor://localhost`, `file://`, `null`; none: the same one.
         allowed_hosts: Host names that may stand in the Host header; None: any.
         authenticator: Decides once per session, at CONNECT, who it is: a function, sync or async,
-            from a `ConnectRequest` to an object with a `name`, or None. Its return annotation names
-            the class of the users, by which handlers get them. None: everybody is anonymous.
+            from a `ConnectRequest` to an object with a `name`, `Authenticated` around one, or None.
+            Its return annotation names the class of the users, by which handlers get them. None:
+            CONNECT says nothing, and everybody is who the handshake said, or anonymous.
         application_prefixes: Destinations that go to handlers.
         broker_prefixes: Destinations that go to the broker.
         queue_prefixes: The broker prefixes of queues.
@@ -81,6 +82,9 @@ class StompApp(EntryPoints):
         session_rate: The rate at which one session may SEND and SUBSCRIBE; what comes faster is
             refused with `rate-limited`. None: any.
         user_rate: The same for all sessions of a user together, beyond a reconnect too.
+        handshake_authenticator: As `authenticator`, from the `HttpRequest` of the upgrade, before
+            that is answered; None leaves it to CONNECT. `BadCredentials` is 401, `AccessDenied`
+            403.
 
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
@@ -113,6 +117,7 @@ class StompApp(EntryPoints):
         default_access: Default = "allow",
         session_rate: Rate | None = None,
         user_rate: Rate | None = None,
+        handshake_authenticator: AuthenticateHandshake | None = None,
     ) -> None:
         config = BrokerConfig(
             application_prefixes=texts("application_prefixes", application_prefixes),
@@ -132,7 +137,15 @@ class StompApp(EntryPoints):
         warn_about_times(limits)
         self.inbox = Inbox()
         self.endpoint = endpoint_config(path, allowed_origins, allowed_hosts, sockjs)
-        super().__init__(config, self.inbox, authenticator, json_integers, roles, default_access)
+        super().__init__(
+            config,
+            self.inbox,
+            authenticator,
+            json_integers,
+            roles,
+            default_access,
+            handshake_authenticator,
+        )
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
         self._sockjs: SockJSRoutes | None = None

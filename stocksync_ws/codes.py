@@ -30,6 +30,7 @@ class CloseCode(IntEnum):
     RESTART = 1012
     TRY_LATER = 1013
     HEART_BEAT_LOST = 4000
+    CREDENTIALS_EXPIRED = 4001
     SLOW_CONSUMER = 4008
     HISTORY_LOST = 4010
     CONNECT_REFUSED = 4500
@@ -292,6 +293,13 @@ class ErrorCode(Enum):
         "Bad credentials",
         "Login or passcode is wrong.",
     )
+    CREDENTIALS_EXPIRED = _row(
+        "credentials-expired",
+        CloseCode.CREDENTIALS_EXPIRED,
+        Fault.PEER,
+        "Credentials expired",
+        "The credentials of the session have ended; connect again with new ones.",
+    )
 
 
 _REASONS = {
@@ -304,6 +312,7 @@ _REASONS = {
     "subscribe-denied": DisconnectReason.ACCESS_DENIED,
     "connect-refused": DisconnectReason.ACCESS_DENIED,
     "bad-credentials": DisconnectReason.ACCESS_DENIED,
+    "credentials-expired": DisconnectReason.CREDENTIALS_EXPIRED,
 }
 _REASON_OF_FAULT = {
     Fault.PEER: DisconnectReason.PROTOCOL_ERROR,

@@ -19,13 +19,17 @@ class Counters:
     connections_refused: int = 0
     """Connections answered with 503, at the cap or while stopping."""
     handshakes_refused: int = 0
-    """Upgrades answered with an HTTP error."""
+    """Upgrades answered with an HTTP error, and sessions of SockJS closed in its place."""
     origins_refused: int = 0
     """Upgrades refused because of their Origin."""
     sessions: int = 0
     """Sessions that reached CONNECTED."""
     connects_refused: int = 0
     """CONNECT frames that were refused."""
+    credentials_expired: int = 0
+    """Sessions closed because their credentials had ended."""
+    credentials_refused: int = 0
+    """Refreshes of credentials that were refused."""
     frames_in: int = 0
     """Client frames processed."""
     frames_rate_limited: int = 0

@@ -291,6 +291,7 @@ class Links:
         if refusal is None:
             self.bring(wire, now)
             return
+        self._machine.counters.handshakes_refused += 1
         parking.refuse(refusal.status)
         self._forget(wire, now)
         carrier = wire.link

@@ -17,9 +17,10 @@ from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
-from stocksync_ws.messaging.connect import Authenticate, Authenticator, RoleReader, RolesOf
+from stocksync_ws.messaging.connect import Authenticate, AuthenticateHandshake, RolesOf
 from stocksync_ws.messaging.declaring import Declaring
 from stocksync_ws.messaging.dispatch import Dispatcher
+from stocksync_ws.messaging.identity import Identity
 from stocksync_ws.messaging.marks import (
     Authorization,
     Declaration,
@@ -59,6 +60,7 @@ class Application(Declaring):
         json_integers: Bits of an integer that a client may give; None: any.
         roles: Tells the roles of a user; None: nobody has any.
         default_access: What holds where no rule does.
+        handshake_authenticator: Who an upgrade is; None: CONNECT says it.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Application(Declaring):
         json_integers: int | None = INTEGER_BITS,
         roles: RolesOf | None = None,
         default_access: Default = "allow",
+        handshake_authenticator: AuthenticateHandshake | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -77,21 +80,13 @@ class Application(Declaring):
         self._space = Namespace(config)
         self._bits = check_bits("json_integers", json_integers)
         self._routes: Routes | None = None
-        self._authenticator = None if authenticator is None else Authenticator(authenticator)
-        self._roles = None if roles is None else RoleReader(roles)
-        if roles is not None and authenticator is None:
-            raise ConfigurationError(
-                "roles: there is no authenticator, so nobody has a name or a role: add"
-                " authenticator="
-            )
+        self._identity = Identity(authenticator, handshake_authenticator, roles)
         if default_access not in ("allow", "deny"):
             raise ConfigurationError(
                 f"default_access: must be 'allow' or 'deny', not {default_access!r}"
             )
         self._default_access: Default = default_access
-        self.dispatch = Dispatcher(
-            config, self._frozen, self._authenticator, self.template, self._roles
-        )
+        self.dispatch = Dispatcher(config, self._frozen, self._identity, self.template)
         """The pipelines, as the broker asks for them."""
 
     # Recording
@@ -122,7 +117,7 @@ class Application(Declaring):
             self._check_path(declaration.label, mapping)
         check_places(declaration, self._space)
         users = self._users(final=False)
-        if users is None and self._authenticator is not None:
+        if users is None and self._identity.known:
             return  # Which parameters are the user is not known yet.
         if isinstance(mapping, Authorization):
             names = Template(mapping.path, wildcards=True).names
@@ -144,7 +139,7 @@ class Application(Declaring):
         """The classes of the application's users; None when there are none, or they are not known
         yet.
         """
-        return None if self._authenticator is None else self._authenticator.users(final=final)
+        return self._identity.users(final=final)
 
     def _check_path(self, label: str, mapping: MessageMapping | SubscribeMapping) -> None:
         path = mapping.path
@@ -191,7 +186,7 @@ class Application(Declaring):
             routes = Routes(found, _FRAMEWORK, self._space, users, self._bits, self._converters)
             rules = [Rule(mark, None) for mark in self._rules]
             rules += [Rule(mark, handler) for mark, handler in routes.authorizers]
-            if self._roles is None:
+            if not self._identity.has_roles:
                 check_roles(rules, found)
             if rules or self._default_access == "deny":
                 routes.rights = Rights(rules, self._space, self._default_access)

@@ -11,16 +11,18 @@ from typing import Any, TypeAlias, cast
 
 from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
 from stocksync_ws.errors import ConfigurationError, StockSyncError
+from stocksync_ws.messaging.authenticated import Authenticated
 from stocksync_ws.messaging.binding import plan
 from stocksync_ws.messaging.exchange import Role
 from stocksync_ws.messaging.hints import UnresolvedName
 from stocksync_ws.messaging.marks import name_of
 from stocksync_ws.messaging.modes import mode_of
-from stocksync_ws.messaging.principals import returned_users
+from stocksync_ws.messaging.principals import may_give_roles, returned_users
 from stocksync_ws.types import HttpRequest, Principal
 
 __all__ = [
     "Authenticate",
+    "AuthenticateHandshake",
     "Authenticator",
     "ConnectHeaders",
     "ConnectRequest",
@@ -81,11 +83,13 @@ class ConnectRequest:
     """The address of the peer, `host:port`."""
 
 
-Authenticate: TypeAlias = Callable[
-    [ConnectRequest], "Principal | Awaitable[Principal | None] | None"
-]
-"""Who is it? An object with a `name`, or None for an anonymous session; raises `AccessDenied` or
-`BadCredentials`. Its return annotation names the class of the users."""
+_Said: TypeAlias = "Principal | Authenticated[Principal] | None"
+Authenticate: TypeAlias = Callable[[ConnectRequest], "_Said | Awaitable[_Said]"]
+"""Who is it? An object with a `name`, or `Authenticated` with one, or None for an anonymous
+session; raises `AccessDenied` or `BadCredentials`. Its return annotation names the class of the
+users."""
+AuthenticateHandshake: TypeAlias = Callable[[HttpRequest], "_Said | Awaitable[_Said]"]
+"""Who is it, by the upgrade? None leaves it to CONNECT; else as `Authenticate`."""
 
 
 RolesOf: TypeAlias = "Callable[[Any], Collection[str] | Awaitable[Collection[str]]]"
@@ -132,23 +136,30 @@ class RoleReader:
 class Authenticator:
     """The application's function, with its colour decided.
 
+    Args:
+        function: Of CONNECT, or of the handshake.
+        setting: The argument of `StompApp` that it was given as.
+
     Raises:
         ConfigurationError: It does not take exactly one argument, or does not say what it returns.
     """
 
-    __slots__ = ("_function", "_label", "_mode", "_users")
+    __slots__ = ("_function", "_mode", "_users", "label")
 
-    def __init__(self, function: Authenticate) -> None:
+    def __init__(
+        self, function: Authenticate | AuthenticateHandshake, setting: str = "authenticator"
+    ) -> None:
         if not callable(function):
             raise ConfigurationError(
-                f"authenticator: {function!r} cannot be called: give the function itself, as in"
-                f" authenticator=authenticate, without calling it"
+                f"{setting}: {function!r} cannot be called: give the function itself, as in"
+                f" {setting}=authenticate, without calling it"
             )
         self._function = function
         module = getattr(function, "__module__", "")
-        self._label = f"authenticator {module}.{name_of(function)}"
+        self.label = f"{setting} {module}.{name_of(function)}"
+        """The setting and the function, for errors and log lines."""
         self._mode: Mode = mode_of(function, inline=False)
-        plan(function, role=Role.CONNECT, names=(), framework={}, label=self._label)
+        plan(function, role=Role.CONNECT, names=(), framework={}, label=self.label)
         self._users: tuple[type, ...] | None = None
         self.users(final=False)
 
@@ -163,13 +174,18 @@ class Authenticator:
         """
         if self._users is None:
             try:
-                self._users = returned_users(self._function, self._label)
+                self._users = returned_users(self._function, self.label)
             except UnresolvedName:
                 if final:
                     raise
         return self._users
 
-    def call(self, request: ConnectRequest) -> Call:
-        """The call that decides about a CONNECT."""
+    @property
+    def may_give_roles(self) -> bool:
+        """The user may come with roles. Asked when all names exist."""
+        return may_give_roles(self._function, self.label)
+
+    def call(self, request: ConnectRequest | HttpRequest) -> Call:
+        """The call that decides about a CONNECT, or an upgrade."""
         threads = Threads.AUTHENTICATORS
-        return Call(self._function, (request,), mode=self._mode, label=self._label, threads=threads)
+        return Call(self._function, (request,), mode=self._mode, label=self.label, threads=threads)

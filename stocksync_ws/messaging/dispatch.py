@@ -8,11 +8,11 @@ on, for the broker to tell the client with a fixed text.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
 
 from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Verdict
 from stocksync_ws.broker.calls.dispatch import Reply as Answer
 from stocksync_ws.broker.calls.events import Event
+from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.namespace import APPLICATION, Namespace
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
 from stocksync_ws.broker.model.publication import Draft
@@ -21,22 +21,16 @@ from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConversionError, StockSyncError
 from stocksync_ws.messaging.access import refusal
 from stocksync_ws.messaging.advice import no_handler
-from stocksync_ws.messaging.connect import (
-    Authenticator,
-    ConnectHeaders,
-    ConnectRequest,
-    RoleReader,
-)
 from stocksync_ws.messaging.convert import PayloadEncoder
 from stocksync_ws.messaging.exchange import Exchange
+from stocksync_ws.messaging.identity import Identity
 from stocksync_ws.messaging.marks import ReplyTo
 from stocksync_ws.messaging.principals import UserAsPayload
 from stocksync_ws.messaging.routes import Handler, Reply, Routes
 from stocksync_ws.messaging.routing import Router
 from stocksync_ws.messaging.template import MessagingTemplate
-from stocksync_ws.policies import has_surrogate
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame
-from stocksync_ws.types import Handshake, Principal, Refusal
+from stocksync_ws.types import Handshake
 
 __all__ = ["Dispatcher"]
 
@@ -51,58 +45,35 @@ class Dispatcher:
 
     Args:
         routes: Gives the frozen routes; called for each frame, so that freezing may come late.
-        authenticator: Decides who a CONNECT is; None: everybody is anonymous.
-        roles: Tells the roles of a user; None: nobody has any.
+        identity: Says who a client is.
     """
 
     def __init__(
         self,
         config: BrokerConfig,
         routes: Callable[[], Routes],
-        authenticator: Authenticator | None,
+        identity: Identity,
         template: MessagingTemplate,
-        roles: RoleReader | None = None,
     ) -> None:
         self._routes = routes
-        self._authenticator = authenticator
-        self._roles = roles
+        self._identity = identity
         self._template = template
         self._space = Namespace(config)
         self._error_destination = config.error_destination
         self._encoder = PayloadEncoder()
         self._most = config.limits.max_outbound_message
 
-    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
-        """Nothing is asked before the upgrade."""
+    def handshake(self, handshake: Handshake) -> Pipeline[Credentials | None] | None:
+        """Ask the authenticator of the handshake."""
+        return self._identity.handshake(handshake.request)
 
-    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Principal | None] | None:
+    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None] | None:
         """Ask the authenticator."""
-        if self._authenticator is None:
-            return None
-        return self._authenticate(self._authenticator, session, frame)
+        return self._identity.connect(session, frame)
 
-    def _authenticate(
-        self, authenticator: Authenticator, session: SessionRecord, frame: Frame
-    ) -> Pipeline[Principal | None]:
-        request = _connect_request(session, frame)
-        user: Any = yield authenticator.call(request)
-        if user is None:
-            return None
-        name = getattr(user, "name", None)
-        if not isinstance(name, str) or not name:
-            raise StockSyncError(
-                f"the authenticator returned {type(user).__name__}; it must return None or an"
-                f" object with a name, which is a text, such as User(name='ann')"
-            )
-        if has_surrogate(name) or "\0" in name:
-            what = "a lone surrogate is no character" if has_surrogate(name) else "NUL ends a text"
-            raise StockSyncError(
-                f"the authenticator returned a user whose name is {name!r}: {what}, and cannot be"
-                f" sent; let it raise BadCredentials"
-            )
-        if self._roles is not None:
-            session.roles = self._roles.read((yield self._roles.call(user)))
-        return cast("Principal", user)
+    def refresh(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None]:
+        """Ask the one that gave the session its credentials."""
+        return self._identity.refresh(session, frame)
 
     @property
     def has_rules(self) -> bool:
@@ -303,18 +274,6 @@ def _of_answer(reply_to: str, denial: Denial | None) -> Denial | None:
 
 def _later_of_answer(reply_to: str, pipeline: Pipeline[Denial | None]) -> Pipeline[Denial | None]:
     return _of_answer(reply_to, (yield from pipeline))
-
-
-def _connect_request(session: SessionRecord, frame: Frame) -> ConnectRequest:
-    """What the authenticator is shown of a CONNECT that just came."""
-    assert session.handshake is not None
-    return ConnectRequest(
-        login=frame.headers.get("login"),
-        passcode=frame.headers.get("passcode"),
-        headers=ConnectHeaders(frame.headers),
-        request=session.handshake.request,
-        peer=session.peer,
-    )
 
 
 def _headers(exchange: Exchange, content_type: str) -> tuple[tuple[str, str], ...]:

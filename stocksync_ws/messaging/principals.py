@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from functools import partial
 from types import NoneType
 from typing import Any, Self, TypeGuard, cast, get_args, get_origin
@@ -18,6 +18,7 @@ from typing import Any, Self, TypeGuard, cast, get_args, get_origin
 from typing_extensions import is_protocol
 
 from stocksync_ws.errors import AccessDenied, ConfigurationError
+from stocksync_ws.messaging.authenticated import Authenticated
 from stocksync_ws.messaging.exchange import Exchange, Resolver
 from stocksync_ws.messaging.hints import (
     members,
@@ -36,6 +37,7 @@ __all__ = [
     "class_of",
     "is_checkable",
     "is_principal",
+    "may_give_roles",
     "never_given",
     "never_the_user",
     "returned_users",
@@ -70,11 +72,39 @@ def returned_users(function: Callable[..., Any], label: str) -> tuple[type, ...]
         UnresolvedName: A name in the annotation does not exist, or not yet.
         ConfigurationError: There is no annotation, or it cannot be evaluated.
     """
-    made = function
-    while isinstance(made, partial):
-        made = cast("Any", made).func
+    made = _made(function)
     if isinstance(made, type):
         return (made,)
+    annotation, place = _annotation(function, label)
+    kinds = _said(annotation, place)
+    for kind in kinds:
+        if _is_nobody(kind):
+            raise ConfigurationError(
+                f"{place}\n  it returns {type_name(kind)}, and a user is an object with a name,"
+                f" which is a text\n  possible fixes:\n"
+                f"    - return an object of your own class, such as User(name='ann')"
+            )
+    found = [class_of(_itself(made, kind)) for kind in kinds]
+    return tuple(kind for kind in found if _relates(kind))
+
+
+def may_give_roles(function: Callable[..., Any], label: str) -> bool:
+    """Whether an authenticator's return annotation, whose names exist, names `Authenticated`."""
+    if isinstance(_made(function), type):
+        return False
+    annotation, _ = _annotation(function, label)
+    return any(get_origin(kind) is Authenticated for kind in _awaited(annotation))
+
+
+def _made(function: Any) -> Any:
+    """The function inside of partials."""
+    while isinstance(function, partial):
+        function = cast("Any", function).func
+    return function
+
+
+def _annotation(function: Callable[..., Any], label: str) -> tuple[Any, str]:
+    """The return annotation of an authenticator, and how an error about it begins."""
     signature = signature_of(function, label)
     place = f"{where(function, signature)}\n  {label}"
     annotation = signature.return_annotation
@@ -91,18 +121,33 @@ def returned_users(function: Callable[..., Any], label: str) -> tuple[type, ...]
     except ConfigurationError as error:
         error.args = (f"{place}\n  return {error}",)
         raise
-    origin = get_origin(annotation)
-    if isinstance(origin, type) and issubclass(origin, Awaitable):
-        annotation = get_args(annotation)[-1]
+    return annotation, place
+
+
+def _awaited(annotation: Any) -> Iterator[Any]:
+    """The members of a return annotation, and of what is awaited in it."""
     for kind in members(annotation):
-        if _is_nobody(kind):
+        origin = get_origin(kind)
+        if isinstance(origin, type) and issubclass(origin, Awaitable):
+            yield from _awaited(get_args(kind)[-1])
+        else:
+            yield kind
+
+
+def _said(annotation: Any, place: str) -> list[Any]:
+    """The types of users in a return annotation, also inside of `Authenticated`."""
+    found: list[Any] = []
+    for kind in _awaited(annotation):
+        if kind is Authenticated:
             raise ConfigurationError(
-                f"{place}\n  it returns {type_name(kind)}, and a user is an object with a name,"
-                f" which is a text\n  possible fixes:\n"
-                f"    - return an object of your own class, such as User(name='ann')"
+                f"{place}\n  it returns Authenticated of nobody knows whom\n  possible fixes:\n"
+                f"    - name the class of its user: -> Authenticated[User]"
             )
-    found = [class_of(_itself(made, kind)) for kind in members(annotation)]
-    return tuple(kind for kind in found if _relates(kind))
+        if get_origin(kind) is Authenticated:
+            found += members(get_args(kind)[0])
+        else:
+            found.append(kind)
+    return found
 
 
 def _is_nobody(kind: Any) -> bool:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from stocksync_ws.broker.calls.events import Event
+from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.stomp.frame import Frame
-from stocksync_ws.types import Handshake, Principal, Refusal
+from stocksync_ws.types import Handshake, Refusal
 
 __all__ = ["UNSENT", "Denial", "Dispatch", "NullDispatch", "Reply", "Verdict"]
 
@@ -50,12 +51,22 @@ UNSENT: Final = Reply(b"")
 class Dispatch(Protocol):
     """The application, as the broker sees it."""
 
-    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
-        """Before the upgrade is answered: a `Refusal` refuses it. None: accepted at once."""
+    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | Credentials | None] | None:
+        """Before the upgrade is answered: a `Refusal` refuses it, and so does what it raises;
+        `Credentials` say who it is. None: accepted at once.
+        """
         ...
 
-    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Principal | None] | None:
-        """Who a CONNECT is; raises `AccessDenied` or `BadCredentials`. None: anonymous."""
+    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None] | None:
+        """Who a CONNECT is; raises `AccessDenied` or `BadCredentials`. None, also of the pipeline:
+        who the handshake said it is, else anonymous.
+        """
+        ...
+
+    def refresh(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None]:
+        """Ask anew who gave the session its credentials, which end; `frame` is the SEND with the
+        new passcode. Raises as `connect`.
+        """
         ...
 
     def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
@@ -118,11 +129,16 @@ class NullDispatch:
 
     has_rules = False
 
-    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
+    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | Credentials | None] | None:
         """Accept."""
 
-    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Principal | None] | None:
+    def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None] | None:
         """Anonymous."""
+
+    def refresh(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None]:
+        """Anonymous."""
+        yield from ()
+        return None
 
     def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
         """No handler."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
-from stocksync_ws.errors import Cancelled, RemoteProtocolError
+from stocksync_ws.errors import AccessDenied, BadCredentials, Cancelled, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.stomp.negotiate import (
     agree_heart_beats,
@@ -22,7 +23,6 @@ from stocksync_ws.stomp.negotiate import (
     parse_heart_beat,
     trim_for_1_0,
 )
-from stocksync_ws.types import Principal
 
 __all__ = ["Connecting"]
 
@@ -30,7 +30,15 @@ __all__ = ["Connecting"]
 class Connecting:
     """The frames CONNECT, STOMP and DISCONNECT."""
 
-    __slots__ = ("_dispatch", "_errors", "_lifecycle", "_receipts", "_server_beats")
+    __slots__ = (
+        "_dispatch",
+        "_errors",
+        "_expiry",
+        "_lifecycle",
+        "_receipts",
+        "_server_beats",
+        "_step",
+    )
 
     def __init__(
         self, env: Environment, dispatch: Dispatch, sessions: Sessions, receipts: Receipts
@@ -38,6 +46,8 @@ class Connecting:
         self._dispatch = dispatch
         self._lifecycle = sessions.lifecycle
         self._errors = sessions.errors
+        self._expiry = sessions.expiry
+        self._step = env.step
         self._receipts = receipts
         send, receive = env.config.heart_beat
         self._server_beats = (round(send * 1000), round(receive * 1000))
@@ -62,38 +72,55 @@ class Connecting:
         session.clocks.end_connect()  # Its part is done; the rest is our own time.
         pipeline = self._dispatch.connect(session, frame)
         if pipeline is None:
-            self._connected(session, version, beats, None)
+            self._decide(session, frame, version, beats, None)
             return None
         return self._ask(pipeline, session, frame, version, beats)
 
     def _ask(
         self,
-        pipeline: Pipeline[Principal | None],
+        pipeline: Pipeline[Credentials | None],
         session: SessionRecord,
         frame: Frame,
         version: Version,
         beats: tuple[int, int],
     ) -> Script:
         try:
-            user = yield from pipeline
+            credentials = yield from pipeline
         except (Exception, Cancelled) as error:
             if session.state is State.AWAITING:
                 self._errors.refuse_connect(session, frame, version, error)
             return
         if session.state is State.AWAITING:
-            self._connected(session, version, beats, user)
+            self._decide(session, frame, version, beats, credentials)
 
-    def _connected(
+    def _decide(
         self,
         session: SessionRecord,
+        frame: Frame,
         version: Version,
         beats: tuple[int, int],
-        user: Principal | None,
+        credentials: Credentials | None,
     ) -> None:
+        """What CONNECT says counts; where it says nothing, what the handshake said."""
+        before, now = session.credentials, self._step.now
+        if credentials is not None:
+            credentials.begin(now)
+        try:
+            if before is not None and credentials is not None:
+                _check_name(before.user.name, credentials.user.name)
+            credentials = credentials or before
+            if credentials is not None and credentials.ended(now):
+                raise BadCredentials("the credentials have ended")
+        except AccessDenied as problem:
+            self._errors.refuse_connect(session, frame, version, problem)
+            return
+        self._expiry.keep(session, credentials)
+        self._connected(session, version, beats)
+
+    def _connected(self, session: SessionRecord, version: Version, beats: tuple[int, int]) -> None:
         client_every, server_every = agree_heart_beats(beats, self._server_beats)
         session.clocks.agree(client_every / 1000, server_every / 1000)
         session.version = session.inbound.decoder.version = version
-        session.user = user
         self._lifecycle.welcome(session, self._server_beats)
 
     def disconnect(self, session: SessionRecord, frame: Frame) -> None:
@@ -101,3 +128,10 @@ class Connecting:
         self._receipts.send(session, frame)
         reason = DisconnectReason.CLIENT_DISCONNECT
         self._lifecycle.close(session, CloseCode.NORMAL, reason)
+
+
+def _check_name(at_handshake: str, at_connect: str) -> None:
+    if at_connect != at_handshake:
+        raise AccessDenied(
+            f"the handshake was of {at_handshake!r}, and the CONNECT is of {at_connect!r}"
+        )

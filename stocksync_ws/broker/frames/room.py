@@ -12,6 +12,7 @@ from stocksync_ws.broker.frames.connecting import Connecting
 from stocksync_ws.broker.frames.decoding import Decoding
 from stocksync_ws.broker.frames.rates import Rates
 from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.frames.refreshing import Refreshing
 from stocksync_ws.broker.frames.rights import Rights
 from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
@@ -33,7 +34,8 @@ class Frames:
         receipts = Receipts()
         connecting = Connecting(env, calls.dispatch, sessions, receipts)
         rights = Rights(calls, sessions)
-        sending = Sending(env, calls, delivery, sessions, receipts, rights)
+        refreshing = Refreshing(env, calls, sessions, receipts)
+        sending = Sending(env, calls, delivery, sessions, receipts, rights, refreshing)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
         subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights)
         rates = Rates(env, sessions)

@@ -153,6 +153,8 @@ class Due(Enum):
     """A delivery was not settled in time."""
     RETRY = auto()
     """A delivery goes out again."""
+    CREDENTIALS = auto()
+    """The credentials of the session are about to end, or have ended."""
     TRANSACTION = auto()
     """A transaction was open for too long."""
 
@@ -177,6 +179,7 @@ class SessionClocks:
             (Due.JUDGE, lambda s: s.mailbox.judge_at()),
             (Due.ACK, self._ack_at),
             (Due.RETRY, self._retry_at),
+            (Due.CREDENTIALS, self._credentials_at),
             (Due.TRANSACTION, self._transaction_at),
         )
 
@@ -248,6 +251,12 @@ class SessionClocks:
     def _retry_at(self, session: SessionRecord) -> float | None:
         retries = session.subscriptions.retries
         return retries[0][0] if retries else None
+
+    def _credentials_at(self, session: SessionRecord) -> float | None:
+        credentials = session.credentials
+        if credentials is None or session.state is not State.CONNECTED:
+            return None
+        return credentials.due_at
 
     def _transaction_at(self, session: SessionRecord) -> float | None:
         """When the oldest transaction has been open for too long."""

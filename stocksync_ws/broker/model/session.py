@@ -14,6 +14,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Protocol
 
 from stocksync_ws.broker.model.clocks import Clocks
+from stocksync_ws.broker.model.credentials import NO_ROLES, Credentials
 from stocksync_ws.broker.model.inbound import Inbound
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import PostOffice
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.rate import Bucket
 
 __all__ = ["Keeper", "Session", "SessionRecord"]
-
-_NO_ROLES: frozenset[str] = frozenset()
-"""One for all: most sessions have none."""
 
 
 class Session:
@@ -105,6 +103,7 @@ class SessionRecord:
         "close_code",
         "connected_at",
         "context",
+        "credentials",
         "deadline",
         "ending",
         "events",
@@ -141,8 +140,10 @@ class SessionRecord:
         self.keeper = keeper
         self.state = State.OPENING
         self.user: Principal | None = None
-        self.roles: frozenset[str] = _NO_ROLES
+        self.roles: frozenset[str] = NO_ROLES
         """Roles of its user, once CONNECT was decided."""
+        self.credentials: Credentials | None = None
+        """Until CONNECTED, what the handshake said; then kept where they end, else None."""
         self.verdicts: dict[str, Any] | None = None
         """Verdicts of functions of rules, by frame and destination: see `messaging/rights.py`.
         None: nothing yet.

@@ -30,7 +30,8 @@ from stocksync_ws.errors import (
     LimitExceeded,
     RemoteProtocolError,
 )
-from stocksync_ws.stomp.frame import SUBSCRIBE, Frame, Version
+from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame, Version
+from stocksync_ws.types import Refusal
 
 __all__ = ["NO_PREFIX", "ErrorReporter", "handler_code"]
 
@@ -93,7 +94,7 @@ class ErrorReporter:
         """The application refused a CONNECT, or failed to decide about it."""
         code = _connect_code(problem)
         self._counters.connects_refused += 1
-        if code in (ErrorCode.CONNECT_REFUSED, ErrorCode.BAD_CREDENTIALS, ErrorCode.LIMIT_COUNT):
+        if code in _REFUSALS:
             self._log.refused(session, code, problem)
         else:
             self._failed(session, "authenticator", code, problem)
@@ -107,6 +108,36 @@ class ErrorReporter:
         refusal = RemoteProtocolError(code, frame.command, frame.headers)
         self._error(session, code, frame.command, refusal)
         self._listeners.emit(session, event)
+
+    def refuse_handshake(self, session: SessionRecord, problem: BaseException) -> None:
+        """The application refused an upgrade, or failed to decide about it: an HTTP error."""
+        if session.state is not State.OPENING:
+            return
+        code = _connect_code(problem)
+        if code in _REFUSALS:
+            self._log.refused(session, code, problem)
+        else:
+            task = self._tasks.current
+            self._failed(session, "" if task is None else task.label, code, problem)
+        refusal = Refusal(_STATUS[code], f"{code.message}.")
+        self._lifecycle.decide(session, refusal)
+        event = ConnectRejected(session_id=session.id, code=code, login=None, peer=session.peer)
+        self._listeners.emit(session, event)
+
+    def refuse_credentials(
+        self, session: SessionRecord, frame: Frame, problem: RemoteProtocolError | AccessDenied
+    ) -> None:
+        """A refresh of credentials was refused: ERROR, then close."""
+        self._counters.credentials_refused += 1
+        code = ErrorCode.BAD_CREDENTIALS
+        self._log.refused(session, code, problem)
+        self._error(session, code, SEND, RemoteProtocolError(code, SEND, frame.headers))
+
+    def expired(self, session: SessionRecord) -> None:
+        """The credentials of a session have ended: ERROR, then close."""
+        self._counters.credentials_expired += 1
+        code = ErrorCode.CREDENTIALS_EXPIRED
+        self._error(session, code, None, RemoteProtocolError(code))
 
     def _error(
         self,
@@ -240,6 +271,18 @@ class ErrorReporter:
         self._log.internal(what, session, problem)
         reason = DisconnectReason.INTERNAL_ERROR
         self._lifecycle.close(session, CloseCode.INTERNAL_ERROR, reason, drop=True)
+
+
+_REFUSALS = (ErrorCode.CONNECT_REFUSED, ErrorCode.BAD_CREDENTIALS, ErrorCode.LIMIT_COUNT)
+"""What is no failure of the application."""
+_STATUS = {
+    ErrorCode.BAD_CREDENTIALS: 401,
+    ErrorCode.CONNECT_REFUSED: 403,
+    ErrorCode.HANDLER_FAILED: 500,
+    ErrorCode.HANDLER_TIMEOUT: 503,
+    ErrorCode.LIMIT_COUNT: 503,
+}
+"""The answer to an upgrade."""
 
 
 def _connect_code(problem: BaseException) -> ErrorCode:

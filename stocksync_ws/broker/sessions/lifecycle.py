@@ -44,6 +44,7 @@ CLOSE_REASONS: Mapping[CloseCode, str] = {
     CloseCode.RESTART: "server restarts",
     CloseCode.TRY_LATER: "try again later",
     CloseCode.HEART_BEAT_LOST: "no sign of life",
+    CloseCode.CREDENTIALS_EXPIRED: "credentials expired",
     CloseCode.SLOW_CONSUMER: "slow consumer",
     CloseCode.HISTORY_LOST: "history lost",
     CloseCode.CONNECT_REFUSED: "connection refused",
@@ -145,7 +146,8 @@ class Lifecycle:
         self._counters.sessions += 1
         if withholds_name(session.user_name):
             self._counters.user_names_withheld += 1
-        frame = connected(version, session.id, heart_beat, session.user_name)
+        left = None if session.credentials is None else session.credentials.left(self._step.now)
+        frame = connected(version, session.id, heart_beat, session.user_name, left)
         session.mailbox.frame(frame)
         self._calls.log.connected(session)
         event = SessionConnected(

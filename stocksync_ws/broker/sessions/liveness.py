@@ -14,6 +14,7 @@ from stocksync_ws.broker.model.clocks import Due
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
+from stocksync_ws.broker.sessions.expiry import Expiry
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
@@ -45,6 +46,7 @@ class Liveness:
         lifecycle: Lifecycle,
         errors: ErrorReporter,
         slow: SlowConsumers,
+        expiry: Expiry,
     ) -> None:
         self._limits = env.limits
         self._counters = env.counters
@@ -66,6 +68,7 @@ class Liveness:
             Due.JUDGE: lambda session: slow.judge(session, session.mailbox.unsent),
             Due.ACK: delivery.acks.expire,
             Due.RETRY: delivery.topics.retry,
+            Due.CREDENTIALS: expiry.due,
             Due.TRANSACTION: self._transaction_late,
         }
 

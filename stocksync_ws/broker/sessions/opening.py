@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextvars
 
 from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.liveness import Liveness
 from stocksync_ws.errors import Cancelled
@@ -24,15 +26,21 @@ __all__ = ["Opening"]
 class Opening:
     """Makes the sessions of a broker."""
 
-    __slots__ = ("_calls", "_env", "_lifecycle", "_liveness")
+    __slots__ = ("_calls", "_env", "_errors", "_lifecycle", "_liveness")
 
     def __init__(
-        self, env: Environment, calls: Calls, lifecycle: Lifecycle, liveness: Liveness
+        self,
+        env: Environment,
+        calls: Calls,
+        lifecycle: Lifecycle,
+        liveness: Liveness,
+        errors: ErrorReporter,
     ) -> None:
         self._env = env
         self._calls = calls
         self._lifecycle = lifecycle
         self._liveness = liveness
+        self._errors = errors
 
     def open(self, handshake: Handshake) -> SessionRecord:
         """A handshake came; its verdict comes by `Outputs.answers`, maybe much later."""
@@ -56,12 +64,16 @@ class Opening:
             self._calls.tasks.run_frame(session, self._judge(session, pipeline))
         return session
 
-    def _judge(self, session: SessionRecord, pipeline: Pipeline[Refusal | None]) -> Script:
-        refusal: Refusal | None = Refusal(500, "The server failed.")
+    def _judge(
+        self, session: SessionRecord, pipeline: Pipeline[Refusal | Credentials | None]
+    ) -> Script:
         try:
-            refusal = yield from pipeline
-        except Cancelled:
-            pass
-        except Exception as problem:
-            self._calls.log.internal("handshake", session, problem)
-        self._lifecycle.decide(session, refusal)
+            verdict = yield from pipeline
+            if isinstance(verdict, Credentials):
+                verdict.begin(self._env.step.now)
+                session.credentials = verdict
+                verdict = None
+        except (Exception, Cancelled) as problem:
+            self._errors.refuse_handshake(session, problem)
+        else:
+            self._lifecycle.decide(session, verdict)

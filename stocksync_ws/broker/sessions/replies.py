@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
+from stocksync_ws.broker.model.credentials import EXPIRE
 from stocksync_ws.broker.model.namespace import is_destination, printable
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits
@@ -28,9 +29,15 @@ def withholds_name(name: str | None) -> bool:
 
 
 def connected(
-    version: Version, session_id: str, heart_beat: tuple[int, int], user_name: str | None
+    version: Version,
+    session_id: str,
+    heart_beat: tuple[int, int],
+    user_name: str | None,
+    expire: int | None = None,
 ) -> bytes:
-    """CONNECTED (STOMP 1.2, "CONNECTED Frame"); heart-beat in ms, as configured."""
+    """CONNECTED (STOMP 1.2, "CONNECTED Frame"); heart-beat in ms, as configured; `expire` in whole
+    seconds.
+    """
     headers = [
         ("version", version.value),
         ("heart-beat", f"{heart_beat[0]},{heart_beat[1]}"),
@@ -39,6 +46,8 @@ def connected(
     ]
     if user_name is not None and not withholds_name(user_name):
         headers.append(("user-name", user_name))
+    if expire is not None:
+        headers.append((EXPIRE, str(expire)))
     return encode("CONNECTED", headers, b"", version)
 
 

@@ -9,6 +9,7 @@ from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.sessions.errors import ErrorReporter
+from stocksync_ws.broker.sessions.expiry import Expiry
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.liveness import Liveness
 from stocksync_ws.broker.sessions.opening import Opening
@@ -22,7 +23,15 @@ __all__ = ["Sessions"]
 class Sessions:
     """Beginning, end and clocks of sessions, and everything they are told."""
 
-    __slots__ = ("errors", "lifecycle", "opening", "overload", "publisher", "slow_consumers")
+    __slots__ = (
+        "errors",
+        "expiry",
+        "lifecycle",
+        "opening",
+        "overload",
+        "publisher",
+        "slow_consumers",
+    )
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
         self.lifecycle = Lifecycle(env, calls, delivery)
@@ -30,5 +39,8 @@ class Sessions:
         self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle)
         self.overload = Overload(env, self.errors, self.slow_consumers)
-        liveness = Liveness(env, calls, delivery, self.lifecycle, self.errors, self.slow_consumers)
-        self.opening = Opening(env, calls, self.lifecycle, liveness)
+        self.expiry = Expiry(env, self.errors, self.publisher)
+        liveness = Liveness(
+            env, calls, delivery, self.lifecycle, self.errors, self.slow_consumers, self.expiry
+        )
+        self.opening = Opening(env, calls, self.lifecycle, liveness, self.errors)
