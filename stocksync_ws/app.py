@@ -23,6 +23,7 @@ from stocksync_ws.entry_points import EntryPoints
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.connect import Authenticate, AuthenticateHandshake, RolesOf
+from stocksync_ws.messaging.identity import Identity
 from stocksync_ws.messaging.rights import Default
 from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.policies import DestinationPolicy
@@ -137,15 +138,8 @@ class StompApp(EntryPoints):
         warn_about_times(limits)
         self.inbox = Inbox()
         self.endpoint = endpoint_config(path, allowed_origins, allowed_hosts, sockjs)
-        super().__init__(
-            config,
-            self.inbox,
-            authenticator,
-            json_integers,
-            roles,
-            default_access,
-            handshake_authenticator,
-        )
+        identity = Identity(authenticator, handshake_authenticator, roles)
+        super().__init__(config, self.inbox, identity, json_integers, default_access)
         if workers not in ("warn", "refuse"):
             raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
         self._sockjs: SockJSRoutes | None = None

@@ -17,7 +17,6 @@ from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
-from stocksync_ws.messaging.connect import Authenticate, AuthenticateHandshake, RolesOf
 from stocksync_ws.messaging.declaring import Declaring
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.messaging.identity import Identity
@@ -56,22 +55,18 @@ class Application(Declaring):
     Args:
         config: Prefixes, permissions, beats and limits.
         gate: Where the template's messages enter.
-        authenticator: Who a CONNECT is; None: everybody is anonymous.
+        identity: Who a client is; None: everybody is anonymous.
         json_integers: Bits of an integer that a client may give; None: any.
-        roles: Tells the roles of a user; None: nobody has any.
         default_access: What holds where no rule does.
-        handshake_authenticator: Who an upgrade is; None: CONNECT says it.
     """
 
     def __init__(
         self,
         config: BrokerConfig,
         gate: Gate,
-        authenticator: Authenticate | None = None,
+        identity: Identity | None = None,
         json_integers: int | None = INTEGER_BITS,
-        roles: RolesOf | None = None,
         default_access: Default = "allow",
-        handshake_authenticator: AuthenticateHandshake | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -80,7 +75,7 @@ class Application(Declaring):
         self._space = Namespace(config)
         self._bits = check_bits("json_integers", json_integers)
         self._routes: Routes | None = None
-        self._identity = Identity(authenticator, handshake_authenticator, roles)
+        self._identity = identity or Identity()
         if default_access not in ("allow", "deny"):
             raise ConfigurationError(
                 f"default_access: must be 'allow' or 'deny', not {default_access!r}"

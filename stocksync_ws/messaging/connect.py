@@ -14,7 +14,7 @@ from stocksync_ws.errors import ConfigurationError, StockSyncError
 from stocksync_ws.messaging.authenticated import Authenticated
 from stocksync_ws.messaging.binding import plan
 from stocksync_ws.messaging.exchange import Role
-from stocksync_ws.messaging.hints import UnresolvedName
+from stocksync_ws.messaging.hints import UnresolvedName, signature_of
 from stocksync_ws.messaging.marks import name_of
 from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.principals import may_give_roles, returned_users
@@ -160,6 +160,7 @@ class Authenticator:
         """The setting and the function, for errors and log lines."""
         self._mode: Mode = mode_of(function, inline=False)
         plan(function, role=Role.CONNECT, names=(), framework={}, label=self.label)
+        _check_request(function, setting, self.label)
         self._users: tuple[type, ...] | None = None
         self.users(final=False)
 
@@ -189,3 +190,25 @@ class Authenticator:
         """The call that decides about a CONNECT, or an upgrade."""
         threads = Threads.AUTHENTICATORS
         return Call(self._function, (request,), mode=self._mode, label=self.label, threads=threads)
+
+
+_OTHER = {
+    "authenticator": (HttpRequest, "ConnectRequest", "handshake_authenticator"),
+    "handshake_authenticator": (ConnectRequest, "HttpRequest", "authenticator"),
+}
+"""What a function does not get, what it gets, and where it would get the other."""
+
+
+def _check_request(function: Any, setting: str, label: str) -> None:
+    """Refuse an authenticator that is written for the other of the two places.
+
+    Raises:
+        ConfigurationError: Its parameter says so.
+    """
+    wrong, right, other = _OTHER[setting]
+    parameters = signature_of(function, label).parameters.values()
+    if any(each.annotation in (wrong, wrong.__name__) for each in parameters):
+        raise ConfigurationError(
+            f"{label} takes {wrong.__name__}, and a {setting} gets {right}: give it as"
+            f" {other}=, or annotate its parameter with {right}"
+        )

@@ -46,9 +46,9 @@ class Identity:
 
     def __init__(
         self,
-        authenticator: Authenticate | None,
-        handshake: AuthenticateHandshake | None,
-        roles: RolesOf | None,
+        authenticator: Authenticate | None = None,
+        handshake: AuthenticateHandshake | None = None,
+        roles: RolesOf | None = None,
     ) -> None:
         self._connect = None if authenticator is None else Authenticator(authenticator)
         self._handshake = (

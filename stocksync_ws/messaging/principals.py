@@ -109,10 +109,11 @@ def _annotation(function: Callable[..., Any], label: str) -> tuple[Any, str]:
     place = f"{where(function, signature)}\n  {label}"
     annotation = signature.return_annotation
     if annotation is _ABSENT:
+        request = "HttpRequest" if label.startswith("handshake_") else "ConnectRequest"
         raise ConfigurationError(
             f"{place}\n  it does not say whom it returns, so nobody can tell which parameters of"
             f" handlers are the user\n  possible fixes:\n"
-            f"    - annotate it with your own class: def authenticate(request: ConnectRequest)"
+            f"    - annotate it with your own class: def authenticate(request: {request})"
             f" -> User | None\n"
             f"    - a lambda cannot be annotated: make it a function"
         )

@@ -18,7 +18,7 @@ __all__ = ["ONE_PARAMETER", "fixes_for", "foreign"]
 
 ONE_PARAMETER = (
     "an authenticator takes exactly one positional parameter: def authenticate(request:"
-    " ConnectRequest) -> User | None"
+    " ConnectRequest) -> User | None; one of the handshake gets an HttpRequest"
 )
 
 _HOSTS = frozenset(

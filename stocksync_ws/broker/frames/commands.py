@@ -15,6 +15,7 @@ from stocksync_ws.broker.frames.rates import Rates
 from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
+from stocksync_ws.broker.model.credentials import REFRESH_PATH
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import is_destination, oversize
 from stocksync_ws.broker.model.pipeline import Script
@@ -46,7 +47,16 @@ _Method: TypeAlias = Callable[[SessionRecord, Frame], Script | None]
 class Commands:
     """The frame table of one broker."""
 
-    __slots__ = ("_limits", "_rates", "_rates_used", "_sending", "_subscribing", "_table")
+    __slots__ = (
+        "_limits",
+        "_rates",
+        "_rates_used",
+        "_refresh",
+        "_refresh_at",
+        "_sending",
+        "_subscribing",
+        "_table",
+    )
 
     def __init__(
         self,
@@ -62,6 +72,8 @@ class Commands:
         self._rates_used = env.buckets.used
         self._sending = sending
         self._subscribing = subscribing
+        self._refresh = connecting.refreshing.refresh
+        self._refresh_at = env.config.user_prefix + REFRESH_PATH
         self._table: Mapping[tuple[State, str], _Method] = {
             (State.AWAITING, CONNECT): connecting.connect,
             (State.AWAITING, STOMP): connecting.connect,
@@ -103,7 +115,10 @@ class Commands:
         return method(session, frame)
 
     def _send(self, session: SessionRecord, frame: Frame) -> Script | None:
-        return self._sending.send(session, frame, self._destination(frame))
+        destination = self._destination(frame)
+        if destination == self._refresh_at:
+            return self._refresh(session, frame)
+        return self._sending.send(session, frame, destination)
 
     def _subscribe(self, session: SessionRecord, frame: Frame) -> Script | None:
         return self._subscribing.subscribe(session, frame, self._destination(frame))

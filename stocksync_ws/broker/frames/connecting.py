@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.frames.refreshing import Refreshing
 from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
@@ -38,12 +39,20 @@ class Connecting:
         "_receipts",
         "_server_beats",
         "_step",
+        "refreshing",
     )
 
     def __init__(
-        self, env: Environment, dispatch: Dispatch, sessions: Sessions, receipts: Receipts
+        self,
+        env: Environment,
+        dispatch: Dispatch,
+        sessions: Sessions,
+        receipts: Receipts,
+        refreshing: Refreshing,
     ) -> None:
         self._dispatch = dispatch
+        self.refreshing = refreshing
+        """Who it is, said anew."""
         self._lifecycle = sessions.lifecycle
         self._errors = sessions.errors
         self._expiry = sessions.expiry

@@ -32,10 +32,10 @@ class Frames:
         self, env: Environment, calls: Calls, delivery: Delivery, sessions: Sessions
     ) -> None:
         receipts = Receipts()
-        connecting = Connecting(env, calls.dispatch, sessions, receipts)
-        rights = Rights(calls, sessions)
         refreshing = Refreshing(env, calls, sessions, receipts)
-        sending = Sending(env, calls, delivery, sessions, receipts, rights, refreshing)
+        connecting = Connecting(env, calls.dispatch, sessions, receipts, refreshing)
+        rights = Rights(calls, sessions)
+        sending = Sending(env, calls, delivery, sessions, receipts, rights)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
         subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights)
         rates = Rates(env, sessions)

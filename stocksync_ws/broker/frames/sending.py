@@ -14,15 +14,12 @@ from stocksync_ws.broker.delivery.idempotency import Key, Remembered
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.receipts import Receipts
-from stocksync_ws.broker.frames.refreshing import Refreshing
 from stocksync_ws.broker.frames.rights import FAILED, Rights
-from stocksync_ws.broker.model.credentials import REFRESH_PATH
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.headers import misread_life, strip_reserved
 from stocksync_ws.broker.model.namespace import (
     APPLICATION,
     TEMP_QUEUE,
-    USER,
     Kind,
     has_wildcard,
     is_reply_queue,
@@ -57,7 +54,6 @@ class Sending:
         "_owners",
         "_publisher",
         "_receipts",
-        "_refreshing",
         "_rights",
         "_tasks",
     )
@@ -70,9 +66,7 @@ class Sending:
         sessions: Sessions,
         receipts: Receipts,
         rights: Rights,
-        refreshing: Refreshing,
     ) -> None:
-        self._refreshing = refreshing
         self._limits = env.limits
         self._namespace = env.namespace
         self._counters = env.counters
@@ -101,8 +95,6 @@ class Sending:
                 ErrorCode.BAD_DESTINATION, frame.command, frame.headers, detail
             )
         kind, path = self._namespace.classify(destination)
-        if kind is USER and path == REFRESH_PATH:
-            return self._refreshing.refresh(session, frame)
         if len(frame.body) > self._limits.max_outbound_message and kind is not APPLICATION:
             detail = exceeded(self._limits, "max_outbound_message", len(frame.body))
             raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)

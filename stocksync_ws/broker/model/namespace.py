@@ -20,7 +20,6 @@ __all__ = [
     "APPLICATION",
     "REPLY_QUEUE",
     "TEMP_QUEUE",
-    "USER",
     "Kind",
     "Namespace",
     "Patterns",
@@ -142,8 +141,8 @@ class Kind(Enum):
     """Under no prefix."""
 
 
-APPLICATION, USER = Kind.APPLICATION, Kind.USER
-"""Globals, for what is asked with every SEND: see `POOL` in `model/pipeline.py`."""
+APPLICATION = Kind.APPLICATION
+"""A global, for what is asked with every SEND: see `POOL` in `model/pipeline.py`."""
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -14,9 +14,7 @@ from stocksync_ws.broker.model.clocks import Due
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
-from stocksync_ws.broker.sessions.expiry import Expiry
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
-from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.errors import RemoteProtocolError
 
@@ -45,8 +43,7 @@ class Liveness:
         delivery: Delivery,
         lifecycle: Lifecycle,
         errors: ErrorReporter,
-        slow: SlowConsumers,
-        expiry: Expiry,
+        others: Mapping[Due, Callable[[SessionRecord], None]],
     ) -> None:
         self._limits = env.limits
         self._counters = env.counters
@@ -65,11 +62,10 @@ class Liveness:
             Due.SILENT: self._silent,
             Due.PING: self._ping,
             Due.BEAT: self._beat,
-            Due.JUDGE: lambda session: slow.judge(session, session.mailbox.unsent),
             Due.ACK: delivery.acks.expire,
             Due.RETRY: delivery.topics.retry,
-            Due.CREDENTIALS: expiry.due,
             Due.TRANSACTION: self._transaction_late,
+            **others,
         }
 
     def wake(self, session: SessionRecord, now: float) -> None:

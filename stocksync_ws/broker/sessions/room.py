@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.clocks import Due
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.expiry import Expiry
@@ -40,7 +41,10 @@ class Sessions:
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle)
         self.overload = Overload(env, self.errors, self.slow_consumers)
         self.expiry = Expiry(env, self.errors, self.publisher)
-        liveness = Liveness(
-            env, calls, delivery, self.lifecycle, self.errors, self.slow_consumers, self.expiry
-        )
+        slow = self.slow_consumers
+        others = {
+            Due.JUDGE: lambda session: slow.judge(session, session.mailbox.unsent),
+            Due.CREDENTIALS: self.expiry.due,
+        }
+        liveness = Liveness(env, calls, delivery, self.lifecycle, self.errors, others)
         self.opening = Opening(env, calls, self.lifecycle, liveness, self.errors)
