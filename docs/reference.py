@@ -59,7 +59,7 @@ GROUPS = (
         "Users",
         "Who a session belongs to: [handlers](handlers.md#who-a-client-is), "
         "[security](security.md#who-somebody-is).",
-        "ConnectRequest HttpRequest Principal",
+        "Authenticated ConnectRequest HttpRequest Principal",
     ),
     Group(
         "Template",

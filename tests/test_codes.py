@@ -19,6 +19,8 @@ BY_CLOSE = {
     1009: "limit",
     1011: "handler-failed handler-timeout internal-error",
     1013: "queue-full rate-limited",
+    1013: "queue-full",
+    4001: "credentials-expired",
     4500: "connect-refused",
     4501: "bad-credentials",
 }
@@ -51,6 +53,7 @@ def test_texts_are_short_fixed_and_printable(code: ErrorCode) -> None:
         (ErrorCode.FRAME_TIMEOUT, "limit_exceeded"),
         (ErrorCode.SEND_DENIED, "access_denied"),
         (ErrorCode.BAD_CREDENTIALS, "access_denied"),
+        (ErrorCode.CREDENTIALS_EXPIRED, "credentials_expired"),
         (ErrorCode.HANDLER_TIMEOUT, "handler_failed"),
         (ErrorCode.INTERNAL_ERROR, "internal_error"),
         (ErrorCode.QUEUE_FULL, "limit_exceeded"),
@@ -74,6 +77,6 @@ def test_whose_fault_it_is() -> None:
 
 def test_close_codes() -> None:
     expected = [
-        1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4000, 4008, 4010, 4500, 4501, 4503,
+        1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4000, 4001, 4008, 4010, 4500, 4501, 4503,
     ]  # fmt: skip
     assert sorted(CloseCode) == expected

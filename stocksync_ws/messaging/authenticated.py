@@ -19,18 +19,18 @@ U_co = TypeVar("U_co", bound=Principal, covariant=True)
 
 @dataclass(frozen=True)
 class Authenticated(Generic[U_co]):
-    """What an authenticator may return instead of the user: `-> Authenticated[User]`.
+    """A user with an end or with roles, for an authenticator to return: `-> Authenticated[User]`.
 
     Args:
-        user: An object with a `name`; for an anonymous session return None alone.
+        user: An object with a `name`; an anonymous session is None alone.
         expires_in: Seconds from now in which the credentials end: the session is then closed with
             4001, unless it has sent new ones. Credentials that have ended, 0 or less, are refused
             as `BadCredentials`. None, or infinite: they do not end.
-        roles: Its roles, as texts; they win over the function `roles=` of `StompApp`, unless there
-            are none.
+        roles: Roles of the user, as texts; they win over the function `roles=` of `StompApp`,
+            unless there are none.
 
     Raises:
-        TypeError: There is no user, or `expires_in` is no number, or `roles` no collection of
+        TypeError: No user, or `expires_in` is no number, or `roles` no collection of
             texts.
         ValueError: `expires_in` is NaN.
     """

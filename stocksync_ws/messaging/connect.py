@@ -209,6 +209,6 @@ def _check_request(function: Any, setting: str, label: str) -> None:
     parameters = signature_of(function, label).parameters.values()
     if any(each.annotation in (wrong, wrong.__name__) for each in parameters):
         raise ConfigurationError(
-            f"{label} takes {wrong.__name__}, and a {setting} gets {right}: give it as"
+            f"{label} takes {wrong.__name__}, and {setting} gets {right}: give it as"
             f" {other}=, or annotate its parameter with {right}"
         )

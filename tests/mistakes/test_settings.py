@@ -407,7 +407,7 @@ TABLE = [
             "HERE: no_request()\n"
             "  authenticator tests.mistakes.test_settings.no_request\n"
             "  an authenticator takes exactly one positional parameter: def authenticate(request:"
-            " ConnectRequest) -> User | None"
+            " ConnectRequest) -> User | None; one of the handshake gets an HttpRequest"
         ),
         "def authenticate(request: ConnectRequest) -> User | None",
     ),

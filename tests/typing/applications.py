@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, assert_type
 
 from stocksync_ws import (
+    Authenticated,
     BadCredentials,
     BrokerBusy,
     BrokerClosed,
@@ -55,6 +56,29 @@ async def login(request: ConnectRequest) -> User | None:
     return User(request.login)
 
 
+async def with_an_end(request: ConnectRequest) -> Authenticated[User] | None:
+    if request.passcode is None:
+        return None
+    found = Authenticated(User("ann"), expires_in=300, roles={"admin"})
+    assert_type(found, Authenticated[User])
+    assert_type(found.user, User)
+    assert_type(found.expires_in, float | None)
+    assert_type(found.roles, Collection[str])
+    return found
+
+
+def either(request: ConnectRequest) -> User | Authenticated[User]:
+    return User("ann")
+
+
+async def by_cookie(request: HttpRequest) -> User | None:
+    return None
+
+
+def by_host(request: HttpRequest) -> Authenticated[User] | None:
+    return None
+
+
 def plain_login(request: ConnectRequest) -> User:
     return User(request.login or "anybody")
 
@@ -90,6 +114,9 @@ ws = StompApp(
 )
 StompApp("/ws", authenticator=plain_login, sockjs=True, destinations={"/topic/**": Topic()})
 StompApp("/ws", authenticator=somebody)
+StompApp("/ws", authenticator=with_an_end, handshake_authenticator=by_cookie)
+StompApp("/ws", authenticator=either, handshake_authenticator=by_host)
+StompApp("/ws", handshake_authenticator=by_host)
 
 
 def encode(payload: object) -> bytes:

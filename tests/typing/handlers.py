@@ -47,6 +47,7 @@ from stocksync_ws import (
 @dataclass(frozen=True)
 class User:
     name: str
+    roles: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -79,6 +80,7 @@ def who(
     template: MessagingTemplate,
 ) -> str:
     assert_type(user, User)
+    assert_type(user.roles, frozenset[str])
     assert_type(maybe, User | None)
     assert_type(anybody, Principal)
     assert_type(anybody.name, str)

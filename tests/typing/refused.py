@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from stocksync_ws import (
+    Authenticated,
     BadCredentials,
     BrokerAvailability,
     ConnectRequest,
@@ -15,6 +16,7 @@ from stocksync_ws import (
     HttpRequest,
     Latest,
     Limits,
+    Principal,
     Published,
     Queue,
     Rate,
@@ -42,6 +44,12 @@ class User:
     name: str
 
 
+@dataclass(frozen=True)
+class Member:
+    name: str
+    roles: frozenset[str]
+
+
 ws = StompApp("/ws")
 
 
@@ -59,6 +67,13 @@ def who(user: CurrentUser[User], maybe: CurrentUser[User] | None) -> str:
     print(user.nam)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
     print(maybe.name)  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
     return user.name
+
+
+@ws.message_mapping("/roles")
+def roles_of(user: CurrentUser[Member], somebody: CurrentUser[Principal], who: Principal) -> None:
+    print(user.roles)
+    print(somebody.roles)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+    print(who.roles)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
 
 
 async def calls() -> None:
@@ -132,6 +147,23 @@ def number(request: ConnectRequest) -> int:
     return 7
 
 
+def number_with_an_end(request: ConnectRequest) -> Authenticated[int]:  # type: ignore[type-var]  # pyright: ignore[reportInvalidTypeArguments]
+    raise BadCredentials
+
+
+def upgrading(request: HttpRequest) -> User:
+    return User("ann")
+
+
+def made() -> None:
+    Authenticated()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    Authenticated(None)  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    Authenticated({"name": "ann"})  # type: ignore[type-var]  # pyright: ignore[reportArgumentType]
+    Authenticated(User("ann"), "300")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Authenticated(User("ann"), roles={7})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    print(Authenticated(User("ann")).name)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
+
+
 def two(request: ConnectRequest, more: str) -> User:
     return User(more)
 
@@ -145,6 +177,9 @@ StompApp("/ws", client_subscribe="/topic/**")  # type: ignore[arg-type]  # pyrig
 StompApp("/ws", application_prefixes=["/app", 7])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 StompApp("/ws", authenticator=number)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 StompApp("/ws", authenticator=two)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", authenticator=upgrading)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", handshake_authenticator=login)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+StompApp("/ws", handshake_authenticator=User("ann"))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 StompApp("/ws", roles={"admin"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 StompApp("/ws", default_access="maybe")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 StompApp("/ws", heart_beat=10)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -28,7 +28,10 @@ from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Refreshing"]
 
-ENDLESS = "expires_in: the credentials of this session do not end; SEND new ones only to those"
+ENDLESS = (
+    "expires_in: the credentials of this session do not end; let the authenticator return"
+    " Authenticated(user, expires_in=...)"
+)
 
 
 class Refreshing:
@@ -89,7 +92,10 @@ class Refreshing:
     ) -> None:
         if after is None or after.user.name != before.user.name:
             name = "nobody" if after is None else repr(after.user.name)
-            raise AccessDenied(f"the session is of {before.user.name!r}, not of {name}")
+            raise AccessDenied(
+                f"the session is of {before.user.name!r}, not of {name}: a client connects again as"
+                f" somebody else"
+            )
         after.begin(self._step.now)
         if after.ended(self._step.now):
             raise BadCredentials("the new credentials have ended")
