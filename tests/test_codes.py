@@ -77,6 +77,7 @@ def test_whose_fault_it_is() -> None:
 
 def test_close_codes() -> None:
     expected = [
-        1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013, 4000, 4001, 4008, 4010, 4500, 4501, 4503,
+        1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013,
+        4000, 4001, 4008, 4010, 4500, 4501, 4503,
     ]  # fmt: skip
     assert sorted(CloseCode) == expected

@@ -7,7 +7,7 @@ request that the authenticator gets.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.pipeline import Pipeline
@@ -25,7 +25,7 @@ from stocksync_ws.messaging.connect import (
 )
 from stocksync_ws.policies import has_surrogate
 from stocksync_ws.stomp.frame import Frame
-from stocksync_ws.types import HttpRequest
+from stocksync_ws.types import HttpRequest, Principal
 
 __all__ = ["Identity"]
 
@@ -140,7 +140,8 @@ class Identity:
         roles: frozenset[str] = frozenset()
         user = said
         if isinstance(said, Authenticated):
-            user, expires_in, roles = said.user, said.expires_in, frozenset(said.roles)
+            known = cast("Authenticated[Principal]", said)
+            user, expires_in, roles = known.user, known.expires_in, frozenset(known.roles)
             if expires_in == math.inf:
                 expires_in = None
         _check_name(authenticator.label, user)

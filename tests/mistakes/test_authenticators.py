@@ -137,8 +137,8 @@ TABLE = [
             "  it does not say whom it returns, so nobody can tell which parameters of handlers are"
             " the user\n"
             "  possible fixes:\n"
-            "    - annotate it with your own class: def authenticate(request: HttpRequest) -> User |"
-            " None\n"
+            "    - annotate it with your own class: def authenticate(request: HttpRequest) -> User"
+            " | None\n"
             "    - a lambda cannot be annotated: make it a function"
         ),
         "make it a function",

@@ -41,10 +41,6 @@ class Sessions:
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle)
         self.overload = Overload(env, self.errors, self.slow_consumers)
         self.expiry = Expiry(env, self.errors, self.publisher)
-        slow = self.slow_consumers
-        others = {
-            Due.JUDGE: lambda session: slow.judge(session, session.mailbox.unsent),
-            Due.CREDENTIALS: self.expiry.due,
-        }
+        others = {Due.JUDGE: self.slow_consumers.due, Due.CREDENTIALS: self.expiry.due}
         liveness = Liveness(env, calls, delivery, self.lifecycle, self.errors, others)
         self.opening = Opening(env, calls, self.lifecycle, liveness, self.errors)

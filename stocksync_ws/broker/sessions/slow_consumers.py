@@ -45,6 +45,10 @@ class SlowConsumers:
         elif verdict is not Verdict.OVER or not self._shed(session):
             self._lifecycle.rearm(session)
 
+    def due(self, session: SessionRecord) -> None:
+        """Something waits in the mailbox, and it is time to look again."""
+        self.judge(session, session.mailbox.unsent)
+
     def relieve(self, session: SessionRecord) -> None:
         """A session is over a bound: it loses messages where it may, else it is closed."""
         if not self._shed(session):
