@@ -79,6 +79,21 @@ def ended(events: list[Event]) -> tuple[int, str, DisconnectReason | None]:
     return closed.code, closed.reason, closed.cause
 
 
+def test_what_comes_before_the_verdict_is_kept_and_the_host_keeps_what_follows() -> None:
+    made = connection()
+    asked = handshake(made)
+    assert made.receive(b"CONNECT", 0.0) == []
+    assert made.held
+    [event] = made.accept(asked, 0.0)
+    assert isinstance(event, Message)
+    assert (event.payload, made.held) == (b"CONNECT", False)
+    refused = connection()
+    asked = handshake(refused)
+    refused.receive(b"CONNECT", 0.0)
+    assert refused.refuse(asked, 401, "no", 0.0) == []
+    assert refused.receive(b"more", 0.0) == []
+
+
 # Requests
 
 
