@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import DisconnectReason, StompApp
+from stocksync_ws import (
+    AccessDenied,
+    BadCredentials,
+    DisconnectReason,
+    HttpRequest,
+    Principal,
+    StompApp,
+)
 from stocksync_ws.broker.model.pipeline import Call, Mode, Pipeline
 from stocksync_ws.config import Limits, SockJSOptions
 from stocksync_ws.types import Handshake, Refusal
@@ -221,6 +228,28 @@ class TestJudged:
             assert web.ends == []
             assert web.told() == client.closed
             assert client.post("x").status == 404
+
+    @pytest.mark.parametrize("refusal", [BadCredentials, AccessDenied])
+    @pytest.mark.parametrize("transport", TRANSPORTS)
+    def test_a_refusal_of_the_authenticator_is_one_too(
+        self, transport: str, refusal: type[Exception]
+    ) -> None:
+        async def refuse(request: HttpRequest) -> Principal:
+            raise refusal("no")
+
+        app = StompApp(
+            "/ws",
+            allowed_origins=["*"],
+            sockjs=SockJSOptions.conformance(),
+            handshake_authenticator=refuse,
+        )
+        with Web(app) as web:
+            client = Client(web, transport=transport)
+            client.pump()
+            assert client.frames[0] == "o"
+            assert client.closed == [4501, "bad credentials"]
+            assert not web.broker.sessions
+            assert web.world.counters.handshakes_refused == 1
 
     def test_a_refusal_while_nobody_asks(self) -> None:
         with self.web(Refusal(403, "no")) as web:
