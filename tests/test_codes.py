@@ -19,7 +19,6 @@ BY_CLOSE = {
     1009: "limit",
     1011: "handler-failed handler-timeout internal-error",
     1013: "queue-full rate-limited",
-    1013: "queue-full",
     4001: "credentials-expired",
     4500: "connect-refused",
     4501: "bad-credentials",

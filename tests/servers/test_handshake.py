@@ -1,4 +1,4 @@
-"""Who an upgrade is behind the session middleware of a host: the files of the page, over uvicorn."""
+"""Who an upgrade is behind the session middleware of a host: files of the page, over uvicorn."""
 
 from __future__ import annotations
 

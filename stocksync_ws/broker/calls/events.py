@@ -81,13 +81,13 @@ class SessionDisconnected(_SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectRejected:
-    """A CONNECT failed; its session never was."""
+    """A handshake or a CONNECT failed at its authenticator; its session never was."""
 
     session_id: str
     code: ErrorCode
-    """The code of the ERROR that the client was sent."""
+    """The code of the ERROR that the client was sent; a handshake has an HTTP status instead."""
     login: str | None
-    """The login it gave."""
+    """The login of the CONNECT."""
     peer: str | None
 
 
