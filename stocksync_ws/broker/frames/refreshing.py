@@ -73,8 +73,7 @@ class Refreshing:
     def _ask(self, session: SessionRecord, frame: Frame, before: Credentials) -> Script:
         try:
             after = yield from self._dispatch.refresh(session, frame)
-            if session.state is State.CONNECTED:
-                self._take(session, frame, before, after)
+            self._take(session, frame, before, after)
         except AccessDenied as refusal:
             if session.state is State.CONNECTED:
                 self._errors.refuse_credentials(session, frame, refusal)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from stocksync_ws.broker.calls.dispatch import NullDispatch
 
 
 def test_without_an_application_there_is_nothing_to_say() -> None:
     quiet: Any = NullDispatch()
     assert quiet.handshake(None) is quiet.connect(None, None) is None
+    with pytest.raises(StopIteration) as ended:
+        next(quiet.refresh(None, None))
+    assert ended.value.value is None
     assert quiet.send(None, None, "/a") is quiet.subscribe(None, None, "/a") is None
     assert quiet.has_rules is False
     assert quiet.judge(None, None, "SEND", "/a") is quiet.judge_answer(None, None, "/a") is None

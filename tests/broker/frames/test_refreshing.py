@@ -127,6 +127,15 @@ def test_user_and_roles_are_taken_anew_and_verdicts_forgotten(start: Start, door
     assert asked == ["a", "a"]
 
 
+def test_new_ones_may_end_sooner(start: Start, door: Door) -> None:
+    door.says = Authenticated(User("ann"), 1_000)
+    peer = enter(start, door)
+    door.says = Authenticated(User("ann"), 5)
+    refresh(peer)
+    peer.world.advance(5.1)
+    assert peer.frame("ERROR").headers["code"] == "credentials-expired"
+
+
 def test_new_ones_may_be_without_an_end(start: Start, door: Door) -> None:
     peer = enter(start, door)
     door.says = User("ann")
