@@ -107,14 +107,14 @@ class ConversionError(StockSyncError):
 
 
 class AccessDenied(StockSyncError):
-    """Raise it in an authenticator or a handler to refuse this user. Its text is logged, never
-    sent.
+    """Raise it in an authenticator or a handler to refuse this user; an upgrade is answered with
+    403. Its text is logged, never sent.
     """
 
 
 class BadCredentials(AccessDenied):
     """Raise it in an authenticator when login and passcode are wrong: close 4501, clients do not
-    retry.
+    retry; an upgrade is answered with 401.
     """
 
 

@@ -71,7 +71,10 @@ class ConnectHeaders(Mapping[str, str]):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectRequest:
-    """The CONNECT frame of a client and the HTTP request of its upgrade, for the authenticator."""
+    """The CONNECT frame of a client and the HTTP request of its upgrade, for the authenticator. It
+    is asked again when a client SENDs new credentials: the passcode is then the body of the SEND,
+    and the headers are those of the SEND.
+    """
 
     login: str | None
     passcode: str | None = field(repr=False)

@@ -139,6 +139,9 @@ class Peer:
         if not self.response and end >= 0:
             self.response = bytes(received[: end + 4])
             del received[: end + 4]
+            line = self.response.partition(b"\r\n")[0].decode("latin-1")
+            if " 101 " not in line:
+                self._log.append(f"the upgrade was refused: {line}")
 
     # Towards the server
 

@@ -408,3 +408,9 @@ def test_a_refused_upgrade_is_read_as_no_frames(world: World) -> None:
     assert peer.closed is None
     assert peer.raw() == []
     assert peer.stream.received  # the page that says why
+
+
+def test_a_client_whose_upgrade_was_refused_says_so() -> None:
+    with World(StompApp("/elsewhere")) as world, pytest.raises(AssertionError) as failed:
+        world.upgrade(Origin="http://evil.example", Host="").connect()
+    assert "the upgrade was refused: HTTP/1.1 400 " in str(failed.value)
