@@ -122,7 +122,7 @@ class Identity:
             return self._ask(self._handshake, request, request, None)
         assert self._connect is not None
         login = frame.headers.get("login", before.login)
-        passcode = frame.body.decode() or frame.headers.get("passcode")
+        passcode = frame.body.decode() or None
         asked = _connect_request(session, frame, request, login, passcode)
         return self._ask(self._connect, asked, request, login)
 
