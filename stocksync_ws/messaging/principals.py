@@ -247,7 +247,10 @@ def never_given(
     return (
         "every session is anonymous, since the application has no authenticator",
         f"give it one, which returns a {shown}: StompApp(..., authenticator=authenticate)",
-        "under `install` it may return the user of the host application, request.request.user",
+        (
+            "under `install`, of the user of the host application, which is request.user there:"
+            " StompApp(..., handshake_authenticator=authenticate)"
+        ),
         f"to serve anonymous sessions, annotate it CurrentUser[{shown}] | None",
     )
 

@@ -249,8 +249,8 @@ def an_async_function_inline(ws: Loose) -> None:
         "  possible fixes:\n"
         "    - give it one, which returns a User: StompApp(...,"
         " authenticator=authenticate)\n"
-        "    - under `install` it may return the user of the host application,"
-        " request.request.user\n"
+        "    - under `install`, of the user of the host application, which is request.user there:"
+        " StompApp(..., handshake_authenticator=authenticate)\n"
         "    - to serve anonymous sessions, annotate it CurrentUser[User] | None"
     ),
     "StompApp(..., authenticator=authenticate)",
