@@ -232,7 +232,7 @@ def test_a_coroutine_function_that_raises_when_it_is_called_has_failed(app: Stom
         yield Call(broken, mode=Mode.ASYNC)
 
     app.dispatch.handshake = pipeline  # type: ignore[method-assign]
-    with World(app) as world:
+    with World(app, raise_errors=False) as world:
         peer = world.upgrade()
         peer.nothing()
         assert peer.response.startswith(b"HTTP/1.1 500 ")
