@@ -1,4 +1,4 @@
-"""Who an upgrade is, in a scope: user and session of the host, and a verdict that takes its time."""
+"""Who an upgrade is, in a scope: user and session of the host, and a verdict that takes time."""
 
 from __future__ import annotations
 
