@@ -16,6 +16,7 @@ from stocksync_ws import (
     CurrentUser,
     DisconnectReason,
     HttpRequest,
+    Rate,
     SessionDisconnected,
     StompApp,
 )
@@ -255,6 +256,16 @@ def test_no_setting_and_no_rule_is_in_its_way(start: Start, door: Door) -> None:
     peer = enter(start, door, client_send=[], default_access="deny", user_prefix="/me")
     peer.command("SEND", {"destination": "/me/session/credentials", "receipt": "r"}, "new")
     assert peer.frame("RECEIPT").headers["credentials-expire"] == "10"
+
+
+def test_it_counts_as_a_send_where_there_are_rates(start: Start, door: Door) -> None:
+    peer = enter(start, door, session_rate=Rate(1, burst=2))
+    peer.subscribe("/user/queue/errors")
+    refresh(peer, receipt="1")
+    assert peer.frame("RECEIPT")
+    refresh(peer, receipt="2")
+    assert peer.frame("MESSAGE").json()["code"] == "rate-limited"
+    assert len(door.asked) == 2
 
 
 def test_the_frames_behind_it_wait(start: Start, door: Door) -> None:
