@@ -76,7 +76,12 @@ GROUPS = (
         "What listeners hear: [handlers](handlers.md#events).",
         "SessionConnected SessionSubscribed SessionUnsubscribed SessionDisconnected"
         " DisconnectReason ConnectRejected TransactionAborted DeadLetter MessageDropped"
-        " BrokerAvailability",
+        " PresenceJoined PresenceLeft BrokerAvailability",
+    ),
+    Group(
+        "Who is there",
+        "Who is subscribed to a destination: [presence](presence.md).",
+        "Presence Member MemberSession",
     ),
     Group(
         "Errors",

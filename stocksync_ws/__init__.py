@@ -23,6 +23,8 @@ from stocksync_ws.broker.calls.events import (
     ConnectRejected,
     DeadLetter,
     MessageDropped,
+    PresenceJoined,
+    PresenceLeft,
     SessionConnected,
     SessionDisconnected,
     SessionSubscribed,
@@ -63,6 +65,7 @@ from stocksync_ws.messaging.decorators import (
 from stocksync_ws.messaging.exchange import CurrentUser, DestinationVariable, Header, Payload
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.policies import Latest, Queue, Stream, Topic
+from stocksync_ws.presence import Member, MemberSession, Presence
 from stocksync_ws.rates import Rate
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import HttpRequest, Principal
@@ -94,9 +97,14 @@ __all__ = [
     "HttpRequest",
     "Latest",
     "Limits",
+    "Member",
+    "MemberSession",
     "MessageDropped",
     "MessagingTemplate",
     "Payload",
+    "Presence",
+    "PresenceJoined",
+    "PresenceLeft",
     "Principal",
     "Published",
     "Queue",

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from stocksync_ws.arguments import (
+    check_workers,
     endpoint_config,
     mapping,
     sockjs_routes,
@@ -20,13 +21,13 @@ from stocksync_ws.arguments import (
 from stocksync_ws.config import BrokerConfig, Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.entry_points import EntryPoints
-from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.connect import Authenticate, AuthenticateHandshake, RolesOf
 from stocksync_ws.messaging.identity import Identity
 from stocksync_ws.messaging.rights import Default
 from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.policies import DestinationPolicy
+from stocksync_ws.presence import Presence
 from stocksync_ws.rates import Rate
 from stocksync_ws.running.run import Run
 from stocksync_ws.stomp.negotiate import choose_subprotocol
@@ -86,6 +87,9 @@ class StompApp(EntryPoints):
         handshake_authenticator: As `authenticator`, from the `HttpRequest` of the upgrade, before
             that is answered; None leaves it to CONNECT. `BadCredentials` is 401, `AccessDenied`
             403.
+        presence: Patterns of topics of which it is kept who is subscribed: `ws.presence` tells it,
+            and clients who may SUBSCRIBE to the topic read it below `presence_prefix`.
+        presence_prefix: `/presence/topic/room/7` is the presence of `/topic/room/7`.
 
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
@@ -119,6 +123,8 @@ class StompApp(EntryPoints):
         session_rate: Rate | None = None,
         user_rate: Rate | None = None,
         handshake_authenticator: AuthenticateHandshake | None = None,
+        presence: Texts = _DEFAULTS.presence,
+        presence_prefix: str = _DEFAULTS.presence_prefix,
     ) -> None:
         config = BrokerConfig(
             application_prefixes=texts("application_prefixes", application_prefixes),
@@ -134,14 +140,15 @@ class StompApp(EntryPoints):
             limits=limits,
             session_rate=session_rate,
             user_rate=user_rate,
+            presence=texts("presence", presence),
+            presence_prefix=presence_prefix,
         )
         warn_about_times(limits)
         self.inbox = Inbox()
         self.endpoint = endpoint_config(path, allowed_origins, allowed_hosts, sockjs)
         identity = Identity(authenticator, handshake_authenticator, roles)
         super().__init__(config, self.inbox, identity, json_integers, default_access)
-        if workers not in ("warn", "refuse"):
-            raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {workers!r}")
+        check_workers(workers)
         self._sockjs: SockJSRoutes | None = None
         self._trusted_proxies = texts("trusted_proxies", trusted_proxies)
         if trusted_proxies:
@@ -149,6 +156,8 @@ class StompApp(EntryPoints):
         self._workers: Workers = workers
         self._asgi_batch = asgi_batch
         self._run = Run(self)
+        self.presence = Presence(self.inbox, config)
+        """Members of the destinations of `presence=`; may be asked in any thread."""
 
     @property
     def counters(self) -> Counters:

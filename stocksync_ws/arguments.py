@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Pages",
     "Texts",
+    "check_workers",
     "endpoint_config",
     "mapping",
     "read_pages",
@@ -133,6 +134,16 @@ def sockjs_options(given: object) -> SockJSOptions | None:
             f"sockjs: must be a bool or SockJSOptions, not {given!r}: write True"
         )
     return SockJSOptions() if given else None
+
+
+def check_workers(given: object) -> None:
+    """Check the answer of a second worker process.
+
+    Raises:
+        ConfigurationError: There is no such answer.
+    """
+    if given not in ("warn", "refuse"):
+        raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {given!r}")
 
 
 def sockjs_routes(endpoint: EndpointConfig, limits: Limits) -> SockJSRoutes:

@@ -167,6 +167,12 @@ class Limits:
     """Seconds without a byte from the peer before a WebSocket PING is sent."""
     pong_timeout: float = 20.0
     """Seconds after that PING in which a byte must come from a client that owes no heart-beats."""
+    presence_grace: float = 5.0
+    """Seconds a user may be gone with all connections, and come back without having left."""
+    presence_interval: float = 0.1
+    """Seconds between two messages about the presence of one destination, at least."""
+    presence_info: int = 1_024
+    """Bytes, as JSON, of what the application attaches to one session."""
     handler_timeout: float = 30.0
     """Seconds one call of user code may take, whether handler, listener or authenticator."""
     handler_threads: int | None = None
@@ -233,6 +239,10 @@ class BrokerConfig:
     """Those of `broker_prefixes` that are queues, whether or not they are served."""
     user_prefix: str = "/user"
     """Destinations that mean the receiver's own: `/user/queue/errors`."""
+    presence: tuple[str, ...] = ()
+    """Patterns of topics of which it is kept who is subscribed, and clients may read it."""
+    presence_prefix: str = "/presence"
+    """Where clients read that: `/presence/topic/room/7`. Nobody sends below it."""
     client_send: tuple[str, ...] = ()
     """Patterns of broker destinations that clients may SEND to."""
     client_subscribe: tuple[str, ...] = ("/topic/**",)
@@ -258,10 +268,12 @@ class BrokerConfig:
         if not isinstance(given, Limits):
             raise fail("limits", f"write limits=Limits(max_connections=1_000), not {given!r}")
         prefixes = [*self.application_prefixes, *self.broker_prefixes, self.user_prefix]
+        prefixes.append(self.presence_prefix)
         for setting in ("application_prefixes", "broker_prefixes", "queue_prefixes"):
             for prefix in getattr(self, setting):
                 check_path(setting, prefix)
         check_path("user_prefix", self.user_prefix)
+        check_path("presence_prefix", self.presence_prefix)
         check_path("error_destination", self.error_destination)
         for one, other in permutations(prefixes, 2):
             if (one + "/").startswith(other + "/"):
@@ -271,11 +283,15 @@ class BrokerConfig:
             if (prefix + "/").startswith(PRIVATE):
                 problem = "is kept for private queues, which rules and settings do not close"
                 raise fail("prefixes", f"{prefix!r} {problem}: write another one")
-        for setting in ("client_send", "client_subscribe", "destinations"):
+        for setting in ("client_send", "client_subscribe", "destinations", "presence"):
             patterns = tuple(getattr(self, setting))
             check_patterns(setting, patterns)
             for pattern in patterns:
                 self._check_below(setting, pattern)
+        for pattern in self.presence:
+            if any(_is_below(pattern, prefix) for prefix in self.queue_prefixes):
+                problem = "is below a queue prefix, and consumers are not there together: name a"
+                raise fail("presence", f"{pattern!r} {problem} topic, or leave it out")
         self._check_policies()
         for setting in ("session_rate", "user_rate"):
             rate = getattr(self, setting)

@@ -34,6 +34,7 @@ DEFAULTS = (
     " pending_bytes=524288 queue_messages=10000 queue_bytes=16777216 max_queues=10000"
     " max_streams=10000 max_stored=67108864 max_keys=10000 durable_seconds=300"
     " durable_messages=1000 durable_bytes=1048576 max_durables=10 idempotency_seconds=300"
+    " presence_grace=5 presence_interval=0.1 presence_info=1024"
     " idempotency_keys=10000 history_bytes=1048576 owner_share=0.1 queue_idle_seconds=86400"
     " rated_users=10000"
 )
@@ -95,6 +96,8 @@ class TestBrokerConfig:
             "missed_heart_beats": 3.0,
             "error_destination": "/queue/errors",
             "destinations": {},
+            "presence": (),
+            "presence_prefix": "/presence",
             "limits": dataclasses.asdict(Limits()),
             "session_rate": None,
             "user_rate": None,

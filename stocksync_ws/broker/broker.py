@@ -26,6 +26,7 @@ from stocksync_ws.broker.model.outputs import Outputs, drain
 from stocksync_ws.broker.model.pipeline import Outcome, Task
 from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
 from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.roster import Roster
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.step import Step
@@ -243,6 +244,20 @@ class Broker:
                 " Limits.queue_messages, queue_bytes, max_stored and max_queues"
             )
         return published
+
+    def attach(self, session_id: str, info: str | None, now: float) -> None:
+        """Replace what the application says of a session to those who ask who is there.
+
+        Args:
+            info: JSON within `Limits.presence_info`; None: nothing.
+        """
+        self._step.run(now, self._sessions.presence.attach, session_id, info)
+
+    def roster(self, destination: str) -> Roster | None:
+        """Who is subscribed to a destination; None where nobody is, or it is not kept. May be asked
+        from any thread, and read there by way of copies.
+        """
+        return self._sessions.presence.rosters.get(destination)
 
     def start(self, now: float) -> None:
         """The broker takes messages from now on."""

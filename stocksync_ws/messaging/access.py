@@ -161,6 +161,12 @@ def _why_never(text: str, pattern: str, frame: Judged, space: Namespace) -> str:
         return f"{problem}: a client names no user, but {wanted!r}: write that"
     if kind is Kind.USER:
         return f"{problem}: leave the rule out, or write frames=('SUBSCRIBE',)"
+    if kind is Kind.PRESENCE:
+        wanted = space.classify(text)[1]
+        return (
+            f"{problem}: who may read a presence is said by the rule of the destination: write"
+            f" {wanted!r}"
+        )
     if kind is Kind.NOWHERE:
         return f"{problem}: it is below none of the prefixes {space.prefixes}"
     settings = {SEND: "client_send", SUBSCRIBE: "client_subscribe"}

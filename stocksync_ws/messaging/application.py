@@ -20,6 +20,7 @@ from stocksync_ws.messaging import decorators
 from stocksync_ws.messaging.declaring import Declaring
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.messaging.identity import Identity
+from stocksync_ws.messaging.listening import pattern_of
 from stocksync_ws.messaging.marks import (
     Authorization,
     Declaration,
@@ -33,7 +34,7 @@ from stocksync_ws.messaging.routes import Framework, Routes, check_places, compi
 from stocksync_ws.messaging.routing import Template
 from stocksync_ws.messaging.scalars import INTEGER_BITS, check_bits
 from stocksync_ws.messaging.template import Gate, MessagingTemplate
-from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.stomp.frame import SUBSCRIBE, Frame
 
 __all__ = ["Application"]
 
@@ -81,6 +82,12 @@ class Application(Declaring):
                 f"default_access: must be 'allow' or 'deny', not {default_access!r}"
             )
         self._default_access: Default = default_access
+        for pattern in config.presence:
+            if not self._space.lets_through(SUBSCRIBE, pattern):
+                raise ConfigurationError(
+                    f"presence: nobody is ever in {pattern!r}, which no client may SUBSCRIBE to:"
+                    f" open it with client_subscribe=[{pattern!r}], or leave it out"
+                )
         self.dispatch = Dispatcher(config, self._frozen, self._identity, self.template)
         """The pipelines, as the broker asks for them."""
 
@@ -121,7 +128,8 @@ class Application(Declaring):
             names = Template(mapping.path).names
             self._compile_early(declaration, names, users)
         elif isinstance(mapping, Listener):
-            self._compile_early(declaration, (), users)
+            template = pattern_of(mapping)
+            self._compile_early(declaration, template.names if template else (), users)
 
     def _compile_early(
         self, declaration: Declaration, names: tuple[str, ...], users: tuple[type, ...] | None

@@ -330,8 +330,8 @@ class _Builder:
         return headers
 
     def _variable(self, parameter: inspect.Parameter, annotation: Any, name: str) -> Resolver:
-        self._needs_session(parameter)
         if name not in self._names:
+            self._needs_session(parameter)
             known = ", ".join(f"{{{each}}}" for each in self._names) or "no variables"
             raise self._refuse(
                 parameter,

@@ -192,7 +192,8 @@ def _shown(mapping: Mapped) -> str:
         return f"@authorize({mapping.path!r})"
     if isinstance(mapping, ExceptionMapping):
         return f"@message_exception_handler({', '.join(map(type_name, mapping.exceptions))})"
-    return f"@event_listener({', '.join(map(type_name, mapping.events))})"
+    pattern = [repr(mapping.path)] if mapping.path else []
+    return f"@event_listener({', '.join([*map(type_name, mapping.events), *pattern])})"
 
 
 def _merged(

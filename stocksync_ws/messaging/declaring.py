@@ -204,11 +204,13 @@ class Declaring(ABC):
             )
         )
 
-    def event_listener(self, *events: type[Event], inline: bool = False) -> Callable[[F], F]:
+    def event_listener(self, *events: type[Event] | str, inline: bool = False) -> Callable[[F], F]:
         """Hear of session events, in order per session.
 
         Args:
-            events: The classes; none: those of the parameter's annotation.
+            events: The classes; none: those of the parameter's annotation. Behind them may stand a
+                pattern, `"/topic/room/{room}"`: then only events about such destinations are heard,
+                and parameters get its variables. It may hold `*` for a segment, and a last `**`.
             inline: As for `message_mapping`.
 
         Raises:

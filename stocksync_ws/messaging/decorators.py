@@ -349,18 +349,36 @@ def message_exception_handler(
     return _marker("message_exception_handler", mark, inline)
 
 
-def event_listener(*events: type[Event], inline: bool = False) -> Callable[[F], F]:
+def event_listener(*events: type[Event] | str, inline: bool = False) -> Callable[[F], F]:
     """Hear of events, after they happened; those of one session in order.
 
     Args:
-        events: The classes; none: those of the parameter's annotation.
+        events: The classes; none: those of the parameter's annotation. Behind them may stand a
+            pattern, `"/topic/room/{room}"`: then only events about such destinations are heard, and
+            parameters get its variables. It may hold `*` for a segment, and a last `**`.
         inline: As for `message_mapping`.
 
     Raises:
-        ConfigurationError: One is not a class, or an async function is declared inline.
+        ConfigurationError: One is not a class, the pattern is malformed or not last, or an async
+            function is declared inline.
     """
+    return _marker("event_listener", _listener(events, inline), inline)
+
+
+def _listener(given: tuple[type[Event] | str, ...], inline: bool) -> Listener:
+    events: tuple[Any, ...] = given
+    path = ""
+    if events and isinstance(events[-1], str) and events[-1].startswith("/"):
+        path, events = events[-1], events[:-1]
+        Template(path, wildcards=True)
+    for each in events:
+        if isinstance(each, str) and each.startswith("/"):
+            raise ConfigurationError(
+                f"@event_listener takes one pattern, behind the classes: {each!r} is not last; for"
+                f" two patterns decorate the function twice"
+            )
     _classes("event_listener", events, object)
-    return _marker("event_listener", Listener(events, inline), inline)
+    return Listener(events, inline, path)
 
 
 def controller(prefix: str = "") -> Callable[[C], C]:

@@ -147,8 +147,11 @@ class Dispatcher:
 
     def event(self, event: Event) -> Sequence[Call]:
         """One call for each listener."""
-        listeners = self._routes().listeners(type(event))
-        return [handler.call(Exchange(event=event)) for handler in listeners]
+        return list(self._routes().listening.calls(event))
+
+    def hears(self, kind: type[Event]) -> bool:
+        """Ask the listeners; the application freezes."""
+        return self._routes().listening.of(kind) != []
 
     def _exchange(
         self, session: SessionRecord, frame: Frame, variables: Mapping[str, str]

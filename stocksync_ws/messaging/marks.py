@@ -114,6 +114,8 @@ class Listener:
     events: tuple[type, ...]
     """Empty: what the annotation of the parameter names."""
     inline: bool = False
+    path: str = ""
+    """The pattern of the destinations they are about, as `Authorization` has it; empty: any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,10 @@ only looks things up. Every mistake in a declaration is a `ConfigurationError` h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn, cast, get_args
+from typing import Any, NoReturn, cast
 
 from typing_extensions import is_protocol
 
-from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
 from stocksync_ws.errors import AccessDenied, ConfigurationError
@@ -20,7 +19,13 @@ from stocksync_ws.messaging.binding import Plan, plan
 from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converter, Converters, nothing_converts
 from stocksync_ws.messaging.exchange import Exchange, Role
-from stocksync_ws.messaging.hints import line_of, nearest, report, signature_of, type_name, where
+from stocksync_ws.messaging.hints import line_of, report, signature_of, type_name, where
+from stocksync_ws.messaging.listening import (
+    Listening,
+    check_events,
+    check_pattern,
+    pattern_of,
+)
 from stocksync_ws.messaging.marks import (
     ANYONE,
     Access,
@@ -178,7 +183,7 @@ def _accepts(declaration: Declaration, compiled: Plan) -> tuple[type, ...]:
         problem = "is for nothing: name the classes in the decorator, or annotate the parameter"
         raise ConfigurationError(f"{declaration.label} {problem} with one")
     if isinstance(mapping, Listener):
-        _check_events(declaration, accepts)
+        check_events(declaration, mapping, accepts)
     _check_annotation(declaration, accepts, compiled.accepts)
     return accepts
 
@@ -190,31 +195,10 @@ def _check_annotation(
     if not annotated or any(kind in (Any, object) or is_protocol(kind) for kind in annotated):
         return
     for kind in named:
-        if not any(_is_below(kind, each) for each in annotated):
+        if not any(issubclass(kind, each) for each in annotated):
             shown, wanted = " | ".join(map(type_name, annotated)), type_name(kind)
             problem = f"it is called with a {wanted}, and its parameter is annotated {shown}"
             fixes = [f"annotate it {wanted}", f"name {shown} in the decorator"]
-            raise ConfigurationError(
-                report(declaration.function, declaration.label, problem, *fixes)
-            )
-
-
-def _is_below(kind: type, base: type) -> bool:
-    try:
-        return issubclass(kind, base)
-    except TypeError:  # A Protocol, or `Any`.
-        return False
-
-
-def _check_events(declaration: Declaration, accepts: tuple[type, ...]) -> None:
-    events: tuple[type, ...] = get_args(Event)
-    for kind in accepts:
-        if not any(_is_below(event, kind) for event in events):
-            names = [event.__name__ for event in events]
-            near = nearest(type_name(kind), names)
-            problem = f"{type_name(kind)} is no event, so it is never called"
-            fixes = [f"write {near}"] if near is not None else []
-            fixes.append(f"name one of {', '.join(names)}")
             raise ConfigurationError(
                 report(declaration.function, declaration.label, problem, *fixes)
             )
@@ -278,9 +262,9 @@ class Routes:
     __slots__ = (
         "_advice",
         "_by_owner",
-        "_listeners",
         "authorizers",
         "guarded",
+        "listening",
         "messages",
         "rights",
         "snapshots",
@@ -307,7 +291,8 @@ class Routes:
         """What the rules say; None: there are none, and everybody may."""
         self._by_owner: dict[int, list[Handler]] = {}
         self._advice: list[Handler] = []
-        self._listeners: list[Handler] = []
+        self.listening = Listening(space)
+        """Who hears of events."""
         known = list(declarations)
         names = _all_names(known)
         for declaration in known:
@@ -341,15 +326,11 @@ class Routes:
         elif isinstance(mapping, Authorization):
             self.authorizers.append((mapping, handler))
         elif isinstance(mapping, Listener):
-            self._listeners.append(handler)
+            self.listening.add(declaration, mapping, handler)
         elif handler.order is None and handler.owner is not None:
             self._by_owner.setdefault(id(handler.owner), []).append(handler)
         else:
             self._advice.append(handler)
-
-    def listeners(self, event: type) -> list[Handler]:
-        """Who hears of an event, in the order of declaration."""
-        return [each for each in self._listeners if issubclass(event, each.accepts)]
 
     def exception_handler(
         self, route: Handler, error: BaseException
@@ -393,6 +374,9 @@ def _names(declaration: Declaration) -> tuple[str, ...]:
     mapping = declaration.mapping
     if isinstance(mapping, Authorization):
         return Template(mapping.path, wildcards=True).names
+    if isinstance(mapping, Listener):
+        template = pattern_of(mapping)
+        return () if template is None else template.names
     if isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
         return Template(mapping.path).names
     return ()
@@ -413,6 +397,8 @@ def check_places(declaration: Declaration, space: Namespace) -> None:
         ConfigurationError: One does not; the text says what to write instead.
     """
     function, label, mapping = declaration.function, declaration.label, declaration.mapping
+    if isinstance(mapping, Listener):
+        check_pattern(declaration, mapping, space)
     if isinstance(mapping, SnapshotMapping) and not space.is_topic(mapping.path):
         raise ConfigurationError(report(function, label, _no_snapshot(mapping.path, space)))
     for reply in declaration.replies:

@@ -266,6 +266,11 @@ class MessagingTemplate:
         kind, path = self._space.classify(given)
         if kind is Kind.USER:
             raise ValueError(self._to_user(given, path))
+        if kind is Kind.PRESENCE:
+            raise ValueError(
+                f"{given!r} is below presence_prefix, where nobody sends: members come and go by"
+                f" their SUBSCRIBE to {path!r}; for what is said about one, ws.presence.attach"
+            )
         if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
             hint = f": write {'/topic' + given!r}"
             if self._space.classify(given + "/x")[0] is not kind:

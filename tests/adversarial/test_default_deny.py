@@ -126,6 +126,16 @@ WAYS = (
         ("SUBSCRIBE /user/queue/mine", "SUBSCRIBE /user/topic/mine"),
     ),
     Way(
+        "SUBSCRIBE to `/presence/topic/room/7`",
+        "for SUBSCRIBE, of `/topic/room/7`: who may be there, may see who is",
+        (
+            (subscribe("/presence/topic/room/7"),),
+            (subscribe("/presence/topic/room/7", last_message_id="id1-72-1"),),
+            (subscribe("/presence/topic/room/7", history="all"),),
+        ),
+        ("SUBSCRIBE /topic/room/7",),
+    ),
+    Way(
         "SUBSCRIBE to `/user/queue/errors`, where it hears of refusals",
         "for SUBSCRIBE, of `/user/queue/errors`",
         ((subscribe("/user/queue/errors"),),),
@@ -244,6 +254,7 @@ class Site:
             heart_beat=(0, 0),
             sockjs=SockJSOptions.conformance(),
             default_access="deny",
+            presence=["/topic/room/*"],
         )
         app.message_mapping("/work", inline=True)(self._note("work"))
         app.subscribe_mapping("/now", inline=True)(self._note("now"))
@@ -354,9 +365,8 @@ def refusal(way: Way, said: tuple[Said, ...]) -> str:
 
 def needed(way: Way, said: tuple[Said, ...]) -> list[str]:
     """Those of its rules that are about the destinations of this try."""
-    named = {
-        headers.get(name) for _, headers, _ in said for name in ("destination", "reply-to")
-    }  # fmt: skip
+    named = {headers.get(name, "") for _, headers, _ in said for name in ("destination", "reply-to")}
+    named |= {place.removeprefix("/presence") for place in named}
     return [rule for rule in way.rules if rule.partition(" ")[2] in named]
 
 

@@ -33,3 +33,4 @@ def start() -> Iterator[Callable[..., World]]:
         assert not [each for each in registry.topics.values() if each.behind or each.durables]
         assert not broker.office.total
         assert not broker.calls.tasks.running
+        assert not broker._sessions.presence.rosters

@@ -32,9 +32,10 @@ WALKED = [ROOT / "docs" / name for name in ("tutorial.md", "recipes.md")]
 TESTED = [ROOT / "docs" / "testing.md"]
 """Their files are run by tests/test_pytest_plugin.py."""
 HOSTED = [*EMBEDDING, *WALKED, ROOT / "README.md"]
-HOSTED += [ROOT / "docs" / name for name in ("sockjs.md", "deployment.md", "delivery.md")]
-"""Those that are also of proxies and browsers; test_sockjs_page.py and test_delivery_page.py run
-the others.
+OTHERS = ("sockjs.md", "deployment.md", "delivery.md", "presence.md")
+HOSTED += [ROOT / "docs" / name for name in OTHERS]
+"""Those that are also of proxies and browsers; test_sockjs_page.py, test_delivery_page.py and
+test_presence_page.py run the others.
 """
 HOME: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Homepage"]
 HERE = f"{HOME}/blob/main/"

@@ -177,7 +177,7 @@ class TestListeners:
 
         made = routes(both, one, either)
         heard = {
-            kind: [each.label.split(".")[-1] for each in made.listeners(kind)]
+            kind: [each.label.split(".")[-1] for each in made.listening.of(kind)]
             for kind in (SessionConnected, SessionDisconnected, BrokerAvailability)
         }
         assert heard == {
@@ -190,7 +190,7 @@ class TestListeners:
         @event_listener(object)
         def everything(event: Any) -> None: ...
 
-        assert len(routes(everything).listeners(SessionConnected)) == 1
+        assert len(routes(everything).listening.of(SessionConnected)) == 1
 
     def test_a_parameter_may_be_annotated_by_its_shape_or_not_at_all(self) -> None:
         def shaped(event: HasSession) -> None: ...
@@ -200,7 +200,7 @@ class TestListeners:
         def some(event: SessionConnected | SessionDisconnected) -> None: ...
 
         known = routes(*map(event_listener(SessionConnected), (shaped, anything, some)))
-        assert len(known.listeners(SessionConnected)) == 3
+        assert len(known.listening.of(SessionConnected)) == 3
 
 
 @pytest.mark.parametrize("mark", [message_exception_handler(), event_listener()])

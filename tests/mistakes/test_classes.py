@@ -158,8 +158,9 @@ def an_exception_that_is_annotated_as_another(ws: Loose) -> None:
         " tests.mistakes.test_classes.an_event_that_only_has_a_shape.<locals>.joined\n"
         "  Joined is no event, so it is never called\n"
         "  possible fixes:\n"
+        "    - write PresenceJoined\n"
         "    - name one of SessionConnected, SessionSubscribed, SessionUnsubscribed,"
-        " SessionDisconnected, ConnectRejected, BrokerAvailability,"
+        " SessionDisconnected, PresenceJoined, PresenceLeft, ConnectRejected, BrokerAvailability,"
         " TransactionAborted, DeadLetter, MessageDropped"
     ),
     "name one of SessionConnected",
@@ -180,7 +181,7 @@ def an_event_that_only_has_a_shape(ws: Loose) -> None:
         "  possible fixes:\n"
         "    - write SessionConnected\n"
         "    - name one of SessionConnected, SessionSubscribed, SessionUnsubscribed,"
-        " SessionDisconnected, ConnectRejected, BrokerAvailability,"
+        " SessionDisconnected, PresenceJoined, PresenceLeft, ConnectRejected, BrokerAvailability,"
         " TransactionAborted, DeadLetter, MessageDropped"
     ),
     "write SessionConnected",

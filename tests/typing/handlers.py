@@ -20,9 +20,14 @@ from stocksync_ws import (
     Frame,
     HandlerTimeout,
     Header,
+    Member,
+    MemberSession,
     MessageDropped,
     MessagingTemplate,
     Payload,
+    Presence,
+    PresenceJoined,
+    PresenceLeft,
     Principal,
     Session,
     SessionConnected,
@@ -215,6 +220,8 @@ async def check_what_is_decorated() -> None:
     ConnectRejected,
     DeadLetter,
     MessageDropped,
+    PresenceJoined,
+    PresenceLeft,
     SessionConnected,
     SessionDisconnected,
     SessionSubscribed,
@@ -243,3 +250,30 @@ def everything(event: object) -> None:
         assert_type(event.destination, str)
     if isinstance(event, TransactionAborted):
         assert_type(event.transaction, str)
+    if isinstance(event, (PresenceJoined, PresenceLeft)):
+        assert_type(event.user, Principal | None)
+        assert_type(event.key, str)
+
+
+@ws.event_listener(SessionSubscribed, "/topic/room/{room}")
+def in_a_room(event: SessionSubscribed, room: int) -> None: ...
+
+
+@event_listener(PresenceJoined, PresenceLeft, "/topic/room/{room}", inline=True)
+def in_or_out(event: PresenceJoined | PresenceLeft, room: str) -> None: ...
+
+
+# Presence
+
+
+def attend(session: Session) -> None:
+    members = ws.presence("/topic/room/7")
+    assert_type(ws.presence, Presence)
+    assert_type(members, tuple[Member, ...])
+    assert_type(members[0].user, Principal | None)
+    assert_type(members[0].name, str | None)
+    assert_type(members[0].since, float)
+    assert_type(members[0].sessions, tuple[MemberSession, ...])
+    assert_type(members[0].sessions[0].info, Any)
+    ws.presence.attach(session, {"status": "away"})
+    ws.presence.attach(members[0].sessions[0].session_id, None)

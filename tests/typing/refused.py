@@ -101,7 +101,7 @@ ws.snapshot(destination=None)  # type: ignore[arg-type]  # pyright: ignore[repor
 ws.message_exception_handler("ValueError")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 ws.message_exception_handler(KeyboardInterrupt)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 ws.message_exception_handler(ValueError())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-ws.event_listener("connected")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+ws.event_listener(b"/topic/a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 ws.event_listener(User)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 ws.event_listener(SessionConnected, ConnectRequest)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 message_mapping(None)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
@@ -258,6 +258,17 @@ async def publish() -> None:
     print(template.publish("/topic/a", 1).receivers)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
     print((await template.publish_to_user("ann", "/queue/a", 1)).messages, receivers)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownArgumentType, reportUnknownMemberType]
     template.publish("/topic/a", 1)  # type: ignore[unused-coroutine]  # pyright: ignore[reportUnusedCoroutine]
+
+
+# Presence
+
+
+def attend(session: Session) -> None:
+    ws.presence(7)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ws.presence.attach(User("ann"), {})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ws.presence.attach(session)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    ws.presence("/topic/a")[0].since = 1.0  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    StompApp("/ws", presence="/topic/a")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 # Starting

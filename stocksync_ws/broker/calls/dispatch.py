@@ -119,6 +119,10 @@ class Dispatch(Protocol):
         """
         ...
 
+    def hears(self, kind: type[Event]) -> bool:
+        """Somebody listens for events of this kind; the answer does not change in a run."""
+        ...
+
     def event(self, event: Event) -> Sequence[Call]:
         """The listeners to tell, in order."""
         ...
@@ -164,6 +168,10 @@ class NullDispatch:
     def no_handler(self, command: str, path: str) -> str:
         """There is none."""
         return "nothing has a handler"
+
+    def hears(self, kind: type[Event]) -> bool:
+        """Nobody does."""
+        return False
 
     def event(self, event: Event) -> Sequence[Call]:
         """No listener."""

@@ -20,6 +20,8 @@ __all__ = [
     "DeadLetter",
     "Event",
     "MessageDropped",
+    "PresenceJoined",
+    "PresenceLeft",
     "SessionConnected",
     "SessionDisconnected",
     "SessionSubscribed",
@@ -60,7 +62,7 @@ class SessionSubscribed(_SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionUnsubscribed(_SessionEvent):
-    """The client ended a subscription. Not sent for those that end with their session."""
+    """A subscription has ended: by its client, or with its session, whose end is told behind it."""
 
     subscription_id: str | None
     destination: str
@@ -77,6 +79,27 @@ class SessionDisconnected(_SessionEvent):
     """Seconds since CONNECTED."""
     unacknowledged: int = 0
     """Deliveries on topics that were not settled and will not be delivered again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresenceJoined(_SessionEvent):
+    """Somebody is there who was not: the first session of a user, or an anonymous one, has
+    subscribed to a destination of `presence=`.
+    """
+
+    destination: str
+    key: str
+    """The key of the member, as `Member` has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresenceLeft(_SessionEvent):
+    """Somebody is there no more: the last session has unsubscribed, or has ended, and its user did
+    not come back within `Limits.presence_grace`. Not told while the server stops.
+    """
+
+    destination: str
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +165,8 @@ Event: TypeAlias = (
     | SessionSubscribed
     | SessionUnsubscribed
     | SessionDisconnected
+    | PresenceJoined
+    | PresenceLeft
     | ConnectRejected
     | BrokerAvailability
     | TransactionAborted
@@ -162,7 +187,7 @@ def subscribed(subscription: Subscription) -> SessionSubscribed:
 
 
 def unsubscribed(subscription: Subscription) -> SessionUnsubscribed:
-    """The client ended it, or another session took its name over."""
+    """The event of a subscription that has ended."""
     session = subscription.session
     return SessionUnsubscribed(
         session_id=session.id,

@@ -28,7 +28,7 @@ MOST = 1_000
 class Listeners:
     """The listeners of the application, and the events that wait for them."""
 
-    __slots__ = ("_counters", "_dispatch", "_log", "_step", "_tasks", "_waiting")
+    __slots__ = ("_counters", "_dispatch", "_heard", "_log", "_step", "_tasks", "_waiting")
 
     def __init__(self, env: Environment, dispatch: Dispatch, tasks: Tasks, log: SessionLog) -> None:
         self._dispatch = dispatch
@@ -36,10 +36,18 @@ class Listeners:
         self._step = env.step
         self._tasks = tasks
         self._log = log
+        self._heard: dict[type[Event], bool] = {}
         self._waiting: deque[Sequence[Call]] | None = None
         """Calls for events that are about no session, behind the event that is told now; None when
         none is.
         """
+
+    def hears(self, kind: type[Event]) -> bool:
+        """Somebody listens for events of this kind: else nobody needs to make them."""
+        known = self._heard.get(kind)
+        if known is None:
+            known = self._heard[kind] = self._dispatch.hears(kind)
+        return known
 
     def emit(self, session: SessionRecord, event: Event) -> None:
         """Tell the listeners, after everything this session has told them before."""

@@ -113,6 +113,7 @@ class Destinations:
             self._check_share(owner, "streams")
             topic = self._make_topic(address, self._topic_policy(address))
             topic.owner = owner
+            topic.attended = self._namespace.is_attended(address)
             self._registry.add_topic(topic)
         elif topic.has_history:
             self._registry.touch(topic)

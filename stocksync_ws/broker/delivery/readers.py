@@ -15,6 +15,7 @@ from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader, Subscription
+from stocksync_ws.broker.model.topic import Topic
 
 __all__ = ["Readers"]
 
@@ -70,6 +71,15 @@ class Readers:
         reader.group.members[reader.session.mailbox] = reader
         if not topic.behind:
             self._retention.trim(topic)
+
+    def hold(self, reader: Reader) -> None:
+        """Hand a live reader nothing more of what is published, until it goes live again."""
+        reader.group.members.pop(reader.session.mailbox, None)
+
+    def forget_entries(self, topic: Topic) -> None:
+        """Nobody else gets what was made last for readers one by one."""
+        for group in topic.groups.values():
+            group.cached = None
 
     def stop(self, reader: Reader) -> None:
         """A reader reads its log no more: it has ended, or goes live."""

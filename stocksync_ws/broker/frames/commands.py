@@ -49,6 +49,7 @@ class Commands:
 
     __slots__ = (
         "_limits",
+        "_namespace",
         "_rates",
         "_rates_used",
         "_refresh",
@@ -70,6 +71,7 @@ class Commands:
         self._limits = env.limits
         self._rates = rates
         self._rates_used = env.buckets.used
+        self._namespace = env.namespace
         self._sending = sending
         self._subscribing = subscribing
         self._refresh = connecting.refreshing.refresh
@@ -125,7 +127,9 @@ class Commands:
 
     def _destination(self, frame: Frame) -> str:
         destination = frame.headers["destination"]
-        if not is_destination(destination, self._limits):
+        if not is_destination(destination, self._limits) and not self._namespace.is_presence(
+            destination
+        ):
             detail = oversize(destination, self._limits)
             raise RemoteProtocolError(
                 ErrorCode.BAD_DESTINATION, frame.command, frame.headers, detail

@@ -6,14 +6,13 @@ unsubscribed, and what had not left for it goes with the name.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.calls.events import unsubscribed
-from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.subscribe_options import SubscribeOptions
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.sessions.presence import Presence
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import exceeded
 from stocksync_ws.errors import RemoteProtocolError
@@ -25,11 +24,11 @@ __all__ = ["DurableNames"]
 class DurableNames:
     """What frames do to durable names."""
 
-    __slots__ = ("_delivery", "_limits", "_listeners")
+    __slots__ = ("_delivery", "_limits", "_presence")
 
-    def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
+    def __init__(self, env: Environment, delivery: Delivery, presence: Presence) -> None:
         self._limits = env.limits
-        self._listeners = calls.listeners
+        self._presence = presence
         self._delivery = delivery
 
     def claim(
@@ -121,6 +120,4 @@ class DurableNames:
         session.subscriptions.active.pop(key, None)
         reader.leave()
         session.subscriptions.remember_refused(key, self._limits.max_subscriptions)
-        # While its snapshot runs, nobody has heard of it yet.
-        if not reader.blocked:
-            self._listeners.emit(session, unsubscribed(reader))
+        self._presence.ended(reader, lost=True)

@@ -167,6 +167,9 @@ class Sending:
         if kind is Kind.USER:
             rule = "user_prefix: clients do not send below it, but to a handler"
             return ErrorCode.SEND_DENIED, Denial(rule)
+        if kind is Kind.PRESENCE:
+            rule = "presence_prefix: nobody sends below it; members come and go by their SUBSCRIBE"
+            return ErrorCode.SEND_DENIED, Denial(rule)
         if not self._namespace.may_send.match(destination):
             return ErrorCode.SEND_DENIED, Denial(NO_SEND)
         return None

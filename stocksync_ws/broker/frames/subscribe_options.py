@@ -17,7 +17,14 @@ from stocksync_ws.config import Limits, exceeded
 from stocksync_ws.errors import RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame, flag
 
-__all__ = ["ALL", "SubscribeOptions", "ended_keys", "read_subscribe", "wants_durable"]
+__all__ = [
+    "ALL",
+    "SubscribeOptions",
+    "check_presence",
+    "ended_keys",
+    "read_subscribe",
+    "wants_durable",
+]
 
 ALL = 10**10
 """More messages than a `history` header can name."""
@@ -73,6 +80,20 @@ def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> Subs
         _history(frame),
         "receipt" in headers,
     )
+
+
+def check_presence(frame: Frame, wanted: SubscribeOptions) -> None:
+    """Check what a SUBSCRIBE to a presence asks for: it is settled with its writing and begins with
+    the whole state, so there is nothing to acknowledge, and nothing to keep for a name.
+
+    Raises:
+        RemoteProtocolError: It asks for one of the two.
+    """
+    if wanted.mode is not AckMode.AUTO:
+        raise _refused(ErrorCode.UNSUPPORTED, frame, "It is the header ack: a presence takes auto.")
+    if wanted.durable:
+        detail = "It is the header durable: a presence begins with its state."
+        raise _refused(ErrorCode.UNSUPPORTED, frame, detail)
 
 
 def _key(frame: Frame) -> str:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Final
 
 from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Reply
-from stocksync_ws.broker.calls.events import subscribed, unsubscribed
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.durable_names import DurableNames
@@ -19,6 +18,7 @@ from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.rights import FAILED, Rights
 from stocksync_ws.broker.frames.subscribe_options import (
     SubscribeOptions,
+    check_presence,
     ended_keys,
     read_subscribe,
     wants_durable,
@@ -31,7 +31,7 @@ from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Consumer, Reader, Subscription
-from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX
+from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX, NOT_OWN
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.errors import Cancelled, RemoteProtocolError
@@ -53,9 +53,9 @@ class Subscribing:
         "_dispatch",
         "_errors",
         "_limits",
-        "_listeners",
         "_names",
         "_namespace",
+        "_presence",
         "_publisher",
         "_receipts",
         "_rights",
@@ -76,13 +76,13 @@ class Subscribing:
         self._namespace = env.namespace
         self._counters = env.counters
         self._dispatch = calls.dispatch
-        self._listeners = calls.listeners
         self._delivery = delivery
         self._publisher = sessions.publisher
         self._errors = sessions.errors
         self._receipts = receipts
         self._rights = rights
-        self._names = DurableNames(env, calls, delivery)
+        self._presence = sessions.presence
+        self._names = DurableNames(env, delivery, sessions.presence)
 
     # SUBSCRIBE
 
@@ -93,14 +93,16 @@ class Subscribing:
             RemoteProtocolError: The frame is malformed, or there is one too many.
         """
         wanted = read_subscribe(session, frame, self._limits)
-        kind, _ = self._namespace.classify(destination)
-        refusal = self._refusal(session, wanted, kind, destination)
+        kind, path = self._namespace.classify(destination)
+        # Who may be there, may see who is.
+        asked = path if kind is Kind.PRESENCE else destination
+        refusal = self._refusal(session, wanted, kind, asked)
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
             # The function that answers may read it, as one for a SEND may.
             refusal = refusal or (ErrorCode.SUBSCRIBE_DENIED, Denial(NO_ANSWER_THERE))
         if refusal is None and not self._rights.none:
-            verdict = self._rights.subscribe(session, frame, destination, reply_to)
+            verdict = self._rights.subscribe(session, frame, asked, reply_to)
             if isinstance(verdict, Denial):
                 refusal = ErrorCode.SUBSCRIBE_DENIED, verdict
             elif verdict is not None:
@@ -142,6 +144,8 @@ class Subscribing:
             return self._to_handler(session, frame, wanted, path)
         elif kind is Kind.QUEUE:
             self._to_queue(session, frame, wanted, destination)
+        elif kind is Kind.PRESENCE:
+            self._to_presence(session, frame, wanted, path)
         else:
             return self._to_topic(session, frame, wanted, kind, path)
         return None
@@ -158,9 +162,9 @@ class Subscribing:
         elif kind is Kind.APPLICATION:
             return None
         elif kind is Kind.USER and not self._namespace.is_own(destination):
-            rule = (
-                "user_prefix: below it only broker_prefixes, /queue and /topic, and no user's name"
-            )
+            rule = NOT_OWN
+        elif kind is Kind.PRESENCE and not self._namespace.is_attended(destination):
+            rule = "presence: none of its patterns covers it; add one"
         elif kind is not Kind.USER and not self._namespace.may_subscribe.match(destination):
             rule = "client_subscribe: none of its patterns covers it; add one"
         elif wanted.durable and session.user is None and self._keeps_names(kind, destination):
@@ -221,8 +225,17 @@ class Subscribing:
         self._receipts.send(session, frame, extra)
         self._delivery.queues.join(consumer)
         self._delivery.queues.dispatch(queue)
-        self._listeners.emit(session, subscribed(consumer))
+        self._presence.began(consumer)
         self._step.settle_first()
+
+    def _to_presence(
+        self, session: SessionRecord, frame: Frame, wanted: SubscribeOptions, path: str
+    ) -> None:
+        check_presence(frame, wanted)
+        follower = self._presence.follower(session, wanted.id, path)
+        self._add(follower, wanted.key)
+        self._receipts.send(session, frame)
+        self._presence.follow(follower)
 
     # Topics
 
@@ -250,7 +263,7 @@ class Subscribing:
                 self._step.settle_first()
                 return self._snapshot(pipeline, reader, frame, wanted.key, extra)
         self._receipts.send(session, frame, extra)
-        self._listeners.emit(session, subscribed(reader))
+        self._presence.began(reader)
         self._names.give_returned(reader)
         self._step.settle_first()
         return None
@@ -339,9 +352,9 @@ class Subscribing:
         if session.state is not State.CONNECTED:
             return
         self._receipts.send(session, frame, extra)
-        self._listeners.emit(session, subscribed(reader))
+        self._presence.began(reader)
         if reader.ended:  # another session has taken its name meanwhile
-            self._listeners.emit(session, unsubscribed(reader))
+            self._presence.ended(reader, lost=True)
             return
         if reply is not UNSENT:
             message_id = extra.get("last-message-id")
@@ -381,7 +394,7 @@ class Subscribing:
             return
         self._receipts.send(session, frame)
         if session.state is State.CONNECTED:
-            self._listeners.emit(session, subscribed(reader))
+            self._presence.began(reader)
             if reply is not None:
                 self._publisher.answer(reader, reply.headers, reply.body)
 
@@ -416,7 +429,7 @@ class Subscribing:
             subscription.leave()
             if subscription.ledger is None:
                 session.subscriptions.remember_auto(key, self._limits.max_subscriptions)
-            self._listeners.emit(session, unsubscribed(subscription))
+            self._presence.ended(subscription, lost=False)
         elif (
             session.subscriptions.refused_ids is not None
             and key in session.subscriptions.refused_ids

@@ -89,7 +89,17 @@ class Group:
 class Destination(ABC):
     """A topic or a queue."""
 
-    __slots__ = ("address", "armed", "armed_at", "deadline", "groups", "log", "owner", "policy")
+    __slots__ = (
+        "address",
+        "armed",
+        "armed_at",
+        "attended",
+        "deadline",
+        "groups",
+        "log",
+        "owner",
+        "policy",
+    )
 
     def __init__(
         self,
@@ -102,6 +112,8 @@ class Destination(ABC):
         self.policy = policy
         self.owner: Owner | None = None
         """Whose SEND made it; of a private queue, whose session it is of; else None."""
+        self.attended = False
+        """It is kept who is subscribed to it: see `model/roster.py`."""
         self.log = Log(counter, epoch)
         self.groups: dict[object, Group] = {}
         self.deadline: float | None = None

@@ -9,6 +9,7 @@ expressions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from enum import Enum, auto
 
 from stocksync_ws.broker.model.headers import BLANKS
@@ -33,6 +34,8 @@ __all__ = [
 ]
 
 
+MOST_FOUND = 1_024
+"""Destinations of which it is known without a search whether their presence is kept."""
 REPLY_QUEUE = "/reply-queue/"
 """What the address of a private queue begins with; who knows it may send there."""
 TEMP_QUEUE = "/temp-queue/"
@@ -137,6 +140,8 @@ class Kind(Enum):
     """One of the queue prefixes."""
     USER = auto()
     """The receiver's own sessions."""
+    PRESENCE = auto()
+    """Who is subscribed to the destination behind the prefix."""
     NOWHERE = auto()
     """Under no prefix."""
 
@@ -155,10 +160,15 @@ class Namespace:
     """
 
     __slots__ = (
+        "_attended",
+        "_found",
         "_kinds",
         "_limits",
         "_open",
         "_own_roots",
+        "_presence",
+        "all_prefixes",
+        "attended",
         "error_destination",
         "error_path",
         "may_send",
@@ -173,6 +183,13 @@ class Namespace:
         for prefix in config.broker_prefixes:
             kind = Kind.QUEUE if prefix in config.queue_prefixes else Kind.TOPIC
             self._kinds.append((prefix + "/", kind))
+        self._kinds.append((config.presence_prefix + "/", Kind.PRESENCE))
+        self._presence = config.presence_prefix
+        self.attended = config.presence
+        """Patterns of the destinations whose presence is kept."""
+        self._attended = Patterns(config.presence) if config.presence else None
+        self._found: dict[str, bool] = {}
+        """What was asked last."""
         self._limits = config.limits
         self.user_prefix = config.user_prefix
         self._own_roots = tuple(
@@ -184,7 +201,8 @@ class Namespace:
         self.prefixes = _listed(
             [*config.application_prefixes, *config.broker_prefixes, config.user_prefix]
         )
-        """All prefixes, for whoever missed them."""
+        """Those that clients use, for whoever missed them."""
+        self.all_prefixes = tuple(prefix[:-1] for prefix, _ in self._kinds)
         self.may_send = Patterns(config.client_send)
         self.may_subscribe = Patterns(config.client_subscribe)
         handled = [f"{prefix}/*/**" for prefix in config.application_prefixes]
@@ -203,6 +221,36 @@ class Namespace:
             if destination.startswith(prefix):
                 return kind, destination[len(prefix) - 1 :]
         return Kind.NOWHERE, destination
+
+    def is_attended(self, address: str | tuple[str, str]) -> bool:
+        """It is kept who is subscribed to this destination."""
+        if self._attended is None or not isinstance(address, str):
+            return False
+        known = self._found.get(address)
+        if known is None:
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()
+            known = self._found[address] = self._attended.match(address)
+        return known
+
+    def is_presence(self, destination: str) -> bool:
+        """The presence of something that is a destination. The bounds of destinations hold for
+        that, without the prefix.
+        """
+        prefix = self._presence
+        if not destination.startswith(prefix + "/"):
+            return False
+        return is_destination(destination[len(prefix) :], self._limits)
+
+    @property
+    def widest(self) -> Limits:
+        """The bounds that hold for a destination together with the prefix of its presence."""
+        prefix, limits = self._presence, self._limits
+        return replace(
+            limits,
+            max_destination=limits.max_destination + len(prefix.encode()),
+            max_segments=limits.max_segments + prefix.count("/"),
+        )
 
     def may_be_answered_at(self, reply_to: str) -> bool:
         """Whether a client may name it as the place for an answer: a private queue of its own, or

@@ -40,6 +40,8 @@ class PublicationKind(Enum):
     """The reply to a SUBSCRIBE to the application, for that subscription alone."""
     SNAPSHOT = "snapshot"
     """The first MESSAGE of a subscription, for that subscription alone."""
+    PRESENCE = "presence"
+    """Who is there, for those who follow the presence of a destination."""
 
 
 class Draft:

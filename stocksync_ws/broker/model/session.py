@@ -111,6 +111,7 @@ class SessionRecord:
         "handshake",
         "id",
         "inbound",
+        "info",
         "keeper",
         "mailbox",
         "peer",
@@ -156,6 +157,8 @@ class SessionRecord:
         """The STOMP version, once negotiated."""
         self.peer = handshake.request.peer
         self.attributes: dict[str, Any] | None = None
+        self.info: str | None = None
+        """The application's own, for those who ask who is there, as JSON; None: nothing."""
         self.face: Session | None = None
         """The public face, made at CONNECTED."""
         self.events: deque[Sequence[Call]] | None = None

@@ -37,6 +37,7 @@ class Subscription(ABC):
         "ledger",
         "mode",
         "session",
+        "told",
         "unrecovered",
     )
 
@@ -60,6 +61,8 @@ class Subscription(ABC):
         self.group: Group = home.group_of(self)
         """Its kind of receiver."""
         self.ended = False
+        self.told = False
+        """It was active, and told of."""
         self.dropped = 0
         """Messages it lost since its last MESSAGE, which the next one tells."""
         self.unrecovered = False

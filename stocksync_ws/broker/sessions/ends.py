@@ -60,7 +60,9 @@ class Effect(Enum):
     LOSE_TRANSPORT = "transport lost"
     """Messages of queues that the transport had not written are lost, and told."""
     LEAVE = "subscriptions end"
-    """Its private queues too: nothing reaches it any more. Its handler has 5 s."""
+    """Its private queues too: nothing reaches it any more. Each is told as `SessionUnsubscribed`.
+    Its handler has 5 s.
+    """
     UNSEND = "deliveries unsent"
     """Messages that wait in the mailbox are marked as not delivered."""
     DROP_MESSAGES = "messages dropped"

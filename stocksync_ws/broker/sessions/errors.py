@@ -33,9 +33,10 @@ from stocksync_ws.errors import (
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame, Version
 from stocksync_ws.types import Refusal
 
-__all__ = ["NO_PREFIX", "ErrorReporter", "handler_code"]
+__all__ = ["NOT_OWN", "NO_PREFIX", "ErrorReporter", "handler_code"]
 
 NO_ANSWER_THERE = "reply-to: the client may not SEND there itself; it may name /temp-queue/…"
+NOT_OWN = "user_prefix: below it only broker_prefixes, /queue and /topic, and no user's name"
 NO_PREFIX = "it is below none of application_prefixes, broker_prefixes and user_prefix"
 
 
@@ -62,7 +63,8 @@ class ErrorReporter:
         lifecycle: Lifecycle,
         publisher: Publisher,
     ) -> None:
-        self._limits = env.limits
+        self._limits = env.namespace.widest
+        """For destinations that are named in an error."""
         self._namespace = env.namespace
         self._counters = env.counters
         self._token = env.token

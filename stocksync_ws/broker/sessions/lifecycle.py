@@ -22,6 +22,7 @@ from stocksync_ws.broker.model.pipeline import GIVE_UP
 from stocksync_ws.broker.model.session import Session, SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.ends import BLAMING, ENDS, Cause, Effect
+from stocksync_ws.broker.sessions.presence import Presence
 from stocksync_ws.broker.sessions.replies import connected, withholds_name
 from stocksync_ws.codes import CloseCode, DisconnectReason
 from stocksync_ws.stomp.decoder import Decoder
@@ -66,6 +67,7 @@ class Lifecycle:
         "_limits",
         "_office",
         "_outputs",
+        "_presence",
         "_sessions",
         "_step",
         "clocks",
@@ -73,7 +75,9 @@ class Lifecycle:
         "stopping",
     )
 
-    def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
+    def __init__(
+        self, env: Environment, calls: Calls, delivery: Delivery, presence: Presence
+    ) -> None:
         self._limits = env.limits
         self._buckets = env.buckets
         self._office = env.office
@@ -83,6 +87,7 @@ class Lifecycle:
         self._sessions = env.sessions
         self._calls = calls
         self._delivery = delivery
+        self._presence = presence
         self.clocks = SessionClocks(env.config)
         self.stopping = False
         """No new session is taken, those that there are get closed."""
@@ -255,6 +260,7 @@ class Lifecycle:
             subscription.leave()
             if subscription.ledger is None:
                 session.subscriptions.remember_auto(key, most)
+            self._presence.ended(subscription, lost=True)
         session.subscriptions.active.clear()
         if session.subscriptions.reply_queues is not None:
             self._delivery.reply_queues.end(session)
@@ -354,6 +360,7 @@ class Lifecycle:
         if self.stopping:
             return
         self.stopping = True
+        self._presence.stop()
         sessions = list(self._sessions.values())
         window = min(STOP_WINDOW, within, len(sessions) / 200)
         for place, session in enumerate(sessions):
@@ -363,6 +370,7 @@ class Lifecycle:
     def halt(self) -> None:
         """Close what is left with 1001 and accept nothing more."""
         self.stopping = True
+        self._presence.stop()
         for session in list(self._sessions.values()):
             reason = DisconnectReason.SERVER_SHUTDOWN
             self.close(session, CloseCode.GOING_AWAY, reason, drop=True)

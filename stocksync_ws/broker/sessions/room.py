@@ -15,6 +15,7 @@ from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.liveness import Liveness
 from stocksync_ws.broker.sessions.opening import Opening
 from stocksync_ws.broker.sessions.overload import Overload
+from stocksync_ws.broker.sessions.presence import Presence
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 
@@ -30,13 +31,15 @@ class Sessions:
         "lifecycle",
         "opening",
         "overload",
+        "presence",
         "publisher",
         "slow_consumers",
     )
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
-        self.lifecycle = Lifecycle(env, calls, delivery)
         self.publisher = Publisher(env, delivery, calls.listeners)
+        self.presence = Presence(env, calls, delivery, self.publisher)
+        self.lifecycle = Lifecycle(env, calls, delivery, self.presence)
         self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle)
         self.overload = Overload(env, self.errors, self.slow_consumers)

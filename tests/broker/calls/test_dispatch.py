@@ -18,4 +18,5 @@ def test_without_an_application_there_is_nothing_to_say() -> None:
     assert quiet.send(None, None, "/a") is quiet.subscribe(None, None, "/a") is None
     assert quiet.has_rules is False
     assert quiet.judge(None, None, "SEND", "/a") is quiet.judge_answer(None, None, "/a") is None
+    assert quiet.hears(None) is False
     assert quiet.event(None) == ()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stocksync_ws.broker.model.namespace import (
+    MOST_FOUND,
     Kind,
     Namespace,
     Patterns,
@@ -174,3 +175,31 @@ class TestSpace:
         assert space.classify("/app1/a") == (Kind.APPLICATION, "/a")
         assert space.classify("/app2/v2/a") == (Kind.APPLICATION, "/a")
         assert space.classify("/app2/a")[0] is Kind.NOWHERE
+
+
+class TestPresence:
+    def test_it_is_known_of_any_number_of_destinations(self) -> None:
+        space = Namespace(BrokerConfig(presence=("/topic/room/*",)))
+        for n in range(MOST_FOUND + 5):
+            assert space.is_attended(f"/topic/room/{n}")
+            assert not space.is_attended(f"/topic/other/{n}")
+        assert not space.is_attended(("ann", "/topic/room/7"))
+        assert not Namespace(BrokerConfig()).is_attended("/topic/room/7")
+
+    @pytest.mark.parametrize(
+        ("destination", "is_one"),
+        [
+            ("/presence/topic/room/7", True),
+            ("/presence/" + "x" * 254, True),
+            ("/presence/" + "x" * 255, False),
+            ("/presence" + "/x" * 16, True),
+            ("/presence" + "/x" * 17, False),
+            ("/presence", False),
+            ("/presence/", False),
+            ("/presence//x", False),
+            ("/presences/x", False),
+            ("/topic/presence/x", False),
+        ],
+    )
+    def test_the_bounds_hold_behind_the_prefix(self, destination: str, is_one: bool) -> None:
+        assert Namespace(BrokerConfig()).is_presence(destination) is is_one

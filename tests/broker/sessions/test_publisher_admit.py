@@ -16,7 +16,7 @@ from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.types import ToDestination, ToSession, ToUser
 from tests.broker.kit import Broker, ack, environment
 
-MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT = PublicationKind
+MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE = PublicationKind
 BURIED = policies.Topic(dead_letter="/queue/dead", max_deliveries=1)
 BURIED_QUEUE = policies.Queue(dead_letter="/queue/dead", max_deliveries=1)
 KINDS = {
@@ -43,9 +43,10 @@ class TestAdmit:
     def test_each_has_a_number_and_an_id_that_no_other_has_whatever_its_kind(self) -> None:
         made = publisher(now=5.0)
         admitted = [made.admit(draft(), kind) for kind in PublicationKind]
-        assert [each.number for each in admitted] == [1, 2, 3, 4]
-        assert [each.message_id for each in admitted] == [f"token0-72-{n}" for n in (1, 2, 3, 4)]
-        assert [each.kind for each in admitted] == [MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT]
+        assert [each.number for each in admitted] == [1, 2, 3, 4, 5]
+        assert [each.message_id for each in admitted] == [f"token0-72-{n}" for n in range(1, 6)]
+        kinds = [MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE]
+        assert [each.kind for each in admitted] == kinds
         assert {each.at for each in admitted} == {5.0}
 
     def test_it_is_a_message_unless_something_else_is_said(self) -> None:

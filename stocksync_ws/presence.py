@@ -1,0 +1,128 @@
+"""`ws.presence`: who is subscribed to a destination, asked from anywhere.
+
+Rule: reading takes copies and waits for nobody; what is attached goes to the owner thread, in its
+place behind what the same thread has published.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+from stocksync_ws.broker.model.namespace import Namespace, is_destination
+from stocksync_ws.broker.model.roster import RosterMember
+from stocksync_ws.broker.model.session import Session
+from stocksync_ws.config import BrokerConfig, exceeded
+from stocksync_ws.inbox import Inbox
+from stocksync_ws.types import Principal
+
+__all__ = ["Member", "MemberSession", "Presence"]
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSession:
+    """One session of a member."""
+
+    session_id: str
+    """The id as events and `Session.id` have it; clients are never told it."""
+    info: Any
+    """A copy of what `Presence.attach` has attached to it; None: nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody who is subscribed to a destination: a user, or one anonymous session."""
+
+    key: str
+    """Tells members of one destination apart, also for clients; opaque, and new when somebody comes
+    back who had left.
+    """
+    user: Principal | None
+    """None: an anonymous session."""
+    since: float
+    """Seconds since the epoch, at which it came."""
+    sessions: tuple[MemberSession, ...]
+    """Sessions of it that are subscribed, each once, the first one first; none while a user whose
+    last connection was lost may come back.
+    """
+
+    @property
+    def name(self) -> str | None:
+        """The name of the user; None: an anonymous session."""
+        return None if self.user is None else self.user.name
+
+
+class Presence:
+    """Members of the destinations of `StompApp(presence=…)`: safe in any thread."""
+
+    __slots__ = ("_inbox", "_limits", "_space")
+
+    def __init__(self, inbox: Inbox, config: BrokerConfig) -> None:
+        self._inbox = inbox
+        self._limits = config.limits
+        self._space = Namespace(config)
+
+    def __call__(self, destination: str) -> tuple[Member, ...]:
+        """The members of a destination now, who came first comes first; none while nothing runs.
+
+        Args:
+            destination: Such as `/topic/room/7`, of a pattern of `presence=`.
+
+        Raises:
+            ValueError: The presence of the destination is not kept; the text says how to keep it.
+        """
+        given = cast("object", destination)
+        if not isinstance(given, str) or not is_destination(given, self._limits):
+            raise ValueError(f"{given!r} is no destination: write one like '/topic/room/7'")
+        if self._space.is_presence(given):
+            wanted = self._space.classify(given)[1]
+            raise ValueError(f"{given!r} is what clients SUBSCRIBE to: write {wanted!r}")
+        if not self._space.is_attended(given):
+            raise ValueError(
+                f"the presence of {given!r} is not kept: write StompApp(…, presence=[{given!r}]),"
+                f" or a pattern that covers it"
+            )
+        running = self._inbox.running
+        roster = None if running is None else running.broker.roster(given)
+        return () if roster is None else tuple(map(_member, list(roster.members.values())))
+
+    def attach(self, session: Session | str, info: object) -> None:
+        """Attach something to a session, for all who ask who is there; a later call replaces it.
+        A session that has ended takes nothing.
+
+        Args:
+            session: The session, or its id: in a handler `session: Session`, in a listener
+                `event.session_id`.
+            info: Anything that JSON has, at most `Limits.presence_info` bytes of it; None: nothing.
+
+        Raises:
+            ValueError: The info is not JSON, or too large; the former one stays.
+            ForkedBrokerError: In a forked child of the process that started the application.
+        """
+        session_id = session.id if isinstance(session, Session) else session
+        if not isinstance(cast("object", session_id), str):
+            raise ValueError(
+                f"attach takes a session or its id, such as event.session_id, not {session_id!r}"
+            )
+        text = None if info is None else self._json(info)
+        self._inbox.command(lambda broker, now: broker.attach(session_id, text, now))
+
+    def _json(self, info: object) -> str:
+        try:
+            text = json.dumps(info, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            size = len(text.encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"the info of a session must be JSON: {error}") from error
+        if size > self._limits.presence_info:
+            problem = exceeded(self._limits, "presence_info", size)
+            raise ValueError(f"the info of a session is too large: {problem}")
+        return text
+
+
+def _member(member: RosterMember) -> Member:
+    sessions = [
+        MemberSession(each.id, None if (info := each.info) is None else json.loads(info))
+        for each in list(member.sessions)
+    ]
+    return Member(str(member.number), member.user, member.since, tuple(sessions))
