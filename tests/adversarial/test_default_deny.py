@@ -365,7 +365,8 @@ def refusal(way: Way, said: tuple[Said, ...]) -> str:
 
 def needed(way: Way, said: tuple[Said, ...]) -> list[str]:
     """Those of its rules that are about the destinations of this try."""
-    named = {headers.get(name, "") for _, headers, _ in said for name in ("destination", "reply-to")}
+    names = ("destination", "reply-to")
+    named = {headers.get(name, "") for _, headers, _ in said for name in names}
     named |= {place.removeprefix("/presence") for place in named}
     return [rule for rule in way.rules if rule.partition(" ")[2] in named]
 
