@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from stocksync_ws.arguments import (
-    check_workers,
+    checked_workers,
     endpoint_config,
     mapping,
     sockjs_routes,
@@ -148,16 +149,18 @@ class StompApp(EntryPoints):
         self.endpoint = endpoint_config(path, allowed_origins, allowed_hosts, sockjs)
         identity = Identity(authenticator, handshake_authenticator, roles)
         super().__init__(config, self.inbox, identity, json_integers, default_access)
-        check_workers(workers)
         self._sockjs: SockJSRoutes | None = None
         self._trusted_proxies = texts("trusted_proxies", trusted_proxies)
         if trusted_proxies:
             self.site()  # A mistake in them is told at once.
-        self._workers: Workers = workers
+        self._workers: Workers = checked_workers(workers)
         self._asgi_batch = asgi_batch
         self._run = Run(self)
-        self.presence = Presence(self.inbox, config)
+
+    @cached_property
+    def presence(self) -> Presence:
         """Members of the destinations of `presence=`; may be asked in any thread."""
+        return Presence(self.inbox, self.config)
 
     @property
     def counters(self) -> Counters:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Pages",
     "Texts",
-    "check_workers",
+    "checked_workers",
     "endpoint_config",
     "mapping",
     "read_pages",
@@ -136,14 +136,15 @@ def sockjs_options(given: object) -> SockJSOptions | None:
     return SockJSOptions() if given else None
 
 
-def check_workers(given: object) -> None:
-    """Check the answer of a second worker process.
+def checked_workers(given: T) -> T:
+    """The answer of a second worker process.
 
     Raises:
         ConfigurationError: There is no such answer.
     """
     if given not in ("warn", "refuse"):
         raise ConfigurationError(f"workers: must be 'warn' or 'refuse', not {given!r}")
+    return given
 
 
 def sockjs_routes(endpoint: EndpointConfig, limits: Limits) -> SockJSRoutes:
