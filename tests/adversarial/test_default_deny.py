@@ -14,9 +14,17 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import Frame, Latest, SockJSOptions, StompApp, Stream
+from stocksync_ws import (
+    Authenticated,
+    ConnectRequest,
+    Frame,
+    Latest,
+    SockJSOptions,
+    StompApp,
+    Stream,
+)
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import authenticate
+from tests.broker.kit import User
 from tests.wire.sockjs.client import Client, Web
 
 Said = tuple[str, dict[str, str], str]
@@ -64,9 +72,9 @@ IN_T = {"transaction": "t"}
 
 WAYS = (
     Way(
-        "CONNECT",
-        "none: the `authenticator` says who may",
-        proof="test_connect_is_the_business_of_the_authenticator",
+        "the upgrade, CONNECT",
+        "none: the authenticators say who may",
+        proof="test_the_upgrade_and_connect_are_the_business_of_the_authenticators",
     ),
     Way(
         "heart-beats, BEGIN, ABORT, COMMIT of nothing, DISCONNECT",
@@ -170,6 +178,17 @@ WAYS = (
         proof="test_a_repeat_is_judged_as_the_first_was",
     ),
     Way(
+        "SUBSCRIBE to `/user/queue/credentials`, where it hears that they end",
+        "for SUBSCRIBE, of `/user/queue/credentials`",
+        ((subscribe("/user/queue/credentials"),),),
+        ("SUBSCRIBE /user/queue/credentials",),
+    ),
+    Way(
+        "SEND of new credentials to `/user/session/credentials`",
+        "none: the authenticator judges them",
+        ((send("/user/session/credentials"),),),
+    ),
+    Way(
         "SEND in a transaction",
         "for SEND, when it comes, not at COMMIT; a refusal ends the session, and with it the"
         " transaction",
@@ -222,18 +241,21 @@ WAYS = (
         code="no-destination",
     ),
     Way(
-        "SEND below `/user`",
+        "SEND below `/user`, but of new credentials",
         "no rule opens it",
         ((send("/user/queue/mine"),), (send("/user/joe/queue/mine"),)),
         never=True,
     ),
-    # Presence and credentials: their rows stand here.
     Way(
         "nothing: handlers, listeners and the template send",
         "none: the server is no client",
         proof="test_what_the_server_sends_needs_no_rule",
     ),
 )
+
+
+def authenticate(request: ConnectRequest) -> Authenticated[User] | None:
+    return Authenticated(User(request.login), expires_in=600) if request.login else None
 
 
 @dataclass
@@ -427,7 +449,9 @@ def opened(request: pytest.FixtureRequest) -> Iterator[Web]:
 
 @pytest.mark.parametrize("opened", [()], indirect=True)
 @pytest.mark.parametrize("transport", CARRIERS)
-def test_connect_is_the_business_of_the_authenticator(opened: Web, transport: str) -> None:
+def test_the_upgrade_and_connect_are_the_business_of_the_authenticators(
+    opened: Web, transport: str
+) -> None:
     talk = Talk(opened, transport)
     assert not talk.closed
     assert opened.broker.counters.sessions == 1
