@@ -21,8 +21,10 @@ from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converter, Converters, nothing_converts
 from stocksync_ws.messaging.exchange import Exchange, Role
 from stocksync_ws.messaging.hints import line_of, nearest, report, signature_of, type_name, where
+from stocksync_ws.messaging.interceptors import Interceptors
 from stocksync_ws.messaging.marks import (
     ANYONE,
+    WRITES_NOTHING,
     Access,
     Authorization,
     Declaration,
@@ -145,7 +147,7 @@ class Handler:
 def content_type_of(declaration: Declaration) -> str | None:
     """The `content_type=` of its decorator."""
     mapping = declaration.mapping
-    return None if isinstance(mapping, (Authorization, Listener)) else mapping.content_type
+    return None if isinstance(mapping, WRITES_NOTHING) else mapping.content_type
 
 
 def _raise(error: Exception) -> NoReturn:
@@ -281,6 +283,7 @@ class Routes:
         "_listeners",
         "authorizers",
         "guarded",
+        "interceptors",
         "messages",
         "rights",
         "snapshots",
@@ -305,6 +308,8 @@ class Routes:
         """A handler or a snapshot is not for everybody."""
         self.rights: Rights | None = None
         """What the rules say; None: there are none, and everybody may."""
+        self.interceptors: Interceptors | None = None
+        """What passes is looked at; None: nobody looks."""
         self._by_owner: dict[int, list[Handler]] = {}
         self._advice: list[Handler] = []
         self._listeners: list[Handler] = []

@@ -28,6 +28,7 @@ from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.namespace import Kind, is_pattern
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.position import Position
+from stocksync_ws.broker.model.publication import PublicationKind
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Consumer, Reader, Subscription
@@ -327,8 +328,13 @@ class Subscribing:
         reader.blocked = True
         if reader not in topic.behind:
             readers.fall_behind(reader, topic.log.top + 1)
+        draft = None
         try:
             reply = yield from pipeline
+            if reply is not None and reply is not UNSENT:
+                headers = (("snapshot", "true"), *reply.headers)
+                kind = PublicationKind.SNAPSHOT
+                draft = self._publisher.draft_for(reader, kind, headers, reply.body)
         except (Exception, Cancelled) as error:
             self._take_off(reader, key)
             self._errors.handler(session, frame, error)
@@ -343,9 +349,8 @@ class Subscribing:
         if reader.ended:  # another session has taken its name meanwhile
             self._listeners.emit(session, unsubscribed(reader))
             return
-        if reply is not UNSENT:
-            message_id = extra.get("last-message-id")
-            self._publisher.snapshot(reader, reply.headers, reply.body, message_id)
+        if draft is not None:
+            self._publisher.snapshot(reader, draft, extra.get("last-message-id"))
         reader.blocked = False
         reader.held_to = topic.log.top
         self._names.give_returned(reader)
@@ -373,8 +378,12 @@ class Subscribing:
     ) -> Script:
         """RECEIPT, and the one MESSAGE, when the handler has returned."""
         session = reader.session
+        draft = None
         try:
             reply = yield from pipeline
+            if reply is not None:
+                kind = PublicationKind.ANSWER
+                draft = self._publisher.draft_for(reader, kind, reply.headers, reply.body)
         except (Exception, Cancelled) as error:
             self._take_off(reader, key)
             self._errors.handler(session, frame, error)
@@ -382,8 +391,8 @@ class Subscribing:
         self._receipts.send(session, frame)
         if session.state is State.CONNECTED:
             self._listeners.emit(session, subscribed(reader))
-            if reply is not None:
-                self._publisher.answer(reader, reply.headers, reply.body)
+            if draft is not None:
+                self._publisher.answer(reader, draft)
 
     def _take_off(self, reader: Reader, key: str) -> None:
         """User code failed: the subscription does not exist after all."""
