@@ -30,7 +30,7 @@ from stocksync_ws.messaging.routes import Handler, Reply, Routes
 from stocksync_ws.messaging.routing import Router
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame
-from stocksync_ws.types import Handshake
+from stocksync_ws.types import Handshake, Refusal
 
 __all__ = ["Dispatcher"]
 

@@ -160,7 +160,8 @@ def an_exception_that_is_annotated_as_another(ws: Loose) -> None:
         "  possible fixes:\n"
         "    - name one of SessionConnected, SessionSubscribed, SessionUnsubscribed,"
         " SessionDisconnected, ConnectRejected, BrokerAvailability,"
-        " TransactionAborted, DeadLetter, MessageDropped"
+        " TransactionAborted, DeadLetter, MessageDropped, FrameDenied, SlowConsumer,"
+        " HeartBeatLost, HandshakeRejected"
     ),
     "name one of SessionConnected",
 )
@@ -181,7 +182,8 @@ def an_event_that_only_has_a_shape(ws: Loose) -> None:
         "    - write SessionConnected\n"
         "    - name one of SessionConnected, SessionSubscribed, SessionUnsubscribed,"
         " SessionDisconnected, ConnectRejected, BrokerAvailability,"
-        " TransactionAborted, DeadLetter, MessageDropped"
+        " TransactionAborted, DeadLetter, MessageDropped, FrameDenied, SlowConsumer,"
+        " HeartBeatLost, HandshakeRejected"
     ),
     "write SessionConnected",
 )
