@@ -279,11 +279,11 @@ class TestHandshakes:
         ("answer", "status", "text"),
         [
             (Refusal(429, "Come back later."), 429, "Come back later."),
-            (AccessDenied("no tenant"), 403, "The application refused the connection."),
-            (ValueError("oh"), 500, "The server failed."),
-            (7, 500, "The server failed."),
-            (Refusal(200, "Fine."), 500, "The server failed."),
-            (Refusal(403, "\ud800"), 500, "The server failed."),
+            (AccessDenied("no tenant"), 403, "Connection refused."),
+            (ValueError("oh"), 500, "Handler failed."),
+            (7, 500, "Handler failed."),
+            (Refusal(200, "Fine."), 500, "Handler failed."),
+            (Refusal(403, "\ud800"), 500, "Handler failed."),
         ],
     )
     def test_the_first_that_refuses_decides(
@@ -315,7 +315,7 @@ class TestHandshakes:
         if status == 403:
             assert "refuse: no tenant" in caplog.text
         if status == 500:
-            assert "interceptor failed mapping=@handshake_interceptor()" in caplog.text
+            assert "failed mapping=@handshake_interceptor()" in caplog.text
 
     def test_one_that_fails_is_raised_in_the_test(self) -> None:
         app = application()
