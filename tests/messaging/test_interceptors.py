@@ -378,3 +378,30 @@ def test_both_looks_of_a_connect_and_its_authenticator() -> None:
     with World(app) as world:
         world.connect(login="ann")
     assert asked == ["handshake", "connect", "authenticator"]
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+def test_whom_an_interceptor_refuses_no_authenticator_is_asked_about(refuses: bool) -> None:
+    asked: list[str] = []
+
+    def who(request: HttpRequest) -> User | None:
+        asked.append("who")
+        return User("ann")
+
+    app = application(handshake_authenticator=who)
+
+    @app.handshake_interceptor(inline=True)
+    def look(request: HttpRequest) -> Refusal | dict[str, int]:
+        asked.append("look")
+        return Refusal(400, "No.") if refuses else {"a": 1}
+
+    with World(app) as world:
+        peer = world.upgrade()
+        if refuses:
+            assert peer.response.startswith(b"HTTP/1.1 400 ")
+            assert asked == ["look"]
+        else:
+            assert peer.connect().headers["user-name"] == "ann"
+            assert asked == ["look", "who"]
+            [session] = world.runtime.broker.sessions.values()
+            assert session.attributes == {"a": 1}
