@@ -62,6 +62,13 @@ GROUPS = (
         "Authenticated ConnectRequest HttpRequest Principal",
     ),
     Group(
+        "Interceptors",
+        "What sees frames, publications, deliveries and handshakes on their way: "
+        "[interceptors](interceptors.md).",
+        "inbound_interceptor outbound_interceptor delivery_filter handshake_interceptor"
+        " OutboundMessage PublicationKind Refusal",
+    ),
+    Group(
         "Template",
         "Messages from anywhere in the application: [handlers](handlers.md#sending-from-anywhere).",
         "MessagingTemplate Published",
@@ -75,8 +82,9 @@ GROUPS = (
         "Events",
         "What listeners hear: [handlers](handlers.md#events).",
         "SessionConnected SessionSubscribed SessionUnsubscribed SessionDisconnected"
-        " DisconnectReason ConnectRejected TransactionAborted DeadLetter MessageDropped"
-        " PresenceJoined PresenceLeft BrokerAvailability",
+        " DisconnectReason HandshakeRejected ConnectRejected FrameDenied SlowConsumer HeartBeatLost"
+        " TransactionAborted DeadLetter MessageDropped PresenceJoined PresenceLeft"
+        " BrokerAvailability",
     ),
     Group(
         "Who is there",
@@ -88,7 +96,8 @@ GROUPS = (
         "Exceptions that the application meets or raises, and the codes that clients are told: "
         "[handlers](handlers.md#errors), [errors](errors.md).",
         "StockSyncError ConfigurationError ConversionError AccessDenied BadCredentials"
-        " HandlerTimeout BrokerBusy BrokerClosed WrongLoop ForkedBrokerError ErrorCode CloseCode",
+        " HandlerTimeout InterceptorFailed BrokerBusy BrokerClosed WrongLoop ForkedBrokerError"
+        " ErrorCode CloseCode",
     ),
     Group(
         "Settings and counters",

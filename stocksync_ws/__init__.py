@@ -22,6 +22,9 @@ from stocksync_ws.broker.calls.events import (
     BrokerAvailability,
     ConnectRejected,
     DeadLetter,
+    FrameDenied,
+    HandshakeRejected,
+    HeartBeatLost,
     MessageDropped,
     PresenceJoined,
     PresenceLeft,
@@ -29,9 +32,11 @@ from stocksync_ws.broker.calls.events import (
     SessionDisconnected,
     SessionSubscribed,
     SessionUnsubscribed,
+    SlowConsumer,
     TransactionAborted,
 )
-from stocksync_ws.broker.model.publication import Published
+from stocksync_ws.broker.model.outbound import OutboundMessage
+from stocksync_ws.broker.model.publication import PublicationKind, Published
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.config import Limits, SockJSOptions
@@ -45,6 +50,7 @@ from stocksync_ws.errors import (
     ConversionError,
     ForkedBrokerError,
     HandlerTimeout,
+    InterceptorFailed,
     StockSyncError,
     WrongLoop,
 )
@@ -63,12 +69,18 @@ from stocksync_ws.messaging.decorators import (
     subscribe_mapping,
 )
 from stocksync_ws.messaging.exchange import CurrentUser, DestinationVariable, Header, Payload
+from stocksync_ws.messaging.intercepting import (
+    delivery_filter,
+    handshake_interceptor,
+    inbound_interceptor,
+    outbound_interceptor,
+)
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.policies import Latest, Queue, Stream, Topic
 from stocksync_ws.presence import Member, MemberSession, Presence
 from stocksync_ws.rates import Rate
 from stocksync_ws.stomp.frame import Frame
-from stocksync_ws.types import HttpRequest, Principal
+from stocksync_ws.types import HttpRequest, Principal, Refusal
 
 __version__ = "0.1.0"
 
@@ -92,28 +104,36 @@ __all__ = [
     "ErrorCode",
     "ForkedBrokerError",
     "Frame",
+    "FrameDenied",
     "HandlerTimeout",
+    "HandshakeRejected",
     "Header",
+    "HeartBeatLost",
     "HttpRequest",
+    "InterceptorFailed",
     "Latest",
     "Limits",
     "Member",
     "MemberSession",
     "MessageDropped",
     "MessagingTemplate",
+    "OutboundMessage",
     "Payload",
     "Presence",
     "PresenceJoined",
     "PresenceLeft",
     "Principal",
+    "PublicationKind",
     "Published",
     "Queue",
     "Rate",
+    "Refusal",
     "Session",
     "SessionConnected",
     "SessionDisconnected",
     "SessionSubscribed",
     "SessionUnsubscribed",
+    "SlowConsumer",
     "SockJSOptions",
     "StockSyncError",
     "StompApp",
@@ -124,9 +144,13 @@ __all__ = [
     "authorize",
     "controller",
     "controller_advice",
+    "delivery_filter",
     "event_listener",
+    "handshake_interceptor",
+    "inbound_interceptor",
     "message_exception_handler",
     "message_mapping",
+    "outbound_interceptor",
     "send_to",
     "send_to_user",
     "snapshot",

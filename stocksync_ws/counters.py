@@ -46,6 +46,12 @@ class Counters:
     """Deliveries on topics whose session or subscription ended before they were acknowledged."""
     messages_dropped: int = 0
     """Messages that subscribers lost, or that were not taken; `MessageDropped` says why."""
+    messages_withheld: int = 0
+    """Deliveries that a delivery filter withheld from a subscriber."""
+    publications_vetoed: int = 0
+    """Publications that an outbound interceptor refused."""
+    interceptors_failed: int = 0
+    """Outbound interceptors and delivery filters that raised what is no refusal."""
     messages_dead: int = 0
     """Dead letters."""
     messages_duplicate: int = 0

@@ -12,6 +12,7 @@ Rule: an error knows whose fault it is and what to answer: what a client is told
      +-- AccessDenied                  the application refuses this user
      |    +-- BadCredentials           ... because login and passcode are wrong
      +-- HandlerTimeout                user code took longer than `Limits.handler_timeout`
+     +-- InterceptorFailed             an outbound interceptor raised, and nothing was published
      +-- BrokerClosed                  the application was stopped
      +-- BrokerBusy                    the inbox of other threads, or a queue, is full
      +-- WrongLoop                     a second event loop while the application runs on a first
@@ -26,6 +27,7 @@ from collections.abc import Mapping
 from stocksync_ws.codes import ErrorCode
 
 __all__ = [
+    "REFUSED",
     "AccessDenied",
     "BadCredentials",
     "BrokerBusy",
@@ -35,6 +37,7 @@ __all__ = [
     "ConversionError",
     "ForkedBrokerError",
     "HandlerTimeout",
+    "InterceptorFailed",
     "LimitExceeded",
     "LocalProtocolError",
     "ProtocolError",
@@ -107,8 +110,8 @@ class ConversionError(StockSyncError):
 
 
 class AccessDenied(StockSyncError):
-    """Raise it in an authenticator or a handler to refuse this user; an upgrade is answered with
-    403. Its text is logged, never sent.
+    """Raise it in an authenticator, a handler or an interceptor to refuse this user, or what is to
+    be published; an upgrade is answered with 403. Its text is logged, never sent.
     """
 
 
@@ -122,6 +125,12 @@ class HandlerTimeout(StockSyncError):
     """User code took longer than `Limits.handler_timeout` seconds and was cancelled."""
 
 
+class InterceptorFailed(StockSyncError):
+    """An outbound interceptor raised something other than `AccessDenied`, which is the cause, or
+    returned what is no message. Nothing was published.
+    """
+
+
 class BrokerClosed(StockSyncError):
     """The application was stopped and accepts nothing any more, or nothing has started it."""
 
@@ -130,6 +139,10 @@ class BrokerBusy(StockSyncError):
     """A message finds no room: the inbox of other threads is full (10,000 messages or 16 MiB), or
     the queue that is named. Try again later.
     """
+
+
+REFUSED = (BrokerBusy, AccessDenied, InterceptorFailed)
+"""What a publication is not taken for: counted, told by an event, and raised to who waits."""
 
 
 class WrongLoop(StockSyncError):

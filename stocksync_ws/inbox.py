@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.errors import BrokerBusy, BrokerClosed, ForkedBrokerError, WrongLoop
+from stocksync_ws.errors import REFUSED, BrokerBusy, BrokerClosed, ForkedBrokerError, WrongLoop
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.broker import Broker
@@ -35,15 +35,12 @@ MAX_BYTES = 16 * 1024 * 1024
 """Bytes that may wait for it."""
 
 START = 30.0
-"""Seconds an awaited publication waits for the application to start, and after which others that
-are kept for it are told of in the log.
-"""
+"""Seconds an awaited publication waits for a start, and others are kept before the log tells."""
 
 STOPPED = "the application was stopped: publish before its end, or serve it again"
 
 Waiter: TypeAlias = Callable[[Published | None, Exception | None], None]
 """Told what became of a publication, on the owner thread."""
-
 
 Command: TypeAlias = "Callable[[Broker, float], None]"
 """Does something with the sessions of a run, at a time `now`."""
@@ -202,8 +199,8 @@ class Inbox:
         if self._is_owner():
             try:
                 self._now(draft)
-            except BrokerBusy:
-                pass  # A full queue: counted, and told by an event, as from another thread.
+            except REFUSED:
+                pass  # Counted, and told by an event, as from another thread.
             return
         with self._lock:
             self._check()
@@ -324,7 +321,7 @@ class Inbox:
         Raises:
             ForkedBrokerError: In a forked child of the process that started the application.
         """
-        if self._is_owner():
+        if self._is_owner() and not self._looks():
             if self._items or self._batch:
                 self._apply_posts()
             self._apply(_Wish(work))
@@ -340,10 +337,9 @@ class Inbox:
 
     def _why(self) -> str:
         """Why nobody applies what is posted, and what does."""
+        cause = "the event loop of the application was closed without a stop"
         if self._publish is None:
             cause = "the application has not been started in this process"
-        else:
-            cause = "the event loop of the application was closed without a stop"
         return (
             f"{cause}; serve() starts it, and so does the lifespan of the application that it was"
             " installed in"
@@ -362,7 +358,7 @@ class Inbox:
                 published = self._publish(item.draft)
             else:
                 self.running.act(item.command)
-        except (BrokerBusy, BrokerClosed) as refusal:
+        except (*REFUSED, BrokerClosed) as refusal:
             error = refusal
         except Exception as bug:
             _log.error("internal error in what was posted", exc_info=bug)
@@ -392,8 +388,12 @@ class Inbox:
             return False
         return self._gone is None or not self._gone()
 
+    def _looks(self) -> bool:
+        """An interceptor runs: what it does comes behind what it looks at."""
+        return self.running is not None and self.running.broker.looking
+
     def _now(self, draft: Draft) -> Published:
-        if self._items or self._batch:
+        if (self._items or self._batch) and not self._looks():
             self._apply_posts()
         if self._publish is None:
             raise BrokerClosed(STOPPED)

@@ -300,7 +300,7 @@ Target: TypeAlias = ToDestination | ToUser | ToSession
 class Handshake:
     """A request that would open a session; `accept` or `refuse` it now or any time later."""
 
-    __slots__ = ("connection", "request", "subprotocol", "wire")
+    __slots__ = ("attributes", "connection", "request", "subprotocol", "wire")
 
     def __init__(self, request: HttpRequest, wire: Wire, subprotocol: str | None) -> None:
         self.request = request
@@ -308,6 +308,8 @@ class Handshake:
         self.subprotocol = subprotocol
         self.connection: Any = None
         """A slot for the driver: the link that brought it."""
+        self.attributes: dict[str, Any] = {}
+        """With these its session begins."""
 
 
 class Message:
@@ -321,9 +323,7 @@ class Message:
 
 
 class Alive:
-    """Something came from the peer that is no message: PONG, PING, an empty frame, part of a
-    message or a post.
-    """
+    """PONG, PING, an empty frame, or part of a message or a post came from the peer."""
 
     __slots__ = ("unfinished", "wire")
 

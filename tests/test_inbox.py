@@ -50,7 +50,7 @@ class Owner:
         self.applied: list[str] = []
         self.wakes = 0
         self.gone = False
-        self.broker: Any = object()
+        self.broker: Any = SimpleNamespace(looking=False)
 
     def open(self) -> None:
         self.inbox.open(self.publish, self._wake, lambda: self.gone, self)

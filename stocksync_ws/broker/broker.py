@@ -89,7 +89,7 @@ class Broker:
         self.sessions = env.sessions
         """Every session from its handshake to the end of its stream, by id."""
         self.calls = Calls(env, dispatch)
-        self.delivery = Delivery(env)
+        self.delivery = Delivery(env, self.calls.filters.find)
         self._sessions = Sessions(env, self.calls, self.delivery)
         self._decoding = Frames(env, self.calls, self.delivery, self._sessions).decoding
 
@@ -155,6 +155,11 @@ class Broker:
         else:
             self.counters.internal_errors += 1
             self.calls.log.internal("the broker", None, problem)
+
+    @property
+    def looking(self) -> bool:
+        """Outbound interceptors or a delivery filter run, in the middle of a step."""
+        return self._step.looking
 
     @property
     def busy(self) -> bool:
@@ -233,10 +238,15 @@ class Broker:
 
         Raises:
             BrokerBusy: The queue is full; the message was dropped, with event and counter.
+            AccessDenied: An outbound interceptor refuses it, with event and counter.
+            InterceptorFailed: One failed, with event and counter.
             BrokerClosed: After `halt`.
         """
         if self._sessions.lifecycle.halted:
             raise BrokerClosed("the broker was stopped")
+        if self._step.looking:
+            self._sessions.publisher.post(draft)
+            return Published("", 0)
         published = self._step.run(now, self._sessions.publisher.publish, draft)
         if not published.message_id:
             raise BrokerBusy(
@@ -277,13 +287,16 @@ class Broker:
     # The end of a step
 
     def _finish(self) -> None:
-        """Do what the step has noted, until nothing is noted any more: what pipelines want
-        published, scripts that waited for another, frames that had to wait, then deaths, closes and
-        losses; these come before the next frame where somebody has asked for that.
+        """Do what the step has noted, until nothing is noted any more: what interceptors have
+        published, what pipelines want published, scripts that waited for another, frames that had
+        to wait, then deaths, closes and losses; these come before the next frame where somebody has
+        asked for that.
         """
         step, office = self._step, self.office
         while step.noted:
-            if step.drafts:
+            if step.posted:
+                self._guard(None, self._sessions.publisher.publish_posted)
+            elif step.drafts:
                 task, draft = step.drafts.popleft()
                 self._guard(task.session, self._publish, task, draft)
             elif step.ready:
@@ -302,6 +315,7 @@ class Broker:
                 step.noted = False
 
     def _publish(self, task: Task, draft: Draft) -> None:
+        draft.sender = None if task.session is None else task.session.face
         try:
             published = self._sessions.publisher.publish(draft)
         except Exception as error:

@@ -20,10 +20,12 @@ from stocksync_ws.messaging import decorators
 from stocksync_ws.messaging.declaring import Declaring
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.messaging.identity import Identity
+from stocksync_ws.messaging.interceptors import Interceptors, check_interceptor
 from stocksync_ws.messaging.listening import pattern_of
 from stocksync_ws.messaging.marks import (
     Authorization,
     Declaration,
+    Interceptor,
     Listener,
     MessageMapping,
     SnapshotMapping,
@@ -121,7 +123,9 @@ class Application(Declaring):
         users = self._users(final=False)
         if users is None and self._identity.known:
             return  # Which parameters are the user is not known yet.
-        if isinstance(mapping, Authorization):
+        if isinstance(mapping, Interceptor):
+            check_interceptor(declaration, _FRAMEWORK, self._space, users, self._bits, final=False)
+        elif isinstance(mapping, Authorization):
             names = Template(mapping.path, wildcards=True).names
             compile_handler(declaration, names, _FRAMEWORK, users, self._bits, final=False)
         elif isinstance(mapping, (MessageMapping, SubscribeMapping, SnapshotMapping)):
@@ -186,7 +190,14 @@ class Application(Declaring):
                 declared = decorators.declarations(target)
                 found += declared if own is None else _only(declared, own)
             users = self._users(final=True)
-            routes = Routes(found, _FRAMEWORK, self._space, users, self._bits, self._converters)
+            passing = [each for each in found if isinstance(each.mapping, Interceptor)]
+            handlers = [each for each in found if not isinstance(each.mapping, Interceptor)]
+            routes = Routes(handlers, _FRAMEWORK, self._space, users, self._bits, self._converters)
+            if passing:
+                most = self.config.limits.max_outbound_message
+                routes.interceptors = Interceptors(
+                    passing, _FRAMEWORK, self._space, users, self._bits, most
+                )
             rules = [Rule(mark, None) for mark in self._rules]
             rules += [Rule(mark, handler) for mark, handler in routes.authorizers]
             if not self._identity.has_roles:

@@ -242,6 +242,7 @@ class _Builder:
         missing = {
             Role.SUBSCRIBE: "it would be the payload, but a SUBSCRIBE has no body",
             Role.RULE: "it would be the payload, which rules do not get",
+            Role.FRAME: "it would be the payload, which interceptors do not get: see frame.body",
             Role.ERROR: "it would be the payload, which exception handlers do not get",
             Role.EVENT: "it would be the payload, which event listeners do not get",
         }

@@ -14,11 +14,14 @@ from typing import Any
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.hints import nearest, report, type_name
 from stocksync_ws.messaging.marks import (
+    NAMES,
     Advice,
     Authorization,
     Controller,
     Declaration,
+    DeliveryFilter,
     ExceptionMapping,
+    Interceptor,
     Listener,
     Mapped,
     Mark,
@@ -118,13 +121,20 @@ def _of_owner(target: object) -> list[Declaration]:
 
 
 def _no_rule_lost(cls: type, name: str) -> None:
-    """Refuse a method that overrides a rule and is none: what the rule had closed would be open."""
+    """Refuse a method that overrides a rule or an interceptor and is none: what that had closed
+    would be open.
+    """
     for base in cls.__mro__:
-        if any(isinstance(mark, Authorization) for mark in marks_of(vars(base).get(name))):
-            raise ConfigurationError(
-                f"{name_of(cls)}.{name} overrides a rule of {name_of(base)}, and is none itself:"
-                f" decorate it with @authorize as well, or give it another name"
-            )
+        for mark in marks_of(vars(base).get(name)):
+            if isinstance(mark, (Authorization, Interceptor)):
+                rule = isinstance(mark, Authorization)
+                what, wanted = (
+                    ("a rule", "@authorize") if rule else ("an interceptor", _shown(mark))
+                )
+                raise ConfigurationError(
+                    f"{name_of(cls)}.{name} overrides {what} of {name_of(base)}, and is none"
+                    f" itself: decorate it with {wanted} as well, or give it another name"
+                )
 
 
 def _unhidden(function: Any, marks: tuple[Mark, ...]) -> None:
@@ -190,6 +200,10 @@ def _shown(mapping: Mapped) -> str:
         return f"@snapshot({mapping.path!r})"
     if isinstance(mapping, Authorization):
         return f"@authorize({mapping.path!r})"
+    if isinstance(mapping, DeliveryFilter):
+        return f"@delivery_filter({mapping.path!r})"
+    if isinstance(mapping, Interceptor):
+        return f"@{NAMES[type(mapping)]}()"
     if isinstance(mapping, ExceptionMapping):
         return f"@message_exception_handler({', '.join(map(type_name, mapping.exceptions))})"
     pattern = [repr(mapping.path)] if mapping.path else []
@@ -221,6 +235,9 @@ def _check_replies(
 ) -> None:
     if isinstance(mapping, Authorization) and replies:
         problem = "a rule answers yes or no to us; leave the reply decorator out"
+        raise ConfigurationError(report(function, label, problem))
+    if isinstance(mapping, Interceptor) and replies:
+        problem = "what an interceptor returns goes nowhere; leave the reply decorator out"
         raise ConfigurationError(report(function, label, problem))
     if isinstance(mapping, SnapshotMapping) and replies:
         problem = "a snapshot goes to the new subscriber; leave the reply decorator out"

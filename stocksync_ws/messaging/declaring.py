@@ -15,6 +15,7 @@ from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
 from stocksync_ws.messaging.access import authorization
 from stocksync_ws.messaging.converters import Converters
+from stocksync_ws.messaging.intercepting import Intercepting
 from stocksync_ws.messaging.marks import Authorization, Declaration, Judged, Mark
 
 __all__ = ["Declaring"]
@@ -22,7 +23,7 @@ __all__ = ["Declaring"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Declaring(ABC):
+class Declaring(Intercepting, ABC):
     """What an application declares, until it freezes."""
 
     def __init__(self) -> None:

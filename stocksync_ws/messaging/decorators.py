@@ -18,11 +18,13 @@ from stocksync_ws.messaging.access import access, authorization
 from stocksync_ws.messaging.declarations import declarations
 from stocksync_ws.messaging.hints import no_path
 from stocksync_ws.messaging.marks import (
+    NAMES,
     Advice,
     Authorization,
     Controller,
     Declaration,
     ExceptionMapping,
+    Interceptor,
     Judged,
     Listener,
     Mapped,
@@ -239,6 +241,11 @@ def authorize(
 def rule(mark: Authorization) -> Callable[[F], F]:
     """The decorator for the function of a rule."""
     return _marker("authorize", mark, mark.inline)
+
+
+def interceptor(mark: Interceptor) -> Callable[[F], F]:
+    """The decorator for an interceptor."""
+    return _marker(NAMES[type(mark)], mark, mark.inline)
 
 
 class _Written:

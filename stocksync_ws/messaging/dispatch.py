@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Verdict
+from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Filter, Outbound, Verdict
 from stocksync_ws.broker.calls.dispatch import Reply as Answer
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.credentials import Credentials
@@ -30,7 +30,7 @@ from stocksync_ws.messaging.routes import Handler, Reply, Routes
 from stocksync_ws.messaging.routing import Router
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame
-from stocksync_ws.types import Handshake
+from stocksync_ws.types import Handshake, Refusal
 
 __all__ = ["Dispatcher"]
 
@@ -63,9 +63,37 @@ class Dispatcher:
         self._encoder = PayloadEncoder()
         self._most = config.limits.max_outbound_message
 
-    def handshake(self, handshake: Handshake) -> Pipeline[Credentials | None] | None:
-        """Ask the authenticator of the handshake."""
-        return self._identity.handshake(handshake.request)
+    def handshake(self, handshake: Handshake) -> Pipeline[Refusal | Credentials | None] | None:
+        """Ask the interceptors, and then the authenticator of the handshake."""
+        interceptors = self._routes().interceptors
+        looks = None if interceptors is None else interceptors.handshake(handshake)
+        asks = self._identity.handshake(handshake.request)
+        if looks is None or asks is None:
+            return looks or asks
+        return _in_turn(looks, asks)
+
+    @property
+    def has_inbound(self) -> bool:
+        """Frames are looked at before anything else. The application freezes."""
+        interceptors = self._routes().interceptors
+        return interceptors is not None and interceptors.has_inbound
+
+    def inbound(self, session: SessionRecord, frame: Frame) -> Pipeline[Frame] | None:
+        """Ask the inbound interceptors for such a frame."""
+        interceptors = self._routes().interceptors
+        assert interceptors is not None
+        return interceptors.inbound(session, frame, self._template)
+
+    @property
+    def outbound(self) -> Outbound | None:
+        """The outbound interceptors as one function. The application freezes."""
+        interceptors = self._routes().interceptors
+        return None if interceptors is None else interceptors.outbound
+
+    def delivery_filter(self, destination: str) -> Filter | None:
+        """The filters of a topic as one. The application freezes."""
+        interceptors = self._routes().interceptors
+        return None if interceptors is None else interceptors.filter_for(destination)
 
     def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None] | None:
         """Ask the authenticator."""
@@ -258,6 +286,14 @@ class Dispatcher:
                 f" Limits.max_outbound_message ({self._most} bytes)"
             )
         return body, content_type
+
+
+def _in_turn(
+    looks: Pipeline[Refusal | None], asks: Pipeline[Credentials | None]
+) -> Pipeline[Refusal | Credentials | None]:
+    """Interceptors first; whom they refuse, nobody asks who it is."""
+    refusal = yield from looks
+    return (yield from asks) if refusal is None else refusal
 
 
 def _guard(routes: Router[Handler], session: SessionRecord, path: str) -> Denial | None:

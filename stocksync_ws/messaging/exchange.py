@@ -103,6 +103,8 @@ class Role(Enum):
     """Answers a SUBSCRIBE, which has no body."""
     RULE = "rule"
     """Judges a SEND or a SUBSCRIBE, whatever its body."""
+    FRAME = "frame"
+    """Looks at a frame before anything judges it."""
     ERROR = "error"
     """Handles an exception of one of the two above."""
     EVENT = "event"

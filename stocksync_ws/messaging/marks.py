@@ -5,24 +5,32 @@ Rule: frozen data in one attribute, from the top as it is written; nobody else r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
 from stocksync_ws.errors import ConfigurationError
 
 __all__ = [
+    "NAMES",
+    "WRITES_NOTHING",
     "Access",
     "Advice",
     "Authorization",
     "Controller",
     "Declaration",
+    "DeliveryFilter",
     "ExceptionMapping",
+    "HandshakeInterceptor",
+    "InboundInterceptor",
+    "Intercepted",
+    "Interceptor",
     "Judged",
     "Listener",
     "Mapped",
     "Mark",
     "MessageMapping",
+    "OutboundInterceptor",
     "ReplyTo",
     "SnapshotMapping",
     "SubscribeMapping",
@@ -36,6 +44,20 @@ _MARKS = "__stocksync_marks__"
 
 Judged: TypeAlias = Literal["SEND", "SUBSCRIBE"]
 """The frames that a rule may be for."""
+
+Intercepted: TypeAlias = Literal[
+    "CONNECT",
+    "SEND",
+    "SUBSCRIBE",
+    "UNSUBSCRIBE",
+    "ACK",
+    "NACK",
+    "BEGIN",
+    "COMMIT",
+    "ABORT",
+    "DISCONNECT",
+]
+"""The frames that an inbound interceptor may be for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +141,51 @@ class Listener:
 
 
 @dataclass(frozen=True, slots=True)
+class Interceptor:
+    """Sees what passes: a frame, a publication, a delivery, a handshake."""
+
+    order: int = 0
+    """Lower ones are asked first; of equal ones the one that was declared first."""
+    inline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InboundInterceptor(Interceptor):
+    """Sees frames of clients before anything judges them."""
+
+    frames: tuple[Intercepted, ...] = ()
+    """Empty: all but CONNECT."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundInterceptor(Interceptor):
+    """Sees everything that is published, before it is accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter(Interceptor):
+    """Says which subscribers get what is published to the topics of this pattern."""
+
+    path: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeInterceptor(Interceptor):
+    """Sees handshakes before they are answered."""
+
+
+NAMES: Mapping[type, str] = {
+    InboundInterceptor: "inbound_interceptor",
+    OutboundInterceptor: "outbound_interceptor",
+    DeliveryFilter: "delivery_filter",
+    HandshakeInterceptor: "handshake_interceptor",
+}
+"""The decorators of interceptors."""
+WRITES_NOTHING = (Authorization, Listener, Interceptor)
+"""What is declared with these sends nothing that it returns."""
+
+
+@dataclass(frozen=True, slots=True)
 class ReplyTo:
     """Where the returned value goes."""
 
@@ -153,6 +220,7 @@ Mapped: TypeAlias = (
     | Authorization
     | ExceptionMapping
     | Listener
+    | Interceptor
 )
 Mark: TypeAlias = Mapped | ReplyTo | Controller | Advice
 

@@ -20,6 +20,7 @@ from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converter, Converters, nothing_converts
 from stocksync_ws.messaging.exchange import Exchange, Role
 from stocksync_ws.messaging.hints import line_of, report, signature_of, type_name, where
+from stocksync_ws.messaging.interceptors import Interceptors
 from stocksync_ws.messaging.listening import (
     Listening,
     check_events,
@@ -28,6 +29,7 @@ from stocksync_ws.messaging.listening import (
 )
 from stocksync_ws.messaging.marks import (
     ANYONE,
+    WRITES_NOTHING,
     Access,
     Authorization,
     Declaration,
@@ -150,7 +152,7 @@ class Handler:
 def content_type_of(declaration: Declaration) -> str | None:
     """The `content_type=` of its decorator."""
     mapping = declaration.mapping
-    return None if isinstance(mapping, (Authorization, Listener)) else mapping.content_type
+    return None if isinstance(mapping, WRITES_NOTHING) else mapping.content_type
 
 
 def _raise(error: Exception) -> NoReturn:
@@ -264,6 +266,7 @@ class Routes:
         "_by_owner",
         "authorizers",
         "guarded",
+        "interceptors",
         "listening",
         "messages",
         "rights",
@@ -289,6 +292,8 @@ class Routes:
         """A handler or a snapshot is not for everybody."""
         self.rights: Rights | None = None
         """What the rules say; None: there are none, and everybody may."""
+        self.interceptors: Interceptors | None = None
+        """What passes is looked at; None: nobody looks."""
         self._by_owner: dict[int, list[Handler]] = {}
         self._advice: list[Handler] = []
         self.listening = Listening(space)

@@ -26,6 +26,7 @@ from stocksync_ws.messaging.marks import (
     Authorization,
     Declaration,
     ExceptionMapping,
+    Interceptor,
     Listener,
     MessageMapping,
 )
@@ -48,7 +49,7 @@ def check_variables(declarations: Iterable[Declaration]) -> None:
     handlers = [each for each in known if isinstance(each.mapping, ExceptionMapping)]
     for declaration in known:
         mapping = declaration.mapping
-        if isinstance(mapping, (Authorization, ExceptionMapping, Listener)):
+        if isinstance(mapping, (Authorization, ExceptionMapping, Interceptor, Listener)):
             continue
         left = dict.fromkeys(Template(mapping.path).names)
         if not left or _takes_all(declaration) or _replies_to_path(declaration):

@@ -6,6 +6,7 @@ repeated header the first is kept, and nothing here looks at octets.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 from stocksync_ws.codes import ErrorCode
@@ -99,6 +100,21 @@ class Frame:
         self.command = command
         self.headers = headers
         self.body = body
+
+    def replace(
+        self, *, headers: Mapping[str, str] | None = None, body: bytes | None = None
+    ) -> Frame:
+        """The same frame with other headers or another body, for an inbound interceptor to return.
+
+        Args:
+            headers: All of them, `{**frame.headers, "tenant": "acme"}`; None: unchanged.
+            body: The octets; None: unchanged. A `content-length` is made to fit.
+        """
+        changed = dict(self.headers if headers is None else headers)
+        octets = self.body if body is None else body
+        if body is not None and "content-length" in changed:
+            changed["content-length"] = str(len(octets))
+        return Frame(self.command, changed, octets)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Frame):

@@ -129,3 +129,20 @@ def test_a_flag_is_nothing_else(text: str) -> None:
     with pytest.raises(RemoteProtocolError) as caught:
         flag(Frame("NACK", {"requeue": text}), "requeue", True)
     assert caught.value.code is ErrorCode.BAD_HEADER
+
+
+class TestReplace:
+    def test_is_another_frame_with_what_is_said(self) -> None:
+        frame = Frame("SEND", {"destination": "/topic/a"}, b"x")
+        changed = frame.replace(headers={**frame.headers, "a": "1"})
+        assert changed == Frame("SEND", {"destination": "/topic/a", "a": "1"}, b"x")
+        assert frame == Frame("SEND", {"destination": "/topic/a"}, b"x")
+        assert frame.replace() == frame
+        assert frame.replace().headers is not frame.headers
+
+    @pytest.mark.parametrize(("headers", "length"), [({"content-length": "1"}, "3"), ({}, None)])
+    def test_a_length_that_was_given_is_that_of_the_body(
+        self, headers: dict[str, str], length: str | None
+    ) -> None:
+        frame = Frame("SEND", headers, b"x").replace(body=b"xyz")
+        assert (frame.body, frame.headers.get("content-length")) == (b"xyz", length)

@@ -18,30 +18,43 @@ from stocksync_ws import (
     DisconnectReason,
     ErrorCode,
     Frame,
+    FrameDenied,
     HandlerTimeout,
+    HandshakeRejected,
     Header,
+    HeartBeatLost,
+    HttpRequest,
+    InterceptorFailed,
     Member,
     MemberSession,
     MessageDropped,
     MessagingTemplate,
+    OutboundMessage,
     Payload,
     Presence,
     PresenceJoined,
     PresenceLeft,
     Principal,
+    PublicationKind,
+    Refusal,
     Session,
     SessionConnected,
     SessionDisconnected,
     SessionSubscribed,
     SessionUnsubscribed,
+    SlowConsumer,
     StompApp,
     TransactionAborted,
     authorize,
     controller,
     controller_advice,
+    delivery_filter,
     event_listener,
+    handshake_interceptor,
+    inbound_interceptor,
     message_exception_handler,
     message_mapping,
+    outbound_interceptor,
     send_to,
     send_to_user,
     snapshot,
@@ -117,6 +130,46 @@ def plain_rule() -> bool:
 async def asked() -> None:
     assert_type(await rule("a", User("ann")), bool)
     assert_type(plain_rule(), bool)
+
+
+@inbound_interceptor(frames=("SEND", "CONNECT"), inline=True)
+def inbound(frame: Frame) -> Frame | None:
+    return frame.replace(headers={**frame.headers, "a": "1"}, body=b"")
+
+
+@ws.outbound_interceptor(order=1)
+def outbound(message: OutboundMessage) -> OutboundMessage | None:
+    assert_type(message.kind, PublicationKind)
+    assert_type(message.sender, Session | None)
+    assert_type(message.headers, Mapping[str, str])
+    assert_type(message.destination, str)
+    assert_type(message.user, str | None)
+    assert_type(message.session_id, str | None)
+    return message.replace(headers={}, body=message.body)
+
+
+@delivery_filter("/topic/{room}", order=1)
+def passes(session: Session, message: OutboundMessage, room: str) -> bool:
+    return room == message.body.decode()
+
+
+@ws.handshake_interceptor(inline=True)
+def handshake(request: HttpRequest) -> dict[str, str] | Refusal | None:
+    return Refusal(429, "Later.") if request.peer is None else {"peer": request.peer}
+
+
+handshake_interceptor(order=1)(handshake)
+outbound_interceptor(order=1)(outbound)
+
+
+def refused(error: InterceptorFailed) -> BaseException | None:
+    return error.__cause__
+
+
+def intercepted(frame: Frame, message: OutboundMessage, session: Session) -> None:
+    assert_type(inbound(frame), Frame | None)
+    assert_type(outbound(message), OutboundMessage | None)
+    assert_type(passes(session, message, "a"), bool)
 
 
 ws.authorize("/topic/**", frames=("SEND", "SUBSCRIBE"), anyone=True)
@@ -219,6 +272,9 @@ async def check_what_is_decorated() -> None:
     BrokerAvailability,
     ConnectRejected,
     DeadLetter,
+    FrameDenied,
+    HandshakeRejected,
+    HeartBeatLost,
     MessageDropped,
     PresenceJoined,
     PresenceLeft,
@@ -226,6 +282,7 @@ async def check_what_is_decorated() -> None:
     SessionDisconnected,
     SessionSubscribed,
     SessionUnsubscribed,
+    SlowConsumer,
     TransactionAborted,
 )
 def everything(event: object) -> None:
@@ -238,6 +295,16 @@ def everything(event: object) -> None:
         assert_type(event.headers, Mapping[str, str])
     if isinstance(event, MessageDropped):
         assert_type(event.count, int)
+    if isinstance(event, FrameDenied):
+        assert_type(event.destination, str | None)
+        assert_type(event.code, ErrorCode)
+    if isinstance(event, HandshakeRejected):
+        assert_type(event.status, int)
+    if isinstance(event, HeartBeatLost):
+        assert_type(event.silence, float)
+    if isinstance(event, SlowConsumer):
+        assert_type(event.queued, int)
+        assert_type(event.closed, bool)
     if isinstance(event, SessionConnected):
         assert_type(event.user, Principal | None)
         assert_type(event.peer, str | None)

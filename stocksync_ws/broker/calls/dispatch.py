@@ -6,18 +6,28 @@ that there is nothing to run. A pipeline may publish through the broker, and may
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from stocksync_ws.broker.calls.events import Event
 from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.pipeline import Call, Pipeline
+from stocksync_ws.broker.model.publication import Draft, Publication, PublicationKind
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import Handshake, Refusal
 
-__all__ = ["UNSENT", "Denial", "Dispatch", "NullDispatch", "Reply", "Verdict"]
+__all__ = [
+    "UNSENT",
+    "Denial",
+    "Dispatch",
+    "Filter",
+    "NullDispatch",
+    "Outbound",
+    "Reply",
+    "Verdict",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,17 @@ class Denial(NamedTuple):
 Verdict: TypeAlias = "Denial | Pipeline[Denial | None] | None"
 """None: it may. A pipeline where user code has to be asked, which may raise."""
 
+Failed: TypeAlias = Callable[[str, Exception], None]
+"""Told the label of a function that raised, and what."""
+
+Outbound: TypeAlias = Callable[[Draft, PublicationKind, Failed], None]
+"""Lets all outbound interceptors look at a draft, and change it. Raises `AccessDenied` for a veto,
+`InterceptorFailed` where one failed.
+"""
+
+Filter: TypeAlias = Callable[[SessionRecord, Publication, Failed], bool]
+"""Whether a session gets a publication; never raises."""
+
 UNSENT: Final = Reply(b"")
 """The snapshot of a destination that has none to send; known by identity."""
 
@@ -55,6 +76,26 @@ class Dispatch(Protocol):
         """Before the upgrade is answered: a `Refusal` refuses it, and so does what it raises;
         `Credentials` say who it is. None: accepted at once.
         """
+        ...
+
+    @property
+    def has_inbound(self) -> bool:
+        """There are inbound interceptors: `inbound` has to be asked."""
+        ...
+
+    def inbound(self, session: SessionRecord, frame: Frame) -> Pipeline[Frame] | None:
+        """Let the interceptors look at a frame before anything else does: what they made of it.
+        Raises `AccessDenied` for a veto. None: there are none for such a frame.
+        """
+        ...
+
+    @property
+    def outbound(self) -> Outbound | None:
+        """The outbound interceptors as one function; None: there are none."""
+        ...
+
+    def delivery_filter(self, destination: str) -> Filter | None:
+        """Who gets what is published to a topic, as the subscriber names it; None: everybody."""
         ...
 
     def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None] | None:
@@ -132,6 +173,14 @@ class NullDispatch:
     """A `Dispatch` with nothing to say: every client is anonymous and nothing has a handler."""
 
     has_rules = False
+    has_inbound = False
+    outbound: Outbound | None = None
+
+    def inbound(self, session: SessionRecord, frame: Frame) -> Pipeline[Frame] | None:
+        """No interceptor."""
+
+    def delivery_filter(self, destination: str) -> Filter | None:
+        """No filter."""
 
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | Credentials | None] | None:
         """Accept."""

@@ -19,6 +19,9 @@ __all__ = [
     "ConnectRejected",
     "DeadLetter",
     "Event",
+    "FrameDenied",
+    "HandshakeRejected",
+    "HeartBeatLost",
     "MessageDropped",
     "PresenceJoined",
     "PresenceLeft",
@@ -26,6 +29,7 @@ __all__ = [
     "SessionDisconnected",
     "SessionSubscribed",
     "SessionUnsubscribed",
+    "SlowConsumer",
     "TransactionAborted",
     "subscribed",
     "unsubscribed",
@@ -103,6 +107,53 @@ class PresenceLeft(_SessionEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrameDenied(_SessionEvent):
+    """A SEND, a SUBSCRIBE or a COMMIT was refused, by a setting, a rule, an interceptor or
+    `AccessDenied` of its handler.
+    """
+
+    command: str
+    destination: str | None
+    """As the client named it; None for a COMMIT."""
+    code: ErrorCode
+    """The code that the client was sent."""
+    rule: str
+    """The rule, interceptor or setting that said so, and why; the client was not told."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlowConsumer(_SessionEvent):
+    """A session did not take what it was sent: it was closed, or lost messages and lives on."""
+
+    queued: int
+    """Bytes that waited for it."""
+    closed: bool
+    """The session was closed (4008); else `MessageDropped` tells what it lost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeartBeatLost(_SessionEvent):
+    """Nothing came from the peer for too long, and the session was closed (4000)."""
+
+    silence: float
+    """Seconds since its last sign of life."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HandshakeRejected:
+    """The application, or a broker that is stopping, refused a handshake; there was no session.
+    What HTTP, Host, Origin or a limit of connections refuses before is only counted.
+    """
+
+    status: int
+    """The HTTP status of the answer."""
+    reason: str
+    """The text of the answer."""
+    peer: str | None
+    """The address of the peer, `host:port`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ConnectRejected:
     """A handshake or a CONNECT failed at its authenticator; its session never was."""
 
@@ -150,7 +201,8 @@ class MessageDropped:
 
     destination: str
     reason: str
-    """`queue-full`: not taken. What subscribers lost: `slow-consumer`; `superseded`, by a newer
+    """`queue-full`, and `vetoed` or `interceptor-failed` by an outbound interceptor where no client
+    is told of it: not taken. What subscribers lost: `slow-consumer`; `superseded`, by a newer
     value of its key; `away`, kept no longer for a durable name; `away-too-long`, with that name;
     `connection-lost`: a queue had handed it to the transport of a consumer in auto mode; `binary`:
     it is no text, and the transport of the subscriber carries text only. `expired`: dead letters,
@@ -172,6 +224,10 @@ Event: TypeAlias = (
     | TransactionAborted
     | DeadLetter
     | MessageDropped
+    | FrameDenied
+    | SlowConsumer
+    | HeartBeatLost
+    | HandshakeRejected
 )
 
 

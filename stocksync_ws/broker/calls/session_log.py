@@ -14,7 +14,7 @@ from collections.abc import Callable
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.codes import ErrorCode, Fault
-from stocksync_ws.errors import RemoteProtocolError
+from stocksync_ws.errors import InterceptorFailed, RemoteProtocolError
 
 __all__ = ["SessionLog", "quote"]
 
@@ -227,7 +227,8 @@ class SessionLog:
         that its sender is told; one a second and kind.
         """
         if error is not None and code.fault is Fault.APPLICATION and self.unmapped is not None:
-            self.unmapped.append(error)
+            cause = error.__cause__ if isinstance(error, InterceptorFailed) else None
+            self.unmapped.append(cause or error)
         if not self._first(_handlers, f"failed mapping={label or '-'} code={code.code}"):
             return
         # A rule that is a function costs time to word, and is asked only here.
@@ -248,20 +249,33 @@ class SessionLog:
         )
 
     def listener_failed(self, label: str, session_id: str | None, error: BaseException) -> None:
-        """An event listener raised; the others go on. The traceback stands in the log once for each
-        listener and kind of exception: a crowd that leaves would write it a thousand times.
+        """An event listener raised; the others go on."""
+        self._function_failed("listener", label, session_id, error)
+
+    def interceptor_failed(self, label: str, error: BaseException) -> None:
+        """An outbound interceptor or a delivery filter raised; one publication, or one delivery of
+        it, comes of it to nothing.
+        """
+        self._function_failed("interceptor", label, None, error)
+
+    def _function_failed(
+        self, what: str, label: str, session_id: str | None, error: BaseException
+    ) -> None:
+        """The traceback stands in the log once for each function and kind of exception: a crowd
+        that leaves would write it a thousand times.
         """
         if self.unmapped is not None:
             self.unmapped.append(error)
         name = type(error).__name__
-        if not self._first(_handlers, f"listener failed mapping={label} error={name}"):
+        if not self._first(_handlers, f"{what} failed mapping={label} error={name}"):
             return
         kind = (label, name)
         known = kind in self._failures
         if not known and len(self._failures) < FAILURES:
             self._failures.add(kind)
         _handlers.error(
-            "listener failed mapping=%s session=%s error=%s",
+            "%s failed mapping=%s session=%s error=%s",
+            what,
             label,
             session_id or "-",
             quote(error),

@@ -12,7 +12,7 @@ from stocksync_ws import policies
 from stocksync_ws.broker.delivery.queues import Queues
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.topics import Topics
-from stocksync_ws.broker.model.destination import Address
+from stocksync_ws.broker.model.destination import Address, FilterOf
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Kind, Patterns
 from stocksync_ws.broker.model.owner import Owner
@@ -32,6 +32,7 @@ class Destinations:
     """Makes destinations, and finds them."""
 
     __slots__ = (
+        "_filters",
         "_limits",
         "_namespace",
         "_queue_policies",
@@ -43,8 +44,14 @@ class Destinations:
     )
 
     def __init__(
-        self, env: Environment, registry: Registry, topics: Topics, queues: Queues
+        self,
+        env: Environment,
+        registry: Registry,
+        topics: Topics,
+        queues: Queues,
+        filters: FilterOf,
     ) -> None:
+        self._filters = filters
         self._limits = env.limits
         self._namespace = env.namespace
         self._token = env.token
@@ -114,6 +121,10 @@ class Destinations:
             topic = self._make_topic(address, self._topic_policy(address))
             topic.owner = owner
             topic.attended = self._namespace.is_attended(address)
+            named = (
+                address if isinstance(address, str) else self._namespace.user_prefix + address[1]
+            )
+            topic.passes = self._filters(named)
             self._registry.add_topic(topic)
         elif topic.has_history:
             self._registry.touch(topic)

@@ -6,13 +6,14 @@ it is an append, two numbers and a mark, and never removes anything.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from stocksync_ws.broker.model.destination import Group
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.broker.model.subscription import Reader
 
 __all__ = ["Mailboxes"]
 
@@ -27,13 +28,21 @@ class Mailboxes:
         self._office = env.office
         self._step = env.step
 
-    def publish(self, publication: Publication, group: Group, offset: int) -> int:
-        """Append a publication to the mailboxes of all members of a group; the number of them.
+    def publish(
+        self,
+        publication: Publication,
+        group: Group,
+        offset: int,
+        members: Mapping[Mailbox, Reader],
+    ) -> int:
+        """Append a publication to the mailboxes of members of a group; the number of them.
 
         Args:
+            publication: What they get.
+            group: Their group.
             offset: Its place in the log of the destination.
+            members: Those who get it, at least one.
         """
-        members = group.members
         entry = self.entry(publication, group, next(iter(members)))
         entry.group, entry.offset = group, offset
         self.spread(entry, members)

@@ -126,6 +126,12 @@ class Readers:
         if publication.is_dead(self._step.now):
             self._retention.bury_dead(topic)
             return True
+        if topic.passes is not None and not topic.passes(session, publication):
+            self._counters.messages_withheld += 1
+            self._skip_to(reader, offset)
+            topic.is_replayed(reader, offset)  # it counts down
+            reader.next = offset + 1
+            return True
         if not self._has_room(reader, publication):
             return False
         self._skip_to(reader, offset)

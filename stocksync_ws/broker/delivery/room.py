@@ -18,9 +18,14 @@ from stocksync_ws.broker.delivery.reply_queues import ReplyQueues
 from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.delivery.transactions import Transactions
+from stocksync_ws.broker.model.destination import FilterOf
 from stocksync_ws.broker.model.environment import Environment
 
 __all__ = ["Delivery"]
+
+
+def _everybody(destination: str) -> None:
+    """No topic has a filter."""
 
 
 class Delivery:
@@ -41,7 +46,7 @@ class Delivery:
         "transactions",
     )
 
-    def __init__(self, env: Environment) -> None:
+    def __init__(self, env: Environment, filters: FilterOf = _everybody) -> None:
         mailboxes = Mailboxes(env)
         self.registry = Registry(env)
         self.retention = Retention(env)
@@ -51,7 +56,7 @@ class Delivery:
             env, self.registry, mailboxes, self.retention, self.readers, self.durables
         )
         self.queues = Queues(env, self.registry, self.retention, self.readers)
-        self.destinations = Destinations(env, self.registry, self.topics, self.queues)
+        self.destinations = Destinations(env, self.registry, self.topics, self.queues, filters)
         self.publishing = Publishing(
             env, self.registry, self.destinations, self.topics, self.queues
         )

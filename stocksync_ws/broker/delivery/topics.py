@@ -7,7 +7,7 @@ subscription goes to that subscription again; when it has ended, only to the dur
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
 
 from stocksync_ws.broker.delivery.durables import Durables
@@ -16,10 +16,11 @@ from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.readers import Readers
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.retention import Retention
-from stocksync_ws.broker.model.destination import Group
+from stocksync_ws.broker.model.destination import Group, Passes
 from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
+from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import Publication
@@ -84,7 +85,7 @@ class Topics:
             offset = topic.log.skip()
             receivers = self._push(topic, publication, offset)
             if topic.behind:  # nobody was, so these are some that cannot get it
-                receivers -= self._pass_over(topic, topic.behind, offset)
+                receivers -= self._pass_over(topic, topic.behind, publication, offset)
             return receivers
         if not topic.has_history:
             position = None  # what is kept here for a moment has offsets of its own
@@ -108,9 +109,11 @@ class Topics:
             receivers += self._push(topic, publication, offset)
         else:
             # Newest values are always read from the log: what is superseded is never queued.
-            receivers += sum(self._fall_behind(each, offset) for each in topic.groups.values())
+            receivers += sum(
+                self._fall_behind(each.members, offset) for each in topic.groups.values()
+            )
         if topic.behind and not publication.text:
-            receivers -= self._pass_over(topic, topic.behind, offset)
+            receivers -= self._pass_over(topic, topic.behind, publication, offset)
         for reader in topic.behind:
             reader.session.mailbox.mark()
         self._retention.trim(topic)
@@ -141,20 +144,38 @@ class Topics:
     def _push(self, topic: Topic, publication: Publication, offset: int) -> int:
         receivers = 0
         for group in topic.groups.values():
-            if not group.members:
+            members = group.members
+            if topic.passes is not None:
+                members = self._passed(topic.passes, members, publication)
+            if not members:
                 continue
             if group.text_only and not publication.text:
-                receivers += self._fall_behind(group, offset)
+                receivers += self._fall_behind(members, offset)
             elif group.acked:
-                receivers += self._to_acked(topic, group, publication, offset)
+                receivers += self._to_acked(topic, group, publication, offset, members)
             else:
-                receivers += self._mailboxes.publish(publication, group, offset)
+                receivers += self._mailboxes.publish(publication, group, offset, members)
         return receivers
+
+    def _passed(
+        self, passes: Passes, members: Mapping[Mailbox, Reader], publication: Publication
+    ) -> dict[Mailbox, Reader]:
+        """The members of a group from whom the filter does not withhold a publication."""
+        passed = {
+            mailbox: reader
+            for mailbox, reader in members.items()
+            if passes(reader.session, publication)
+        }
+        self._counters.messages_withheld += len(members) - len(passed)
+        return passed
 
     def publish_to(self, topic: Topic, session: SessionRecord, publication: Publication) -> int:
         """To one session only, in its place among what is for all. It is in the log only while that
         session has to read it from there; the others skip it.
         """
+        if topic.passes is not None and not topic.passes(session, publication):
+            self._counters.messages_withheld += 1
+            return 0
         most = self._limits.ack_window_bytes
         groups = topic.groups.values()
         members = [group.members.get(session.mailbox) for group in groups]
@@ -175,40 +196,56 @@ class Topics:
             session.mailbox.mark()
         receivers = len(behind) + len(live)
         if not publication.text:
-            receivers -= self._pass_over(topic, [*behind, *live], offset)
+            receivers -= self._pass_over(topic, [*behind, *live], publication, offset)
         self._retention.trim(topic)
         return receivers
 
-    def _to_acked(self, topic: Topic, group: Group, publication: Publication, offset: int) -> int:
+    def _to_acked(
+        self,
+        topic: Topic,
+        group: Group,
+        publication: Publication,
+        offset: int,
+        members: Mapping[Mailbox, Reader],
+    ) -> int:
         """Live acknowledging subscriptions: one shared entry, and one shared delivery in each
         ledger.
         """
-        reached = len(group.members)
+        reached = len(members)
         timeout, now = topic.policy.ack_timeout, self._step.now
         by = None if timeout is None else now + timeout
         delivery = Delivery(topic, publication, offset, 1, now)
         delivery.place = self._readers.next_place()
         most = self._limits.ack_window_bytes
-        for reader in Ledger.hand_out(group.members, delivery, most, self._step, by):
+        for reader in Ledger.hand_out(members, delivery, most, self._step, by):
             self._readers.fall_behind(reader, offset)
-        if group.members:
-            entry = self._mailboxes.entry(publication, group, next(iter(group.members)))
+        if members is not group.members:
+            members = {mailbox: members[mailbox] for mailbox in members if mailbox in group.members}
+        if members:
+            entry = self._mailboxes.entry(publication, group, next(iter(members)))
             entry.reader, entry.offset = group, offset
-            self._mailboxes.spread(entry, group.members)
+            self._mailboxes.spread(entry, members)
         return reached
 
-    def _fall_behind(self, group: Group, offset: int) -> int:
-        """All live subscriptions of a group go on by themselves; the number of them."""
-        live = list(group.members.values())
+    def _fall_behind(self, members: Mapping[Mailbox, Reader], offset: int) -> int:
+        """Live subscriptions of a group go on by themselves; the number of them."""
+        live = list(members.values())
         for reader in live:
             self._readers.fall_behind(reader, offset)
         return len(live)
 
-    def _pass_over(self, topic: Topic, readers: Iterable[Reader], offset: int) -> int:
+    def _pass_over(
+        self, topic: Topic, readers: Iterable[Reader], publication: Publication, offset: int
+    ) -> int:
         """Readers behind that will not get the newest message, which is no text: the number of
         them. Who has read everything before it has lost it now, the others when they come there.
         """
-        lost = [each for each in readers if each.group.text_only]
+        passes = topic.passes
+        lost = [
+            each
+            for each in readers
+            if each.group.text_only and (passes is None or passes(each.session, publication))
+        ]
         for each in lost:
             if each.next == offset and not each.blocked and each.snapshot is None:
                 self._retention.lose(each, 1, "binary")
@@ -329,11 +366,15 @@ class Topics:
         """Once more, unless meanwhile it has died, or a newer value took its place."""
         publication, offset = delivery.publication, delivery.offset
         topic = subscription.home
+        assert isinstance(topic, Topic)
         if publication.is_dead(self._step.now):
             self._bury(delivery, "expired")
             return False
         if topic.is_superseded(offset):
             self._retention.note_loss(subscription.destination, 1, "superseded")
+            return False
+        if topic.passes is not None and not topic.passes(subscription.session, publication):
+            self._counters.messages_withheld += 1
             return False
         attempt, again = delivery.attempt + 1, delivery.again
         self._readers.deliver(subscription, publication, offset, attempt=attempt, again=again)

@@ -2,7 +2,8 @@
 
 Rule: what is not in the table is a protocol error. A method has its effect in one step, or returns
 the script of what waits for user code; the next frame of the session waits until that has ended.
-The RECEIPT follows the effect.
+Interceptors of the application are asked before, and the frame that they leave is looked at
+again. The RECEIPT follows the effect.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from stocksync_ws.broker.frames.connecting import Connecting
-from stocksync_ws.broker.frames.rates import Rates
+from stocksync_ws.broker.frames.intercepting import Intercepting
 from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
 from stocksync_ws.broker.model.credentials import REFRESH_PATH
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import is_destination, oversize
-from stocksync_ws.broker.model.pipeline import Script
+from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.codes import ErrorCode
@@ -48,6 +49,7 @@ class Commands:
     """The frame table of one broker."""
 
     __slots__ = (
+        "_intercepting",
         "_limits",
         "_namespace",
         "_rates",
@@ -66,10 +68,11 @@ class Commands:
         sending: Sending,
         transactions: TransactionFrames,
         subscribing: Subscribing,
-        rates: Rates,
+        intercepting: Intercepting,
     ) -> None:
+        self._intercepting = intercepting
         self._limits = env.limits
-        self._rates = rates
+        self._rates = intercepting.rates
         self._rates_used = env.buckets.used
         self._namespace = env.namespace
         self._sending = sending
@@ -81,7 +84,7 @@ class Commands:
             (State.AWAITING, STOMP): connecting.connect,
             (State.CONNECTED, SEND): self._send,
             (State.CONNECTED, SUBSCRIBE): self._subscribe,
-            (State.CONNECTED, UNSUBSCRIBE): subscribing.unsubscribe,
+            (State.CONNECTED, UNSUBSCRIBE): subscribing.unsubscribing.unsubscribe,
             (State.CONNECTED, ACK): sending.acknowledge,
             (State.CONNECTED, NACK): sending.acknowledge,
             (State.CONNECTED, BEGIN): transactions.begin,
@@ -89,7 +92,7 @@ class Commands:
             (State.CONNECTED, ABORT): transactions.abort,
             (State.CONNECTED, DISCONNECT): connecting.disconnect,
             (State.ENDING, SEND): self._send,
-            (State.ENDING, UNSUBSCRIBE): subscribing.forget_name,
+            (State.ENDING, UNSUBSCRIBE): subscribing.unsubscribing.forget_name,
             (State.ENDING, ACK): sending.acknowledge,
             (State.ENDING, NACK): sending.acknowledge,
             (State.ENDING, BEGIN): transactions.begin,
@@ -114,7 +117,26 @@ class Commands:
             required(frame, session.version)
         if self._rates_used and frame.command in _RATED and self._rates.refuse(session, frame):
             return None
-        return method(session, frame)
+        if self._intercepting.none:
+            return method(session, frame)
+        pipeline = self._intercepting.ask(session, frame)
+        if pipeline is None:
+            return method(session, frame)
+        return self._intercepted(session, frame, pipeline)
+
+    def _intercepted(
+        self, session: SessionRecord, frame: Frame, pipeline: Pipeline[Frame]
+    ) -> Script:
+        """Go on with what the interceptors make of a frame, as if it had come like that."""
+        changed = yield from self._intercepting.judge(session, frame, pipeline)
+        method = self._table.get((session.state, frame.command))
+        if changed is None or method is None:
+            return
+        if session.version is not None and frame.command not in _SETTLING:
+            required(changed, session.version)
+        script = method(session, changed)
+        if script is not None:
+            yield from script
 
     def _send(self, session: SessionRecord, frame: Frame) -> Script | None:
         destination = self._destination(frame)

@@ -10,6 +10,7 @@ from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.commands import Commands
 from stocksync_ws.broker.frames.connecting import Connecting
 from stocksync_ws.broker.frames.decoding import Decoding
+from stocksync_ws.broker.frames.intercepting import Intercepting
 from stocksync_ws.broker.frames.rates import Rates
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.refreshing import Refreshing
@@ -38,6 +39,6 @@ class Frames:
         sending = Sending(env, calls, delivery, sessions, receipts, rights)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
         subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights)
-        rates = Rates(env, sessions)
-        commands = Commands(env, connecting, sending, transactions, subscribing, rates)
+        intercepting = Intercepting(env, calls, sessions, Rates(env, sessions))
+        commands = Commands(env, connecting, sending, transactions, subscribing, intercepting)
         self.decoding = Decoding(env, calls.tasks, sessions, commands)

@@ -32,7 +32,13 @@ from stocksync_ws.broker.sessions.errors import NO_ANSWER_THERE, NO_PREFIX
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import exceeded
-from stocksync_ws.errors import Cancelled, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import (
+    AccessDenied,
+    Cancelled,
+    InterceptorFailed,
+    LimitExceeded,
+    RemoteProtocolError,
+)
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["Sending", "duplicate"]
@@ -153,8 +159,7 @@ class Sending:
             if pipeline is not None:
                 return self._handle(session, frame, pipeline, None)
             self._errors.application(session, frame, ErrorCode.NO_HANDLER)
-        else:
-            self._publish(session, frame)
+        elif self._publish(session, frame) is not None:
             self._receipts.send(session, frame)
         return None
 
@@ -189,22 +194,27 @@ class Sending:
             raise RemoteProtocolError(code, frame.command, frame.headers, rule=denial.text)
         self._delivery.transactions.add(session, frame)
 
-    def _publish(self, session: SessionRecord, frame: Frame) -> Published:
-        """Publish a SEND to the broker. What a requester does not fetch is no fault of the service
-        that answers it.
+    def _publish(self, session: SessionRecord, frame: Frame) -> Published | None:
+        """Publish a SEND to the broker; None: an interceptor refuses it or failed, and that has
+        been told. What a requester does not fetch is no fault of the service that answers it.
 
         Raises:
             RemoteProtocolError: The queue is full, or its owner holds as much as it may.
         """
         draft = self.draft(session, frame)
-        if is_reply_queue(frame.headers["destination"]):
-            return self._publisher.publish(draft)
         try:
+            if is_reply_queue(frame.headers["destination"]):
+                return self._publisher.publish(draft)
             return self._publisher.publish_for_client(draft)
         except QueueFull as full:
             raise RemoteProtocolError(
                 ErrorCode.QUEUE_FULL, frame.command, frame.headers, str(full)
             ) from None
+        except AccessDenied as veto:
+            self._errors.denied(session, frame, ErrorCode.SEND_DENIED, Denial(str(veto)))
+        except InterceptorFailed as failure:
+            self._errors.handler(session, frame, failure)
+        return None
 
     def draft(self, session: SessionRecord, frame: Frame) -> Draft:
         """The draft of a SEND: without the server's own headers, in the share of its sender."""
@@ -212,6 +222,7 @@ class Sending:
         self._counters.headers_stripped += stripped
         draft = Draft(frame.headers["destination"], headers, frame.body)
         draft.owner = session.account or self._owners.of(session)
+        draft.sender = session.face
         return draft
 
     def _handle(
@@ -288,6 +299,8 @@ class Sending:
         else:
             self._check_keys(session, frame)
             published = self._publish(session, frame)
+            if published is None:
+                return
             self._idempotency.begin(session, key, frame.body)
             self._receipts.send(session, frame, self.remember(key, published))
 

@@ -1,4 +1,4 @@
-"""SUBSCRIBE and UNSUBSCRIBE: who may, what it gets first, and how it ends.
+"""SUBSCRIBE: who may, and what it gets first.
 
 Rule: a subscription is attached in one step and goes live in the step in which its reader reaches
 the top of the log, so that there is neither gap nor duplicate. On the wire: RECEIPT, then what was
@@ -19,15 +19,15 @@ from stocksync_ws.broker.frames.rights import FAILED, Rights
 from stocksync_ws.broker.frames.subscribe_options import (
     SubscribeOptions,
     check_presence,
-    ended_keys,
     read_subscribe,
-    wants_durable,
 )
+from stocksync_ws.broker.frames.unsubscribing import Unsubscribing
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.namespace import Kind, is_pattern
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.position import Position
+from stocksync_ws.broker.model.publication import PublicationKind
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Consumer, Reader, Subscription
@@ -45,7 +45,7 @@ UNSAID: Final = Denial("")
 
 
 class Subscribing:
-    """The frames SUBSCRIBE and UNSUBSCRIBE."""
+    """The frame SUBSCRIBE."""
 
     __slots__ = (
         "_counters",
@@ -60,6 +60,7 @@ class Subscribing:
         "_receipts",
         "_rights",
         "_step",
+        "unsubscribing",
     )
 
     def __init__(
@@ -83,6 +84,8 @@ class Subscribing:
         self._rights = rights
         self._presence = sessions.presence
         self._names = DurableNames(env, delivery, sessions.presence)
+        self.unsubscribing = Unsubscribing(env, delivery, sessions, receipts)
+        """Its opposite."""
 
     # SUBSCRIBE
 
@@ -340,8 +343,13 @@ class Subscribing:
         reader.blocked = True
         if reader not in topic.behind:
             readers.fall_behind(reader, topic.log.top + 1)
+        draft = None
         try:
             reply = yield from pipeline
+            if reply is not None and reply is not UNSENT:
+                headers = (("snapshot", "true"), *reply.headers)
+                kind = PublicationKind.SNAPSHOT
+                draft = self._publisher.draft_for(reader, kind, headers, reply.body)
         except (Exception, Cancelled) as error:
             self._take_off(reader, key)
             self._errors.handler(session, frame, error)
@@ -356,9 +364,8 @@ class Subscribing:
         if reader.ended:  # another session has taken its name meanwhile
             self._presence.ended(reader, lost=True)
             return
-        if reply is not UNSENT:
-            message_id = extra.get("last-message-id")
-            self._publisher.snapshot(reader, reply.headers, reply.body, message_id)
+        if draft is not None:
+            self._publisher.snapshot(reader, draft, extra.get("last-message-id"))
         reader.blocked = False
         reader.held_to = topic.log.top
         self._names.give_returned(reader)
@@ -386,8 +393,12 @@ class Subscribing:
     ) -> Script:
         """RECEIPT, and the one MESSAGE, when the handler has returned."""
         session = reader.session
+        draft = None
         try:
             reply = yield from pipeline
+            if reply is not None:
+                kind = PublicationKind.ANSWER
+                draft = self._publisher.draft_for(reader, kind, reply.headers, reply.body)
         except (Exception, Cancelled) as error:
             self._take_off(reader, key)
             self._errors.handler(session, frame, error)
@@ -395,8 +406,8 @@ class Subscribing:
         self._receipts.send(session, frame)
         if session.state is State.CONNECTED:
             self._presence.began(reader)
-            if reply is not None:
-                self._publisher.answer(reader, reply.headers, reply.body)
+            if draft is not None:
+                self._publisher.answer(reader, draft)
 
     def _take_off(self, reader: Reader, key: str) -> None:
         """User code failed: the subscription does not exist after all."""
@@ -405,44 +416,3 @@ class Subscribing:
             self._names.failed(reader)
             reader.leave()
         subscriptions.remember_refused(key, self._limits.max_subscriptions)
-
-    # UNSUBSCRIBE
-
-    def unsubscribe(self, session: SessionRecord, frame: Frame) -> None:
-        """End a subscription; its unsettled deliveries stay with the session.
-
-        Raises:
-            RemoteProtocolError: There is none of this id, or a header is malformed.
-        """
-        deletes = wants_durable(frame)
-        for key in ended_keys(session, frame):
-            self._end(session, frame, key, deletes)
-        self._receipts.send(session, frame)
-        self._delivery.queues.dispatch_returned()
-        self._step.settle_first()
-
-    def _end(self, session: SessionRecord, frame: Frame, key: str, deletes: bool) -> None:
-        subscription = session.subscriptions.active.pop(key, None)
-        if subscription is not None:
-            if subscription.durable is not None and deletes:
-                self._names.delete(subscription.durable)
-            subscription.leave()
-            if subscription.ledger is None:
-                session.subscriptions.remember_auto(key, self._limits.max_subscriptions)
-            self._presence.ended(subscription, lost=False)
-        elif (
-            session.subscriptions.refused_ids is not None
-            and key in session.subscriptions.refused_ids
-        ):
-            del session.subscriptions.refused_ids[key]
-            self._counters.unsubscribes_ignored += 1
-        else:
-            raise RemoteProtocolError(ErrorCode.UNKNOWN_SUBSCRIPTION, frame.command, frame.headers)
-
-    def forget_name(self, session: SessionRecord, frame: Frame) -> None:
-        """The stream has ended, and with it every subscription; what is left of an UNSUBSCRIBE is
-        that it may delete a name.
-        """
-        if "id" in frame.headers and wants_durable(frame):
-            self._names.forget(session, frame.headers["id"])
-            self._step.settle_first()

@@ -21,9 +21,16 @@ from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.transaction import Transaction
+from stocksync_ws.broker.sessions.errors import handler_code
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import ErrorCode
-from stocksync_ws.errors import Cancelled, LimitExceeded, RemoteProtocolError
+from stocksync_ws.errors import (
+    AccessDenied,
+    Cancelled,
+    InterceptorFailed,
+    LimitExceeded,
+    RemoteProtocolError,
+)
 from stocksync_ws.stomp.frame import SEND, Frame
 
 __all__ = ["TransactionFrames"]
@@ -84,12 +91,13 @@ class TransactionFrames:
         """COMMIT: what concerns the broker in one step, then the SENDs to the application.
 
         Raises:
-            RemoteProtocolError: The transaction is not open, a queue has no room for it, or it is
+            RemoteProtocolError: The transaction is not open, an interceptor refuses a message or
+                failed, a queue has no room for it, or it is
                 more than its owner may have.
         """
         transaction = self._transactions.close(session, frame)
-        drafts = self._drafts(session, transaction)
-        refusal = self._refusal(session, transaction, frame, drafts.values())
+        drafts, refusal = self._intercepted(session, transaction, frame)
+        refusal = refusal or self._refusal(session, transaction, frame, drafts.values())
         if refusal is not None:
             self._transactions.undo(session, transaction)
             raise refusal
@@ -102,6 +110,23 @@ class TransactionFrames:
                 draft = drafts.get(place)
                 transaction.extra[place] = self._commit_send(session, each, draft)
         return self._committed(session, transaction, frame)
+
+    def _intercepted(
+        self, session: SessionRecord, transaction: Transaction, frame: Frame
+    ) -> tuple[dict[int, Draft], RemoteProtocolError | None]:
+        """What its SENDs to the broker publish, as the interceptors leave it, and why it cannot be
+        published: of a transaction no part may be missing.
+        """
+        drafts = self._drafts(session, transaction)
+        try:
+            for draft in drafts.values():
+                self._publisher.intercept(draft)
+        except (AccessDenied, InterceptorFailed) as error:
+            if isinstance(error, InterceptorFailed):
+                self._errors.failed(session, frame, error)
+            code = handler_code(error, SEND)
+            return {}, RemoteProtocolError(code, frame.command, frame.headers, rule=str(error))
+        return drafts, None
 
     def _refusal(
         self,
@@ -159,7 +184,7 @@ class TransactionFrames:
             self._counters.messages_duplicate += 1
             return duplicate(known.message_id)
         if is_reply_queue(frame.headers["destination"]):
-            published = self._publisher.publish(draft)
+            published = self._publisher.publish(draft, intercepted=True)
         else:
             published = self._publisher.publish_for_client(draft, reserved=True)
         if key is None:

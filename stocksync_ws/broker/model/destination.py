@@ -7,6 +7,7 @@ that nobody asks which of the two it is.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from stocksync_ws.broker.model.log import ByteCounter, Log
@@ -21,12 +22,19 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.owner import Owner
     from stocksync_ws.broker.model.position import Position
     from stocksync_ws.broker.model.publication import Publication
+    from stocksync_ws.broker.model.session import SessionRecord
     from stocksync_ws.broker.model.subscription import Reader, Subscription
 
-__all__ = ["Address", "Destination", "Group"]
+__all__ = ["Address", "Destination", "FilterOf", "Group", "Passes"]
 
 Address: TypeAlias = str | tuple[str, str]
 """A destination, or (user name, destination behind the user prefix)."""
+
+Passes: TypeAlias = "Callable[[SessionRecord, Publication], bool]"
+"""Whether a session gets a publication; never raises."""
+
+FilterOf: TypeAlias = "Callable[[str], Passes | None]"
+"""The filter of a topic, by the name that its subscribers know; None: everybody gets everything."""
 
 _V12 = Version.V12
 

@@ -16,6 +16,7 @@ from stocksync_ws.types import Target, ToDestination, ToSession, ToUser
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.owner import Owner
+    from stocksync_ws.broker.model.session import Session
 
 __all__ = ["Draft", "Publication", "PublicationKind", "Published"]
 
@@ -31,7 +32,7 @@ class Published:
 
 
 class PublicationKind(Enum):
-    """What a publication is; whatever is asked at its admission may depend on it."""
+    """The kinds of publications; whatever is asked at an admission may depend on it."""
 
     MESSAGE = "message"
     DEAD_LETTER = "dead letter"
@@ -41,13 +42,15 @@ class PublicationKind(Enum):
     SNAPSHOT = "snapshot"
     """The first MESSAGE of a subscription, for that subscription alone."""
     PRESENCE = "presence"
-    """Who is there, for those who follow the presence of a destination."""
+    """A message that tells followers of a destination who is there; no interceptor sees it."""
+    ERROR_REPLY = "error reply"
+    """The message that tells a session of an error of the application."""
 
 
 class Draft:
     """A message that somebody wants published: converted and validated, not yet admitted."""
 
-    __slots__ = ("body", "headers", "owner", "size", "target")
+    __slots__ = ("body", "headers", "owner", "sender", "size", "target")
 
     def __init__(
         self,
@@ -77,8 +80,16 @@ class Draft:
         self.body = body
         self.owner: Owner | None = None
         """Whose SEND it is; None: nobody's."""
+        self.sender: Session | None = None
+        """The session whose frame it comes from; None: none, or none is known."""
         self.size = len(body) + len(destination) + sum(len(n) + len(v) for n, v in headers) + 64
         """Bytes it counts for in the inbox of other threads."""
+
+    def change(self, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
+        """Take other headers and another body, before it is admitted."""
+        self.size += len(body) - len(self.body) + _length(headers) - _length(self.headers)
+        self.headers = headers
+        self.body = body
 
 
 class Publication:
@@ -164,6 +175,10 @@ class Publication:
             own = (("destination", self.destination), ("message-id", self.message_id))
             tail = self._tails[version] = encode_tail(own + self.headers, self.body, version)
         return tail
+
+
+def _length(headers: tuple[tuple[str, str], ...]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 def _is_utf8(body: bytes) -> bool:

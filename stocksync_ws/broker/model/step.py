@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple
 
 from stocksync_ws.broker.model.outputs import Outputs
+from stocksync_ws.errors import BrokerBusy, InterceptorFailed
 from stocksync_ws.timers import Timed, Timers
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ __all__ = ["DeadMessage", "Step"]
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
+
+MOST_DEEP = 4
+"""How often an interceptor may publish for what an interceptor has published."""
+MOST_POSTED = 1_000
+"""Messages of interceptors that may wait for the end of a step."""
 
 TICK = 1e-6
 """Seconds, far above what rounding can lose and far below what a deadline can mean."""
@@ -59,13 +65,16 @@ class Step:
         "_running",
         "_timers",
         "dead",
+        "depth",
         "drafts",
         "dropped",
+        "looking",
         "lost",
         "noted",
         "now",
         "outputs",
         "overfull",
+        "posted",
         "ready",
         "runnable",
         "settles_first",
@@ -82,6 +91,12 @@ class Step:
         """Something is to be done at the end of the step."""
         self.drafts: deque[tuple[Task, Draft]] = deque()
         """What pipelines want published; each goes on with what became of it."""
+        self.looking = False
+        """Outbound interceptors or a delivery filter run: what they publish waits in `posted`."""
+        self.posted: deque[tuple[Draft, int]] = deque()
+        """What they have published, with its depth: 1 where they looked at something of others."""
+        self.depth = 0
+        """The depth of what is published now."""
         self.ready: deque[tuple[Task, bool]] = deque()
         """Scripts whose `Join` is over, with whether what they waited for succeeded."""
         self.runnable: deque[tuple[SessionRecord, Task | None, BaseException | None]] = deque()
@@ -130,6 +145,23 @@ class Step:
     def publish(self, task: Task, draft: Draft) -> None:
         """Note what a pipeline wants published."""
         self.drafts.append((task, draft))
+        self.noted = True
+
+    def post(self, draft: Draft) -> None:
+        """Note what an interceptor or a filter wants published, behind what it looks at.
+
+        Raises:
+            InterceptorFailed: It does so for what it has published itself, without end.
+            BrokerBusy: Too much waits already.
+        """
+        if self.depth >= MOST_DEEP:
+            raise InterceptorFailed(
+                "it publishes for each message that it publishes, which would never end: leave its"
+                " own out, by their destination or a header"
+            )
+        if len(self.posted) >= MOST_POSTED:
+            raise BrokerBusy(f"interceptors have published {MOST_POSTED} messages at once already")
+        self.posted.append((draft, self.depth + 1))
         self.noted = True
 
     def joined(self, task: Task, succeeded: bool) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from stocksync_ws.broker.model.destination import Address, Destination
+from stocksync_ws.broker.model.destination import Address, Destination, Passes
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.position import Position
@@ -50,7 +50,7 @@ class TopicKeeper(Protocol):
 class Topic(Destination):
     """A topic that keeps only what somebody has still to read."""
 
-    __slots__ = ("acking", "away", "behind", "drops", "durables", "keeper", "told")
+    __slots__ = ("acking", "away", "behind", "drops", "durables", "keeper", "passes", "told")
 
     pushes = True
     """What is published is handed to the live; else everybody reads it from the log."""
@@ -65,6 +65,8 @@ class Topic(Destination):
     ) -> None:
         super().__init__(address, policy, counter, epoch)
         self.keeper = keeper
+        self.passes: Passes | None = None
+        """Whether a session gets a message; None: every subscriber gets every one."""
         self.drops = policy.overflow == "drop_oldest"
         """A subscriber that does not keep up loses its oldest messages, and goes on."""
         self.behind: dict[Reader, None] = {}
@@ -185,10 +187,18 @@ class Topic(Destination):
         return None
 
     def count_for(self, reader: Reader, offset: int) -> int:
-        """Messages from an offset on that a reader will get; it may be able to get only text."""
-        if not reader.group.text_only:
+        """Messages from an offset on that a reader will get; it may be able to get only text, and a
+        filter may withhold some.
+        """
+        passes, text_only = self.passes, reader.group.text_only
+        if not text_only and passes is None:
             return self.log.count_from(offset)
-        return sum(at >= offset and each.text for at, each in self.log)
+        return sum(
+            at >= offset
+            and (each.text or not text_only)
+            and (passes is None or passes(reader.session, each))
+            for at, each in self.log
+        )
 
     def is_replayed(self, reader: Reader, offset: int) -> bool:
         """Whether what a reader reads at an offset is marked as replayed."""

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 
 from stocksync_ws.broker.calls.dispatch import Denial
-from stocksync_ws.broker.calls.events import ConnectRejected
+from stocksync_ws.broker.calls.events import ConnectRejected, FrameDenied
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.publication import Draft
+from stocksync_ws.broker.model.publication import Draft, PublicationKind
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
@@ -27,6 +27,7 @@ from stocksync_ws.errors import (
     Cancelled,
     ConversionError,
     HandlerTimeout,
+    InterceptorFailed,
     LimitExceeded,
     RemoteProtocolError,
 )
@@ -37,6 +38,8 @@ __all__ = ["NOT_OWN", "NO_PREFIX", "ErrorReporter", "handler_code"]
 
 NO_ANSWER_THERE = "reply-to: the client may not SEND there itself; it may name /temp-queue/…"
 NOT_OWN = "user_prefix: below it only broker_prefixes, /queue and /topic, and no user's name"
+_DENIALS = frozenset((ErrorCode.SEND_DENIED, ErrorCode.SUBSCRIBE_DENIED))
+"""What `FrameDenied` tells."""
 NO_PREFIX = "it is below none of application_prefixes, broker_prefixes and user_prefix"
 
 
@@ -81,6 +84,11 @@ class ErrorReporter:
         """The peer broke the protocol: ERROR, then close."""
         self._counters.protocol_errors += 1
         self._log.refused(session, problem.code, problem)
+        if problem.code in _DENIALS:
+            destination = problem.headers.get("destination")
+            self._tell_denied(
+                session, problem.command or "", destination, problem.code, problem.rule
+            )
         self._error(session, problem.code, problem.command, problem)
 
     def script(self, session: SessionRecord, problem: BaseException) -> None:
@@ -90,16 +98,47 @@ class ErrorReporter:
         else:
             self.internal("a frame", session, problem)
 
-    def refuse_connect(
-        self, session: SessionRecord, frame: Frame, version: Version, problem: BaseException
+    def _tell_denied(
+        self,
+        session: SessionRecord,
+        command: str,
+        destination: str | None,
+        code: ErrorCode,
+        rule: str,
     ) -> None:
-        """The application refused a CONNECT, or failed to decide about it."""
+        event = FrameDenied(
+            session_id=session.id,
+            user=session.user,
+            command=command,
+            destination=destination,
+            code=code,
+            rule=rule,
+        )
+        self._listeners.emit(session, event)
+
+    def refuse_connect(
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        version: Version,
+        problem: BaseException,
+        label: str = "authenticator",
+    ) -> None:
+        """The application refused a CONNECT, or failed to decide about it.
+
+        Args:
+            session: Whose CONNECT it is.
+            frame: The CONNECT.
+            version: The version in which it is told.
+            problem: What user code raised.
+            label: Whose function that was.
+        """
         code = _connect_code(problem)
         self._counters.connects_refused += 1
         if code in _REFUSALS:
             self._log.refused(session, code, problem)
         else:
-            self._failed(session, "authenticator", code, problem)
+            self._failed(session, label, code, problem)
         session.version = version
         event = ConnectRejected(
             session_id=session.id,
@@ -207,14 +246,27 @@ class ErrorReporter:
             correlation_id = self._failed(session, label, code, problem, destination, why)
         else:
             correlation_id = self._failed(session, label, code, problem, destination, rule)
+        if code in _DENIALS:
+            said = rule if problem is None else str(problem)
+            said = f"{label}: {said}" if label else said
+            self._tell_denied(session, frame.command, destination, code, said)
         if session.state is not State.CONNECTED:
             return
-        if not self._is_listening(session):
-            refusal = RemoteProtocolError(
-                code, frame.command, frame.headers, retry_after=retry_after
-            )
-            self._error(session, code, frame.command, refusal)
+        told = self._is_listening(session)
+        if told and self._reply(session, frame, code, correlation_id, retry_after):
             return
+        refusal = RemoteProtocolError(code, frame.command, frame.headers, retry_after=retry_after)
+        self._error(session, code, frame.command, refusal)
+
+    def _reply(
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        code: ErrorCode,
+        correlation_id: str,
+        retry_after: int,
+    ) -> bool:
+        """Tell a session that listens; whether an interceptor let it be told."""
         headers, body = error_message(
             code,
             frame.command,
@@ -225,7 +277,13 @@ class ErrorReporter:
             retry_after,
         )
         path = self._namespace.error_path
-        self._publisher.publish(Draft(path, tuple(headers), body, session=session.id))
+        draft = Draft(path, tuple(headers), body, session=session.id)
+        draft.sender = session.face
+        try:
+            self._publisher.publish(draft, PublicationKind.ERROR_REPLY)
+        except (AccessDenied, InterceptorFailed):
+            return False
+        return True
 
     def in_transaction(
         self, session: SessionRecord, frame: Frame, problem: Exception | None

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 
 from stocksync_ws.broker.calls.events import (
     BrokerAvailability,
+    HandshakeRejected,
     SessionConnected,
     SessionDisconnected,
 )
@@ -131,7 +132,9 @@ class Lifecycle:
             return
         self._outputs.answers.append((session.handshake, refusal))
         if refusal is not None:
+            event = HandshakeRejected(status=refusal.status, reason=refusal.text, peer=session.peer)
             self._end(session, Cause.REFUSED)
+            self._calls.listeners.tell(event)
             return
         session.state = State.AWAITING
         session.clocks.last_seen = self._step.now

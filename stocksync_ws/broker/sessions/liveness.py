@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from stocksync_ws.broker.calls.events import TransactionAborted
+from stocksync_ws.broker.calls.events import HeartBeatLost, TransactionAborted
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.clocks import Due
@@ -101,6 +101,9 @@ class Liveness:
 
     def _silent(self, session: SessionRecord) -> None:
         self._counters.heart_beats_lost += 1
+        silence = self._step.now - session.clocks.last_seen
+        event = HeartBeatLost(session_id=session.id, user=session.user, silence=silence)
+        self._listeners.emit(session, event)
         reason = DisconnectReason.HEART_BEAT_LOST
         self._lifecycle.close(session, CloseCode.HEART_BEAT_LOST, reason, drop=True)
 

@@ -61,11 +61,14 @@ class Opening:
         if pipeline is None:
             self._lifecycle.decide(session, None)
         else:
-            self._calls.tasks.run_frame(session, self._judge(session, pipeline))
+            self._calls.tasks.run_frame(session, self._judge(session, handshake, pipeline))
         return session
 
     def _judge(
-        self, session: SessionRecord, pipeline: Pipeline[Refusal | Credentials | None]
+        self,
+        session: SessionRecord,
+        handshake: Handshake,
+        pipeline: Pipeline[Refusal | Credentials | None],
     ) -> Script:
         try:
             verdict = yield from pipeline
@@ -73,6 +76,7 @@ class Opening:
                 verdict.begin(self._env.step.now)
                 session.credentials = verdict
                 verdict = None
+            session.attributes = handshake.attributes or None
         except (Exception, Cancelled) as problem:
             self._errors.refuse_handshake(session, problem)
         else:

@@ -274,7 +274,9 @@ class Presence:
                 self._delivery.readers.hold(reader)
                 roster.waiting[reader] = 0
         elif body and live:
-            publication = self._publisher.admit(*self._draft(roster, "diff", body))
+            publication = self._publisher.admit(
+                *self._draft(roster, "diff", body), intercepted=True
+            )
             self._delivery.publishing.publish_local(publication)
         parts: dict[int, tuple[Publication, int]] = {}
         for follower, number in list(roster.waiting.items()):
@@ -353,7 +355,7 @@ class Presence:
         else:
             whole = "false" if more else "true"
             draft = self._draft(roster, "state", f'{{"members":[{listed}],"complete":{whole}}}')
-        return self._publisher.admit(*draft), last if more else 0
+        return self._publisher.admit(*draft, intercepted=True), last if more else 0
 
     def _draft(self, roster: Roster, what: str, body: str | bytes) -> tuple[Draft, PublicationKind]:
         headers = ("content-type", "application/json"), ("presence", what)

@@ -1,8 +1,9 @@
 """Publishing: everything that becomes a MESSAGE is admitted here, and told when it is dead.
 
 Rule: `publish` is `admit` and then `publish_local`. Everything that runs once for a publication
-runs in `admit`; the atomic step behind it stands in `delivery/publishing.py`. Whether a client may
-publish is judged by `frames/`, before. A destination's order is the order of acceptance.
+runs in `admit`, the interceptors first; the atomic step behind it stands in
+`delivery/publishing.py`. Whether a client may publish is judged by `frames/`, before. A
+destination's order is the order of acceptance.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.publication import Draft, Publication, PublicationKind, Published
+from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.step import DeadMessage
 from stocksync_ws.broker.model.subscription import Reader, Subscription
+from stocksync_ws.broker.sessions.interception import Interception
+from stocksync_ws.errors import REFUSED, AccessDenied, BrokerBusy, InterceptorFailed
 from stocksync_ws.types import ToDestination
 
 __all__ = ["Publisher"]
@@ -33,9 +37,13 @@ class Publisher:
         "_step",
         "_user_prefix",
         "_wall",
+        "interception",
     )
 
-    def __init__(self, env: Environment, delivery: Delivery, listeners: Listeners) -> None:
+    def __init__(
+        self, env: Environment, delivery: Delivery, listeners: Listeners, interception: Interception
+    ) -> None:
+        self.interception = interception
         self._counters = env.counters
         self._step = env.step
         self._user_prefix = env.config.user_prefix
@@ -46,11 +54,30 @@ class Publisher:
         self._readers = delivery.readers
         self._listeners = listeners
 
-    def publish(self, draft: Draft) -> Published:
+    def publish(
+        self,
+        draft: Draft,
+        kind: PublicationKind = PublicationKind.MESSAGE,
+        *,
+        intercepted: bool = False,
+    ) -> Published:
         """Publish from the server's side; what a full queue does not take is told and counted, and
         its `message_id` is empty.
+
+        Args:
+            draft: The message.
+            kind: What it is.
+            intercepted: The interceptors were asked in this step.
+
+        Raises:
+            AccessDenied: An interceptor refuses it, which is told and counted.
+            InterceptorFailed: One failed; told and counted too.
         """
-        publication = self.admit(draft)
+        try:
+            publication = self.admit(draft, kind, intercepted=intercepted)
+        except (AccessDenied, InterceptorFailed) as refusal:
+            self._tell_refused(draft, refusal)
+            raise
         try:
             return self._publishing.publish_local(publication)
         except QueueFull:
@@ -61,22 +88,54 @@ class Publisher:
         """Accept a message and queue it for its receivers.
 
         Args:
-            reserved: `has_room` was asked in this step; it is taken.
+            reserved: The interceptors and `has_room` were asked in this step; it is taken.
 
         Raises:
             QueueFull: It was not taken.
+            AccessDenied: An interceptor refuses it.
+            InterceptorFailed: One failed.
         """
-        return self._publishing.publish_local(self.admit(draft), reserved=reserved)
+        publication = self.admit(draft, intercepted=reserved)
+        return self._publishing.publish_local(publication, reserved=reserved)
 
-    def admit(self, draft: Draft, kind: PublicationKind = PublicationKind.MESSAGE) -> Publication:
-        """Give a message its number and its id, which no other will ever have. Everything that
-        becomes a MESSAGE passes here once.
+    def post(self, draft: Draft) -> None:
+        """Take what an interceptor or a filter publishes: behind what it looks at. What is too much
+        is dropped, told and counted.
         """
-        target = draft.target
-        if isinstance(target, ToDestination):
-            destination = target.destination
-        else:
-            destination = self._user_prefix + target.path
+        try:
+            self._step.post(draft)
+        except (BrokerBusy, InterceptorFailed) as refusal:
+            self.interception.failed(refusal)
+            self._tell_refused(draft, refusal)
+
+    def publish_posted(self) -> None:
+        """Publish what an interceptor or a filter wanted published behind what it looked at."""
+        step = self._step
+        draft, step.depth = step.posted.popleft()
+        try:
+            self.publish(draft)
+        except REFUSED:
+            pass  # Counted, and told by an event.
+        finally:
+            step.depth = 0
+
+    def admit(
+        self,
+        draft: Draft,
+        kind: PublicationKind = PublicationKind.MESSAGE,
+        *,
+        intercepted: bool = False,
+    ) -> Publication:
+        """Let the interceptors look at a message, and give it its number and its id, which no other
+        will ever have. Everything that becomes a MESSAGE passes here once.
+
+        Raises:
+            AccessDenied: An interceptor refuses it.
+            InterceptorFailed: One failed.
+        """
+        if not intercepted and not self.interception.none:
+            self.interception.look(draft, kind)
+        destination = self._named(draft)
         self._number += 1
         message_id = f"{self._epoch}-{self._number}"
         now = self._step.now
@@ -84,6 +143,13 @@ class Publisher:
         if kind is PublicationKind.MESSAGE:
             publication.expires_at = self._expiry(publication)
         return publication
+
+    def _named(self, draft: Draft) -> str:
+        """The destination as its receivers see it."""
+        target = draft.target
+        if isinstance(target, ToDestination):
+            return target.destination
+        return self._user_prefix + target.path
 
     def _expiry(self, publication: Publication) -> float | None:
         """`expiration` is ms from now, `expires` ms since the epoch; their form was checked where
@@ -97,29 +163,54 @@ class Publisher:
             return self._step.now + int(text) / 1000 - self._wall()
         return None
 
-    def answer(
-        self, subscription: Subscription, headers: tuple[tuple[str, str], ...], body: bytes
-    ) -> None:
-        """Queue the one MESSAGE of a subscription to the application; it is in no log."""
-        draft = Draft(subscription.destination, headers, body)
-        publication = self.admit(draft, PublicationKind.ANSWER)
-        self._readers.deliver(subscription, publication, 0)
+    def intercept(self, draft: Draft, kind: PublicationKind = PublicationKind.MESSAGE) -> None:
+        """Let the interceptors look at a message before something else is done for it, which they
+        may make void.
 
-    def snapshot(
+        Raises:
+            AccessDenied: One refuses it.
+            InterceptorFailed: One failed.
+        """
+        if not self.interception.none:
+            self.interception.look(draft, kind)
+
+    def draft_for(
         self,
         reader: Reader,
+        kind: PublicationKind,
         headers: tuple[tuple[str, str], ...],
         body: bytes,
-        message_id: str | None,
-    ) -> None:
-        """Give a subscription its snapshot; it is in no log.
+    ) -> Draft | None:
+        """What one subscription alone gets, as the interceptors leave it; None: it has ended.
+
+        Raises:
+            AccessDenied: One refuses it: there is no subscription without it.
+            InterceptorFailed: One failed.
+        """
+        if reader.session.state is not CONNECTED or reader.ended:
+            return None
+        draft = Draft(reader.destination, headers, body)
+        draft.sender = reader.session.face
+        self.intercept(draft, kind)
+        return draft
+
+    def answer(self, subscription: Subscription, draft: Draft) -> None:
+        """Queue the one MESSAGE of a subscription to the application, which has been intercepted;
+        it is in no log.
+        """
+        publication = self.admit(draft, PublicationKind.ANSWER, intercepted=True)
+        self._readers.deliver(subscription, publication, 0)
+
+    def snapshot(self, reader: Reader, draft: Draft, message_id: str | None) -> None:
+        """Give a subscription its snapshot, which has been intercepted; it is in no log.
 
         Args:
+            reader: The subscription.
+            draft: The snapshot.
             message_id: The place in the history of the destination that it stands for, if there is
                 a history.
         """
-        draft = Draft(reader.destination, (("snapshot", "true"), *headers), body)
-        publication = self.admit(draft, PublicationKind.SNAPSHOT)
+        publication = self.admit(draft, PublicationKind.SNAPSHOT, intercepted=True)
         publication.message_id = message_id or publication.message_id
         self._readers.give_snapshot(reader, publication)
 
@@ -151,7 +242,11 @@ class Publisher:
             *publication.headers,
         )
         draft = Draft(target, headers, publication.body)
-        letter = self.admit(draft, PublicationKind.DEAD_LETTER)
+        try:
+            letter = self.admit(draft, PublicationKind.DEAD_LETTER)
+        except (AccessDenied, InterceptorFailed) as refusal:
+            self._tell_refused(draft, refusal)
+            return
         try:
             self._publishing.publish_local(letter)
         except QueueFull:
@@ -161,3 +256,9 @@ class Publisher:
         self._counters.messages_dropped += 1
         destination = publication.destination
         self._listeners.tell(MessageDropped(destination=destination, reason="queue-full"))
+
+    def _tell_refused(self, draft: Draft, refusal: Exception) -> None:
+        self._counters.messages_dropped += 1
+        destination = self._named(draft)
+        reason = "vetoed" if isinstance(refusal, AccessDenied) else "interceptor-failed"
+        self._listeners.tell(MessageDropped(destination=destination, reason=reason))

@@ -11,6 +11,7 @@ from stocksync_ws.broker.model.clocks import Due
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.expiry import Expiry
+from stocksync_ws.broker.sessions.interception import Interception
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.liveness import Liveness
 from stocksync_ws.broker.sessions.opening import Opening
@@ -37,11 +38,11 @@ class Sessions:
     )
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
-        self.publisher = Publisher(env, delivery, calls.listeners)
+        self.publisher = Publisher(env, delivery, calls.listeners, Interception(env, calls))
         self.presence = Presence(env, calls, delivery, self.publisher)
         self.lifecycle = Lifecycle(env, calls, delivery, self.presence)
         self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)
-        self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle)
+        self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle, calls.listeners)
         self.overload = Overload(env, self.errors, self.slow_consumers)
         self.expiry = Expiry(env, self.errors, self.publisher)
         others = {Due.JUDGE: self.slow_consumers.due, Due.CREDENTIALS: self.expiry.due}

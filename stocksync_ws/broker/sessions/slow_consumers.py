@@ -6,6 +6,8 @@ past the bound of one turn; never in the middle of a publication.
 
 from __future__ import annotations
 
+from stocksync_ws.broker.calls.events import SlowConsumer
+from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.post_office import Verdict
@@ -20,9 +22,12 @@ __all__ = ["SlowConsumers"]
 class SlowConsumers:
     """The policy for slow sessions."""
 
-    __slots__ = ("_counters", "_lifecycle", "_limits", "_office", "_readers", "_step")
+    __slots__ = ("_counters", "_lifecycle", "_limits", "_listeners", "_office", "_readers", "_step")
 
-    def __init__(self, env: Environment, delivery: Delivery, lifecycle: Lifecycle) -> None:
+    def __init__(
+        self, env: Environment, delivery: Delivery, lifecycle: Lifecycle, listeners: Listeners
+    ) -> None:
+        self._listeners = listeners
         self._counters = env.counters
         self._limits = env.limits
         self._office = env.office
@@ -57,16 +62,23 @@ class SlowConsumers:
     def _shed(self, session: SessionRecord) -> bool:
         """Take messages away that a session over its bound may lose; whether there were any."""
         mailbox = session.mailbox
-        over = mailbox.load > self._limits.send_queue
+        load = mailbox.load
+        over = load > self._limits.send_queue
         if not over or session.state is not CONNECTED or not self._readers.shed(session):
             return False
         mailbox.forgive()
+        self._tell(session, load, closed=False)
         return True
 
     def close(self, session: SessionRecord) -> None:
         """Close a session that does not take what it is sent, without it."""
         if session.state is CONNECTED:
             self._counters.slow_consumers += 1
+            self._tell(session, session.mailbox.load, closed=True)
             self._lifecycle.close(
                 session, CloseCode.SLOW_CONSUMER, DisconnectReason.SLOW_CONSUMER, drop=True
             )
+
+    def _tell(self, session: SessionRecord, queued: int, *, closed: bool) -> None:
+        event = SlowConsumer(session_id=session.id, user=session.user, queued=queued, closed=closed)
+        self._listeners.emit(session, event)

@@ -19,4 +19,6 @@ def test_without_an_application_there_is_nothing_to_say() -> None:
     assert quiet.has_rules is False
     assert quiet.judge(None, None, "SEND", "/a") is quiet.judge_answer(None, None, "/a") is None
     assert quiet.hears(None) is False
+    assert quiet.has_inbound is False
+    assert quiet.outbound is quiet.inbound(None, None) is quiet.delivery_filter("/topic/a") is None
     assert quiet.event(None) == ()

@@ -46,7 +46,7 @@ class Box:
         made = publication(self.number, f"e-{self.number}", "/topic/a", (), body, at)
         self.env.step.now = at
         groups = self.topic.groups.values()
-        return sum(self.outbox.publish(made, each, self.number) for each in groups)
+        return sum(self.outbox.publish(made, each, self.number, each.members) for each in groups)
 
 
 def test_one_entry_for_all_receivers_of_a_kind() -> None:

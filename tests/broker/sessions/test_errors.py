@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import AccessDenied, BadCredentials, ConversionError, StompApp
+from stocksync_ws import AccessDenied, BadCredentials, ConversionError, FrameDenied, StompApp
 from stocksync_ws.config import Limits
 from stocksync_ws.testing.world import World
 from tests.broker.kit import everybody_is
@@ -402,3 +402,60 @@ class TestFence:
         world.settle()
         other.message()
         world.close()
+
+
+class TestFrameDenied:
+    """Everything that is denied is told to listeners, whoever denies it."""
+
+    def test_by_a_setting_a_rule_and_a_handler(self) -> None:
+        app = StompApp("/ws", client_send=["/topic/**"])
+        told: list[FrameDenied] = []
+
+        @app.event_listener(inline=True)
+        def tell(event: FrameDenied) -> None:
+            told.append(event)
+
+        @app.message_mapping("/closed")
+        def closed(body: str) -> None:
+            raise AccessDenied("not today")
+
+        @app.authorize("/topic/closed", frames=("SEND",))
+        def nobody() -> bool:
+            return False
+
+        with World(app) as world:
+            peer = world.connect()
+            [session] = world.runtime.broker.sessions
+            peer.subscribe("/user/queue/errors")
+            peer.command("SUBSCRIBE", {"id": "7", "destination": "/queue/a"})
+            peer.send_to("/topic/closed")
+            peer.send_to("/app/closed")
+            peer.command("BEGIN", {"transaction": "t"})
+            peer.send_to("/queue/a", transaction="t")
+        seen = [(each.command, each.destination, each.code.code) for each in told]
+        assert seen == [
+            ("SUBSCRIBE", "/queue/a", "subscribe-denied"),
+            ("SEND", "/topic/closed", "send-denied"),
+            ("SEND", "/app/closed", "send-denied"),
+            ("SEND", "/queue/a", "send-denied"),
+        ]
+        assert {each.session_id for each in told} == {session}
+        setting, rule, handler, gate = (each.rule for each in told)
+        assert setting == "client_subscribe: none of its patterns covers it; add one"
+        assert rule.startswith("@authorize('/topic/closed') ")
+        assert rule.endswith("nobody: it returned False")
+        assert handler.endswith("closed: not today")
+        assert gate.startswith("client_send: ")
+
+    def test_other_errors_are_no_denials(self) -> None:
+        app = StompApp("/ws")
+        told: list[FrameDenied] = []
+
+        @app.event_listener(inline=True)
+        def tell(event: FrameDenied) -> None:
+            told.append(event)
+
+        with World(app) as world:
+            peer = world.connect()
+            peer.send_to("/nowhere")
+        assert told == []

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import SessionDisconnected, StompApp
+from stocksync_ws import HeartBeatLost, SessionDisconnected, StompApp
 from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.config import Limits
 from stocksync_ws.testing.peer import Peer, client_frame
@@ -87,13 +87,20 @@ class TestTheirBeat:
     def test_a_silent_peer_is_gone_after_three_intervals(self, start: Start) -> None:
         app = StompApp("/ws", allowed_origins=["*"], heart_beat=(0.0, 10.0), limits=Limits(**QUIET))
         ended: list[SessionDisconnected] = []
+        lost: list[HeartBeatLost] = []
 
         @app.event_listener(inline=True)
         def on_end(event: SessionDisconnected) -> None:
             ended.append(event)
 
+        @app.event_listener(inline=True)
+        def on_loss(event: HeartBeatLost) -> None:
+            assert not ended
+            lost.append(event)
+
         world = start(app)
         peer = world.connect(heart_beat="10000,0")
+        [session] = world.runtime.broker.sessions
         world.advance(29.9)
         assert peer.closed is None
         world.advance(0.2)
@@ -102,6 +109,8 @@ class TestTheirBeat:
         assert [event.reason for event in ended] == [DisconnectReason.HEART_BEAT_LOST]
         assert ended[0].close_code == 4000
         assert world.counters.heart_beats_lost == 1
+        assert [(each.session_id, each.user) for each in lost] == [(session, None)]
+        assert lost[0].silence == pytest.approx(30.0)
 
     def test_how_many_may_be_missed_is_a_setting(self, start: Start) -> None:
         world, peer = self.connect(start, missed_heart_beats=2.0)

@@ -8,15 +8,18 @@ from typing import Any
 import pytest
 
 from stocksync_ws import StompApp, policies, send_to
+from stocksync_ws.broker.calls.dispatch import NullDispatch
 from stocksync_ws.broker.calls.events import DeadLetter
+from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.publication import Draft, Publication, PublicationKind
 from stocksync_ws.broker.model.step import DeadMessage
+from stocksync_ws.broker.sessions.interception import Interception
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.types import ToDestination, ToSession, ToUser
 from tests.broker.kit import Broker, ack, environment
 
-MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE = PublicationKind
+MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE, ERROR_REPLY = PublicationKind
 BURIED = policies.Topic(dead_letter="/queue/dead", max_deliveries=1)
 BURIED_QUEUE = policies.Queue(dead_letter="/queue/dead", max_deliveries=1)
 KINDS = {
@@ -32,7 +35,8 @@ def publisher(now: float = 0.0, wall: float = 0.0) -> Publisher:
     env.wall = lambda: wall
     env.step.now = now
     listeners: Any = None
-    return Publisher(env, Delivery(env), listeners)
+    interception = Interception(env, Calls(env, NullDispatch()))
+    return Publisher(env, Delivery(env), listeners, interception)
 
 
 def draft(**headers: str) -> Draft:
@@ -45,7 +49,7 @@ class TestAdmit:
         admitted = [made.admit(draft(), kind) for kind in PublicationKind]
         assert [each.number for each in admitted] == [1, 2, 3, 4, 5]
         assert [each.message_id for each in admitted] == [f"token0-72-{n}" for n in range(1, 6)]
-        kinds = [MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE]
+        kinds = [MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE, ERROR_REPLY]
         assert [each.kind for each in admitted] == kinds
         assert {each.at for each in admitted} == {5.0}
 
@@ -100,8 +104,8 @@ class Door:
         self.admitted: list[Publication] = []
         admit = Publisher.admit
 
-        def watched(door: Publisher, *args: Any) -> Publication:
-            self.admitted.append(admit(door, *args))
+        def watched(door: Publisher, *args: Any, **more: Any) -> Publication:
+            self.admitted.append(admit(door, *args, **more))
             return self.admitted[-1]
 
         monkeypatch.setattr(Publisher, "admit", watched)
@@ -185,7 +189,7 @@ def by_death(world: Broker) -> None:
         (by_send, [MESSAGE]),
         (by_template, [MESSAGE]),
         (by_handler, [MESSAGE]),
-        (by_error, [MESSAGE]),
+        (by_error, [ERROR_REPLY]),
         (by_transaction, [MESSAGE]),
         (by_subscribe, [ANSWER]),
         (by_snapshot, [SNAPSHOT]),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import StompApp, send_to_user
+from stocksync_ws import SlowConsumer, StompApp, send_to_user
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
@@ -279,7 +279,9 @@ class Rooms:
         self.sheds = sheds
         delivery: Any = SimpleNamespace(readers=SimpleNamespace(shed=self._shed))
         lifecycle: Any = SimpleNamespace(close=self._close, rearm=self.rearmed.append)
-        self.slow = SlowConsumers(self.env, delivery, lifecycle)
+        self.told: list[SlowConsumer] = []
+        listeners: Any = SimpleNamespace(emit=lambda session, event: self.told.append(event))
+        self.slow = SlowConsumers(self.env, delivery, lifecycle, listeners)
 
     def _shed(self, session: SessionRecord) -> bool:
         self.shed.append(session)
@@ -313,6 +315,8 @@ class TestRelieve:
         session.mailbox.over_since = 5.0
         rooms.slow.relieve(session)
         assert (rooms.shed, rooms.closed) == ([session], [])
+        told = SlowConsumer(session_id=session.id, user=None, queued=101, closed=False)
+        assert rooms.told == [told]
         assert session.mailbox.over_since is None
         assert rooms.env.counters.slow_consumers == 0
 
@@ -322,6 +326,8 @@ class TestRelieve:
         rooms.slow.relieve(session)
         assert (rooms.shed, rooms.closed) == ([session], [session])
         assert rooms.env.counters.slow_consumers == 1
+        told = SlowConsumer(session_id=session.id, user=None, queued=101, closed=True)
+        assert rooms.told == [told]
 
     def test_who_is_slow_within_its_bound_is_closed_and_loses_nothing_first(self) -> None:
         rooms = Rooms(sheds=True)
