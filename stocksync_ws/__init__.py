@@ -69,6 +69,7 @@ from stocksync_ws.presence import Member, MemberSession, Presence
 from stocksync_ws.rates import Rate
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import HttpRequest, Principal
+from stocksync_ws.users import ConnectedUser, SubscriptionInfo, Users
 
 __version__ = "0.1.0"
 
@@ -83,6 +84,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectRejected",
     "ConnectRequest",
+    "ConnectedUser",
     "ConversionError",
     "Counters",
     "CurrentUser",
@@ -118,8 +120,10 @@ __all__ = [
     "StockSyncError",
     "StompApp",
     "Stream",
+    "SubscriptionInfo",
     "Topic",
     "TransactionAborted",
+    "Users",
     "WrongLoop",
     "authorize",
     "controller",
