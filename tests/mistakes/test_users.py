@@ -162,7 +162,7 @@ TABLE = [
         lambda: StompApp("/ws", sessions_per_user=1),
         ConfigurationError,
         "sessions_per_user: there is no authenticator, so every session is anonymous and none is"
-        " counted: add authenticator=",
+        " counted: add authenticator= or handshake_authenticator=",
         "add authenticator=",
     ),
     Mistake(

@@ -12,6 +12,7 @@ import pytest
 
 from stocksync_ws import (
     AccessDenied,
+    Authenticated,
     ConnectRequest,
     CurrentUser,
     DisconnectReason,
@@ -665,6 +666,77 @@ def test_a_connect_that_is_being_decided_is_judged_behind_it(shop: Shop, world: 
     assert peer.frame().command == "CONNECTED"
     subscribe(peer, "/topic/a")
     assert peer.error().headers["code"] == "subscribe-denied"
+
+
+# Roles that came with credentials
+
+
+def with_credentials(**settings: Any) -> Shop:
+    """The passcode names the roles, and what is sent later too."""
+
+    async def by_passcode(request: ConnectRequest) -> Authenticated[User] | None:
+        roles = (request.passcode or "").split()
+        if shop.delay:
+            await asyncio.sleep(shop.delay)
+        return Authenticated(User(request.login or ""), expires_in=300, roles=roles)
+
+    shop = shop_with(authenticator=by_passcode, **settings)
+    return shop
+
+
+def test_roles_that_an_authenticator_gave_are_not_replaced() -> None:
+    shop = with_credentials()
+    shop.roles["ann"] = {"admin"}
+    shop.app.authorize("/topic/a", roles={"admin"})
+    shop.app.authorize("/topic/b", roles={"staff"})
+    with World(shop.app) as world:
+        peer = world.connect(login="ann", passcode="staff")
+        peer.command("SUBSCRIBE", {"id": "errors", "destination": ERRORS})
+        subscribe(peer, "/topic/b")
+        peer.frames()
+        assert shop.app.users.reauthorize("ann") == 1
+        world.settle()
+        peer.nothing()
+        subscribe(peer, "/topic/a", id="t")
+        assert codes(peer.frames()) == ["subscribe-denied"]
+
+
+def test_new_credentials_end_what_they_do_not_allow() -> None:
+    shop = with_credentials()
+    shop.app.authorize("/topic/a", roles={"admin"})
+    with World(shop.app) as world:
+        peer = world.connect(login="ann", passcode="admin staff")
+        peer.command("SUBSCRIBE", {"id": "errors", "destination": ERRORS})
+        subscribe(peer, "/topic/a")
+        peer.frames()
+        for passcode in (b"admin", b"staff"):
+            refresh = {"destination": "/user/session/credentials", "receipt": "r"}
+            peer.command("SEND", refresh, passcode)
+            told = peer.frames()
+            assert told[0].headers["receipt-id"] == "r"
+            assert codes(told) == (["subscription-revoked"] if passcode == b"staff" else [])
+
+
+def test_a_review_while_new_credentials_are_asked_for_is_made_with_the_newest_roles() -> None:
+    async def slow(request: ConnectRequest) -> Authenticated[User]:
+        return Authenticated(User(request.login or ""), expires_in=300)
+
+    shop = shop_with(authenticator=slow)
+    shop.app.authorize("/topic/a", roles={"staff"})
+    with World(shop.app) as world:
+        peer = enter(world)
+        subscribe(peer, "/topic/a")
+        peer.frames()
+        shop.delay = 2.0
+        refresh = {"destination": "/user/session/credentials", "receipt": "r"}
+        peer.command("SEND", refresh, b"new")  # reads the old roles, and is slow about it
+        world.advance(0.5)
+        shop.delay = 0.0
+        demote(shop, world)
+        world.advance(5)
+        assert "subscription-revoked" in codes(peer.frames())
+        subscribe(peer, "/topic/a", id="again")
+        assert codes(peer.frames()) == ["subscribe-denied"]
 
 
 # A SEND that is repeated

@@ -15,6 +15,7 @@ from stocksync_ws import (
     ConnectRequest,
     DisconnectReason,
     ErrorCode,
+    HttpRequest,
     SessionConnected,
     SessionDisconnected,
     SockJSOptions,
@@ -269,6 +270,42 @@ def test_one_whose_connect_is_being_decided_is_refused(
     assert ends(heard) == []
     assert world.connect(login="ann").closed is None, "nobody is kept out afterwards"
     assert world.broker.users.asked == {}
+
+
+def test_one_whom_the_handshake_knows_is_refused_at_connect() -> None:
+    async def by_cookie(request: HttpRequest) -> User | None:
+        name = request.cookies.get("user")
+        return None if name is None else User(name)
+
+    app = application(authenticator=None, handshake_authenticator=by_cookie)
+    with World(app) as world:
+        waiting, other, gone = (
+            world.upgrade(cookie=f"user={name}") for name in ("ann", "bob", "ann")
+        )
+        assert app.users.disconnect("ann", reason="locked out") == 0
+        gone.eof()
+        for peer in (waiting, other):
+            peer.command("CONNECT", {"accept-version": "1.2"})
+        assert waiting.error().headers["code"] == "kicked"
+        assert waiting.closed == 4503
+        assert other.frame().command == "CONNECTED"
+        world.settle()
+        assert world.broker.users.asked == {}
+        again = world.upgrade(cookie="user=ann")
+        again.command("CONNECT", {"accept-version": "1.2"})
+        assert again.frame().command == "CONNECTED"
+
+
+def test_sessions_that_the_handshake_knows_are_counted() -> None:
+    async def by_cookie(request: HttpRequest) -> User | None:
+        return User("ann")
+
+    app = application(authenticator=None, handshake_authenticator=by_cookie, sessions_per_user=1)
+    with World(app) as world:
+        first, second = (world.upgrade(), world.upgrade())
+        for peer in (first, second):
+            peer.command("CONNECT", {"accept-version": "1.2"})
+        assert (first.closed, second.closed) == (4505, None)
 
 
 def test_a_session_that_is_not_connected_yet_ends_by_its_id(
