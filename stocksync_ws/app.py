@@ -100,6 +100,9 @@ class StompApp(EntryPoints):
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
     """
 
+    _sockjs: SockJSRoutes | None = None
+    """Made for the first server."""
+
     def __init__(
         self,
         path: str,
@@ -159,7 +162,6 @@ class StompApp(EntryPoints):
         self.endpoint = endpoint_config(path, allowed_origins, allowed_hosts, sockjs)
         identity = Identity(authenticator, handshake_authenticator, roles)
         super().__init__(config, self.inbox, identity, json_integers, default_access)
-        self._sockjs: SockJSRoutes | None = None
         self._trusted_proxies = texts("trusted_proxies", trusted_proxies)
         if trusted_proxies:
             self.site()  # A mistake in them is told at once.

@@ -155,15 +155,11 @@ class Identity:
         if self._roles is not None and not roles:
             roles = self._roles.read((yield self._roles.call(user)))
         at_handshake = authenticator is self._handshake
-        return Credentials(
-            user,
-            expires_in,
-            roles,
-            request=request,
-            login=login,
-            at_handshake=at_handshake,
-            reads_roles=reads_roles,
+        credentials = Credentials(
+            user, expires_in, roles, request=request, login=login, at_handshake=at_handshake
         )
+        credentials.reads_roles = reads_roles
+        return credentials
 
 
 def _read_roles(reader: RoleReader, user: Principal) -> Pipeline[frozenset[str]]:

@@ -60,9 +60,12 @@ def _cause(error: BaseException) -> str:
     return "".join(f" {name}={quote(text)}" for name, text in facts if text)
 
 
-def _refuse(session: SessionRecord, code: str, cause: str, what: str = "refused") -> None:
+_REFUSED = "refused session=%s user=%s peer=%s code=%s%s"
+_ENDED = "ended session=%s user=%s peer=%s code=%s%s"
+
+
+def _refuse(session: SessionRecord, code: str, cause: str, what: str = _REFUSED) -> None:
     _sessions.info(
-        "%s session=%s user=%s peer=%s code=%s%s",
         what,
         session.id,
         _user(session),
@@ -210,7 +213,7 @@ class SessionLog:
         """The application, or a setting of it, ended a session."""
         if self._tells_refusal():
             cause = f" detail={quote(why)}" if why else ""
-            _refuse(session, code.code, cause, "ended")
+            _refuse(session, code.code, cause, _ENDED)
 
     def _tells_refusal(self) -> bool:
         if not _sessions.isEnabledFor(logging.INFO):

@@ -52,7 +52,6 @@ class Credentials:
         request: HttpRequest,
         login: str | None = None,
         at_handshake: bool = False,
-        reads_roles: bool = False,
     ) -> None:
         self.user = user
         self.expires_in = expires_in
@@ -64,7 +63,7 @@ class Credentials:
         """Of CONNECT."""
         self.at_handshake = at_handshake
         """The authenticator of the handshake gave them."""
-        self.reads_roles = reads_roles
+        self.reads_roles = False
         """`roles=` told the roles, and may be asked again; else `Authenticated` did."""
         self.ends_at: float | None = None
         self.tell_at: float | None = None
