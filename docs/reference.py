@@ -56,10 +56,10 @@ GROUPS = (
         " CurrentUser Session Frame",
     ),
     Group(
-        "Users",
+        "Users and sessions",
         "Who a session belongs to: [handlers](handlers.md#who-a-client-is), "
-        "[security](security.md#who-somebody-is).",
-        "Authenticated ConnectRequest HttpRequest Principal",
+        "[security](security.md#who-somebody-is); who is connected: [users](users.md).",
+        "Authenticated ConnectRequest HttpRequest Principal Users ConnectedUser SubscriptionInfo",
     ),
     Group(
         "Interceptors",

@@ -81,6 +81,7 @@ from stocksync_ws.presence import Member, MemberSession, Presence
 from stocksync_ws.rates import Rate
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import HttpRequest, Principal, Refusal
+from stocksync_ws.users import ConnectedUser, SubscriptionInfo, Users
 
 __version__ = "0.1.0"
 
@@ -95,6 +96,7 @@ __all__ = [
     "ConfigurationError",
     "ConnectRejected",
     "ConnectRequest",
+    "ConnectedUser",
     "ConversionError",
     "Counters",
     "CurrentUser",
@@ -138,8 +140,10 @@ __all__ = [
     "StockSyncError",
     "StompApp",
     "Stream",
+    "SubscriptionInfo",
     "Topic",
     "TransactionAborted",
+    "Users",
     "WrongLoop",
     "authorize",
     "controller",

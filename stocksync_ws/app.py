@@ -12,14 +12,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from stocksync_ws.arguments import (
-    checked_workers,
     endpoint_config,
     mapping,
     sockjs_routes,
     texts,
     warn_about_times,
 )
-from stocksync_ws.config import BrokerConfig, Limits, SockJSOptions
+from stocksync_ws.config import BrokerConfig, Limits, SessionWins, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.entry_points import EntryPoints
 from stocksync_ws.inbox import Inbox
@@ -30,8 +29,8 @@ from stocksync_ws.messaging.scalars import INTEGER_BITS
 from stocksync_ws.policies import DestinationPolicy
 from stocksync_ws.presence import Presence
 from stocksync_ws.rates import Rate
-from stocksync_ws.running.run import Run
 from stocksync_ws.stomp.negotiate import choose_subprotocol
+from stocksync_ws.users import Users
 from stocksync_ws.wire.endpoint import Page, Site
 
 if TYPE_CHECKING:
@@ -81,6 +80,9 @@ class StompApp(EntryPoints):
         workers: The answer of a second worker process behind the same address, after 30 s: `warn`
             logs a warning, `refuse` answers 503 to new sessions as well.
         roles: A function, sync or async, from a user to its roles, asked once a session.
+        sessions_per_user: Sessions one user may have; None: any number. Nobody's are not counted.
+        session_wins: Over that bound the `newest` session ends the oldest one (close 4505), or the
+            `oldest` ones keep it out (`user-limit`).
         default_access: Without a rule of `authorize` a destination is open (`allow`), or `deny`.
         session_rate: The rate at which one session may SEND and SUBSCRIBE; what comes faster is
             refused with `rate-limited`. None: any.
@@ -95,6 +97,9 @@ class StompApp(EntryPoints):
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
     """
+
+    _sockjs: SockJSRoutes | None = None
+    """Made for the first server."""
 
     def __init__(
         self,
@@ -126,6 +131,8 @@ class StompApp(EntryPoints):
         handshake_authenticator: AuthenticateHandshake | None = None,
         presence: Texts = _DEFAULTS.presence,
         presence_prefix: str = _DEFAULTS.presence_prefix,
+        sessions_per_user: int | None = _DEFAULTS.sessions_per_user,
+        session_wins: SessionWins = _DEFAULTS.session_wins,
     ) -> None:
         config = BrokerConfig(
             application_prefixes=texts("application_prefixes", application_prefixes),
@@ -138,6 +145,8 @@ class StompApp(EntryPoints):
             missed_heart_beats=missed_heart_beats,
             error_destination=error_destination,
             destinations=mapping("destinations", destinations),
+            sessions_per_user=sessions_per_user,
+            session_wins=session_wins,
             limits=limits,
             session_rate=session_rate,
             user_rate=user_rate,
@@ -149,13 +158,15 @@ class StompApp(EntryPoints):
         self.endpoint = endpoint_config(path, allowed_origins, allowed_hosts, sockjs)
         identity = Identity(authenticator, handshake_authenticator, roles)
         super().__init__(config, self.inbox, identity, json_integers, default_access)
-        self._sockjs: SockJSRoutes | None = None
         self._trusted_proxies = texts("trusted_proxies", trusted_proxies)
-        if trusted_proxies:
-            self.site()  # A mistake in them is told at once.
-        self._workers: Workers = checked_workers(workers)
-        self._asgi_batch = asgi_batch
-        self._run = Run(self)
+        self._may_serve(workers, asgi_batch=asgi_batch)
+
+    @cached_property
+    def users(self) -> Users:
+        """Users and sessions that are connected: finds them, ends them, judges them anew; from any
+        thread.
+        """
+        return Users(self.inbox)
 
     @cached_property
     def presence(self) -> Presence:

@@ -25,6 +25,7 @@ __all__ = [
     "check_origin",
     "check_path_of_endpoint",
     "check_patterns",
+    "check_sessions",
     "fail",
     "is_foreign_wildcard",
     "takes",
@@ -169,6 +170,18 @@ def _check_segment(setting: str, before: list[str], segment: str, behind: list[s
     pattern = "/".join([*before, segment, *behind])
     problem = f"{segment!r} is no wildcard, which is '*' for one segment or '**' for all that"
     raise fail(setting, f"{pattern!r}: {problem} follow: write {'/'.join(wanted)!r}")
+
+
+def check_sessions(most: object, wins: object) -> None:
+    """Check `sessions_per_user` and `session_wins`.
+
+    Raises:
+        ConfigurationError: One is not what it can be.
+    """
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        raise fail("sessions_per_user", f"must be None or a number from 1 on, not {most!r}")
+    if wins not in ("newest", "oldest"):
+        raise fail("session_wins", f"must be 'newest' or 'oldest', not {wins!r}")
 
 
 def check_heart_beat(given: object) -> None:

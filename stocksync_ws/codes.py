@@ -36,6 +36,7 @@ class CloseCode(IntEnum):
     CONNECT_REFUSED = 4500
     BAD_CREDENTIALS = 4501
     KICKED = 4503
+    USER_LIMIT = 4505
 
 
 class DisconnectReason(StrEnum):
@@ -301,6 +302,27 @@ class ErrorCode(Enum):
         "The credentials of the session have ended; connect again with new ones.",
     )
 
+    # The application ends what it has let in.
+    KICKED = _row(
+        "kicked",
+        CloseCode.KICKED,
+        Fault.APPLICATION,
+        "Disconnected",
+        "The application ended this session.",
+    )
+    USER_LIMIT = _row(
+        "user-limit",
+        CloseCode.USER_LIMIT,
+        Fault.PEER,
+        "Too many sessions",
+        "The user has as many sessions as the server allows.",
+    )
+    SUBSCRIPTION_REVOKED = _refused(
+        "subscription-revoked",
+        "Subscription revoked",
+        "This client may not subscribe to the destination any more; the subscription has ended.",
+    )
+
 
 _REASONS = {
     "limit": DisconnectReason.LIMIT_EXCEEDED,
@@ -313,6 +335,8 @@ _REASONS = {
     "connect-refused": DisconnectReason.ACCESS_DENIED,
     "bad-credentials": DisconnectReason.ACCESS_DENIED,
     "credentials-expired": DisconnectReason.CREDENTIALS_EXPIRED,
+    "kicked": DisconnectReason.KICKED,
+    "user-limit": DisconnectReason.LIMIT_EXCEEDED,
 }
 _REASON_OF_FAULT = {
     Fault.PEER: DisconnectReason.PROTOCOL_ERROR,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from itertools import permutations
-from typing import cast
+from typing import Literal, TypeAlias, cast
 
 from stocksync_ws.checks import (
     MOST_SECONDS,
@@ -20,6 +20,7 @@ from stocksync_ws.checks import (
     check_origin,
     check_path_of_endpoint,
     check_patterns,
+    check_sessions,
     fail,
 )
 from stocksync_ws.policies import DestinationPolicy, Queue, TopicPolicy, check_path
@@ -29,10 +30,14 @@ __all__ = [
     "BrokerConfig",
     "EndpointConfig",
     "Limits",
+    "SessionWins",
     "SockJSOptions",
     "exceeded",
 ]
 
+
+SessionWins: TypeAlias = Literal["newest", "oldest"]
+"""Whose session it is that stays where a user has too many."""
 
 _WITHIN = (
     ("max_header_line", "max_header_block"),
@@ -257,6 +262,10 @@ class BrokerConfig:
         default_factory=dict[str, DestinationPolicy]
     )
     """Patterns and what is kept below them; the first that matches counts."""
+    sessions_per_user: int | None = None
+    """Sessions one user may have; None: any number. Anonymous sessions are not counted."""
+    session_wins: SessionWins = "newest"
+    """At that bound: the `newest` session ends the oldest one, or the `oldest` ones keep it out."""
     limits: Limits = field(default_factory=Limits)
     session_rate: Rate | None = None
     """The rate at which one session may SEND and SUBSCRIBE; None: any."""
@@ -298,6 +307,7 @@ class BrokerConfig:
             if rate is not None and not isinstance(rate, Rate):
                 raise fail(setting, f"must be a Rate, not {rate!r}: write Rate(20, burst=40)")
         check_heart_beat(self.heart_beat)
+        check_sessions(self.sessions_per_user, self.session_wins)
         if not self.missed_heart_beats > 1:
             raise fail("missed_heart_beats", f"must be above 1, not {self.missed_heart_beats!r}")
 

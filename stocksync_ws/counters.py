@@ -24,6 +24,10 @@ class Counters:
     """Upgrades refused because of their Origin."""
     sessions: int = 0
     """Sessions that reached CONNECTED."""
+    sessions_kicked: int = 0
+    """Sessions that the application ended by `users.disconnect`."""
+    sessions_replaced: int = 0
+    """Sessions that were ended for a newer one of their user, as `sessions_per_user` says."""
     connects_refused: int = 0
     """CONNECT frames that were refused."""
     credentials_expired: int = 0
@@ -72,6 +76,8 @@ class Counters:
     """ERROR frames that told a peer it broke the protocol."""
     application_errors: int = 0
     """Frames that failed in or before user code and were told to the client."""
+    subscriptions_revoked: int = 0
+    """Subscriptions that `users.reauthorize` ended, because they are not allowed any more."""
     unsubscribes_ignored: int = 0
     """UNSUBSCRIBE of an id whose SUBSCRIBE had been refused."""
     user_names_withheld: int = 0

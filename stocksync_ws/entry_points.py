@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stocksync_ws.arguments import read_pages, refuse_loop, warn_about_hosts
+from stocksync_ws.arguments import checked_workers, read_pages, refuse_loop, warn_about_hosts
 from stocksync_ws.config import EndpointConfig
+from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.application import Application
 from stocksync_ws.running.run import Run
 from stocksync_ws.wire.endpoint import Page, Site
@@ -40,10 +41,18 @@ _log = logging.getLogger("stocksync_ws.transport")
 class EntryPoints(Application):
     """What begins to serve an application."""
 
+    inbox: Inbox
     endpoint: EndpointConfig
     _run: Run
     _workers: Workers
     _asgi_batch: bool
+
+    def _may_serve(self, workers: Workers, *, asgi_batch: bool) -> None:
+        """The application may run from now on."""
+        self._workers = checked_workers(workers)
+        self._asgi_batch = asgi_batch
+        self._run = Run(self)
+        self.site()  # A mistake in it is told at once.
 
     @abstractmethod
     def site(self, pages: Mapping[str, Page] | None = None) -> Site:

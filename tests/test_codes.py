@@ -15,13 +15,15 @@ BY_CLOSE = {
     " unknown-subscription unknown-ack duplicate-transaction unknown-transaction",
     1007: "bad-payload",
     1008: "send-denied subscribe-denied no-destination no-handler connect-timeout frame-timeout"
-    " unsupported idempotency-mismatch limit",
+    " unsupported idempotency-mismatch limit subscription-revoked",
     1009: "limit",
     1011: "handler-failed handler-timeout internal-error",
     1013: "queue-full rate-limited",
     4001: "credentials-expired",
     4500: "connect-refused",
     4501: "bad-credentials",
+    4503: "kicked",
+    4505: "user-limit",
 }
 
 
@@ -57,6 +59,8 @@ def test_texts_are_short_fixed_and_printable(code: ErrorCode) -> None:
         (ErrorCode.INTERNAL_ERROR, "internal_error"),
         (ErrorCode.QUEUE_FULL, "limit_exceeded"),
         (ErrorCode.RATE_LIMITED, "limit_exceeded"),
+        (ErrorCode.KICKED, "kicked"),
+        (ErrorCode.USER_LIMIT, "limit_exceeded"),
     ],
 )
 def test_reasons(code: ErrorCode, reason: str) -> None:
@@ -77,6 +81,6 @@ def test_whose_fault_it_is() -> None:
 def test_close_codes() -> None:
     expected = [
         1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013,
-        4000, 4001, 4008, 4010, 4500, 4501, 4503,
+        4000, 4001, 4008, 4010, 4500, 4501, 4503, 4505,
     ]  # fmt: skip
     assert sorted(CloseCode) == expected

@@ -98,6 +98,8 @@ class TestBrokerConfig:
             "destinations": {},
             "presence": (),
             "presence_prefix": "/presence",
+            "sessions_per_user": None,
+            "session_wins": "newest",
             "limits": dataclasses.asdict(Limits()),
             "session_rate": None,
             "user_rate": None,

@@ -91,7 +91,11 @@ class Broker:
         self.calls = Calls(env, dispatch)
         self.delivery = Delivery(env, self.calls.filters.find)
         self._sessions = Sessions(env, self.calls, self.delivery)
-        self._decoding = Frames(env, self.calls, self.delivery, self._sessions).decoding
+        frames = Frames(env, self.calls, self.delivery, self._sessions)
+        self._decoding = frames.decoding
+        self._reviewing = frames.reviewing
+        self.users = self._sessions.lifecycle.users
+        """Sessions by the names of their users."""
 
     # Inputs: sessions and their bytes
 
@@ -268,6 +272,28 @@ class Broker:
         from any thread, and read there by way of copies.
         """
         return self._sessions.presence.rosters.get(destination)
+
+    # Inputs: what the application does to users
+
+    def disconnect_user(self, name: str, reason: str, now: float) -> int:
+        """End the sessions of a user, and CONNECTs of that user which are being decided; how many
+        sessions.
+        """
+        return self._step.run(now, self._sessions.users.disconnect_user, name, reason)
+
+    def disconnect_session(self, session_id: str, reason: str, now: float) -> int:
+        """End a session; 1, or 0 when there is none."""
+        return self._step.run(now, self._sessions.users.disconnect_session, session_id, reason)
+
+    def review_user(self, name: str, now: float) -> int:
+        """Judge again what the sessions of a user may; how many these are."""
+        return self._step.run(now, self._reviewing.review_user, name)
+
+    def review_session(self, session_id: str, now: float) -> int:
+        """Judge again what a session may; 1, or 0 when there is none."""
+        return self._step.run(now, self._reviewing.review_session, session_id)
+
+    # Inputs: its life
 
     def start(self, now: float) -> None:
         """The broker takes messages from now on."""

@@ -17,6 +17,7 @@ from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
+from stocksync_ws.messaging.declarations import check_imported_rules
 from stocksync_ws.messaging.declaring import Declaring
 from stocksync_ws.messaging.dispatch import Dispatcher
 from stocksync_ws.messaging.identity import Identity
@@ -79,6 +80,11 @@ class Application(Declaring):
         self._bits = check_bits("json_integers", json_integers)
         self._routes: Routes | None = None
         self._identity = identity or Identity()
+        if config.sessions_per_user is not None and not self._identity.known:
+            raise ConfigurationError(
+                "sessions_per_user: there is no authenticator, so every session is anonymous and"
+                " none is counted: add authenticator= or handshake_authenticator="
+            )
         if default_access not in ("allow", "deny"):
             raise ConfigurationError(
                 f"default_access: must be 'allow' or 'deny', not {default_access!r}"
@@ -189,6 +195,8 @@ class Application(Declaring):
             for target, own in self._targets:
                 declared = decorators.declarations(target)
                 found += declared if own is None else _only(declared, own)
+            for target, _ in self._targets:
+                check_imported_rules(target, found)
             users = self._users(final=True)
             passing = [each for each in found if isinstance(each.mapping, Interceptor)]
             handlers = [each for each in found if not isinstance(each.mapping, Interceptor)]

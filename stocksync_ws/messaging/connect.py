@@ -118,9 +118,8 @@ class RoleReader:
         self._mode: Mode = mode_of(function, inline=False)
         plan(function, role=Role.CONNECT, names=(), framework={}, label=self._label)
 
-    def call(self, user: Principal) -> Call:
+    def call(self, user: Principal, threads: Threads = Threads.AUTHENTICATORS) -> Call:
         """The call that tells the roles of a user."""
-        threads = Threads.AUTHENTICATORS
         return Call(self._function, (user,), mode=self._mode, label=self._label, threads=threads)
 
     def read(self, given: object) -> frozenset[str]:

@@ -34,7 +34,7 @@ from stocksync_ws.messaging.marks import (
 )
 from stocksync_ws.messaging.routing import Template
 
-__all__ = ["declarations"]
+__all__ = ["check_imported_rules", "declarations"]
 
 
 def declarations(target: Any) -> list[Declaration]:
@@ -60,6 +60,31 @@ def declarations(target: Any) -> list[Declaration]:
     if not found:
         raise ConfigurationError(_nothing(target))
     return found
+
+
+def check_imported_rules(target: object, found: list[Declaration]) -> None:
+    """Refuse a module that imports a rule which nobody includes: of imported functions nothing is
+    recorded, and what the rule closes would be open.
+
+    Args:
+        target: What was included.
+        found: Everything that was declared.
+
+    Raises:
+        ConfigurationError: It does.
+    """
+    if not isinstance(target, ModuleType):
+        return
+    for item in list(vars(target).values()):
+        if not callable(item) or isinstance(item, type) or _owner_marks(item):
+            continue
+        rules = [mark for mark in marks_of(item) if isinstance(mark, Authorization)]
+        if rules and not any(each.function is item for each in found):
+            home = getattr(item, "__module__", None)
+            raise ConfigurationError(
+                f"{target.__name__} imports {_shown(rules[0])} {home}.{name_of(item)}, and nothing"
+                f" includes it: what the rule closes would be open; write include({home}) as well"
+            )
 
 
 def _nothing(target: Any) -> str:

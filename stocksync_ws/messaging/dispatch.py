@@ -103,6 +103,14 @@ class Dispatcher:
         """Ask the one that gave the session its credentials."""
         return self._identity.refresh(session, frame)
 
+    def roles(self, session: SessionRecord) -> Pipeline[frozenset[str]] | None:
+        """Ask for the roles of its user."""
+        return self._identity.roles(session)
+
+    def refuses(self, session: SessionRecord, path: str) -> bool:
+        """Ask `roles=` and `authenticated=` of the handler."""
+        return _guard(self._routes().messages, session, path) is not None
+
     @property
     def has_rules(self) -> bool:
         """Somebody may not do everything. The application freezes."""

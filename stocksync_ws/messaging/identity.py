@@ -10,7 +10,7 @@ import math
 from typing import Any, cast
 
 from stocksync_ws.broker.model.credentials import Credentials
-from stocksync_ws.broker.model.pipeline import Pipeline
+from stocksync_ws.broker.model.pipeline import Pipeline, Threads
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.errors import ConfigurationError, StockSyncError
 from stocksync_ws.messaging.authenticated import Authenticated
@@ -126,6 +126,12 @@ class Identity:
         asked = _connect_request(session, frame, request, login, passcode)
         return self._ask(self._connect, asked, request, login)
 
+    def roles(self, session: SessionRecord) -> Pipeline[frozenset[str]] | None:
+        """The roles of a user as they are now; None: they do not change."""
+        if self._roles is None or session.user is None or not session.reads_roles:
+            return None
+        return _read_roles(self._roles, session.user)
+
     def _ask(
         self,
         authenticator: Authenticator,
@@ -145,12 +151,20 @@ class Identity:
             if expires_in == math.inf:
                 expires_in = None
         _check_name(authenticator.label, user)
+        reads_roles = self._roles is not None and not roles
         if self._roles is not None and not roles:
             roles = self._roles.read((yield self._roles.call(user)))
         at_handshake = authenticator is self._handshake
-        return Credentials(
+        credentials = Credentials(
             user, expires_in, roles, request=request, login=login, at_handshake=at_handshake
         )
+        credentials.reads_roles = reads_roles
+        return credentials
+
+
+def _read_roles(reader: RoleReader, user: Principal) -> Pipeline[frozenset[str]]:
+    # Among handlers: many sessions at once would be more than may wait for an authenticator.
+    return reader.read((yield reader.call(user, Threads.HANDLERS)))
 
 
 def _check_name(label: str, user: Any) -> None:

@@ -190,6 +190,7 @@ def _closed(command: str, destination: str) -> Denial:
 def _ask(
     rule: Rule, handler: Decides, session: SessionRecord, exchange: Exchange, key: str
 ) -> Pipeline[Denial | None]:
+    number = session.reviews
     try:
         allowed = yield handler.call(exchange)
     except AccessDenied as denied:
@@ -201,7 +202,7 @@ def _ask(
                 f" AccessDenied"
             )
         denial = None if allowed else rule.said_no
-    if not handler.reads_frame:
+    if not handler.reads_frame and session.reviews == number:
         _keep(session, key, denial)
     return denial
 

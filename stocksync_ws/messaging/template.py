@@ -128,6 +128,33 @@ class MessagingTemplate:
         """
         self._gate.post(self._convert_to_user(user, destination, payload, headers))
 
+    def convert_and_send_to_session(
+        self,
+        session_id: str,
+        destination: str,
+        payload: object,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Convert a payload and send it to one session, an anonymous one too; one that is gone, or
+        is not subscribed, gets nothing (`Counters.messages_unrouted`).
+
+        Args:
+            session_id: `Session.id`, or the `session_id` of an event.
+            destination: Without the user prefix: `/queue/errors` reaches the session if it is
+                subscribed to `/user/queue/errors`.
+            payload: As in `convert_and_send`.
+            headers: As in `convert_and_send`.
+        """
+        given = cast("object", session_id)
+        if not isinstance(given, str) or not given:
+            raise ValueError(
+                f"session_id must be the id of a session, such as session.id, not {given!r}"
+            )
+        destination = self._check_own(given, destination, "session")
+        pairs = _NO_HEADERS if headers is None else check_own(headers)
+        encoded = self._encode(payload, pairs)
+        self._gate.post(self._draft(destination, *encoded, pairs, session=str.__str__(given)))
+
     def send(self, destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send octets as they are; give their `content-type` in `headers`."""
         destination = self._check(destination)
@@ -239,10 +266,11 @@ class MessagingTemplate:
         pairs: tuple[tuple[str, str], ...],
         *,
         user: str | None = None,
+        session: str | None = None,
     ) -> Draft:
         if content_type is not None:
             pairs = (("content-type", content_type), *pairs)
-        draft = Draft(destination, pairs, body, user=user)
+        draft = Draft(destination, pairs, body, user=user, session=session)
         if draft.size > self._limits.max_outbound_message:
             raise ValueError(
                 f"a message of {draft.size} bytes is larger than Limits.max_outbound_message"
@@ -287,7 +315,7 @@ class MessagingTemplate:
             return f"{given!r}: write convert_and_send_to_user({name!r}, {slash + rest!r}, payload)"
         return f"{given!r}: use convert_and_send_to_user, with the name of a user before {path!r}"
 
-    def _check_own(self, user: object, destination: str) -> str:
+    def _check_own(self, whom: object, destination: str, to: str = "user") -> str:
         given = cast("object", destination)
         if (
             not isinstance(given, str)
@@ -296,10 +324,10 @@ class MessagingTemplate:
             or not self._space.is_own_path(given)
         ):
             hint = ""
-            if isinstance(user, str) and user.startswith("/"):
+            if isinstance(whom, str) and whom.startswith("/"):
                 raise ValueError(
-                    f"{user!r} is no user, who comes before the destination: write"
-                    f" convert_and_send_to_user({given!r}, {user!r}, payload)"
+                    f"{whom!r} is no {to}, which comes before the destination: write"
+                    f" convert_and_send_to_{to}({given!r}, {whom!r}, payload)"
                 )
             if isinstance(given, str):
                 kind, path = self._space.classify(given)

@@ -174,7 +174,8 @@ WAYS = (
     ),
     Way(
         "a SEND whose idempotency key is known",
-        "for SEND, as it was the first: nothing is answered from memory",
+        "for SEND, as it was the first, and the roles of the handler as they are now: nothing is"
+        " answered from memory",
         proof="test_a_repeat_is_judged_as_the_first_was",
     ),
     Way(

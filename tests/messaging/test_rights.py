@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Annotated, Any
 
 import pytest
@@ -23,6 +24,7 @@ from stocksync_ws import (
     StompApp,
     authorize,
     controller,
+    message_mapping,
     send_to,
 )
 from stocksync_ws.broker.model.namespace import Namespace, meet
@@ -374,6 +376,7 @@ class Someone:
     def __init__(self, roles: frozenset[str]) -> None:
         self.roles, self.user = roles, User("ann")
         self.verdicts: dict[str, str] | None = None
+        self.reviews = 0
 
 
 def test_random_rules_decide_as_a_search_through_all_of_them() -> None:
@@ -728,3 +731,24 @@ def test_what_no_rule_names_is_looked_up_again_when_it_was_forgotten(
     for _ in range(2):
         for name, told in (("a", "yes"), ("b", "send-denied"), ("c", "yes"), ("d", "yes")):
             assert ann.may(SEND, f"/topic/{name}") == told
+
+
+@pytest.mark.parametrize("way", ["module", "function"])
+def test_an_imported_rule_holds_where_it_is_included_itself(way: str, enter: Open) -> None:
+    @authorize("/topic/{name}")
+    def decide(name: str) -> bool:
+        return name == "a"
+
+    rules: Any = ModuleType(decide.__module__)
+    importing: Any = ModuleType("handlers")
+
+    def handle() -> None: ...
+
+    rules.decide = importing.decide = decide
+    handle.__module__ = "handlers"
+    importing.handle = message_mapping("/work")(handle)
+    app = application()
+    app.include(importing, rules if way == "module" else decide)
+    client = enter(app)
+    assert client.may(SUBSCRIBE, "/topic/a") == "yes"
+    assert client.may(SUBSCRIBE, "/topic/b") == "subscribe-denied"

@@ -196,7 +196,7 @@ TABLE = [
         lambda: to_user("/queue/x", "ann"),
         ValueError,
         (
-            "'/queue/x' is no user, who comes before the destination: write"
+            "'/queue/x' is no user, which comes before the destination: write"
             " convert_and_send_to_user('ann', '/queue/x', payload)"
         ),
         "write convert_and_send_to_user('ann', '/queue/x', payload)",

@@ -13,6 +13,7 @@ from stocksync_ws import (
     BrokerBusy,
     BrokerClosed,
     ConfigurationError,
+    ConnectedUser,
     ConnectRequest,
     Counters,
     ForkedBrokerError,
@@ -23,11 +24,14 @@ from stocksync_ws import (
     Published,
     Queue,
     Rate,
+    Session,
     SockJSOptions,
     StockSyncError,
     StompApp,
     Stream,
+    SubscriptionInfo,
     Topic,
+    Users,
     WrongLoop,
 )
 from stocksync_ws.aio import Server
@@ -182,6 +186,32 @@ async def serve(asgi: AsgiApp, wsgi: WsgiApp) -> None:
 def script() -> None:
     ws.run("127.0.0.1", 8000, pages={"/": "index.html"})
     ws.check()
+
+
+# Users
+
+
+def users(user: User, session: Session) -> None:
+    limited = StompApp("/ws", authenticator=login, sessions_per_user=3, session_wins="oldest")
+    assert_type(limited.users, Users)
+    found = ws.users.get("ann")
+    assert_type(found, ConnectedUser | None)
+    if found is not None:
+        assert_type(found.principal, Principal)
+        assert_type(found.sessions, tuple[Session, ...])
+        ws.users.disconnect(found)
+    assert_type([each.name for each in ws.users], list[str])
+    assert_type(len(ws.users), int)
+    assert_type("ann" in ws.users, bool)
+    assert_type(ws.users.sessions(), list[Session])
+    assert_type(ws.users.subscriptions(session), list[SubscriptionInfo])
+    assert_type(ws.users.find("/topic/*")[0].user, Principal | None)
+    assert_type(ws.users.disconnect("ann", reason="locked"), int)
+    assert_type(ws.users.disconnect(user), int)
+    assert_type(ws.users.disconnect(session_id=session.id), int)
+    assert_type(ws.users.reauthorize(session), int)
+    assert_type(ws.users.reauthorize(session_id=session.id), int)
+    ws.template.convert_and_send_to_session(session.id, "/queue/a", {"a": 1}, {"x": "y"})
 
 
 # Testing

@@ -258,6 +258,7 @@ async def publish() -> None:
     template.convert_and_send("/topic/a", 1, {"x": 1})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
     template.convert_and_send("/topic/a", 1, content_type="application/cbor")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     template.convert_and_send_to_user(User("ann"), "/queue/a", 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    template.convert_and_send_to_session(None, "/queue/a", 1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     template.send("/topic/a", "text")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     template.publish_wait("/topic/a", 1, None, 5)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     receivers: int = await template.publish("/topic/a", 1)  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
@@ -293,6 +294,19 @@ async def start() -> None:
         print(server.port + 1)  # type: ignore[operator]  # pyright: ignore[reportOptionalOperand, reportUnknownArgumentType]
     ws.install()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     ws.wrap_wsgi(ws.install(object()))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+# Users
+
+
+def users() -> None:
+    ws.users.disconnect()  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    ws.users.disconnect(7)  # type: ignore[call-overload]  # pyright: ignore[reportArgumentType]
+    ws.users.disconnect("ann", session_id="s")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    ws.users.disconnect("ann", "locked")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    ws.users.reauthorize("ann", session_id="s")  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+    ws.users.subscriptions("s")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    StompApp("/ws", session_wins="first")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 # Testing

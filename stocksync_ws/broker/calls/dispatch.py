@@ -110,6 +110,14 @@ class Dispatch(Protocol):
         """
         ...
 
+    def roles(self, session: SessionRecord) -> Pipeline[frozenset[str]] | None:
+        """The roles of its user as they are now. None: they do not change."""
+        ...
+
+    def refuses(self, session: SessionRecord, path: str) -> bool:
+        """Whether the handler of a SEND would refuse this session by its roles."""
+        ...
+
     def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
         """Handle a SEND to the application; `path` is what follows its prefix. None: no handler."""
         ...
@@ -192,6 +200,13 @@ class NullDispatch:
         """Anonymous."""
         yield from ()
         return None
+
+    def roles(self, session: SessionRecord) -> Pipeline[frozenset[str]] | None:
+        """Nobody has any."""
+
+    def refuses(self, session: SessionRecord, path: str) -> bool:
+        """No handler refuses."""
+        return False
 
     def send(self, session: SessionRecord, frame: Frame, path: str) -> Pipeline[None] | None:
         """No handler."""

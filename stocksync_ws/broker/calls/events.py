@@ -205,7 +205,8 @@ class MessageDropped:
     is told of it: not taken. What subscribers lost: `slow-consumer`; `superseded`, by a newer
     value of its key; `away`, kept no longer for a durable name; `away-too-long`, with that name;
     `connection-lost`: a queue had handed it to the transport of a consumer in auto mode; `binary`:
-    it is no text, and the transport of the subscriber carries text only. `expired`: dead letters,
+    it is no text, and the transport of the subscriber carries text only; `revoked`: it had not
+    left when the subscription was revoked. `expired`: dead letters,
     all that lay in a queue which nobody consumed for `Limits.queue_idle_seconds`.
     """
     count: int = 1

@@ -60,9 +60,13 @@ def _cause(error: BaseException) -> str:
     return "".join(f" {name}={quote(text)}" for name, text in facts if text)
 
 
-def _refuse(session: SessionRecord, code: str, cause: str) -> None:
+_REFUSED = "refused session=%s user=%s peer=%s code=%s%s"
+_ENDED = "ended session=%s user=%s peer=%s code=%s%s"
+
+
+def _refuse(session: SessionRecord, code: str, cause: str, what: str = _REFUSED) -> None:
     _sessions.info(
-        "refused session=%s user=%s peer=%s code=%s%s",
+        what,
         session.id,
         _user(session),
         session.peer,
@@ -204,6 +208,12 @@ class SessionLog:
         """A peer broke the framing of WebSocket, for which there is no ERROR; `detail` is ours."""
         if self._tells_refusal():
             _refuse(session, str(close), f" detail={quote(detail)}")
+
+    def ended(self, session: SessionRecord, code: ErrorCode, why: str) -> None:
+        """The application, or a setting of it, ended a session."""
+        if self._tells_refusal():
+            cause = f" detail={quote(why)}" if why else ""
+            _refuse(session, code.code, cause, _ENDED)
 
     def _tells_refusal(self) -> bool:
         if not _sessions.isEnabledFor(logging.INFO):

@@ -74,6 +74,12 @@ class Tasks:
         session.inbound.begin(task)
         self._start(task)
 
+    def run_beside(self, session: SessionRecord, script: Script) -> None:
+        """Run a script that holds back no frame of its session, and ends with it."""
+        task = Task(self, session, script, session.context.copy())
+        session.inbound.release(task)
+        self._start(task)
+
     def _start(self, task: Task) -> None:
         self.running[task] = None
         self.go_on(task, None, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.refreshing import Refreshing
+from stocksync_ws.broker.frames.reviewing import Reviewing
 from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
@@ -37,8 +38,10 @@ class Connecting:
         "_expiry",
         "_lifecycle",
         "_receipts",
+        "_reviewing",
         "_server_beats",
         "_step",
+        "_users",
         "refreshing",
     )
 
@@ -49,6 +52,7 @@ class Connecting:
         sessions: Sessions,
         receipts: Receipts,
         refreshing: Refreshing,
+        reviewing: Reviewing,
     ) -> None:
         self._dispatch = dispatch
         self.refreshing = refreshing
@@ -57,7 +61,9 @@ class Connecting:
         self._errors = sessions.errors
         self._expiry = sessions.expiry
         self._step = env.step
+        self._users = sessions.users
         self._receipts = receipts
+        self._reviewing = reviewing
         send, receive = env.config.heart_beat
         self._server_beats = (round(send * 1000), round(receive * 1000))
 
@@ -93,9 +99,11 @@ class Connecting:
         version: Version,
         beats: tuple[int, int],
     ) -> Script:
+        self._users.ask(session)
         try:
             credentials = yield from pipeline
         except (Exception, Cancelled) as error:
+            self._users.answered(session)
             if session.state is State.AWAITING:
                 self._errors.refuse_connect(session, frame, version, error)
             return
@@ -118,13 +126,19 @@ class Connecting:
             if before is not None and credentials is not None:
                 _check_name(before.user.name, credentials.user.name)
             credentials = credentials or before
+            user = None if credentials is None else credentials.user
             if credentials is not None and credentials.ended(now):
                 raise BadCredentials("the credentials have ended")
-        except AccessDenied as problem:
+            self._users.admit(session, user)
+        except (AccessDenied, RemoteProtocolError) as problem:
+            self._users.answered(session)
             self._errors.refuse_connect(session, frame, version, problem)
             return
         self._expiry.keep(session, credentials)
+        asked = self._users.answered(session)
         self._connected(session, version, beats)
+        if user is not None and asked is not None and user.name in asked.reviewed:
+            self._reviewing.review(session)
 
     def _connected(self, session: SessionRecord, version: Version, beats: tuple[int, int]) -> None:
         client_every, server_every = agree_heart_beats(beats, self._server_beats)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from stocksync_ws.broker.calls.dispatch import Denial, Dispatch
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.frames.reviewing import Reviewing
 from stocksync_ws.broker.model.credentials import EXPIRE, Credentials
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import Script
@@ -37,10 +38,23 @@ ENDLESS = (
 class Refreshing:
     """The SEND to `/user/session/credentials`."""
 
-    __slots__ = ("_dispatch", "_errors", "_expiry", "_lifecycle", "_receipts", "_step")
+    __slots__ = (
+        "_dispatch",
+        "_errors",
+        "_expiry",
+        "_lifecycle",
+        "_receipts",
+        "_reviewing",
+        "_step",
+    )
 
     def __init__(
-        self, env: Environment, calls: Calls, sessions: Sessions, receipts: Receipts
+        self,
+        env: Environment,
+        calls: Calls,
+        sessions: Sessions,
+        receipts: Receipts,
+        reviewing: Reviewing,
     ) -> None:
         self._step = env.step
         self._dispatch: Dispatch = calls.dispatch
@@ -48,6 +62,7 @@ class Refreshing:
         self._expiry = sessions.expiry
         self._lifecycle = sessions.lifecycle
         self._receipts = receipts
+        self._reviewing = reviewing
 
     def refresh(self, session: SessionRecord, frame: Frame) -> Script | None:
         """Ask the authenticator again.
@@ -71,9 +86,13 @@ class Refreshing:
         return self._ask(session, frame, credentials)
 
     def _ask(self, session: SessionRecord, frame: Frame, before: Credentials) -> Script:
+        number = session.reviews
         try:
             after = yield from self._dispatch.refresh(session, frame)
             self._take(session, frame, before, after)
+            # What was subscribed with other roles is judged by these; where rights have changed
+            # while the authenticator was asked, these may be the old ones.
+            self._reviewing.review(session, reads_roles=session.reviews != number)
         except AccessDenied as refusal:
             if session.state is State.CONNECTED:
                 self._errors.refuse_credentials(session, frame, refusal)

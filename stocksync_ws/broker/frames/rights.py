@@ -10,15 +10,17 @@ from typing import Final
 
 from stocksync_ws.broker.calls.dispatch import Denial, Verdict
 from stocksync_ws.broker.calls.room import Calls
-from stocksync_ws.broker.model.namespace import TEMP_QUEUE, is_reply_queue
+from stocksync_ws.broker.model.namespace import TEMP_QUEUE, Kind, Namespace, is_reply_queue
 from stocksync_ws.broker.model.pipeline import Pipeline
 from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.sessions.errors import handler_code
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame
 
-__all__ = ["FAILED", "Rights"]
+__all__ = ["FAILED", "Rights", "frame_of"]
 
 FAILED: Final = Denial("")
 """The function of a rule failed, and that has been told; known by identity."""
@@ -27,9 +29,10 @@ FAILED: Final = Denial("")
 class Rights:
     """Asks the application whether a session may."""
 
-    __slots__ = ("_dispatch", "_errors", "none")
+    __slots__ = ("_dispatch", "_errors", "_namespace", "none")
 
-    def __init__(self, calls: Calls, sessions: Sessions) -> None:
+    def __init__(self, namespace: Namespace, calls: Calls, sessions: Sessions) -> None:
+        self._namespace = namespace
         self.none = False
         """There are no rules: nobody needs to ask. Known with the first frame: an application may
         be declared until then.
@@ -50,6 +53,24 @@ class Rights:
     ) -> Verdict:
         """Whether a SUBSCRIBE may be to it, and be answered there."""
         return self._judge(session, frame, SUBSCRIBE, destination, reply_to)
+
+    def again(self, session: SessionRecord, subscription: Subscription) -> Verdict:
+        """Whether a session may have a subscription that it has."""
+        if not self._dispatch.has_rules:
+            return None
+        frame = subscription.asked or frame_of(subscription)
+        destination = self._asked(subscription.destination)
+        return self._dispatch.judge(session, frame, SUBSCRIBE, destination)
+
+    def _asked(self, destination: str) -> str:
+        """The place that is asked about: of a presence the destination that it is of."""
+        kind, path = self._namespace.classify(destination)
+        return path if kind is Kind.PRESENCE else destination
+
+    def forget(self, session: SessionRecord) -> None:
+        """What was decided about a session does not count any more."""
+        session.verdicts = None
+        session.reviews += 1
 
     def _judge(
         self,
@@ -91,13 +112,24 @@ class Rights:
     def ask(
         self, session: SessionRecord, frame: Frame, pipeline: Pipeline[Denial | None]
     ) -> Pipeline[Denial | None]:
-        """The verdict of user code, or `FAILED`.
+        """The verdict of user code, or `FAILED`. One that was asked for before the rights of the
+        session were judged anew does not count: it is asked for again.
 
         Raises:
             RemoteProtocolError: It failed within a transaction, of which no part may be missing.
         """
         try:
-            return (yield from pipeline)
+            while True:
+                number = session.reviews
+                denial = yield from pipeline
+                if session.reviews == number or session.state is not State.CONNECTED:
+                    return denial
+                destination = self._asked(frame.headers["destination"])
+                reply_to = frame.headers.get("reply-to")
+                verdict = self._judge(session, frame, frame.command, destination, reply_to)
+                if verdict is None or isinstance(verdict, Denial):
+                    return verdict
+                pipeline = verdict
         except (Exception, Cancelled) as error:
             if "transaction" in frame.headers and not isinstance(error, Cancelled):
                 self._errors.failed(session, frame, error)
@@ -105,3 +137,11 @@ class Rights:
                 raise RemoteProtocolError(code, frame.command, frame.headers) from error
             self._errors.handler(session, frame, error)
             return FAILED
+
+
+def frame_of(subscription: Subscription) -> Frame:
+    """What stands for the SUBSCRIBE of a subscription, where it is not kept."""
+    headers = {"destination": subscription.destination}
+    if subscription.id is not None:
+        headers["id"] = subscription.id
+    return Frame(SUBSCRIBE, headers)

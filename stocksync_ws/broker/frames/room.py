@@ -14,6 +14,7 @@ from stocksync_ws.broker.frames.intercepting import Intercepting
 from stocksync_ws.broker.frames.rates import Rates
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.refreshing import Refreshing
+from stocksync_ws.broker.frames.reviewing import Reviewing
 from stocksync_ws.broker.frames.rights import Rights
 from stocksync_ws.broker.frames.sending import Sending
 from stocksync_ws.broker.frames.subscribing import Subscribing
@@ -27,15 +28,16 @@ __all__ = ["Frames"]
 class Frames:
     """The way in: bytes to frames, and what they do."""
 
-    __slots__ = ("decoding",)
+    __slots__ = ("decoding", "reviewing")
 
     def __init__(
         self, env: Environment, calls: Calls, delivery: Delivery, sessions: Sessions
     ) -> None:
         receipts = Receipts()
-        refreshing = Refreshing(env, calls, sessions, receipts)
-        connecting = Connecting(env, calls.dispatch, sessions, receipts, refreshing)
-        rights = Rights(calls, sessions)
+        rights = Rights(env.namespace, calls, sessions)
+        self.reviewing = Reviewing(env, calls, delivery, sessions, rights)
+        refreshing = Refreshing(env, calls, sessions, receipts, self.reviewing)
+        connecting = Connecting(env, calls.dispatch, sessions, receipts, refreshing, self.reviewing)
         sending = Sending(env, calls, delivery, sessions, receipts, rights)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
         subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights)

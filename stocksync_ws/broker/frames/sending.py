@@ -278,16 +278,14 @@ class Sending:
             if session.state not in (State.CONNECTED, State.ENDING):
                 return
             if succeeded:
-                self._counters.messages_duplicate += 1
-                self._receipts.send(session, frame, duplicate(None))
+                yield from self._repeat(session, frame, kind, path, None)
                 return
             known, same, key = self.find(session, frame)
         assert key is not None
         if not same:
             self._errors.application(session, frame, ErrorCode.IDEMPOTENCY_MISMATCH)
         elif known is not None:
-            self._counters.messages_duplicate += 1
-            self._receipts.send(session, frame, duplicate(known.message_id))
+            yield from self._repeat(session, frame, kind, path, known.message_id)
         elif kind is APPLICATION:
             pipeline = self._dispatch.send(session, frame, path)
             if pipeline is None:
@@ -303,6 +301,18 @@ class Sending:
                 return
             self._idempotency.begin(session, key, frame.body)
             self._receipts.send(session, frame, self.remember(key, published))
+
+    def _repeat(
+        self, session: SessionRecord, frame: Frame, kind: Kind, path: str, message_id: str | None
+    ) -> Script:
+        """Answer a repeat from memory, unless the handler would refuse it now."""
+        if kind is APPLICATION and self._dispatch.refuses(session, path):
+            refused = self._dispatch.send(session, frame, path)
+            assert refused is not None
+            yield from self._handle(session, frame, refused, None)
+            return
+        self._counters.messages_duplicate += 1
+        self._receipts.send(session, frame, duplicate(message_id))
 
     def _check_keys(self, session: SessionRecord, frame: Frame) -> None:
         refusal = self._idempotency.refusal(session, 1)

@@ -128,6 +128,9 @@ class Subscribing:
             return
         refusal = None if denial is None else (ErrorCode.SUBSCRIBE_DENIED, denial)
         script = self._take(session, frame, wanted, destination, refusal)
+        subscription = session.subscriptions.active.get(wanted.key)
+        if subscription is not None:
+            subscription.asked = frame
         if script is not None:
             yield from script
 
@@ -361,7 +364,7 @@ class Subscribing:
             return
         self._receipts.send(session, frame, extra)
         self._presence.began(reader)
-        if reader.ended:  # another session has taken its name meanwhile
+        if reader.ended:  # meanwhile it was revoked, or another session has taken its name
             self._presence.ended(reader, lost=True)
             return
         if draft is not None:
@@ -406,7 +409,9 @@ class Subscribing:
         self._receipts.send(session, frame)
         if session.state is State.CONNECTED:
             self._presence.began(reader)
-            if draft is not None:
+            if reader.ended:  # it was revoked meanwhile
+                self._presence.ended(reader, lost=False)
+            elif draft is not None:
                 self._publisher.answer(reader, draft)
 
     def _take_off(self, reader: Reader, key: str) -> None:

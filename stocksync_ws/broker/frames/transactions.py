@@ -205,16 +205,21 @@ class TransactionFrames:
             if settled is None:
                 return
             known, key = settled
-            if known is not None:
+            if known is not None and not self._is_refused(session, frame):
                 self._counters.messages_duplicate += 1
                 transaction.extra[place] = duplicate(known.message_id)
-            elif not (yield from self._handle(session, frame, key)):
+            elif not (yield from self._handle(session, frame, None if known else key)):
                 failed.add(place)
         for place, frame in enumerate(transaction.frames):
             if place not in failed:
                 extra = transaction.extra.get(place)
                 self._receipts.send(session, frame, extra, held_back=True)
         self._receipts.send(session, commit)
+
+    def _is_refused(self, session: SessionRecord, frame: Frame) -> bool:
+        """A repeat that its handler would refuse now is not answered from memory."""
+        path = self._namespace.classify(frame.headers["destination"])[1]
+        return self._dispatch.refuses(session, path)
 
     def _settled(
         self, session: SessionRecord, frame: Frame

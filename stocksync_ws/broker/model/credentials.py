@@ -36,6 +36,7 @@ class Credentials:
         "ends_at",
         "expires_in",
         "login",
+        "reads_roles",
         "request",
         "roles",
         "tell_at",
@@ -62,6 +63,8 @@ class Credentials:
         """Of CONNECT."""
         self.at_handshake = at_handshake
         """The authenticator of the handshake gave them."""
+        self.reads_roles = False
+        """`roles=` told the roles, and may be asked again; else `Authenticated` did."""
         self.ends_at: float | None = None
         self.tell_at: float | None = None
         """When the session is told; None once that was done."""

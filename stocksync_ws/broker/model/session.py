@@ -115,6 +115,8 @@ class SessionRecord:
         "keeper",
         "mailbox",
         "peer",
+        "reads_roles",
+        "reviews",
         "roles",
         "state",
         "subscriptions",
@@ -149,6 +151,10 @@ class SessionRecord:
         """Verdicts of functions of rules, by frame and destination: see `messaging/rights.py`.
         None: nothing yet.
         """
+        self.reads_roles = False
+        """`roles=` told its roles, and may be asked again."""
+        self.reviews = 0
+        """How often its rights were judged anew: what was asked before does not count after."""
         self.account: Owner | None = None
         """Who owns what it sends, once it has sent something: see `Owners.of`."""
         self.buckets: tuple[Bucket, ...] | None = None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.session import SessionRecord
     from stocksync_ws.broker.model.topic import Topic
     from stocksync_ws.broker.model.transaction import Transaction
+    from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Consumer", "Reader", "Subscription", "Subscriptions"]
 
@@ -28,6 +29,7 @@ class Subscription(ABC):
     """One SUBSCRIBE of one session."""
 
     __slots__ = (
+        "asked",
         "destination",
         "dropped",
         "durable",
@@ -69,6 +71,8 @@ class Subscription(ABC):
         """Its next MESSAGE says that the recovery it asked for failed."""
         self.durable: Durable | None = None
         """The durable name it holds."""
+        self.asked: Frame | None = None
+        """Its SUBSCRIBE, where the function of a rule was asked: that may read it once more."""
 
     @property
     @abstractmethod

@@ -75,6 +75,8 @@ class Effect(Enum):
     """Open transactions are aborted. What is unsettled goes back to its queue, and to other
     consumers; elsewhere the obligation ends.
     """
+    PART = "leaves its user"
+    """It is none of the sessions of its user any more, and counts no more among them."""
     SAY_CLOSE = "close queued"
     """The close handshake, behind what waits. After `close_timeout` the connection is reset."""
     WAIT = "last frames processed"
@@ -114,14 +116,23 @@ ENDS: Mapping[tuple[State, Cause], End] = {
     (_AWAITING, Cause.CLOSED_NOW): End(_CLOSING, (*_LEAVE, Effect.DROP_MESSAGES, *_SAID)),
     (_AWAITING, Cause.LOST): _UNKNOWN,
     (_AWAITING, Cause.LOST_AT_WORK): _UNKNOWN,
-    (_CONNECTED, Cause.CLOSED): End(_CLOSING, (Effect.LEAVE, *_SAID, Effect.TELL)),
+    (_CONNECTED, Cause.CLOSED): End(_CLOSING, (Effect.LEAVE, Effect.PART, *_SAID, Effect.TELL)),
     (_CONNECTED, Cause.CLOSED_NOW): End(
-        _CLOSING, (*_LEAVE, Effect.DROP_MESSAGES, *_SAID, Effect.TELL)
+        _CLOSING, (*_LEAVE, Effect.PART, Effect.DROP_MESSAGES, *_SAID, Effect.TELL)
     ),
-    (_CONNECTED, Cause.LOST): End(_CLOSED, (Effect.LOSE_TRANSPORT, *_LEAVE, *_GONE, Effect.TELL)),
+    (_CONNECTED, Cause.LOST): End(
+        _CLOSED, (Effect.LOSE_TRANSPORT, *_LEAVE, Effect.PART, *_GONE, Effect.TELL)
+    ),
     (_CONNECTED, Cause.LOST_AT_WORK): End(
         _ENDING,
-        (Effect.LOSE_TRANSPORT, *_LEAVE, Effect.DROP_ALL, Effect.DISPATCH, Effect.WAIT),
+        (
+            Effect.LOSE_TRANSPORT,
+            *_LEAVE,
+            Effect.PART,
+            Effect.DROP_ALL,
+            Effect.DISPATCH,
+            Effect.WAIT,
+        ),
     ),
     (_ENDING, Cause.CLOSED): _OVER,
     (_ENDING, Cause.CLOSED_NOW): _OVER,

@@ -28,7 +28,6 @@ from stocksync_ws.errors import (
     ConversionError,
     HandlerTimeout,
     InterceptorFailed,
-    LimitExceeded,
     RemoteProtocolError,
 )
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame, Version
@@ -146,7 +145,8 @@ class ErrorReporter:
             login=frame.headers.get("login"),
             peer=session.peer,
         )
-        refusal = RemoteProtocolError(code, frame.command, frame.headers)
+        detail = problem.detail if isinstance(problem, RemoteProtocolError) else ""
+        refusal = RemoteProtocolError(code, frame.command, frame.headers, detail)
         self._error(session, code, frame.command, refusal)
         self._listeners.emit(session, event)
 
@@ -180,6 +180,25 @@ class ErrorReporter:
         code = ErrorCode.CREDENTIALS_EXPIRED
         self._error(session, code, None, RemoteProtocolError(code))
 
+    def end(self, session: SessionRecord, code: ErrorCode, detail: str, why: str = "") -> bool:
+        """The server ends a session: ERROR, then close; what waits for it is dropped.
+
+        Args:
+            detail: Told to the client behind the sentence of the code.
+            why: For the log; empty: the detail.
+
+        Returns:
+            False: it was being closed already.
+        """
+        if session.state in (State.CLOSING, State.CLOSED):
+            return False
+        self._log.ended(session, code, why or detail)
+        if session.state in (State.AWAITING, State.CONNECTED):
+            version = session.version or Version.V12
+            session.mailbox.frame(error(code, None, {}, version, self._limits, detail))
+        self._lifecycle.close(session, code.close, code.reason, drop=True)
+        return True
+
     def _error(
         self,
         session: SessionRecord,
@@ -208,10 +227,39 @@ class ErrorReporter:
 
     def failed(self, session: SessionRecord, frame: Frame, problem: BaseException) -> None:
         """User code raised; the client is told by somebody else."""
+        code = handler_code(problem, frame.command)
+        self._failed_call(session, code, problem, frame.headers.get("destination"))
+
+    def _failed_call(
+        self,
+        session: SessionRecord,
+        code: ErrorCode,
+        problem: BaseException,
+        destination: str | None = None,
+    ) -> None:
         task = self._tasks.current
         label = "" if task is None else task.label
-        code = handler_code(problem, frame.command)
-        self._failed(session, label, code, problem, frame.headers.get("destination"))
+        self._failed(session, label, code, problem, destination)
+
+    def unknown(self, session: SessionRecord, problem: Exception) -> None:
+        """The application cannot tell any more what the user of a session may: the session ends,
+        and its client may come back and be asked.
+        """
+        code = _connect_code(problem)
+        if code not in _REFUSALS:
+            self._counters.application_errors += 1
+            self._failed_call(session, code, problem)
+        self.end(session, code, "", str(problem))
+
+    def revoked(self, session: SessionRecord, frame: Frame, denial: Denial) -> None:
+        """A subscription is not allowed any more, and has ended.
+
+        Args:
+            frame: Its SUBSCRIBE, or what stands for it.
+        """
+        listens = self._is_listening(session)
+        code = ErrorCode.SUBSCRIPTION_REVOKED if listens else ErrorCode.SUBSCRIBE_DENIED
+        self.denied(session, frame, code, denial)
 
     def denied(self, session: SessionRecord, frame: Frame, code: ErrorCode, denial: Denial) -> None:
         """A setting or a rule of the application refuses a frame."""
@@ -333,8 +381,16 @@ class ErrorReporter:
         self._lifecycle.close(session, CloseCode.INTERNAL_ERROR, reason, drop=True)
 
 
-_REFUSALS = (ErrorCode.CONNECT_REFUSED, ErrorCode.BAD_CREDENTIALS, ErrorCode.LIMIT_COUNT)
-"""What is no failure of the application."""
+_REFUSALS = frozenset(
+    (
+        ErrorCode.CONNECT_REFUSED,
+        ErrorCode.BAD_CREDENTIALS,
+        ErrorCode.LIMIT_COUNT,
+        ErrorCode.USER_LIMIT,
+        ErrorCode.KICKED,
+    )
+)
+"""Refusals of a CONNECT that are no failures."""
 _STATUS = {
     ErrorCode.BAD_CREDENTIALS: 401,
     ErrorCode.CONNECT_REFUSED: 403,
@@ -350,7 +406,7 @@ def _connect_code(problem: BaseException) -> ErrorCode:
         return ErrorCode.BAD_CREDENTIALS
     if isinstance(problem, AccessDenied):
         return ErrorCode.CONNECT_REFUSED
-    if isinstance(problem, LimitExceeded):
+    if isinstance(problem, RemoteProtocolError):
         return problem.code
     if isinstance(problem, HandlerTimeout):
         return ErrorCode.HANDLER_TIMEOUT

@@ -33,6 +33,7 @@ class Expiry:
             return
         session.user = credentials.user
         session.roles = credentials.roles
+        session.reads_roles = credentials.reads_roles
         session.verdicts = None
         session.credentials = None if credentials.ends_at is None else credentials
 

@@ -22,6 +22,7 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.pipeline import GIVE_UP
 from stocksync_ws.broker.model.session import Session, SessionRecord
 from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.model.user_index import UserIndex
 from stocksync_ws.broker.sessions.ends import BLAMING, ENDS, Cause, Effect
 from stocksync_ws.broker.sessions.presence import Presence
 from stocksync_ws.broker.sessions.replies import connected, withholds_name
@@ -52,6 +53,7 @@ CLOSE_REASONS: Mapping[CloseCode, str] = {
     CloseCode.CONNECT_REFUSED: "connection refused",
     CloseCode.BAD_CREDENTIALS: "bad credentials",
     CloseCode.KICKED: "kicked",
+    CloseCode.USER_LIMIT: "too many sessions",
 }
 """Constants: no text of a peer ever stands in a close reason."""
 
@@ -74,6 +76,7 @@ class Lifecycle:
         "clocks",
         "halted",
         "stopping",
+        "users",
     )
 
     def __init__(
@@ -94,8 +97,10 @@ class Lifecycle:
         """No new session is taken, those that there are get closed."""
         self.halted = False
         """Stopped for good: nothing is accepted any more."""
+        self.users = UserIndex()
         self._effects: Mapping[Effect, Callable[[SessionRecord], None]] = {
             Effect.LOSE_TRANSPORT: self._lose_transport,
+            Effect.PART: self.users.remove,
             Effect.LEAVE: self._leave,
             Effect.UNSEND: delivery.acks.unsent,
             Effect.DROP_MESSAGES: self._drop_messages,
@@ -150,6 +155,7 @@ class Lifecycle:
         session.handshake = None
         session.face = Session(session)
         session.connected_at = self._step.now
+        self.users.add(session)
         session.mailbox.wrote(self._step.now)
         self._counters.sessions += 1
         if withholds_name(session.user_name):
@@ -312,6 +318,7 @@ class Lifecycle:
 
     def _wait(self, session: SessionRecord) -> None:
         session.clocks.end_by = self._step.now + GIVE_UP
+        self.users.ending[session] = None
         self.rearm(session)
 
     def _forget(self, session: SessionRecord) -> None:
@@ -322,6 +329,8 @@ class Lifecycle:
         session.mailbox.end()
         self._step.disarm(session)
         self._sessions.pop(session.id, None)
+        self.users.ending.pop(session, None)
+        self.users.asked.pop(session, None)
 
     def lose_face(self, session: SessionRecord) -> None:
         """A session that has ended, and for which no code runs any more, is free of cycles."""

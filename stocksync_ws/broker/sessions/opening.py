@@ -61,6 +61,7 @@ class Opening:
         if pipeline is None:
             self._lifecycle.decide(session, None)
         else:
+            self._lifecycle.users.ask(session)
             self._calls.tasks.run_frame(session, self._judge(session, handshake, pipeline))
         return session
 

@@ -118,6 +118,8 @@ def error_message(
         fields.append(("receipt-id", receipt_id))
     if retry_after:
         fields.append(("retry-after", str(retry_after)))
+    if code is ErrorCode.SUBSCRIPTION_REVOKED and "subscription" in names:
+        fields.append(("revoked-subscription", names["subscription"]))
     detailed = {"detail": f"{code.sentence} {detail}"} if detail else {}
     body = {
         "code": code.code,

@@ -19,6 +19,7 @@ from stocksync_ws.broker.sessions.overload import Overload
 from stocksync_ws.broker.sessions.presence import Presence
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
+from stocksync_ws.broker.sessions.users import Users
 
 __all__ = ["Sessions"]
 
@@ -35,6 +36,7 @@ class Sessions:
         "presence",
         "publisher",
         "slow_consumers",
+        "users",
     )
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
@@ -43,6 +45,7 @@ class Sessions:
         self.lifecycle = Lifecycle(env, calls, delivery, self.presence)
         self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle, calls.listeners)
+        self.users = Users(env, self.lifecycle, self.errors)
         self.overload = Overload(env, self.errors, self.slow_consumers)
         self.expiry = Expiry(env, self.errors, self.publisher)
         others = {Due.JUDGE: self.slow_consumers.due, Due.CREDENTIALS: self.expiry.due}

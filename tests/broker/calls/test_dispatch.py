@@ -16,6 +16,8 @@ def test_without_an_application_there_is_nothing_to_say() -> None:
         next(quiet.refresh(None, None))
     assert ended.value.value is None
     assert quiet.send(None, None, "/a") is quiet.subscribe(None, None, "/a") is None
+    assert quiet.roles(None) is None
+    assert quiet.refuses(None, "/a") is False
     assert quiet.has_rules is False
     assert quiet.judge(None, None, "SEND", "/a") is quiet.judge_answer(None, None, "/a") is None
     assert quiet.hears(None) is False

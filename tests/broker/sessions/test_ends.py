@@ -97,6 +97,15 @@ class TestEveryWay:
     ) -> None:
         assert way.count(Effect.TELL) == (state is CONNECTED)
 
+    def test_a_session_leaves_its_user_at_once_if_it_was_connected(
+        self, state: State, way: tuple[Effect, ...]
+    ) -> None:
+        assert way.count(Effect.PART) == (state is CONNECTED)
+        assert all(
+            (Effect.PART in end.effects) is (before is CONNECTED)
+            for (before, _), end in ENDS.items()
+        )
+
     def test_a_session_leaves_once_and_before_all_but_the_loss_of_its_transport(
         self, state: State, way: tuple[Effect, ...]
     ) -> None:

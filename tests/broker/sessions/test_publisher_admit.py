@@ -47,7 +47,7 @@ class TestAdmit:
     def test_each_has_a_number_and_an_id_that_no_other_has_whatever_its_kind(self) -> None:
         made = publisher(now=5.0)
         admitted = [made.admit(draft(), kind) for kind in PublicationKind]
-        assert [each.number for each in admitted] == [1, 2, 3, 4, 5]
+        assert [each.number for each in admitted] == [1, 2, 3, 4, 5, 6]
         assert [each.message_id for each in admitted] == [f"token0-72-{n}" for n in range(1, 6)]
         kinds = [MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE, ERROR_REPLY]
         assert [each.kind for each in admitted] == kinds
