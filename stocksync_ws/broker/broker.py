@@ -18,6 +18,7 @@ from typing import TypeVarTuple
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.calls.events import MessageDropped
 from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.calls.tasks import Inline
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.room import Frames
 from stocksync_ws.broker.model.environment import Environment
@@ -91,6 +92,12 @@ class Broker:
         self.delivery = Delivery(env)
         self._sessions = Sessions(env, self.calls, self.delivery)
         self._decoding = Frames(env, self.calls, self.delivery, self._sessions).decoding
+
+    def run_inline(self, run: Inline) -> None:
+        """Have inline calls of frames run by `run`, each where it is met in a step; without, they
+        are outputs as all others are.
+        """
+        self.calls.tasks.inline = run
 
     # Inputs: sessions and their bytes
 

@@ -16,10 +16,9 @@ from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import encode, encode_head, encode_tail
 from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.stomp.rules import BODIES, UNESCAPED, escape, unescape
+from tests.stomp.octets import EXAMPLES, WIDE, cuts, octets, text, versions
 
 V10, V11, V12 = Version
-WIDE = Limits(max_messages_per_frame=1_000_000)
-EXAMPLES = settings(max_examples=150, deadline=None)
 Outcome = tuple[list[Frame], ErrorCode | None, str | None, dict[str, str]]
 
 
@@ -48,19 +47,6 @@ def assert_dead(decoder: Decoder, error: RemoteProtocolError) -> None:
 
 # -- Strategies ----------------------------------------------------------------------------------
 
-special = st.sampled_from(":\\\r\n \tnrc\0")
-text = st.text(st.one_of(special, st.characters(codec="utf-8")), max_size=12)
-pieces = st.sampled_from(
-    [
-        *[b"\n", b"\n\n", b"\r\n", b"\r", b"\0", b":", b"\\", b"\\n", b"\\c", b"\\r", b"\\\\"],
-        *[b"SEND\n", b"CONNECT\n", b"ACK\n", b"NACK\r\n", b"SUBSCRIBE\n", b"DISCONNECT\n\n\0"],
-        *[b"content-length:", b"3", b"0", b" ", b"destination:/a\n", b"receipt:1\n", b"a:b\n"],
-        *[b"SEND\n\n", b"body", b"\xff", "é".encode(), b"MESSAGE\n", b"x" * 40],
-    ]
-)
-octets = st.one_of(st.binary(max_size=60), st.lists(pieces, max_size=14).map(b"".join))
-versions = st.sampled_from(Version)
-
 
 @st.composite
 def frames(draw: st.DrawFn) -> tuple[Frame, Version, bool]:
@@ -88,12 +74,6 @@ def frames(draw: st.DrawFn) -> tuple[Frame, Version, bool]:
     if body:
         headers["content-length"] = str(len(body))
     return Frame(command, headers, body), version, command in ("MESSAGE", "ERROR", "RECEIPT")
-
-
-@st.composite
-def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    places = sorted(draw(st.sets(st.integers(0, len(data)), max_size=8)))
-    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
 
 
 # -- P1, P2: round trip, fixed point -------------------------------------------------------------
@@ -133,92 +113,6 @@ def test_p3_p5_any_octets_any_cut_one_result(
     whole = decode([data], version, server)
     assert decode(draw.draw(cuts(data)), version, server) == whole
     assert decode([bytes([octet]) for octet in data], version, server) == whole
-
-
-class Slow(Decoder):
-    """A decoder without its quick reader."""
-
-    __slots__ = ()
-
-    def _quick(self) -> None:
-        return None
-
-
-def read(
-    kind: type[Decoder], messages: list[bytes], version: Version, limits: Limits
-) -> tuple[list[Any], bool]:
-    """Frames, the error that ends them, and whether another frame was begun."""
-    decoder = kind(limits)
-    decoder.version = version
-    found: list[Any] = []
-    try:
-        for message in messages:
-            decoder.feed(message)
-            while (frame := decoder.next()) is not None:
-                found.append(frame)
-                frame.headers[f"mark-{len(found)}"] = "whoever gets a frame may change it"
-    except RemoteProtocolError as error:
-        found.append((type(error), error.code, error.command, error.headers))
-    return found, decoder.mid_frame
-
-
-@EXAMPLES
-@given(octets, versions)
-def test_p3_the_quick_reader_changes_nothing(data: bytes, version: Version) -> None:
-    assert read(Decoder, [data], version, WIDE) == read(Slow, [data], version, WIDE)
-
-
-HEADS = [
-    b"SEND\n\n",
-    b"SEND\ndestination:/a\n\n",
-    b"SEND\ndestination:/a\ncontent-length:3\n\n",
-    b"SEND\ndestination:/a\ncontent-length:0\n\n",
-    b"SEND\r\ndestination:/a\n\n",
-    b"SEND\ndestination:/a\\c\n\n",
-    b"SEND\ndestination: /a\n\n",
-    b"BEGIN\ntransaction:t\n\n",
-    b"",
-]
-TAILS = [b"", b"abc", b"abcd", b"a\0c", b"\n\n", b"SEND\n\n\0", b"x" * 40, b"x" * 44]
-ENDS = [b"\0", b"\0", b"\0", b"\0\n", b""]
-repeated = st.tuples(
-    st.sampled_from(HEADS),
-    st.lists(st.tuples(st.sampled_from(TAILS), st.sampled_from(ENDS)), min_size=1, max_size=4),
-)
-
-
-@settings(max_examples=600, deadline=None)
-@given(
-    st.lists(repeated, min_size=1, max_size=3),
-    st.sampled_from([V12, V11, V10]),
-    st.integers(44, 90),
-    st.data(),
-)
-def test_p3_a_head_that_repeats_is_read_as_the_first_one(
-    pieces: list[tuple[bytes, list[tuple[bytes, bytes]]]],
-    version: Version,
-    size: int,
-    draw: st.DataObject,
-) -> None:
-    data = b"".join(head + body + end for head, bodies in pieces for body, end in bodies)
-    limits = Limits(max_header_line=44, max_header_block=44, max_message_size=size)
-    messages = draw.draw(st.one_of(st.just([data]), cuts(data)))
-    assert read(Decoder, messages, version, limits) == read(Slow, messages, version, limits)
-
-
-@pytest.mark.parametrize("length", [b"", b"content-length:9\n"])
-def test_p3_a_head_that_repeats_has_the_same_bounds(length: bytes) -> None:
-    head = b"SEND\na:1\n" + length + b"\n"
-    size = len(head) + 9 + 1
-    for most in (size, size - 1):
-        limits = Limits(
-            max_header_line=len(head), max_header_block=len(head), max_message_size=most
-        )
-        first = head.replace(b"9", b"0") + b"\0" if length else head + b"\0"
-        data = first + (head + b"x" * 9 + b"\0") * 2
-        assert read(Decoder, [data], V12, limits) == read(Slow, [data], V12, limits)
-        tail = head + b"x" * 8
-        assert read(Decoder, [first + tail], V12, limits) == read(Slow, [first + tail], V12, limits)
 
 
 # -- P4, P6: limits ------------------------------------------------------------------------------

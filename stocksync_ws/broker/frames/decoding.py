@@ -213,9 +213,9 @@ class Decoding:
                 turn.left -= 1
             self._counters.frames_in += 1
             script = commands.handle(session, frame)
-            if script is not None:
-                self._tasks.run_frame(session, script)
-            elif step.settles_first:
+            if script is not None and not self._tasks.run_frame(session, script):
+                continue
+            if step.settles_first:
                 step.go_on(session)
                 return
 
@@ -264,6 +264,7 @@ class Decoding:
             self._office.weigh(session)
         if session.state is not CONNECTED and session.state is not AWAITING:
             lifecycle.end_if_done(session)
+            lifecycle.lose_face(session)
             return
         paused = inbound.size > self._limits.inbox or inbound.held_back
         if session.events is not None and len(session.events) > UNHEARD:
