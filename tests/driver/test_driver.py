@@ -134,13 +134,10 @@ def test_a_call_that_ends_at_once_lets_the_next_frame_begin_in_the_same_turn(
     assert seen == [b"%d" % number for number in range(200)]
 
 
-@pytest.mark.parametrize(("inline", "share"), [(False, 1), (True, 64)])
+@pytest.mark.parametrize(("inline", "share"), [(False, 1), (True, 8)])
 def test_a_few_frames_in_their_turn_and_the_others_have_theirs_meanwhile(
     app: StompApp, start: Start, inline: bool, share: int
 ) -> None:
-    """While nobody waits, frames that cost microseconds are done as they come, to the bound of a
-    turn; others wait behind the first.
-    """
     order: list[str] = []
 
     @app.message_mapping("/x", inline=inline)

@@ -100,7 +100,7 @@ class Decoding:
             if not turn.may_read:
                 inbound.scheduled = True
                 turn.put_first(session)
-            elif inbound.share <= 0 and not turn.waiting:
+            elif inbound.share <= 0 and not turn.waiting and inbound.worked != turn.number:
                 inbound.give(turn.number, self._most, ROUND)
         self.pump(session)
 
@@ -213,8 +213,10 @@ class Decoding:
                 turn.left -= 1
             self._counters.frames_in += 1
             script = commands.handle(session, frame)
-            if script is not None and not self._tasks.run_frame(session, script):
-                continue
+            if script is not None:
+                if not self._tasks.run_frame(session, script):
+                    continue
+                inbound.worked = turn.number
             if step.settles_first:
                 step.go_on(session)
                 return
