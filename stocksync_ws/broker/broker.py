@@ -18,6 +18,7 @@ from typing import TypeVarTuple
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.calls.events import MessageDropped
 from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.calls.tasks import Inline
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.room import Frames
 from stocksync_ws.broker.model.environment import Environment
@@ -96,6 +97,12 @@ class Broker:
         self._reviewing = frames.reviewing
         self.users = self._sessions.lifecycle.users
         """Sessions by the names of their users."""
+
+    def run_inline(self, run: Inline) -> None:
+        """Have inline calls of frames run by `run`, each where it is met in a step; without, they
+        are outputs as all others are.
+        """
+        self.calls.tasks.inline = run
 
     # Inputs: sessions and their bytes
 

@@ -74,6 +74,7 @@ class Driver:
         self._wake_at: float | None = None
         self._idle: Callable[[], None] | None = None
         self._unpolled: list[Callable[[], None]] = []
+        machine.run_inline(host.inline)
 
     def when_idle(self, callback: Callable[[], None]) -> None:
         """Call back once, in a later turn, when no connection is open, no client is waited for that

@@ -7,11 +7,12 @@ everything about sessions and frames; an adapter moves bytes, runs user code and
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, Protocol
 
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.outputs import Outputs
-from stocksync_ws.broker.model.pipeline import Outcome, Task
+from stocksync_ws.broker.model.pipeline import Call, Outcome, Task
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.turn import Turn
@@ -50,6 +51,10 @@ class Machine(Protocol):
     """Who waits for a share of a turn; the driver begins each turn, and bounds its time."""
     counters: Counters
     limits: Limits
+
+    def run_inline(self, run: Callable[[Call, Context], Outcome | None]) -> None:
+        """Inline calls may be run inside of a step, by `run`."""
+        ...
 
     def open(self, wire: Wire, handshake: Handshake, now: float) -> Conversation:
         """A handshake came; its verdict comes by `Outputs.answers`."""
@@ -186,6 +191,10 @@ class Host(Protocol):
         """Run `task.call` in its colour and context, then `Driver.resume`; at once is allowed. An
         exception becomes the outcome of the call.
         """
+        ...
+
+    def inline(self, call: Call, context: Context) -> Outcome | None:
+        """Run an inline call in a context, to its end; None: it goes the way of all others."""
         ...
 
     def cancel(self, task: Task) -> None:

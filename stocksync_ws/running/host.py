@@ -112,10 +112,17 @@ class AioHost:
         if call.mode is ASYNC:
             self._in_task(task, call)
             return
+        self.driver.resume(task, self._run(call, task.context))
+
+    def inline(self, call: Call, context: Context) -> Outcome | None:
+        """Run an inline call at once. After the end `call` decides about it."""
+        return None if self._closed else self._run(call, context)
+
+    def _run(self, call: Call, context: Context) -> Outcome:
         started = self._loop.time()
-        outcome = run_plain(call, task.context)
+        outcome = run_plain(call, context)
         self.note_slow(call, self._loop.time() - started)
-        self.driver.resume(task, outcome)
+        return outcome
 
     def cancel(self, task: Task) -> None:
         """Cancel the coroutine of a task."""

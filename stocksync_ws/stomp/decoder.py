@@ -4,7 +4,7 @@ Rule: every octet is looked at a bounded number of times, however the input is c
 and what a frame means never depends on the cuts. The one exception is meant: an ACK or NACK with a
 content-length is judged by what else its WebSocket message holds.
 
-Two readers share the message. `_quick` takes a frame that lies whole and plain in it, at once;
+Two readers share the message. `PlainReader` takes a frame that lies whole and plain in it, at once;
 whatever is unusual about it, it gives up without a trace and the slow reader starts over, line by
 line. Only the slow reader knows errors: of two faults it tells the one that is complete first.
 """
@@ -29,6 +29,7 @@ from stocksync_ws.stomp.command_line import (
 )
 from stocksync_ws.stomp.frame import CONNECT, STOMP, Frame, Version
 from stocksync_ws.stomp.negotiate import BLANKS, choose_version
+from stocksync_ws.stomp.plain import PlainReader
 from stocksync_ws.stomp.rules import REFUSED_WHEN_REPEATED, Body, Rule, table, unescape
 
 __all__ = ["Decoder"]
@@ -49,7 +50,7 @@ class _State(Enum):
 _BETWEEN, _IN_COMMAND, _IN_HEADERS, _IN_BODY = _State
 
 
-class Decoder:
+class Decoder(PlainReader):
     """Frames of one peer, one at a time, each by the version that holds when it is asked for.
 
     `feed` a message, then call `next` until it returns None. Line ends and NULs between frames are
@@ -63,37 +64,25 @@ class Decoder:
     """
 
     __slots__ = (
-        "_blank",
-        "_data",
         "_echoed",
         "_failure",
         "_headers",
         "_held",
         "_left",
-        "_limits",
         "_lines",
         "_messages",
-        "_pos",
         "_rule",
         "_server_frames",
         "_size",
         "_state",
-        "_table",
         "_version",
     )
 
     def __init__(self, limits: Limits, server_frames: bool = False) -> None:
-        self._limits = limits
+        super().__init__(limits, table(server_frames, None))
         self._server_frames = server_frames
         self._version: Version | None = None
-        self._table = table(server_frames, None)
         self._failure: tuple[ErrorCode, str | None, Mapping[str, str], str] | None = None
-        # The message that is being read, and how far it was read.
-        self._data = b""
-        self._pos = 0
-        # Where its next blank line is, once looked for: looking again for every frame would make
-        # many small frames cost the square of their number.
-        self._blank = -1
         # The frame that is being read.
         self._state = _BETWEEN
         self._rule: Rule | None = None
@@ -114,6 +103,7 @@ class Decoder:
     def version(self, version: Version | None) -> None:
         self._version = version
         self._table = table(self._server_frames, version)
+        self._known = None
 
     @property
     def mid_frame(self) -> bool:
@@ -223,49 +213,6 @@ class Decoder:
             return True
         self._data, self._pos = b"", 0
         return False
-
-    # -- A whole and plain frame -----------------------------------------------------------------
-
-    def _quick(self) -> Frame | None:
-        """The frame that begins here; None: nothing was done, read it the slow way."""
-        data, pos, limits = self._data, self._pos, self._limits
-        blank = self._blank
-        if blank < pos:
-            blank = data.find(b"\n\n", pos)
-            self._blank = blank = blank if blank >= 0 else len(data)
-        # One comparison for three limits: a head that is no longer than a line may be has no line
-        # that is too long, and `Limits` sees to it that no line may be longer than a block.
-        if blank == len(data) or blank + 2 - pos > limits.max_header_line:
-            return None
-        # With a CR the blank line may be an earlier one. Looked for before anything is cut out, and
-        # no further than the head goes.
-        if data.find(b"\r", pos, blank) >= 0:
-            return None
-        first = data.find(b"\n", pos, blank + 1)
-        rule = self._table.get(data[pos:first])
-        if rule is None or rule.dialect.trim:
-            return None
-        head = data[first + 1 : blank]
-        if not head.isascii() or (b"\\" in head and rule.dialect.escapes):
-            return None
-        headers = rule.plain_headers(head.decode("ascii"), limits) if head else {}
-        start = blank + 2
-        end = data.find(b"\0", pos)
-        if headers is None or end < start:
-            return None
-        length = headers.get("content-length")
-        if length is not None:
-            if len(length) > 10 or not length.isdigit():
-                return None
-            end = start + int(length)
-            if end >= len(data) or data[end]:
-                return None
-        if end >= pos + limits.max_message_size or (end > start and rule.body is not Body.KEPT):
-            return None
-        self._pos = end + 1
-        if self._pos == len(data):
-            self._data, self._pos = b"", 0
-        return Frame(rule.command, headers, data[start:end])
 
     # -- The head of a frame, line by line -------------------------------------------------------
 

@@ -16,6 +16,7 @@ from tests.bench import (
     inbound,
     inprocess,
     memory,
+    peers,
     publishers,
     sockjs,
     stored,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "stored": stored,
     "inbound": inbound,
     "sockjs": sockjs,
+    "peers": peers,
 }
 
 

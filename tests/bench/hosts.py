@@ -9,17 +9,22 @@ import contextlib
 import json
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from tests.bench.harness import BODY
 from tests.bench.servers import TOPIC, Control
 
-__all__ = ["inside", "plain"]
+__all__ = ["inside", "plain", "serve_in_uvicorn"]
 
 
-async def _serve(
-    control_fd: int, app: Any, publish: Callable[[], None], count: Callable[[], int]
+async def serve_in_uvicorn(
+    control_fd: int,
+    app: Any,
+    publish: Callable[[], None],
+    count: Callable[[], int],
+    lifespan: Literal["auto", "off"] = "auto",
 ) -> None:
+    """Serve an application until the control socket ends."""
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
@@ -30,6 +35,7 @@ async def _serve(
         ws_per_message_deflate=False,
         log_config=None,
         access_log=False,
+        lifespan=lifespan,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
@@ -58,7 +64,7 @@ async def inside(control_fd: int, batch: str) -> None:
     def publish() -> None:
         ws.template.convert_and_send(TOPIC, payload)
 
-    await _serve(control_fd, app, publish, lambda: ws.counters.connections)
+    await serve_in_uvicorn(control_fd, app, publish, lambda: ws.counters.connections)
 
 
 async def plain(control_fd: int, frame: str) -> None:
@@ -88,4 +94,4 @@ async def plain(control_fd: int, frame: str) -> None:
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    await _serve(control_fd, app, publish, lambda: len(sends))
+    await serve_in_uvicorn(control_fd, app, publish, lambda: len(sends))

@@ -142,7 +142,7 @@ async def websockets(control_fd: int, frame: str) -> None:
 
 def _application() -> Any:
     """What our servers serve."""
-    from stocksync_ws import Limits, SockJSOptions, StompApp, send_to
+    from stocksync_ws import Limits, SockJSOptions, StompApp, send_to, send_to_user
 
     # The load client answers no PING.
     limits = Limits(ping_after=3600, pong_timeout=3600, handshake_timeout=60)
@@ -160,6 +160,16 @@ def _application() -> Any:
     @ws.message_mapping("/ignore", inline=True)
     def ignore(update: dict[str, Any]) -> None:
         pass
+
+    @ws.message_mapping("/ask")
+    @send_to_user("/queue/answers", broadcast=False)
+    async def answer(update: dict[str, Any]) -> dict[str, Any]:
+        return update
+
+    @ws.message_mapping("/ask-inline", inline=True)
+    @send_to_user("/queue/answers", broadcast=False)
+    def answer_inline(update: dict[str, Any]) -> dict[str, Any]:
+        return update
 
     @ws.message_mapping("/wait")
     async def wait(update: dict[str, Any]) -> None:
@@ -223,6 +233,10 @@ def main() -> None:
 
         serve = hosts.inside if kind == "asgi-inside" else hosts.plain
         asyncio.run(serve(int(control_fd), *rest))
+    elif kind.startswith("peer-"):
+        from tests.bench.peer_servers import PEERS
+
+        asyncio.run(PEERS[kind.removeprefix("peer-")](int(control_fd)))
     elif kind == "threaded":
         threaded(int(control_fd), *rest)
     elif kind == "websockets":

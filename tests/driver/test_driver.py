@@ -134,12 +134,13 @@ def test_a_call_that_ends_at_once_lets_the_next_frame_begin_in_the_same_turn(
     assert seen == [b"%d" % number for number in range(200)]
 
 
+@pytest.mark.parametrize(("inline", "share"), [(False, 1), (True, 8)])
 def test_a_few_frames_in_their_turn_and_the_others_have_theirs_meanwhile(
-    app: StompApp, start: Start
+    app: StompApp, start: Start, inline: bool, share: int
 ) -> None:
     order: list[str] = []
 
-    @app.message_mapping("/x", inline=True)
+    @app.message_mapping("/x", inline=inline)
     def handler(body: bytes) -> None:
         order.append(body.decode())
 
@@ -150,7 +151,7 @@ def test_a_few_frames_in_their_turn_and_the_others_have_theirs_meanwhile(
     driver.feed(greedy.stream.link, client_frame(1, frame % b"greedy") * 100)
     driver.feed(modest.stream.link, client_frame(1, frame % b"modest"))
     world.settle()
-    assert order.index("modest") == 8
+    assert order.index("modest") == share
     assert order.count("greedy") == 100
 
 

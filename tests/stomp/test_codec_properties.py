@@ -16,10 +16,9 @@ from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.stomp.encoder import encode, encode_head, encode_tail
 from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.stomp.rules import BODIES, UNESCAPED, escape, unescape
+from tests.stomp.octets import EXAMPLES, WIDE, cuts, octets, text, versions
 
 V10, V11, V12 = Version
-WIDE = Limits(max_messages_per_frame=1_000_000)
-EXAMPLES = settings(max_examples=150, deadline=None)
 Outcome = tuple[list[Frame], ErrorCode | None, str | None, dict[str, str]]
 
 
@@ -48,19 +47,6 @@ def assert_dead(decoder: Decoder, error: RemoteProtocolError) -> None:
 
 # -- Strategies ----------------------------------------------------------------------------------
 
-special = st.sampled_from(":\\\r\n \tnrc\0")
-text = st.text(st.one_of(special, st.characters(codec="utf-8")), max_size=12)
-pieces = st.sampled_from(
-    [
-        *[b"\n", b"\n\n", b"\r\n", b"\r", b"\0", b":", b"\\", b"\\n", b"\\c", b"\\r", b"\\\\"],
-        *[b"SEND\n", b"CONNECT\n", b"ACK\n", b"NACK\r\n", b"SUBSCRIBE\n", b"DISCONNECT\n\n\0"],
-        *[b"content-length:", b"3", b"0", b" ", b"destination:/a\n", b"receipt:1\n", b"a:b\n"],
-        *[b"SEND\n\n", b"body", b"\xff", "é".encode(), b"MESSAGE\n", b"x" * 40],
-    ]
-)
-octets = st.one_of(st.binary(max_size=60), st.lists(pieces, max_size=14).map(b"".join))
-versions = st.sampled_from(Version)
-
 
 @st.composite
 def frames(draw: st.DrawFn) -> tuple[Frame, Version, bool]:
@@ -88,12 +74,6 @@ def frames(draw: st.DrawFn) -> tuple[Frame, Version, bool]:
     if body:
         headers["content-length"] = str(len(body))
     return Frame(command, headers, body), version, command in ("MESSAGE", "ERROR", "RECEIPT")
-
-
-@st.composite
-def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
-    places = sorted(draw(st.sets(st.integers(0, len(data)), max_size=8)))
-    return [data[a:b] for a, b in zip([0, *places], [*places, len(data)], strict=True)]
 
 
 # -- P1, P2: round trip, fixed point -------------------------------------------------------------
@@ -133,30 +113,6 @@ def test_p3_p5_any_octets_any_cut_one_result(
     whole = decode([data], version, server)
     assert decode(draw.draw(cuts(data)), version, server) == whole
     assert decode([bytes([octet]) for octet in data], version, server) == whole
-
-
-@EXAMPLES
-@given(octets, versions)
-def test_p3_the_quick_reader_changes_nothing(data: bytes, version: Version) -> None:
-    class Slow(Decoder):
-        __slots__ = ()
-
-        def _quick(self) -> None:
-            return None
-
-    def run(kind: type[Decoder]) -> Any:
-        decoder = kind(WIDE)
-        decoder.version = version
-        decoder.feed(data)
-        read: list[Any] = []
-        try:
-            while (frame := decoder.next()) is not None:
-                read.append(frame)
-        except RemoteProtocolError as error:
-            read.append((type(error), error.code, error.command, error.headers))
-        return read, decoder.mid_frame
-
-    assert run(Decoder) == run(Slow)
 
 
 # -- P4, P6: limits ------------------------------------------------------------------------------

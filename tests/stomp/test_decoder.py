@@ -53,21 +53,6 @@ def assert_dead(decoder: Decoder, error: RemoteProtocolError) -> None:
             decoder.feed(b"CONNECT\n\n\0")
 
 
-@pytest.mark.parametrize(
-    ("data", "frame"),
-    [
-        (b"SEND\n\n\0", Frame("SEND", {}, b"")),
-        (b"SEND\na:b\nc:\n\nx\0\n", Frame("SEND", {"a": "b", "c": ""}, b"x")),
-        (b"SEND\ncontent-length:3\n\nx\0y\0", Frame("SEND", {"content-length": "3"}, b"x\0y")),
-    ],
-)
-def test_a_plain_frame_is_read_at_once(data: bytes, frame: Frame) -> None:
-    decoder = Decoder(WIDE)
-    decoder.version = V12
-    decoder.feed(data)
-    assert decoder._quick() == frame
-
-
 def every_way(
     data: bytes, version: Version | None, limits: Limits = WIDE, server: bool = False
 ) -> tuple[list[Frame], Failure | None, bool]:

@@ -1,18 +1,20 @@
 """Running pipelines: start, resume, time out, stop.
 
-Rule: a pipeline is only ever advanced here, on the owner thread, between two inputs of the world,
-and user code never runs inside. What a pipeline wants published, and the session whose script has
-ended, are noted in the step. What ends a pipeline early is thrown into it after its running call
-has ended, so that clean-up never runs beside the user's `finally`; a coroutine that swallows its
-cancellation is left behind after `GIVE_UP` seconds, a pool function cannot be stopped and is left
-behind at once. One that no thread has begun is withdrawn and never runs, unless it is a listener:
-an event that was fired reaches every one of them.
+Rule: a pipeline is only ever advanced here, on the owner thread. User code runs outside, between
+two inputs of the world; but an inline call of the script of a frame, which takes microseconds, runs
+where it is met. What a pipeline wants published, and the session whose script has ended, are noted
+in the step. What ends a pipeline early is thrown into it after its running call has ended, so that
+clean-up never runs beside the user's `finally`; a coroutine that swallows its cancellation is left
+behind after `GIVE_UP` seconds, a pool function cannot be stopped and is left behind at once. One
+that no thread has begun is withdrawn and never runs, unless it is a listener: an event that was
+fired reaches every one of them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeAlias
 
 from stocksync_ws.broker.calls.session_log import SessionLog
 from stocksync_ws.broker.model.environment import Environment
@@ -35,7 +37,10 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.errors import Cancelled, HandlerTimeout, LimitExceeded
 
-__all__ = ["Tasks"]
+__all__ = ["Inline", "Tasks"]
+
+Inline: TypeAlias = Callable[[Call, Context], "Outcome | None"]
+"""Runs an inline call in a context; None: it cannot now."""
 
 
 class Tasks:
@@ -49,6 +54,7 @@ class Tasks:
         "_outputs",
         "_step",
         "current",
+        "inline",
         "running",
     )
 
@@ -63,16 +69,29 @@ class Tasks:
         self.running: dict[Task, None] = {}
         self.current: Task | None = None
         """The task whose pipeline is being advanced: who asks inside of it means this one."""
+        self.inline: Inline | None = None
+        """Runs inline calls of the scripts of frames, inside of their step; None: nobody does, and
+        they go the way of all others.
+        """
 
     def start(self, pipeline: Pipeline[Any], context: Context) -> None:
         """Run a pipeline that no session waits for, to its first call."""
         self._start(Task(self, None, pipeline, context))
 
-    def run_frame(self, session: SessionRecord, script: Script) -> None:
-        """Run the script of a frame; the session's next frame waits for it."""
+    def run_frame(self, session: SessionRecord, script: Script) -> bool:
+        """Run the script of a frame; the session's next frame waits for it.
+
+        Returns:
+            Whether it has ended well already, and nothing is to be done about its end.
+        """
+        inbound = session.inbound
         task = Task(self, session, script, session.context.copy())
-        session.inbound.begin(task)
-        self._start(task)
+        inbound.begin(task)
+        self.running[task] = None
+        if not self._advance(task, None, None):
+            return False
+        inbound.end(task)
+        return True
 
     def run_beside(self, session: SessionRecord, script: Script) -> None:
         """Run a script that holds back no frame of its session, and ends with it."""
@@ -120,25 +139,49 @@ class Tasks:
         if isinstance(error, Cancelled):
             # Its clean-up may yield calls too, and gets as much time again for them.
             task.end_by = self._step.now + GIVE_UP
+        if self._advance(task, value, error) and task.session is not None:
+            self._step.ended(task.session, task)
+
+    def _advance(self, task: Task, value: Any, error: BaseException | None) -> bool:
+        """Run a pipeline on; whether it has ended well, which is not told to its session."""
         outer, self.current = self.current, task
         try:
-            request = task.pipeline.send(value) if error is None else task.pipeline.throw(error)
-            while isinstance(request, Release):
-                self._release(task)
-                request = task.pipeline.send(None)
+            while True:
+                request = task.pipeline.send(value) if error is None else task.pipeline.throw(error)
+                if isinstance(request, Call):
+                    outcome = self._at_once(task, request)
+                    if outcome is None:
+                        self._call(task, request)
+                        return False
+                    value, error = outcome.value, outcome.error
+                elif isinstance(request, Release):
+                    self._release(task)
+                    value = error = None
+                elif isinstance(request, Join):
+                    request.waiting.append(task)
+                    return False
+                else:
+                    self._step.publish(task, request)
+                    return False
         except StopIteration:
-            self._end(task, None)
+            del self.running[task]
+            return True
         except (Exception, Cancelled) as raised:
-            self._end(task, raised)
-        else:
-            if isinstance(request, Call):
-                self._call(task, request)
-            elif isinstance(request, Join):
-                request.waiting.append(task)
-            else:
-                self._step.publish(task, request)
+            self._failed(task, raised)
+            return False
         finally:
             self.current = outer
+
+    def _at_once(self, task: Task, call: Call) -> Outcome | None:
+        """Run an inline call of the script of a frame inside of this step, unless something else is
+        to be done before. Listeners are told in the middle of something, and wait.
+        """
+        if call.mode is not INLINE or task.session is None or self.inline is None:
+            return None
+        if self._outputs.calls or self._step.noted:
+            return None
+        task.label = call.label or task.label
+        return self._step.outside(self.inline, call, task.context)
 
     def _call(self, task: Task, call: Call) -> None:
         if call.mode is POOL and call.threads is Threads.AUTHENTICATORS:
@@ -158,15 +201,14 @@ class Tasks:
             task.session.inbound.release(task)
             self._step.ended(task.session, task)
 
-    def _end(self, task: Task, error: BaseException | None) -> None:
-        """A pipeline has ended; its session goes on, or is told of the error."""
+    def _failed(self, task: Task, error: BaseException) -> None:
+        """A pipeline has ended by an error: its session is told, and goes on."""
         del self.running[task]
         session = task.session
-        if isinstance(error, Cancelled):
-            error = None
+        cancelled = isinstance(error, Cancelled)
         if session is not None:
-            self._step.ended(session, task, error)
-        elif error is not None:
+            self._step.ended(session, task, None if cancelled else error)
+        elif not cancelled:
             self._counters.internal_errors += 1
             self._log.internal("a pipeline", None, error)
 

@@ -100,7 +100,7 @@ class Decoding:
             if not turn.may_read:
                 inbound.scheduled = True
                 turn.put_first(session)
-            elif inbound.share <= 0 and not turn.waiting:
+            elif inbound.share <= 0 and not turn.waiting and inbound.worked != turn.number:
                 inbound.give(turn.number, self._most, ROUND)
         self.pump(session)
 
@@ -214,8 +214,10 @@ class Decoding:
             self._counters.frames_in += 1
             script = commands.handle(session, frame)
             if script is not None:
-                self._tasks.run_frame(session, script)
-            elif step.settles_first:
+                if not self._tasks.run_frame(session, script):
+                    continue
+                inbound.worked = turn.number
+            if step.settles_first:
                 step.go_on(session)
                 return
 
@@ -264,6 +266,7 @@ class Decoding:
             self._office.weigh(session)
         if session.state is not CONNECTED and session.state is not AWAITING:
             lifecycle.end_if_done(session)
+            lifecycle.lose_face(session)
             return
         paused = inbound.size > self._limits.inbox or inbound.held_back
         if session.events is not None and len(session.events) > UNHEARD:

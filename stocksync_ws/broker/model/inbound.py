@@ -37,6 +37,7 @@ class Inbound:
         "task",
         "turn",
         "waiting",
+        "worked",
     )
 
     def __init__(self, decoder: Decoder) -> None:
@@ -67,6 +68,10 @@ class Inbound:
         """Reading from the session is paused."""
         self.task: Task | None = None
         """The script of the frame in work; the next frame waits for it."""
+        self.worked = -1
+        """The last turn in which user code ran inside of a step: more than one share of it could
+        take long.
+        """
         self.released: dict[Task, None] | None = None
         """The scripts that have let go of the session and go on beside its next frames."""
         self.stuck: Call | None = None

@@ -130,6 +130,16 @@ class Step:
             self._running = False
         return result
 
+    def outside(self, work: Callable[[*Args], T], *args: *Args) -> T:
+        """Run user code in the middle of a step in which nothing is noted, as if the step had
+        ended: an input that comes of it is a step of its own, and the rest goes on at its time.
+        """
+        self._running = False
+        try:
+            return work(*args)
+        finally:
+            self._running = True
+
     def wake(self, now: float, work: Callable[[*Args], None], *args: *Args) -> None:
         """Run what is due at `now`, a tick ahead: what was rounded on its way through the slack
         must not look too early.
