@@ -48,7 +48,7 @@ class TestAdmit:
         made = publisher(now=5.0)
         admitted = [made.admit(draft(), kind) for kind in PublicationKind]
         assert [each.number for each in admitted] == [1, 2, 3, 4, 5, 6]
-        assert [each.message_id for each in admitted] == [f"token0-72-{n}" for n in range(1, 6)]
+        assert [each.message_id for each in admitted] == [f"token0-72-{n}" for n in range(1, 7)]
         kinds = [MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE, ERROR_REPLY]
         assert [each.kind for each in admitted] == kinds
         assert {each.at for each in admitted} == {5.0}
