@@ -96,9 +96,6 @@ class Running(Frames):
         assert job.call is not None
         job.stopping = ""
         job.how = "" if job.colour == "hold" else job.call["destination"].rpartition("/")[2]
-        if job.how == "misfit":
-            self.returned(job)
-            return
         session.job = job
         self.jobs.append(job)
         job.due = self.now + rules.HANDLER_SECONDS
