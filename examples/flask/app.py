@@ -15,9 +15,9 @@ from flask import Flask, abort, request, session
 from flask.typing import ResponseReturnValue
 
 from stocksync_ws import (
-    ConnectRequest,
     ConversionError,
     CurrentUser,
+    HttpRequest,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
@@ -58,9 +58,9 @@ class User:
 # ---- who is it: Flask's session of the request that opens the WebSocket
 
 
-def authenticate(connect: ConnectRequest) -> User | None:
+def authenticate(upgrade: HttpRequest) -> User | None:
     """Runs in a thread, as every `def` does, within the request as Flask sees it."""
-    with app.request_context(dict(connect.request.scope or {})):
+    with app.request_context(dict(upgrade.scope or {})):
         name = session.get("user")
     return User(name) if name else None  # to look is free
 
@@ -70,7 +70,7 @@ def authenticate(connect: ConnectRequest) -> User | None:
 ws = StompApp(
     "/inventory-ws",
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
-    authenticator=authenticate,
+    handshake_authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )

@@ -23,9 +23,9 @@ from litestar.params import Body
 from litestar.static_files import create_static_files_router
 
 from stocksync_ws import (
-    ConnectRequest,
     ConversionError,
     CurrentUser,
+    HttpRequest,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
@@ -69,8 +69,8 @@ class SessionUser(AbstractAuthenticationMiddleware):
         return AuthenticationResult(user=User(name) if name else None, auth=None)
 
 
-async def authenticate(request: ConnectRequest) -> User | None:
-    user: User | None = request.request.user
+async def authenticate(request: HttpRequest) -> User | None:
+    user: User | None = request.user
     return user  # None: to look is free
 
 
@@ -86,7 +86,7 @@ def needs_login(
 ws = StompApp(
     "/inventory-ws",
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
-    authenticator=authenticate,
+    handshake_authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )

@@ -14,9 +14,9 @@ from pathlib import Path
 from quart import Quart, Response, abort, request, session
 
 from stocksync_ws import (
-    ConnectRequest,
     ConversionError,
     CurrentUser,
+    HttpRequest,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
@@ -52,8 +52,8 @@ class User:
 # ---- who is it: the session of Quart is there at CONNECT
 
 
-async def authenticate(request: ConnectRequest) -> User | None:
-    name = request.request.session.get("user")
+async def authenticate(request: HttpRequest) -> User | None:
+    name = request.session.get("user")
     return User(name) if name else None  # to look is free
 
 
@@ -62,7 +62,7 @@ async def authenticate(request: ConnectRequest) -> User | None:
 ws = StompApp(
     "/inventory-ws",
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
-    authenticator=authenticate,
+    handshake_authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )

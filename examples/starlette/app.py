@@ -31,9 +31,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from stocksync_ws import (
-    ConnectRequest,
     ConversionError,
     CurrentUser,
+    HttpRequest,
     MessagingTemplate,
     SessionConnected,
     SessionDisconnected,
@@ -75,8 +75,8 @@ class SessionBackend(AuthenticationBackend):
         return (AuthCredentials(["authenticated"]), SimpleUser(name)) if name else None
 
 
-async def authenticate(request: ConnectRequest) -> User | None:
-    user: BaseUser = request.request.user
+async def authenticate(request: HttpRequest) -> User | None:
+    user: BaseUser = request.user
     return User(user.display_name) if user.is_authenticated else None  # to look is free
 
 
@@ -85,7 +85,7 @@ async def authenticate(request: ConnectRequest) -> User | None:
 ws = StompApp(
     "/inventory-ws",
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
-    authenticator=authenticate,
+    handshake_authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import close_old_connections, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest as DjangoRequest
 
 from shop import (
     MOST,
@@ -23,9 +23,9 @@ from shop import (
 )
 from stock.models import Product
 from stocksync_ws import (
-    ConnectRequest,
     ConversionError,
     CurrentUser,
+    HttpRequest,
     SessionConnected,
     SessionDisconnected,
     StompApp,
@@ -43,16 +43,16 @@ class Clerk:
     name: str
 
 
-def authenticate(request: ConnectRequest) -> Clerk | None:
-    user = request.request.user  # under ASGI that of the cookie that came along, loaded already
+def authenticate(request: HttpRequest) -> Clerk | None:
+    user = request.user  # under ASGI that of the cookie that came along, loaded already
     if user is None:
-        user = user_of(request.request.cookies)
+        user = user_of(request.cookies)
     return Clerk(user.get_username()) if user.is_authenticated else None  # to look is free
 
 
 def user_of(cookies: Mapping[str, str]) -> AbstractBaseUser | AnonymousUser:
     """Under WSGI nobody has looked at the cookie; this is what Django's middleware does with it."""
-    request = HttpRequest()
+    request = DjangoRequest()
     with database():
         request.session = SessionStore(cookies.get(settings.SESSION_COOKIE_NAME))
         return get_user(request)
@@ -61,7 +61,7 @@ def user_of(cookies: Mapping[str, str]) -> AbstractBaseUser | AnonymousUser:
 ws = StompApp(
     "/inventory-ws",
     sockjs=True,  # for browsers behind proxies that let no WebSocket through
-    authenticator=authenticate,
+    handshake_authenticator=authenticate,
     # A page whose connection was cut for less than ten minutes misses nothing.
     destinations={"/topic/inventory/**": Stream(history=1_000, seconds=600)},
 )
