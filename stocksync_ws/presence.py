@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, cast
 
-from stocksync_ws.broker.model.namespace import Namespace, is_destination
+from stocksync_ws.broker.model.namespace import Namespace, is_destination, is_pattern
 from stocksync_ws.broker.model.roster import RosterMember
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig, exceeded
@@ -70,7 +70,8 @@ class Presence:
             destination: Such as `/topic/room/7`, of a pattern of `presence=`.
 
         Raises:
-            ValueError: The presence of the destination is not kept; the text says how to keep it.
+            ValueError: The presence of the destination is not kept, or it is a pattern; the text
+                says what to write.
         """
         given = cast("object", destination)
         if not isinstance(given, str) or not is_destination(given, self._limits):
@@ -78,6 +79,11 @@ class Presence:
         if self._space.is_presence(given):
             wanted = self._space.classify(given)[1]
             raise ValueError(f"{given!r} is what clients SUBSCRIBE to: write {wanted!r}")
+        if is_pattern(given):
+            raise ValueError(
+                f"{given!r} is a pattern, and a presence is that of one destination: name one, or"
+                f" write ws.users.find({given!r})"
+            )
         if not self._space.is_attended(given):
             raise ValueError(
                 f"the presence of {given!r} is not kept: write StompApp(…, presence=[{given!r}]),"

@@ -114,6 +114,12 @@ TABLE = [
         "write '/topic/room/7'",
     ),
     called(
+        lambda ws: ws.presence("/topic/room/*"),
+        "'/topic/room/*' is a pattern, and a presence is that of one destination: name one, or write"
+        " ws.users.find('/topic/room/*')",
+        "ws.users.find('/topic/room/*')",
+    ),
+    called(
         lambda ws: ws.presence("room/7"),
         "'room/7' is no destination: write one like '/topic/room/7'",
         "write one like '/topic/room/7'",
