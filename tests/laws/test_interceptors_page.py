@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import Session, StompApp
 from stocksync_ws.testing.world import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "interceptors.md"
@@ -41,6 +41,36 @@ def test_a_trace_id_goes_from_a_send_to_what_its_handler_returns() -> None:
         assert peer.message().headers["trace-id"] == "t2"
         peer.send_to("/app/orders", "x")
         assert re.fullmatch("[0-9a-f]{32}", peer.message().headers["trace-id"])
+
+
+def test_what_a_handler_sends_with_the_template_has_no_sender() -> None:
+    app = example("trace id")
+
+    @app.message_mapping("/audit")
+    async def audit(text: str, session: Session) -> None:
+        app.template.convert_and_send("/topic/audit", text)
+        trace = {"trace-id": session.attributes["trace-id"]}
+        app.template.convert_and_send("/topic/audit", text, trace)
+
+    with World(app) as world:
+        peer = world.connect()
+        peer.subscribe("/topic/audit")
+        peer.send_to("/app/audit", "x", trace_id="t1")
+        assert "trace-id" not in peer.message().headers
+        assert peer.message().headers["trace-id"] == "t1"
+
+
+def test_an_error_reply_to_what_was_not_intercepted_carries_the_trace_before() -> None:
+    with World(example("trace id")) as world:
+        peer = world.connect()
+        peer.subscribe("/user/queue/errors")
+        peer.subscribe("/topic/orders")
+        peer.send_to("/app/orders", "x", trace_id="t1")
+        peer.message("/topic/orders")
+        peer.command("SUBSCRIBE", {"id": "w", "destination": "/topic/**"})
+        reply = peer.message()
+        assert reply.json()["code"] == "subscribe-denied"
+        assert reply.headers["trace-id"] == "t1"
 
 
 def test_tenants_see_nothing_of_each_other() -> None:
