@@ -115,8 +115,8 @@ TABLE = [
     ),
     called(
         lambda ws: ws.presence("/topic/room/*"),
-        "'/topic/room/*' is a pattern, and a presence is that of one destination: name one, or write"
-        " ws.users.find('/topic/room/*')",
+        "'/topic/room/*' is a pattern, and a presence is that of one destination: name one, or"
+        " write ws.users.find('/topic/room/*')",
         "ws.users.find('/topic/room/*')",
     ),
     called(
