@@ -85,6 +85,11 @@ class Application(Declaring):
                 "sessions_per_user: there is no authenticator, so every session is anonymous and"
                 " none is counted: add authenticator= or handshake_authenticator="
             )
+        if config.user_rate is not None and not self._identity.known:
+            raise ConfigurationError(
+                "user_rate: there is no authenticator, so every session is anonymous and none is"
+                " bounded: add authenticator= or handshake_authenticator=, or write session_rate="
+            )
         if default_access not in ("allow", "deny"):
             raise ConfigurationError(
                 f"default_access: must be 'allow' or 'deny', not {default_access!r}"

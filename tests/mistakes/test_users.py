@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import ConfigurationError, ConnectRequest, StompApp, authorize
+from stocksync_ws import ConfigurationError, ConnectRequest, Rate, StompApp, authorize
 from stocksync_ws.testing.world import World
 from tests.mistakes.kit import Mistake, check
 
@@ -164,6 +164,13 @@ TABLE = [
         "sessions_per_user: there is no authenticator, so every session is anonymous and none is"
         " counted: add authenticator= or handshake_authenticator=",
         "add authenticator=",
+    ),
+    Mistake(
+        lambda: StompApp("/ws", user_rate=Rate(20, burst=40)),
+        ConfigurationError,
+        "user_rate: there is no authenticator, so every session is anonymous and none is bounded: add"
+        " authenticator= or handshake_authenticator=, or write session_rate=",
+        "or write session_rate=",
     ),
     Mistake(
         imported,
