@@ -168,8 +168,8 @@ TABLE = [
     Mistake(
         lambda: StompApp("/ws", user_rate=Rate(20, burst=40)),
         ConfigurationError,
-        "user_rate: there is no authenticator, so every session is anonymous and none is bounded: add"
-        " authenticator= or handshake_authenticator=, or write session_rate=",
+        "user_rate: there is no authenticator, so every session is anonymous and none is bounded:"
+        " add authenticator= or handshake_authenticator=, or write session_rate=",
         "or write session_rate=",
     ),
     Mistake(
