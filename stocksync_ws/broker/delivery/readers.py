@@ -7,10 +7,13 @@ are moved by `pull`, from `Broker.take_output`, while the mailbox has room.
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from stocksync_ws.broker.delivery.mailboxes import Mailboxes
 from stocksync_ws.broker.delivery.retention import Retention
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
+from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.session import SessionRecord
@@ -19,10 +22,18 @@ from stocksync_ws.broker.model.topic import Topic
 
 __all__ = ["Readers"]
 
+TOGETHER = 2
+"""So many readers behind share what they replay."""
 FRESH = 1.0
 """Seconds an entry made for one reader behind is used for others."""
+MOST_REPLAYS = 4_096
+"""Entries that are kept of a history for those who read it together."""
 ROOM = 65_536
 """Bytes a mailbox holds at the most before readers behind wait."""
+_REPLAYED = (("replayed", "true"),)
+
+Marks: TypeAlias = tuple[tuple[str, str], ...]
+"""Headers of one delivery."""
 
 
 class Readers:
@@ -87,6 +98,8 @@ class Readers:
         if subscriptions.behind is not None:
             subscriptions.behind.pop(reader, None)
             subscriptions.behind = subscriptions.behind or None
+        if len(reader.topic.behind) < TOGETHER:
+            reader.topic.replays = None
 
     def pull(self, session: SessionRecord) -> None:
         """Move the session's readers while its mailbox has room, in turn."""
@@ -208,18 +221,44 @@ class Readers:
             delivery.again = again
             subscription.ledger.add(delivery)
         self._counters.messages_queued += 1
-        cached = group.cached
-        if cached is not None and self._step.now - cached.at > FRESH:
-            cached = group.cached = None  # its age would be taken for slowness of this session
-        if not marks and cached is not None and cached.publication is publication:
-            mailbox.append(cached)
+        shared = self._shared(subscription, publication, marks)
+        if shared is not None:
+            mailbox.append(shared)
             return
         entry = self._mailboxes.entry(publication, group, mailbox, marks)
         entry.reader, entry.attempt, entry.again, entry.tells = group, attempt, again, tells
         entry.origin, entry.offset = origin, offset
         if origin is None and not marks:
             group.cached = entry
+        elif marks == _REPLAYED and isinstance(subscription, Reader):
+            self._share(subscription, entry, publication.number)
         mailbox.append(entry)
+
+    def _shared(
+        self, subscription: Subscription, publication: Publication, marks: Marks
+    ) -> Outgoing | None:
+        """What was made just now for another one of the group."""
+        group = subscription.group
+        if not marks:
+            entry = group.cached
+        elif marks == _REPLAYED and isinstance(subscription, Reader):
+            replays = subscription.topic.replays
+            entry = None if replays is None else replays.get((group, publication.number))
+        else:
+            return None
+        if entry is None or entry.publication is not publication:
+            return None
+        # The age of an older one would be taken for slowness of this session.
+        return None if self._step.now - entry.at > FRESH else entry
+
+    def _share(self, reader: Reader, entry: Outgoing, number: int) -> None:
+        """Keep what was replayed to one for others that read the same."""
+        topic = reader.topic
+        if len(topic.behind) < TOGETHER:
+            return
+        if topic.replays is None or len(topic.replays) >= MOST_REPLAYS:
+            topic.replays = {}
+        topic.replays[reader.group, number] = entry
 
     def _lose(self, subscription: Subscription) -> None:
         """Its wire carries text only, and a message for it was none. A live one falls behind: what
@@ -242,9 +281,7 @@ class Readers:
             self._step.sooner(session, now + delivery.timeout)
         return delivery
 
-    def _marks(
-        self, subscription: Subscription, attempt: int, *, replayed: bool
-    ) -> tuple[tuple[str, str], ...]:
+    def _marks(self, subscription: Subscription, attempt: int, *, replayed: bool) -> Marks:
         """Marks of one delivery; `attempt` is 0 where it was never written before."""
         marks: list[tuple[str, str]] = []
         if attempt:

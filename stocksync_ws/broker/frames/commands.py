@@ -18,7 +18,7 @@ from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
 from stocksync_ws.broker.model.credentials import REFRESH_PATH
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.namespace import is_destination, oversize
+from stocksync_ws.broker.model.namespace import Place, oversize
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
@@ -139,24 +139,23 @@ class Commands:
             yield from script
 
     def _send(self, session: SessionRecord, frame: Frame) -> Script | None:
-        destination = self._destination(frame)
-        if destination == self._refresh_at:
+        place = self._place(frame)
+        if place.destination == self._refresh_at:
             return self._refresh(session, frame)
-        return self._sending.send(session, frame, destination)
+        return self._sending.send(session, frame, place)
 
     def _subscribe(self, session: SessionRecord, frame: Frame) -> Script | None:
-        return self._subscribing.subscribe(session, frame, self._destination(frame))
+        return self._subscribing.subscribe(session, frame, self._place(frame))
 
-    def _destination(self, frame: Frame) -> str:
+    def _place(self, frame: Frame) -> Place:
         destination = frame.headers["destination"]
-        if not is_destination(destination, self._limits) and not self._namespace.is_presence(
-            destination
-        ):
+        place = self._namespace.place(destination)
+        if place is None:
             detail = oversize(destination, self._limits)
             raise RemoteProtocolError(
                 ErrorCode.BAD_DESTINATION, frame.command, frame.headers, detail
             )
-        return destination
+        return place
 
 
 _RATED = frozenset((SEND, SUBSCRIBE))

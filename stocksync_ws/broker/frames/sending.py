@@ -21,7 +21,7 @@ from stocksync_ws.broker.model.namespace import (
     APPLICATION,
     TEMP_QUEUE,
     Kind,
-    has_wildcard,
+    Place,
     is_reply_queue,
 )
 from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
@@ -88,19 +88,19 @@ class Sending:
 
     # SEND
 
-    def send(self, session: SessionRecord, frame: Frame, destination: str) -> Script | None:
+    def send(self, session: SessionRecord, frame: Frame, place: Place) -> Script | None:
         """Take a SEND.
 
         Raises:
             RemoteProtocolError: It is malformed, or in a transaction and not allowed, or larger
                 than what may be sent to its receivers.
         """
-        if has_wildcard(destination):
+        destination, kind, path, wildcard, _ = place
+        if wildcard:
             detail = "A SEND takes no wildcard."
             raise RemoteProtocolError(
                 ErrorCode.BAD_DESTINATION, frame.command, frame.headers, detail
             )
-        kind, path = self._namespace.classify(destination)
         if len(frame.body) > self._limits.max_outbound_message and kind is not APPLICATION:
             detail = exceeded(self._limits, "max_outbound_message", len(frame.body))
             raise LimitExceeded(ErrorCode.LIMIT_SIZE, frame.command, frame.headers, detail)
@@ -108,7 +108,7 @@ class Sending:
             raise RemoteProtocolError(
                 ErrorCode.BAD_HEADER, frame.command, frame.headers, f"It is {misread}."
             )
-        refusal = None if kind is APPLICATION else self._refusal(kind, destination)
+        refusal = None if kind is APPLICATION else self._refusal(place)
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
             refusal = refusal or (ErrorCode.SEND_DENIED, Denial(NO_ANSWER_THERE))
@@ -163,10 +163,11 @@ class Sending:
             self._receipts.send(session, frame)
         return None
 
-    def _refusal(self, kind: Kind, destination: str) -> tuple[ErrorCode, Denial] | None:
+    def _refusal(self, place: Place) -> tuple[ErrorCode, Denial] | None:
         """The refusal of a SEND, and the setting behind it."""
-        if is_reply_queue(destination):
+        if place.may_send or is_reply_queue(place.destination):
             return None
+        kind = place.kind
         if kind is Kind.NOWHERE:
             return ErrorCode.NO_DESTINATION, Denial(NO_PREFIX)
         if kind is Kind.USER:
@@ -175,9 +176,7 @@ class Sending:
         if kind is Kind.PRESENCE:
             rule = "presence_prefix: nobody sends below it; members come and go by their SUBSCRIBE"
             return ErrorCode.SEND_DENIED, Denial(rule)
-        if not self._namespace.may_send.match(destination):
-            return ErrorCode.SEND_DENIED, Denial(NO_SEND)
-        return None
+        return ErrorCode.SEND_DENIED, Denial(NO_SEND)
 
     def _rewrite_reply_to(self, session: SessionRecord, frame: Frame, reply_to: str) -> None:
         """Whoever gets a SEND, a handler too, is given an address that it can answer to."""

@@ -24,7 +24,7 @@ from stocksync_ws.broker.frames.subscribe_options import (
 from stocksync_ws.broker.frames.unsubscribing import Unsubscribing
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
-from stocksync_ws.broker.model.namespace import Kind, is_pattern
+from stocksync_ws.broker.model.namespace import Kind, Place, is_pattern
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
 from stocksync_ws.broker.model.position import Position
 from stocksync_ws.broker.model.publication import PublicationKind
@@ -89,14 +89,14 @@ class Subscribing:
 
     # SUBSCRIBE
 
-    def subscribe(self, session: SessionRecord, frame: Frame, destination: str) -> Script | None:
+    def subscribe(self, session: SessionRecord, frame: Frame, place: Place) -> Script | None:
         """Attach a subscription, or refuse it.
 
         Raises:
             RemoteProtocolError: The frame is malformed, or there is one too many.
         """
         wanted = read_subscribe(session, frame, self._limits)
-        kind, path = self._namespace.classify(destination)
+        destination, kind, path, *_ = place
         # Who may be there, may see who is.
         asked = path if kind is Kind.PRESENCE else destination
         refusal = self._refusal(session, wanted, kind, asked)

@@ -107,6 +107,7 @@ class Destination(ABC):
         "log",
         "owner",
         "policy",
+        "replays",
     )
 
     def __init__(
@@ -124,6 +125,10 @@ class Destination(ABC):
         """It is kept who is subscribed to it: see `model/roster.py`."""
         self.log = Log(counter, epoch)
         self.groups: dict[object, Group] = {}
+        self.replays: dict[tuple[Group, int], Outgoing] | None = None
+        """What was replayed just now, while several read its history together: by group and number
+        of the publication.
+        """
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0

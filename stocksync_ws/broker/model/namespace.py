@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 from stocksync_ws.broker.model.headers import BLANKS
 from stocksync_ws.checks import is_foreign_wildcard
@@ -24,6 +25,7 @@ __all__ = [
     "Kind",
     "Namespace",
     "Patterns",
+    "Place",
     "has_wildcard",
     "is_destination",
     "is_pattern",
@@ -150,6 +152,18 @@ APPLICATION = Kind.APPLICATION
 """A global, for what is asked with every SEND: see `POOL` in `model/pipeline.py`."""
 
 
+class Place(NamedTuple):
+    """A destination that a client has named, and all that is asked of it with every frame."""
+
+    destination: str
+    kind: Kind
+    path: str
+    """The rest behind the prefix with its leading slash."""
+    wildcard: bool
+    may_send: bool
+    """It is the broker's, and `client_send` covers it."""
+
+
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
@@ -166,6 +180,7 @@ class Namespace:
         "_limits",
         "_open",
         "_own_roots",
+        "_places",
         "_presence",
         "all_prefixes",
         "attended",
@@ -203,6 +218,7 @@ class Namespace:
         )
         """Those that clients use, for whoever missed them."""
         self.all_prefixes = tuple(prefix[:-1] for prefix, _ in self._kinds)
+        self._places: dict[str, Place] = {}
         self.may_send = Patterns(config.client_send)
         self.may_subscribe = Patterns(config.client_subscribe)
         handled = [f"{prefix}/*/**" for prefix in config.application_prefixes]
@@ -221,6 +237,21 @@ class Namespace:
             if destination.startswith(prefix):
                 return kind, destination[len(prefix) - 1 :]
         return Kind.NOWHERE, destination
+
+    def place(self, destination: str) -> Place | None:
+        """What a client has named; None: it is no destination. The last ones are known."""
+        known = self._places.get(destination)
+        if known is None:
+            if not is_destination(destination, self._limits) and not self.is_presence(destination):
+                return None
+            if len(self._places) >= MOST_FOUND:
+                self._places.clear()
+            kind, path = self.classify(destination)
+            brokered = kind in (Kind.TOPIC, Kind.QUEUE)
+            may_send = brokered and self.may_send.match(destination)
+            known = Place(destination, kind, path, has_wildcard(destination), may_send)
+            self._places[destination] = known
+        return known
 
     def is_attended(self, address: str | tuple[str, str]) -> bool:
         """It is kept who is subscribed to this destination."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from stocksync_ws.broker.delivery import readers
 from stocksync_ws.broker.delivery.readers import FRESH, ROOM
 from stocksync_ws.broker.model.subscription import Consumer
 from tests.broker.delivery.room import Room, empty, head, waiting
@@ -297,6 +298,65 @@ class TestDeliver:
         first, second = (each.session.mailbox.entries[0] for each in (one, two))
         assert (first is second) is shared
         assert second.at == (0.0 if shared else age)
+
+    def test_those_who_read_a_history_together_share_what_is_replayed(self) -> None:
+        room = Room()
+        topic = room.topic("/topic/h/a")
+        room.keep(topic, *"123")
+        one, two, other, late = (room.behind(topic, name=name) for name in ("s", "s", "t", "s"))
+        for each in (one, two, other, late):
+            each.replay_to = 3
+        for each in (one, two, other):
+            room.readers.pull(each.session)
+        first, second, third = (list(each.session.mailbox.entries) for each in (one, two, other))
+        assert [head(entry).get("replayed") for entry in first] == ["true"] * 3
+        assert [entry.offset for entry in first] == [1, 2, 3]
+        assert all(mine is theirs for mine, theirs in zip(first, second, strict=True))
+        assert not any(entry in first for entry in third)
+        room.env.step.now = FRESH + 0.001
+        room.readers.pull(late.session)
+        assert not any(entry in first for entry in late.session.mailbox.entries)
+        assert waiting(late) == waiting(one) == ["1", "2", "3"]
+        assert topic.replays is None  # Nobody reads it any more.
+
+    def test_what_says_more_than_that_it_is_replayed_is_shared_with_nobody(self) -> None:
+        room = Room()
+        topic = room.topic("/topic/h/a")
+        room.keep(topic, *"12")
+        one, two, three, _ = (room.behind(topic) for _ in range(4))
+        for each in (one, two, three):
+            each.replay_to = 2
+        two.dropped = 3
+        for each in (one, two, three):
+            room.readers.pull(each.session)
+        (first, _), (told, shared), (last, _) = (
+            each.session.mailbox.entries for each in (one, two, three)
+        )
+        assert (head(told)["dropped"], told.tells) == ("3", 3)
+        assert first is last is not told
+        assert shared is one.session.mailbox.entries[1]
+
+    def test_who_reads_a_history_alone_keeps_nothing_for_others(self) -> None:
+        room = Room()
+        topic = room.topic("/topic/h/a")
+        room.keep(topic, *"12")
+        reader = room.behind(topic)
+        reader.replay_to = 3
+        room.readers._pull_one(reader)
+        assert (waiting(reader), topic.replays) == (["1"], None)
+
+    def test_what_is_kept_for_others_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(readers, "MOST_REPLAYS", 3)
+        room = Room()
+        topic = room.topic("/topic/h/a")
+        room.keep(topic, *"12345678")
+        one, two = room.behind(topic), room.behind(topic)
+        one.replay_to = two.replay_to = 9
+        for _ in range(8):
+            room.readers._pull_one(one)
+            assert 0 < len(topic.replays or ()) <= 3
+        room.readers.pull(two.session)
+        assert waiting(two) == waiting(one)
 
     def test_an_entry_that_has_left_all_mailboxes_counts_again_when_it_is_used_again(self) -> None:
         room = Room()

@@ -203,3 +203,39 @@ class TestPresence:
     )
     def test_the_bounds_hold_behind_the_prefix(self, destination: str, is_one: bool) -> None:
         assert Namespace(BrokerConfig()).is_presence(destination) is is_one
+
+
+class TestPlace:
+    """All that is asked of a destination with every frame, found once."""
+
+    @pytest.mark.parametrize(
+        ("destination", "place"),
+        [
+            ("/topic/a", (Kind.TOPIC, "/a", False, True)),
+            ("/topic/b", (Kind.TOPIC, "/b", False, False)),
+            ("/topic/*", (Kind.TOPIC, "/*", True, False)),
+            ("/queue/x/y", (Kind.QUEUE, "/x/y", False, True)),
+            ("/app/a", (Kind.APPLICATION, "/a", False, False)),
+            ("/user/queue/a", (Kind.USER, "/queue/a", False, False)),
+            ("/presence/topic/a", (Kind.PRESENCE, "/topic/a", False, False)),
+            ("/nowhere", (Kind.NOWHERE, "/nowhere", False, False)),
+            ("/topic//a", None),
+            ("/" + "x" * 255, None),
+        ],
+    )
+    def test_a_place(self, destination: str, place: tuple[Kind, str, bool, bool] | None) -> None:
+        space = Namespace(BrokerConfig(client_send=("/topic/a", "/queue/**")))
+        for _ in range(2):
+            found = space.place(destination)
+            assert (found and found[1:]) == place
+            assert found is None or found.destination == destination
+
+    def test_the_last_ones_are_known_and_no_more(self) -> None:
+        space = Namespace(BrokerConfig())
+        first = space.place("/topic/0")
+        assert space.place("/topic/0") is first
+        for number in range(3 * MOST_FOUND):
+            space.place(f"/topic/{number}")
+            space.place(f"/topic/{number}/")
+            assert len(space._places) <= MOST_FOUND
+        assert space.place("/topic/0") == first
