@@ -5,7 +5,6 @@ another is at work ends nothing that it is not about.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 
 import pytest
 
@@ -25,10 +24,9 @@ TOLD = "/user/queue/credentials"
 
 
 @pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def quiet(caplog: pytest.LogCaptureFixture) -> None:
     """Provoked failures stay out of the output."""
     caplog.set_level(logging.CRITICAL, "stocksync_ws.server")
-    yield
 
 
 def log_in(request: ConnectRequest) -> User | None:
@@ -60,7 +58,8 @@ def test_who_is_not_told_that_its_credentials_end_lives_on_to_their_end(
         peer.subscribe(TOLD)
         world.advance(50)
         assert [(each.destination, each.reason) for each in dropped] == [(TOLD, reason)]
-        assert peer.frames() == [] and peer.closed is None
+        assert peer.frames() == []
+        assert peer.closed is None
         world.advance(50)
         assert peer.error().headers["code"] == "credentials-expired"
         assert peer.closed == 4001
