@@ -4,6 +4,7 @@ another is at work ends nothing that it is not about.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
@@ -14,6 +15,8 @@ from stocksync_ws import (
     ConnectRequest,
     MessageDropped,
     OutboundMessage,
+    PresenceJoined,
+    PresenceLeft,
     Session,
     StompApp,
 )
@@ -126,3 +129,37 @@ def test_reviews_one_behind_the_other_are_as_many_as_an_application_wants() -> N
             rule.app.users.reauthorize("ann")
         assert rule.asked == 21
         assert len(rule.app.users.find("/topic/x")) == 1
+
+
+def test_who_is_revoked_before_its_snapshot_is_there_for_nobody() -> None:
+    allowed = {"ann", "bob"}
+    app = StompApp("/ws", authenticator=log_in, presence=["/topic/x"])
+    told: list[object] = []
+
+    @app.authorize("/topic/x", inline=True)
+    def rule(session: Session) -> bool:
+        return session.user is not None and session.user.name in allowed
+
+    @app.snapshot("/topic/x")
+    async def snapshot() -> None:
+        await asyncio.sleep(1)
+
+    @app.event_listener(inline=True)
+    def hear(event: PresenceJoined | PresenceLeft) -> None:
+        told.append(event)
+
+    with World(app) as world:
+        ann, bob = world.connect(login="ann"), world.connect(login="bob")
+        bob.subscribe("/presence/topic/x")
+        ann.subscribe("/user/queue/errors")
+        assert bob.message().headers["presence"] == "state"
+        ann.command("SUBSCRIBE", {"destination": "/topic/x", "id": "1", "receipt": "r"})
+        allowed.remove("ann")
+        app.users.reauthorize("ann")
+        assert ann.message().json()["code"] == "subscription-revoked"
+        world.advance(1)
+        assert ann.frame().headers["receipt-id"] == "r"
+        assert app.presence("/topic/x") == ()
+        world.advance(10)
+        assert told == []
+        assert bob.frames() == []
