@@ -5,7 +5,6 @@ another is at work ends nothing that it is not about.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import pytest
 
@@ -24,12 +23,6 @@ from stocksync_ws.testing.world import World
 from tests.broker.kit import User
 
 TOLD = "/user/queue/credentials"
-
-
-@pytest.fixture(autouse=True)
-def quiet(caplog: pytest.LogCaptureFixture) -> None:
-    """Provoked failures stay out of the output."""
-    caplog.set_level(logging.CRITICAL, "stocksync_ws.server")
 
 
 def log_in(request: ConnectRequest) -> User | None:
@@ -86,7 +79,9 @@ class Reauthorizing:
 
 
 @pytest.mark.parametrize("inline", [True, False])
-def test_a_rule_that_calls_reauthorize_for_a_frame_is_asked_a_few_times(inline: bool) -> None:
+def test_a_rule_that_calls_reauthorize_for_a_frame_is_asked_a_few_times(
+    inline: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     rule = Reauthorizing(inline=inline)
     with World(rule.app, raise_errors=False) as world:
         peer = world.connect(login="ann")
@@ -94,6 +89,8 @@ def test_a_rule_that_calls_reauthorize_for_a_frame_is_asked_a_few_times(inline: 
         peer.command("SUBSCRIBE", {"destination": "/topic/x", "id": "1"})
         assert peer.message().json()["code"] == "handler-failed"
         assert rule.asked == 16
+        assert "judged anew 16 times" in caplog.text
+        assert "a rule must not call reauthorize" in caplog.text
         assert not rule.app.users.find("/topic/x")
         rule.begun = False
         peer.command("UNSUBSCRIBE", {"id": "1", "receipt": "u"})
@@ -101,7 +98,9 @@ def test_a_rule_that_calls_reauthorize_for_a_frame_is_asked_a_few_times(inline: 
         peer.subscribe("/topic/x")
 
 
-def test_a_rule_that_calls_reauthorize_in_a_review_ends_its_session_alone() -> None:
+def test_a_rule_that_calls_reauthorize_in_a_review_ends_its_session_alone(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     rule = Reauthorizing(inline=True)
     rule.begun = False
     with World(rule.app, raise_errors=False) as world:
@@ -112,6 +111,7 @@ def test_a_rule_that_calls_reauthorize_in_a_review_ends_its_session_alone() -> N
         rule.app.users.reauthorize("ann")
         rule.begun = False
         assert rule.asked == 2 + 4
+        assert "call it where roles or memberships change, and in no rule" in caplog.text
         assert peer.error().headers["code"] == "handler-failed"
         assert peer.closed == 1011
         assert rule.app.users.reauthorize("bob") == 1
