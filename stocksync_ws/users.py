@@ -192,7 +192,8 @@ class Users:
         closed.
 
         It does not wait for that. Until `roles=` has answered, the old roles hold; a session for
-        which it fails ends, and its client may come back. A rule that fails allows nothing.
+        which it fails ends, and its client may come back. A rule that fails allows nothing. What it
+        asks never calls it: no rule and no `roles=`.
 
         Args:
             who: A user, by name or as an object; or a `Session`. A text is always a user's name.

@@ -20,9 +20,16 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Reader, Subscription
 from stocksync_ws.broker.sessions.room import Sessions
-from stocksync_ws.errors import Cancelled
+from stocksync_ws.errors import Cancelled, StockSyncError
 
 __all__ = ["Reviewing"]
+
+MOST_DEEP = 4
+"""Reviews that may begin inside of one another, by functions that run in their step."""
+ENDLESS = (
+    "reauthorize is called by what it asks, which would never end: call it where roles or"
+    " memberships change, and in no rule and no roles="
+)
 
 
 class Reviewing:
@@ -30,6 +37,7 @@ class Reviewing:
 
     __slots__ = (
         "_counters",
+        "_deep",
         "_delivery",
         "_dispatch",
         "_errors",
@@ -58,6 +66,8 @@ class Reviewing:
         self._index = sessions.lifecycle.users
         self._rights = rights
         self._names = DurableNames(env, delivery, sessions.presence)
+        self._deep = 0
+        """Reviews that are being begun now."""
 
     def review_user(self, name: str) -> int:
         """Judge all sessions of a user again; how many. A CONNECT that is being decided is judged
@@ -82,7 +92,14 @@ class Reviewing:
         if session.state not in (State.CONNECTED, State.ENDING):
             return False
         self._rights.forget(session)
-        self._tasks.run_beside(session, self._review(session, reads_roles))
+        if self._deep >= MOST_DEEP:
+            self._errors.unknown(session, StockSyncError(ENDLESS))
+            return True
+        self._deep += 1
+        try:
+            self._tasks.run_beside(session, self._review(session, reads_roles))
+        finally:
+            self._deep -= 1
         return True
 
     def _review(self, session: SessionRecord, reads_roles: bool) -> Script:

@@ -363,10 +363,10 @@ class Subscribing:
         if session.state is not State.CONNECTED:
             return
         self._receipts.send(session, frame, extra)
-        self._presence.began(reader)
         if reader.ended:  # meanwhile it was revoked, or another session has taken its name
-            self._presence.ended(reader, lost=True)
+            self._presence.passed(reader)
             return
+        self._presence.began(reader)
         if draft is not None:
             self._publisher.snapshot(reader, draft, extra.get("last-message-id"))
         reader.blocked = False
@@ -407,12 +407,14 @@ class Subscribing:
             self._errors.handler(session, frame, error)
             return
         self._receipts.send(session, frame)
-        if session.state is State.CONNECTED:
-            self._presence.began(reader)
-            if reader.ended:  # it was revoked meanwhile
-                self._presence.ended(reader, lost=False)
-            elif draft is not None:
-                self._publisher.answer(reader, draft)
+        if session.state is not State.CONNECTED:
+            return
+        if reader.ended:  # it was revoked meanwhile
+            self._presence.passed(reader)
+            return
+        self._presence.began(reader)
+        if draft is not None:
+            self._publisher.answer(reader, draft)
 
     def _take_off(self, reader: Reader, key: str) -> None:
         """User code failed: the subscription does not exist after all."""

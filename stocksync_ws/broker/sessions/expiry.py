@@ -6,12 +6,15 @@ credentials that were accepted before move it.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from stocksync_ws.broker.model.credentials import EXPIRE, TOLD_PATH, Credentials
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.publisher import Publisher
+from stocksync_ws.errors import REFUSED
 
 __all__ = ["Expiry"]
 
@@ -48,4 +51,6 @@ class Expiry:
         active = session.subscriptions.active.values()
         if any(each.destination == self._destination for each in active):
             headers = ((EXPIRE, str(credentials.left(now))),)
-            self._publisher.publish(Draft(TOLD_PATH, headers, b"", session=session.id))
+            draft = Draft(TOLD_PATH, headers, b"", session=session.id)
+            with suppress(*REFUSED):  # by an interceptor: counted, and told by an event
+                self._publisher.publish(draft)

@@ -94,6 +94,15 @@ class Presence:
         if subscription.home.attended:
             self._leave(subscription, lost=lost)
 
+    def passed(self, subscription: Subscription) -> None:
+        """A subscription has ended before it was active: its client is answered, and listeners hear
+        of both; it counts nowhere, since it may be one that was not allowed.
+        """
+        if self._listeners.hears(SessionSubscribed):
+            self._listeners.emit(subscription.session, subscribed(subscription))
+        if self._listeners.hears(SessionUnsubscribed):
+            self._listeners.emit(subscription.session, unsubscribed(subscription))
+
     # Members
 
     def _roster(self, destination: str) -> Roster:
