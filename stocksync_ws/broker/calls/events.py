@@ -141,12 +141,13 @@ class HeartBeatLost(_SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class HandshakeRejected:
-    """The application, or a broker that is stopping, refused a handshake; there was no session.
-    What HTTP, Host, Origin or a limit of connections refuses before is only counted.
+    """An interceptor or the authenticator of the handshake refused it or failed, or the broker
+    stops; there was no session. What HTTP, Host, Origin or a limit of connections refuses before is
+    only counted.
     """
 
     status: int
-    """The HTTP status of the answer."""
+    """The HTTP status of the answer: 401 is `BadCredentials`, 403 `AccessDenied`."""
     reason: str
     """The text of the answer."""
     peer: str | None
@@ -155,11 +156,11 @@ class HandshakeRejected:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectRejected:
-    """A handshake or a CONNECT failed at its authenticator; its session never was."""
+    """A CONNECT was refused, or its authenticator failed; its session never was."""
 
     session_id: str
     code: ErrorCode
-    """The code of the ERROR that the client was sent; a handshake has an HTTP status instead."""
+    """The code of the ERROR that the client was sent."""
     login: str | None
     """The login of the CONNECT."""
     peer: str | None

@@ -160,10 +160,7 @@ class ErrorReporter:
         else:
             task = self._tasks.current
             self._failed(session, "" if task is None else task.label, code, problem)
-        refusal = Refusal(_STATUS[code], f"{code.message}.")
-        self._lifecycle.decide(session, refusal)
-        event = ConnectRejected(session_id=session.id, code=code, login=None, peer=session.peer)
-        self._listeners.emit(session, event)
+        self._lifecycle.decide(session, Refusal(_STATUS[code], f"{code.message}."))
 
     def refuse_credentials(
         self, session: SessionRecord, frame: Frame, problem: RemoteProtocolError | AccessDenied
