@@ -66,7 +66,9 @@ class SessionSubscribed(_SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionUnsubscribed(_SessionEvent):
-    """A subscription has ended: by its client, or with its session, whose end is told behind it."""
+    """A subscription has ended: by its client, by `users.reauthorize`, or with its session, whose
+    end is told behind it.
+    """
 
     subscription_id: str | None
     destination: str
@@ -109,10 +111,11 @@ class PresenceLeft(_SessionEvent):
 @dataclass(frozen=True, kw_only=True)
 class FrameDenied(_SessionEvent):
     """A SEND, a SUBSCRIBE or a COMMIT was refused, by a setting, a rule, an interceptor or
-    `AccessDenied` of its handler.
+    `AccessDenied` of its handler; or a subscription was revoked by `users.reauthorize`.
     """
 
     command: str
+    """Of a revoked subscription `SUBSCRIBE`."""
     destination: str | None
     """As the client named it; None for a COMMIT."""
     code: ErrorCode
@@ -207,8 +210,8 @@ class MessageDropped:
     value of its key; `away`, kept no longer for a durable name; `away-too-long`, with that name;
     `connection-lost`: a queue had handed it to the transport of a consumer in auto mode; `binary`:
     it is no text, and the transport of the subscriber carries text only; `revoked`: it had not
-    left when the subscription was revoked. `expired`: dead letters,
-    all that lay in a queue which nobody consumed for `Limits.queue_idle_seconds`.
+    left when the subscription was revoked. `expired`: dead letters, all that lay in a queue which
+    nobody consumed for `Limits.queue_idle_seconds`.
     """
     count: int = 1
     """Messages; with several subscribers each counts its own."""

@@ -16,6 +16,7 @@ from stocksync_ws import (
     ConnectRequest,
     CurrentUser,
     DisconnectReason,
+    FrameDenied,
     Header,
     MessageDropped,
     Queue,
@@ -133,6 +134,26 @@ def codes(frames: list[ReceivedFrame]) -> list[str]:
 
 
 # What ends
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_listeners_hear_which_rule_has_ended_a_subscription(listens: bool) -> None:
+    shop = shop_with()
+    shop.app.authorize("/topic/a", roles={"staff"})
+    denied: list[FrameDenied] = []
+
+    @shop.app.event_listener(inline=True)
+    def hear(event: FrameDenied) -> None:
+        denied.append(event)
+
+    with World(shop.app) as world:
+        peer = enter(world, listens=listens)
+        subscribe(peer, "/topic/a")
+        demote(shop, world)
+    [event] = denied
+    assert (event.command, event.destination) == ("SUBSCRIBE", "/topic/a")
+    assert event.code.code == ("subscription-revoked" if listens else "subscribe-denied")
+    assert event.rule.startswith("authorize('/topic/a'): ")
 
 
 @pytest.mark.parametrize("destination", ["/topic/a", "/topic/kept", "/queue/a", "/user/queue/a"])
