@@ -12,6 +12,7 @@ from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.publisher import Publisher
+from stocksync_ws.errors import REFUSED
 
 __all__ = ["Expiry"]
 
@@ -48,4 +49,7 @@ class Expiry:
         active = session.subscriptions.active.values()
         if any(each.destination == self._destination for each in active):
             headers = ((EXPIRE, str(credentials.left(now))),)
-            self._publisher.publish(Draft(TOLD_PATH, headers, b"", session=session.id))
+            try:
+                self._publisher.publish(Draft(TOLD_PATH, headers, b"", session=session.id))
+            except REFUSED:
+                pass  # Counted, and told by an event: a warning less is no reason to end.
