@@ -17,13 +17,17 @@ from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.subscription import Subscription
 from stocksync_ws.broker.sessions.errors import handler_code
 from stocksync_ws.broker.sessions.room import Sessions
-from stocksync_ws.errors import Cancelled, RemoteProtocolError
+from stocksync_ws.errors import Cancelled, RemoteProtocolError, StockSyncError
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame
 
 __all__ = ["FAILED", "Rights", "frame_of"]
 
 FAILED: Final = Denial("")
 """The function of a rule failed, and that has been told; known by identity."""
+
+MOST_ASKED = 16
+"""How often a rule is asked for one frame; one that has its own session judged anew would be asked
+for ever."""
 
 
 class Rights:
@@ -113,13 +117,13 @@ class Rights:
         self, session: SessionRecord, frame: Frame, pipeline: Pipeline[Denial | None]
     ) -> Pipeline[Denial | None]:
         """The verdict of user code, or `FAILED`. One that was asked for before the rights of the
-        session were judged anew does not count: it is asked for again.
+        session were judged anew does not count: it is asked for again, `MOST_ASKED` times.
 
         Raises:
             RemoteProtocolError: It failed within a transaction, of which no part may be missing.
         """
         try:
-            while True:
+            for _ in range(MOST_ASKED):
                 number = session.reviews
                 denial = yield from pipeline
                 if session.reviews == number or session.state is not State.CONNECTED:
@@ -130,6 +134,10 @@ class Rights:
                 if verdict is None or isinstance(verdict, Denial):
                     return verdict
                 pipeline = verdict
+            raise StockSyncError(
+                f"the rights of the session were judged anew {MOST_ASKED} times while a rule for"
+                f" {frame.headers['destination']!r} was asked: let no rule call users.reauthorize"
+            )
         except (Exception, Cancelled) as error:
             if "transaction" in frame.headers and not isinstance(error, Cancelled):
                 self._errors.failed(session, frame, error)

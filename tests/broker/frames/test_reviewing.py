@@ -26,6 +26,7 @@ from stocksync_ws import (
     StompApp,
     Stream,
 )
+from stocksync_ws.broker.frames.rights import MOST_ASKED
 from stocksync_ws.testing.peer import Peer, ReceivedFrame
 from stocksync_ws.testing.world import World
 
@@ -836,3 +837,23 @@ def test_a_repeat_in_a_transaction_is_refused_too(shop: Shop, world: World) -> N
     [told] = peer.frames()
     assert codes([told]) == ["send-denied"]
     assert ran == [1]
+
+
+def test_a_rule_that_has_its_own_session_judged_anew_fails_and_is_not_asked_for_ever(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    @shop.app.authorize("/topic/a", frames=("SEND",), inline=True)
+    def restless(user: CurrentUser[User]) -> bool:
+        asked.append(user.name)
+        assert len(asked) < 1_000
+        shop.app.users.reauthorize(user)
+        return True
+
+    with World(shop.app, raise_errors=False) as world:
+        peer = enter(world)
+        peer.command("SEND", {"destination": "/topic/a"})
+        assert codes(peer.frames()) == ["handler-failed"]
+        assert len(asked) == MOST_ASKED
+    assert "let no rule call users.reauthorize" in caplog.text
