@@ -76,10 +76,6 @@ class Presence:
         given = cast("object", destination)
         if not isinstance(given, str) or not is_destination(given, self._limits):
             raise ValueError(f"{given!r} is no destination: write one like '/topic/room/7'")
-        if is_pattern(given):
-            raise ValueError(
-                f"{given!r} is a pattern: ask for one destination, such as '/topic/room/7'"
-            )
         if self._space.is_presence(given):
             wanted = self._space.classify(given)[1]
             raise ValueError(f"{given!r} is what clients SUBSCRIBE to: write {wanted!r}")

@@ -125,11 +125,6 @@ TABLE = [
         "write one like '/topic/room/7'",
     ),
     called(
-        lambda ws: ws.presence("/topic/room/*"),
-        "'/topic/room/*' is a pattern: ask for one destination, such as '/topic/room/7'",
-        "ask for one destination",
-    ),
-    called(
         lambda ws: ws.presence.attach(loose(None), {}),
         "attach takes a session or its id, such as event.session_id, not None",
         "such as event.session_id",
