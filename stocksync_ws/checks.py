@@ -27,6 +27,7 @@ __all__ = [
     "check_patterns",
     "check_sessions",
     "fail",
+    "foreign_wildcard",
     "is_foreign_wildcard",
     "takes",
 ]
@@ -155,6 +156,19 @@ def is_foreign_wildcard(segment: str) -> bool:
     would be literal, and never match what was meant.
     """
     return segment in ("#", ">") or segment.endswith((".*", ".#", ".>"))
+
+
+def foreign_wildcard(pattern: str) -> str:
+    """The problem with a pattern that has a wildcard of another dialect, and its mending; empty: it
+    has none.
+    """
+    for segment in pattern.split("/"):
+        if is_foreign_wildcard(segment):
+            return (
+                f"{segment!r} is no wildcard here: write '*' for one segment, or '**' at the end"
+                f" for any number"
+            )
+    return ""
 
 
 def _check_segment(setting: str, before: list[str], segment: str, behind: list[str]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast, overload
 
 from stocksync_ws.broker.model.session import Session, SessionRecord
 from stocksync_ws.broker.model.state import State
+from stocksync_ws.checks import foreign_wildcard
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.routing import Template
@@ -130,6 +131,8 @@ class Users:
         """
         if not isinstance(cast("object", pattern), str):
             raise ValueError(f"find takes a pattern such as '/topic/room/*', not {pattern!r}")
+        if problem := foreign_wildcard(pattern):
+            raise ValueError(f"find({pattern!r}): {problem}")
         try:
             template = Template(pattern, wildcards=True)
         except ConfigurationError as problem:

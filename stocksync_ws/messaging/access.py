@@ -10,7 +10,7 @@ from collections.abc import Set
 from typing import cast
 
 from stocksync_ws.broker.model.namespace import Kind, Namespace
-from stocksync_ws.checks import is_foreign_wildcard
+from stocksync_ws.checks import foreign_wildcard
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.hints import no_path
 from stocksync_ws.messaging.marks import Access, Authorization, Judged
@@ -75,12 +75,8 @@ def authorization(
             no_path("authorize", "destinations", "/topic/room/{room}", destination)
         )
     Template(destination, wildcards=True)
-    for segment in destination.split("/"):
-        if is_foreign_wildcard(segment):
-            raise ConfigurationError(
-                f"@authorize({destination!r}): {segment!r} is no wildcard here: write '*' for one"
-                f" segment, or '**' at the end for any number"
-            )
+    if problem := foreign_wildcard(destination):
+        raise ConfigurationError(f"@authorize({destination!r}): {problem}")
     given = cast("object", frames)
     if not isinstance(given, tuple):
         wanted = (given,) if isinstance(given, str) else FRAMES

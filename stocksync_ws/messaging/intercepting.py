@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar, cast, get_args
 
-from stocksync_ws.checks import is_foreign_wildcard
+from stocksync_ws.checks import foreign_wildcard
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging import decorators
 from stocksync_ws.messaging.hints import no_path
@@ -130,12 +130,8 @@ def _pattern(destination: object) -> str:
             no_path("delivery_filter", "destination", "/topic/room/{room}", destination)
         )
     Template(destination, wildcards=True)
-    for segment in destination.split("/"):
-        if is_foreign_wildcard(segment):
-            raise ConfigurationError(
-                f"@delivery_filter({destination!r}): {segment!r} is no wildcard here: write '*' for"
-                f" one segment, or '**' at the end for any number"
-            )
+    if problem := foreign_wildcard(destination):
+        raise ConfigurationError(f"@delivery_filter({destination!r}): {problem}")
     return destination
 
 

@@ -18,7 +18,7 @@ from stocksync_ws.broker.calls.events import (
 )
 from stocksync_ws.broker.model.namespace import Namespace, meet
 from stocksync_ws.broker.model.pipeline import Call
-from stocksync_ws.checks import is_foreign_wildcard
+from stocksync_ws.checks import foreign_wildcard
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.messaging.exchange import Exchange
 from stocksync_ws.messaging.hints import nearest, report, type_name
@@ -104,10 +104,8 @@ def check_pattern(declaration: Declaration, mapping: Listener, space: Namespace)
     if template is None:
         return
     function, label = declaration.function, declaration.label
-    for segment in mapping.path.split("/"):
-        if is_foreign_wildcard(segment):
-            problem = f"{segment!r} is no wildcard here: write '*' for one segment, or '**' at the"
-            raise ConfigurationError(report(function, label, f"{problem} end for any number"))
+    if problem := foreign_wildcard(mapping.path):
+        raise ConfigurationError(report(function, label, problem))
     if not any(meet(template.pattern, f"{prefix}/*/**") for prefix in space.all_prefixes):
         problem = (
             f"no destination fits {mapping.path!r}, which is below none of the prefixes"

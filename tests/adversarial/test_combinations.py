@@ -90,7 +90,7 @@ def test_a_rule_that_calls_reauthorize_for_a_frame_is_asked_a_few_times(
         assert peer.message().json()["code"] == "handler-failed"
         assert rule.asked == 16
         assert "judged anew 16 times" in caplog.text
-        assert "a rule must not call reauthorize" in caplog.text
+        assert "let no rule call users.reauthorize" in caplog.text
         assert not rule.app.users.find("/topic/x")
         rule.begun = False
         peer.command("UNSUBSCRIBE", {"id": "1", "receipt": "u"})

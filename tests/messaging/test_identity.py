@@ -17,6 +17,7 @@ from stocksync_ws import (
     ConnectRejected,
     ConnectRequest,
     CurrentUser,
+    HandshakeRejected,
     HttpRequest,
     Limits,
     SessionDisconnected,
@@ -128,23 +129,19 @@ class TestHandshake:
 
         caplog.set_level("INFO")
         app = StompApp("/ws", handshake_authenticator=later if is_async else plain)
-        told: list[ConnectRejected | SessionDisconnected] = []
+        told: list[ConnectRejected | HandshakeRejected | SessionDisconnected] = []
 
-        @app.event_listener(ConnectRejected)
-        def rejected(event: ConnectRejected) -> None:
-            told.append(event)
-
-        @app.event_listener(SessionDisconnected)
-        def ended(event: SessionDisconnected) -> None:
+        @app.event_listener()
+        def hear(event: ConnectRejected | HandshakeRejected | SessionDisconnected) -> None:
             told.append(event)
 
         world = start(app)
         peer = world.upgrade()
         assert peer.response.startswith(b"HTTP/1.1 %b " % status)
         assert str(raised).encode() not in peer.response + peer.stream.received
-        assert [type(each) for each in told] == [ConnectRejected]
-        assert isinstance(told[0], ConnectRejected)
-        assert (told[0].code.code, told[0].login) == (code, None)
+        [event] = told
+        assert isinstance(event, HandshakeRejected)
+        assert (event.status, event.peer) == (int(status), "127.0.0.1:50000")
         assert world.counters.handshakes_refused == 1
         assert f"code={code}" in caplog.text
         assert str(raised) in caplog.text

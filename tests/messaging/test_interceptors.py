@@ -10,6 +10,7 @@ import pytest
 from stocksync_ws import (
     AccessDenied,
     ConfigurationError,
+    ConnectRejected,
     ConnectRequest,
     CurrentUser,
     Frame,
@@ -290,7 +291,7 @@ class TestHandshakes:
         self, answer: Any, status: int, text: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         app = application()
-        told: list[HandshakeRejected] = []
+        told: list[ConnectRejected | HandshakeRejected] = []
         caplog.set_level("INFO")
 
         @app.handshake_interceptor()
@@ -304,7 +305,7 @@ class TestHandshakes:
             raise NotImplementedError
 
         @app.event_listener(inline=True)
-        def tell(event: HandshakeRejected) -> None:
+        def tell(event: ConnectRejected | HandshakeRejected) -> None:
             told.append(event)
 
         with World(app, raise_errors=False) as world:

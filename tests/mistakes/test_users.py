@@ -107,6 +107,13 @@ TABLE = [
         "write '/topic/a'",
     ),
     Mistake(
+        lambda: users().find("/topic/#"),
+        ValueError,
+        "find('/topic/#'): '#' is no wildcard here: write '*' for one segment, or '**' at the end"
+        " for any number",
+        "write '*' for one segment",
+    ),
+    Mistake(
         lambda: users().find(None),
         ValueError,
         "find takes a pattern such as '/topic/room/*', not None",

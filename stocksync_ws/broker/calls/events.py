@@ -66,7 +66,9 @@ class SessionSubscribed(_SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class SessionUnsubscribed(_SessionEvent):
-    """A subscription has ended: by its client, or with its session, whose end is told behind it."""
+    """A subscription has ended: by its client, by `users.reauthorize`, or with its session, whose
+    end is told behind it.
+    """
 
     subscription_id: str | None
     destination: str
@@ -109,10 +111,11 @@ class PresenceLeft(_SessionEvent):
 @dataclass(frozen=True, kw_only=True)
 class FrameDenied(_SessionEvent):
     """A SEND, a SUBSCRIBE or a COMMIT was refused, by a setting, a rule, an interceptor or
-    `AccessDenied` of its handler.
+    `AccessDenied` of its handler; or a subscription was revoked by `users.reauthorize`.
     """
 
     command: str
+    """Of a revoked subscription `SUBSCRIBE`."""
     destination: str | None
     """As the client named it; None for a COMMIT."""
     code: ErrorCode
@@ -141,12 +144,13 @@ class HeartBeatLost(_SessionEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class HandshakeRejected:
-    """The application, or a broker that is stopping, refused a handshake; there was no session.
-    What HTTP, Host, Origin or a limit of connections refuses before is only counted.
+    """An interceptor or the authenticator of the handshake refused it or failed, or the broker
+    stops; there was no session. What HTTP, Host, Origin or a limit of connections refuses before is
+    only counted.
     """
 
     status: int
-    """The HTTP status of the answer."""
+    """The HTTP status of the answer: 401 is `BadCredentials`, 403 `AccessDenied`."""
     reason: str
     """The text of the answer."""
     peer: str | None
@@ -155,11 +159,11 @@ class HandshakeRejected:
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectRejected:
-    """A handshake or a CONNECT failed at its authenticator; its session never was."""
+    """A CONNECT was refused, or its authenticator failed; its session never was."""
 
     session_id: str
     code: ErrorCode
-    """The code of the ERROR that the client was sent; a handshake has an HTTP status instead."""
+    """The code of the ERROR that the client was sent."""
     login: str | None
     """The login of the CONNECT."""
     peer: str | None
@@ -206,8 +210,8 @@ class MessageDropped:
     value of its key; `away`, kept no longer for a durable name; `away-too-long`, with that name;
     `connection-lost`: a queue had handed it to the transport of a consumer in auto mode; `binary`:
     it is no text, and the transport of the subscriber carries text only; `revoked`: it had not
-    left when the subscription was revoked. `expired`: dead letters,
-    all that lay in a queue which nobody consumed for `Limits.queue_idle_seconds`.
+    left when the subscription was revoked. `expired`: dead letters, all that lay in a queue which
+    nobody consumed for `Limits.queue_idle_seconds`.
     """
     count: int = 1
     """Messages; with several subscribers each counts its own."""

@@ -24,8 +24,10 @@ __all__ = ["FAILED", "Rights", "frame_of"]
 
 FAILED: Final = Denial("")
 """The function of a rule failed, and that has been told; known by identity."""
-MOST_AGAIN: Final = 16
-"""How often a rule is asked for one frame."""
+
+MOST_ASKED: Final = 16
+"""How often a rule is asked for one frame: one that has its own session judged anew would be asked
+for ever."""
 
 
 class Rights:
@@ -115,13 +117,13 @@ class Rights:
         self, session: SessionRecord, frame: Frame, pipeline: Pipeline[Denial | None]
     ) -> Pipeline[Denial | None]:
         """The verdict of user code, or `FAILED`. One that was asked for before the rights of the
-        session were judged anew does not count: it is asked for again, a few times.
+        session were judged anew does not count: it is asked for again, `MOST_ASKED` times.
 
         Raises:
             RemoteProtocolError: It failed within a transaction, of which no part may be missing.
         """
         try:
-            for _ in range(MOST_AGAIN):
+            for _ in range(MOST_ASKED):
                 number = session.reviews
                 denial = yield from pipeline
                 if session.reviews == number or session.state is not State.CONNECTED:
@@ -133,8 +135,8 @@ class Rights:
                     return verdict
                 pipeline = verdict
             raise StockSyncError(
-                f"the rights of the session were judged anew {MOST_AGAIN} times while a rule was"
-                f" asked for one frame: a rule must not call reauthorize"
+                f"the rights of the session were judged anew {MOST_ASKED} times while a rule for"
+                f" {frame.headers['destination']!r} was asked: let no rule call users.reauthorize"
             )
         except (Exception, Cancelled) as error:
             if "transaction" in frame.headers and not isinstance(error, Cancelled):

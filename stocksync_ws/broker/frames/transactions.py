@@ -92,8 +92,7 @@ class TransactionFrames:
 
         Raises:
             RemoteProtocolError: The transaction is not open, an interceptor refuses a message or
-                failed, a queue has no room for it, or it is
-                more than its owner may have.
+                failed, a queue has no room for it, or it is more than its owner may have.
         """
         transaction = self._transactions.close(session, frame)
         drafts, refusal = self._intercepted(session, transaction, frame)

@@ -37,7 +37,9 @@ __all__ = ["NOT_OWN", "NO_PREFIX", "ErrorReporter", "handler_code"]
 
 NO_ANSWER_THERE = "reply-to: the client may not SEND there itself; it may name /temp-queue/…"
 NOT_OWN = "user_prefix: below it only broker_prefixes, /queue and /topic, and no user's name"
-_DENIALS = frozenset((ErrorCode.SEND_DENIED, ErrorCode.SUBSCRIBE_DENIED))
+_DENIALS = frozenset(
+    (ErrorCode.SEND_DENIED, ErrorCode.SUBSCRIBE_DENIED, ErrorCode.SUBSCRIPTION_REVOKED)
+)
 """What `FrameDenied` tells."""
 NO_PREFIX = "it is below none of application_prefixes, broker_prefixes and user_prefix"
 
@@ -160,10 +162,7 @@ class ErrorReporter:
         else:
             task = self._tasks.current
             self._failed(session, "" if task is None else task.label, code, problem)
-        refusal = Refusal(_STATUS[code], f"{code.message}.")
-        self._lifecycle.decide(session, refusal)
-        event = ConnectRejected(session_id=session.id, code=code, login=None, peer=session.peer)
-        self._listeners.emit(session, event)
+        self._lifecycle.decide(session, Refusal(_STATUS[code], f"{code.message}."))
 
     def refuse_credentials(
         self, session: SessionRecord, frame: Frame, problem: RemoteProtocolError | AccessDenied

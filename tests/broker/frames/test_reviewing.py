@@ -16,6 +16,7 @@ from stocksync_ws import (
     ConnectRequest,
     CurrentUser,
     DisconnectReason,
+    FrameDenied,
     Header,
     MessageDropped,
     Queue,
@@ -25,6 +26,7 @@ from stocksync_ws import (
     StompApp,
     Stream,
 )
+from stocksync_ws.broker.frames.rights import MOST_ASKED
 from stocksync_ws.testing.peer import Peer, ReceivedFrame
 from stocksync_ws.testing.world import World
 
@@ -133,6 +135,26 @@ def codes(frames: list[ReceivedFrame]) -> list[str]:
 
 
 # What ends
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_listeners_hear_which_rule_has_ended_a_subscription(listens: bool) -> None:
+    shop = shop_with()
+    shop.app.authorize("/topic/a", roles={"staff"})
+    denied: list[FrameDenied] = []
+
+    @shop.app.event_listener(inline=True)
+    def hear(event: FrameDenied) -> None:
+        denied.append(event)
+
+    with World(shop.app) as world:
+        peer = enter(world, listens=listens)
+        subscribe(peer, "/topic/a")
+        demote(shop, world)
+    [event] = denied
+    assert (event.command, event.destination) == ("SUBSCRIBE", "/topic/a")
+    assert event.code.code == ("subscription-revoked" if listens else "subscribe-denied")
+    assert event.rule.startswith("authorize('/topic/a'): ")
 
 
 @pytest.mark.parametrize("destination", ["/topic/a", "/topic/kept", "/queue/a", "/user/queue/a"])
@@ -815,3 +837,23 @@ def test_a_repeat_in_a_transaction_is_refused_too(shop: Shop, world: World) -> N
     [told] = peer.frames()
     assert codes([told]) == ["send-denied"]
     assert ran == [1]
+
+
+def test_a_rule_that_has_its_own_session_judged_anew_fails_and_is_not_asked_for_ever(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    @shop.app.authorize("/topic/a", frames=("SEND",), inline=True)
+    def restless(user: CurrentUser[User]) -> bool:
+        asked.append(user.name)
+        assert len(asked) < 1_000
+        shop.app.users.reauthorize(user)
+        return True
+
+    with World(shop.app, raise_errors=False) as world:
+        peer = enter(world)
+        peer.command("SEND", {"destination": "/topic/a"})
+        assert codes(peer.frames()) == ["handler-failed"]
+        assert len(asked) == MOST_ASKED
+    assert "let no rule call users.reauthorize" in caplog.text

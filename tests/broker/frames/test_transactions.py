@@ -126,6 +126,14 @@ def test_a_failure_is_not_remembered_and_a_missing_handler_is_one(shop: Shop) ->
         assert shop.ran == ["bad", "bad"]
 
 
+def test_a_missing_handler_keeps_its_own_receipt_back_and_nothing_else(shop: Shop) -> None:
+    with Broker(prepare=shop.prepare) as world:
+        peer = ann(world)
+        commit(peer, ("/app/nothing", "?", ""), ("/app/quick", "2", ""))
+        assert receipts(peer.frames()) == [("1", False), ("c", False)]
+        assert shop.ran == ["2"]
+
+
 def test_a_function_left_behind_is_still_the_first_run(shop: Shop) -> None:
     with Broker(prepare=shop.prepare) as world:
         peer, retry = ann(world), ann(world)

@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from stocksync_ws import (
+    AccessDenied,
     Authenticated,
     ConnectRequest,
     DisconnectReason,
     HttpRequest,
+    MessageDropped,
+    OutboundMessage,
     SessionDisconnected,
     StompApp,
 )
@@ -120,6 +123,32 @@ def test_who_does_not_listen_is_told_nothing_and_nothing_is_lost(start: Start) -
     world.advance(6)
     assert peer.frames() == []
     assert world.counters.messages_unrouted == world.counters.messages_published == 0
+
+
+@pytest.mark.parametrize("refusal", [AccessDenied("not that"), ZeroDivisionError("oh")])
+def test_a_warning_that_an_interceptor_refuses_is_dropped_and_the_session_goes_on(
+    start: Start, refusal: Exception
+) -> None:
+    app = StompApp("/ws", authenticator=say, heart_beat=(0, 0))
+    dropped: list[MessageDropped] = []
+
+    @app.outbound_interceptor()
+    def refuse(message: OutboundMessage) -> None:
+        raise refusal
+
+    @app.event_listener(inline=True)
+    def hear(event: MessageDropped) -> None:
+        dropped.append(event)
+
+    world = start(app)
+    world.silent = False
+    peer = world.connect(login="ann", passcode="100")
+    peer.command("SUBSCRIBE", {"id": "s", "destination": "/user/queue/credentials"})
+    world.advance(51)
+    assert (peer.frames(), peer.closed) == ([], None)
+    assert [event.destination for event in dropped] == ["/user/queue/credentials"]
+    world.advance(50)
+    assert (codes(peer), peer.closed) == (["credentials-expired"], 4001)
 
 
 def test_another_user_prefix(start: Start) -> None:
