@@ -202,6 +202,7 @@ def test_a_receiver_that_is_cut_ends_its_session_at_once(serve: Serve, transport
     assert late.try_post("\n").status == 404
 
 
+@pytest.mark.slow
 def test_time_without_a_receiver_and_in_silence(serve: Serve) -> None:
     times = {"disconnect_delay": 0.8, "heart_beat": 0.3}
     stage = serve(sockjs=times, send_stall_seconds=0.6)

@@ -538,6 +538,7 @@ def keys(world: World) -> set[str]:
 
 
 class TestSizes:
+    @pytest.mark.slow
     def test_a_state_of_10_000_is_one_message_with_the_default_limits(self, start: Start) -> None:
         world = start(app())
         with Crowd(world, 10_000):
@@ -548,6 +549,7 @@ class TestSizes:
             world.advance(1)
             assert "ann" in told.read().names
 
+    @pytest.mark.slow
     def test_10_000_that_come_at_once_are_told_in_one_message(self, start: Start) -> None:
         world = start(app())
         told = Told(world.connect())

@@ -73,6 +73,7 @@ def test_subscribe_publish_unsubscribe() -> None:
     assert played == 3 * shuffles(4, 3) == 105
 
 
+@pytest.mark.slow
 def test_ack_nack_and_timeout() -> None:
     """Two messages, each acked and nacked in any order, while time passes: settled once each."""
     played = 0
@@ -180,6 +181,7 @@ def test_recover_and_publish_with_a_blocked_transport() -> None:
     assert played == shuffles(2, 1, 4) == 105
 
 
+@pytest.mark.slow
 def test_retried_publish() -> None:
     """A user sends with one key over two connections, one of which is cut; others send, too."""
     played = 0

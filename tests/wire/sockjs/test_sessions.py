@@ -296,6 +296,7 @@ class TestCut:
 
 
 class TestLeaks:
+    @pytest.mark.slow
     def test_ten_thousand_abandoned_sessions(self) -> None:
         with Web() as web:
             timers = web.world.runtime.driver._timers
