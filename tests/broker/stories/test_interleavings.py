@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from math import factorial
 
+import pytest
+
 from stocksync_ws import policies
 from stocksync_ws.testing.peer import Peer
 from tests.broker.kit import Broker, ack, policy
