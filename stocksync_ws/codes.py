@@ -1,4 +1,4 @@
-"""What a client is told: the catalogue of ERROR codes, close codes, reasons of disconnects.
+"""Codes: the catalogue of ERROR codes, close codes and reasons of disconnects.
 
 Rule: `ErrorCode` is the one catalogue of what an ERROR frame may say: fixed texts, never the text
 of an exception (`docs/errors.md` is made from it). Behind them stands at most a `detail` of our own

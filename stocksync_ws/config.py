@@ -37,7 +37,7 @@ __all__ = [
 
 
 SessionWins: TypeAlias = Literal["newest", "oldest"]
-"""Whose session it is that stays where a user has too many."""
+"""The session that stays where a user has too many."""
 
 _WITHIN = (
     ("max_header_line", "max_header_block"),

@@ -39,7 +39,7 @@ _log = logging.getLogger("stocksync_ws.transport")
 
 
 class EntryPoints(Application):
-    """What begins to serve an application."""
+    """The ways to serve an application."""
 
     inbox: Inbox
     endpoint: EndpointConfig

@@ -142,7 +142,7 @@ class BrokerBusy(StockSyncError):
 
 
 REFUSED = (BrokerBusy, AccessDenied, InterceptorFailed)
-"""What a publication is not taken for: counted, told by an event, and raised to who waits."""
+"""Errors for which a publication is not taken: counted, told by an event, raised to who waits."""
 
 
 class WrongLoop(StockSyncError):

@@ -275,8 +275,8 @@ class Broker:
         self._step.run(now, self._sessions.presence.attach, session_id, info)
 
     def roster(self, destination: str) -> Roster | None:
-        """Who is subscribed to a destination; None where nobody is, or it is not kept. May be asked
-        from any thread, and read there by way of copies.
+        """The members of a destination; None where there are none, or they are not kept. May be
+        asked from any thread, and read there by way of copies.
         """
         return self._sessions.presence.rosters.get(destination)
 

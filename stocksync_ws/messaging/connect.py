@@ -88,11 +88,11 @@ class ConnectRequest:
 
 _Said: TypeAlias = "Principal | Authenticated[Principal] | None"
 Authenticate: TypeAlias = Callable[[ConnectRequest], "_Said | Awaitable[_Said]"]
-"""Who is it? An object with a `name`, or `Authenticated` with one, or None for an anonymous
-session; raises `AccessDenied` or `BadCredentials`. Its return annotation names the class of the
+"""The user of a CONNECT: an object with a `name`, or `Authenticated` with one; None: the session is
+anonymous. It raises `AccessDenied` or `BadCredentials`. Its return annotation names the class of the
 users."""
 AuthenticateHandshake: TypeAlias = Callable[[HttpRequest], "_Said | Awaitable[_Said]"]
-"""Who is it, by the upgrade? None leaves it to CONNECT; else as `Authenticate`."""
+"""The user of an upgrade; None leaves it to CONNECT; else as `Authenticate`."""
 
 
 RolesOf: TypeAlias = "Callable[[Any], Collection[str] | Awaitable[Collection[str]]]"
@@ -198,7 +198,8 @@ _OTHER = {
     "authenticator": (HttpRequest, "ConnectRequest", "handshake_authenticator"),
     "handshake_authenticator": (ConnectRequest, "HttpRequest", "authenticator"),
 }
-"""What a function does not get, what it gets, and where it would get the other."""
+"""For each setting: the request that its function does not get, the one that it gets, and the setting
+for the other."""
 
 
 def _check_request(function: Any, setting: str, label: str) -> None:

@@ -24,14 +24,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Declaring(Intercepting, ABC):
-    """What an application declares, until it freezes."""
+    """Declarations of an application, until it freezes."""
 
     def __init__(self) -> None:
         self._converters = Converters()
         self._targets: list[tuple[object, Mark | None]] = []
         """With the mark that was made here; None: all of them."""
         self._rules: list[Authorization] = []
-        """Those without a function."""
+        """Rules without a function."""
 
     @abstractmethod
     def _record(self, mark: Callable[[F], F]) -> Callable[[F], F]:

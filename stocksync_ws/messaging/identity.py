@@ -97,13 +97,13 @@ class Identity:
     # Pipelines
 
     def handshake(self, request: HttpRequest) -> Pipeline[Credentials | None] | None:
-        """Who an upgrade is."""
+        """The user of an upgrade."""
         if self._handshake is None:
             return None
         return self._ask(self._handshake, request, request, None)
 
     def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None] | None:
-        """Who a CONNECT is."""
+        """The user of a CONNECT."""
         if self._connect is None:
             return None
         assert session.handshake is not None
@@ -113,7 +113,7 @@ class Identity:
         return self._ask(self._connect, asked, request, login)
 
     def refresh(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None]:
-        """Who a session with new credentials is."""
+        """The user of a session with new credentials."""
         before = session.credentials
         assert before is not None
         request = before.request
@@ -195,7 +195,7 @@ def _connect_request(
     login: str | None,
     passcode: str | None,
 ) -> ConnectRequest:
-    """What the authenticator is shown of a CONNECT, or of a SEND with new credentials."""
+    """The request that an authenticator gets, of a CONNECT or a SEND with new credentials."""
     return ConnectRequest(
         login=login,
         passcode=passcode,

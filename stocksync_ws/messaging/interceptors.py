@@ -222,7 +222,7 @@ class Interceptors:
         self._handshakes: list[_Step] = []
         self._filters: list[_Asked] = []
         self._seen: tuple[Publication, OutboundMessage] | None = None
-        """What filters were shown last: many are asked about one publication."""
+        """The view that filters were shown last: many are asked about one publication."""
         outbound: list[tuple[str, Callable[[OutboundMessage], object]]] = []
         for each in sorted(declarations, key=_order):
             mapping = each.mapping
@@ -252,14 +252,14 @@ class Interceptors:
     def inbound(
         self, session: SessionRecord, frame: Frame, template: Any
     ) -> Pipeline[Frame] | None:
-        """What the interceptors make of a frame; None: there are none for it."""
+        """A frame as the interceptors leave it; None: there are none for it."""
         steps = self._inbound.get(CONNECT if frame.command == STOMP else frame.command)
         return None if steps is None else _through(steps, session, frame, template)
 
     # Handshakes
 
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | None] | None:
-        """What the interceptors say of a handshake; None: there are none."""
+        """The verdict of the interceptors on a handshake; None: there are none."""
         return _judge(self._handshakes, handshake) if self._handshakes else None
 
     # Filters

@@ -182,7 +182,7 @@ NAMES: Mapping[type, str] = {
 }
 """The decorators of interceptors."""
 WRITES_NOTHING = (Authorization, Listener, Interceptor)
-"""What is declared with these sends nothing that it returns."""
+"""Marks of functions whose results are sent nowhere."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -293,11 +293,11 @@ class Routes:
         self.rights: Rights | None = None
         """What the rules say; None: there are none, and everybody may."""
         self.interceptors: Interceptors | None = None
-        """What passes is looked at; None: nobody looks."""
+        """Interceptors and filters; None: there are none."""
         self._by_owner: dict[int, list[Handler]] = {}
         self._advice: list[Handler] = []
         self.listening = Listening(space)
-        """Who hears of events."""
+        """Listeners of events."""
         known = list(declarations)
         names = _all_names(known)
         for declaration in known:

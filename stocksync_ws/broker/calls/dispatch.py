@@ -95,12 +95,12 @@ class Dispatch(Protocol):
         ...
 
     def delivery_filter(self, destination: str) -> Filter | None:
-        """Who gets what is published to a topic, as the subscriber names it; None: everybody."""
+        """The filter of a topic, by the name that its subscribers use; None: everybody gets all."""
         ...
 
     def connect(self, session: SessionRecord, frame: Frame) -> Pipeline[Credentials | None] | None:
-        """Who a CONNECT is; raises `AccessDenied` or `BadCredentials`. None, also of the pipeline:
-        who the handshake said it is, else anonymous.
+        """The user of a CONNECT; raises `AccessDenied` or `BadCredentials`. None, also of the
+        pipeline: the one of the handshake, else anonymous.
         """
         ...
 

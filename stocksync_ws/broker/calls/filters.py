@@ -18,7 +18,7 @@ __all__ = ["Filters"]
 
 
 _FILTERED = frozenset((PublicationKind.MESSAGE, PublicationKind.DEAD_LETTER))
-"""What is made for one session alone is made with that session known."""
+"""Kinds that filters are asked about; the others are made for one session, with that one known."""
 
 
 class Filters:

@@ -237,7 +237,7 @@ class Readers:
     def _shared(
         self, subscription: Subscription, publication: Publication, marks: Marks
     ) -> Outgoing | None:
-        """What was made just now for another one of the group."""
+        """The entry that was made just now for another one of the group."""
         group = subscription.group
         if not marks:
             entry = group.cached

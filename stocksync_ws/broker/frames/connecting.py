@@ -56,7 +56,7 @@ class Connecting:
     ) -> None:
         self._dispatch = dispatch
         self.refreshing = refreshing
-        """Who it is, said anew."""
+        """The SEND of new credentials."""
         self._lifecycle = sessions.lifecycle
         self._errors = sessions.errors
         self._expiry = sessions.expiry
@@ -118,7 +118,7 @@ class Connecting:
         beats: tuple[int, int],
         credentials: Credentials | None,
     ) -> None:
-        """What CONNECT says counts; where it says nothing, what the handshake said."""
+        """Credentials of CONNECT count; where it has none, those of the handshake."""
         before, now = session.credentials, self._step.now
         if credentials is not None:
             credentials.begin(now)

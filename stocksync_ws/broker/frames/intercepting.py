@@ -59,7 +59,7 @@ class Intercepting:
     def judge(
         self, session: SessionRecord, frame: Frame, pipeline: Pipeline[Frame]
     ) -> Pipeline[Frame | None]:
-        """What the interceptors make of a frame; None: they refuse it or failed, and that has been
+        """A frame as the interceptors leave it; None: they refuse it or failed, and that has been
         told, or the session has ended.
 
         Raises:

@@ -72,7 +72,7 @@ class Rights:
         return path if kind is Kind.PRESENCE else destination
 
     def forget(self, session: SessionRecord) -> None:
-        """What was decided about a session does not count any more."""
+        """Verdicts about a session do not count any more."""
         session.verdicts = None
         session.reviews += 1
 
@@ -148,7 +148,7 @@ class Rights:
 
 
 def frame_of(subscription: Subscription) -> Frame:
-    """What stands for the SUBSCRIBE of a subscription, where it is not kept."""
+    """A frame that stands for the SUBSCRIBE of a subscription, where that is not kept."""
     headers = {"destination": subscription.destination}
     if subscription.id is not None:
         headers["id"] = subscription.id

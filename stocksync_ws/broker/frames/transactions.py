@@ -113,7 +113,7 @@ class TransactionFrames:
     def _intercepted(
         self, session: SessionRecord, transaction: Transaction, frame: Frame
     ) -> tuple[dict[int, Draft], RemoteProtocolError | None]:
-        """What its SENDs to the broker publish, as the interceptors leave it, and why it cannot be
+        """Drafts of its SENDs to the broker, as the interceptors leave them, and why they cannot be
         published: of a transaction no part may be missing.
         """
         drafts = self._drafts(session, transaction)

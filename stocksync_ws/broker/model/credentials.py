@@ -22,14 +22,14 @@ TOLD_PATH: Final = "/queue/credentials"
 TOLD_BEFORE = 60.0
 """Seconds before the end; a life of less than twice as many is told of at half."""
 MOST = 2**31 - 1
-"""What the header says of an end that is further away."""
+"""Seconds that the header says of an end that is further away."""
 
 NO_ROLES: frozenset[str] = frozenset()
 """One for all: most sessions have none."""
 
 
 class Credentials:
-    """Who a session is, by one authenticator."""
+    """The user of a session, by one authenticator, and how long that holds."""
 
     __slots__ = (
         "at_handshake",
@@ -70,7 +70,7 @@ class Credentials:
         """When the session is told; None once that was done."""
 
     def begin(self, now: float) -> None:
-        """They were given now: their time begins."""
+        """Their time begins: they were given now."""
         if self.expires_in is not None:
             self.ends_at = now + self.expires_in
             self.tell_at = self.ends_at - min(TOLD_BEFORE, self.expires_in / 2)
@@ -81,7 +81,7 @@ class Credentials:
         return self.ends_at if self.tell_at is None else self.tell_at
 
     def ended(self, now: float) -> bool:
-        """They hold no longer."""
+        """Their time is over."""
         return self.ends_at is not None and self.ends_at <= now
 
     def left(self, now: float) -> int | None:

@@ -122,12 +122,12 @@ class Destination(ABC):
         self.owner: Owner | None = None
         """Whose SEND made it; of a private queue, whose session it is of; else None."""
         self.attended = False
-        """It is kept who is subscribed to it: see `model/roster.py`."""
+        """Subscribers are kept in a roster: see `model/roster.py`."""
         self.log = Log(counter, epoch)
         self.groups: dict[object, Group] = {}
         self.replays: dict[tuple[Group, int], Outgoing] | None = None
-        """What was replayed just now, while several read its history together: by group and number
-        of the publication.
+        """Entries replayed just now, while several read its history together: by group and number of
+        the publication.
         """
         self.deadline: float | None = None
         self.armed = 0

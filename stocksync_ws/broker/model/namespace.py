@@ -143,7 +143,7 @@ class Kind(Enum):
     USER = auto()
     """The receiver's own sessions."""
     PRESENCE = auto()
-    """Who is subscribed to the destination behind the prefix."""
+    """The presence of the destination behind the prefix."""
     NOWHERE = auto()
     """Under no prefix."""
 
@@ -161,7 +161,7 @@ class Place(NamedTuple):
     """The rest behind the prefix with its leading slash."""
     wildcard: bool
     may_send: bool
-    """It is the broker's, and `client_send` covers it."""
+    """The destination is the broker's, and `client_send` covers it."""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -204,7 +204,7 @@ class Namespace:
         """Patterns of the destinations whose presence is kept."""
         self._attended = Patterns(config.presence) if config.presence else None
         self._found: dict[str, bool] = {}
-        """What was asked last."""
+        """Answers of `is_attended`, those that were asked for last."""
         self._limits = config.limits
         self.user_prefix = config.user_prefix
         self._own_roots = tuple(
@@ -216,7 +216,7 @@ class Namespace:
         self.prefixes = _listed(
             [*config.application_prefixes, *config.broker_prefixes, config.user_prefix]
         )
-        """Those that clients use, for whoever missed them."""
+        """Prefixes that clients use, for whoever missed them."""
         self.all_prefixes = tuple(prefix[:-1] for prefix, _ in self._kinds)
         self._places: dict[str, Place] = {}
         self.may_send = Patterns(config.client_send)
@@ -239,7 +239,7 @@ class Namespace:
         return Kind.NOWHERE, destination
 
     def place(self, destination: str) -> Place | None:
-        """What a client has named; None: it is no destination. The last ones are known."""
+        """The place that a client names; None: it is no destination. The last ones are known."""
         known = self._places.get(destination)
         if known is None:
             if not is_destination(destination, self._limits) and not self.is_presence(destination):
@@ -254,7 +254,7 @@ class Namespace:
         return known
 
     def is_attended(self, address: str | tuple[str, str]) -> bool:
-        """It is kept who is subscribed to this destination."""
+        """A destination has a roster of its subscribers."""
         if self._attended is None or not isinstance(address, str):
             return False
         known = self._found.get(address)

@@ -1,4 +1,4 @@
-"""Who is subscribed to one destination, and who follows that.
+"""Rosters: the members of one destination, and its followers.
 
 Rule: plain records. A member is a user with all its sessions, or one anonymous session. What
 followers know of a member is its `text`; everything is acted on by `sessions/presence.py`.
@@ -45,7 +45,7 @@ class RosterMember:
         self.text: str | None = None
         """The JSON that followers know, or would be told; None: it has to be made anew."""
         self.told = False
-        """Those who follow now know it."""
+        """Followers know of it."""
 
     def render(self) -> str:
         """The JSON of the member as it is now. One that may come back looks as it was."""
@@ -94,8 +94,8 @@ class Roster:
         self.followers = 0
         """Subscriptions that follow."""
         self.waiting: dict[Follower, int] = {}
-        """Those of them that have been told of the members up to a number, and are told the rest
-        later; 0: they are to be told the state.
+        """Followers that have been told of the members up to a number, and are told the rest later;
+        0: they are to be told the state.
         """
         self.changed: dict[RosterMember, None] = {}
         """Members of whom followers may know something that is no longer so."""

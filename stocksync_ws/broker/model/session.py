@@ -158,7 +158,7 @@ class SessionRecord:
         self.account: Owner | None = None
         """Who owns what it sends, once it has sent something: see `Owners.of`."""
         self.buckets: tuple[Bucket, ...] | None = None
-        """What its frames are taken out of, once it has sent one: see `Buckets.take`."""
+        """Buckets that its frames are taken out of, once it has sent one: see `Buckets.take`."""
         self.version: Version | None = None
         """The STOMP version, once negotiated."""
         self.peer = handshake.request.peer

@@ -94,7 +94,7 @@ class Step:
         self.looking = False
         """Outbound interceptors or a delivery filter run: what they publish waits in `posted`."""
         self.posted: deque[tuple[Draft, int]] = deque()
-        """What they have published, with its depth: 1 where they looked at something of others."""
+        """Drafts of theirs, each with its depth: 1 where they looked at something of others."""
         self.depth = 0
         """The depth of what is published now."""
         self.ready: deque[tuple[Task, bool]] = deque()

@@ -64,7 +64,7 @@ class Subscription(ABC):
         """Its kind of receiver."""
         self.ended = False
         self.told = False
-        """It was active, and told of."""
+        """Listeners were told that it is active."""
         self.dropped = 0
         """Messages it lost since its last MESSAGE, which the next one tells."""
         self.unrecovered = False

@@ -16,7 +16,7 @@ __all__ = ["Asked", "UserIndex"]
 
 
 class Asked:
-    """What the application did to users while a CONNECT was being decided."""
+    """Acts of the application on users while a CONNECT was being decided."""
 
     __slots__ = ("ended", "reviewed")
 

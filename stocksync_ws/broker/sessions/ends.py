@@ -76,7 +76,7 @@ class Effect(Enum):
     consumers; elsewhere the obligation ends.
     """
     PART = "leaves its user"
-    """It is none of the sessions of its user any more, and counts no more among them."""
+    """The session counts no more among those of its user."""
     SAY_CLOSE = "close queued"
     """The close handshake, behind what waits. After `close_timeout` the connection is reset."""
     WAIT = "last frames processed"

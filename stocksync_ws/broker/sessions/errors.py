@@ -40,7 +40,7 @@ NOT_OWN = "user_prefix: below it only broker_prefixes, /queue and /topic, and no
 _DENIALS = frozenset(
     (ErrorCode.SEND_DENIED, ErrorCode.SUBSCRIBE_DENIED, ErrorCode.SUBSCRIPTION_REVOKED)
 )
-"""What `FrameDenied` tells."""
+"""Codes that `FrameDenied` tells."""
 NO_PREFIX = "it is below none of application_prefixes, broker_prefixes and user_prefix"
 
 

@@ -1,5 +1,4 @@
-"""What the outbound interceptors of the application say of a publication, asked once, before it is
-accepted.
+"""Outbound interceptors of the application: asked once for each publication, before it is accepted.
 
 Rule: they see the draft, change it, or refuse it; nothing of it has happened yet. What they publish
 themselves comes behind what they look at, and is looked at too.
@@ -56,5 +55,5 @@ class Interception:
             step.looking = False
 
     def failed(self, error: Exception) -> None:
-        """What interceptors publish could not be taken."""
+        """A publication of an interceptor could not be taken."""
         self._failed("what interceptors publish", error)

@@ -298,7 +298,7 @@ class Presence:
         self._delivery.readers.forget_entries(topic)  # A state may be large.
 
     def _difference(self, roster: Roster) -> bytes:
-        """What those who have the state are to be told; empty when it is nothing."""
+        """The difference for those who have the state; empty when there is none."""
         joins: list[str] = []
         changes: list[str] = []
         leaves: list[str] = []

@@ -181,7 +181,7 @@ class Publisher:
         headers: tuple[tuple[str, str], ...],
         body: bytes,
     ) -> Draft | None:
-        """What one subscription alone gets, as the interceptors leave it; None: it has ended.
+        """A draft for one subscription alone, as the interceptors leave it; None: it has ended.
 
         Raises:
             AccessDenied: One refuses it: there is no subscription without it.

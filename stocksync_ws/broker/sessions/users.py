@@ -1,4 +1,4 @@
-"""What the server does to the sessions of a user: end them, and bound their number.
+"""Acts of the server on the sessions of a user: their ends, and the bound of their number.
 
 Rule: whoever is ended is told why, by an ERROR in front of the close; what waits for it is dropped.
 A CONNECT that is being decided while the sessions of its user are ended is refused: it was asked
@@ -44,8 +44,8 @@ class Users:
         self._index.ask(session)
 
     def answered(self, session: SessionRecord) -> Asked | None:
-        """It has decided, or does not need to any more; what happened to users meanwhile. None: it
-        was not asked.
+        """A question that is over: it tells what happened to users meanwhile. None: the session was
+        not asked.
         """
         return self._index.asked.pop(session, None)
 
