@@ -89,8 +89,8 @@ class ConnectRequest:
 _Said: TypeAlias = "Principal | Authenticated[Principal] | None"
 Authenticate: TypeAlias = Callable[[ConnectRequest], "_Said | Awaitable[_Said]"]
 """The user of a CONNECT: an object with a `name`, or `Authenticated` with one; None: the session is
-anonymous. It raises `AccessDenied` or `BadCredentials`. Its return annotation names the class of the
-users."""
+anonymous. It raises `AccessDenied` or `BadCredentials`. Its return annotation names the class of
+the users."""
 AuthenticateHandshake: TypeAlias = Callable[[HttpRequest], "_Said | Awaitable[_Said]"]
 """The user of an upgrade; None leaves it to CONNECT; else as `Authenticate`."""
 
@@ -198,8 +198,8 @@ _OTHER = {
     "authenticator": (HttpRequest, "ConnectRequest", "handshake_authenticator"),
     "handshake_authenticator": (ConnectRequest, "HttpRequest", "authenticator"),
 }
-"""For each setting: the request that its function does not get, the one that it gets, and the setting
-for the other."""
+"""The request that the function of a setting does not get, the one that it gets, and the setting for
+the other."""
 
 
 def _check_request(function: Any, setting: str, label: str) -> None:

@@ -126,8 +126,8 @@ class Destination(ABC):
         self.log = Log(counter, epoch)
         self.groups: dict[object, Group] = {}
         self.replays: dict[tuple[Group, int], Outgoing] | None = None
-        """Entries replayed just now, while several read its history together: by group and number of
-        the publication.
+        """Entries replayed just now, while several read its history together: by group, and by the
+        number of the publication.
         """
         self.deadline: float | None = None
         self.armed = 0
