@@ -198,8 +198,8 @@ _OTHER = {
     "authenticator": (HttpRequest, "ConnectRequest", "handshake_authenticator"),
     "handshake_authenticator": (ConnectRequest, "HttpRequest", "authenticator"),
 }
-"""The request that the function of a setting does not get, the one that it gets, and the setting for
-the other."""
+"""The request that the function of a setting does not get, the one that it gets, and the setting
+for the other."""
 
 
 def _check_request(function: Any, setting: str, label: str) -> None:
