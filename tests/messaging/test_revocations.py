@@ -1,4 +1,4 @@
-"""Random rules, users, frames and revocations against a search through all rules.
+"""Random rules, users, frames, transports and revocations against a search through all rules.
 
     python -m tests.messaging.test_revocations --decisions 1000000 --seed 1
 
@@ -19,13 +19,24 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Annotated, Any, Literal
 
-from stocksync_ws import ConnectRequest, CurrentUser, Header, Queue, StompApp
+from stocksync_ws import (
+    ConnectRequest,
+    CurrentUser,
+    Frame,
+    Header,
+    Limits,
+    Queue,
+    SockJSOptions,
+    StompApp,
+)
 from stocksync_ws.testing.peer import Peer
-from stocksync_ws.testing.world import World
 from tests.messaging.test_rights import ERRORS, SEND, SUBSCRIBE, fits, rank, segments_of
+from tests.wire.sockjs.client import Client as Page
+from tests.wire.sockjs.client import Web
 
 NAMES = ("ann", "bob", "a/queue/x", "%2F", "*")
 KEYS = ("k1", "k2")
+TRANSPORTS = (*("websocket",) * 3, "xhr", "xhr_streaming", "eventsource", "htmlfile", "jsonp")
 KINDS = ("static", "known", "anyone", "inline", "async", "slow", "header")
 Kind = Literal["static", "known", "anyone", "inline", "async", "slow", "header"]
 
@@ -46,11 +57,30 @@ class Law:
     roles: frozenset[str] = frozenset()
 
 
+class Polled:
+    """A client on a transport of SockJS, used as a `Peer` is."""
+
+    def __init__(self, web: Web, number: int, transport: str, login: dict[str, str]) -> None:
+        self._page = Page(web, f"s{number}", transport)
+        self._page.pump_once()
+        self.command("CONNECT", {"accept-version": "1.2", **login})
+        assert [frame.command for frame in self.frames()] == ["CONNECTED"]
+
+    def command(self, command: str, headers: dict[str, str], body: bytes | str = b"") -> None:
+        text = body if isinstance(body, str) else body.decode()
+        self._page.send(command, headers, text)
+
+    def frames(self) -> list[Frame]:
+        self._page.pump()
+        found, self._page.stomp = self._page.stomp, []
+        return found
+
+
 @dataclass
 class Client:
     """A session: what it is, and what the oracle says that it has."""
 
-    peer: Peer
+    peer: Peer | Polled
     name: str | None
     roles: frozenset[str]
     kept: dict[tuple[str, str], bool] = field(default_factory=dict[tuple[str, str], bool])
@@ -79,11 +109,19 @@ class Round:
             client_subscribe=["/topic/**", "/queue/**"],
             destinations={"/queue/**": Queue()},
             default_access=self.default,
+            heart_beat=(0, 0),
+            # Clients poll at the end of an act, however long it takes.
+            limits=Limits(send_stall_seconds=3_600, send_queue_seconds=3_600),
+            sockjs=SockJSOptions(
+                disconnect_delay=3_600, stream_bytes=1 << 30, htmlfile=True, jsonp=True
+            ),
         )
         self.app.authorize(ERRORS, anyone=True)
         self.laws = [Law(0, (SUBSCRIBE,), ERRORS, "anyone")]
         self.declare()
-        self.world = World(self.app)
+        self.web = Web(self.app)
+        self.world = self.web.world
+        self.world.silent = False
         self.clients = [self.enter(name) for name in (*NAMES, *self.dice.sample(NAMES, 2), None)]
 
     # The application
@@ -216,7 +254,13 @@ class Round:
     # What happens
 
     def enter(self, name: str | None) -> Client:
-        peer = self.world.connect() if name is None else self.world.connect(login=name)
+        login = {} if name is None else {"login": name}
+        transport = self.dice.choice(TRANSPORTS)
+        peer: Peer | Polled
+        if transport == "websocket":
+            peer = self.world.connect(**login)
+        else:
+            peer = Polled(self.web, next(self.numbers), transport, login)
         peer.command(SUBSCRIBE, {"id": "errors", "destination": ERRORS})
         peer.frames()
         roles = frozenset[str]() if name is None else self.roles[name]
@@ -389,7 +433,7 @@ class Round:
 def decisions(seed: int, acts: int) -> int:
     """So many acts in one application; how many decisions that were."""
     there = Round(seed)
-    with there.world:
+    with there.web:
         for _ in range(acts):
             there.act()
     return there.decisions
