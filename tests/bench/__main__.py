@@ -13,6 +13,7 @@ from tests.bench import (
     asgi,
     connect,
     fanout,
+    hooks,
     inbound,
     inprocess,
     memory,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "stored": stored,
     "inbound": inbound,
     "sockjs": sockjs,
+    "hooks": hooks,
     "peers": peers,
 }
 
