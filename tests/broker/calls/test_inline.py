@@ -24,6 +24,7 @@ from stocksync_ws import (
     send_to,
     send_to_user,
 )
+from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 
 TRACE: contextvars.ContextVar[str] = contextvars.ContextVar("trace", default="none")
@@ -75,6 +76,15 @@ def application(told: list[Any]) -> StompApp:
     def leave() -> None:
         raise SystemExit
 
+    @app.message_mapping("/kick/{whom}", inline=True)
+    def kick(whom: str, session: Session) -> None:
+        found = [each for each in app.users.sessions() if (each.id == session.id) is (whom == "me")]
+        told.extend(("kicked", app.users.disconnect(each)) for each in found)
+
+    @app.message_mapping("/review", inline=True)
+    def review(session: Session) -> None:
+        told.append(("reviewed", app.users.reauthorize(session)))
+
     @app.message_mapping("/slow")
     async def slow(body: bytes) -> bytes:
         return body
@@ -107,6 +117,7 @@ def application(told: list[Any]) -> StompApp:
 
 DESTINATIONS = [
     *["/app/quiet", "/app/say/plain", "/app/say/kept", "/app/publish", "/app/slow", "/app/none"],
+    *["/app/review", "/app/review"],
     *["/app/fail/mapped", "/app/fail/denied", "/app/fail/bug", "/app/exit"],
     *["/topic/kept", "/topic/plain", "/topic/ruled", "/queue/jobs", "/queue/jobs"],
 ]
@@ -134,6 +145,10 @@ def frame(draw: random.Random, number: int) -> bytes:
         headers["transaction"] = "t"
     else:
         headers["destination"] = draw.choice(DESTINATIONS)
+        if draw.random() < 0.01:
+            headers["destination"] = draw.choice(
+                ["/app/kick/me", "/app/kick/others", "/app/kick/all"]
+            )
         if draw.random() < 0.1:
             headers["transaction"] = "t"
         if draw.random() < 0.2:
@@ -156,18 +171,24 @@ def story(seed: int, *, inside: bool) -> tuple[Any, ...]:
     with World(application(told), raise_errors=False, silent=True) as world:
         if not inside:
             world.broker.calls.tasks.inline = None
+        gone: list[Peer] = []
         peers = [world.connect() for _ in range(2)]
         peers[0].subscribe("/user/queue/errors", id="errors")
         peers[1].subscribe("/topic/plain", id="plain")
         for number in range(30):
-            peer = draw.choice(peers)
-            if peer.closed is None and not peer.stream.aborted:
+            at = draw.randrange(2)
+            peer = peers[at]
+            if peer.closed is not None:
+                gone.append(peer)
+                peer = peers[at] = world.connect()
+            if not peer.stream.aborted:
                 frames = [frame(draw, number * 8 + each) for each in range(draw.randint(1, 6))]
                 peer.send(b"".join(frames))
             if draw.random() < 0.1:
                 world.advance(1.0)
-        seen = [[(f.command, f.headers, f.body) for f in peer.frames()] for peer in peers]
-        closed = [peer.closed for peer in peers]
+        everybody = [*gone, *peers]
+        seen = [[(f.command, f.headers, f.body) for f in peer.frames()] for peer in everybody]
+        closed = [peer.closed for peer in everybody]
         counters = asdict(world.counters)
     return seen, closed, told, counters
 
