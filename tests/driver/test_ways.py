@@ -8,6 +8,7 @@ from contextlib import ExitStack, nullcontext
 from typing import Any, TypeAlias
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -112,6 +113,7 @@ TURN = st.lists(st.one_of(PUBLISH, PUBLISH, *OTHER), max_size=9)
 
 
 @given(st.lists(TURN, max_size=8))
+@pytest.mark.slow
 def test_both_ways_send_the_same_and_keep_the_same_books(turns: list[list[Step]]) -> None:
     with ExitStack() as stack:
         direct, general = sides = Side(direct=True), Side(direct=False)

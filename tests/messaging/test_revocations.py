@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Annotated, Any, Literal
 
+import pytest
+
 from stocksync_ws import (
     ConnectRequest,
     CurrentUser,
@@ -439,6 +441,7 @@ def decisions(seed: int, acts: int) -> int:
     return there.decisions
 
 
+@pytest.mark.slow
 def test_random_rights_are_taken_away_as_a_search_through_all_rules_says() -> None:
     assert sum(decisions(seed, 60) for seed in range(25)) > 1_500
 

@@ -105,6 +105,7 @@ def test_p2_encoding_what_was_decoded_is_a_fixed_point(data: bytes, version: Ver
 
 @settings(max_examples=400, deadline=None)
 @given(octets, st.sampled_from([None, *Version]), st.booleans(), st.data())
+@pytest.mark.slow
 def test_p3_p5_any_octets_any_cut_one_result(
     data: bytes, version: Version | None, server: bool, draw: st.DataObject
 ) -> None:
