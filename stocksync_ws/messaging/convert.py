@@ -224,7 +224,7 @@ _EXACT_PARSER = json.JSONDecoder(parse_constant=_constant, parse_float=exactly)
 def _parse(parser: json.JSONDecoder, text: str) -> Any:
     """The JSON value of a text; all that can be wrong with it is `Mismatch`."""
     try:
-        value = parser.decode(text)
+        value = _value(parser, text)
     except json.JSONDecodeError as error:
         if not text.strip():
             raise Mismatch("the body is empty, JSON was expected") from None
@@ -239,6 +239,22 @@ def _parse(parser: json.JSONDecoder, text: str) -> Any:
             json.dumps(value, ensure_ascii=False, default=str).encode()
         except UnicodeEncodeError:
             raise Mismatch("a lone surrogate is no character") from None
+    return value
+
+
+_BLANKS = " \t\n\r"
+
+
+def _value(parser: json.JSONDecoder, text: str) -> Any:
+    """The value of a text, as `parser.decode` finds it, without a regular expression before it and
+    one behind it.
+    """
+    begin = 0 if text[:1] > " " else len(text) - len(text.lstrip(_BLANKS))
+    value, end = parser.raw_decode(text, begin)
+    if end != len(text):
+        behind = text[end:].lstrip(_BLANKS)
+        if behind:
+            raise json.JSONDecodeError("Extra data", text, len(text) - len(behind))
     return value
 
 

@@ -730,6 +730,32 @@ def test_any_bytes_are_a_value_or_a_conversion_error(body: bytes, content_type: 
             decode(body, content_type)
 
 
+_AROUND = st.text(st.sampled_from(" \t\n\r\x0b\xa0\ufeff")) | st.text(" \n", max_size=2)
+_JSON = st.sampled_from(["1", "[1]", '{"a": "b"}', '" "', "-0.5e3", "null", "[", "01", "", "1 2"])
+
+
+@given(_AROUND, _JSON | st.text(max_size=4), _AROUND | st.text(max_size=4))
+@example("", "1", " x")
+@example(" ", "", "")
+def test_a_text_is_read_as_the_standard_library_reads_it(
+    before: str, text: str, behind: str
+) -> None:
+    """Without its regular expressions for the blanks around it."""
+    text = before + text + behind
+    try:
+        wanted = repr(_STANDARD.decode(text))
+    except ValueError as error:
+        wanted = str(error)
+    try:
+        found = repr(convert._value(_STANDARD, text))
+    except ValueError as error:
+        found = str(error)
+    assert found == wanted
+
+
+_STANDARD = json.JSONDecoder()
+
+
 @dataclass
 class Whole:
     text: str
