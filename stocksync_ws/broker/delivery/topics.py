@@ -22,7 +22,7 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.owner import Owner
-from stocksync_ws.broker.model.position import Position
+from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader, Subscription

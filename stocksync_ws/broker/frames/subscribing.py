@@ -26,7 +26,7 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.namespace import Kind, Place, is_pattern
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
-from stocksync_ws.broker.model.position import Position
+from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import PublicationKind
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State

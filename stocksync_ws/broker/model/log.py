@@ -12,7 +12,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
-from stocksync_ws.broker.model.position import Position
+from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
 
 __all__ = ["ByteCounter", "Log"]

@@ -10,7 +10,7 @@ from stocksync_ws import policies
 from stocksync_ws.broker.calls.events import DeadLetter
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.model.owner import Owners
-from stocksync_ws.broker.model.position import Position
+from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from tests.broker.delivery.room import Room, empty, head
 from tests.broker.kit import Broker, ack, bodies, resubscribe

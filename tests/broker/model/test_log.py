@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stocksync_ws.broker.model.log import HOLES, ByteCounter, Log
 from stocksync_ws.broker.model.owner import Owner
-from stocksync_ws.broker.model.position import Position
+from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.config import Limits
 from tests.broker.kit import publication as made_publication

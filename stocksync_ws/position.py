@@ -6,9 +6,10 @@ one it has seen gets what follows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Position"]
+__all__ = ["Position", "generation_end"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +19,8 @@ class Position:
     epoch: str
     """Which history: a random text, without a dot."""
     generation: int
-    """Counts the times at which a history that several processes share began anew; 0 inside one
-    process, and then it is not written.
+    """Which run of an engine wrote it, of a history that several processes share: a number that no
+    other run has; 0 for the first one, and inside one process, and then it is not written.
     """
     offset: int
 
@@ -41,3 +42,19 @@ class Position:
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 20
+
+
+def generation_end(begins: Sequence[tuple[int, int]], generation: int, top: int) -> int | None:
+    """The last offset of a generation that counts, or None for one that is not known.
+
+    Args:
+        begins: The generations that are known, in their order, each with the offset behind which
+            it began.
+        generation: Which.
+        top: The last offset of all, which ends the newest one.
+    """
+    ends = [begin for _, begin in begins[1:]] + [top]
+    for (number, _), end in zip(begins, ends, strict=False):
+        if number == generation:
+            return end
+    return None

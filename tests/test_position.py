@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stocksync_ws.broker.model.position import Position
+from stocksync_ws.position import Position
 
 EPOCHS = st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1)
 COUNTS = st.integers(0, 10**19 - 1)

@@ -1,0 +1,272 @@
+"""What several workers need of an engine: channels that put publications into one order.
+
+Rule: words and data. A worker sends commands and is given events; neither side waits for the other,
+and nothing here knows a socket. The contract of an engine stands at `Backplane`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import NamedTuple, Protocol, TypeAlias
+
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.position import Position
+
+__all__ = [
+    "Append",
+    "AppendOutcome",
+    "Appended",
+    "Backplane",
+    "BackplaneCommand",
+    "BackplaneEvent",
+    "BackplaneLink",
+    "BackplaneSettings",
+    "Connected",
+    "History",
+    "Item",
+    "Keep",
+    "Lost",
+    "Pushed",
+    "Read",
+    "Subscribe",
+    "Subscribed",
+    "Unsubscribe",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackplaneSettings:
+    """How long a worker waits for its engine, and how much.
+
+    Raises:
+        ConfigurationError: A value is out of its range.
+    """
+
+    publish_timeout: float = 5.0
+    """Seconds until an unanswered publication fails."""
+    subscribe_timeout: float = 10.0
+    """Seconds that a SUBSCRIBE waits for its channel."""
+    max_in_flight: int = 10_000
+    """Publications that may wait for the engine's answer."""
+    max_in_flight_bytes: int = 16 * 1024 * 1024
+    """Bytes of them."""
+    max_outage: float | None = 30.0
+    """Seconds without the engine until clients are closed with 4012; None: never."""
+    repair_messages: int = 1_000
+    """Messages that the engine keeps at least of each channel, so that a gap can be read again."""
+    repair_seconds: float = 60.0
+    """Seconds that it keeps them at least."""
+    linger: float = 30.0
+    """Seconds a channel is followed when nobody is subscribed to its destination any more."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if name == "max_outage" and value is None:
+                continue
+            whole = name in ("max_in_flight", "max_in_flight_bytes", "repair_messages")
+            kinds = int if whole else (int, float)
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
+                kind = "whole number" if whole else "number of seconds"
+                raise ConfigurationError(f"{name}: must be a {kind} above 0, not {value!r}")
+
+
+# Commands: what a worker sends
+
+
+class Keep(NamedTuple):
+    """What the engine keeps of a channel."""
+
+    messages: int
+    """So many of the newest."""
+    seconds: float
+    """None that is older."""
+    slot: str | None = None
+    """The message takes the place of the one before in this slot; None: it takes no place."""
+
+
+class Item(NamedTuple):
+    """One message of an append."""
+
+    channel: str
+    payload: bytes
+    keep: Keep
+    seen: Position | None
+    """The highest position that this worker knows of the channel."""
+
+
+class Append(NamedTuple):
+    """Put messages at the end of their channels: all of them in one step, or none."""
+
+    number: int
+    """Rises with each append of a worker; one that is sent again has the number it had."""
+    items: tuple[Item, ...]
+    key: str = ""
+    """An append with the same key and digest is done once; empty: there is none."""
+    digest: str = ""
+
+
+class Subscribe(NamedTuple):
+    """Push from now on what is appended to a channel."""
+
+    channel: str
+    turn: int
+    """Comes back with the answer."""
+
+
+class Unsubscribe(NamedTuple):
+    """Push it no more."""
+
+    channel: str
+
+
+class Read(NamedTuple):
+    """Tell what is kept of a channel."""
+
+    channel: str
+    turn: int
+    """Comes back with the answer."""
+    start: int | None
+    """The first offset wanted; None: none, only where the channel stands."""
+    seen: Position | None
+
+
+BackplaneCommand: TypeAlias = Append | Subscribe | Unsubscribe | Read
+
+
+# Events: what the engine tells a worker
+
+
+class Connected(NamedTuple):
+    """A new connection: nothing that was sent before is answered any more."""
+
+
+class Lost(NamedTuple):
+    """The connection is gone."""
+
+    reason: str = ""
+
+
+class Subscribed(NamedTuple):
+    """What is appended from now on is pushed on this connection."""
+
+    channel: str
+    turn: int
+
+
+class Pushed(NamedTuple):
+    """A message of a channel."""
+
+    channel: str
+    after: int
+    """The offset of the message before it in its channel."""
+    position: Position
+    payload: bytes
+
+
+class AppendOutcome(Enum):
+    """What became of an append."""
+
+    ACCEPTED = "accepted"
+    """It was done."""
+    REPEATED = "repeated"
+    """It had been done; the answer was lost."""
+    DUPLICATE = "duplicate"
+    """Another one with its key had been done, and nothing was."""
+    MISMATCH = "mismatch"
+    """Another one with its key had another digest, and nothing was done."""
+    REFUSED = "refused"
+    """The engine does not do it, and nothing was done."""
+
+
+class Appended(NamedTuple):
+    """The answer to an append."""
+
+    number: int
+    outcome: AppendOutcome
+    positions: tuple[Position, ...] = ()
+    """Of its items, in their order; of a duplicate those of the first one."""
+    workers: int = 0
+    """Workers to which it was pushed."""
+    problem: str = ""
+    """Why it was refused, in the engine's words, for the log."""
+
+
+class History(NamedTuple):
+    """The answer to a read: the state of a channel at one moment after the command."""
+
+    channel: str
+    turn: int
+    top: Position
+    """Of the newest message ever appended; offset 0 before the first."""
+    lost: int = 0
+    """The highest offset that was there and has aged; what was replaced in its slot is not lost."""
+    begins: tuple[tuple[int, int], ...] = ((0, 0),)
+    """The generations that are known, in their order: number, and after which offset it began."""
+    entries: tuple[tuple[Position, bytes], ...] = ()
+    """What is kept, from the start that was asked for; an engine may stop early."""
+    complete_to: int = 0
+    """Everything kept up to this offset is among them; less than `top`: read on behind it."""
+
+
+BackplaneEvent: TypeAlias = Connected | Lost | Subscribed | Pushed | Appended | History
+
+
+class BackplaneLink(Protocol):
+    """One worker's way to the engine, and its connections."""
+
+    def send(self, commands: Sequence[BackplaneCommand]) -> None:
+        """Carry out commands in their order; never waits. Called only between `Connected` and
+        `Lost`.
+        """
+        ...
+
+    def close(self) -> None:
+        """The worker ends: nothing is told any more."""
+        ...
+
+
+class Backplane(Protocol):
+    """An engine that orders the publications of several workers.
+
+    A worker is one run of an application; a channel is a log under a name, which begins with its
+    first append. Whatever an engine does inside, a worker relies on this:
+
+    1. An append is atomic: each of its items gets the offset behind the last one of its channel, is
+       kept, and is pushed to every worker that is subscribed to that channel.
+    2. An append whose number the engine has done already for this worker and channel does nothing
+       more, and is answered by what was answered then; one with a lower number does nothing.
+    3. The pushes of a channel come in the order of their offsets on one connection. Some may be
+       missing and some may come again; each names the one before it, so that a gap is seen.
+    4. What is appended after `Subscribed` was told is pushed on that connection, while it lasts.
+    5. `History` is one state of the channel, no older than its command.
+    6. A position never names two messages. An engine that comes back begins a new generation behind
+       the last offset it still has, with a number that no other run of it has used: a counter that
+       is restored with the rest would come again. Where a worker has `seen` more of an earlier
+       generation than that, or a generation that is not known any more, the channel begins anew,
+       empty, with a new epoch.
+    7. Events come on the thread of the event loop that `open` was called on. After `Lost` nothing
+       of that connection is told, not even an answer.
+
+    `tests/adapters/backplanes.py` in the source tree checks an engine against each of them.
+    """
+
+    @property
+    def settings(self) -> BackplaneSettings:
+        """How long and how much a worker waits."""
+        ...
+
+    def open(
+        self, worker: str, receive: Callable[[Sequence[BackplaneEvent]], None]
+    ) -> BackplaneLink:
+        """Begin to connect, and to tell events, for a worker of this name, which no other run has
+        or had. Called on the thread of a running event loop.
+        """
+        ...
+
+    def partition(self, channel: str) -> int:
+        """Channels of one partition can be appended to in one step."""
+        ...

@@ -1,0 +1,208 @@
+"""Publications on their way to the engine, until their answer has come and is applied here.
+
+Rule: they leave in their order. After a new connection everything without an answer is sent again,
+in that order and before anything new; the engine knows by the number what it has done already. An
+answer counts when this worker has applied what it names, if it follows that channel. What waits
+longer than `BackplaneSettings.publish_timeout` is told: never sent is unavailable, sent is
+uncertain. Nothing is settled twice, and nothing is left unsettled.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import NamedTuple, TypeAlias
+
+from stocksync_ws.backplane import Append, AppendOutcome, BackplaneSettings, Item, Keep
+from stocksync_ws.position import Position
+
+__all__ = ["Appends", "Done", "Failure", "Flight", "Message", "Settlement"]
+
+MOST_SEEN = 10_000
+"""Channels whose last accepted position is remembered; the least recently used goes first."""
+
+
+class Failure(Enum):
+    """Why a publication has no answer of the engine."""
+
+    UNAVAILABLE = "unavailable"
+    """It was never sent."""
+    UNCERTAIN = "uncertain"
+    """It was sent, and may have been done."""
+
+
+class Settlement(NamedTuple):
+    """What became of an append."""
+
+    outcome: AppendOutcome | Failure
+    positions: tuple[Position, ...] = ()
+    workers: int = 0
+    problem: str = ""
+
+
+Done: TypeAlias = Callable[[Settlement], None]
+"""Told what became of an append, at the end of the step in which it is known."""
+
+
+class Message(NamedTuple):
+    """One message of an append, before it is sent."""
+
+    channel: str
+    payload: bytes
+    keep: Keep
+
+
+class Flight:
+    """An append without an answer, or with one that is not applied here yet."""
+
+    __slots__ = (
+        "by",
+        "digest",
+        "done",
+        "key",
+        "messages",
+        "number",
+        "sent",
+        "settlement",
+        "size",
+        "waits",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        messages: tuple[Message, ...],
+        by: float,
+        done: Done,
+        key: str,
+        digest: str,
+    ) -> None:
+        self.number = number
+        self.messages = messages
+        self.by = by
+        """When it fails, in the broker's own time."""
+        self.done = done
+        self.key = key
+        self.digest = digest
+        self.size = sum(len(message.payload) for message in messages)
+        self.sent = False
+        """It was given to a connection: the engine may have done it."""
+        self.settlement: Settlement | None = None
+        """The engine's answer, while the channels of this worker have not come so far."""
+        self.waits = 0
+        """Channels that it waits for."""
+
+
+class Appends:
+    """All that is in flight of one worker."""
+
+    __slots__ = ("_flights", "_held", "_number", "_seen", "_settings", "_size")
+
+    def __init__(self, settings: BackplaneSettings) -> None:
+        self._settings = settings
+        self._number = 0
+        self._size = 0
+        self._flights: OrderedDict[int, Flight] = OrderedDict()
+        self._held: dict[str, deque[tuple[int, Flight]]] = {}
+        """Answered ones whose messages this worker has not applied yet, by their channels."""
+        self._seen: OrderedDict[str, Position] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def problem(self, size: int) -> str:
+        """Why so many bytes more may not be in flight; empty: they may."""
+        count, most = len(self._flights) + 1, self._settings.max_in_flight
+        if count > most:
+            return f"max_in_flight: {most} publications wait for the backplane already"
+        if self._flights and self._size + size > self._settings.max_in_flight_bytes:
+            return f"max_in_flight_bytes: {self._size} bytes wait for the backplane already"
+        return ""
+
+    def add(
+        self, messages: tuple[Message, ...], now: float, done: Done, key: str, digest: str
+    ) -> Flight:
+        """Take an append; it has the next number."""
+        self._number += 1
+        by = now + self._settings.publish_timeout
+        flight = Flight(self._number, messages, by, done, key, digest)
+        self._flights[flight.number] = flight
+        self._size += flight.size
+        return flight
+
+    def command(self, flight: Flight, seen: Callable[[str], Position | None]) -> Append:
+        """The command of an append, which is sent now; with what is known now of its channels."""
+        flight.sent = True
+        items = tuple(Item(*message, seen(message.channel)) for message in flight.messages)
+        return Append(flight.number, items, flight.key, flight.digest)
+
+    def unanswered(self) -> Iterator[Flight]:
+        """Those that a new connection has to send again, in their order."""
+        return (each for each in self._flights.values() if each.settlement is None)
+
+    def answered(self, number: int, settlement: Settlement) -> Flight | None:
+        """The engine has answered; None when nobody waits for that any more."""
+        flight = self._flights.get(number)
+        if flight is None or flight.settlement is not None:
+            return None
+        flight.settlement = settlement
+        for message, position in zip(flight.messages, settlement.positions, strict=False):
+            self.saw(message.channel, position)
+        return flight
+
+    def hold(self, flight: Flight, channel: str, offset: int) -> None:
+        """An answered one waits until this worker has applied a channel up to an offset."""
+        flight.waits += 1
+        self._held.setdefault(channel, deque()).append((offset, flight))
+
+    def release(self, channel: str, offset: float) -> list[Flight]:
+        """This worker has applied a channel up to an offset: those that wait for nothing more."""
+        held = self._held.get(channel)
+        if held is None:
+            return []
+        freed: list[Flight] = []
+        while held and held[0][0] <= offset:
+            flight = held.popleft()[1]
+            flight.waits -= 1
+            if not flight.waits:
+                freed.append(flight)
+        if not held:
+            del self._held[channel]
+        return freed
+
+    def take(self, flight: Flight) -> bool:
+        """It is settled; whether it was not before."""
+        if self._flights.pop(flight.number, None) is None:
+            return False
+        self._size -= flight.size
+        return True
+
+    def overdue(self, now: float) -> list[Flight]:
+        """Those that have waited too long, in their order."""
+        found: list[Flight] = []
+        for flight in self._flights.values():
+            if flight.by > now:
+                break
+            found.append(flight)
+        return found
+
+    @property
+    def deadline(self) -> float | None:
+        """When the first one has waited too long, in the broker's own time."""
+        for flight in self._flights.values():
+            return flight.by
+        return None
+
+    # What is known of channels that are not followed
+
+    def saw(self, channel: str, position: Position) -> None:
+        """A message of this worker stands at a position."""
+        self._seen[channel] = position
+        self._seen.move_to_end(channel)
+        if len(self._seen) > MOST_SEEN:
+            self._seen.popitem(last=False)
+
+    def seen(self, channel: str) -> Position | None:
+        """The last position at which a message of this worker stands."""
+        return self._seen.get(channel)
