@@ -16,8 +16,8 @@ from stocksync_ws.arguments import (
     mapping,
     sockjs_routes,
     texts,
-    warn_about_times,
 )
+from stocksync_ws.backplane import Backplane
 from stocksync_ws.config import BrokerConfig, Limits, SessionWins, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.entry_points import EntryPoints
@@ -92,6 +92,7 @@ class StompApp(EntryPoints):
             403.
         presence: Patterns of topics of which it is kept who is subscribed: `ws.presence` tells it,
             and clients who may SUBSCRIBE to the topic read it below `presence_prefix`.
+        backplane: The engine that several workers share; None: there is one worker.
         presence_prefix: `/presence/topic/room/7` is the presence of `/topic/room/7`.
 
     Raises:
@@ -133,6 +134,7 @@ class StompApp(EntryPoints):
         presence_prefix: str = _DEFAULTS.presence_prefix,
         sessions_per_user: int | None = _DEFAULTS.sessions_per_user,
         session_wins: SessionWins = _DEFAULTS.session_wins,
+        backplane: Backplane | None = None,
     ) -> None:
         config = BrokerConfig(
             application_prefixes=texts("application_prefixes", application_prefixes),
@@ -152,8 +154,8 @@ class StompApp(EntryPoints):
             user_rate=user_rate,
             presence=texts("presence", presence),
             presence_prefix=presence_prefix,
+            backplane=backplane,
         )
-        warn_about_times(limits)
         self.inbox = Inbox()
         self.endpoint = endpoint_config(path, allowed_origins, allowed_hosts, sockjs)
         identity = Identity(authenticator, handshake_authenticator, roles)

@@ -33,6 +33,7 @@ class CloseCode(IntEnum):
     CREDENTIALS_EXPIRED = 4001
     SLOW_CONSUMER = 4008
     HISTORY_LOST = 4010
+    BACKPLANE_LOST = 4012
     CONNECT_REFUSED = 4500
     BAD_CREDENTIALS = 4501
     KICKED = 4503
@@ -51,6 +52,7 @@ class DisconnectReason(StrEnum):
     ACCESS_DENIED = "access_denied"
     SLOW_CONSUMER = "slow_consumer"
     HISTORY_LOST = "history_lost"
+    BACKPLANE_LOST = "backplane_lost"
     HANDLER_FAILED = "handler_failed"
     CREDENTIALS_EXPIRED = "credentials_expired"
     KICKED = "kicked"
@@ -279,6 +281,20 @@ class ErrorCode(Enum):
         Fault.PEER,
         "Rate limited",
         "More frames came than this client may send; retry-after says when to send the next one.",
+    )
+    BACKPLANE_UNAVAILABLE = _row(
+        "backplane-unavailable",
+        CloseCode.TRY_LATER,
+        Fault.SERVER,
+        "Backplane unavailable",
+        "The server cannot reach the engine behind its workers; nothing was sent or subscribed.",
+    )
+    PUBLISH_UNCERTAIN = _row(
+        "publish-uncertain",
+        CloseCode.TRY_LATER,
+        Fault.SERVER,
+        "Publish uncertain",
+        "The engine behind the workers has not answered in time; the message may have been sent.",
     )
     CONNECT_REFUSED = _row(
         "connect-refused",

@@ -13,6 +13,7 @@ from datetime import timedelta
 from itertools import permutations
 from typing import Literal, TypeAlias, cast
 
+from stocksync_ws.backplane import Backplane
 from stocksync_ws.checks import (
     MOST_SECONDS,
     check_heart_beat,
@@ -271,6 +272,8 @@ class BrokerConfig:
     """The rate at which one session may SEND and SUBSCRIBE; None: any."""
     user_rate: Rate | None = None
     """The same for all sessions of a user together; anonymous ones have only `session_rate`."""
+    backplane: Backplane | None = None
+    """The engine that several workers share; None: there is one worker, and it needs none."""
 
     def __post_init__(self) -> None:
         given = cast("object", self.limits)

@@ -82,6 +82,20 @@ class Counters:
     """UNSUBSCRIBE of an id whose SUBSCRIBE had been refused."""
     user_names_withheld: int = 0
     """CONNECTED frames without `user-name`, because the name cannot stand in a header."""
+    backplane_connections: int = 0
+    """Connections to the engine behind the workers."""
+    backplane_gaps: int = 0
+    """Pushes of the engine that did not follow the one before."""
+    backplane_repaired: int = 0
+    """Messages that were read again because a push of them was missing."""
+    backplane_repeats: int = 0
+    """Publications that were sent to the engine twice, and done once."""
+    backplane_resets: int = 0
+    """Shared histories that are not what they were."""
+    backplane_refused: int = 0
+    """Publications that were not sent: the engine was not there, or refused them."""
+    backplane_uncertain: int = 0
+    """Publications that the engine has not answered in time."""
     slow_consumers: int = 0
     """Sessions closed because they did not take their messages."""
     heart_beats_lost: int = 0

@@ -17,7 +17,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from stocksync_ws.arguments import checked_workers, read_pages, refuse_loop, warn_about_hosts
+from stocksync_ws.arguments import (
+    checked_workers,
+    read_pages,
+    refuse_loop,
+    warn_about_hosts,
+    warn_about_times,
+)
 from stocksync_ws.config import EndpointConfig
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.messaging.application import Application
@@ -49,6 +55,7 @@ class EntryPoints(Application):
 
     def _may_serve(self, workers: Workers, *, asgi_batch: bool) -> None:
         """The application may run from now on."""
+        warn_about_times(self.config.limits)
         self._workers = checked_workers(workers)
         self._asgi_batch = asgi_batch
         self._run = Run(self)

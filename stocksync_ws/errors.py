@@ -29,6 +29,7 @@ from stocksync_ws.codes import ErrorCode
 __all__ = [
     "REFUSED",
     "AccessDenied",
+    "BackplaneUnavailable",
     "BadCredentials",
     "BrokerBusy",
     "BrokerClosed",
@@ -41,6 +42,7 @@ __all__ = [
     "LimitExceeded",
     "LocalProtocolError",
     "ProtocolError",
+    "PublishUncertain",
     "RemoteProtocolError",
     "StockSyncError",
     "WrongLoop",
@@ -138,6 +140,18 @@ class BrokerClosed(StockSyncError):
 class BrokerBusy(StockSyncError):
     """A message finds no room: the inbox of other threads is full (10,000 messages or 16 MiB), or
     the queue that is named. Try again later.
+    """
+
+
+class BackplaneUnavailable(StockSyncError):
+    """A message was not sent: the engine behind the workers was not there for
+    `BackplaneSettings.publish_timeout` seconds, or refuses it. It may be sent again.
+    """
+
+
+class PublishUncertain(StockSyncError):
+    """A message was sent to the engine behind the workers, which has not answered in
+    `BackplaneSettings.publish_timeout` seconds: it may have been published.
     """
 
 

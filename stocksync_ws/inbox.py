@@ -17,9 +17,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
-from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.publication import Draft, Published, Told
 from stocksync_ws.errors import REFUSED, BrokerBusy, BrokerClosed, ForkedBrokerError, WrongLoop
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ START = 30.0
 
 STOPPED = "the application was stopped: publish before its end, or serve it again"
 
-Waiter: TypeAlias = Callable[[Published | None, Exception | None], None]
-"""Told what became of a publication, on the owner thread."""
+Publish: TypeAlias = Callable[[Draft, Told | None], Published | None]
+"""Applies a publication. None: an engine orders it, and the waiter will be told."""
 
 Command: TypeAlias = "Callable[[Broker, float], None]"
 """Does something with the sessions of a run, at a time `now`."""
@@ -59,7 +60,7 @@ class _Post:
 
     __slots__ = ("draft", "waiter")
 
-    def __init__(self, draft: Draft, waiter: Waiter | None) -> None:
+    def __init__(self, draft: Draft, waiter: Told | None) -> None:
         self.draft = draft
         self.waiter = waiter
 
@@ -92,7 +93,7 @@ class Inbox:
         self._bytes = 0
         self._owner: int | None = None
         self._pid = os.getpid()
-        self._publish: Callable[[Draft], Published] | None = None
+        self._publish: Publish | None = None
         self.running: Running | None = None
         """The run; None: there is none, and no session."""
         self._wake: Callable[[], None] | None = None
@@ -104,7 +105,7 @@ class Inbox:
 
     def open(
         self,
-        publish: Callable[[Draft], Published],
+        publish: Publish,
         wake: Callable[[], None],
         gone: Callable[[], bool],
         running: Running,
@@ -225,10 +226,10 @@ class Inbox:
                 seconds; then nothing was published.
             ForkedBrokerError: In a forked child of the process that started the application.
         """
-        if self._is_owner():
-            return self._now(draft)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Published] = loop.create_future()
+        if self._is_owner():
+            return self._now(draft, partial(_settle, future)) or await future
 
         def waiter(published: Published | None, error: Exception | None) -> None:
             try:
@@ -355,7 +356,9 @@ class Inbox:
             if self._publish is None or self.running is None:
                 raise BrokerClosed(STOPPED)
             if isinstance(item, _Post):
-                published = self._publish(item.draft)
+                published = self._publish(item.draft, item.waiter)
+                if published is None:
+                    return
             else:
                 self.running.act(item.command)
         except (*REFUSED, BrokerClosed) as refusal:
@@ -392,12 +395,12 @@ class Inbox:
         """An interceptor runs: what it does comes behind what it looks at."""
         return self.running is not None and self.running.broker.looking
 
-    def _now(self, draft: Draft) -> Published:
+    def _now(self, draft: Draft, waiter: Told | None = None) -> Published | None:
         if (self._items or self._batch) and not self._looks():
             self._apply_posts()
         if self._publish is None:
             raise BrokerClosed(STOPPED)
-        return self._publish(draft)
+        return self._publish(draft, waiter)
 
     def _check(self) -> None:
         if self._closed:

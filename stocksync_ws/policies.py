@@ -79,6 +79,10 @@ class Policy:
     """
     dead_letter: str | None = None
     """The destination of dead letters; None: only the event `DeadLetter` tells of them."""
+    local: bool = False
+    """With a backplane: every worker has a destination of its own. Queues and durable names are
+    possible only so.
+    """
 
     def __post_init__(self) -> None:
         self._positive("max_deliveries", self.max_deliveries, whole=True)

@@ -12,9 +12,11 @@ lock.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TypeVarTuple
 
+from stocksync_ws.backplane import BackplaneEvent
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.broker.calls.events import MessageDropped
 from stocksync_ws.broker.calls.room import Calls
@@ -26,7 +28,7 @@ from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.outputs import Outputs, drain
 from stocksync_ws.broker.model.pipeline import Outcome, Task
 from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
-from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.publication import Draft, Published, Told
 from stocksync_ws.broker.model.roster import Roster
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED
@@ -244,8 +246,14 @@ class Broker:
         """A call of user code has ended."""
         self._step.run(now, self.calls.tasks.resume, task, outcome)
 
-    def publish(self, draft: Draft, now: float) -> Published:
+    def publish(self, draft: Draft, now: float, told: Told | None = None) -> Published | None:
         """Publish from the server's side.
+
+        Args:
+            told: Hears what became of a message that an engine orders.
+
+        Returns:
+            None: an engine orders it.
 
         Raises:
             BrokerBusy: The queue is full; the message was dropped, with event and counter.
@@ -258,8 +266,8 @@ class Broker:
         if self._step.looking:
             self._sessions.publisher.post(draft)
             return Published("", 0)
-        published = self._step.run(now, self._sessions.publisher.publish, draft)
-        if not published.message_id:
+        published = self._step.run(now, self._sessions.publisher.send, draft, told)
+        if published is not None and not published.message_id:
             raise BrokerBusy(
                 f"the queue {draft.target[0]!r} is full, and the message was dropped: see"
                 " Limits.queue_messages, queue_bytes, max_stored and max_queues"
@@ -300,6 +308,14 @@ class Broker:
         """Judge again what a session may; 1, or 0 when there is none."""
         return self._step.run(now, self._reviewing.review_session, session_id)
 
+    # Inputs: the engine that several workers share
+
+    def engine(self, events: Sequence[BackplaneEvent], now: float) -> None:
+        """The engine tells something."""
+        workers = self._sessions.workers
+        assert workers is not None
+        self._step.run(now, workers.receive, events)
+
     # Inputs: its life
 
     def start(self, now: float) -> None:
@@ -329,6 +345,9 @@ class Broker:
         while step.noted:
             if step.posted:
                 self._guard(None, self._sessions.publisher.publish_posted)
+            elif step.settled:
+                done, settlement = step.settled.popleft()
+                self._guard(None, done, settlement)
             elif step.drafts:
                 task, draft = step.drafts.popleft()
                 self._guard(task.session, self._publish, task, draft)
@@ -349,12 +368,14 @@ class Broker:
 
     def _publish(self, task: Task, draft: Draft) -> None:
         draft.sender = None if task.session is None else task.session.face
+        go_on = partial(self.calls.tasks.go_on, task)
         try:
-            published = self._sessions.publisher.publish(draft)
+            published = self._sessions.publisher.send(draft, go_on)
         except Exception as error:
-            self.calls.tasks.go_on(task, None, error)
+            go_on(None, error)
         else:
-            self.calls.tasks.go_on(task, published, None)
+            if published is not None:
+                go_on(published, None)
 
     def _settle(self) -> None:
         """Send dead letters on their way, close what is over a bound, tell what was lost."""

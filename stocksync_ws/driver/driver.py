@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.pipeline import Outcome, Task
-from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.publication import Draft, Published, Told
 from stocksync_ws.broker.model.turn import QUIET
 from stocksync_ws.driver.flush import Flusher
 from stocksync_ws.driver.links import Links
@@ -171,15 +171,18 @@ class Driver:
         if not self._starting:
             self._finish(now)
 
-    def publish(self, draft: Draft) -> Published:
+    def publish(self, draft: Draft, told: Told | None = None) -> Published | None:
         """Publish, on the owner thread. Starts no user code.
+
+        Returns:
+            None: an engine orders it, and `told` will hear.
 
         Raises:
             BrokerBusy: The queue is full; the message was dropped.
             BrokerClosed: After the end.
         """
         try:
-            return self._machine.publish(draft, self._host.now())
+            return self._machine.publish(draft, self._host.now(), told)
         finally:
             self._schedule()  # also for what a refusal has told the listeners
 
@@ -308,6 +311,8 @@ class Driver:
             now = self._proceed(now)
             self._finish(now)
             self._flusher.flush(now)
+            if self._outputs.engine:
+                self._host.carry(drain(self._outputs.engine))
         finally:
             self._scheduled = False
             self._turn.begin()

@@ -6,15 +6,16 @@ everything about sessions and frames; an adapter moves bytes, runs user code and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from typing import Any, Protocol
 
+from stocksync_ws.backplane import BackplaneCommand
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.outputs import Outputs
 from stocksync_ws.broker.model.pipeline import Call, Outcome, Task
 from stocksync_ws.broker.model.post_office import Outgoing
-from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.publication import Draft, Published, Told
 from stocksync_ws.broker.model.turn import Turn
 from stocksync_ws.codes import DisconnectReason
 from stocksync_ws.config import Limits
@@ -94,8 +95,13 @@ class Machine(Protocol):
         """A call of user code has ended."""
         ...
 
-    def publish(self, draft: Draft, now: float) -> Published:
-        """The application publishes."""
+    def publish(
+        self,
+        draft: Draft,
+        now: float,
+        told: Told | None,
+    ) -> Published | None:
+        """The application publishes. None: an engine orders it, and `told` will hear."""
         ...
 
     def start(self, now: float) -> None:
@@ -199,6 +205,10 @@ class Host(Protocol):
 
     def cancel(self, task: Task) -> None:
         """Ask the running call of a task to end."""
+        ...
+
+    def carry(self, commands: Sequence[BackplaneCommand]) -> None:
+        """Send commands to the engine that several workers share."""
         ...
 
 

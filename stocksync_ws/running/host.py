@@ -13,12 +13,13 @@ import asyncio
 import logging
 import sys
 import weakref
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context
 from functools import partial
 from types import CoroutineType
 from typing import Any
 
+from stocksync_ws.backplane import BackplaneCommand, BackplaneLink
 from stocksync_ws.broker.model.pipeline import (
     ASYNC,
     AUTHENTICATOR_THREADS,
@@ -61,6 +62,8 @@ class AioHost:
     ) -> None:
         self.driver: Driver
         """Set by whoever makes both."""
+        self.link: BackplaneLink | None = None
+        """The way to the engine that several workers share."""
         self._loop = loop
         self.now = loop.time
         """The loop's clock: seconds, monotonic."""
@@ -123,6 +126,11 @@ class AioHost:
         outcome = run_plain(call, context)
         self.note_slow(call, self._loop.time() - started)
         return outcome
+
+    def carry(self, commands: Sequence[BackplaneCommand]) -> None:
+        """Send commands to the engine."""
+        if self.link is not None:
+            self.link.send(commands)
 
     def cancel(self, task: Task) -> None:
         """Cancel the coroutine of a task."""

@@ -12,9 +12,11 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
+from stocksync_ws.backplane import Backplane, BackplaneEvent
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.config import BrokerConfig
@@ -67,6 +69,8 @@ class Runtime:
         self.loop = loop
         self.config = app.config
         self._inbox = app.inbox
+        self._worker = token(96)
+        """The name of this run among the workers that share an engine."""
         timers = Timers()
         self.broker = Broker(app.config, app.dispatch, timers, token, wall)
         limits = app.config.limits
@@ -118,6 +122,18 @@ class Runtime:
             self._inbox.close()
             self.host.close()
             raise
+        if self.config.backplane is not None:
+            self.loop.call_soon(self._connect, self.config.backplane, self._worker)
+
+    def _connect(self, backplane: Backplane, worker: str) -> None:
+        """Begin to talk to the engine that several workers share."""
+        if not self.closed:
+            self.host.link = backplane.open(worker, self._told)
+            self.at_end.append(self.host.link.close)
+
+    def _told(self, events: Sequence[BackplaneEvent]) -> None:
+        if not self.closed:
+            self.driver.act(partial(self.broker.engine, events))
 
     def _wake(self) -> None:
         try:

@@ -266,13 +266,13 @@ class MemoryBackplane:
         self.engine = MemoryEngine(page)
         self.links: dict[str, MemoryLink] = {}
         self._loops: dict[MemoryLink, asyncio.AbstractEventLoop] = {}
+        self._names = count(1)
         self._moving: set[MemoryLink] = set()
         self.reachable = True
 
-    def open(
-        self, worker: str, receive: Callable[[Sequence[BackplaneEvent]], None]
-    ) -> MemoryLink:
+    def open(self, worker: str, receive: Callable[[Sequence[BackplaneEvent]], None]) -> MemoryLink:
         """A worker begins; it is connected in the next turn of its loop."""
+        worker = f"{worker}.{next(self._names)}"  # Worlds name their runs alike
         link = self.links[worker] = MemoryLink(self, worker, receive)
         self._loops[link] = asyncio.get_running_loop()
         if self.reachable:

@@ -15,6 +15,8 @@ from stocksync_ws.codes import DisconnectReason, ErrorCode
 from stocksync_ws.types import Principal
 
 __all__ = [
+    "BackplaneAvailability",
+    "BackplaneReset",
     "BrokerAvailability",
     "ConnectRejected",
     "DeadLetter",
@@ -177,6 +179,26 @@ class BrokerAvailability:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BackplaneAvailability:
+    """The engine behind the workers is there (`available`), or gone."""
+
+    available: bool
+    duration: float
+    """Seconds since the last change, or since the start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackplaneReset:
+    """The history of a destination that the workers share is not the one it was: its subscribers
+    have missed messages, and were told.
+    """
+
+    destination: str
+    reason: str
+    """`new-epoch`, `rolled-back` or `trimmed`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TransactionAborted(_SessionEvent):
     """A transaction was open for too long; the next frame that names it is an error."""
 
@@ -226,6 +248,8 @@ Event: TypeAlias = (
     | PresenceLeft
     | ConnectRejected
     | BrokerAvailability
+    | BackplaneAvailability
+    | BackplaneReset
     | TransactionAborted
     | DeadLetter
     | MessageDropped

@@ -11,87 +11,15 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
-from enum import Enum
-from typing import NamedTuple, TypeAlias
 
-from stocksync_ws.backplane import Append, AppendOutcome, BackplaneSettings, Item, Keep
+from stocksync_ws.backplane import Append, BackplaneSettings, Item
+from stocksync_ws.broker.model.flight import Done, Flight, Message, Settlement
 from stocksync_ws.position import Position
 
-__all__ = ["Appends", "Done", "Failure", "Flight", "Message", "Settlement"]
+__all__ = ["Appends"]
 
 MOST_SEEN = 10_000
 """Channels whose last accepted position is remembered; the least recently used goes first."""
-
-
-class Failure(Enum):
-    """Why a publication has no answer of the engine."""
-
-    UNAVAILABLE = "unavailable"
-    """It was never sent."""
-    UNCERTAIN = "uncertain"
-    """It was sent, and may have been done."""
-
-
-class Settlement(NamedTuple):
-    """What became of an append."""
-
-    outcome: AppendOutcome | Failure
-    positions: tuple[Position, ...] = ()
-    workers: int = 0
-    problem: str = ""
-
-
-Done: TypeAlias = Callable[[Settlement], None]
-"""Told what became of an append, at the end of the step in which it is known."""
-
-
-class Message(NamedTuple):
-    """One message of an append, before it is sent."""
-
-    channel: str
-    payload: bytes
-    keep: Keep
-
-
-class Flight:
-    """An append without an answer, or with one that is not applied here yet."""
-
-    __slots__ = (
-        "by",
-        "digest",
-        "done",
-        "key",
-        "messages",
-        "number",
-        "sent",
-        "settlement",
-        "size",
-        "waits",
-    )
-
-    def __init__(
-        self,
-        number: int,
-        messages: tuple[Message, ...],
-        by: float,
-        done: Done,
-        key: str,
-        digest: str,
-    ) -> None:
-        self.number = number
-        self.messages = messages
-        self.by = by
-        """When it fails, in the broker's own time."""
-        self.done = done
-        self.key = key
-        self.digest = digest
-        self.size = sum(len(message.payload) for message in messages)
-        self.sent = False
-        """It was given to a connection: the engine may have done it."""
-        self.settlement: Settlement | None = None
-        """The engine's answer, while the channels of this worker have not come so far."""
-        self.waits = 0
-        """Channels that it waits for."""
 
 
 class Appends:

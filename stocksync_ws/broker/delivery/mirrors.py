@@ -37,14 +37,8 @@ from stocksync_ws.backplane import (
     Subscribed,
     Unsubscribe,
 )
-from stocksync_ws.broker.delivery.appends import (
-    Appends,
-    Done,
-    Failure,
-    Flight,
-    Message,
-    Settlement,
-)
+from stocksync_ws.broker.delivery.appends import Appends
+from stocksync_ws.broker.model.flight import Done, Failure, Flight, Message, Settlement
 from stocksync_ws.position import Position, generation_end
 
 __all__ = ["Mirror", "Mirrors", "Receiver", "Reset", "State"]

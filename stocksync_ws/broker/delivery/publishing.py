@@ -15,10 +15,10 @@ from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.owner import Owner
-from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.topic import Topic
+from stocksync_ws.position import Position
 from stocksync_ws.types import Target, ToDestination, ToSession
 
 __all__ = ["Publishing"]

@@ -22,11 +22,11 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.owner import Owner
-from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader, Subscription
 from stocksync_ws.broker.model.topic import Topic
+from stocksync_ws.position import Position
 
 __all__ = ["Topics"]
 
@@ -91,8 +91,8 @@ class Topics:
             position = None  # what is kept here for a moment has offsets of its own
         else:
             if position is not None:
-                if not topic.log.is_of(position):
-                    topic.log.begin(position)
+                if position.epoch != topic.log.epoch:
+                    raise ValueError(f"the history {topic.log.message_id(0)} is not {position}")
                 if position.offset <= topic.log.top:
                     return 0
         owner = publication.owner

@@ -19,7 +19,7 @@ from stocksync_ws.broker.frames.transactions import TransactionFrames
 from stocksync_ws.broker.model.credentials import REFRESH_PATH
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import Place, oversize
-from stocksync_ws.broker.model.pipeline import Pipeline, Script
+from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.codes import ErrorCode
@@ -107,6 +107,8 @@ class Commands:
         Raises:
             RemoteProtocolError: The frame is not allowed here, or is malformed; the peer's fault.
         """
+        if session.inbound.window is not None and not self._sending.goes_beside(session, frame):
+            return self._behind_window(session, frame)
         method = self._table.get((session.state, frame.command))
         if method is None:
             refusal = _REFUSALS.get(session.state)
@@ -123,6 +125,17 @@ class Commands:
         if pipeline is None:
             return method(session, frame)
         return self._intercepted(session, frame, pipeline)
+
+    def _behind_window(self, session: SessionRecord, frame: Frame) -> Script:
+        """Go on with a frame when no SEND of its session is on its way to the engine any more."""
+        window = session.inbound.window
+        assert window is not None
+        yield Join(window.waiting)
+        if session.state not in (State.CONNECTED, State.ENDING):
+            return
+        script = self.handle(session, frame)
+        if script is not None:
+            yield from script
 
     def _intercepted(
         self, session: SessionRecord, frame: Frame, pipeline: Pipeline[Frame]

@@ -136,11 +136,14 @@ class Connecting:
             return
         self._expiry.keep(session, credentials)
         asked = self._users.answered(session)
-        self._connected(session, version, beats)
+        self._connected(session, frame, version, beats)
         if user is not None and asked is not None and user.name in asked.reviewed:
             self._reviewing.review(session)
 
-    def _connected(self, session: SessionRecord, version: Version, beats: tuple[int, int]) -> None:
+    def _connected(
+        self, session: SessionRecord, frame: Frame, version: Version, beats: tuple[int, int]
+    ) -> None:
+        session.survives_resets = frame.headers.get("on-reset") == "message"
         client_every, server_every = agree_heart_beats(beats, self._server_beats)
         session.clocks.agree(client_every / 1000, server_every / 1000)
         session.version = session.inbound.decoder.version = version

@@ -17,6 +17,7 @@ from stocksync_ws.broker.frames.refreshing import Refreshing
 from stocksync_ws.broker.frames.reviewing import Reviewing
 from stocksync_ws.broker.frames.rights import Rights
 from stocksync_ws.broker.frames.sending import Sending
+from stocksync_ws.broker.frames.sharing import Sharing
 from stocksync_ws.broker.frames.subscribing import Subscribing
 from stocksync_ws.broker.frames.transactions import TransactionFrames
 from stocksync_ws.broker.model.environment import Environment
@@ -38,9 +39,12 @@ class Frames:
         self.reviewing = Reviewing(env, calls, delivery, sessions, rights)
         refreshing = Refreshing(env, calls, sessions, receipts, self.reviewing)
         connecting = Connecting(env, calls.dispatch, sessions, receipts, refreshing, self.reviewing)
-        sending = Sending(env, calls, delivery, sessions, receipts, rights)
+        sharing = None
+        if sessions.workers is not None:
+            sharing = Sharing(env, calls, sessions, receipts, sessions.workers)
+        sending = Sending(env, calls, delivery, sessions, receipts, rights, sharing)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
-        subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights)
+        subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights, sharing)
         intercepting = Intercepting(env, calls, sessions, Rates(env, sessions))
         commands = Commands(env, connecting, sending, transactions, subscribing, intercepting)
         self.decoding = Decoding(env, calls.tasks, sessions, commands)

@@ -6,6 +6,7 @@ one to the application when its handler has returned. Frames of a transaction wa
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from stocksync_ws.broker.calls.dispatch import Denial
@@ -15,6 +16,7 @@ from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.rights import FAILED, Rights
+from stocksync_ws.broker.frames.sharing import Sharing
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.headers import misread_life, strip_reserved
 from stocksync_ws.broker.model.namespace import (
@@ -40,6 +42,7 @@ from stocksync_ws.errors import (
     RemoteProtocolError,
 )
 from stocksync_ws.stomp.frame import SEND, Frame
+from stocksync_ws.types import ToDestination
 
 __all__ = ["Sending", "duplicate"]
 
@@ -61,6 +64,7 @@ class Sending:
         "_publisher",
         "_receipts",
         "_rights",
+        "_sharing",
         "_tasks",
     )
 
@@ -72,7 +76,9 @@ class Sending:
         sessions: Sessions,
         receipts: Receipts,
         rights: Rights,
+        sharing: Sharing | None = None,
     ) -> None:
+        self._sharing = sharing
         self._limits = env.limits
         self._namespace = env.namespace
         self._counters = env.counters
@@ -152,6 +158,8 @@ class Sending:
             self._add_to_transaction(session, frame, refusal)
         elif refusal is not None:
             self._errors.denied(session, frame, *refusal)
+        elif kind is Kind.TOPIC and self._is_shared(frame):
+            self._share(session, frame)
         elif "idempotency-key" in frame.headers:
             return self._send_once(session, frame, kind, path)
         elif kind is APPLICATION:
@@ -162,6 +170,27 @@ class Sending:
         elif self._publish(session, frame) is not None:
             self._receipts.send(session, frame)
         return None
+
+    def _is_shared(self, frame: Frame) -> bool:
+        sharing = self._sharing
+        return sharing is not None and sharing.shares(ToDestination(frame.headers["destination"]))
+
+    def goes_beside(self, session: SessionRecord, frame: Frame) -> bool:
+        """A frame needs not wait for SENDs of its session that are on their way to the engine."""
+        assert self._sharing is not None
+        if frame.command != SEND or "transaction" in frame.headers:
+            return False
+        place = self._namespace.place(frame.headers.get("destination", ""))
+        if place is None or place.kind is not Kind.TOPIC or self._sharing.is_full(session):
+            return False
+        return self._is_shared(frame)
+
+    def _share(self, session: SessionRecord, frame: Frame) -> None:
+        """Send it to all workers; an idempotency key is known by the engine."""
+        assert self._sharing is not None
+        key = self._key(session, frame)
+        text = "" if key is None else json.dumps(key)
+        self._sharing.send(session, frame, self.draft(session, frame), text)
 
     def _refusal(self, place: Place) -> tuple[ErrorCode, Denial] | None:
         """The refusal of a SEND, and the setting behind it."""

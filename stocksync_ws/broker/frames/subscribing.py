@@ -16,17 +16,18 @@ from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.durable_names import DurableNames
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.rights import FAILED, Rights
+from stocksync_ws.broker.frames.sharing import Sharing
 from stocksync_ws.broker.frames.subscribe_options import (
     SubscribeOptions,
     check_presence,
     read_subscribe,
 )
 from stocksync_ws.broker.frames.unsubscribing import Unsubscribing
+from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.namespace import Kind, Place, is_pattern
 from stocksync_ws.broker.model.pipeline import Pipeline, Script
-from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import PublicationKind
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
@@ -36,6 +37,7 @@ from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.policies import Latest
+from stocksync_ws.position import Position
 from stocksync_ws.stomp.frame import Frame
 
 __all__ = ["Subscribing"]
@@ -59,6 +61,7 @@ class Subscribing:
         "_publisher",
         "_receipts",
         "_rights",
+        "_sharing",
         "_step",
         "unsubscribing",
     )
@@ -71,7 +74,9 @@ class Subscribing:
         sessions: Sessions,
         receipts: Receipts,
         rights: Rights,
+        sharing: Sharing | None = None,
     ) -> None:
+        self._sharing = sharing
         self._step = env.step
         self._limits = env.limits
         self._namespace = env.namespace
@@ -153,8 +158,31 @@ class Subscribing:
         elif kind is Kind.PRESENCE:
             self._to_presence(session, frame, wanted, path)
         else:
-            return self._to_topic(session, frame, wanted, kind, path)
+            address = (session.owner, path) if kind is Kind.USER else destination
+            if self._sharing is not None and not self._sharing.follows(session, address):
+                return self._later(session, frame, wanted, kind, address)
+            return self._to_topic(session, frame, wanted, kind, address)
         return None
+
+    def _later(
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        wanted: SubscribeOptions,
+        kind: Kind,
+        address: Address,
+    ) -> Script:
+        """Subscribe when this worker follows the destination."""
+        assert self._sharing is not None
+        followed = yield from self._sharing.attach(address)
+        if session.state is not State.CONNECTED:
+            return
+        if not followed:
+            self._refuse(session, frame, wanted.key, ErrorCode.BACKPLANE_UNAVAILABLE)
+            return
+        script = self._to_topic(session, frame, wanted, kind, address)
+        if script is not None:
+            yield from script
 
     def _refusal(
         self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
@@ -251,14 +279,13 @@ class Subscribing:
         frame: Frame,
         wanted: SubscribeOptions,
         kind: Kind,
-        path: str,
+        address: Address,
     ) -> Script | None:
         destination = frame.headers["destination"]
         ledger = self._ledger(session, frame, wanted)
         name = None
         if self._keeps_names(kind, destination):
             name = self._names.claim(session, frame, wanted)
-        address = (session.owner, path) if kind is Kind.USER else destination
         topic = self._delivery.destinations.open_topic(address)
         reader = Reader(session, wanted.id, destination, topic, wanted.mode, ledger)
         self._add(reader, wanted.key)

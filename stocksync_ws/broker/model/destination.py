@@ -20,10 +20,10 @@ from stocksync_ws.stomp.frame import MESSAGE, Version
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.ledger import Delivery, Ledger
     from stocksync_ws.broker.model.owner import Owner
-    from stocksync_ws.position import Position
     from stocksync_ws.broker.model.publication import Publication
     from stocksync_ws.broker.model.session import SessionRecord
     from stocksync_ws.broker.model.subscription import Reader, Subscription
+    from stocksync_ws.position import Position
 
 __all__ = ["Address", "Destination", "FilterOf", "Group", "Passes"]
 

@@ -5,8 +5,9 @@ Rule: a record; nothing happens here, and nothing in it is replaced while the br
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.owner import Owners
@@ -40,6 +41,8 @@ class Environment:
     """Seconds since the epoch; asked only for what clients date with `expires`."""
     turn: Turn = field(default_factory=Turn)
     """The turn of the loop that runs now."""
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    """Numbers of publications, of all destinations together."""
     owners: Owners = field(init=False)
     """Whose SENDs it was that something is kept of."""
     buckets: Buckets = field(init=False)

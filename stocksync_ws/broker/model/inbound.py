@@ -13,6 +13,7 @@ from stocksync_ws.stomp.decoder import Decoder
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.pipeline import Call, Task
+    from stocksync_ws.broker.model.window import Window
 
 __all__ = ["Inbound"]
 
@@ -37,6 +38,7 @@ class Inbound:
         "task",
         "turn",
         "waiting",
+        "window",
         "worked",
     )
 
@@ -68,6 +70,8 @@ class Inbound:
         """Reading from the session is paused."""
         self.task: Task | None = None
         """The script of the frame in work; the next frame waits for it."""
+        self.window: Window | None = None
+        """SENDs that the engine has not answered; None: there are none."""
         self.worked = -1
         """The last turn in which user code ran inside of a step: more than one share of it could
         take long.

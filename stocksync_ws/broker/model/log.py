@@ -12,13 +12,16 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 
-from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.position import Position, generation_end
 
 __all__ = ["ByteCounter", "Log"]
 
 HOLES = 64
 """Holes that are kept before the lists are rewritten, besides as many as there are entries."""
+
+
+_FIRST = ((0, 0),)
 
 
 class ByteCounter:
@@ -58,8 +61,8 @@ class Log:
         "_offsets",
         "_start",
         "_tally",
+        "begins",
         "epoch",
-        "generation",
         "lost",
         "since",
         "size",
@@ -70,8 +73,10 @@ class Log:
         self._tally = tally
         self.epoch = epoch
         """The epoch of its positions and message ids; None where there is no history."""
-        self.generation = 0
-        """The generation of its positions; 0 unless a foreign history was taken over."""
+        self.begins: tuple[tuple[int, int], ...] = ()
+        """The generations of a history that several workers share, in their order: number, and the
+        offset behind which it began. Empty inside one process.
+        """
         self.since = 0
         """Messages up to this offset were never here: the history began somewhere else."""
         self._offsets: list[int] = []
@@ -99,29 +104,34 @@ class Log:
         """Bytes of all logs together."""
         return self._tally.whole
 
-    def is_of(self, position: Position) -> bool:
-        """A position is one in this history."""
-        return (position.epoch, position.generation) == (self.epoch, self.generation)
+    def adopt(self, epoch: str, begins: tuple[tuple[int, int], ...], start: int) -> None:
+        """Take over a history that several workers share; what was here counts no more.
 
-    def begin(self, position: Position) -> None:
-        """Take over the history of somebody else, at the position of its first message here.
-
-        Raises:
-            ValueError: There was a message already: this is another history.
+        Args:
+            epoch: Its epoch.
+            begins: Its generations.
+            start: Messages up to this offset do not come here.
         """
-        if self.top:
-            raise ValueError(f"the history {self.message_id(self.top)} is not {position}")
-        self.epoch, self.generation = position.epoch, position.generation
-        self.since = position.offset - 1
+        self.forget(self.top + 1)
+        self.epoch = epoch
+        self.begins = begins
+        self.top = self.since = start
+        self.lost = 0
 
     def message_id(self, offset: int) -> str:
         """The message-id of an offset: its position as text."""
-        generation = f".{self.generation}" if self.generation else ""
-        return f"{self.epoch}{generation}-{offset}"
+        if not self.begins:
+            return f"{self.epoch}-{offset}"
+        written = [number for number, begin in self.begins if begin < offset]
+        generation = written[-1] if written else self.begins[0][0]
+        return str(Position(self.epoch or "", generation, offset))
 
     def knows(self, position: Position) -> bool:
         """A position is one of this log's, whatever is left of it."""
-        return self.is_of(position) and 0 <= position.offset <= self.top
+        if position.epoch != self.epoch:
+            return False
+        end = generation_end(self.begins or _FIRST, position.generation, self.top)
+        return end is not None and 0 <= position.offset <= end
 
     def covers(self, position: Position) -> bool:
         """Everything that came behind a position is still here, or has left for good reason."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from stocksync_ws.backplane import BackplaneCommand
     from stocksync_ws.broker.model.mailbox import Mailbox
     from stocksync_ws.broker.model.pipeline import Task
     from stocksync_ws.broker.model.session import SessionRecord
@@ -31,7 +32,7 @@ def drain(items: list[T]) -> list[T]:
 class Outputs:
     """The outputs of one broker."""
 
-    __slots__ = ("aborts", "answers", "calls", "cancels", "dirty", "reads")
+    __slots__ = ("aborts", "answers", "calls", "cancels", "dirty", "engine", "reads")
 
     def __init__(self) -> None:
         self.answers: list[tuple[Handshake, Refusal | None]] = []
@@ -46,6 +47,8 @@ class Outputs:
         """User code to ask to end."""
         self.dirty: list[Mailbox] = []
         """Mailboxes to flush, first come first served; whoever flushes one clears its `dirty`."""
+        self.engine: list[BackplaneCommand] = []
+        """Commands for the engine that orders the publications of several workers."""
 
     @property
     def urgent(self) -> bool:
@@ -54,5 +57,5 @@ class Outputs:
 
     @property
     def pending(self) -> bool:
-        """There is something to flush or to call in the next turn."""
-        return bool(self.dirty or self.calls or self.cancels)
+        """There is something to flush, to call or to send to the engine in the next turn."""
+        return bool(self.dirty or self.calls or self.cancels or self.engine)

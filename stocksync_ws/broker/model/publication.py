@@ -6,9 +6,10 @@ group. A publication has no place in a log: several may keep it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from stocksync_ws.stomp.encoder import encode_tail
 from stocksync_ws.stomp.frame import Version
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.owner import Owner
     from stocksync_ws.broker.model.session import Session
 
-__all__ = ["Draft", "Publication", "PublicationKind", "Published"]
+__all__ = ["Draft", "Publication", "PublicationKind", "Published", "Told", "expiry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,13 @@ class Published:
     message_id: str
     """The `message-id` all receivers see."""
     receivers: int
-    """Subscriptions it was queued for."""
+    """Subscriptions it was queued for; with a backplane those of this worker."""
+    workers: int = 0
+    """Other workers that the backplane has pushed it to."""
+
+
+Told: TypeAlias = Callable[[Published | None, Exception | None], None]
+"""Hears what became of a publication: one of the two is None."""
 
 
 class PublicationKind(Enum):
@@ -189,3 +196,16 @@ def _is_utf8(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def expiry(publication: Publication, now: float, wall: Callable[[], float]) -> float | None:
+    """When a publication is dead, in the broker's own time; None: never. `expiration` is ms from
+    when it was published, `expires` ms since the epoch; their form was checked where it came from.
+    """
+    text = publication.header("expiration")
+    if text is not None:
+        return publication.at + int(text) / 1000
+    text = publication.header("expires")
+    if text is not None and int(text):
+        return now + int(text) / 1000 - wall()
+    return None

@@ -12,10 +12,10 @@ from typing import Protocol
 from stocksync_ws.broker.model.destination import Address, Destination
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
-from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.subscription import Consumer
 from stocksync_ws.policies import Policy
+from stocksync_ws.position import Position
 
 __all__ = ["HOLES", "Queue", "QueueKeeper"]
 

@@ -120,6 +120,7 @@ class SessionRecord:
         "roles",
         "state",
         "subscriptions",
+        "survives_resets",
         "user",
         "verdicts",
         "version",
@@ -153,6 +154,10 @@ class SessionRecord:
         """
         self.reads_roles = False
         """`roles=` told its roles, and may be asked again."""
+        self.survives_resets = False
+        """It is told of a reset history by its next message, and is not closed for it: CONNECT
+        said `on-reset:message`.
+        """
         self.reviews = 0
         """How often its rights were judged anew: what was asked before does not count after."""
         self.account: Owner | None = None

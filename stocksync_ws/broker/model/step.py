@@ -19,6 +19,7 @@ from stocksync_ws.errors import BrokerBusy, InterceptorFailed
 from stocksync_ws.timers import Timed, Timers
 
 if TYPE_CHECKING:
+    from stocksync_ws.broker.model.flight import Done, Settlement
     from stocksync_ws.broker.model.mailbox import Mailbox
     from stocksync_ws.broker.model.pipeline import Task
     from stocksync_ws.broker.model.publication import Draft, Publication
@@ -77,6 +78,7 @@ class Step:
         "posted",
         "ready",
         "runnable",
+        "settled",
         "settles_first",
     )
 
@@ -99,6 +101,8 @@ class Step:
         """The depth of what is published now."""
         self.ready: deque[tuple[Task, bool]] = deque()
         """Scripts whose `Join` is over, with whether what they waited for succeeded."""
+        self.settled: deque[tuple[Done, Settlement]] = deque()
+        """What became of publications that an engine orders, and who is told."""
         self.runnable: deque[tuple[SessionRecord, Task | None, BaseException | None]] = deque()
         """Sessions whose next frame may be decoded, with the script that has ended, and its error.
         """
@@ -172,6 +176,11 @@ class Step:
         if len(self.posted) >= MOST_POSTED:
             raise BrokerBusy(f"interceptors have published {MOST_POSTED} messages at once already")
         self.posted.append((draft, self.depth + 1))
+        self.noted = True
+
+    def settle(self, done: Done, settlement: Settlement) -> None:
+        """Note what became of a publication that an engine orders."""
+        self.settled.append((done, settlement))
         self.noted = True
 
     def joined(self, task: Task, succeeded: bool) -> None:

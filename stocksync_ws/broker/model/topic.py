@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 from stocksync_ws.broker.model.destination import Address, Destination, Passes
 from stocksync_ws.broker.model.ledger import Delivery, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
-from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.config import Limits
 from stocksync_ws.policies import Latest, Stream, TopicPolicy
+from stocksync_ws.position import Position
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.durable import Durable

@@ -8,20 +8,46 @@ destination's order is the order of acceptance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
+
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.publication import Draft, Publication, PublicationKind, Published
+from stocksync_ws.broker.model.flight import Done, Settlement
+from stocksync_ws.broker.model.publication import (
+    Draft,
+    Publication,
+    PublicationKind,
+    Published,
+    Told,
+    expiry,
+)
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.step import DeadMessage
 from stocksync_ws.broker.model.subscription import Reader, Subscription
 from stocksync_ws.broker.sessions.interception import Interception
-from stocksync_ws.errors import REFUSED, AccessDenied, BrokerBusy, InterceptorFailed
+from stocksync_ws.broker.sessions.workers import Workers
+from stocksync_ws.errors import (
+    REFUSED,
+    AccessDenied,
+    BackplaneUnavailable,
+    BrokerBusy,
+    InterceptorFailed,
+    PublishUncertain,
+)
 from stocksync_ws.types import ToDestination
 
 __all__ = ["Publisher"]
+
+_REASONS: Mapping[type[Exception], str] = {
+    AccessDenied: "vetoed",
+    BrokerBusy: "backplane-busy",
+    BackplaneUnavailable: "backplane-unavailable",
+    PublishUncertain: "publish-uncertain",
+}
 
 
 class Publisher:
@@ -31,25 +57,32 @@ class Publisher:
         "_counters",
         "_epoch",
         "_listeners",
-        "_number",
+        "_numbers",
         "_publishing",
         "_readers",
         "_step",
         "_user_prefix",
         "_wall",
+        "_workers",
         "interception",
     )
 
     def __init__(
-        self, env: Environment, delivery: Delivery, listeners: Listeners, interception: Interception
+        self,
+        env: Environment,
+        delivery: Delivery,
+        listeners: Listeners,
+        interception: Interception,
+        workers: Workers | None,
     ) -> None:
+        self._workers = workers
         self.interception = interception
         self._counters = env.counters
         self._step = env.step
         self._user_prefix = env.config.user_prefix
         self._wall = env.wall
         self._epoch = env.token(72)
-        self._number = 0
+        self._numbers = env.numbers
         self._publishing = delivery.publishing
         self._readers = delivery.readers
         self._listeners = listeners
@@ -84,6 +117,69 @@ class Publisher:
             self._tell_queue_full(publication)
             return Published("", 0)
 
+    def send(
+        self,
+        draft: Draft,
+        told: Told | None = None,
+        kind: PublicationKind = PublicationKind.MESSAGE,
+    ) -> Published | None:
+        """Publish from the server's side, to all workers where the destination is shared.
+
+        Args:
+            draft: The message.
+            told: Hears what became of a message that is shared.
+            kind: What it is.
+
+        Returns:
+            None: the engine orders it, and `told` will hear.
+
+        Raises:
+            AccessDenied: An interceptor refuses it, which is told and counted.
+            InterceptorFailed: One failed; told and counted too.
+            BrokerBusy: Too much waits for the engine; told and counted too.
+        """
+        workers = self._workers
+        if workers is None or not workers.shares(draft.target):
+            return self.publish(draft, kind)
+        try:
+            publication = self.admit(draft, kind)
+            problem = workers.submit((publication,), partial(self._settled, draft, told))
+            if problem:
+                raise BrokerBusy(problem)
+        except REFUSED as refusal:
+            self._tell_refused(draft, refusal)
+            raise
+        return None
+
+    def submit(
+        self, drafts: Sequence[Draft], done: Done, *, key: str = "", digest: str = ""
+    ) -> str:
+        """Send what a client publishes to all workers, all of it in one step or nothing.
+
+        Returns:
+            Why that cannot be; empty: `done` will be told.
+
+        Raises:
+            AccessDenied: An interceptor refuses it.
+            InterceptorFailed: One failed.
+        """
+        assert self._workers is not None
+        publications = [self.admit(draft) for draft in drafts]
+        return self._workers.submit(publications, done, key=key, digest=digest)
+
+    def _settled(self, draft: Draft, told: Told | None, settlement: Settlement) -> None:
+        """The engine has answered, or has not in time."""
+        assert self._workers is not None
+        outcome = self._workers.outcome(draft.target, settlement)
+        if isinstance(outcome, Published):
+            self._counters.messages_unrouted += not (outcome.receivers or outcome.workers)
+            if told is not None:
+                told(outcome, None)
+        elif told is not None:
+            told(None, outcome)
+        else:
+            self._tell_refused(draft, outcome)
+
     def publish_for_client(self, draft: Draft, *, reserved: bool = False) -> Published:
         """Accept a message and queue it for its receivers.
 
@@ -113,7 +209,7 @@ class Publisher:
         step = self._step
         draft, step.depth = step.posted.popleft()
         try:
-            self.publish(draft)
+            self.send(draft)
         except REFUSED:
             pass  # Counted, and told by an event.
         finally:
@@ -136,12 +232,12 @@ class Publisher:
         if not intercepted and not self.interception.none:
             self.interception.look(draft, kind)
         destination = self._named(draft)
-        self._number += 1
-        message_id = f"{self._epoch}-{self._number}"
+        number = next(self._numbers)
+        message_id = f"{self._epoch}-{number}"
         now = self._step.now
-        publication = Publication(self._number, message_id, destination, draft, now, kind)
+        publication = Publication(number, message_id, destination, draft, now, kind)
         if kind is PublicationKind.MESSAGE:
-            publication.expires_at = self._expiry(publication)
+            publication.expires_at = expiry(publication, now, self._wall)
         return publication
 
     def _named(self, draft: Draft) -> str:
@@ -150,18 +246,6 @@ class Publisher:
         if isinstance(target, ToDestination):
             return target.destination
         return self._user_prefix + target.path
-
-    def _expiry(self, publication: Publication) -> float | None:
-        """`expiration` is ms from now, `expires` ms since the epoch; their form was checked where
-        the message came from.
-        """
-        text = publication.header("expiration")
-        if text is not None:
-            return self._step.now + int(text) / 1000
-        text = publication.header("expires")
-        if text is not None and int(text):
-            return self._step.now + int(text) / 1000 - self._wall()
-        return None
 
     def intercept(self, draft: Draft, kind: PublicationKind = PublicationKind.MESSAGE) -> None:
         """Let the interceptors look at a message before something else is done for it, which they
@@ -243,14 +327,9 @@ class Publisher:
         )
         draft = Draft(target, headers, publication.body)
         try:
-            letter = self.admit(draft, PublicationKind.DEAD_LETTER)
-        except (AccessDenied, InterceptorFailed) as refusal:
-            self._tell_refused(draft, refusal)
-            return
-        try:
-            self._publishing.publish_local(letter)
-        except QueueFull:
-            self._tell_queue_full(letter)
+            self.send(draft, kind=PublicationKind.DEAD_LETTER)
+        except REFUSED:
+            pass  # Counted, and told by an event.
 
     def _tell_queue_full(self, publication: Publication) -> None:
         self._counters.messages_dropped += 1
@@ -260,5 +339,5 @@ class Publisher:
     def _tell_refused(self, draft: Draft, refusal: Exception) -> None:
         self._counters.messages_dropped += 1
         destination = self._named(draft)
-        reason = "vetoed" if isinstance(refusal, AccessDenied) else "interceptor-failed"
+        reason = _REASONS.get(type(refusal), "interceptor-failed")
         self._listeners.tell(MessageDropped(destination=destination, reason=reason))

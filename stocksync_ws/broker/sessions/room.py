@@ -20,6 +20,7 @@ from stocksync_ws.broker.sessions.presence import Presence
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 from stocksync_ws.broker.sessions.users import Users
+from stocksync_ws.broker.sessions.workers import Workers
 
 __all__ = ["Sessions"]
 
@@ -37,10 +38,17 @@ class Sessions:
         "publisher",
         "slow_consumers",
         "users",
+        "workers",
     )
 
     def __init__(self, env: Environment, calls: Calls, delivery: Delivery) -> None:
-        self.publisher = Publisher(env, delivery, calls.listeners, Interception(env, calls))
+        backplane = env.config.backplane
+        self.workers = None
+        if backplane is not None:
+            self.workers = Workers(env, delivery, calls.listeners, backplane)
+        self.publisher = Publisher(
+            env, delivery, calls.listeners, Interception(env, calls), self.workers
+        )
         self.presence = Presence(env, calls, delivery, self.publisher)
         self.lifecycle = Lifecycle(env, calls, delivery, self.presence)
         self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)

@@ -1,0 +1,145 @@
+"""SENDs and SUBSCRIBEs to destinations that several workers share: they wait for the engine.
+
+Rule: up to `MOST_SENDS` SENDs of a session are on their way at once, and their RECEIPTs leave in
+the order of the frames; every other frame waits until none is. A SUBSCRIBE waits until this worker
+follows its destination, as for a handler. What the engine does not answer is told as an error of
+the application, and nothing is told as done that is not.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from hashlib import sha256
+
+from stocksync_ws.backplane import AppendOutcome
+from stocksync_ws.broker.calls.dispatch import Denial
+from stocksync_ws.broker.calls.room import Calls
+from stocksync_ws.broker.frames.receipts import Receipts
+from stocksync_ws.broker.model.destination import Address
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.flight import Failure, Settlement
+from stocksync_ws.broker.model.pipeline import Pipeline
+from stocksync_ws.broker.model.publication import Draft
+from stocksync_ws.broker.model.session import SessionRecord
+from stocksync_ws.broker.model.window import MOST_SENDS, SharedSend, Window
+from stocksync_ws.broker.sessions.room import Sessions
+from stocksync_ws.broker.sessions.workers import Workers
+from stocksync_ws.codes import ErrorCode
+from stocksync_ws.errors import AccessDenied, InterceptorFailed
+from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.types import Target, ToDestination
+
+__all__ = ["Sharing"]
+
+_CODES = {
+    Failure.UNAVAILABLE: ErrorCode.BACKPLANE_UNAVAILABLE,
+    Failure.UNCERTAIN: ErrorCode.PUBLISH_UNCERTAIN,
+    AppendOutcome.REFUSED: ErrorCode.BACKPLANE_UNAVAILABLE,
+    AppendOutcome.MISMATCH: ErrorCode.IDEMPOTENCY_MISMATCH,
+}
+
+
+class Sharing:
+    """What clients send to all workers, and hear of them."""
+
+    __slots__ = ("_counters", "_errors", "_publisher", "_receipts", "_step", "_workers")
+
+    def __init__(
+        self,
+        env: Environment,
+        calls: Calls,
+        sessions: Sessions,
+        receipts: Receipts,
+        workers: Workers,
+    ) -> None:
+        self._counters = env.counters
+        self._step = env.step
+        self._errors = sessions.errors
+        self._publisher = sessions.publisher
+        self._receipts = receipts
+        self._workers = workers
+
+    def shares(self, target: Target) -> bool:
+        """What is sent to a target goes to all workers."""
+        return self._workers.shares(target)
+
+    # SEND
+
+    def is_full(self, session: SessionRecord) -> bool:
+        """No further SEND may be on its way."""
+        window = session.inbound.window
+        return window is not None and len(window.sends) >= MOST_SENDS
+
+    def send(self, session: SessionRecord, frame: Frame, draft: Draft, key: str) -> None:
+        """Send to all workers; its RECEIPT comes when the engine has answered."""
+        entry = SharedSend(frame)
+        digest = sha256(draft.body).hexdigest() if key else ""
+        done = partial(self._settled, session, entry)
+        try:
+            problem = self._publisher.submit((draft,), done, key=key, digest=digest)
+        except AccessDenied as veto:
+            self._errors.denied(session, frame, ErrorCode.SEND_DENIED, Denial(str(veto)))
+            return
+        except InterceptorFailed as failure:
+            self._errors.handler(session, frame, failure)
+            return
+        if problem:
+            code = ErrorCode.BACKPLANE_UNAVAILABLE
+            self._errors.application(session, frame, code, rule=problem)
+            return
+        if session.inbound.window is None:
+            session.inbound.window = Window()
+        session.inbound.window.sends.append(entry)
+
+    def _settled(self, session: SessionRecord, entry: SharedSend, settlement: Settlement) -> None:
+        """The engine has answered one of a session: RECEIPTs leave in the order of the frames."""
+        entry.settlement = settlement
+        window = session.inbound.window
+        assert window is not None
+        sends = window.sends
+        while sends and (settled := sends[0].settlement) is not None:
+            self._finish(session, sends.popleft().frame, settled)
+        if not sends:
+            session.inbound.window = None
+            for task in window.waiting:
+                self._step.joined(task, True)
+
+    def _finish(self, session: SessionRecord, frame: Frame, settlement: Settlement) -> None:
+        code = self.failure(settlement)
+        if code is not None:
+            self._errors.application(session, frame, code, rule=settlement.problem)
+            return
+        extra: dict[str, str] | None = None
+        if "idempotency-key" in frame.headers and settlement.positions:
+            extra = {"message-id": str(settlement.positions[0])}
+            if settlement.outcome is AppendOutcome.DUPLICATE:
+                self._counters.messages_duplicate += 1
+                extra = {"duplicate": "true", **extra}
+        self._receipts.send(session, frame, extra)
+
+    def failure(self, settlement: Settlement) -> ErrorCode | None:
+        """What a client is told of an append that was not done, or may not have been."""
+        outcome = settlement.outcome
+        if outcome is AppendOutcome.REPEATED and not settlement.positions:
+            outcome = Failure.UNCERTAIN
+        code = _CODES.get(outcome)
+        self._counters.backplane_uncertain += code is ErrorCode.PUBLISH_UNCERTAIN
+        self._counters.backplane_refused += code is ErrorCode.BACKPLANE_UNAVAILABLE
+        return code
+
+    # SUBSCRIBE
+
+    def follows(self, session: SessionRecord, address: Address) -> bool:
+        """Whether a session may be subscribed at once: what it reads there comes from this worker
+        alone, or this worker follows it already. Else it begins to.
+        """
+        if isinstance(address, str):
+            shared = self._workers.shares(ToDestination(address))
+        else:
+            shared = session.user is not None  # an anonymous session has destinations of its own
+        return not shared or self._workers.follow(address)
+
+    def attach(self, address: Address) -> Pipeline[bool]:
+        """Wait until this worker follows a destination; whether it does."""
+        followed: bool = yield self._workers.wait(address)
+        return followed

@@ -1,0 +1,329 @@
+"""What this worker shares with others by way of an engine: topics, and the destinations of users.
+
+Rule: a publication that is shared is submitted here, and is delivered when the engine pushes it, at
+every worker and at this one too, so that all have one order. Nothing here waits: who has to is told
+at the end of a step. A destination is followed from its first SUBSCRIBE on, and for a while after
+the last one has ended. Where what subscribers were given is no beginning of what the engine has,
+they are told: by `recovered:false` or `dropped` on their next message, or by a close.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from stocksync_ws.backplane import (
+    AppendOutcome,
+    Backplane,
+    BackplaneEvent,
+    History,
+    Keep,
+)
+from stocksync_ws.broker.calls.events import BackplaneAvailability, BackplaneReset
+from stocksync_ws.broker.calls.listeners import Listeners
+from stocksync_ws.broker.delivery.mirrors import Mirrors, Reset
+from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.destination import Address
+from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
+from stocksync_ws.broker.model.pipeline import Join, Task
+from stocksync_ws.broker.model.publication import (
+    Draft,
+    Publication,
+    PublicationKind,
+    Published,
+    expiry,
+)
+from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.model.topic import LatestTopic, Topic
+from stocksync_ws.errors import BackplaneUnavailable, PublishUncertain
+from stocksync_ws.policies import Latest, Queue, Stream, TopicPolicy
+from stocksync_ws.position import Position
+from stocksync_ws.types import Target, ToDestination, ToSession
+
+__all__ = ["Workers", "channel_of"]
+
+FOR_EVER = 1e12
+"""Seconds."""
+NOT_THERE = "the engine behind the workers was not there in time, and nothing was sent"
+NOT_ANSWERED = "the engine behind the workers has not answered in time; it may have been published"
+
+
+def channel_of(address: Address) -> str:
+    """The channel of a destination. That of a user begins with the length of the name, since a name
+    may hold anything.
+    """
+    if isinstance(address, str):
+        return address
+    name, path = address
+    return f"user:{len(name)}:{name}{path}"
+
+
+class Workers:
+    """This worker, among those that share an engine.
+
+    Args:
+        backplane: The engine.
+    """
+
+    def __init__(
+        self, env: Environment, delivery: Delivery, listeners: Listeners, backplane: Backplane
+    ) -> None:
+        self._settings = backplane.settings
+        self.partition = backplane.partition
+        self._counters = env.counters
+        self._limits = env.limits
+        self._step = env.step
+        self._wall = env.wall
+        self._numbers = env.numbers
+        self._user_prefix = env.config.user_prefix
+        self._destinations = delivery.destinations
+        self._publishing = delivery.publishing
+        self._readers = delivery.readers
+        self._retention = delivery.retention
+        self._topics = delivery.registry.topics
+        self._listeners = listeners
+        self._mirrors = Mirrors(self._settings, env.step.outputs.engine, self, env.step.settle)
+        self._addresses: dict[str, Address] = {}
+        """The destinations of the channels that are followed."""
+        self._waiting: dict[str, list[tuple[float, list[Task]]]] = {}
+        """Scripts of SUBSCRIBEs that wait until a channel is live, and until when they do."""
+        self._unread: dict[str, float] = {}
+        """Channels that nobody here is subscribed to, and since when."""
+        self._survivors: dict[str, list[Reader]] = {}
+        """Readers that were told of a reset, and go on."""
+        self._since = 0.0
+        self.down_since: float | None = 0.0
+        """Since when the engine is gone; None: it is there."""
+        self._sweep_at = 0.0
+        self.deadline: float | None = None
+        self.armed = 0
+        self.armed_at = 0.0
+
+    # Publishing
+
+    def shares(self, target: Target) -> bool:
+        """What is sent to a target goes to all workers."""
+        if isinstance(target, ToSession):
+            return False
+        if not isinstance(target, ToDestination):
+            return True
+        policy = self._destinations.policy(target.destination)
+        return not isinstance(policy, Queue) and not policy.local
+
+    def submit(
+        self, publications: Sequence[Publication], done: Done, *, key: str = "", digest: str = ""
+    ) -> str:
+        """Send publications to all workers: all of them in one step, or none.
+
+        Returns:
+            Why that cannot be, and then nothing has happened; empty: `done` will be told.
+        """
+        messages = tuple(map(self._message, publications))
+        now = self._step.now
+        problem = self._mirrors.append(messages, now, done, key=key, digest=digest)
+        if problem:
+            self._counters.backplane_refused += 1
+        self._rearm()
+        return problem
+
+    def _message(self, publication: Publication) -> Message:
+        address = _address(publication.target)
+        head = [publication.kind.value, round(self._wall(), 3), publication.headers]
+        payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + publication.body
+        return Message(channel_of(address), payload, self._keep(address, publication))
+
+    def _keep(self, address: Address, publication: Publication) -> Keep:
+        """What the engine keeps: the history, and at least enough to repair a gap."""
+        policy = self._destinations.policy(address)
+        least, seconds = self._settings.repair_messages, self._settings.repair_seconds
+        if isinstance(policy, Stream):
+            return Keep(max(policy.history, least), max(policy.seconds, seconds))
+        if isinstance(policy, Latest):
+            slot = publication.header(policy.key) or publication.destination
+            return Keep(self._limits.max_keys, FOR_EVER, slot)
+        return Keep(least, seconds)
+
+    def outcome(self, target: Target, settlement: Settlement) -> Published | Exception:
+        """What became of one message, as who has sent it is told."""
+        outcome, positions, workers, problem = settlement
+        if outcome is Failure.UNAVAILABLE or outcome is AppendOutcome.REFUSED:
+            self._counters.backplane_refused += 1
+            return BackplaneUnavailable(problem or NOT_THERE)
+        if outcome is Failure.UNCERTAIN or not positions:
+            self._counters.backplane_uncertain += 1
+            return PublishUncertain(NOT_ANSWERED)
+        topic = self._topics.get(_address(target))
+        return Published(str(positions[0]), 0 if topic is None else len(_readers(topic)), workers)
+
+    # Subscribing
+
+    def follow(self, address: Address) -> bool:
+        """Follow a destination; whether it may be subscribed to at once. Else a script waits by
+        `wait`.
+        """
+        channel = channel_of(address)
+        mirror = self._mirrors.find(channel)
+        policy = self._destinations.policy(address)
+        assert isinstance(policy, TopicPolicy)
+        keeps = isinstance(policy, (Stream, Latest))
+        if mirror is not None and keeps and mirror.known and address not in self._topics:
+            self._mirrors.leave(channel)  # its history has given way to others
+            mirror = None
+        self._unread.pop(channel, None)
+        if mirror is None:
+            self._addresses[channel] = address
+            mirror = self._mirrors.follow(channel, keeps=keeps)
+        return mirror.known
+
+    def wait(self, address: Address) -> Join:
+        """Wait until a destination is followed, at most `BackplaneSettings.subscribe_timeout`;
+        whether it is.
+        """
+        tasks: list[Task] = []
+        until = self._step.now + self._settings.subscribe_timeout
+        self._waiting.setdefault(channel_of(address), []).append((until, tasks))
+        self._rearm()
+        return Join(tasks)
+
+    # What the engine tells
+
+    def receive(self, events: Sequence[BackplaneEvent]) -> None:
+        """Take events of the engine, in their order."""
+        for event in events:
+            self._mirrors.receive(event)
+        self._rearm()
+
+    def available(self, up: bool) -> None:
+        """The engine is there, or gone."""
+        now = self._step.now
+        if up is (self.down_since is None):
+            return
+        self._counters.backplane_connections += up
+        self.down_since = None if up else now
+        duration, self._since = now - self._since, now
+        self._listeners.tell(BackplaneAvailability(available=up, duration=duration))
+
+    def begin(self, channel: str, history: History) -> None:
+        """What is kept of a channel follows."""
+        address = self._addresses[channel]
+        if self._is_kept(address):
+            topic = self._destinations.open_topic(address)
+            topic.log.adopt(history.top.epoch, history.begins, history.lost)
+            topic.told = 0
+            if isinstance(topic, LatestTopic):
+                topic.keys.clear()
+        for reader in self._survivors.pop(channel, ()):
+            if not reader.ended:
+                reader.replay_to = reader.held_to = reader.replay_left = 0
+                self._readers.fall_behind(reader, reader.topic.log.top + 1)
+
+    def continues(self, channel: str, history: History) -> None:
+        """Another run of the engine goes on with what was applied."""
+        topic = self._topics.get(self._addresses[channel])
+        if topic is not None and topic.has_history:
+            topic.log.begins = history.begins
+
+    def apply(self, channel: str, position: Position, payload: bytes) -> None:
+        """Deliver the next message of a channel."""
+        address = self._addresses[channel]
+        if address not in self._topics and self._is_kept(address):
+            return  # its history has given way to others: who subscribes next, reads it again
+        kind, sent, headers, body = self._read(payload)
+        user, path = (None, address) if isinstance(address, str) else address
+        draft = Draft(path, headers, body, user=user)
+        destination = path if user is None else self._user_prefix + path
+        now = self._step.now
+        publication = Publication(next(self._numbers), str(position), destination, draft, now, kind)
+        publication.at = now - max(0.0, self._wall() - sent)
+        if kind is PublicationKind.MESSAGE:
+            publication.expires_at = expiry(publication, now, self._wall)
+        if publication.is_dead(now):
+            self._step.tell_dropped(destination, "expired", 1)
+            self._counters.messages_dropped += 1
+        else:
+            self._publishing.publish_local(publication, position)
+
+    def _is_kept(self, address: Address) -> bool:
+        return isinstance(self._destinations.policy(address), (Stream, Latest))
+
+    def _read(
+        self, payload: bytes
+    ) -> tuple[PublicationKind, float, tuple[tuple[str, str], ...], bytes]:
+        """What a worker has put into a channel."""
+        end = payload.index(b"\n")
+        kind, sent, headers = json.loads(payload[:end])
+        pairs = tuple((name, value) for name, value in headers)
+        return PublicationKind(kind), sent, pairs, payload[end + 1 :]
+
+    def attached(self, channel: str) -> None:
+        """Whoever waits for a channel is subscribed."""
+        self._let_go(channel, succeeded=True)
+
+    def _let_go(self, channel: str, *, succeeded: bool) -> None:
+        for _, tasks in self._waiting.pop(channel, ()):
+            for task in tasks:
+                self._step.joined(task, succeeded)
+
+    def reset(self, channel: str, why: Reset) -> None:
+        """Tell whoever is subscribed that messages are missing."""
+        topic = self._topics.get(self._addresses[channel])
+        self._counters.backplane_resets += 1
+        if topic is None:
+            return
+        address = topic.address
+        named = address if isinstance(address, str) else self._user_prefix + address[1]
+        self._listeners.tell(BackplaneReset(destination=named, reason=why.value))
+        for reader in _readers(topic):
+            if reader.session.survives_resets or topic.drops:
+                reader.unrecovered = True
+                self._survivors.setdefault(channel, []).append(reader)
+            else:
+                self._step.close_lost(reader.session)
+
+    # Time
+
+    def wake(self, now: float) -> None:
+        """Something has waited too long, or nobody reads a channel."""
+        self._step.wake(now, self._act)
+
+    def _act(self) -> None:
+        now = self._step.now
+        self._mirrors.expire(now)
+        for channel, waiting in list(self._waiting.items()):
+            late = [each for each in waiting if each[0] <= now]
+            for each in late:
+                waiting.remove(each)
+                for task in each[1]:
+                    self._step.joined(task, False)
+            if not waiting:
+                del self._waiting[channel]
+        if self._sweep_at <= now:
+            self._sweep(now)
+        self._rearm()
+
+    def _sweep(self, now: float) -> None:
+        """Channels that nobody reads are followed for a while: who comes back has not to wait."""
+        self._sweep_at = now + self._settings.linger
+        for channel, address in list(self._addresses.items()):
+            topic = self._topics.get(address)
+            if (topic is not None and topic.pinned) or channel in self._waiting:
+                self._unread.pop(channel, None)
+            elif now - self._unread.setdefault(channel, now) >= self._settings.linger:
+                del self._unread[channel], self._addresses[channel]
+                self._mirrors.leave(channel)
+
+    def _rearm(self) -> None:
+        times = [self._mirrors.deadline, self._sweep_at if self._addresses else None]
+        times += [until for waiting in self._waiting.values() for until, _ in waiting[:1]]
+        self._step.rearm(self, min((each for each in times if each is not None), default=None))
+
+
+def _address(target: Target) -> Address:
+    return target.destination if isinstance(target, ToDestination) else (target[0], target[1])
+
+
+def _readers(topic: Topic) -> list[Reader]:
+    """Everybody who is subscribed to a topic."""
+    live = [reader for group in topic.groups.values() for reader in group.members.values()]
+    return [*topic.behind, *live]
