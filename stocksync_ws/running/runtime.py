@@ -69,8 +69,7 @@ class Runtime:
         self.loop = loop
         self.config = app.config
         self._inbox = app.inbox
-        self._worker = token(96)
-        """The name of this run among the workers that share an engine."""
+        self._token = token
         timers = Timers()
         self.broker = Broker(app.config, app.dispatch, timers, token, wall)
         limits = app.config.limits
@@ -123,12 +122,12 @@ class Runtime:
             self.host.close()
             raise
         if self.config.backplane is not None:
-            self.loop.call_soon(self._connect, self.config.backplane, self._worker)
+            self.loop.call_soon(self._connect, self.config.backplane)
 
-    def _connect(self, backplane: Backplane, worker: str) -> None:
+    def _connect(self, backplane: Backplane) -> None:
         """Begin to talk to the engine that several workers share."""
         if not self.closed:
-            self.host.link = backplane.open(worker, self._told)
+            self.host.link = backplane.open(self._token(96), self._told)
             self.at_end.append(self.host.link.close)
 
     def _told(self, events: Sequence[BackplaneEvent]) -> None:

@@ -256,4 +256,4 @@ class TestFreezing:
                 peer.subscribe("/topic/a")
                 peer.send_to("/app/a")
                 assert peer.message().body == b"1"
-                assert peer.world.broker._sessions.publisher._number == 1
+                assert peer.world.broker.counters.messages_published == 1

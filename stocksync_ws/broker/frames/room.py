@@ -39,12 +39,10 @@ class Frames:
         self.reviewing = Reviewing(env, calls, delivery, sessions, rights)
         refreshing = Refreshing(env, calls, sessions, receipts, self.reviewing)
         connecting = Connecting(env, calls.dispatch, sessions, receipts, refreshing, self.reviewing)
-        sharing = None
-        if sessions.workers is not None:
-            sharing = Sharing(env, calls, sessions, receipts, sessions.workers)
-        sending = Sending(env, calls, delivery, sessions, receipts, rights, sharing)
+        sharing = Sharing(env, sessions, receipts)
+        sending = Sending(env, calls, delivery, sessions, sharing, rights)
         transactions = TransactionFrames(env, calls, delivery, sessions, receipts, sending)
-        subscribing = Subscribing(env, calls, delivery, sessions, receipts, rights, sharing)
+        subscribing = Subscribing(env, calls, delivery, sessions, sharing, rights)
         intercepting = Intercepting(env, calls, sessions, Rates(env, sessions))
         commands = Commands(env, connecting, sending, transactions, subscribing, intercepting)
         self.decoding = Decoding(env, calls.tasks, sessions, commands)

@@ -14,7 +14,6 @@ from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.idempotency import Key, Remembered
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
-from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.rights import FAILED, Rights
 from stocksync_ws.broker.frames.sharing import Sharing
 from stocksync_ws.broker.model.environment import Environment
@@ -74,11 +73,10 @@ class Sending:
         calls: Calls,
         delivery: Delivery,
         sessions: Sessions,
-        receipts: Receipts,
+        sharing: Sharing,
         rights: Rights,
-        sharing: Sharing | None = None,
     ) -> None:
-        self._sharing = sharing
+        self._sharing = None if sharing.none else sharing
         self._limits = env.limits
         self._namespace = env.namespace
         self._counters = env.counters
@@ -87,7 +85,7 @@ class Sending:
         self._delivery = delivery
         self._publisher = sessions.publisher
         self._errors = sessions.errors
-        self._receipts = receipts
+        self._receipts = sharing.receipts
         self._rights = rights
         self._owners = env.owners
         self._idempotency = delivery.idempotency

@@ -13,7 +13,6 @@ from hashlib import sha256
 
 from stocksync_ws.backplane import AppendOutcome
 from stocksync_ws.broker.calls.dispatch import Denial
-from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
@@ -23,7 +22,6 @@ from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.window import MOST_SENDS, SharedSend, Window
 from stocksync_ws.broker.sessions.room import Sessions
-from stocksync_ws.broker.sessions.workers import Workers
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.errors import AccessDenied, InterceptorFailed
 from stocksync_ws.stomp.frame import Frame
@@ -42,22 +40,24 @@ _CODES = {
 class Sharing:
     """What clients send to all workers, and hear of them."""
 
-    __slots__ = ("_counters", "_errors", "_publisher", "_receipts", "_step", "_workers")
+    __slots__ = ("_counters", "_errors", "_publisher", "_step", "_workers", "none", "receipts")
 
     def __init__(
         self,
         env: Environment,
-        calls: Calls,
         sessions: Sessions,
         receipts: Receipts,
-        workers: Workers,
     ) -> None:
         self._counters = env.counters
         self._step = env.step
         self._errors = sessions.errors
         self._publisher = sessions.publisher
-        self._receipts = receipts
-        self._workers = workers
+        self.receipts = receipts
+        workers = sessions.workers
+        self.none = workers is None
+        """There is one worker, and nothing is shared."""
+        if workers is not None:
+            self._workers = workers
 
     def shares(self, target: Target) -> bool:
         """What is sent to a target goes to all workers."""
@@ -115,7 +115,7 @@ class Sharing:
             if settlement.outcome is AppendOutcome.DUPLICATE:
                 self._counters.messages_duplicate += 1
                 extra = {"duplicate": "true", **extra}
-        self._receipts.send(session, frame, extra)
+        self.receipts.send(session, frame, extra)
 
     def failure(self, settlement: Settlement) -> ErrorCode | None:
         """What a client is told of an append that was not done, or may not have been."""

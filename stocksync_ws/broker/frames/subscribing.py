@@ -14,7 +14,6 @@ from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Reply
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.frames.durable_names import DurableNames
-from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.frames.rights import FAILED, Rights
 from stocksync_ws.broker.frames.sharing import Sharing
 from stocksync_ws.broker.frames.subscribe_options import (
@@ -72,11 +71,10 @@ class Subscribing:
         calls: Calls,
         delivery: Delivery,
         sessions: Sessions,
-        receipts: Receipts,
+        sharing: Sharing,
         rights: Rights,
-        sharing: Sharing | None = None,
     ) -> None:
-        self._sharing = sharing
+        self._sharing = None if sharing.none else sharing
         self._step = env.step
         self._limits = env.limits
         self._namespace = env.namespace
@@ -85,11 +83,11 @@ class Subscribing:
         self._delivery = delivery
         self._publisher = sessions.publisher
         self._errors = sessions.errors
-        self._receipts = receipts
+        self._receipts = sharing.receipts
         self._rights = rights
         self._presence = sessions.presence
         self._names = DurableNames(env, delivery, sessions.presence)
-        self.unsubscribing = Unsubscribing(env, delivery, sessions, receipts)
+        self.unsubscribing = Unsubscribing(env, delivery, sessions, self._receipts)
         """Its opposite."""
 
     # SUBSCRIBE

@@ -49,6 +49,7 @@ CLOSE_REASONS: Mapping[CloseCode, str] = {
     CloseCode.HEART_BEAT_LOST: "no sign of life",
     CloseCode.CREDENTIALS_EXPIRED: "credentials expired",
     CloseCode.SLOW_CONSUMER: "slow consumer",
+    CloseCode.BACKPLANE_LOST: "backplane lost",
     CloseCode.HISTORY_LOST: "history lost",
     CloseCode.CONNECT_REFUSED: "connection refused",
     CloseCode.BAD_CREDENTIALS: "bad credentials",

@@ -73,7 +73,7 @@ class Publisher:
         delivery: Delivery,
         listeners: Listeners,
         interception: Interception,
-        workers: Workers | None,
+        workers: Workers | None = None,
     ) -> None:
         self._workers = workers
         self.interception = interception

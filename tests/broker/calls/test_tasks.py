@@ -377,7 +377,7 @@ class TestNobodysScript:
     def test_what_cannot_be_published_is_an_error_in_it(
         self, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def refuse(publisher: Publisher, draft: Draft) -> None:
+        def refuse(publisher: Publisher, draft: Draft, told: object) -> None:
             raise QueueFull
 
         def script() -> Script:
@@ -386,7 +386,7 @@ class TestNobodysScript:
             except QueueFull:
                 scripted.log.append("full")
 
-        monkeypatch.setattr(Publisher, "publish", refuse)
+        monkeypatch.setattr(Publisher, "send", refuse)
         self.begin(scripted.world, script())
         assert scripted.log == ["full"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from itertools import count
 from typing import Any
 
@@ -13,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from stocksync_ws.broker.model.log import HOLES, ByteCounter, Log
 from stocksync_ws.broker.model.owner import Owner
-from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.config import Limits
+from stocksync_ws.position import Position
 from tests.broker.kit import publication as made_publication
 
 _numbers = count(1)
@@ -327,22 +328,33 @@ def test_what_was_taken_or_forgotten_left_for_good_reason_and_is_still_covered()
     assert log.covers(Position("e", 0, 3))
 
 
-def test_a_fresh_log_takes_over_a_history_and_another_one_never() -> None:
+def test_a_log_takes_over_a_history_and_what_was_there_counts_no_more() -> None:
+    log = history(1, 2, 3)
+    log.adopt("theirs", ((0, 0), (7, 5), (9, 8)), 4)
+    assert (log.top, log.lost, len(log), log.size) == (4, 0, 0, 0)
+    for offset in range(5, 11):
+        log.append(publication(), offset)
+    ids = [log.message_id(offset) for offset in range(11)]
+    assert ids[:6] == [f"theirs-{offset}" for offset in range(6)]
+    assert ids[6:] == ["theirs.7-6", "theirs.7-7", "theirs.7-8", "theirs.9-9", "theirs.9-10"]
+    assert not log.knows(Position("e", 0, 3))
+
+
+@pytest.mark.parametrize(
+    ("generation", "known"), [(0, range(6)), (7, range(9)), (9, range(11)), (8, ())]
+)
+def test_a_generation_counts_as_far_as_the_next_one_began(
+    generation: int, known: Iterable[int]
+) -> None:
     log = Log(ByteCounter(), "mine")
-    log.begin(Position("theirs", 0, 1))
-    log.begin(Position("others", 2, 5))
-    log.append(publication(), 5)
-    assert log.message_id(5) == "others.2-5"
-    for other in (Position("theirs", 2, 6), Position("others", 1, 6), Position("others", 3, 6)):
-        assert not log.is_of(other)
-        with pytest.raises(ValueError, match=r"the history others\.2-5 is not"):
-            log.begin(other)
-    assert log.is_of(Position("others", 2, 6))
+    log.adopt("theirs", ((0, 0), (7, 5), (9, 8)), 10)
+    found = [at for at in range(13) if log.knows(Position("theirs", generation, at))]
+    assert found == [*known]
 
 
 def test_what_came_before_a_history_was_taken_over_was_never_here() -> None:
     log = Log(ByteCounter(), "mine")
-    log.begin(Position("theirs", 0, 1_000))
+    log.adopt("theirs", ((0, 0),), 999)
     log.append(publication(), 1_000)
     covered = [offset for offset in (0, 10, 998, 999, 1_000) if log.covers(log_at(offset))]
     assert covered == [999, 1_000]
@@ -351,19 +363,6 @@ def test_what_came_before_a_history_was_taken_over_was_never_here() -> None:
 
 def log_at(offset: int) -> Position:
     return Position("theirs", 0, offset)
-
-
-@pytest.mark.parametrize("leave", ["trim", "take", "forget", "skip"])
-def test_a_log_is_not_fresh_again_because_it_is_empty(leave: str) -> None:
-    log = Log(ByteCounter(), "e")
-    if leave == "skip":
-        log.skip()
-    else:
-        log.append(publication(), 5)
-        {"trim": log.trim, "take": lambda: log.take(5), "forget": lambda: log.forget(6)}[leave]()
-    assert not len(log)
-    with pytest.raises(ValueError):
-        log.begin(Position("f", 0, 6))
 
 
 def test_a_message_id_is_its_position_as_text() -> None:

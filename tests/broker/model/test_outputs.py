@@ -7,7 +7,7 @@ import pytest
 from stocksync_ws.broker.model.outputs import Outputs, drain
 
 URGENT = {"aborts", "answers", "calls", "cancels", "reads"}
-PENDING = {"calls", "cancels", "dirty"}
+PENDING = {"calls", "cancels", "dirty", "engine"}
 
 
 @pytest.mark.parametrize("name", Outputs.__slots__)

@@ -13,11 +13,11 @@ from stocksync_ws.broker.model.durable import Durable
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.owner import Owner
-from stocksync_ws.position import Position
 from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
 from stocksync_ws.config import Limits
+from stocksync_ws.position import Position
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Wire
 from tests.broker.kit import TextWire, publication, record
