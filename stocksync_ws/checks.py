@@ -9,15 +9,16 @@ from __future__ import annotations
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 from urllib.parse import quote
 
 from stocksync_ws.errors import ConfigurationError
-from stocksync_ws.policies import has_surrogate
+from stocksync_ws.policies import Policy, has_surrogate
 
 __all__ = [
     "MOST_SECONDS",
+    "NOT_SHARED",
     "OPAQUE_ORIGINS",
     "PATH_SAFE",
     "check_heart_beat",
@@ -26,8 +27,10 @@ __all__ = [
     "check_path_of_endpoint",
     "check_patterns",
     "check_sessions",
+    "check_shared",
     "fail",
     "foreign_wildcard",
+    "is_below",
     "is_foreign_wildcard",
     "takes",
 ]
@@ -38,6 +41,12 @@ OPAQUE_ORIGINS = ("null", "file://")
 """Origins without a host; each stands for very many pages."""
 PATH_SAFE = "/!$&'()*+,;=:@-._~"
 """The punctuation that a path holds without being percent-encoded (RFC 3986 §3.3)."""
+
+NOT_SHARED = (
+    "is a queue, which several workers do not share: write"
+    " destinations={{{0!r}: Queue(local=True)}} for one of its own in each worker, use a topic, or"
+    " leave backplane out"
+)
 
 _HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^][\s/:,*?#@]+)(?::[0-9]{1,5})?"
 _AUTHORITY = re.compile(_HOST)
@@ -212,3 +221,47 @@ def check_heart_beat(given: object) -> None:
         meant = tuple(each / 1_000 for each in beats)
         problem = f"is in seconds, at most {MOST_SECONDS:g}, not {given!r}; if that is ms, write"
         raise fail("heart_beat", f"{problem} {meant}")
+
+
+def is_below(text: str, prefix: str) -> bool:
+    """A destination or a pattern is a prefix, or stands below it."""
+    return (text + "/").startswith(prefix + "/")
+
+
+def check_shared(
+    destinations: Mapping[str, Policy],
+    queue_prefixes: Iterable[str],
+    client_send: Iterable[str],
+    client_subscribe: Iterable[str],
+) -> None:
+    """Check that no queue is to be shared by several workers: each may have its own.
+
+    Raises:
+        ConfigurationError: A queue is named that is not `local`.
+    """
+    local = [pattern for pattern, policy in destinations.items() if policy.local]
+    named: dict[str, str] = {}
+    for policy in destinations.values():
+        if policy.dead_letter is not None:
+            named[policy.dead_letter] = "dead_letter"
+    for setting, patterns in (
+        ("client_subscribe", client_subscribe),
+        ("client_send", client_send),
+        ("destinations", destinations),
+    ):
+        named |= dict.fromkeys(patterns, setting)
+    for pattern, setting in named.items():
+        queue = any(is_below(pattern, prefix) for prefix in queue_prefixes)
+        if queue and not any(_covers(each, pattern) for each in local):
+            raise fail(setting, f"{pattern!r} {NOT_SHARED.format(pattern)}")
+
+
+def _covers(pattern: str, other: str) -> bool:
+    """Everything that a pattern can be, another one can be, too."""
+    ours, theirs = pattern.split("/"), other.split("/")
+    if ours[-1] == "**":
+        ours = ours[:-1]
+        theirs = theirs[: len(ours)]
+    return len(ours) == len(theirs) and all(
+        a == b or (a == "*" and b != "**") for a, b in zip(ours, theirs, strict=True)
+    )

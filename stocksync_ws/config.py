@@ -22,7 +22,9 @@ from stocksync_ws.checks import (
     check_path_of_endpoint,
     check_patterns,
     check_sessions,
+    check_shared,
     fail,
+    is_below,
 )
 from stocksync_ws.policies import DestinationPolicy, Queue, TopicPolicy, check_path
 from stocksync_ws.rates import Rate
@@ -301,10 +303,14 @@ class BrokerConfig:
             for pattern in patterns:
                 self._check_below(setting, pattern)
         for pattern in self.presence:
-            if any(_is_below(pattern, prefix) for prefix in self.queue_prefixes):
+            if any(is_below(pattern, prefix) for prefix in self.queue_prefixes):
                 problem = "is below a queue prefix, and consumers are not there together: name a"
                 raise fail("presence", f"{pattern!r} {problem} topic, or leave it out")
         self._check_policies()
+        if self.backplane is not None:
+            check_shared(
+                self.destinations, self.queue_prefixes, self.client_send, self.client_subscribe
+            )
         for setting in ("session_rate", "user_rate"):
             rate = getattr(self, setting)
             if rate is not None and not isinstance(rate, Rate):
@@ -322,7 +328,7 @@ class BrokerConfig:
                 if isinstance(given, type):
                     problem = f"needs an object, not a class: write {given.__name__}()"
                 raise fail("destinations", f"{pattern!r} {problem}")
-            queue = any(_is_below(pattern, prefix) for prefix in self.queue_prefixes)
+            queue = any(is_below(pattern, prefix) for prefix in self.queue_prefixes)
             if queue is not isinstance(policy, Queue):
                 problem = "below a queue prefix: write Queue(…)"
                 if not queue:
@@ -332,18 +338,14 @@ class BrokerConfig:
                 self._check_below(f"{type(policy).__name__}.dead_letter", policy.dead_letter)
 
     def _check_below(self, setting: str, text: str) -> None:
-        if any(_is_below(text, prefix) for prefix in self.broker_prefixes):
+        if any(is_below(text, prefix) for prefix in self.broker_prefixes):
             return
         why = ": write " + " or ".join(f"'{prefix}/…'" for prefix in self.broker_prefixes)
-        if any(_is_below(text, prefix) for prefix in self.application_prefixes):
+        if any(is_below(text, prefix) for prefix in self.application_prefixes):
             why = ", but for handlers, to which every client may send: leave it out"
-        elif _is_below(text, self.user_prefix):
+        elif is_below(text, self.user_prefix):
             why = ", but below user_prefix, where every client may subscribe: leave it out"
         raise fail(setting, f"{text!r} is under no broker prefix{why}")
-
-
-def _is_below(text: str, prefix: str) -> bool:
-    return (text + "/").startswith(prefix + "/")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -242,9 +242,13 @@ class EntryPoints(Application):
         server.start()
         return server
 
+    def _is_healthy(self) -> bool:
+        runtime = self._run.runtime
+        return runtime is None or runtime.broker.reachable
+
     def _served(self, address: Address, pages: Pages | None, health: str | None) -> Site:
         self.check()
-        site = replace(self.site(read_pages(pages)), health=health)
+        site = replace(self.site(read_pages(pages)), health=health, healthy=self._is_healthy)
         if address.unix is None and address.sock is None:
             warn_about_hosts(self.endpoint, address.host)
         return site

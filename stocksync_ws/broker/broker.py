@@ -312,15 +312,32 @@ class Broker:
 
     def engine(self, events: Sequence[BackplaneEvent], now: float) -> None:
         """The engine tells something."""
-        workers = self._sessions.workers
+        self._step.run(now, self._engine, events)
+
+    def _engine(self, events: Sequence[BackplaneEvent]) -> None:
+        workers, outages = self._sessions.workers, self._sessions.outages
         assert workers is not None
-        self._step.run(now, workers.receive, events)
+        assert outages is not None
+        workers.receive(events)
+        outages.look()
+
+    @property
+    def reachable(self) -> bool:
+        """The engine that several workers share is there, or there is none."""
+        workers = self._sessions.workers
+        return workers is None or workers.down_since is None
 
     # Inputs: its life
 
     def start(self, now: float) -> None:
         """The broker takes messages from now on."""
-        self._step.run(now, self._sessions.lifecycle.start)
+        self._step.run(now, self._start)
+
+    def _start(self) -> None:
+        self._sessions.lifecycle.start()
+        if self._sessions.workers is not None and self._sessions.outages is not None:
+            self._sessions.workers.start()
+            self._sessions.outages.look()
 
     def stop(self, now: float, within: float = math.inf) -> None:
         """Take no new session and close those that there are, spread over time, but at most so many

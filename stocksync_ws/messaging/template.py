@@ -20,6 +20,7 @@ from stocksync_ws.broker.model.namespace import (
     is_pattern,
 )
 from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.checks import NOT_SHARED
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converters
@@ -299,6 +300,8 @@ class MessagingTemplate:
                 f"{given!r} is below presence_prefix, where nobody sends: members come and go by"
                 f" their SUBSCRIBE to {path!r}; for what is said about one, ws.presence.attach"
             )
+        if kind is Kind.QUEUE and self._space.is_unshared(given):
+            raise ValueError(f"{given!r} {NOT_SHARED.format(given)}")
         if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
             hint = f": write {'/topic' + given!r}"
             if self._space.classify(given + "/x")[0] is not kind:

@@ -166,7 +166,8 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """New sessions are taken; may be asked from any thread."""
-        return not (self.draining or self.closed or self.loop.is_closed())
+        running = not (self.draining or self.closed or self.loop.is_closed())
+        return running and self.broker.reachable
 
     @property
     def stopping(self) -> bool:

@@ -122,6 +122,8 @@ class Site:
     """A path that says that new sessions are taken, to whoever asks, under whatever host name: a
     health check of a balancer knows an address. While none are taken it is 503, as all else.
     """
+    healthy: Callable[[], bool] = field(default_factory=lambda: _always)
+    """Whether `health` is 200; else it is 503."""
     greet: Callable[[HttpRequest], Answer | None] = field(default_factory=lambda: _no_greeting)
     """The answer to a request for the path of the endpoint that asks for no WebSocket, or None."""
     seen: Callable[[HttpRequest], HttpRequest] = field(default_factory=lambda: _as_it_came)
@@ -191,6 +193,10 @@ class Site:
         return frozenset(host.lower() for host in self.endpoint.allowed_hosts or ())
 
 
+def _always() -> bool:
+    return True
+
+
 def _as_it_came(request: HttpRequest) -> HttpRequest:
     return request
 
@@ -225,7 +231,7 @@ def decide(request: HttpRequest, site: Site, check: Check | None = None) -> Deci
     """
     try:
         if request.path == site.health:
-            decision: Decision = _page(request, _READY)
+            decision: Decision = _page(request, _READY) if site.healthy() else _ailing()
         else:
             host = _check_host(request, site, check is None or wants_websocket(request))
             decision = _route(request, site, host, check)
@@ -284,6 +290,10 @@ def _endpoint(
 
 
 _READY = Page("text/plain; charset=utf-8", b"ready\n")
+
+
+def _ailing() -> Answer:
+    return plain(503, "The engine behind the workers cannot be reached.")
 
 
 def _nothing() -> Answer:

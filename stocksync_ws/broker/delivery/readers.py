@@ -87,6 +87,13 @@ class Readers:
         """Hand a live reader nothing more of what is published, until it goes live again."""
         reader.group.members.pop(reader.session.mailbox, None)
 
+    def quit(self, reader: Reader) -> None:
+        """Hand a reader nothing more: its session is going to end."""
+        self.hold(reader)
+        reader.blocked = True
+        reader.topic.behind.pop(reader, None)
+        self.stop(reader)
+
     def forget_entries(self, topic: Topic) -> None:
         """Nobody else gets what was made last for readers one by one."""
         for group in topic.groups.values():

@@ -45,6 +45,7 @@ from stocksync_ws.types import ToDestination
 
 __all__ = ["Sending", "duplicate"]
 
+NO_KEY = "A SEND of a transaction to a shared destination takes no idempotency-key."
 NO_SEND = "client_send: none of its patterns covers it; add one, or let clients send to a handler"
 
 
@@ -63,8 +64,8 @@ class Sending:
         "_publisher",
         "_receipts",
         "_rights",
-        "_sharing",
         "_tasks",
+        "sharing",
     )
 
     def __init__(
@@ -76,7 +77,7 @@ class Sending:
         sharing: Sharing,
         rights: Rights,
     ) -> None:
-        self._sharing = None if sharing.none else sharing
+        self.sharing = None if sharing.none else sharing
         self._limits = env.limits
         self._namespace = env.namespace
         self._counters = env.counters
@@ -156,7 +157,7 @@ class Sending:
             self._add_to_transaction(session, frame, refusal)
         elif refusal is not None:
             self._errors.denied(session, frame, *refusal)
-        elif kind is Kind.TOPIC and self._is_shared(frame):
+        elif self.sharing is not None and self._is_shared(frame):
             self._share(session, frame)
         elif "idempotency-key" in frame.headers:
             return self._send_once(session, frame, kind, path)
@@ -170,25 +171,27 @@ class Sending:
         return None
 
     def _is_shared(self, frame: Frame) -> bool:
-        sharing = self._sharing
-        return sharing is not None and sharing.shares(ToDestination(frame.headers["destination"]))
+        sharing, destination = self.sharing, frame.headers["destination"]
+        if sharing is None or self._namespace.classify(destination)[0] is not Kind.TOPIC:
+            return False
+        return sharing.shares(ToDestination(destination))
 
     def goes_beside(self, session: SessionRecord, frame: Frame) -> bool:
         """A frame needs not wait for SENDs of its session that are on their way to the engine."""
-        assert self._sharing is not None
+        assert self.sharing is not None
         if frame.command != SEND or "transaction" in frame.headers:
             return False
         place = self._namespace.place(frame.headers.get("destination", ""))
-        if place is None or place.kind is not Kind.TOPIC or self._sharing.is_full(session):
+        if place is None or place.kind is not Kind.TOPIC or self.sharing.is_full(session):
             return False
         return self._is_shared(frame)
 
     def _share(self, session: SessionRecord, frame: Frame) -> None:
         """Send it to all workers; an idempotency key is known by the engine."""
-        assert self._sharing is not None
+        assert self.sharing is not None
         key = self._key(session, frame)
         text = "" if key is None else json.dumps(key)
-        self._sharing.send(session, frame, self.draft(session, frame), text)
+        self.sharing.send(session, frame, self.draft(session, frame), text)
 
     def _refusal(self, place: Place) -> tuple[ErrorCode, Denial] | None:
         """The refusal of a SEND, and the setting behind it."""
@@ -213,6 +216,8 @@ class Sending:
     def _add_to_transaction(
         self, session: SessionRecord, frame: Frame, refusal: tuple[ErrorCode, Denial] | None
     ) -> None:
+        if "idempotency-key" in frame.headers and self._is_shared(frame):
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, SEND, frame.headers, NO_KEY)
         if refusal is None and not self.find(session, frame)[1]:
             refusal = ErrorCode.IDEMPOTENCY_MISMATCH, Denial("")
         if refusal is not None:

@@ -8,6 +8,7 @@ the application, and nothing is told as done that is not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 
@@ -17,7 +18,7 @@ from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Failure, Settlement
-from stocksync_ws.broker.model.pipeline import Pipeline
+from stocksync_ws.broker.model.pipeline import Join, Pipeline, Task
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.window import MOST_SENDS, SharedSend, Window
@@ -90,6 +91,28 @@ class Sharing:
         if session.inbound.window is None:
             session.inbound.window = Window()
         session.inbound.window.sends.append(entry)
+
+    def may_commit(self, drafts: Sequence[Draft]) -> bool:
+        """Whether the engine can take all of these in one step."""
+        return len({self._workers.partition_of(draft.target) for draft in drafts}) < 2
+
+    def commit(self, drafts: Sequence[Draft]) -> Pipeline[Settlement]:
+        """Send what a transaction publishes in one step, and wait for the engine; the interceptors
+        have seen it.
+        """
+        settled: list[Settlement] = []
+        waiting: list[Task] = []
+
+        def done(settlement: Settlement) -> None:
+            settled.append(settlement)
+            for task in waiting:
+                self._step.joined(task, True)
+
+        problem = self._publisher.submit(drafts, done, intercepted=True)
+        if problem:
+            return Settlement(Failure.UNAVAILABLE, problem=problem)
+        yield Join(waiting)
+        return settled[0]
 
     def _settled(self, session: SessionRecord, entry: SharedSend, settlement: Settlement) -> None:
         """The engine has answered one of a session: RECEIPTs leave in the order of the frames."""

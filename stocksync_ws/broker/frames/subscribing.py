@@ -38,9 +38,11 @@ from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.policies import Latest
 from stocksync_ws.position import Position
 from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.types import ToDestination
 
 __all__ = ["Subscribing"]
 
+NO_NAMES = "A destination that several workers share has no durable names."
 UNSAID: Final = Denial("")
 """Whoever reports the refusal knows why."""
 
@@ -156,11 +158,17 @@ class Subscribing:
         elif kind is Kind.PRESENCE:
             self._to_presence(session, frame, wanted, path)
         else:
+            if wanted.durable and kind is Kind.TOPIC and self._is_shared(destination):
+                code = ErrorCode.UNSUPPORTED
+                raise RemoteProtocolError(code, frame.command, frame.headers, NO_NAMES)
             address = (session.owner, path) if kind is Kind.USER else destination
             if self._sharing is not None and not self._sharing.follows(session, address):
                 return self._later(session, frame, wanted, kind, address)
             return self._to_topic(session, frame, wanted, kind, address)
         return None
+
+    def _is_shared(self, destination: str) -> bool:
+        return self._sharing is not None and self._sharing.shares(ToDestination(destination))
 
     def _later(
         self,

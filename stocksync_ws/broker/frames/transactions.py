@@ -7,7 +7,7 @@ does not undo the others. The RECEIPTs of all frames leave when the last has ret
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.idempotency import Key, Remembered
@@ -31,9 +31,11 @@ from stocksync_ws.errors import (
     LimitExceeded,
     RemoteProtocolError,
 )
-from stocksync_ws.stomp.frame import SEND, Frame
+from stocksync_ws.stomp.frame import COMMIT, SEND, Frame
 
 __all__ = ["TransactionFrames"]
+
+NOT_ONE_STEP = "The destinations of a transaction are not in one partition of the backplane."
 
 
 class TransactionFrames:
@@ -100,15 +102,64 @@ class TransactionFrames:
         if refusal is not None:
             self._transactions.undo(session, transaction)
             raise refusal
+        shared = self._shared(drafts)
+        if shared:
+            return self._share(session, transaction, frame, drafts, shared)
+        self._apply(session, transaction, drafts, shared)
+        return self._committed(session, transaction, frame)
+
+    def _apply(
+        self,
+        session: SessionRecord,
+        transaction: Transaction,
+        drafts: Mapping[int, Draft],
+        shared: Container[int],
+    ) -> None:
+        """Do what concerns this worker alone, in one step."""
         for place, each in enumerate(transaction.frames):
             if each.command != SEND:
                 for settlement in transaction.settlements.get(place, ()):
                     settlement.unhold()
                     self._acks.apply(session, settlement)
-            elif not self._is_for_application(each):
+            elif not self._is_for_application(each) and place not in shared:
                 draft = drafts.get(place)
                 transaction.extra[place] = self._commit_send(session, each, draft)
-        return self._committed(session, transaction, frame)
+
+    def _shared(self, drafts: Mapping[int, Draft]) -> dict[int, Draft]:
+        """Drafts for all workers."""
+        sharing = self._sending.sharing
+        if sharing is None:
+            return {}
+        return {place: each for place, each in drafts.items() if sharing.shares(each.target)}
+
+    def _share(
+        self,
+        session: SessionRecord,
+        transaction: Transaction,
+        frame: Frame,
+        drafts: Mapping[int, Draft],
+        shared: Mapping[int, Draft],
+    ) -> Script:
+        """Send what is for all workers first; what concerns this one follows when that is done.
+
+        Raises:
+            RemoteProtocolError: The engine cannot do it in one step.
+        """
+        sharing = self._sending.sharing
+        assert sharing is not None
+        if not sharing.may_commit([*shared.values()]):
+            self._transactions.undo(session, transaction)
+            raise RemoteProtocolError(ErrorCode.UNSUPPORTED, COMMIT, frame.headers, NOT_ONE_STEP)
+        settlement = yield from sharing.commit([*shared.values()])
+        if session.state not in (State.CONNECTED, State.ENDING):
+            return
+        code = sharing.failure(settlement)
+        if code is not None:
+            self._transactions.undo(session, transaction)
+            self._errors.application(session, frame, code, rule=settlement.problem)
+            return
+        self._apply(session, transaction, drafts, shared)
+        yield from self._committed(session, transaction, frame)
 
     def _intercepted(
         self, session: SessionRecord, transaction: Transaction, frame: Frame

@@ -13,6 +13,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
 from stocksync_ws.broker.model.state import State
+from stocksync_ws.codes import CloseCode
 from stocksync_ws.config import BrokerConfig
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Clocks:
         "cancelling",
         "close_by",
         "connect_by",
+        "drain_as",
         "drain_at",
         "end_by",
         "frame_since",
@@ -67,6 +69,8 @@ class Clocks:
         """When the unfinished frame in the decoder began."""
         self.message_since: float | None = None
         """When the unfinished WebSocket frame or fragmented message in the connection began."""
+        self.drain_as = CloseCode.RESTART
+        """The close code of a session that is closed at `drain_at`."""
         self.drain_at: float | None = None
         """When a stop closes it."""
         self.end_by: float | None = None

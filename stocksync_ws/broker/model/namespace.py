@@ -178,6 +178,7 @@ class Namespace:
         "_found",
         "_kinds",
         "_limits",
+        "_local",
         "_open",
         "_own_roots",
         "_places",
@@ -193,6 +194,9 @@ class Namespace:
     )
 
     def __init__(self, config: BrokerConfig) -> None:
+        self._local = None
+        if config.backplane is not None:
+            self._local = Patterns(at for at, each in config.destinations.items() if each.local)
         self._kinds = [(p + "/", Kind.APPLICATION) for p in config.application_prefixes]
         self._kinds.append((config.user_prefix + "/", Kind.USER))
         for prefix in config.broker_prefixes:
@@ -237,6 +241,12 @@ class Namespace:
             if destination.startswith(prefix):
                 return kind, destination[len(prefix) - 1 :]
         return Kind.NOWHERE, destination
+
+    def is_unshared(self, destination: str) -> bool:
+        """A queue that several workers would have to share."""
+        if self._local is None or self.classify(destination)[0] is not Kind.QUEUE:
+            return False
+        return not self._local.match(destination)
 
     def place(self, destination: str) -> Place | None:
         """The place that a client names; None: it is no destination. The last ones are known."""

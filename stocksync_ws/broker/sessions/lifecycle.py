@@ -7,7 +7,8 @@ connected, and its close is backed by a deadline.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 from stocksync_ws.broker.calls.events import (
     BrokerAvailability,
@@ -374,9 +375,15 @@ class Lifecycle:
             return
         self.stopping = True
         self._presence.stop()
-        sessions = list(self._sessions.values())
+        self.drain(list(self._sessions.values()), CloseCode.RESTART, within)
+
+    def drain(
+        self, sessions: Sequence[SessionRecord], code: CloseCode, within: float = math.inf
+    ) -> None:
+        """Close sessions, spread over time, but at most so many seconds."""
         window = min(STOP_WINDOW, within, len(sessions) / 200)
         for place, session in enumerate(sessions):
+            session.clocks.drain_as = code
             session.clocks.drain_at = self._step.now + window * place / len(sessions)
             self.rearm(session)
 

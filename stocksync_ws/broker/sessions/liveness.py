@@ -20,6 +20,12 @@ from stocksync_ws.errors import RemoteProtocolError
 
 __all__ = ["Liveness"]
 
+_DRAINED = {
+    CloseCode.RESTART: DisconnectReason.SERVER_SHUTDOWN,
+    CloseCode.HISTORY_LOST: DisconnectReason.HISTORY_LOST,
+    CloseCode.BACKPLANE_LOST: DisconnectReason.BACKPLANE_LOST,
+}
+
 
 class Liveness:
     """The actions behind the clocks of a session."""
@@ -83,7 +89,9 @@ class Liveness:
 
     def _drain(self, session: SessionRecord) -> None:
         session.clocks.drain_at = None
-        self._lifecycle.close(session, CloseCode.RESTART, DisconnectReason.SERVER_SHUTDOWN)
+        code = session.clocks.drain_as
+        drop = code is not CloseCode.RESTART
+        self._lifecycle.close(session, code, _DRAINED[code], drop=drop)
 
     def _no_connect(self, session: SessionRecord) -> None:
         session.clocks.connect_by = None

@@ -152,9 +152,22 @@ class Publisher:
         return None
 
     def submit(
-        self, drafts: Sequence[Draft], done: Done, *, key: str = "", digest: str = ""
+        self,
+        drafts: Sequence[Draft],
+        done: Done,
+        *,
+        key: str = "",
+        digest: str = "",
+        intercepted: bool = False,
     ) -> str:
         """Send what a client publishes to all workers, all of it in one step or nothing.
+
+        Args:
+            drafts: The messages.
+            done: Told what became of them.
+            key: Their idempotency key; empty: there is none.
+            digest: What else of the same key must have.
+            intercepted: The interceptors were asked in this step.
 
         Returns:
             Why that cannot be; empty: `done` will be told.
@@ -164,7 +177,7 @@ class Publisher:
             InterceptorFailed: One failed.
         """
         assert self._workers is not None
-        publications = [self.admit(draft) for draft in drafts]
+        publications = [self.admit(draft, intercepted=intercepted) for draft in drafts]
         return self._workers.submit(publications, done, key=key, digest=digest)
 
     def _settled(self, draft: Draft, told: Told | None, settlement: Settlement) -> None:

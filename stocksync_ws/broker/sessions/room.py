@@ -15,6 +15,7 @@ from stocksync_ws.broker.sessions.interception import Interception
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.liveness import Liveness
 from stocksync_ws.broker.sessions.opening import Opening
+from stocksync_ws.broker.sessions.outages import Outages
 from stocksync_ws.broker.sessions.overload import Overload
 from stocksync_ws.broker.sessions.presence import Presence
 from stocksync_ws.broker.sessions.publisher import Publisher
@@ -33,6 +34,7 @@ class Sessions:
         "expiry",
         "lifecycle",
         "opening",
+        "outages",
         "overload",
         "presence",
         "publisher",
@@ -51,6 +53,9 @@ class Sessions:
         )
         self.presence = Presence(env, calls, delivery, self.publisher)
         self.lifecycle = Lifecycle(env, calls, delivery, self.presence)
+        self.outages = None
+        if self.workers is not None:
+            self.outages = Outages(env, self.lifecycle, self.workers)
         self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle, calls.listeners)
         self.users = Users(env, self.lifecycle, self.errors)

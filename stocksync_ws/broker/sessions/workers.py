@@ -34,6 +34,7 @@ from stocksync_ws.broker.model.publication import (
     Published,
     expiry,
 )
+from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import LatestTopic, Topic
 from stocksync_ws.errors import BackplaneUnavailable, PublishUncertain
@@ -70,7 +71,7 @@ class Workers:
         self, env: Environment, delivery: Delivery, listeners: Listeners, backplane: Backplane
     ) -> None:
         self._settings = backplane.settings
-        self.partition = backplane.partition
+        self._partition = backplane.partition
         self._counters = env.counters
         self._limits = env.limits
         self._step = env.step
@@ -92,13 +93,18 @@ class Workers:
         """Channels that nobody here is subscribed to, and since when."""
         self._survivors: dict[str, list[Reader]] = {}
         """Readers that were told of a reset, and go on."""
-        self._since = 0.0
-        self.down_since: float | None = 0.0
+        self._lost: dict[SessionRecord, None] = {}
+        self._since = env.step.now
+        self.down_since: float | None = env.step.now
         """Since when the engine is gone; None: it is there."""
         self._sweep_at = 0.0
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
+
+    def start(self) -> None:
+        """The broker takes messages."""
+        self._since = self.down_since = self._step.now
 
     # Publishing
 
@@ -110,6 +116,10 @@ class Workers:
             return True
         policy = self._destinations.policy(target.destination)
         return not isinstance(policy, Queue) and not policy.local
+
+    def partition_of(self, target: Target) -> int:
+        """What is sent to targets of one partition can be sent in one step."""
+        return self._partition(channel_of(_address(target)))
 
     def submit(
         self, publications: Sequence[Publication], done: Done, *, key: str = "", digest: str = ""
@@ -279,7 +289,20 @@ class Workers:
                 reader.unrecovered = True
                 self._survivors.setdefault(channel, []).append(reader)
             else:
-                self._step.close_lost(reader.session)
+                self._readers.quit(reader)
+                self._lost[reader.session] = None
+
+    def take_lost(self) -> list[SessionRecord]:
+        """Sessions that were reading what is gone, and that are told by a close."""
+        lost = [*self._lost]
+        self._lost.clear()
+        return lost
+
+    @property
+    def outage_at(self) -> float | None:
+        """When the engine has been away for too long; None: it is there, or nobody minds."""
+        most = self._settings.max_outage
+        return None if most is None or self.down_since is None else self.down_since + most
 
     # Time
 
