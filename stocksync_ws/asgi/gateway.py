@@ -268,7 +268,7 @@ class Gateway:
 
     def _claim_once(self, runtime: Runtime, request: HttpRequest) -> None:
         """Claim the address that the first WebSocket came to."""
-        if self._claimed or request.scope is None:
+        if self._claimed or request.scope is None or runtime.config.backplane is not None:
             return
         self._claimed = True
         server = request.scope.get("server")

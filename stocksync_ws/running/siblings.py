@@ -183,7 +183,7 @@ class Claim:
         _log.warning(
             "several workers serve %s: this is process %d, and %s does so too. Each has a broker of"
             " its own, so clients of one do not get what the other publishes. Serve it with one"
-            " worker (docs/embedding/workers.md)",
+            " worker, or give StompApp a backplane (docs/embedding/workers.md)",
             self._what,
             os.getpid(),
             other,
