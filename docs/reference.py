@@ -84,7 +84,7 @@ GROUPS = (
         "SessionConnected SessionSubscribed SessionUnsubscribed SessionDisconnected"
         " DisconnectReason HandshakeRejected ConnectRejected FrameDenied SlowConsumer HeartBeatLost"
         " TransactionAborted DeadLetter MessageDropped PresenceJoined PresenceLeft"
-        " BrokerAvailability",
+        " BrokerAvailability BackplaneAvailability BackplaneReset",
     ),
     Group(
         "Who is there",
@@ -96,13 +96,19 @@ GROUPS = (
         "Exceptions that the application meets or raises, and the codes that clients are told: "
         "[handlers](handlers.md#errors), [errors](errors.md).",
         "StockSyncError ConfigurationError ConversionError AccessDenied BadCredentials"
-        " HandlerTimeout InterceptorFailed BrokerBusy BrokerClosed WrongLoop ForkedBrokerError"
+        " HandlerTimeout InterceptorFailed BrokerBusy BrokerClosed BackplaneUnavailable"
+        " PublishUncertain WrongLoop ForkedBrokerError"
         " ErrorCode CloseCode",
     ),
     Group(
         "Settings and counters",
         "Bounds, and what was counted: [limits](limits.md), [counters](counters.md).",
         "Limits Rate SockJSOptions Counters",
+    ),
+    Group(
+        "Several workers",
+        "An engine that orders what several workers publish: [scaling](scaling.md).",
+        "Backplane BackplaneSettings",
     ),
     Group(
         "Hosting",

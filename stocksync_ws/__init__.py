@@ -18,7 +18,10 @@ process that had imported the package before.
 """
 
 from stocksync_ws.app import StompApp
+from stocksync_ws.backplane import Backplane, BackplaneSettings
 from stocksync_ws.broker.calls.events import (
+    BackplaneAvailability,
+    BackplaneReset,
     BrokerAvailability,
     ConnectRejected,
     DeadLetter,
@@ -43,6 +46,7 @@ from stocksync_ws.config import Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
     AccessDenied,
+    BackplaneUnavailable,
     BadCredentials,
     BrokerBusy,
     BrokerClosed,
@@ -51,6 +55,7 @@ from stocksync_ws.errors import (
     ForkedBrokerError,
     HandlerTimeout,
     InterceptorFailed,
+    PublishUncertain,
     StockSyncError,
     WrongLoop,
 )
@@ -88,6 +93,11 @@ __version__ = "0.1.0"
 __all__ = [
     "AccessDenied",
     "Authenticated",
+    "Backplane",
+    "BackplaneAvailability",
+    "BackplaneReset",
+    "BackplaneSettings",
+    "BackplaneUnavailable",
     "BadCredentials",
     "BrokerAvailability",
     "BrokerBusy",
@@ -126,6 +136,7 @@ __all__ = [
     "PresenceLeft",
     "Principal",
     "PublicationKind",
+    "PublishUncertain",
     "Published",
     "Queue",
     "Rate",

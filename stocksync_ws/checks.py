@@ -229,16 +229,22 @@ def is_below(text: str, prefix: str) -> bool:
 
 
 def check_shared(
+    backplane: object,
     destinations: Mapping[str, Policy],
     queue_prefixes: Iterable[str],
     client_send: Iterable[str],
     client_subscribe: Iterable[str],
 ) -> None:
-    """Check that no queue is to be shared by several workers: each may have its own.
+    """Check what several workers are to share: no queue, of which each may have its own.
 
     Raises:
-        ConfigurationError: A queue is named that is not `local`.
+        ConfigurationError: The backplane is none, or a queue is named that is not `local`.
     """
+    if not all(hasattr(backplane, name) for name in ("open", "partition", "settings")):
+        problem = f"must be an engine such as MemoryBackplane(), not {backplane!r}"
+        if isinstance(backplane, type):
+            problem = f"must be an object, not a class: write {backplane.__name__}()"
+        raise fail("backplane", problem)
     local = [pattern for pattern, policy in destinations.items() if policy.local]
     named: dict[str, str] = {}
     for policy in destinations.values():

@@ -308,9 +308,8 @@ class BrokerConfig:
                 raise fail("presence", f"{pattern!r} {problem} topic, or leave it out")
         self._check_policies()
         if self.backplane is not None:
-            check_shared(
-                self.destinations, self.queue_prefixes, self.client_send, self.client_subscribe
-            )
+            named = self.client_send, self.client_subscribe
+            check_shared(self.backplane, self.destinations, self.queue_prefixes, *named)
         for setting in ("session_rate", "user_rate"):
             rate = getattr(self, setting)
             if rate is not None and not isinstance(rate, Rate):

@@ -154,7 +154,8 @@ class WrappedWsgi:
                 self._check()
                 server = ThreadServer(self._run, self._site, None)
                 server.start()
-                server.claim(environ["SERVER_NAME"], int(environ["SERVER_PORT"]))
+                if self._run.backplane is None:
+                    server.claim(environ["SERVER_NAME"], int(environ["SERVER_PORT"]))
                 self._server, self._pid = server, os.getpid()
             return server
 

@@ -334,10 +334,8 @@ class Server:
 
     def claim(self, host: str, port: int) -> Claim | None:
         """Claim the address that somebody else listens on for us, for as long as we run; on our
-        loop. Other workers of his are noticed by it; with a backplane they are meant.
+        loop. Other workers of his are noticed by it.
         """
-        if self._runtime.config.backplane is not None:
-            return None
         claim = claim_of(self._loop, (host, port), self._site.endpoint.path)
         if claim is not None:
             claim.make()

@@ -176,7 +176,12 @@ class Broker:
 
     @property
     def busy(self) -> bool:
-        """User code runs. A script that waits for another one is ended with that one."""
+        """User code runs, or the engine that several workers share has not answered. A script that
+        waits for another one is ended with that one.
+        """
+        workers = self._sessions.workers
+        if workers is not None and workers.in_flight:
+            return True
         return any(task.call is not None for task in self.calls.tasks.running)
 
     # Inputs: the transport, user code, time
@@ -348,6 +353,8 @@ class Broker:
     def halt(self, now: float) -> None:
         """The end: close what is left with 1001 and accept nothing more."""
         self._step.run(now, self._sessions.lifecycle.halt)
+        if self._sessions.workers is not None:
+            self._step.run(now, self._sessions.workers.halt)
         self._step.run(now, self._sessions.lifecycle.end)
 
     # The end of a step

@@ -13,6 +13,7 @@ import os
 import threading
 from typing import TYPE_CHECKING
 
+from stocksync_ws.backplane import Backplane
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import ForkedBrokerError, WrongLoop
 
@@ -47,6 +48,11 @@ class Run:
     def runtime(self) -> Runtime | None:
         """The runtime in the slot, stopping or not; its loop may have been closed under it."""
         return self._runtime
+
+    @property
+    def backplane(self) -> Backplane | None:
+        """The engine that the application shares with other workers, if there is one."""
+        return self._app.config.backplane
 
     def make_way(self) -> None:
         """Throw away a run whose loop was closed under it, with all that it held: for a caller who

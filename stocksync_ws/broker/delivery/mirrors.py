@@ -223,6 +223,11 @@ class Mirrors:
         """When something in flight has waited too long, in the broker's own time."""
         return self._appends.deadline
 
+    @property
+    def in_flight(self) -> int:
+        """Appends without an answer."""
+        return len(self._appends)
+
     def expire(self, now: float) -> None:
         """Settle what has waited too long."""
         for flight in self._appends.overdue(now):

@@ -23,11 +23,13 @@ from stocksync_ws.broker.sessions.replies import error, error_message
 from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.errors import (
     AccessDenied,
+    BackplaneUnavailable,
     BadCredentials,
     Cancelled,
     ConversionError,
     HandlerTimeout,
     InterceptorFailed,
+    PublishUncertain,
     RemoteProtocolError,
 )
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame, Version
@@ -418,6 +420,10 @@ def handler_code(problem: BaseException, command: str) -> ErrorCode:
         return ErrorCode.BAD_PAYLOAD
     if isinstance(problem, HandlerTimeout):
         return ErrorCode.HANDLER_TIMEOUT
+    if isinstance(problem, BackplaneUnavailable):
+        return ErrorCode.BACKPLANE_UNAVAILABLE
+    if isinstance(problem, PublishUncertain):
+        return ErrorCode.PUBLISH_UNCERTAIN
     if isinstance(problem, AccessDenied):
         return ErrorCode.SUBSCRIBE_DENIED if command == SUBSCRIBE else ErrorCode.SEND_DENIED
     return ErrorCode.HANDLER_FAILED

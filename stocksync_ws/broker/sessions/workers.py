@@ -10,6 +10,7 @@ they are told: by `recovered:false` or `dropped` on their next message, or by a 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 
 from stocksync_ws.backplane import (
@@ -105,6 +106,15 @@ class Workers:
     def start(self) -> None:
         """The broker takes messages."""
         self._since = self.down_since = self._step.now
+
+    def halt(self) -> None:
+        """The end: nobody waits for the engine any more."""
+        self._mirrors.expire(math.inf)
+
+    @property
+    def in_flight(self) -> int:
+        """Publications that the engine has not answered."""
+        return self._mirrors.in_flight
 
     # Publishing
 
