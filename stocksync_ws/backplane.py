@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BackplaneSettings:
-    """How long a worker waits for its engine, and how much.
+    """Times and bounds of a worker that waits for its engine.
 
     Raises:
         ConfigurationError: A value is out of its range.
@@ -255,8 +255,8 @@ class Backplane(Protocol):
     """
 
     @property
-    def settings(self) -> BackplaneSettings:
-        """How long and how much a worker waits."""
+    def config(self) -> BackplaneSettings:
+        """Times and bounds of a worker that waits for the engine."""
         ...
 
     def open(

@@ -240,7 +240,7 @@ def check_shared(
     Raises:
         ConfigurationError: The backplane is none, or a queue is named that is not `local`.
     """
-    if not all(hasattr(backplane, name) for name in ("open", "partition", "settings")):
+    if not all(hasattr(backplane, name) for name in ("config", "open", "partition")):
         problem = f"must be an engine such as MemoryBackplane(), not {backplane!r}"
         if isinstance(backplane, type):
             problem = f"must be an object, not a class: write {backplane.__name__}()"

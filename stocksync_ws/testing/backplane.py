@@ -257,12 +257,12 @@ class MemoryBackplane:
     """An engine in this process, for tests with several Worlds. See `Backplane`.
 
     Args:
-        settings: How long and how much the workers wait.
+        settings: Times and bounds of the workers that wait for it.
         page: Messages that a read is answered at once.
     """
 
     def __init__(self, settings: BackplaneSettings | None = None, *, page: int = 2_000) -> None:
-        self.settings = settings or BackplaneSettings()
+        self.config = settings or BackplaneSettings()
         self.engine = MemoryEngine(page)
         self.links: dict[str, MemoryLink] = {}
         self._loops: dict[MemoryLink, asyncio.AbstractEventLoop] = {}

@@ -71,7 +71,7 @@ class Workers:
     def __init__(
         self, env: Environment, delivery: Delivery, listeners: Listeners, backplane: Backplane
     ) -> None:
-        self._settings = backplane.settings
+        self._settings = backplane.config
         self._partition = backplane.partition
         self._counters = env.counters
         self._limits = env.limits
