@@ -123,7 +123,7 @@ class Site:
     health check of a balancer knows an address. While none are taken it is 503, as all else.
     """
     healthy: Callable[[], bool] = field(default_factory=lambda: _always)
-    """Whether `health` is 200; else it is 503."""
+    """Health of the application: `health` is 200 while this is true, else 503."""
     greet: Callable[[HttpRequest], Answer | None] = field(default_factory=lambda: _no_greeting)
     """The answer to a request for the path of the endpoint that asks for no WebSocket, or None."""
     seen: Callable[[HttpRequest], HttpRequest] = field(default_factory=lambda: _as_it_came)
