@@ -71,7 +71,8 @@ class BackplaneSettings:
             kinds = int if whole else (int, float)
             if isinstance(value, bool) or not isinstance(value, kinds) or not 0 < value < math.inf:
                 kind = "whole number" if whole else "number of seconds"
-                raise ConfigurationError(f"{name}: must be a {kind} above 0, not {value!r}")
+                setting = f"{type(self).__name__}.{name}"
+                raise ConfigurationError(f"{setting}: must be a {kind} above 0, not {value!r}")
 
 
 # Commands: what a worker sends

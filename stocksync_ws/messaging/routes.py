@@ -13,6 +13,7 @@ from typing_extensions import is_protocol
 
 from stocksync_ws.broker.model.namespace import Kind, Namespace
 from stocksync_ws.broker.model.pipeline import Call, Mode, Threads
+from stocksync_ws.checks import NOT_SHARED
 from stocksync_ws.errors import AccessDenied, ConfigurationError
 from stocksync_ws.messaging.access import refusal
 from stocksync_ws.messaging.binding import Plan, plan
@@ -420,6 +421,9 @@ def check_places(declaration: Declaration, space: Namespace) -> None:
                 wanted = f"under a broker prefix, such as {'/topic' + path!r}"
                 if kind is Kind.USER:
                     wanted = f"under a broker prefix; for the sender write @send_to_user({path!r})"
+                if space.is_unshared(destination):
+                    problem = f"it replies to {destination!r}, which {NOT_SHARED}"
+                    raise ConfigurationError(report(function, label, problem.format(destination)))
             if not served:
                 problem = f"the reply to {destination!r} would reach nobody; it must be {wanted}"
                 raise ConfigurationError(report(function, label, problem))
