@@ -81,8 +81,9 @@ TABLE = [
         answers,
         ConfigurationError,
         *unshared(
-            "@message_mapping('/jobs') test_workers.answers.<locals>.jobs: it replies to"
-            " '/queue/jobs', which",
+            "HERE: jobs()\n"
+            "  @message_mapping('/jobs') tests.mistakes.test_workers.answers.<locals>.jobs\n"
+            "  it replies to '/queue/jobs', which",
             "/queue/jobs",
         ),
     ),
