@@ -21,6 +21,7 @@ from tests.bench import (
     publishers,
     sockjs,
     stored,
+    storm,
     threads,
 )
 from tests.bench.against import QUICK_ROUNDS, ROUNDS, compare
@@ -35,6 +36,7 @@ BENCHMARKS = {
     "acks": acks,
     "publishers": publishers,
     "connect": connect,
+    "storm": storm,
     "memory": memory,
     "stored": stored,
     "inbound": inbound,
