@@ -72,6 +72,8 @@ class Server:
         self._swallowing: set[socket.socket] = set()
         """Dead ends that servers of WSGI applications still hold."""
         self._stopping = False
+        self._draining: Callable[[], bool] = lambda: self._stopping
+        """One function for all connections."""
         self.port: int | None = None
         """The port that is listened on, the first one where there are several; None for a Unix
         socket, and before the start.
@@ -306,7 +308,7 @@ class Server:
             self._runtime.broker.counters,
             peer=peer,
             secure=self._tls is not None,
-            draining=lambda: self._stopping or full,
+            draining=_is_full if full else self._draining,
         )
 
     @property
@@ -398,3 +400,8 @@ class Server:
             sock.close()
         self._swallowing.clear()
         self._listeners.clear()
+
+
+def _is_full() -> bool:
+    """Of a connection that came at the cap."""
+    return True

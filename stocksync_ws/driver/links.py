@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 
 from stocksync_ws.codes import DisconnectReason
-from stocksync_ws.driver.ports import Link, Machine, Stream
+from stocksync_ws.driver.ports import ENDED, Link, Machine, Stream
 from stocksync_ws.timers import HURRIED, Timers
 from stocksync_ws.types import (
     Alive,
@@ -331,7 +331,8 @@ class Links:
         del self.open[link]
         self.handle(link, link.connection.lost(now), now)
         self._leave(link)
-        link.stream.abort()
+        stream, link.stream = link.stream, ENDED
+        stream.abort()
 
     def write_own(self, link: Link, now: float) -> None:
         """The connection's own output, if the transport has nothing unsent. When all of an answer
