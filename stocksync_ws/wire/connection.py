@@ -28,7 +28,7 @@ from stocksync_ws.types import Chunk, Closed, Event, Handshake, HttpRequest
 from stocksync_ws.wire.answer import Answer, plain, unavailable
 from stocksync_ws.wire.body import CONTINUE
 from stocksync_ws.wire.carried import CarriedRequest, open_request
-from stocksync_ws.wire.endpoint import Carrier, Site, decide
+from stocksync_ws.wire.endpoint import Carrier, Site
 from stocksync_ws.wire.http import (
     HttpError,
     HttpReader,
@@ -36,8 +36,9 @@ from stocksync_ws.wire.http import (
     response,
     switching_protocols,
 )
+from stocksync_ws.wire.repeated import decide_handshake
 from stocksync_ws.wire.sockjs.websocket import FramedReader, FramedWire
-from stocksync_ws.wire.upgrade import accept_key, check_handshake
+from stocksync_ws.wire.upgrade import accept_key
 from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
 
 __all__ = ["HttpConnection"]
@@ -177,7 +178,7 @@ class HttpConnection:
     ) -> list[Event]:
         request = self._site.seen(request)
         full = self._draining()
-        decision = decide(request, self._site, check_handshake)
+        decision = decide_handshake(request, self._site)
         if isinstance(decision, Carrier):
             return self._carry(request, decision, now, full=full, body=body)
         if full:

@@ -128,6 +128,10 @@ class Site:
     """The request as the first proxy saw it, where proxies are trusted."""
     refusals: Refusals = field(default_factory=Refusals, repr=False, compare=False)
     """Counts and logs what is refused."""
+    known: dict[tuple[object, ...], Endpoint] = field(
+        default_factory=dict[tuple[object, ...], Endpoint], repr=False, compare=False
+    )
+    """Handshakes that were accepted: see `repeated.py`."""
 
     def __post_init__(self) -> None:
         for prefix in self.routes:
