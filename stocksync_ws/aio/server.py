@@ -13,7 +13,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
@@ -72,8 +72,7 @@ class Server:
         self._swallowing: set[socket.socket] = set()
         """Dead ends that servers of WSGI applications still hold."""
         self._stopping = False
-        self._draining: Callable[[], bool] = lambda: self._stopping
-        """One function for all connections."""
+        self._draining = lambda: self._stopping  # one for all connections
         self.port: int | None = None
         """The port that is listened on, the first one where there are several; None for a Unix
         socket, and before the start.
@@ -308,7 +307,7 @@ class Server:
             self._runtime.broker.counters,
             peer=peer,
             secure=self._tls is not None,
-            draining=_is_full if full else self._draining,
+            draining=(lambda: True) if full else self._draining,
         )
 
     @property
@@ -368,10 +367,8 @@ class Server:
         """At the cap: a cheap answer without state."""
         self._runtime.broker.counters.connections_refused += 1
         sock.setblocking(False)
-        try:
+        with suppress(OSError):  # it is closed anyway
             sock.send(FULL)
-        except OSError:
-            pass  # It is closed anyway.
         sock.close()
 
     def _pause(self, listener: socket.socket, error: OSError) -> None:
@@ -400,8 +397,3 @@ class Server:
             sock.close()
         self._swallowing.clear()
         self._listeners.clear()
-
-
-def _is_full() -> bool:
-    """Of a connection that came at the cap."""
-    return True

@@ -128,10 +128,6 @@ class Site:
     """The request as the first proxy saw it, where proxies are trusted."""
     refusals: Refusals = field(default_factory=Refusals, repr=False, compare=False)
     """Counts and logs what is refused."""
-    known: dict[tuple[object, ...], Endpoint] = field(
-        default_factory=dict[tuple[object, ...], Endpoint], repr=False, compare=False
-    )
-    """Handshakes that were accepted: see `repeated.py`."""
 
     def __post_init__(self) -> None:
         for prefix in self.routes:
@@ -170,6 +166,11 @@ class Site:
         for path in self.pages:
             if path == prefix or _is_below(path, prefix):
                 raise ConfigurationError(f"pages: {path!r} belongs to the route {prefix!r}")
+
+    @cached_property
+    def _known(self) -> dict[tuple[object, ...], Endpoint]:
+        """Handshakes that were accepted; kept for `repeated.py`."""
+        return {}
 
     @cached_property
     def paths(self) -> frozenset[str]:

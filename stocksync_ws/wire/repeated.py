@@ -6,6 +6,8 @@ looked at, and `_asked` holds all of that. It is kept of an open endpoint only: 
 is judged, counted and told each time.
 """
 
+# pyright: reportPrivateUsage=false
+# `Site._known` is kept for this module.
 from __future__ import annotations
 
 from typing import Final
@@ -40,7 +42,7 @@ _GOOD_KEY: Final = (KEY, "")
 def decide_handshake(request: HttpRequest, site: Site) -> Decision:
     """What `decide` says to a request over HTTP/1.1."""
     asked = _asked(request)
-    known = site.known.get(asked)
+    known = site._known.get(asked)
     if known is not None:
         return known
     decision = decide(request, site, check_handshake)
@@ -50,9 +52,9 @@ def decide_handshake(request: HttpRequest, site: Site) -> Decision:
         and request.path in site.paths
         and len(repr(asked)) <= LONGEST
     ):
-        if len(site.known) >= MOST:
-            del site.known[next(iter(site.known))]
-        site.known[asked] = decision
+        if len(site._known) >= MOST:
+            del site._known[next(iter(site._known))]
+        site._known[asked] = decision
     return decision
 
 

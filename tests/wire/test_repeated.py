@@ -43,6 +43,15 @@ def requests(draw: st.DrawFn) -> HttpRequest:
     )
 
 
+@pytest.mark.parametrize("name", VALUES)
+def test_a_header_that_makes_a_difference_makes_it_behind_others(name: str) -> None:
+    used = site(("http://shop.example:8000",))
+    for value in VALUES[name]:
+        for each in (request(), request({name: value})):
+            fresh = site(("http://shop.example:8000",))
+            assert decide_handshake(each, used) == decide(each, fresh, check_handshake)
+
+
 @given(st.lists(requests(), min_size=2, max_size=8), st.sampled_from([(), ("https://a",), ("*",)]))
 def test_whatever_came_before_the_verdict_is_the_same(
     came: list[HttpRequest], origins: tuple[str, ...]
@@ -66,7 +75,7 @@ def test_what_is_refused_is_judged_each_time() -> None:
         refused = decide_handshake(request({"origin": "https://evil.example"}), used)
         assert isinstance(refused, Answer)
         assert refused.log is not None
-    assert not used.known
+    assert not used._known
 
 
 def test_what_a_route_decides_is_asked_each_time() -> None:
@@ -86,8 +95,8 @@ def test_so_many_are_known_and_the_oldest_is_forgotten() -> None:
     used = site(("*",))
     for number in range(MOST + 1):
         decide_handshake(request({"origin": f"http://{number}"}), used)
-    assert len(used.known) == MOST
-    known = list(used.known)
+    assert len(used._known) == MOST
+    known = list(used._known)
     assert ("origin", "http://1") in known[0]
     assert ("origin", f"http://{MOST}") in known[-1]
 
@@ -96,4 +105,4 @@ def test_so_many_are_known_and_the_oldest_is_forgotten() -> None:
 def test_a_long_one_is_not_kept(length: int) -> None:
     used = site(("*",))
     assert decide_handshake(request({"origin": "x" * length}), used) == Endpoint(None)
-    assert len(used.known) == (length < LONGEST)
+    assert len(used._known) == (length < LONGEST)
