@@ -109,8 +109,8 @@ class Subscribing:
             if isinstance(verdict, Denial):
                 refusal = ErrorCode.SUBSCRIBE_DENIED, verdict
             elif verdict is not None:
-                return self._judged(session, frame, verdict, wanted, destination)
-        return self._take(session, frame, wanted, destination, refusal)
+                return self._judged(session, frame, verdict, wanted, place)
+        return self._take(session, frame, wanted, place, refusal)
 
     def _judged(
         self,
@@ -118,7 +118,7 @@ class Subscribing:
         frame: Frame,
         pipeline: Pipeline[Denial | None],
         wanted: SubscribeOptions,
-        destination: str,
+        place: Place,
     ) -> Script:
         """Go on when the functions of rules have decided."""
         denial = yield from self._rights.ask(session, frame, pipeline)
@@ -127,7 +127,7 @@ class Subscribing:
         if denial is FAILED or session.state is not State.CONNECTED:
             return
         refusal = None if denial is None else (ErrorCode.SUBSCRIBE_DENIED, denial)
-        script = self._take(session, frame, wanted, destination, refusal)
+        script = self._take(session, frame, wanted, place, refusal)
         subscription = session.subscriptions.active.get(wanted.key)
         if subscription is not None:
             subscription.asked = frame
@@ -139,17 +139,17 @@ class Subscribing:
         session: SessionRecord,
         frame: Frame,
         wanted: SubscribeOptions,
-        destination: str,
+        place: Place,
         refusal: tuple[ErrorCode, Denial] | None,
     ) -> Script | None:
         """Attach a subscription, or refuse it."""
-        kind, path = self._namespace.classify(destination)
+        kind, path = place.kind, place.path
         if refusal is not None:
             self._refuse(session, frame, wanted.key, *refusal)
         elif kind is Kind.APPLICATION:
             return self._to_handler(session, frame, wanted, path)
         elif kind is Kind.QUEUE:
-            self._to_queue(session, frame, wanted, destination)
+            self._to_queue(session, frame, wanted, place.destination)
         elif kind is Kind.PRESENCE:
             self._to_presence(session, frame, wanted, path)
         else:
@@ -256,7 +256,7 @@ class Subscribing:
         destination = frame.headers["destination"]
         ledger = self._ledger(session, frame, wanted)
         name = None
-        if self._keeps_names(kind, destination):
+        if wanted.durable and self._keeps_names(kind, destination):
             name = self._names.claim(session, frame, wanted)
         address = (session.owner, path) if kind is Kind.USER else destination
         topic = self._delivery.destinations.open_topic(address)
@@ -296,9 +296,10 @@ class Subscribing:
             extra["last-message-id"] = log.message_id(top)
         reader.replay_to = top
         reader.replay_left = log.count_from(start)
-        readers.fall_behind(reader, start)
         if start > top and not reader.unrecovered and not reader.dropped:
-            readers.go_live(reader)
+            readers.begin_live(reader, start)
+        else:
+            readers.fall_behind(reader, start)
         return extra
 
     def _recover(
