@@ -72,7 +72,6 @@ class Links:
         self.open[link] = None
         self._machine.counters.connections += 1
         self.handle(link, connection.start(now), now)
-        self._rearm(link)
         return link
 
     def handle(self, link: Link, events: list[Event], now: float) -> None:

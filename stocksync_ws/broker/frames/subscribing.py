@@ -96,10 +96,9 @@ class Subscribing:
             RemoteProtocolError: The frame is malformed, or there is one too many.
         """
         wanted = read_subscribe(session, frame, self._limits)
-        destination, kind, path, *_ = place
         # Who may be there, may see who is.
-        asked = path if kind is Kind.PRESENCE else destination
-        refusal = self._refusal(session, wanted, kind, asked)
+        asked = place.path if place.kind is Kind.PRESENCE else place.destination
+        refusal = self._refusal(session, wanted, place, asked)
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
             # The function that answers may read it, as one for a SEND may.
@@ -157,9 +156,10 @@ class Subscribing:
         return None
 
     def _refusal(
-        self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
+        self, session: SessionRecord, wanted: SubscribeOptions, place: Place, destination: str
     ) -> tuple[ErrorCode, Denial] | None:
         """The refusal of a SUBSCRIBE, and the setting behind it."""
+        kind = place.kind
         if kind is Kind.NOWHERE and not is_pattern(destination):
             return ErrorCode.NO_DESTINATION, Denial(NO_PREFIX)
         rule = ""
@@ -171,7 +171,7 @@ class Subscribing:
             rule = NOT_OWN
         elif kind is Kind.PRESENCE and not self._namespace.is_attended(destination):
             rule = "presence: none of its patterns covers it; add one"
-        elif kind is not Kind.USER and not self._namespace.may_subscribe.match(destination):
+        elif kind is not Kind.USER and not place.may_subscribe:
             rule = "client_subscribe: none of its patterns covers it; add one"
         elif wanted.durable and session.user is None and self._keeps_names(kind, destination):
             rule = "a durable name needs a user, and the session is anonymous: see authenticator"
