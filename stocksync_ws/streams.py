@@ -129,7 +129,8 @@ class SocketStream:
         fd = self._socket.fileno()
         if fd >= 0:
             self._poller.remove_reader(fd)
-            self._poller.remove_writer(fd)
+            if self._rest:
+                self._poller.remove_writer(fd)
             self._socket.close()
         self._rest = b""
         self.send = None
