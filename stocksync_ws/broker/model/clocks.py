@@ -200,6 +200,20 @@ class SessionClocks:
             if at is not None and at <= now:
                 yield due
 
+    def is_beat(self, session: SessionRecord, now: float) -> bool:
+        """`due` says that a beat is due, and nothing else: of a plain session, as nearly always."""
+        clocks = session.clocks
+        every, seen = clocks.read_every, clocks.last_seen
+        return (
+            clocks.write_every > 0
+            and session.mailbox.last_write + EARLY * clocks.write_every <= now
+            and session.state is CONNECTED
+            and clocks.connect_by is None
+            and not (every and seen + self._missed * every <= now)
+            and not (clocks.pings and seen + self._ping_after <= now)
+            and _is_plain(session)
+        )
+
     def next_deadline(self, session: SessionRecord) -> float | None:
         """When something will be due, in the broker's own time; None for a session that has
         ended.

@@ -172,6 +172,8 @@ def test_a_plain_session_has_the_deadlines_of_any_other(name: str) -> None:
         elif state is State.CLOSING:
             times = [] if session.clocks.close_by is None else [session.clocks.close_by]
         assert clocks.next_deadline(session) == min(times, default=None)
-        for now in (10.0, 130.0, 1_000.0):
+        for now in (10.0, 130.0, 150.0, 1_000.0):
             due = [each for each, moment in every if moment <= now]
             assert list(clocks.due(session, now)) == due
+            plain = name == "nothing"
+            assert clocks.is_beat(session, now) is (due == [Due.BEAT] and plain)
