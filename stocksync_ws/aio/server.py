@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from stocksync_ws.aio.address import BACKLOG, Address, Listener
+from stocksync_ws.aio.polling import poller_of
 from stocksync_ws.aio.signals import caught
 from stocksync_ws.aio.sockets import FULL, descriptors, peer_of, prepare
 from stocksync_ws.aio.transports import TransportStream
@@ -153,6 +154,7 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
+        self._poller = poller_of(loop, self._runtime.at_end)
         self._runtime.at_end.append(self._close_listeners)
         if self._address is not None:
             self.port = next(iter(self.ports), None)
@@ -295,10 +297,8 @@ class Server:
         self._stream(sock, self._tls).start(self._connection(peer_of(address)))
 
     def _stream(self, sock: socket.socket, tls: ssl.SSLContext | None) -> SocketStream:
-        runtime = self._runtime
-        if tls is None:
-            return SocketStream(sock, runtime.loop, runtime.driver, runtime.buffer)
-        return TlsStream(sock, runtime.loop, runtime.driver, runtime.buffer, tls)
+        given = sock, self._poller, self._runtime.driver, self._runtime.buffer
+        return SocketStream(*given) if tls is None else TlsStream(*given, tls)
 
     def _connection(self, peer: str | None, *, full: bool = False) -> HttpConnection:
         return HttpConnection(
