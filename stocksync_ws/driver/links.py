@@ -392,7 +392,11 @@ class Links:
             link.deadline = link.close_by
         else:
             link.deadline = link.connection.deadline
-        self._timers.arm(link)
+        if link.deadline is None:
+            # A WebSocket has none of its own. A crowd's would stay for `handshake_timeout`.
+            self._timers.disarm(link)
+        else:
+            self._timers.arm(link)
 
     def wake(self, link: Link, now: float) -> list[Event]:
         """The deadline of a link came."""

@@ -121,7 +121,7 @@ class HttpConnection:
         self._kept: bytearray | None = None
         self._wire: WebSocketWire | None = None
         self._reader: WebSocketReader | None = None
-        self._out: list[Chunk] = []
+        self._out: list[Chunk] | None = None  # nearly never anything
         self._unsent = 0
         self.deadline: float | None = None
         """Seconds, monotonic: the request must be complete. None from the upgrade on."""
@@ -401,9 +401,9 @@ class HttpConnection:
 
     def take(self) -> list[Chunk]:
         """Answers and what carriers said, the 101, the newest PONG, the reply to a Close."""
-        out, reader = self._out, self._reader
+        out, reader = self._out or [], self._reader
         if out:
-            self._out = []
+            self._out = None
             self._unsent = 0
             self._weigh()
         if reader is not None and (reader.pong is not None or reader.reply is not None):
@@ -423,6 +423,8 @@ class HttpConnection:
     }
 
     def _emit(self, chunk: bytes) -> None:
+        if self._out is None:
+            self._out = []
         self._out.append(chunk)
         self._unsent += len(chunk)
         self._weigh()
