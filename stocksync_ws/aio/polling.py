@@ -91,19 +91,17 @@ class EpollPoller:
 
     def _serve(self) -> None:
         """The share of one turn. An error or a hang-up is told to whoever waits for anything."""
+        readers, writers = self._readers, self._writers
         for fd, event in self._epoll.poll(0, MOST):
-            if event & ~_WRITE and (reader := self._readers.get(fd)) is not None:
-                self._call(reader)
-            if event & ~_READ and (writer := self._writers.get(fd)) is not None:
-                self._call(writer)
-
-    def _call(self, callback: Callable[[], Any]) -> None:
-        """A bug of ours is the loop's to tell, and nobody else's loss."""
-        try:
-            callback()
-        except Exception as error:
-            told = {"message": "internal error of a stream", "exception": error}
-            self._loop.call_exception_handler(told)
+            try:
+                if event & ~_WRITE and (reader := readers.get(fd)) is not None:
+                    reader()
+                if event & ~_READ and (writer := writers.get(fd)) is not None:
+                    writer()
+            except Exception as error:
+                # A bug of ours is the loop's to tell, and nobody else's loss.
+                told = {"message": "internal error of a stream", "exception": error}
+                self._loop.call_exception_handler(told)
 
     def close(self) -> None:
         """Watch nothing any more."""
