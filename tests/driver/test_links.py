@@ -62,6 +62,16 @@ def test_a_link_that_is_gone_keeps_no_stream_from_being_freed(world: World) -> N
         gc.enable()
 
 
+def test_a_link_whose_handshake_is_over_has_no_place_among_the_deadlines(world: World) -> None:
+    stream = world.open()
+    assert stream.link.armed
+    peer = world.connect()
+    assert not peer.stream.link.armed
+    world.advance(world.runtime.config.limits.handshake_timeout)
+    assert stream.ended
+    assert not peer.stream.ended
+
+
 def test_the_stream_of_a_link_that_is_gone_takes_everything_and_does_nothing() -> None:
     ENDED.pause()
     ENDED.unpause()

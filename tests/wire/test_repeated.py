@@ -52,6 +52,13 @@ def test_a_header_that_makes_a_difference_makes_it_behind_others(name: str) -> N
             assert decide_handshake(each, used) == decide(each, fresh, check_handshake)
 
 
+def test_what_was_accepted_in_clear_text_is_judged_again_on_tls() -> None:
+    used = site()
+    headers = {"host": "a", "origin": "http://a"}
+    assert isinstance(decide_handshake(request(headers), used), Endpoint)
+    assert isinstance(decide_handshake(request(headers, secure=True), used), Answer)
+
+
 @given(st.lists(requests(), min_size=2, max_size=8), st.sampled_from([(), ("https://a",), ("*",)]))
 def test_whatever_came_before_the_verdict_is_the_same(
     came: list[HttpRequest], origins: tuple[str, ...]
