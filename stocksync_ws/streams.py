@@ -3,7 +3,7 @@
 Rule: a stream moves bytes and decides nothing. It tells the driver `feed`, `drained`, `ended`, and
 never from inside one of the driver's own calls: what goes wrong while writing is told in the next
 turn. A poller is anything with `add_reader remove_reader add_writer remove_writer call_soon`
-(asyncio's and uvloop's loops).
+(asyncio's and uvloop's loops, and `aio/polling.py`).
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ class SocketStream:
         fd = self._socket.fileno()
         if fd >= 0:
             self._poller.remove_reader(fd)
-            self._poller.remove_writer(fd)
+            if self._rest:
+                self._poller.remove_writer(fd)
             self._socket.close()
         self._rest = b""
         self.send = None

@@ -47,13 +47,15 @@ class Timed(Protocol):
 class Timers:
     """The heap, and the slack of all liveness deadlines."""
 
-    __slots__ = ("_dead", "_heap", "_number", "slack")
+    __slots__ = ("_dead", "_heap", "_number", "earlier", "slack")
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Timed]] = []
         self._number = 0
         self._dead = 0
         """Entries that stand for nothing any more, at least so many."""
+        self.earlier = False
+        """Something was armed in front of all others. Whoever asks `next` for it clears this."""
         self.slack = 0.0
         """Seconds by which our own stalls have moved every liveness deadline so far."""
 
@@ -68,6 +70,8 @@ class Timers:
         self._number = thing.armed = self._number + 1
         thing.armed_at = deadline
         heappush(self._heap, (deadline, thing.armed, thing))
+        if self._heap[0][1] == thing.armed:
+            self.earlier = True
 
     def sooner(self, thing: Timed, at: float) -> None:
         """Make sure that `thing` is looked at no later than at this time."""

@@ -145,3 +145,38 @@ def test_whatever_is_done_nothing_is_forgotten_and_nothing_comes_twice(
             if thing.deadline is not None:
                 assert thing.armed
                 assert thing.armed_at <= thing.deadline
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from(["arm", "disarm", "due"]), st.integers(1, 9)),
+        max_size=30,
+    )
+)
+def test_who_looks_only_when_something_came_in_front_asks_for_no_wake_too_late(
+    steps: list[tuple[int, str, int]],
+) -> None:
+    timers, things = armed(None, None, None, None)
+    asked: float | None = None
+    now = 0.0
+    for which, step, seconds in steps:
+        thing = things[which]
+        if step == "arm":
+            thing.deadline = now + seconds
+            timers.arm(thing)
+        elif step == "disarm":
+            timers.disarm(thing)
+        else:
+            now += seconds
+            if asked is None or asked > now:
+                continue
+            asked, timers.earlier = None, True
+            for each in timers.due(now):
+                each.deadline = None
+        if timers.earlier:
+            timers.earlier = False
+            first = timers.next()
+            if first is not None and (asked is None or first < asked):
+                asked = first
+        first = timers.next()
+        assert first is None or (asked is not None and asked <= first)

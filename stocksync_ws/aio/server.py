@@ -13,11 +13,12 @@ import logging
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import Self
 
 from stocksync_ws.aio.address import BACKLOG, Address, Listener
+from stocksync_ws.aio.polling import poller_of
 from stocksync_ws.aio.signals import caught
 from stocksync_ws.aio.sockets import FULL, descriptors, peer_of, prepare
 from stocksync_ws.aio.transports import TransportStream
@@ -72,6 +73,7 @@ class Server:
         self._swallowing: set[socket.socket] = set()
         """Dead ends that servers of WSGI applications still hold."""
         self._stopping = False
+        self._draining = lambda: self._stopping  # one for all connections
         self.port: int | None = None
         """The port that is listened on, the first one where there are several; None for a Unix
         socket, and before the start.
@@ -152,6 +154,7 @@ class Server:
         except BaseException:
             self._close_listeners()
             raise
+        self._poller = poller_of(loop, self._runtime.at_end)
         self._runtime.at_end.append(self._close_listeners)
         if self._address is not None:
             self.port = next(iter(self.ports), None)
@@ -294,10 +297,8 @@ class Server:
         self._stream(sock, self._tls).start(self._connection(peer_of(address)))
 
     def _stream(self, sock: socket.socket, tls: ssl.SSLContext | None) -> SocketStream:
-        runtime = self._runtime
-        if tls is None:
-            return SocketStream(sock, runtime.loop, runtime.driver, runtime.buffer)
-        return TlsStream(sock, runtime.loop, runtime.driver, runtime.buffer, tls)
+        given = sock, self._poller, self._runtime.driver, self._runtime.buffer
+        return SocketStream(*given) if tls is None else TlsStream(*given, tls)
 
     def _connection(self, peer: str | None, *, full: bool = False) -> HttpConnection:
         return HttpConnection(
@@ -306,7 +307,7 @@ class Server:
             self._runtime.broker.counters,
             peer=peer,
             secure=self._tls is not None,
-            draining=lambda: self._stopping or full,
+            draining=(lambda: True) if full else self._draining,
         )
 
     @property
@@ -366,10 +367,8 @@ class Server:
         """At the cap: a cheap answer without state."""
         self._runtime.broker.counters.connections_refused += 1
         sock.setblocking(False)
-        try:
+        with suppress(OSError):  # it is closed anyway
             sock.send(FULL)
-        except OSError:
-            pass  # It is closed anyway.
         sock.close()
 
     def _pause(self, listener: socket.socket, error: OSError) -> None:

@@ -199,6 +199,7 @@ class Driver:
         """The time given to `wake_at` has come."""
         now = self._host.now()
         scheduled, self._wake_at = self._wake_at, None
+        self._timers.earlier = True  # than what is not asked for any more
         if scheduled is not None and self._timers.late(scheduled, now):
             self._machine.counters.stalls += 1
         for thing in self._timers.due(now):
@@ -265,13 +266,16 @@ class Driver:
             for session in drain(outputs.aborts):
                 self._links.abort(session.wire, now)
             self._start_calls()
-        if outputs.pending or self._turn.waiting or (self._idle is not None and self._is_idle()):
+        if not self._scheduled and (
+            outputs.pending or self._turn.waiting or (self._idle is not None and self._is_idle())
+        ):
             self._schedule()
         if self._unpolled and not self._links.polled:
             # In a turn of their own: the connection that carried the last answer goes on behind it.
             for callback in drain(self._unpolled):
                 self._host.soon(callback)
-        self._arm()
+        if self._timers.earlier:
+            self._arm()
 
     def _start_calls(self) -> None:
         """Start and cancel user code."""
@@ -351,6 +355,7 @@ class Driver:
 
     def _arm(self) -> None:
         """Ask the host for the next wake, if it is earlier than what was asked for."""
+        self._timers.earlier = False
         first = self._timers.next()
         if first is not None and (self._wake_at is None or first < self._wake_at):
             # What was due before it was asked for is not late, however old it is.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 
 from stocksync_ws.codes import DisconnectReason
-from stocksync_ws.driver.ports import Link, Machine, Stream
+from stocksync_ws.driver.ports import ENDED, Link, Machine, Stream
 from stocksync_ws.timers import HURRIED, Timers
 from stocksync_ws.types import (
     Alive,
@@ -72,7 +72,6 @@ class Links:
         self.open[link] = None
         self._machine.counters.connections += 1
         self.handle(link, connection.start(now), now)
-        self._rearm(link)
         return link
 
     def handle(self, link: Link, events: list[Event], now: float) -> None:
@@ -331,7 +330,8 @@ class Links:
         del self.open[link]
         self.handle(link, link.connection.lost(now), now)
         self._leave(link)
-        link.stream.abort()
+        stream, link.stream = link.stream, ENDED
+        stream.abort()
 
     def write_own(self, link: Link, now: float) -> None:
         """The connection's own output, if the transport has nothing unsent. When all of an answer
@@ -392,7 +392,11 @@ class Links:
             link.deadline = link.close_by
         else:
             link.deadline = link.connection.deadline
-        self._timers.arm(link)
+        if link.deadline is None:
+            # A WebSocket has none of its own. A crowd's would stay for `handshake_timeout`.
+            self._timers.disarm(link)
+        else:
+            self._timers.arm(link)
 
     def wake(self, link: Link, now: float) -> list[Event]:
         """The deadline of a link came."""

@@ -22,7 +22,7 @@ from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.types import Chunk, Connection, Event, Handshake, Wire
 
-__all__ = ["Conversation", "Host", "Keeper", "Link", "Machine", "Stream"]
+__all__ = ["ENDED", "Conversation", "Host", "Keeper", "Link", "Machine", "Stream"]
 
 
 class Conversation(Protocol):
@@ -172,6 +172,40 @@ class Stream(Protocol):
     def abort(self) -> None:
         """Close now, whatever is unsent. `ended` is not called any more."""
         ...
+
+
+class _EndedStream:
+    """In the place of a stream that is over: it takes everything and does nothing."""
+
+    __slots__ = ()
+
+    send: Callable[[Chunk], int] | None = None
+    unsent = 0
+
+    def write(self, chunks: list[Chunk]) -> int:
+        return 0
+
+    def keep(self, chunk: Chunk, sent: int) -> int:
+        return 0
+
+    def pause(self) -> None:
+        pass
+
+    def unpause(self) -> None:
+        pass
+
+    def shut(self) -> None:
+        pass
+
+    def abort(self) -> None:
+        pass
+
+
+ENDED: Stream = _EndedStream()
+"""The stream of a link that is gone. A stream knows its link, so that a link that still knew its
+stream would wait for the garbage collector, with all that both of them hold: after a storm of
+clients that leave this is a long stop of everything.
+"""
 
 
 class Host(Protocol):

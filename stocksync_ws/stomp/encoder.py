@@ -41,6 +41,9 @@ def encode(
         raise LocalProtocolError(f"{command} must not have a body")
     if isinstance(headers, Mapping):
         headers = cast("Mapping[str, str]", headers).items()
+    if not body:
+        dialect = PLAIN if command in UNESCAPED else DIALECTS[version]
+        return _to_octets(f"{command}\n{_write(headers, dialect)}\n\0")
     return encode_head(command, headers, version) + encode_tail((), body, version)
 
 

@@ -28,7 +28,7 @@ from stocksync_ws.types import Chunk, Closed, Event, Handshake, HttpRequest
 from stocksync_ws.wire.answer import Answer, plain, unavailable
 from stocksync_ws.wire.body import CONTINUE
 from stocksync_ws.wire.carried import CarriedRequest, open_request
-from stocksync_ws.wire.endpoint import Carrier, Site, decide
+from stocksync_ws.wire.endpoint import Carrier, Site
 from stocksync_ws.wire.http import (
     HttpError,
     HttpReader,
@@ -36,8 +36,9 @@ from stocksync_ws.wire.http import (
     response,
     switching_protocols,
 )
+from stocksync_ws.wire.repeated import decide_handshake
 from stocksync_ws.wire.sockjs.websocket import FramedReader, FramedWire
-from stocksync_ws.wire.upgrade import accept_key, check_handshake
+from stocksync_ws.wire.upgrade import accept_key
 from stocksync_ws.wire.websocket import WebSocketReader, WebSocketWire
 
 __all__ = ["HttpConnection"]
@@ -120,7 +121,7 @@ class HttpConnection:
         self._kept: bytearray | None = None
         self._wire: WebSocketWire | None = None
         self._reader: WebSocketReader | None = None
-        self._out: list[Chunk] = []
+        self._out: list[Chunk] | None = None  # nearly never anything
         self._unsent = 0
         self.deadline: float | None = None
         """Seconds, monotonic: the request must be complete. None from the upgrade on."""
@@ -177,7 +178,7 @@ class HttpConnection:
     ) -> list[Event]:
         request = self._site.seen(request)
         full = self._draining()
-        decision = decide(request, self._site, check_handshake)
+        decision = decide_handshake(request, self._site)
         if isinstance(decision, Carrier):
             return self._carry(request, decision, now, full=full, body=body)
         if full:
@@ -400,9 +401,9 @@ class HttpConnection:
 
     def take(self) -> list[Chunk]:
         """Answers and what carriers said, the 101, the newest PONG, the reply to a Close."""
-        out, reader = self._out, self._reader
+        out, reader = self._out or [], self._reader
         if out:
-            self._out = []
+            self._out = None
             self._unsent = 0
             self._weigh()
         if reader is not None and (reader.pong is not None or reader.reply is not None):
@@ -422,6 +423,8 @@ class HttpConnection:
     }
 
     def _emit(self, chunk: bytes) -> None:
+        if self._out is None:
+            self._out = []
         self._out.append(chunk)
         self._unsent += len(chunk)
         self._weigh()

@@ -170,6 +170,11 @@ class Site:
                 raise ConfigurationError(f"pages: {path!r} belongs to the route {prefix!r}")
 
     @cached_property
+    def _known(self) -> dict[tuple[object, ...], Endpoint]:
+        """Handshakes that were accepted; kept for `repeated.py`."""
+        return {}
+
+    @cached_property
     def paths(self) -> frozenset[str]:
         """The paths of the endpoint."""
         return frozenset((self.endpoint.path, self.endpoint.path + "/"))

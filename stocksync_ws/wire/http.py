@@ -107,6 +107,8 @@ class HttpReader:
         Raises:
             HttpError: 400, 431, 501 or 505, at the octet that made it so; by the peer.
         """
+        if not self._searched and (plain := self._take_plain(peer, secure)) is not None:
+            return plain
         buffer = self.rest
         if buffer and buffer[0] in b"\r\n":
             # Empty lines before a request are nothing (RFC 9112 §2.2).
@@ -134,12 +136,22 @@ class HttpReader:
         self._searched = self._lines = 0
         return _parse(head, peer, secure)
 
+    def _take_plain(self, peer: str | None, secure: bool) -> HttpRequest | None:
+        """A plain head within the limits that has come at once, as nearly all do. None: nothing was
+        done.
+        """
+        plain = _PLAIN.match(self.rest)
+        if plain is None or plain.end() > self._limits.max_handshake_bytes:
+            return None
+        request = _quick(plain, peer, secure)
+        if request is None or len(request.headers) > self._limits.max_handshake_headers:
+            return None
+        del self.rest[: plain.end()]
+        return request
 
-def _quick(head: bytes, peer: str | None, secure: bool) -> HttpRequest | None:
+
+def _quick(plain: re.Match[bytes], peer: str | None, secure: bool) -> HttpRequest | None:
     """A plain head, read at once; None: it is h11's to judge."""
-    plain = _PLAIN.fullmatch(head)
-    if plain is None:
-        return None
     headers: list[tuple[str, str]] = []
     hosts = 0
     for line in plain[2].decode("latin-1").split("\r\n")[:-1]:
@@ -161,7 +173,8 @@ def _parse(head: bytes, peer: str | None, secure: bool) -> HttpRequest:
     Raises:
         HttpError: 400, 501 or 505.
     """
-    quick = _quick(head, peer, secure)
+    plain = _PLAIN.fullmatch(head)
+    quick = None if plain is None else _quick(plain, peer, secure)
     if quick is not None:
         return quick
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=len(head))

@@ -8,7 +8,7 @@ itself, and HTTP/2 has none of them (RFC 8441 §5).
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from hashlib import sha1
 from typing import Final
 
@@ -16,12 +16,15 @@ from stocksync_ws.types import HttpRequest
 from stocksync_ws.wire.answer import Answer, plain, refusal
 from stocksync_ws.wire.http import has_body, tokens, wants_websocket
 
-__all__ = ["accept_key", "check_handshake"]
+__all__ = ["KEY", "accept_key", "check_handshake", "is_key"]
+
+KEY: Final = "sec-websocket-key"
+"""The header whose value differs from one handshake to the next."""
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{22}==")
 
-_ASCII: Final = ("connection", "sec-websocket-version", "sec-websocket-key", "origin")
+_ASCII: Final = ("connection", "sec-websocket-version", KEY, "origin")
 """Headers of a handshake that must be ASCII. Origin is one of them: a head that is not clean is
 refused before anybody is judged.
 """
@@ -57,8 +60,8 @@ def check_handshake(request: HttpRequest) -> Answer | None:
         version = ("Sec-WebSocket-Version", "13")
         upgrade = ("Upgrade", "websocket")
         return refusal(426, "Only WebSocket version 13 is spoken here.", version, upgrade)
-    keys = request.all("sec-websocket-key")
-    if len(keys) != 1 or _KEY.fullmatch(keys[0]) is None:
+    keys = request.all(KEY)
+    if len(keys) != 1 or not is_key(keys[0]):
         return refusal(400, "Sec-WebSocket-Key must be 16 bytes in base64, once.")
     return None
 
@@ -72,8 +75,14 @@ def _other_request(request: HttpRequest) -> Answer:
     return answer(405, "Only GET is possible here.", allow)
 
 
+def is_key(value: str) -> bool:
+    """Whether a value is 16 bytes in base64 (RFC 6455 §4.2.1, item 5)."""
+    return _KEY.fullmatch(value) is not None
+
+
 def accept_key(request: HttpRequest) -> str:
     """The value of Sec-WebSocket-Accept for a checked handshake (RFC 6455 §4.2.2, item 5.4)."""
-    key = request.all("sec-websocket-key")[0]
+    # Not `request.get`: nobody else may want all headers by their names.
+    key = next(value for name, value in request.headers if name == KEY)
     digest = sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()
-    return b64encode(digest).decode("ascii")
+    return b2a_base64(digest, newline=False).decode("ascii")

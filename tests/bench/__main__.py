@@ -19,8 +19,10 @@ from tests.bench import (
     memory,
     peers,
     publishers,
+    sessions,
     sockjs,
     stored,
+    storm,
     threads,
 )
 from tests.bench.against import QUICK_ROUNDS, ROUNDS, compare
@@ -35,6 +37,8 @@ BENCHMARKS = {
     "acks": acks,
     "publishers": publishers,
     "connect": connect,
+    "storm": storm,
+    "sessions": sessions,
     "memory": memory,
     "stored": stored,
     "inbound": inbound,

@@ -39,7 +39,7 @@ def measure(*, quick: bool, size: int = 16) -> list[Row]:
             found.append((one, other))
     mine, bare = (min(each) for each in zip(*found, strict=True))
     detail = f"{mine:.0f} us / {bare:.0f} us"
-    return [at_most("connect / bare handshake of websockets", mine / bare, 1.3, "x", detail)]
+    return [at_most("connect / bare handshake of websockets", mine / bare, 1.2, "x", detail)]
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 Rule: each listens on a free port, says which, and obeys single octets on the control socket: `p`
 publishes once, `c` tells the CPU time used, `m` the memory, `n` the number of connections, `s` the
-deliveries settled. It ends when the control socket does. Whoever starts it pins it.
+deliveries settled; `w` begins to watch how late the loop is, and `l` tells it, where there is a
+loop. It ends when the control socket does. Whoever starts it pins it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from typing import Any
 from tests.bench.harness import BODY
 
 TOPIC = "/topic/bench"
+TICK = 0.001
+"""Seconds between two looks at the loop."""
 
 
 def _cpu() -> dict[str, Any]:
@@ -36,6 +39,35 @@ def _memory() -> dict[str, Any]:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     traced = tracemalloc.get_traced_memory()[0] if tracemalloc.is_tracing() else 0
     return {"rss": pages * os.sysconf("SC_PAGE_SIZE"), "traced": traced}
+
+
+class Stalls:
+    """How late a timer comes, again and again, on the running loop."""
+
+    def __init__(self) -> None:
+        self._lags: list[float] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """Begin anew."""
+        self._lags.clear()
+        self._next(asyncio.get_running_loop())
+
+    def _next(self, loop: asyncio.AbstractEventLoop) -> None:
+        due = loop.time() + TICK
+
+        def tick() -> None:
+            self._lags.append(loop.time() - due)
+            self._next(loop)
+
+        self._timer = loop.call_at(due, tick)
+
+    def tell(self) -> dict[str, float]:
+        """Milliseconds, since `watch`."""
+        assert self._timer is not None
+        self._timer.cancel()
+        lags = [each * 1e3 for each in sorted(self._lags)]
+        return {"p50": lags[len(lags) // 2], "p99": lags[len(lags) * 99 // 100], "max": lags[-1]}
 
 
 class Control:
@@ -52,6 +84,7 @@ class Control:
         self._publish = publish
         self._count = count
         self._settled = settled
+        self._stalls = Stalls()
 
     def tell(self, answer: dict[str, Any]) -> None:
         """Say something."""
@@ -70,6 +103,10 @@ class Control:
             self.tell({"connections": self._count()})
         if b"s" in data:
             self.tell({"settled": self._settled()})
+        if b"w" in data:
+            self._stalls.watch()
+        if b"l" in data:
+            self.tell(self._stalls.tell())
         return bool(data)
 
     async def run(self) -> None:
@@ -133,7 +170,10 @@ async def websockets(control_fd: int, frame: str) -> None:
         finally:
             connections.discard(connection)
 
-    server = await serve(handler, "127.0.0.1", 0, compression=None, ping_interval=None)
+    # As many connections as ours may wait to be accepted.
+    server = await serve(
+        handler, "127.0.0.1", 0, compression=None, ping_interval=None, backlog=4_096
+    )
     control = Control(control_fd, lambda: broadcast(connections, text), lambda: len(connections))
     control.tell({"port": server.sockets[0].getsockname()[1]})
     await control.run()

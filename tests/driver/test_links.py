@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,6 +22,7 @@ from stocksync_ws import (
 from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.state import State
+from stocksync_ws.driver.ports import ENDED
 from stocksync_ws.testing.peer import CLOSE, PING, client_frame
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import (
@@ -42,6 +45,40 @@ def test_every_connection_is_counted_once(world: World) -> None:
     for number in (1, 2, 3):
         world.open()
         assert world.counters.connections == number
+
+
+def test_a_link_that_is_gone_keeps_no_stream_from_being_freed(world: World) -> None:
+    peer = world.connect()
+    link, stream = peer.stream.link, weakref.ref(peer.stream)
+    world.streams.clear()
+    gc.collect()
+    gc.disable()
+    try:
+        world.runtime.driver.ended(link)
+        world.settle()
+        peer.stream = world.open()
+        assert stream() is None
+    finally:
+        gc.enable()
+
+
+def test_a_link_whose_handshake_is_over_has_no_place_among_the_deadlines(world: World) -> None:
+    stream = world.open()
+    assert stream.link.armed
+    peer = world.connect()
+    assert not peer.stream.link.armed
+    world.advance(world.runtime.config.limits.handshake_timeout)
+    assert stream.ended
+    assert not peer.stream.ended
+
+
+def test_the_stream_of_a_link_that_is_gone_takes_everything_and_does_nothing() -> None:
+    ENDED.pause()
+    ENDED.unpause()
+    ENDED.shut()
+    ENDED.abort()
+    assert ENDED.write([b"x"]) == ENDED.keep(b"xy", 1) == ENDED.unsent == 0
+    assert ENDED.send is None
 
 
 # Who is read

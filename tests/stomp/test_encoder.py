@@ -121,6 +121,18 @@ def test_encode(
     assert encode(command, iter(headers.items()), body, version) == octets
 
 
+@pytest.mark.parametrize("version", Version)
+@pytest.mark.parametrize("command", ["RECEIPT", "CONNECTED", "MESSAGE"])
+@pytest.mark.parametrize(
+    "headers", [[], [("a", "b")], [("a", "b:c\\")], [("content-length", "3"), ("x", "1")]]
+)
+def test_a_frame_without_a_body_is_its_two_parts(
+    command: str, headers: list[tuple[str, str]], version: Version
+) -> None:
+    parts = encode_head(command, headers, version) + encode_tail((), b"", version)
+    assert encode(command, headers, b"", version) == parts
+
+
 def test_heart_beat_is_one_lf() -> None:
     assert HEART_BEAT == b"\n"  # E5
 

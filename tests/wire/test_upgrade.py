@@ -158,4 +158,4 @@ def test_only_who_answers_plain_http_reads_a_handshake() -> None:
         for file in root.rglob("*.py")
         if "stocksync_ws.wire.upgrade" in file.read_text()
     }
-    assert users == {"asgi/gateway.py", "wire/connection.py", "wsgi.py"}
+    assert users == {"asgi/gateway.py", "wire/connection.py", "wire/repeated.py", "wsgi.py"}

@@ -74,6 +74,16 @@ class Readers:
         session.mailbox.block()
         session.mailbox.mark()
 
+    def begin_live(self, reader: Reader, offset: int) -> None:
+        """A new reader has nothing to read: what comes next, from this offset on, is handed to it.
+        As if it had fallen behind and gone live at once, but its mailbox stays open.
+        """
+        topic = reader.topic
+        reader.next = offset
+        reader.group.members[reader.session.mailbox] = reader
+        if not topic.behind:
+            self._retention.trim(topic)
+
     def go_live(self, reader: Reader) -> None:
         """The reader has read everything: what comes next is handed to it."""
         topic = reader.topic

@@ -29,6 +29,8 @@ class Retention:
 
     def trim(self, topic: Topic) -> None:
         """Hold the log within its bounds, and drop what nobody will read."""
+        if _is_bare(topic):
+            return
         topic.hold_bounds(self._limits, self._step.now)
         at = topic.next_aging(self._step.now)
         if at is not None:
@@ -49,6 +51,8 @@ class Retention:
         """What has reached the end of its life leaves the log. It is a dead letter if somebody was
         still to get it.
         """
+        if _is_bare(topic):
+            return
         for offset, publication in topic.take_expired(self._step.now):
             waiting = [each for each in topic.behind if each.next <= offset]
             for reader in waiting:
@@ -82,3 +86,8 @@ class Retention:
                 self.lose(reader, missed, "slow-consumer")
             else:
                 self._step.close_lost(reader.session)
+
+
+def _is_bare(topic: Topic) -> bool:
+    """Nothing is kept of a topic, and every loss was told: there is nothing to hold in bounds."""
+    return not len(topic.log) and topic.log.lost <= topic.told

@@ -100,7 +100,7 @@ class Sending:
             RemoteProtocolError: It is malformed, or in a transaction and not allowed, or larger
                 than what may be sent to its receivers.
         """
-        destination, kind, path, wildcard, _ = place
+        destination, kind, path, wildcard, _, _ = place
         if wildcard:
             detail = "A SEND takes no wildcard."
             raise RemoteProtocolError(

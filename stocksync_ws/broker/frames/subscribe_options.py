@@ -7,7 +7,7 @@ works.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from stocksync_ws.broker.model.ledger import AckMode
 from stocksync_ws.broker.model.namespace import printable
@@ -30,8 +30,14 @@ ALL = 10**10
 """More messages than a `history` header can name."""
 
 
-@dataclass(frozen=True, slots=True)
-class SubscribeOptions:
+_RARE: Final = frozenset(
+    ("selector", "prefetch-count", "durable", "persistent", "last-message-id", "history")
+)
+"""Headers without which a SUBSCRIBE asks for nothing beyond its id and its mode."""
+_MODES: Final = {mode.value: mode for mode in AckMode}
+
+
+class SubscribeOptions(NamedTuple):
     """The options of one SUBSCRIBE."""
 
     key: str
@@ -60,24 +66,24 @@ def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> Subs
     headers = frame.headers
     if "selector" in headers:
         raise _refused(ErrorCode.UNSUPPORTED, frame, "It is the header selector.")
-    try:
-        mode = AckMode(headers.get("ack", "auto"))
-    except ValueError:
-        raise _refused(ErrorCode.BAD_ACK_MODE, frame) from None
+    mode = _MODES.get(headers.get("ack", "auto"))
+    if mode is None:
+        raise _refused(ErrorCode.BAD_ACK_MODE, frame)
     key = _key(frame)
     if key in session.subscriptions.active or key in (session.subscriptions.reply_queues or ()):
         raise _refused(ErrorCode.DUPLICATE_SUBSCRIPTION, frame)
     if len(session.subscriptions.active) >= limits.max_subscriptions:
         got = len(session.subscriptions.active) + 1
         raise _refused(ErrorCode.LIMIT_COUNT, frame, exceeded(limits, "max_subscriptions", got))
+    plain = _RARE.isdisjoint(headers)
     return SubscribeOptions(
         key,
         headers.get("id"),
         mode,
-        _prefetch(frame, limits.ack_window),
-        wants_durable(frame),
+        limits.ack_window if plain else _prefetch(frame, limits.ack_window),
+        not plain and wants_durable(frame),
         headers.get("last-message-id"),
-        _history(frame),
+        None if plain else _history(frame),
         "receipt" in headers,
     )
 

@@ -101,10 +101,9 @@ class Subscribing:
             RemoteProtocolError: The frame is malformed, or there is one too many.
         """
         wanted = read_subscribe(session, frame, self._limits)
-        destination, kind, path, *_ = place
         # Who may be there, may see who is.
-        asked = path if kind is Kind.PRESENCE else destination
-        refusal = self._refusal(session, wanted, kind, asked)
+        asked = place.path if place.kind is Kind.PRESENCE else place.destination
+        refusal = self._refusal(session, wanted, place, asked)
         reply_to = frame.headers.get("reply-to")
         if reply_to is not None and not self._namespace.may_be_answered_at(reply_to):
             # The function that answers may read it, as one for a SEND may.
@@ -114,8 +113,8 @@ class Subscribing:
             if isinstance(verdict, Denial):
                 refusal = ErrorCode.SUBSCRIBE_DENIED, verdict
             elif verdict is not None:
-                return self._judged(session, frame, verdict, wanted, destination)
-        return self._take(session, frame, wanted, destination, refusal)
+                return self._judged(session, frame, verdict, wanted, place)
+        return self._take(session, frame, wanted, place, refusal)
 
     def _judged(
         self,
@@ -123,7 +122,7 @@ class Subscribing:
         frame: Frame,
         pipeline: Pipeline[Denial | None],
         wanted: SubscribeOptions,
-        destination: str,
+        place: Place,
     ) -> Script:
         """Go on when the functions of rules have decided."""
         denial = yield from self._rights.ask(session, frame, pipeline)
@@ -132,7 +131,7 @@ class Subscribing:
         if denial is FAILED or session.state is not State.CONNECTED:
             return
         refusal = None if denial is None else (ErrorCode.SUBSCRIBE_DENIED, denial)
-        script = self._take(session, frame, wanted, destination, refusal)
+        script = self._take(session, frame, wanted, place, refusal)
         subscription = session.subscriptions.active.get(wanted.key)
         if subscription is not None:
             subscription.asked = frame
@@ -144,17 +143,17 @@ class Subscribing:
         session: SessionRecord,
         frame: Frame,
         wanted: SubscribeOptions,
-        destination: str,
+        place: Place,
         refusal: tuple[ErrorCode, Denial] | None,
     ) -> Script | None:
         """Attach a subscription, or refuse it."""
-        kind, path = self._namespace.classify(destination)
+        kind, path = place.kind, place.path
         if refusal is not None:
             self._refuse(session, frame, wanted.key, *refusal)
         elif kind is Kind.APPLICATION:
             return self._to_handler(session, frame, wanted, path)
         elif kind is Kind.QUEUE:
-            self._to_queue(session, frame, wanted, destination)
+            self._to_queue(session, frame, wanted, place.destination)
         elif kind is Kind.PRESENCE:
             self._to_presence(session, frame, wanted, path)
         else:
@@ -191,9 +190,10 @@ class Subscribing:
             yield from script
 
     def _refusal(
-        self, session: SessionRecord, wanted: SubscribeOptions, kind: Kind, destination: str
+        self, session: SessionRecord, wanted: SubscribeOptions, place: Place, destination: str
     ) -> tuple[ErrorCode, Denial] | None:
         """The refusal of a SUBSCRIBE, and the setting behind it."""
+        kind = place.kind
         if kind is Kind.NOWHERE and not is_pattern(destination):
             return ErrorCode.NO_DESTINATION, Denial(NO_PREFIX)
         rule = ""
@@ -205,7 +205,7 @@ class Subscribing:
             rule = NOT_OWN
         elif kind is Kind.PRESENCE and not self._namespace.is_attended(destination):
             rule = "presence: none of its patterns covers it; add one"
-        elif kind is not Kind.USER and not self._namespace.may_subscribe.match(destination):
+        elif kind is not Kind.USER and not place.may_subscribe:
             rule = "client_subscribe: none of its patterns covers it; add one"
         elif wanted.durable and session.user is None and self._keeps_names(kind, destination):
             rule = "a durable name needs a user, and the session is anonymous: see authenticator"
@@ -290,7 +290,7 @@ class Subscribing:
         destination = frame.headers["destination"]
         ledger = self._ledger(session, frame, wanted)
         name = None
-        if self._keeps_names(kind, destination):
+        if wanted.durable and self._keeps_names(kind, destination):
             name = self._names.claim(session, frame, wanted)
         topic = self._delivery.destinations.open_topic(address)
         reader = Reader(session, wanted.id, destination, topic, wanted.mode, ledger)
@@ -329,9 +329,10 @@ class Subscribing:
             extra["last-message-id"] = log.message_id(top)
         reader.replay_to = top
         reader.replay_left = log.count_from(start)
-        readers.fall_behind(reader, start)
         if start > top and not reader.unrecovered and not reader.dropped:
-            readers.go_live(reader)
+            readers.begin_live(reader, start)
+        else:
+            readers.fall_behind(reader, start)
         return extra
 
     def _recover(

@@ -2,7 +2,8 @@
 arithmetic.
 
 Rule: nothing here acts. `due` says what is due, `next_deadline` when to ask again; both read the
-same table, so that no clock can be checked and not armed, or armed and not checked. Times are the
+same table, so that no clock can be checked and not armed, or armed and not checked. `_is_plain`
+says of which sessions most of it need not be looked at: nearly all, nearly always. Times are the
 broker's own (`now` less the slack of our stalls): a stall of ours is nobody's silence.
 """
 
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
-from stocksync_ws.broker.model.state import State
+from stocksync_ws.broker.model.state import CONNECTED, State
 from stocksync_ws.codes import CloseCode
 from stocksync_ws.config import BrokerConfig
 
@@ -162,14 +163,22 @@ class Due(Enum):
     TRANSACTION = auto()
     """A transaction was open for too long."""
 
+    # By identity, in C: that of Enum hashes the name in Python, once for each beat.
+    __hash__ = object.__hash__
+
+
+_PLAIN = frozenset((Due.NO_CONNECT, Due.SILENT, Due.PING, Due.BEAT))
+"""Clocks of a session that says and is told nothing out of the ordinary."""
+
 
 class SessionClocks:
     """The table of the clocks of a session."""
 
-    __slots__ = ("_clocks", "_limits", "_missed")
+    __slots__ = ("_clocks", "_limits", "_missed", "_ping_after", "_plain")
 
     def __init__(self, config: BrokerConfig) -> None:
         self._limits = config.limits
+        self._ping_after = config.limits.ping_after
         self._missed = config.missed_heart_beats
         self._clocks: tuple[tuple[Due, Clock], ...] = (
             (Due.ABORT, lambda s: s.clocks.close_by),
@@ -186,13 +195,28 @@ class SessionClocks:
             (Due.CREDENTIALS, self._credentials_at),
             (Due.TRANSACTION, self._transaction_at),
         )
+        self._plain = tuple(row for row in self._clocks if row[0] in _PLAIN)
 
     def due(self, session: SessionRecord, now: float) -> Iterator[Due]:
         """What is due now. The caller acts on each before the next is asked for."""
-        for due, clock in self._clocks:
+        for due, clock in self._plain if _is_plain(session) else self._clocks:
             at = clock(session)
             if at is not None and at <= now:
                 yield due
+
+    def is_beat(self, session: SessionRecord, now: float) -> bool:
+        """`due` says that a beat is due, and nothing else: of a plain session, as nearly always."""
+        clocks = session.clocks
+        every, seen = clocks.read_every, clocks.last_seen
+        return (
+            clocks.write_every > 0
+            and session.mailbox.last_write + EARLY * clocks.write_every <= now
+            and session.state is CONNECTED
+            and clocks.connect_by is None
+            and not (every and seen + self._missed * every <= now)
+            and not (clocks.pings and seen + self._ping_after <= now)
+            and _is_plain(session)
+        )
 
     def next_deadline(self, session: SessionRecord) -> float | None:
         """When something will be due, in the broker's own time; None for a session that has
@@ -202,8 +226,30 @@ class SessionClocks:
             return None
         if session.state is State.CLOSING:
             return session.clocks.close_by
+        if _is_plain(session):
+            return self._plain_deadline(session)
         times = [at for _, clock in self._clocks if (at := clock(session)) is not None]
         return min(times) if times else None
+
+    def _plain_deadline(self, session: SessionRecord) -> float | None:
+        """The clocks in `_PLAIN`, written out."""
+        clocks = session.clocks
+        first = clocks.connect_by
+        if session.state is not CONNECTED:
+            return first
+        if clocks.read_every:
+            at = clocks.last_seen + self._missed * clocks.read_every
+            if first is None or at < first:
+                first = at
+        if clocks.pings:
+            at = clocks.last_seen + self._ping_after
+            if first is None or at < first:
+                first = at
+        if clocks.write_every:
+            at = session.mailbox.last_write + EARLY * clocks.write_every
+            if first is None or at < first:
+                first = at
+        return first
 
     def _frame_at(self, session: SessionRecord) -> float | None:
         clocks = session.clocks
@@ -269,3 +315,24 @@ class SessionClocks:
             return None
         oldest = next(iter(opened.values()))
         return oldest.began + self._limits.transaction_timeout
+
+
+def _is_plain(session: SessionRecord) -> bool:
+    """No clock of a session runs but those in `_PLAIN`, none of which is paused or waits for an
+    answer.
+    """
+    clocks, subscriptions = session.clocks, session.subscriptions
+    return (
+        clocks.paused_since is None
+        and clocks.pinged_at is None
+        and clocks.frame_since is None
+        and clocks.message_since is None
+        and session.mailbox.progress_at is None
+        and subscriptions.ledgers is None
+        and not subscriptions.retries
+        and not subscriptions.transactions
+        and session.credentials is None
+        and clocks.drain_at is None
+        and clocks.close_by is None
+        and clocks.end_by is None
+    )

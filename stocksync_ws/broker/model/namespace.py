@@ -162,6 +162,8 @@ class Place(NamedTuple):
     wildcard: bool
     may_send: bool
     """The destination is the broker's, and `client_send` covers it."""
+    may_subscribe: bool
+    """`client_subscribe` covers it; of a presence, what it is the presence of."""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -259,7 +261,10 @@ class Namespace:
             kind, path = self.classify(destination)
             brokered = kind in (Kind.TOPIC, Kind.QUEUE)
             may_send = brokered and self.may_send.match(destination)
-            known = Place(destination, kind, path, has_wildcard(destination), may_send)
+            asked = path if kind is Kind.PRESENCE else destination
+            may_subscribe = self.may_subscribe.match(asked)
+            wildcard = has_wildcard(destination)
+            known = Place(destination, kind, path, wildcard, may_send, may_subscribe)
             self._places[destination] = known
         return known
 

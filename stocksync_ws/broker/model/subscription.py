@@ -7,6 +7,7 @@ by `delivery/`; which ids are in use is decided by `frames/`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
@@ -131,7 +132,7 @@ class Reader(Subscription):
         """The snapshot of its destination, while there is history to be read before it."""
         self.snapshot_at = 0
         """A snapshot stands before this offset: everything below it is history."""
-        self.ghosts: list[Outgoing] = []
+        self.ghosts: Sequence[Outgoing] = ()
         """Entries of a previous subscription with the same id that are still in the mailbox;
         skipped by `Mailbox.take_back`.
         """

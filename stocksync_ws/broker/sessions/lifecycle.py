@@ -166,14 +166,15 @@ class Lifecycle:
         frame = connected(version, session.id, heart_beat, session.user_name, left)
         session.mailbox.frame(frame)
         self._calls.log.connected(session)
-        event = SessionConnected(
-            session_id=session.id,
-            user=session.user,
-            version=version.value,
-            transport=session.transport,
-            peer=session.peer,
-        )
-        self._calls.listeners.emit(session, event)
+        if self._calls.listeners.hears(SessionConnected):
+            event = SessionConnected(
+                session_id=session.id,
+                user=session.user,
+                version=version.value,
+                transport=session.transport,
+                peer=session.peer,
+            )
+            self._calls.listeners.emit(session, event)
         self.rearm(session)
 
     # End
@@ -353,15 +354,16 @@ class Lifecycle:
         reason = session.ending or DisconnectReason.CONNECTION_LOST
         duration = max(0.0, self._step.now - session.connected_at)
         self._calls.log.disconnected(session, reason, duration)
-        event = SessionDisconnected(
-            session_id=session.id,
-            user=session.user,
-            reason=reason,
-            close_code=session.close_code,
-            duration=duration,
-            unacknowledged=session.subscriptions.unacknowledged,
-        )
-        self._calls.listeners.emit(session, event)
+        if self._calls.listeners.hears(SessionDisconnected):
+            event = SessionDisconnected(
+                session_id=session.id,
+                user=session.user,
+                reason=reason,
+                close_code=session.close_code,
+                duration=duration,
+                unacknowledged=session.subscriptions.unacknowledged,
+            )
+            self._calls.listeners.emit(session, event)
 
     # All sessions
 

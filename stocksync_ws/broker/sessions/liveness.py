@@ -79,8 +79,11 @@ class Liveness:
         self._step.wake(now, self._act, session)
 
     def _act(self, session: SessionRecord) -> None:
-        for due in self._clocks.due(session, self._step.now):
-            self._actions[due](session)
+        if self._clocks.is_beat(session, self._step.now):
+            self._beat(session)
+        else:
+            for due in self._clocks.due(session, self._step.now):
+                self._actions[due](session)
         self._lifecycle.rearm(session)
 
     def _abort(self, session: SessionRecord) -> None:

@@ -38,17 +38,16 @@ def connected(
     """CONNECTED (STOMP 1.2, "CONNECTED Frame"); heart-beat in ms, as configured; `expire` in whole
     seconds.
     """
-    headers = [
-        ("version", version.value),
-        ("heart-beat", f"{heart_beat[0]},{heart_beat[1]}"),
-        ("session", session_id),
-        ("server", SERVER),
-    ]
+    text = (
+        f"CONNECTED\nversion:{version.value}\nheart-beat:{heart_beat[0]},{heart_beat[1]}\n"
+        f"session:{session_id}\nserver:{SERVER}\n"
+    )
+    # Names and numbers of ours; and that of a user is never escaped here.
     if user_name is not None and not withholds_name(user_name):
-        headers.append(("user-name", user_name))
+        text += f"user-name:{user_name}\n"
     if expire is not None:
-        headers.append((EXPIRE, str(expire)))
-    return encode("CONNECTED", headers, b"", version)
+        text += f"{EXPIRE}:{expire}\n"
+    return f"{text}\n\0".encode()
 
 
 def receipt(receipt_id: str, version: Version, extra: Mapping[str, str] | None = None) -> bytes:

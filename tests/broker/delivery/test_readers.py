@@ -8,7 +8,7 @@ import pytest
 
 from stocksync_ws.broker.delivery import readers
 from stocksync_ws.broker.delivery.readers import FRESH, ROOM
-from stocksync_ws.broker.model.subscription import Consumer
+from stocksync_ws.broker.model.subscription import Consumer, Reader
 from tests.broker.delivery.room import Room, empty, head, waiting
 from tests.broker.kit import TextWire
 
@@ -49,6 +49,36 @@ class TestBehindAndLive:
         assert len(topic.log) == 1
         room.readers.pull(two.session)
         assert (len(topic.log), topic.log.lost) == (0, 0)
+
+    @pytest.mark.parametrize("others", [0, 1])
+    def test_who_begins_live_stands_where_it_would_if_it_had_fallen_behind(
+        self, others: int
+    ) -> None:
+        stands: list[object] = []
+        for begins in (True, False):
+            room = Room()
+            topic = room.topic()
+            for _ in range(others):
+                room.behind(topic)
+            room.keep(topic, "1")
+            reader = Reader(room.session(), "s", "/topic/a", topic)
+            if begins:
+                room.readers.begin_live(reader, 2)
+            else:
+                room.readers.fall_behind(reader, 2)
+                room.readers.go_live(reader)
+            stands.append((reader.next, len(topic.behind), len(topic.log), topic.log.lost))
+            assert reader.group.members == {reader.session.mailbox: reader}
+            assert reader.session.subscriptions.behind is None
+        assert stands[0] == stands[1]
+
+    def test_who_begins_live_is_written_to_as_directly_as_before(self) -> None:
+        room = Room()
+        reader = Reader(room.session(), "s", "/topic/a", room.topic())
+        reader.session.mailbox.open(len)
+        room.readers.begin_live(reader, 1)
+        assert reader.session.mailbox.is_open
+        assert not room.env.step.outputs.dirty
 
     def test_the_other_subscriptions_of_the_session_stay_behind(self) -> None:
         room = Room()

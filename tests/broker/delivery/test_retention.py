@@ -51,6 +51,17 @@ class Kept(Room):
         return durable
 
 
+def test_a_log_that_was_trimmed_to_nothing_is_told_of_once() -> None:
+    room = Kept()
+    topic = room.topic(LOSSY)
+    reader = room.behind(topic)
+    room.keep(topic, "1")
+    topic.trim()
+    for _ in range(2):
+        room.retention.trim(topic)
+        assert (len(topic.log), reader.dropped, reader.next) == (0, 1, 2)
+
+
 class TestTrim:
     def test_a_log_is_held_within_its_bounds_and_looked_at_when_it_is_too_old(self) -> None:
         room = Kept(history_bytes=3)

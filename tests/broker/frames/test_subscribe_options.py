@@ -47,6 +47,14 @@ def refused(session: SessionRecord | None = None, **headers: str) -> ErrorCode:
     return caught.value.code
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("prefetch-count", "0"), ("durable", "false"), ("persistent", "0"), ("last-message-id", "-")],
+)
+def test_what_is_said_as_if_it_were_not_changes_nothing(name: str, value: str) -> None:
+    assert read(**{name: value}) == read()
+
+
 def test_what_is_not_said_is_auto_the_whole_window_and_from_now_on() -> None:
     assert read() == SubscribeOptions(
         key="s",

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from stocksync_ws.broker.model.clocks import Clocks, Due, SessionClocks
+from stocksync_ws.broker.model.credentials import Credentials
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.config import BrokerConfig
+from stocksync_ws.types import HttpRequest
 from tests.broker.kit import record
 
 
@@ -117,3 +120,60 @@ def test_what_is_out_is_due_in_its_time_and_not_before(
     assert clocks.next_deadline(session) == 100.0 + after
     assert list(clocks.due(session, 99.9 + after)) == []
     assert list(clocks.due(session, 100.0 + after)) == [due]
+
+
+def at_clock(name: str) -> Callable[[SessionRecord, float], None]:
+    return lambda session, at: setattr(session.clocks, name, at)
+
+
+def waits(session: SessionRecord, at: float) -> None:
+    session.mailbox.progress_at = at
+
+
+def ends(session: SessionRecord, at: float) -> None:
+    user: Any = SimpleNamespace(name="u")
+    session.credentials = Credentials(user, 20.0, request=HttpRequest("GET", "/ws"))
+    session.credentials.begin(at)
+
+
+NOT_PLAIN: dict[str, Callable[[SessionRecord, float], None]] = {
+    **{
+        name: at_clock(name)
+        for name in (
+            *("close_by", "end_by", "drain_at", "frame_since", "message_since"),
+            *("paused_since", "pinged_at", "connect_by"),
+        )
+    },
+    "waits": waits,
+    "ends": ends,
+    "unsettled": unsettled,
+    "given back": given_back,
+    "opened": opened,
+    "nothing": lambda session, at: None,
+}
+"""What may run besides the clocks of a plain session."""
+
+
+@pytest.mark.parametrize("name", NOT_PLAIN)
+def test_a_plain_session_has_the_deadlines_of_any_other(name: str) -> None:
+    clocks = SessionClocks(BrokerConfig())
+    for state, pings, read, write, at in product(
+        State, (True, False), (0.0, 20.0), (0.0, 30.0), (1.0, 500.0)
+    ):
+        session = connected(pings=pings)
+        session.state = state
+        session.clocks.last_seen, session.mailbox.last_write = 100.0, 110.0
+        session.clocks.agree(read, write)
+        NOT_PLAIN[name](session, at)
+        every = [(due, moment) for due, clock in clocks._clocks if (moment := clock(session))]
+        times = [moment for _, moment in every]
+        if state is State.CLOSED:
+            times = []
+        elif state is State.CLOSING:
+            times = [] if session.clocks.close_by is None else [session.clocks.close_by]
+        assert clocks.next_deadline(session) == min(times, default=None)
+        for now in (10.0, 130.0, 150.0, 1_000.0):
+            due = [each for each, moment in every if moment <= now]
+            assert list(clocks.due(session, now)) == due
+            plain = name == "nothing"
+            assert clocks.is_beat(session, now) is (due == [Due.BEAT] and plain)

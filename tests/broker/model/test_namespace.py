@@ -211,20 +211,24 @@ class TestPlace:
     @pytest.mark.parametrize(
         ("destination", "place"),
         [
-            ("/topic/a", (Kind.TOPIC, "/a", False, True)),
-            ("/topic/b", (Kind.TOPIC, "/b", False, False)),
-            ("/topic/*", (Kind.TOPIC, "/*", True, False)),
-            ("/queue/x/y", (Kind.QUEUE, "/x/y", False, True)),
-            ("/app/a", (Kind.APPLICATION, "/a", False, False)),
-            ("/user/queue/a", (Kind.USER, "/queue/a", False, False)),
-            ("/presence/topic/a", (Kind.PRESENCE, "/topic/a", False, False)),
-            ("/nowhere", (Kind.NOWHERE, "/nowhere", False, False)),
+            ("/topic/a", (Kind.TOPIC, "/a", False, True, True)),
+            ("/topic/b", (Kind.TOPIC, "/b", False, False, True)),
+            ("/topic/*", (Kind.TOPIC, "/*", True, False, True)),
+            ("/queue/x/y", (Kind.QUEUE, "/x/y", False, True, False)),
+            ("/app/a", (Kind.APPLICATION, "/a", False, False, False)),
+            ("/user/queue/a", (Kind.USER, "/queue/a", False, False, False)),
+            ("/presence/topic/a", (Kind.PRESENCE, "/topic/a", False, False, True)),
+            ("/nowhere", (Kind.NOWHERE, "/nowhere", False, False, False)),
             ("/topic//a", None),
             ("/" + "x" * 255, None),
         ],
     )
-    def test_a_place(self, destination: str, place: tuple[Kind, str, bool, bool] | None) -> None:
-        space = Namespace(BrokerConfig(client_send=("/topic/a", "/queue/**")))
+    def test_a_place(
+        self, destination: str, place: tuple[Kind, str, bool, bool, bool] | None
+    ) -> None:
+        space = Namespace(
+            BrokerConfig(client_send=("/topic/a", "/queue/**"), client_subscribe=("/topic/**",))
+        )
         for _ in range(2):
             found = space.place(destination)
             assert (found and found[1:]) == place

@@ -15,6 +15,7 @@ from stocksync_ws.broker.sessions.replies import (
 )
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.config import Limits
+from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Version
 
 LIMITS = Limits()
@@ -25,6 +26,26 @@ def test_connected() -> None:
         b"CONNECTED\nversion:1.1\nheart-beat:1000,0\nsession:s1\nserver:stocksync-ws\n"
         b"user-name:joe\n\n\0"
     )
+
+
+@pytest.mark.parametrize("version", Version)
+@pytest.mark.parametrize("heart_beat", [(0, 0), (10_000, 5_000)])
+@pytest.mark.parametrize("more", [{}, {"user-name": "joe"}, {"user-name": "é:\\"}])
+@pytest.mark.parametrize("ends", [True, False])
+def test_connected_is_what_the_encoder_makes_of_it(
+    version: Version, heart_beat: tuple[int, int], more: dict[str, str], ends: bool
+) -> None:
+    if ends:
+        more = more | {"credentials-expire": "60"}
+    headers = [
+        ("version", version.value),
+        ("heart-beat", ",".join(map(str, heart_beat))),
+        ("session", "-_s1"),
+        ("server", "stocksync-ws"),
+        *more.items(),
+    ]
+    made = connected(version, "-_s1", heart_beat, more.get("user-name"), 60 if ends else None)
+    assert made == encode("CONNECTED", headers, b"", version)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\0b"])
