@@ -18,13 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.model.publication import Draft, Published, Told
 from stocksync_ws.errors import REFUSED, BrokerBusy, BrokerClosed, ForkedBrokerError, WrongLoop
+from stocksync_ws.posts import Command, Item, Post, Publish, Running, Wish
 
 if TYPE_CHECKING:
-    from stocksync_ws.broker.broker import Broker
+    pass
 
 _log = logging.getLogger("stocksync_ws.broker")
 
@@ -40,40 +41,6 @@ START = 30.0
 
 STOPPED = "the application was stopped: publish before its end, or serve it again"
 
-Publish: TypeAlias = Callable[[Draft, Told | None], Published | None]
-"""Applies a publication. None: an engine orders it, and the waiter will be told."""
-
-Command: TypeAlias = "Callable[[Broker, float], None]"
-"""Does something with the sessions of a run, at a time `now`."""
-
-
-class Running(Protocol):
-    """The run that the inbox belongs to."""
-
-    broker: Broker
-
-    def act(self, command: Command) -> None: ...
-
-
-class _Post:
-    """A publication on its way, and who waits for it."""
-
-    __slots__ = ("draft", "waiter")
-
-    def __init__(self, draft: Draft, waiter: Told | None) -> None:
-        self.draft = draft
-        self.waiter = waiter
-
-
-class _Wish(NamedTuple):
-    """A command on its way."""
-
-    command: Command
-
-
-_Item: TypeAlias = "_Post | _Wish | Callable[[], None]"
-"""The last one is what a pool function has returned."""
-
 
 class Inbox:
     """Where publications enter, from any thread and any loop."""
@@ -84,10 +51,10 @@ class Inbox:
         self._kept_since: float | None = None
         """When the first message was posted that nobody applies."""
         self._lock = threading.Lock()
-        self._items: deque[_Item] = deque()
-        self._batch: deque[_Item] = deque()
+        self._items: deque[Item] = deque()
+        self._batch: deque[Item] = deque()
         """What the owner thread has taken over and not applied yet."""
-        self._queue: deque[_Post] = deque()
+        self._queue: deque[Post] = deque()
         """Awaited publications that wait for room."""
         self._messages = 0
         self._bytes = 0
@@ -163,7 +130,7 @@ class Inbox:
     def _apply_posts(self) -> None:
         """Apply what others had posted, and leave results of pool functions where they are."""
         self._collect()
-        results: deque[_Item] = deque()
+        results: deque[Item] = deque()
         while self._batch:
             item = self._batch.popleft()
             if callable(item):
@@ -209,7 +176,7 @@ class Inbox:
             taken = self._has_room(draft)
             waiting = self._messages
             if taken:
-                self._append(_Post(draft, None))
+                self._append(Post(draft, None))
         if late:
             _log.warning("messages are kept and reach nobody: %s", self._why())
         if not taken and self._nobody_applies():
@@ -237,7 +204,7 @@ class Inbox:
             except RuntimeError:
                 pass  # The caller's loop is closed: nobody waits any more.
 
-        post = _Post(draft, waiter)
+        post = Post(draft, waiter)
         with self._lock:
             self._check()
             self._enqueue(post)
@@ -272,7 +239,7 @@ class Inbox:
             outcome.extend(each for each in (error, published) if each is not None)
             told.set()
 
-        post = _Post(draft, waiter)
+        post = Post(draft, waiter)
         with self._lock:
             self._check()
             self._enqueue(post)
@@ -283,7 +250,7 @@ class Inbox:
             raise outcome[0]
         return outcome[0]
 
-    def _withdraw(self, post: _Post) -> None:
+    def _withdraw(self, post: Post) -> None:
         """Take a publication out again that nothing has applied, if nothing has started.
 
         Raises:
@@ -293,7 +260,7 @@ class Inbox:
             return
         raise BrokerClosed(f"nothing was published for {START:g} s: {self._why()}")
 
-    def _take_out(self, post: _Post) -> bool:
+    def _take_out(self, post: Post) -> bool:
         """Take a publication out, unless it is being applied; whether it was taken out."""
         with self._lock:
             if post in self._queue:
@@ -325,11 +292,11 @@ class Inbox:
         if self._is_owner() and not self._looks():
             if self._items or self._batch:
                 self._apply_posts()
-            self._apply(_Wish(work))
+            self._apply(Wish(work))
             return
         with self._lock:
             if not self._nobody_applies():
-                self._items.append(_Wish(work))
+                self._items.append(Wish(work))
                 self._ring()
 
     def _nobody_applies(self) -> bool:
@@ -346,7 +313,7 @@ class Inbox:
             " installed in"
         )
 
-    def _apply(self, item: _Post | _Wish) -> None:
+    def _apply(self, item: Post | Wish) -> None:
         """Apply what was posted. A bug of ours must not keep the rest from being applied, nor
         somebody waiting for ever.
         """
@@ -355,7 +322,7 @@ class Inbox:
         try:
             if self._publish is None or self.running is None:
                 raise BrokerClosed(STOPPED)
-            if isinstance(item, _Post):
+            if isinstance(item, Post):
                 published = self._publish(item.draft, item.waiter)
                 if published is None:
                     return
@@ -366,7 +333,7 @@ class Inbox:
         except Exception as bug:
             _log.error("internal error in what was posted", exc_info=bug)
             error = bug
-        if isinstance(item, _Post) and item.waiter is not None:
+        if isinstance(item, Post) and item.waiter is not None:
             item.waiter(published, error)
 
     # Under the lock, or on the owner thread
@@ -411,14 +378,14 @@ class Inbox:
         fits = self._messages < MAX_MESSAGES and self._bytes + draft.size <= MAX_BYTES
         return fits or not self._messages
 
-    def _enqueue(self, post: _Post) -> None:
+    def _enqueue(self, post: Post) -> None:
         """Accept a publication that somebody waits for, in its turn."""
         if self._has_room(post.draft) and not self._queue:
             self._append(post)
         else:
             self._queue.append(post)
 
-    def _append(self, post: _Post) -> None:
+    def _append(self, post: Post) -> None:
         self._items.append(post)
         self._messages += 1
         self._bytes += post.draft.size

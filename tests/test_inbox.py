@@ -15,7 +15,8 @@ import pytest
 from stocksync_ws import BrokerBusy, BrokerClosed, Published
 from stocksync_ws import inbox as inbox_module
 from stocksync_ws.broker.model.publication import Draft
-from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Command, Inbox
+from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Inbox
+from stocksync_ws.posts import Command
 from stocksync_ws.testing.clock import VirtualLoop
 
 PATIENCE = 10.0

@@ -21,7 +21,8 @@ from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.driver.driver import Driver
-from stocksync_ws.inbox import Command, Inbox
+from stocksync_ws.inbox import Inbox
+from stocksync_ws.posts import Command
 from stocksync_ws.running.host import AioHost
 from stocksync_ws.running.stragglers import CLEAN_UP
 from stocksync_ws.streams import read_buffer

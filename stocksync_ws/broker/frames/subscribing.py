@@ -13,6 +13,7 @@ from typing import Final
 from stocksync_ws.broker.calls.dispatch import UNSENT, Denial, Reply
 from stocksync_ws.broker.calls.room import Calls
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.frames.beginning import Beginning
 from stocksync_ws.broker.frames.durable_names import DurableNames
 from stocksync_ws.broker.frames.rights import FAILED, Rights
 from stocksync_ws.broker.frames.sharing import Sharing
@@ -36,7 +37,6 @@ from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.policies import Latest
-from stocksync_ws.position import Position
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import ToDestination
 
@@ -51,6 +51,7 @@ class Subscribing:
     """The frame SUBSCRIBE."""
 
     __slots__ = (
+        "_beginning",
         "_counters",
         "_delivery",
         "_dispatch",
@@ -89,6 +90,7 @@ class Subscribing:
         self._rights = rights
         self._presence = sessions.presence
         self._names = DurableNames(env, delivery, sessions.presence)
+        self._beginning = Beginning(env, delivery, self._names)
         self.unsubscribing = Unsubscribing(env, delivery, sessions, self._receipts)
         """Its opposite."""
 
@@ -157,10 +159,10 @@ class Subscribing:
         elif kind is Kind.PRESENCE:
             self._to_presence(session, frame, wanted, path)
         else:
-            if wanted.durable and kind is Kind.TOPIC and self._is_shared(destination):
+            if wanted.durable and kind is Kind.TOPIC and self._is_shared(place.destination):
                 code = ErrorCode.UNSUPPORTED
                 raise RemoteProtocolError(code, frame.command, frame.headers, NO_NAMES)
-            address = (session.owner, path) if kind is Kind.USER else destination
+            address = (session.owner, path) if kind is Kind.USER else place.destination
             if self._sharing is not None and not self._sharing.follows(session, address):
                 return self._later(session, frame, wanted, kind, address)
             return self._to_topic(session, frame, wanted, kind, address)
@@ -295,7 +297,7 @@ class Subscribing:
         topic = self._delivery.destinations.open_topic(address)
         reader = Reader(session, wanted.id, destination, topic, wanted.mode, ledger)
         self._add(reader, wanted.key)
-        extra = self._begin(reader, wanted, name)
+        extra = self._beginning.begin(reader, wanted, name)
         if extra.get("recovered") != "true":
             pipeline = self._dispatch.snapshot(session, frame, destination)
             if pipeline is not None:
@@ -306,64 +308,6 @@ class Subscribing:
         self._names.give_returned(reader)
         self._step.settle_first()
         return None
-
-    def _begin(
-        self, reader: Reader, wanted: SubscribeOptions, name: tuple[str, str] | None
-    ) -> dict[str, str]:
-        """Where a subscription begins to read; what the RECEIPT says of it."""
-        topic, log = reader.topic, reader.topic.log
-        retention, readers = self._delivery.retention, self._delivery.readers
-        retention.trim(topic)
-        retention.bury_dead(topic)
-        extra: dict[str, str] = {}
-        top = log.top
-        left = None if name is None else self._names.take(reader, name)
-        start = topic.first_offset() if left is None else left
-        if wanted.last_message_id is not None:
-            start = self._recover(reader, wanted, start, extra)
-        elif not topic.pushes:
-            extra["replayed"] = str(topic.count_for(reader, start))
-        elif left is None:
-            start = self._history(reader, wanted, start, extra)
-        if topic.has_history:
-            extra["last-message-id"] = log.message_id(top)
-        reader.replay_to = top
-        reader.replay_left = log.count_from(start)
-        if start > top and not reader.unrecovered and not reader.dropped:
-            readers.begin_live(reader, start)
-        else:
-            readers.fall_behind(reader, start)
-        return extra
-
-    def _recover(
-        self, reader: Reader, wanted: SubscribeOptions, start: int, extra: dict[str, str]
-    ) -> int:
-        """Go on behind the last message that the client saw, if that is possible."""
-        topic = reader.topic
-        position = Position.parse(wanted.last_message_id or "")
-        recovered, start = topic.recover(position, start)
-        if recovered:
-            self._counters.recoveries += 1
-            self._names.recovered(reader, start)
-        else:
-            self._counters.recoveries_failed += 1
-            reader.unrecovered = not wanted.receipt
-        extra["recovered"] = "true" if recovered else "false"
-        extra["replayed"] = str(topic.count_for(reader, start))
-        return start
-
-    def _history(
-        self, reader: Reader, wanted: SubscribeOptions, start: int, extra: dict[str, str]
-    ) -> int:
-        """Begin with the newest messages of the history, if the client or the policy says so."""
-        topic = reader.topic
-        first = topic.history_offset(wanted.history, self._step.now)
-        if first is None:
-            return start
-        self._names.begin(reader, first)
-        reader.snapshot_at = start
-        extra["replayed"] = str(topic.count_for(reader, first))
-        return first
 
     def _snapshot(
         self,

@@ -1,0 +1,50 @@
+"""What waits in the inbox: publications with who is told, commands, and results of pool functions.
+
+Rule: plain records of `inbox.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
+
+from stocksync_ws.broker.model.publication import Draft, Published, Told
+
+if TYPE_CHECKING:
+    from stocksync_ws.broker.broker import Broker
+
+__all__ = ["Command", "Item", "Post", "Publish", "Running", "Wish"]
+
+Publish: TypeAlias = Callable[[Draft, Told | None], Published | None]
+"""Applies a publication. None: an engine orders it, and the waiter will be told."""
+
+Command: TypeAlias = "Callable[[Broker, float], None]"
+"""Does something with the sessions of a run, at a time `now`."""
+
+
+class Running(Protocol):
+    """The run that the inbox belongs to."""
+
+    broker: Broker
+
+    def act(self, command: Command) -> None: ...
+
+
+class Post:
+    """A publication on its way, and who waits for it."""
+
+    __slots__ = ("draft", "waiter")
+
+    def __init__(self, draft: Draft, waiter: Told | None) -> None:
+        self.draft = draft
+        self.waiter = waiter
+
+
+class Wish(NamedTuple):
+    """A command on its way."""
+
+    command: Command
+
+
+Item: TypeAlias = "Post | Wish | Callable[[], None]"
+"""The last one is what a pool function has returned."""
