@@ -14,7 +14,7 @@ import pytest
 
 from stocksync_ws import BrokerBusy, BrokerClosed, Published
 from stocksync_ws import inbox as inbox_module
-from stocksync_ws.broker.model.publication import Draft
+from stocksync_ws.broker.model.publication import Draft, Published, Told
 from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Inbox
 from stocksync_ws.posts import Command
 from stocksync_ws.testing.clock import VirtualLoop
@@ -43,6 +43,24 @@ def elsewhere(function: Callable[[], object]) -> BaseException | None:
     return raised[0] if raised else None
 
 
+class EngineOwner:
+    """Has the engine that several workers share order what is published, and tells later."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.inbox = inbox
+        self.waiting: list[Told | None] = []
+        self.broker: Any = SimpleNamespace(looking=False)
+
+    def open(self) -> None:
+        self.inbox.open(self.publish, lambda: None, lambda: False, self)
+
+    def publish(self, given: Draft, told: Told | None) -> None:
+        self.waiting.append(told)
+
+    def act(self, command: Command) -> None:
+        command(self.broker, 7.0)
+
+
 class Owner:
     """An owner thread that applies when it is told to."""
 
@@ -56,7 +74,7 @@ class Owner:
     def open(self) -> None:
         self.inbox.open(self.publish, self._wake, lambda: self.gone, self)
 
-    def publish(self, given: Draft) -> Published:
+    def publish(self, given: Draft, told: Told | None = None) -> Published | None:
         destination = given.target[0]
         self.applied.append(destination)
         return Published(f"id-{destination}", len(self.applied))
@@ -746,3 +764,52 @@ def test_a_forked_child_is_told(where: str, how: str) -> None:
     )
     assert "parent of this process" in child.stdout, child.stderr
     assert child.returncode == 0
+
+
+class TestEngine:
+    """A publication that an engine orders is told when the engine has answered."""
+
+    @pytest.mark.parametrize("error", [None, BrokerBusy("x")])
+    def test_who_awaits_it_on_the_owner_thread(self, error: Exception | None) -> None:
+        owner = EngineOwner(Inbox())
+
+        async def publish() -> None:
+            owner.open()
+            waits = asyncio.create_task(owner.inbox.publish(draft("a")))
+            await asyncio.sleep(0)
+            (told,) = owner.waiting
+            assert told is not None
+            assert not waits.done()
+            told(None if error else Published("id", 1), error)
+            if error is None:
+                assert await waits == Published("id", 1)
+            else:
+                with pytest.raises(BrokerBusy):
+                    await waits
+
+        run(publish())
+
+    def test_a_thread_that_waits_for_it(self) -> None:
+        owner = EngineOwner(Inbox())
+        owner.open()
+        found: list[Published] = []
+        thread = threading.Thread(
+            target=lambda: found.append(owner.inbox.publish_wait(draft("a"), PATIENCE))
+        )
+        thread.start()
+        while not owner.waiting:
+            owner.inbox.drain()
+        (told,) = owner.waiting
+        assert told is not None
+        assert not found
+        told(Published("id", 1), None)
+        thread.join(PATIENCE)
+        assert found == [Published("id", 1)]
+
+    def test_nobody_who_posts(self) -> None:
+        owner = EngineOwner(Inbox())
+        owner.open()
+        owner.inbox.post(draft("a"))
+        assert elsewhere(lambda: owner.inbox.post(draft("b"))) is None
+        owner.inbox.drain()
+        assert owner.waiting == [None, None]
