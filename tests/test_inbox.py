@@ -14,7 +14,7 @@ import pytest
 
 from stocksync_ws import BrokerBusy, BrokerClosed, Published
 from stocksync_ws import inbox as inbox_module
-from stocksync_ws.broker.model.publication import Draft, Published, Told
+from stocksync_ws.broker.model.publication import Draft, Told
 from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Inbox
 from stocksync_ws.posts import Command
 from stocksync_ws.testing.clock import VirtualLoop
@@ -296,7 +296,7 @@ def test_a_result_that_comes_after_the_stop_does_not_run_in_the_next_run(owner: 
 
 
 def test_a_broker_that_refuses_is_told_to_who_waits(owner: Owner) -> None:
-    def refuse(given: Draft) -> Published:
+    def refuse(given: Draft, told: Told | None = None) -> Published:
         raise BrokerClosed("halted")
 
     async def publish() -> None:
@@ -438,7 +438,7 @@ class TestFullQueue:
     """A queue that is full is an error for who waits, and an event for who does not."""
 
     def full(self, owner: Owner) -> None:
-        def publish(given: Draft) -> Published:
+        def publish(given: Draft, told: Told | None = None) -> Published:
             raise BrokerBusy(f"the queue {given.target[0]} is full")
 
         owner.inbox.open(publish, lambda: None, lambda: False, owner)
@@ -622,7 +622,7 @@ def test_what_is_being_applied_when_the_time_is_up_is_applied_all_the_same(
             assert applying.wait(PATIENCE)
             return False
 
-    def publish(given: Draft) -> Published:
+    def publish(given: Draft, told: Told | None = None) -> Published:
         applying.set()
         assert go_on.wait(PATIENCE)
         return owner.publish(given)
@@ -679,7 +679,7 @@ def test_a_thread_that_waits_is_told_of_the_stop(owner: Owner) -> None:
 
 
 def test_a_thread_that_waits_is_told_what_went_wrong(owner: Owner) -> None:
-    def refuse(given: Draft) -> Published:
+    def refuse(given: Draft, told: Told | None = None) -> Published:
         raise BrokerClosed("halted")
 
     end = waiting(owner.inbox, draft("a"))
