@@ -193,7 +193,7 @@ class Wire(Protocol):
         ...
 
     def size(self, chunk: Chunk) -> int:
-        """Bytes of a chunk on the wire, for all limits."""
+        """Bytes of a chunk on the wire, at least 1, for all limits."""
         ...
 
     def ping(self) -> Chunk | None:

@@ -120,7 +120,7 @@ class Broker:
 
     def _alive(self, session: SessionRecord, unfinished: bool) -> None:
         session.clocks.seen(self._step.now)
-        if session.mailbox.entries:
+        if not session.mailbox.empty:
             session.mailbox.mark()
         self._decoding.kept(session, unfinished)
 
@@ -186,14 +186,14 @@ class Broker:
             Whether what lies in the mailbox is all there is, so that it may be sent directly.
         """
         mailbox, subscriptions = session.mailbox, session.subscriptions
-        if unsent or mailbox.queued or subscriptions.has_consumed:
+        if unsent or mailbox.front or subscriptions.has_consumed:
             return self._step.run(now, self._writable, session, unsent)
         mailbox.written()
         return subscriptions.behind is None and session.state is CONNECTED
 
     def _writable(self, session: SessionRecord, unsent: int) -> bool:
         mailbox, subscriptions = session.mailbox, session.subscriptions
-        if unsent or mailbox.queued:
+        if unsent or mailbox.front:
             self._sessions.slow_consumers.judge(session, unsent)
         else:
             mailbox.written()
@@ -223,8 +223,8 @@ class Broker:
         readers.pull(session)
         while (
             size < room
-            and mailbox.entries
-            and (not taken or mailbox.entries[0].size <= room - size)
+            and (front := mailbox.front) is not None
+            and (not taken or front.size <= room - size)
         ):
             more = self._take(session, room - size)
             taken += more

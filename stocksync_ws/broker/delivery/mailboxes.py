@@ -6,6 +6,7 @@ it is an append, two numbers and a mark, and never removes anything.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 
 from stocksync_ws.broker.model.destination import Group
@@ -57,14 +58,25 @@ class Mailboxes:
         office.total += size
         if office.total > office.most:
             office.step.noted = True
+        large = size > soft
         for mailbox in mailboxes:
-            mailbox.entries.append(entry)
-            queued = mailbox.queued = mailbox.queued + size
+            front = mailbox.front
+            if front is None:
+                mailbox.front = entry
+                if large:
+                    mailbox.outgrow(entry)
+            else:
+                # `Mailbox.follow`, written out.
+                tail = mailbox.tail
+                if tail is None:
+                    tail = mailbox.tail = deque()
+                tail.append(entry)
+                several = mailbox.several = (mailbox.several or front.size) + size
+                if several > soft:
+                    mailbox.outgrow(entry)
             if not mailbox.dirty:
                 mailbox.dirty = True
                 dirty.append(mailbox)
-            if queued > soft:
-                mailbox.outgrow(entry)
         self._counters.messages_queued += len(mailboxes)
 
     def entry(
