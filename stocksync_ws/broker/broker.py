@@ -120,8 +120,7 @@ class Broker:
 
     def _alive(self, session: SessionRecord, unfinished: bool) -> None:
         session.clocks.seen(self._step.now)
-        if not session.mailbox.empty:
-            session.mailbox.mark()
+        session.mailbox.hurry()
         self._decoding.kept(session, unfinished)
 
     def proceed(self, session: SessionRecord, now: float) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 
 from stocksync_ws.broker.model.destination import Group
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.flush_window import FlushWindow
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Publication
@@ -35,6 +36,7 @@ class Mailboxes:
         group: Group,
         offset: int,
         members: Mapping[Mailbox, Reader],
+        window: FlushWindow | None = None,
     ) -> int:
         """Append a publication to the mailboxes of members of a group; the number of them.
 
@@ -43,14 +45,25 @@ class Mailboxes:
             group: Their group.
             offset: Its place in the log of the destination.
             members: Those who get it, at least one.
+            window: In which it waits for others before it is sent; None: it does not.
         """
         entry = self.entry(publication, group, next(iter(members)))
         entry.group, entry.offset = group, offset
-        self.spread(entry, members)
+        self.spread(entry, members, window)
         return len(members)
 
-    def spread(self, entry: Outgoing, mailboxes: Collection[Mailbox]) -> None:
-        """Append a new entry to the mailboxes of all its receivers."""
+    def spread(
+        self,
+        entry: Outgoing,
+        mailboxes: Collection[Mailbox],
+        window: FlushWindow | None = None,
+    ) -> None:
+        """Append a new entry to the mailboxes of all its receivers.
+
+        Args:
+            window: At whose end they are flushed, but for those that are over their bound with it;
+                None: now.
+        """
         office = self._office
         dirty, soft, size = office.dirty, office.soft, entry.size
         entry.waiting = len(mailboxes)
@@ -58,6 +71,14 @@ class Mailboxes:
         office.total += size
         if office.total > office.most:
             office.step.noted = True
+        self._counters.messages_queued += len(mailboxes)
+        if window is not None:
+            window.begin()
+            for mailbox in mailboxes:
+                if mailbox.put(entry) > soft:
+                    mailbox.outgrow(entry)
+                    mailbox.mark()
+            return
         large = size > soft
         for mailbox in mailboxes:
             front = mailbox.front
@@ -66,7 +87,7 @@ class Mailboxes:
                 if large:
                     mailbox.outgrow(entry)
             else:
-                # `Mailbox.follow`, written out.
+                # `Mailbox.put`, written out.
                 tail = mailbox.tail
                 if tail is None:
                     tail = mailbox.tail = deque()
@@ -77,7 +98,6 @@ class Mailboxes:
             if not mailbox.dirty:
                 mailbox.dirty = True
                 dirty.append(mailbox)
-        self._counters.messages_queued += len(mailboxes)
 
     def entry(
         self,

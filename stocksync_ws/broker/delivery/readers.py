@@ -96,6 +96,7 @@ class Readers:
     def hold(self, reader: Reader) -> None:
         """Hand a live reader nothing more of what is published, until it goes live again."""
         reader.group.members.pop(reader.session.mailbox, None)
+        reader.session.mailbox.hurry()
 
     def forget_entries(self, topic: Topic) -> None:
         """Nobody else gets what was made last for readers one by one."""

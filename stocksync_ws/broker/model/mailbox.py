@@ -91,21 +91,20 @@ class Mailbox(Lane):
             if office.total > office.most:
                 office.step.noted = True
         entry.waiting += 1
-        if self.front is None:
-            self.front = entry
-        else:
-            self.follow(entry)
-        if self.queued > office.soft:
+        if self.put(entry) > office.soft:
             self.outgrow(entry)
         self.mark()
 
-    def follow(self, entry: Outgoing) -> int:
-        """Put an entry behind the front, which is there; bytes of all."""
-        tail = self.tail
+    def put(self, entry: Outgoing) -> int:
+        """Put an entry behind all others, without any reason to flush; bytes of all."""
+        front, tail = self.front, self.tail
+        if front is None:
+            self.front = entry
+            return entry.size
         if tail is None:
             tail = self.tail = deque()
         tail.append(entry)
-        self.several = queued = self.queued + entry.size
+        self.several = queued = (self.several or front.size) + entry.size
         return queued
 
     def outgrow(self, entry: Outgoing) -> None:
@@ -139,6 +138,11 @@ class Mailbox(Lane):
         if not self.dirty:
             self.dirty = True
             self._office.dirty.append(self)
+
+    def hurry(self) -> None:
+        """What waits in here for a `flush_delay` leaves with the next flush."""
+        if self.front is not None:
+            self.mark()
 
     # Out
 

@@ -122,6 +122,8 @@ class Liveness:
         # Where bytes wait, they are the life sign themselves.
         if session.mailbox.empty and not session.mailbox.unsent:
             session.mailbox.beat()
+        elif not session.mailbox.unsent:
+            session.mailbox.mark()
 
     def _transaction_late(self, session: SessionRecord) -> None:
         for name in self._delivery.transactions.expire(session):
