@@ -2,8 +2,9 @@
 
 Rule: first come first served, at most `BATCH` mailboxes a turn and `ROOM` bytes a transport; a
 transport that holds unsent bytes is left alone until it has written them. Mailboxes whose direct
-way is open go that way, one entry by `send_each` (see `broker/model/lane.py`), several by
-`_flush_several`; everything else goes the general way, which alone opens the direct one.
+way is open go that way: by `send_each` (see `broker/model/lane.py`), several entries of a wire that
+does not join its chunks by `_flush_several`; everything else goes the general way, which alone
+opens the direct one.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Flusher:
     def flush(self, now: float) -> None:
         """Hand at most `BATCH` mailboxes to their transports."""
         batch = self._batch()
-        for mailbox, rest, error in send_each(batch, now - self._timers.slack):
+        for mailbox, rest, error in send_each(batch, now - self._timers.slack, self._room):
             wire = mailbox.wire
             session = wire.session
             if session is None:
@@ -117,8 +118,9 @@ class Flusher:
             self._flush_general(link, wire, wire.session, now)
 
     def _flush_several(self, link: Link, wire: Wire, mailbox: Mailbox, now: float) -> None:
-        """The direct way of several entries: the general one without what an open direct way says
-        already, that nothing is unsent and what lies in the mailbox is all there is.
+        """The direct way of several entries that nobody has joined: the general one without what an
+        open direct way says already, that nothing is unsent and what lies in the mailbox is all
+        there is.
         """
         entries = mailbox.take(self._room, now - self._timers.slack)
         chunks, ends = wire.pack([entry.chunk for entry in entries])
@@ -174,4 +176,4 @@ class Flusher:
             send = link.stream.send
             if wire.parking is not None and send is not None:
                 send = wire.parking.sender(send, link.stream.keep)
-            session.mailbox.open(send)
+            session.mailbox.open(send, joins=wire.joins)

@@ -1,10 +1,11 @@
-"""The direct way of a mailbox: one entry, sent at once, at the price of a call of `send`.
+"""The direct way of a mailbox: what waits is sent at once, at the price of a call of `send`.
 
 Rule: the general way out (`take`, `pack`, `write`) costs more than the kernel's `send` of a small
 frame. So a mailbox keeps the stream's bare `send` while the plain case holds: nothing is unsent,
 and what lies in the mailbox is all there is. Only `Mailbox.open` sets it, `block` clears it, and
-`send_each` uses it for mailboxes of one entry. For several entries that it is open is enough to
-know: the flusher takes and writes them, and asks for nothing else.
+`send_each` uses it for one entry, and for several where the chunks of the wire are octets that can
+be joined. Elsewhere that it is open is enough to know of several: the flusher takes and writes
+them, and asks for nothing else.
 
 Who has very many mailboxes pays for each part of memory that a delivery touches: between two
 publications the kernel's own work has thrown them out of the cache. So what the plain case needs
@@ -31,7 +32,7 @@ __all__ = ["Lane", "Rest", "Stopped", "send_each"]
 class Lane:
     """What a delivery by the direct way reads and writes of a mailbox."""
 
-    __slots__ = ("_send", "dirty", "front", "last_write", "several")
+    __slots__ = ("_send", "dirty", "front", "joins", "last_write", "several")
 
     def __init__(self, now: float) -> None:
         self._send: Callable[[Chunk], int] | None = None
@@ -40,6 +41,8 @@ class Lane:
         """The mailbox is in the list of those to flush."""
         self.front: Outgoing | None = None
         """The oldest entry; None where nothing waits."""
+        self.joins = False
+        """Chunks of its wire are octets: several, one behind the other, are sent as one."""
         self.last_write = now
         """When something was written last, or counted as written."""
         self.several = 0
@@ -55,30 +58,46 @@ that was a part, and the exception of a `send` that failed.
 """
 
 
-def send_each(mailboxes: Sequence[Mailbox], now: float) -> Iterator[Stopped]:
-    """Send the mailboxes of one entry whose direct way is open; yield the others.
+def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[Stopped]:
+    """Send the mailboxes whose direct way is open, and yield the others: those of one entry, and
+    those of several whose wires let them be joined.
 
-    The loop calls nothing per recipient but the stream's `send`, and enters no `try` anew.
+    The loop calls nothing per recipient of one entry but the stream's `send`, and enters no `try`
+    anew. What many mailboxes hold alike is joined once.
 
     Args:
         now: The broker's own time.
+        room: Bytes that a stream may be given at once, where it is not one entry.
     """
     left = iter(mailboxes)
+    shared: list[Outgoing] = []
+    joined: Chunk = b""
     while True:
         mailbox: Mailbox | None = None
-        entry: Outgoing | None = None
         try:
             for mailbox in left:
                 send, entry = mailbox._send, mailbox.front
-                if send is None or entry is None or mailbox.several:
-                    entry = None
+                if send is None or entry is None:
                     mailbox.dirty = False
                     yield mailbox, None, None
                     continue
+                if several := mailbox.several:
+                    if several > room or not mailbox.joins:
+                        mailbox.dirty = False
+                        yield mailbox, None, None
+                        continue
+                    entries = mailbox.entries
+                    if entries != shared:
+                        shared, joined = entries, b"".join([each.chunk for each in entries])
+                    sent = send(joined)
+                    if sent != several:
+                        yield mailbox, _sent_partly(mailbox, joined, sent, now), None
+                    else:
+                        _sent(mailbox, entries, now)
+                    continue
                 sent = send(entry.chunk)
                 if sent != entry.size:
-                    _sent_partly(mailbox, entry, sent, now)
-                    yield mailbox, (entry.chunk, sent), None
+                    yield mailbox, _sent_partly(mailbox, entry.chunk, sent, now), None
                     continue
                 mailbox.front = None
                 mailbox.dirty = False
@@ -89,20 +108,31 @@ def send_each(mailboxes: Sequence[Mailbox], now: float) -> Iterator[Stopped]:
             return
         except (BlockingIOError, InterruptedError):
             assert mailbox is not None
-            assert entry is not None
-            _sent_partly(mailbox, entry, 0, now)
-            yield mailbox, (entry.chunk, 0), None
+            chunk = joined if mailbox.several else mailbox.entries[0].chunk
+            yield mailbox, _sent_partly(mailbox, chunk, 0, now), None
         except Exception as error:
             assert mailbox is not None
-            assert entry is not None
-            _sent_partly(mailbox, entry, entry.size, now)
+            _sent_partly(mailbox, b"", mailbox.queued, now)
             yield mailbox, None, error
 
 
-def _sent_partly(mailbox: Mailbox, entry: Outgoing, sent: int, now: float) -> None:
-    """An entry has left the mailbox, and its stream has the rest still to write."""
-    mailbox._office.release(entry)
-    mailbox._send = mailbox.front = None
+def _sent(mailbox: Mailbox, entries: list[Outgoing], now: float) -> None:
+    """All entries have left the mailbox."""
+    office, tail = mailbox._office, mailbox.tail
+    for entry in entries:
+        entry.waiting -= 1
+        if not entry.waiting:
+            office.total -= entry.size
+    if tail is not None:
+        tail.clear()
+    mailbox.front, mailbox.several = None, 0
     mailbox.dirty = False
     mailbox.last_write = now
-    mailbox.handed += entry.size - sent
+
+
+def _sent_partly(mailbox: Mailbox, chunk: Chunk, sent: int, now: float) -> Rest:
+    """All entries have left the mailbox, and its stream has the rest still to write."""
+    mailbox.handed += mailbox.queued - sent
+    mailbox._send = None
+    _sent(mailbox, mailbox.entries, now)
+    return chunk, sent

@@ -150,9 +150,13 @@ class Mailbox(Lane):
         """Close the direct way: what comes next goes the general way."""
         self._send = None
 
-    def open(self, send: Callable[[Chunk], int] | None) -> None:
-        """Open the direct way: the stream has nothing unsent, and the entries are all there is."""
-        self._send = send
+    def open(self, send: Callable[[Chunk], int] | None, *, joins: bool = False) -> None:
+        """Open the direct way: the stream has nothing unsent, and the entries are all there is.
+
+        Args:
+            joins: See `Wire.joins`.
+        """
+        self._send, self.joins = send, joins
         self.tail = self.tail or None
 
     @property

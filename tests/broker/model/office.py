@@ -12,10 +12,12 @@ from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.types import Chunk
 from tests.broker.kit import environment, record
 
-__all__ = ["NOW", "Office", "entry", "raising"]
+__all__ = ["NOW", "ROOM", "Office", "entry", "raising"]
 
 NOW = 50.0
 """When the mailboxes of these tests are sent."""
+ROOM = 100
+"""Bytes of several entries that are sent at once."""
 
 
 class Office:
@@ -25,7 +27,12 @@ class Office:
         self.env = environment(BrokerConfig(limits=Limits(**limits)))
         self.sent: list[tuple[Mailbox, Chunk]] = []
 
-    def mailbox(self, *entries: Outgoing, send: Callable[[Chunk], int] | None = len) -> Mailbox:
+    def mailbox(
+        self,
+        *entries: Outgoing,
+        send: Callable[[Chunk], int] | None = len,
+        joins: bool = False,
+    ) -> Mailbox:
         """A mailbox with these entries and an open way, unless `send` is None."""
         made = record(self.env).mailbox
         for entry in entries:
@@ -37,11 +44,11 @@ class Office:
                 self.sent.append((made, chunk))
                 return inner(chunk)
 
-            made.open(write)
+            made.open(write, joins=joins)
         return made
 
     def send(self, *mailboxes: Mailbox) -> list[Stopped]:
-        return list(send_each(mailboxes, NOW))
+        return list(send_each(mailboxes, NOW, ROOM))
 
 
 def entry(chunk: bytes = b"hello") -> Outgoing:

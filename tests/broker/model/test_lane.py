@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -12,8 +12,9 @@ import pytest
 
 from stocksync_ws.broker.model.lane import Stopped, send_each
 from stocksync_ws.broker.model.mailbox import Mailbox
+from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.types import Chunk
-from tests.broker.model.office import NOW, Office, entry, raising
+from tests.broker.model.office import NOW, ROOM, Office, entry, raising
 
 
 @pytest.fixture
@@ -45,41 +46,73 @@ class TestSendEach:
             "last_write": NOW,
         }
 
-    def test_what_is_sent_whole_is_not_given_back(self, office: Office) -> None:
-        made = entry()
-        mailbox = office.mailbox(made)
+    def made(
+        self, office: Office, count: int, send: Callable[[Chunk], int] = len
+    ) -> tuple[list[Outgoing], Mailbox]:
+        """Entries of five bytes each, in a mailbox whose wire joins them."""
+        entries = [entry() for _ in range(count)]
+        return entries, office.mailbox(*entries, send=send, joins=True)
+
+    def left(self, office: Office, entries: list[Outgoing]) -> bool:
+        return bool(office.env.office.total or sum(each.waiting for each in entries))
+
+    @pytest.mark.parametrize("count", [1, 2, 5])
+    def test_what_is_sent_whole_is_not_given_back(self, office: Office, count: int) -> None:
+        entries, mailbox = self.made(office, count)
         assert office.send(mailbox) == []
-        assert office.sent == [(mailbox, b"hello")]
+        assert office.sent == [(mailbox, b"hello" * count)]
         assert self.books(mailbox) == self.gone(handed=0, is_open=True)
-        assert made.waiting == office.env.office.total == 0
+        assert not self.left(office, entries)
 
+    @pytest.mark.parametrize("count", [1, 2, 5])
     @pytest.mark.parametrize("part", [0, 1, 4])
-    def test_of_what_is_sent_partly_the_rest_is_given_back(self, office: Office, part: int) -> None:
-        made = entry()
-        mailbox = office.mailbox(made, send=lambda chunk: part)
-        assert office.send(mailbox) == [(mailbox, (b"hello", part), None)]
-        assert self.books(mailbox) == self.gone(handed=5 - part, is_open=False)
-        assert made.waiting == office.env.office.total == 0
+    def test_of_what_is_sent_partly_the_rest_is_given_back(
+        self, office: Office, part: int, count: int
+    ) -> None:
+        entries, mailbox = self.made(office, count, lambda chunk: part)
+        assert office.send(mailbox) == [(mailbox, (b"hello" * count, part), None)]
+        assert self.books(mailbox) == self.gone(handed=5 * count - part, is_open=False)
+        assert not self.left(office, entries)
 
+    @pytest.mark.parametrize("count", [1, 2, 5])
     @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError()])
-    def test_of_what_would_block_all_is_given_back(self, office: Office, error: OSError) -> None:
-        made = entry()
-        mailbox = office.mailbox(made, send=raising(error))
-        assert office.send(mailbox) == [(mailbox, (b"hello", 0), None)]
-        assert self.books(mailbox) == self.gone(handed=5, is_open=False)
-        assert made.waiting == office.env.office.total == 0
+    def test_of_what_would_block_all_is_given_back(
+        self, office: Office, error: OSError, count: int
+    ) -> None:
+        entries, mailbox = self.made(office, count, raising(error))
+        assert office.send(mailbox) == [(mailbox, (b"hello" * count, 0), None)]
+        assert self.books(mailbox) == self.gone(handed=5 * count, is_open=False)
+        assert not self.left(office, entries)
 
+    @pytest.mark.parametrize("count", [1, 2, 5])
     @pytest.mark.parametrize(
         "error", [ConnectionResetError(), BrokenPipeError(), OSError(), ZeroDivisionError()]
     )
     def test_of_what_failed_the_exception_is_given_back(
-        self, office: Office, error: Exception
+        self, office: Office, error: Exception, count: int
     ) -> None:
-        made = entry()
-        mailbox = office.mailbox(made, send=raising(error))
+        entries, mailbox = self.made(office, count, raising(error))
         assert office.send(mailbox) == [(mailbox, None, error)]
         assert self.books(mailbox) == self.gone(handed=0, is_open=False)
-        assert made.waiting == office.env.office.total == 0
+        assert not self.left(office, entries)
+
+    def test_several_are_joined_once_for_all_who_hold_the_same(self, office: Office) -> None:
+        one, two = entry(b"one"), entry(b"two")
+        alike = [office.mailbox(one, two, joins=True) for _ in range(3)]
+        other = office.mailbox(two, one, joins=True)
+        assert office.send(*alike, other, *alike[:1]) == [(alike[0], None, None)]
+        chunks = [chunk for _, chunk in office.sent]
+        assert chunks == [b"onetwo"] * 3 + [b"twoone"]
+        assert chunks[0] is chunks[1] is chunks[2]
+        assert not self.left(office, [one, two])
+
+    def test_more_than_a_stream_may_be_given_at_once_is_given_back(self, office: Office) -> None:
+        fits = office.mailbox(entry(bytes(ROOM - 5)), entry(), joins=True)
+        several = office.mailbox(entry(bytes(ROOM - 4)), entry(), joins=True)
+        one = office.mailbox(entry(bytes(ROOM + 1)), joins=True)
+        assert office.send(fits, several, one) == [(several, None, None)]
+        assert [mailbox for mailbox, _ in office.sent] == [fits, one]
+        assert several.queued == ROOM + 1
 
     @pytest.mark.parametrize(
         ("count", "send"), [(1, None), (3, None), (0, len), (2, len)],
@@ -114,7 +147,7 @@ class TestSendEach:
                 left.append((shared.waiting, office.env.office.total))
                 yield mailbox
 
-        assert list(send_each(watched(), NOW)) == []
+        assert list(send_each(watched(), NOW, ROOM)) == []
         assert left == [(3, 5), (2, 5), (1, 5)]
         assert (shared.waiting, office.env.office.total) == (0, 0)
 
@@ -131,7 +164,7 @@ class TestSendEach:
             broken, plain[5],
         ]  # fmt: skip
         back: list[Stopped] = []
-        for each in send_each(batch, NOW):
+        for each in send_each(batch, NOW, ROOM):
             back.append(each)
             # Nothing behind it was sent before it was given back.
             tried = [mailbox for mailbox, _ in office.sent]
@@ -170,7 +203,7 @@ class TestSendEach:
         before = sys.getprofile()
         sys.setprofile(count)
         try:
-            for _ in send_each(mailboxes, NOW):
+            for _ in send_each(mailboxes, NOW, ROOM):
                 pass
         finally:
             sys.setprofile(before)

@@ -13,7 +13,7 @@ from stocksync_ws.broker.model.mailbox import Mailbox, Verdict
 from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.post_office import Outgoing
 from tests.broker.delivery.room import Room
-from tests.broker.model.office import NOW, Office, entry
+from tests.broker.model.office import NOW, ROOM, Office, entry
 
 
 @pytest.fixture
@@ -265,7 +265,7 @@ class MailboxModel(RuleBasedStateMachine):
         self.readers = [self.room.live(self.room.topic("/topic/lossy")) for _ in range(3)]
         self.boxes = [reader.session.mailbox for reader in self.readers]
         for box in self.boxes:
-            box.open(len)
+            box.open(len, joins=True)
         self.lists: list[list[Outgoing]] = [[] for _ in self.boxes]
         self.dirty: list[Mailbox] = []
 
@@ -308,10 +308,10 @@ class MailboxModel(RuleBasedStateMachine):
         assert self.boxes[which].take(room, NOW) == expected
         del self.lists[which][: len(expected)]
 
-    @rule(which=which, is_open=st.booleans())
-    def turn(self, which: int, is_open: bool) -> None:
+    @rule(which=which, is_open=st.booleans(), joins=st.booleans())
+    def turn(self, which: int, is_open: bool, joins: bool) -> None:
         if is_open:
-            self.boxes[which].open(len)
+            self.boxes[which].open(len, joins=joins)
         else:
             self.boxes[which].block()
 
@@ -323,17 +323,19 @@ class MailboxModel(RuleBasedStateMachine):
         still_open: list[Mailbox] = []
         for mailbox in flushed:
             which = self.boxes.index(mailbox)
-            alone = mailbox.is_open and len(self.lists[which]) == 1
-            if alone and part is not None:
-                mailbox.open(lambda chunk: part)
-            whole = alone and part in (None, len(self.lists[which][0].chunk))
+            size = sum(each.size for each in self.lists[which])
+            joins = mailbox.joins and size <= ROOM
+            direct = mailbox.is_open and (len(self.lists[which]) == 1 or (joins and size > 0))
+            if direct and part is not None:
+                mailbox.open(lambda chunk: part, joins=mailbox.joins)
+            whole = direct and part in (None, size)
             if not whole:
-                back.append((which, alone))
-            if mailbox.is_open and (whole or not alone):
+                back.append((which, direct))
+            if mailbox.is_open and (whole or not direct):
                 still_open.append(mailbox)
-            if alone:
+            if direct:
                 self.lists[which].clear()
-        given = send_each(drain(self.office.dirty), NOW)
+        given = send_each(drain(self.office.dirty), NOW, ROOM)
         assert [(self.boxes.index(each), rest is not None) for each, rest, _ in given] == back
         assert [each for each in flushed if each.is_open] == still_open
 
