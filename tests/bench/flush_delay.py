@@ -57,7 +57,7 @@ def _compare(subscribers: int, rounds: int) -> Row:
 
 def measure(*, quick: bool) -> list[Row]:
     """The rows of the table."""
-    return [_compare(subscribers, 5 if quick else 20) for subscribers in SUBSCRIBERS]
+    return [_compare(subscribers, 15 if quick else 60) for subscribers in SUBSCRIBERS]
 
 
 if __name__ == "__main__":

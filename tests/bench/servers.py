@@ -189,7 +189,7 @@ FLUSH_DELAY = 0.005
 """Seconds that messages of the server `ours-delayed` may wait for each other."""
 RATE = 1_000
 """Publications a second of a steady run."""
-STEADY = 250
+STEADY = 100
 """Publications of a steady run."""
 
 

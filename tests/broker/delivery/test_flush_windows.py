@@ -66,6 +66,17 @@ def test_the_first_message_opens_it_and_its_end_marks_who_still_holds_something(
     assert window.deadline is None
 
 
+def test_each_destination_of_a_pattern_has_its_own() -> None:
+    room = Room({"/topic/*": Topic(flush_delay=0.002)})
+    one, two = room.topic("/topic/1"), room.topic("/topic/2")
+    room.live(one)
+    room.live(two)
+    room.publish(one, "1")
+    assert one.window is not None
+    assert two.window is not None
+    assert (one.window.deadline, two.window.deadline) == (0.002, None)
+
+
 def test_a_mailbox_over_its_bound_is_flushed_at_once(room: Room) -> None:
     topic = room.topic(PLACE)
     reader = room.live(topic)

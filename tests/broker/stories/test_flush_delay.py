@@ -17,6 +17,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from tests.broker.kit import Broker, ack, bodies
+from tests.polling import connected
 
 QUICK = "/topic/quick"
 SLOW = "/topic/slow"
@@ -251,6 +252,26 @@ class TestStream:
         peer.eof()
         again = world.reader(STREAM, last_message_id=seen)
         assert bodies(again) == ["2"]
+
+
+def test_who_polls_gets_in_one_answer_what_waited_also_while_nobody_asked() -> None:
+    app = StompApp("/ws", allowed_origins=["*"], sockjs=True, destinations=delays())
+    with World(app, app.site()) as world:
+        client = connected(world).send(f"SUBSCRIBE\nid:1\ndestination:{SLOW}\nreceipt:r\n\n\0")
+        assert len(client.messages()) == 1
+        client.receive()
+        for number in range(3):
+            app.template.convert_and_send(SLOW, number)
+            world.settle()
+        assert client.messages() == []
+        world.advance(0.0051)
+        assert [message[-2] for message in client.messages()] == ["0", "1", "2"]
+
+        app.template.convert_and_send(SLOW, 3)
+        world.settle()
+        [last] = client.receive().messages()  # who asks waits for nothing
+        assert last[-2] == "3"
+        client.leave()
 
 
 # Whatever is published, sent and asked for
