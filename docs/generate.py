@@ -30,7 +30,15 @@ from stocksync_ws.config import (  # noqa: E402
     SockJSOptions,
 )
 from stocksync_ws.counters import Counters  # noqa: E402
-from stocksync_ws.policies import Latest, Policy, Queue, Stream, Topic, TopicPolicy  # noqa: E402
+from stocksync_ws.policies import (  # noqa: E402
+    Latest,
+    Policy,
+    PushedPolicy,
+    Queue,
+    Stream,
+    Topic,
+    TopicPolicy,
+)
 
 MADE = "<!-- Made by docs/generate.py from {source}; edit that instead. -->"
 
@@ -234,7 +242,7 @@ def limits_page() -> str:
 def policies_table() -> Iterator[str]:
     """The fields of all kinds of destinations, each once, with the kinds that have it."""
     kinds: tuple[Any, ...] = (Topic, Stream, Latest, Queue)
-    bases: tuple[Any, ...] = (Policy, TopicPolicy, *kinds)
+    bases: tuple[Any, ...] = (Policy, TopicPolicy, PushedPolicy, *kinds)
     texts = {name: text for base in bases for name, text in texts_below(base).items()}
     yield "| setting | of | default | meaning |"
     yield "|---|---|---|---|"

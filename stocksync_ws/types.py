@@ -147,21 +147,20 @@ class Refusal:
 
 
 class Wire(Protocol):
-    """The thing one session speaks through. Implemented in `wire/`; `session` and `link` are slots
-    for the driver.
-    """
+    """The thing one session speaks through; `session` and `link` are slots for the driver."""
 
     session: Any
     """The broker's session, set by the driver; opaque here."""
     link: Any
-    """The driver's record of the connection that carries this wire now, or None while it is parked.
-    """
+    """The driver's record of the connection that carries it now; None while it is parked."""
     transport: str
     """`websocket`, `xhr_streaming` ...: for log lines and events."""
     kept: int
     """Bytes that its connections keep for it: messages and posts that are not whole, and posts that
     wait. A change is told by a `Message` or an `Alive`.
     """
+    joins: bool
+    """Chunks are octets, of which `pack` makes nothing else: several, joined, leave as one."""
     began: bytes
     """How the first message begins, while it is not whole or when it is refused; else empty."""
 
@@ -193,7 +192,7 @@ class Wire(Protocol):
         ...
 
     def size(self, chunk: Chunk) -> int:
-        """Bytes of a chunk on the wire, for all limits."""
+        """Bytes of a chunk on the wire, at least 1, for all limits."""
         ...
 
     def ping(self) -> Chunk | None:

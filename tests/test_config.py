@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -39,6 +40,7 @@ DEFAULTS = (
     " rated_users=10000"
 )
 
+FLUSH_DELAY = r"flush_delay: must be seconds above 0 and at most 0\.1, or None, not "
 BEGINS = (
     r"Stream\.on_subscribe: must be 'live', 'history' or a whole number from 1 to history=50, not "
 )
@@ -306,6 +308,22 @@ class TestDestinations:
             (Topic, {"overflow": "drop_newest"}, r"Topic\.overflow: must be 'disconnect' or"),
             (Topic, {"ack_timeout": 0}, r"Topic\.ack_timeout: must be a number above 0, not 0"),
             (Topic, {"ack_timeout": "5"}, r"Topic\.ack_timeout: must be a number above 0"),
+            *(
+                (kind, {"flush_delay": wrong}, rf"{kind.__name__}\.{FLUSH_DELAY}{text}$")
+                for kind in (Topic, Stream)
+                for wrong, text in (
+                    (0, "0; None turns it off"),
+                    (-0.001, "-0.001"),
+                    (0.11, r"0\.11"),
+                    (5, r"5; if that is ms, write flush_delay=0\.005"),
+                    (2_000, "2000"),
+                    (math.nan, "nan"),
+                    (math.inf, "inf"),
+                    (True, "True"),
+                    ("5ms", "'5ms'"),
+                    (timedelta(milliseconds=5), r"datetime\..*: write 0\.005"),
+                )
+            ),
             (Stream, {"history": 0}, r"Stream\.history: must be a whole number above 0, not 0"),
             (Stream, {"history": 1.5}, r"Stream\.history: must be a whole number above 0"),
             (Stream, {"history": True}, r"Stream\.history: must be a whole number above 0"),
@@ -348,6 +366,8 @@ class TestDestinations:
             (Stream, "key"),
             (Latest, "history"),
             (Latest, "on_subscribe"),
+            (Latest, "flush_delay"),
+            (Queue, "flush_delay"),
             (Queue, "on_subscribe"),
             (Queue, "history"),
             (Queue, "overflow"),
@@ -356,6 +376,12 @@ class TestDestinations:
     def test_a_field_stands_only_where_it_means_something(self, kind: Any, foreign: str) -> None:
         with pytest.raises(TypeError, match=foreign):
             kind(**{foreign: 1})
+
+    @pytest.mark.parametrize("seconds", [None, 1e-6, 0.005, 0.1])
+    @pytest.mark.parametrize("kind", [Topic, Stream])
+    def test_messages_may_wait_for_each_other(self, kind: Any, seconds: float | None) -> None:
+        assert kind(flush_delay=seconds).flush_delay == seconds
+        assert kind().flush_delay is None
 
     @pytest.mark.parametrize("begins", ["live", "history", 1, 50])
     def test_with_what_a_subscription_to_a_stream_begins(self, begins: Any) -> None:

@@ -122,8 +122,7 @@ class Broker:
 
     def _alive(self, session: SessionRecord, unfinished: bool) -> None:
         session.clocks.seen(self._step.now)
-        if session.mailbox.entries:
-            session.mailbox.mark()
+        session.mailbox.hurry()
         self._decoding.kept(session, unfinished)
 
     def proceed(self, session: SessionRecord, now: float) -> None:
@@ -193,14 +192,14 @@ class Broker:
             Whether what lies in the mailbox is all there is, so that it may be sent directly.
         """
         mailbox, subscriptions = session.mailbox, session.subscriptions
-        if unsent or mailbox.queued or subscriptions.has_consumed:
+        if unsent or mailbox.front or subscriptions.has_consumed:
             return self._step.run(now, self._writable, session, unsent)
         mailbox.written()
         return subscriptions.behind is None and session.state is CONNECTED
 
     def _writable(self, session: SessionRecord, unsent: int) -> bool:
         mailbox, subscriptions = session.mailbox, session.subscriptions
-        if unsent or mailbox.queued:
+        if unsent or mailbox.front:
             self._sessions.slow_consumers.judge(session, unsent)
         else:
             mailbox.written()
@@ -230,8 +229,8 @@ class Broker:
         readers.pull(session)
         while (
             size < room
-            and mailbox.entries
-            and (not taken or mailbox.entries[0].size <= room - size)
+            and (front := mailbox.front) is not None
+            and (not taken or front.size <= room - size)
         ):
             more = self._take(session, room - size)
             taken += more

@@ -184,7 +184,11 @@ class Driver:
         try:
             return self._machine.publish(draft, self._host.now(), told)
         finally:
-            self._schedule()  # also for what a refusal has told the listeners
+            # A refusal may have told listeners; what waits for a `flush_delay` asks for no turn.
+            if self._outputs.pending or self._outputs.urgent:
+                self._schedule()
+            else:
+                self._arm()
 
     def act(self, work: Callable[[float], None]) -> None:
         """Run an input of the machine that is not of this driver, at the time it gets, on the owner

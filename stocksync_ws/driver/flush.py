@@ -2,15 +2,15 @@
 
 Rule: first come first served, at most `BATCH` mailboxes a turn and `ROOM` bytes a transport; a
 transport that holds unsent bytes is left alone until it has written them. Mailboxes whose direct
-way is open go that way, one entry by `send_each` (see `broker/model/mailbox.py`), several by
-`_flush_several`; everything else goes the general way, which alone opens the direct one.
+way is open go that way: by `send_each` (see `broker/model/lane.py`), several entries of a wire that
+does not join its chunks by `_flush_several`; everything else goes the general way, which alone
+opens the direct one.
 """
 
 from __future__ import annotations
 
-from collections import deque
-
-from stocksync_ws.broker.model.mailbox import Mailbox, Rest, send_each
+from stocksync_ws.broker.model.lane import Rest, send_each
+from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Conversation, Link, Machine
 from stocksync_ws.timers import Timers
@@ -27,7 +27,7 @@ ROOM = 65_536
 class Flusher:
     """Hands mailboxes to transports."""
 
-    __slots__ = ("_dirty", "_links", "_machine", "_queue", "_room", "_timers")
+    __slots__ = ("_dirty", "_done", "_links", "_machine", "_queue", "_room", "_timers")
 
     def __init__(self, machine: Machine, links: Links, timers: Timers) -> None:
         self._machine = machine
@@ -36,31 +36,39 @@ class Flusher:
         self._timers = timers
         # A transport is not handed so much that it alone would make its session slow.
         self._room = min(ROOM, machine.limits.send_queue // 2)
-        self._queue: deque[Mailbox] = deque()
+        self._queue: list[Mailbox] = []
+        self._done = 0
+        """How many of the queue have had their turn."""
 
     @property
     def left(self) -> bool:
         """Mailboxes wait for the next turn."""
         return bool(self._queue)
 
+    def _batch(self) -> list[Mailbox]:
+        """The next ones, at most `BATCH`."""
+        queue, done = self._queue, self._done
+        queue += self._dirty
+        self._dirty.clear()
+        batch = queue[done : done + BATCH]
+        done += len(batch)
+        if 2 * done >= len(queue):
+            del queue[:done]
+            done = 0
+        self._done = done
+        return batch
+
     def flush(self, now: float) -> None:
         """Hand at most `BATCH` mailboxes to their transports."""
-        queue = self._queue
-        queue.extend(self._dirty)
-        self._dirty.clear()
-        if len(queue) <= BATCH:
-            batch = list(queue)
-            queue.clear()
-        else:
-            batch = [queue.popleft() for _ in range(BATCH)]
-        for mailbox, rest, error in send_each(batch, now - self._timers.slack):
+        batch = self._batch()
+        for mailbox, rest, error in send_each(batch, now - self._timers.slack, self._room):
             wire = mailbox.wire
             session = wire.session
             if session is None:
                 continue
             try:
                 if rest is None and error is None and wire.link is not None:
-                    if mailbox.is_open and mailbox.entries:
+                    if mailbox.is_open and mailbox.front:
                         self._flush_several(wire.link, wire, mailbox, now)
                     else:
                         self._flush_general(wire.link, wire, session, now)
@@ -110,13 +118,14 @@ class Flusher:
             self._flush_general(link, wire, wire.session, now)
 
     def _flush_several(self, link: Link, wire: Wire, mailbox: Mailbox, now: float) -> None:
-        """The direct way of several entries: the general one without what an open direct way says
-        already, that nothing is unsent and what lies in the mailbox is all there is.
+        """The direct way of several entries that nobody has joined: the general one without what an
+        open direct way says already, that nothing is unsent and what lies in the mailbox is all
+        there is.
         """
         entries = mailbox.take(self._room, now - self._timers.slack)
         chunks, ends = wire.pack([entry.chunk for entry in entries])
         unsent = link.stream.write(chunks)
-        if unsent or ends or mailbox.entries:
+        if unsent or ends or mailbox.front:
             mailbox.block()
             self._go_on(link, wire, wire.session, unsent, ends, now)
         else:
@@ -167,4 +176,4 @@ class Flusher:
             send = link.stream.send
             if wire.parking is not None and send is not None:
                 send = wire.parking.sender(send, link.stream.keep)
-            session.mailbox.open(send)
+            session.mailbox.open(send, joins=wire.joins)

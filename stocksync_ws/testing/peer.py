@@ -374,6 +374,11 @@ class Peer:
 
     def _story(self, problem: str) -> str:
         transcript = "\n".join(str(each) for each in self._log)
+        topics = self.world.broker.delivery.registry.topics.values()
+        windows = [each.window for each in topics if each.window is not None]
+        waits = max((each.delay for each in windows if each.deadline is not None), default=None)
+        if waits is not None:
+            problem += f" (messages wait for their flush_delay: world.advance({waits}))"
         return f"{problem}; closed={self._close_code}; what came before:\n{transcript}"
 
     def _decode(self, message: bytes) -> None:

@@ -93,6 +93,7 @@ class ScopeWire:
 
     transport: str = "websocket"
     parking: None = None
+    joins: bool = False
     kept: int = 0
     """The host keeps what is not whole."""
 

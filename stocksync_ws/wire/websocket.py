@@ -52,6 +52,7 @@ class WebSocketWire:
     transport: str = "websocket"
     parking: None = None
     key: Hashable = "websocket"
+    joins: bool = True
 
     def __init__(self) -> None:
         self.session: Any = None

@@ -13,6 +13,7 @@ from tests.bench import (
     asgi,
     connect,
     fanout,
+    flush_delay,
     hooks,
     inbound,
     inprocess,
@@ -31,6 +32,7 @@ from tests.bench.probes import PROBES
 
 BENCHMARKS = {
     "fanout": fanout,
+    "flush_delay": flush_delay,
     "asgi": asgi,
     "threads": threads,
     "inprocess": inprocess,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -85,6 +86,14 @@ class Process:
         """Ask for something else and wait for the answer."""
         self.control.send(question)
         return self._reply()
+
+    def begin(self, question: bytes) -> None:
+        """Ask for something that takes its time."""
+        self.control.send(question)
+
+    def answered(self) -> dict[str, Any] | None:
+        """What was begun has ended; None: not yet."""
+        return self._reply() if select.select([self.control], [], [], 0)[0] else None
 
     def _reply(self) -> dict[str, Any]:
         line = self._lines.readline()

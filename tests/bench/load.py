@@ -173,6 +173,13 @@ class Crowd:
                 asked += more
                 publish(more)
 
+    def read(self, within: float) -> int:
+        """Read what has come, or comes within so many seconds; how many messages."""
+        data = [self._readers[fd](READ) for fd, _ in self._poll.poll(within)]
+        if not all(data):
+            raise RuntimeError("the server hung up on a subscriber")
+        return sum(each.count(self._mark) for each in data)
+
     def one(self, publish: Callable[[int], None]) -> bytes:
         """Have one publication made; the octets that the first subscriber gets."""
         publish(1)

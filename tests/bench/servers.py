@@ -3,7 +3,8 @@
 Rule: each listens on a free port, says which, and obeys single octets on the control socket: `p`
 publishes once, `c` tells the CPU time used, `m` the memory, `n` the number of connections, `s` the
 deliveries settled; `w` begins to watch how late the loop is, and `l` tells it, where there is a
-loop. It ends when the control socket does. Whoever starts it pins it.
+loop; `r` has ours publish at a steady rate, and tells the CPU time of that when it is over, without
+the clock work around it. It ends when the control socket does. Whoever starts it pins it.
 """
 
 from __future__ import annotations
@@ -79,12 +80,14 @@ class Control:
         publish: Callable[[], None],
         count: Callable[[], int],
         settled: Callable[[], int] = int,
+        steady: Callable[[], object] = int,
     ) -> None:
         self.socket = socket.socket(fileno=fd)
         self._publish = publish
         self._count = count
         self._settled = settled
         self._stalls = Stalls()
+        self._steady = steady
 
     def tell(self, answer: dict[str, Any]) -> None:
         """Say something."""
@@ -107,6 +110,8 @@ class Control:
             self._stalls.watch()
         if b"l" in data:
             self.tell(self._stalls.tell())
+        if b"r" in data:
+            self._steady()
         return bool(data)
 
     async def run(self) -> None:
@@ -180,7 +185,15 @@ async def websockets(control_fd: int, frame: str) -> None:
     server.close()
 
 
-def _application() -> Any:
+FLUSH_DELAY = 0.005
+"""Seconds that messages of the server `ours-delayed` may wait for each other."""
+RATE = 1_000
+"""Publications a second of a steady run."""
+STEADY = 100
+"""Publications of a steady run."""
+
+
+def _application(flush_delay: float | None = None) -> Any:
     """What our servers serve."""
     from stocksync_ws import Limits, SockJSOptions, StompApp, send_to, send_to_user
 
@@ -189,8 +202,9 @@ def _application() -> Any:
     # Nor does it ask for the next stream, or come back for what is parked.
     sockjs = SockJSOptions(stream_bytes=1 << 50, disconnect_delay=3600)
     ws = StompApp(
-        "/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=limits, sockjs=sockjs
-    )
+        "/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=limits, sockjs=sockjs,
+        destinations=_delayed(flush_delay),
+    )  # fmt: skip
 
     @ws.message_mapping("/publish", inline=True)
     @send_to(TOPIC)
@@ -218,13 +232,20 @@ def _application() -> Any:
     return ws
 
 
-async def ours(control_fd: int, cert: str = "") -> None:
+def _delayed(flush_delay: float | None) -> dict[str, Any]:
+    """Policies, of which a checkout without any such delay knows nothing."""
+    from stocksync_ws import Topic
+
+    return {} if flush_delay is None else {TOPIC: Topic(flush_delay=flush_delay)}
+
+
+async def ours(control_fd: int, cert: str = "", flush_delay: float | None = None) -> None:
     """A `StompApp` on our own server, publishing with its template."""
     from stocksync_ws.aio.address import Address
     from stocksync_ws.aio.server import Server
     from stocksync_ws.running.run import Run
 
-    ws = _application()
+    ws = _application(flush_delay)
     tls = None
     if cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -236,11 +257,32 @@ async def ours(control_fd: int, cert: str = "") -> None:
     await server.start()
     runtime = run.runtime
     assert runtime is not None
+
+    def publish() -> None:
+        ws.template.convert_and_send(TOPIC, payload)
+
+    async def cost(work: Callable[[], None]) -> float:
+        before, at = time.process_time(), time.monotonic()
+        for _ in range(STEADY):
+            work()
+            # Not more than one in a turn, and of what is very late nothing is made up for: that
+            # would join messages which a punctual publisher keeps apart.
+            now = time.monotonic()
+            at = max(at + 1 / RATE, now - 2 / RATE)
+            await asyncio.sleep(max(0.0, at - now))
+        await asyncio.sleep(2 * FLUSH_DELAY)
+        return time.process_time() - before
+
+    async def publish_steadily() -> None:
+        control.tell({"total": await cost(publish) - await cost(lambda: None)})
+
+    runs: list[asyncio.Task[None]] = []
     control = Control(
         control_fd,
-        lambda: ws.template.convert_and_send(TOPIC, payload),
+        publish,
         lambda: runtime.driver.connections,
         lambda: runtime.broker.counters.messages_settled,
+        lambda: runs.append(asyncio.create_task(publish_steadily())),
     )
     control.tell({"port": server.ports[0]})
     await control.run()
@@ -281,6 +323,8 @@ def main() -> None:
         threaded(int(control_fd), *rest)
     elif kind == "websockets":
         asyncio.run(websockets(int(control_fd), *rest))
+    elif kind == "ours-delayed":
+        asyncio.run(ours(int(control_fd), flush_delay=FLUSH_DELAY))
     else:
         if kind == "ours-traced":
             tracemalloc.start()

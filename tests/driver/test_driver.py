@@ -13,7 +13,9 @@ from stocksync_ws import (
     MessagingTemplate,
     SessionDisconnected,
     StompApp,
+    Topic,
 )
+from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.turn import FRAMES, QUIET
 from stocksync_ws.driver.driver import LEAST, READING, TURN
@@ -26,6 +28,27 @@ Start = Callable[[], World]
 
 def internal_errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.getMessage() for each in caplog.records if "internal error" in each.getMessage()]
+
+
+# When a turn is asked for
+
+
+def test_what_waits_for_a_flush_delay_asks_for_no_turn_but_for_a_wake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policies = {"/topic/a": Topic(flush_delay=0.005)}
+    with World(StompApp("/ws", allowed_origins=["*"], destinations=policies)) as world:
+        peer = world.connect()
+        peer.subscribe("/topic/a")
+        asked: list[object] = []
+        driver = world.runtime.driver
+        with monkeypatch.context() as patched:
+            patched.setattr(driver._host, "soon", asked.append)
+            for _ in range(3):
+                driver.publish(Draft("/topic/a", (), b"1"))
+        assert asked == []
+        world.advance(0.0051)
+        assert [frame.body for frame in peer.frames()] == [b"1"] * 3
 
 
 # What user code may start

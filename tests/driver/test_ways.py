@@ -25,7 +25,7 @@ LIMITS = Limits(send_queue=4 * ROOM, send_stall_seconds=3.0)
 Step: TypeAlias = tuple[str, int, int]
 
 
-def _stay_closed(mailbox: Mailbox, send: object) -> None:
+def _stay_closed(mailbox: Mailbox, send: object, *, joins: bool) -> None:
     pass
 
 

@@ -17,6 +17,7 @@ from stocksync_ws import (
     SockJSOptions,
     StompApp,
     Stream,
+    Topic,
 )
 from tests.mistakes.kit import Mistake, check
 
@@ -390,6 +391,33 @@ TABLE = [
             " write 600.0"
         ),
         "write 600.0",
+    ),
+    Mistake(
+        lambda: Topic(flush_delay=5),
+        ConfigurationError,
+        (
+            "Topic.flush_delay: must be seconds above 0 and at most 0.1, or None, not 5; if that"
+            " is ms, write flush_delay=0.005"
+        ),
+        "write flush_delay=0.005",
+    ),
+    Mistake(
+        lambda: Stream(flush_delay=loose(timedelta(milliseconds=2))),
+        ConfigurationError,
+        (
+            "Stream.flush_delay: must be seconds above 0 and at most 0.1, or None, not"
+            " datetime.timedelta(microseconds=2000): write 0.002"
+        ),
+        "write 0.002",
+    ),
+    Mistake(
+        lambda: Stream(flush_delay=0),
+        ConfigurationError,
+        (
+            "Stream.flush_delay: must be seconds above 0 and at most 0.1, or None, not 0; None"
+            " turns it off"
+        ),
+        "None turns it off",
     ),
     Mistake(
         lambda: Limits(handler_timeout=loose(timedelta(minutes=1))),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stocksync_ws import ConversionError, StompApp
+from stocksync_ws import ConversionError, StompApp, Topic
 from stocksync_ws.testing import World
 from tests.mistakes.kit import Mistake, check
 
@@ -173,3 +173,23 @@ def test_text_and_octets_are_bodies_of_every_call() -> None:
             for body in ("ü", "ü".encode(), bytearray("ü".encode()), memoryview("ü".encode())):
                 call(peer, body)
                 assert peer.message().body == "ü".encode()
+
+
+def test_a_message_that_waits_for_its_flush_delay_is_expected_at_once() -> None:
+    policies = {"/topic/a": Topic(flush_delay=0.005), "/topic/b": Topic(flush_delay=0.1)}
+    app = StompApp("/ws", allowed_origins=["*"], destinations=policies)
+    with World(app) as world:
+        client = world.connect()
+        client.subscribe("/topic/a")
+        app.template.convert_and_send("/topic/a", "1")
+        world.settle()
+        with pytest.raises(AssertionError) as caught:
+            client.message()
+        assert str(caught.value).startswith(
+            "no frame came; expected MESSAGE (messages wait for their flush_delay:"
+            " world.advance(0.005)); closed=None;"
+        )
+        world.advance(0.005)
+        assert client.message().body == b"1"
+        with pytest.raises(AssertionError, match="no frame came; expected MESSAGE; closed=None;"):
+            client.message()

@@ -199,6 +199,7 @@ def make_app() -> StompApp:
     """The settings that `rules.py` tells the naive broker."""
     tries = rules.ATTEMPTS
     history: dict[str, Any] = {"history": rules.HISTORY, "seconds": rules.AGE}
+    delay = rules.FLUSH_DELAY
     return StompApp(
         "/ws",
         authenticator=authenticate,
@@ -210,14 +211,20 @@ def make_app() -> StompApp:
         destinations={
             rules.STREAM: Stream(**history, max_deliveries=1),
             rules.SNAP: Stream(
-                **history, max_deliveries=tries, on_subscribe=rules.BEGINS[rules.SNAP]
+                **history,
+                max_deliveries=tries,
+                on_subscribe=rules.BEGINS[rules.SNAP],
+                flush_delay=delay,
             ),
             rules.RECENT: Stream(
-                **history, max_deliveries=tries, on_subscribe=rules.BEGINS[rules.RECENT]
+                **history,
+                max_deliveries=tries,
+                on_subscribe=rules.BEGINS[rules.RECENT],
+                flush_delay=delay,
             ),
             rules.LATEST: Latest(max_deliveries=tries),
-            rules.LOSSY: Topic(overflow="drop_oldest", max_deliveries=1),
-            rules.PLAIN: Topic(dead_letter=rules.DEAD, max_deliveries=tries),
+            rules.LOSSY: Topic(overflow="drop_oldest", max_deliveries=1, flush_delay=delay),
+            rules.PLAIN: Topic(dead_letter=rules.DEAD, max_deliveries=tries, flush_delay=delay),
             rules.QUEUE_B: Queue(
                 dead_letter=rules.PLAIN, ack_timeout=rules.QUEUE_TIMEOUT, max_deliveries=tries
             ),

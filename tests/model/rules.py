@@ -18,6 +18,10 @@ TX_OPEN, TX_FRAMES = 2, 3
 HANDLER_SECONDS, FRAME_SECONDS, CLOSE_SECONDS = 16.0, 32.0, 5.0
 GIVE_UP, MOMENT = 5.0, 0.05
 STALL_SECONDS = 250.0
+FLUSH_DELAY = 1 / 512
+"""Of the topics to which no handler publishes: the naive broker knows of no delay, and frames that
+waited for a handler would come before what it has published was sent.
+"""
 BEAT_SECONDS, GRACE, EARLY = 10.0, 3.0, 0.9
 
 STREAM, LATEST, LOSSY, PLAIN = "/topic/stream", "/topic/latest", "/topic/lossy", "/topic/plain"

@@ -57,6 +57,7 @@ class Twin(Checks):
         self.pass_time(1 / 1024)
         getattr(self, name if self.live else "connect")(draw)
         self.exchange()
+        self.end_windows()
         self.check()
 
     def check(self) -> None:
@@ -219,6 +220,25 @@ class Twin(Checks):
             self.turn()
             self.exchange()
         raise Diverged(f"the model stands still at {model.now}")
+
+    def end_windows(self) -> None:
+        """What waits for a `flush_delay` is sent: the naive broker knows of no delay, and is told
+        when what it has sent at once was written.
+        """
+        topics = self.world.broker.delivery.registry.topics.values()
+        windows = [topic.window for topic in topics if topic.window is not None]
+        ends = [window.deadline for window in windows if window.deadline is not None]
+        if not ends:
+            return
+        self.pass_time(max(ends) - self.model.now)
+        self.exchange()
+        for client in self.clients:
+            mailbox, session = client.real.mailbox, client.twin
+            if 0 < mailbox.last_write - session.last_write <= rules.FLUSH_DELAY:
+                session.last_write = mailbox.last_write
+            since, told = mailbox.progress_at, session.progress_at
+            if since is not None and told is not None and 0 < since - told <= rules.FLUSH_DELAY:
+                session.progress_at = since
 
     # The end
 

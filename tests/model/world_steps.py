@@ -97,6 +97,7 @@ class Round(FrameSteps):
         client.cut = client.stream.aborted = True
         if not any(c.twin.narrow and not c.twin.stuck for c in self.clients):
             self.server_sends((rules.PLAIN, rules.LOSSY)[draw(2)], "")
+            self.end_windows()  # it is written, and not what waits when the end is found out
         client.eof()
         self.model.lost(client.twin)
         self.turn()

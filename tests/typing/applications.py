@@ -104,8 +104,8 @@ ws = StompApp(
     client_subscribe={"/topic/**"},
     heart_beat=(10, 10.0),
     destinations={
-        "/topic/a": Topic(overflow="drop_oldest", max_deliveries=3),
-        "/topic/b": Stream(history=10, seconds=60, on_subscribe="history"),
+        "/topic/a": Topic(overflow="drop_oldest", max_deliveries=3, flush_delay=0.005),
+        "/topic/b": Stream(history=10, seconds=60, on_subscribe="history", flush_delay=None),
         "/topic/c": Latest(key="product"),
         "/queue/d": Queue(dead_letter="/queue/failed", retry=(0, 1.5), ack_timeout=None),
     },

@@ -299,6 +299,7 @@ def test_the_wire() -> None:
     assert one.ping() is other.ping()
     assert one.ping() == b"\x89\x00"
     assert one.pack([b"a", b"b"]) == ([b"a", b"b"], False)
+    assert one.joins  # which says just this
     assert one.size(one.dress(b"ab", b"c", True)) == 5
     assert one.close(1000, "") == [b"\x88\x02\x03\xe8"]
     assert one.close(1000, "") == []

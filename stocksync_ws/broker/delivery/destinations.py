@@ -9,15 +9,17 @@ from __future__ import annotations
 from typing import TypeVar
 
 from stocksync_ws import policies
+from stocksync_ws.broker.delivery.flush_windows import FlushWindows
 from stocksync_ws.broker.delivery.queues import Queues
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.destination import Address, FilterOf
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.latest_topic import LatestTopic
 from stocksync_ws.broker.model.namespace import Kind, Patterns
 from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.queue import Queue
-from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
+from stocksync_ws.broker.model.topic import HistoryTopic, Topic
 from stocksync_ws.config import exceeded
 
 __all__ = ["Destinations"]
@@ -41,6 +43,7 @@ class Destinations:
         "_token",
         "_topic_policies",
         "_topics",
+        "_windows",
     )
 
     def __init__(
@@ -52,6 +55,7 @@ class Destinations:
         filters: FilterOf,
     ) -> None:
         self._filters = filters
+        self._windows = FlushWindows(env)
         self._limits = env.limits
         self._namespace = env.namespace
         self._token = env.token
@@ -125,6 +129,7 @@ class Destinations:
                 address if isinstance(address, str) else self._namespace.user_prefix + address[1]
             )
             topic.passes = self._filters(named)
+            topic.window = self._windows.of(topic)
             self._registry.add_topic(topic)
         elif topic.has_history:
             self._registry.touch(topic)

@@ -6,10 +6,12 @@ it is an append, two numbers and a mark, and never removes anything.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping
 
 from stocksync_ws.broker.model.destination import Group
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.flush_window import FlushWindow
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Publication
@@ -34,6 +36,7 @@ class Mailboxes:
         group: Group,
         offset: int,
         members: Mapping[Mailbox, Reader],
+        window: FlushWindow | None = None,
     ) -> int:
         """Append a publication to the mailboxes of members of a group; the number of them.
 
@@ -42,14 +45,25 @@ class Mailboxes:
             group: Their group.
             offset: Its place in the log of the destination.
             members: Those who get it, at least one.
+            window: In which it waits for others before it is sent; None: it does not.
         """
         entry = self.entry(publication, group, next(iter(members)))
         entry.group, entry.offset = group, offset
-        self.spread(entry, members)
+        self.spread(entry, members, window)
         return len(members)
 
-    def spread(self, entry: Outgoing, mailboxes: Collection[Mailbox]) -> None:
-        """Append a new entry to the mailboxes of all its receivers."""
+    def spread(
+        self,
+        entry: Outgoing,
+        mailboxes: Collection[Mailbox],
+        window: FlushWindow | None = None,
+    ) -> None:
+        """Append a new entry to the mailboxes of all its receivers.
+
+        Args:
+            window: At whose end they are flushed, but for those that are over their bound with it;
+                None: now.
+        """
         office = self._office
         dirty, soft, size = office.dirty, office.soft, entry.size
         entry.waiting = len(mailboxes)
@@ -57,15 +71,33 @@ class Mailboxes:
         office.total += size
         if office.total > office.most:
             office.step.noted = True
+        self._counters.messages_queued += len(mailboxes)
+        if window is not None:
+            window.begin()
+            for mailbox in mailboxes:
+                if mailbox.put(entry) > soft:
+                    mailbox.outgrow(entry)
+                    mailbox.mark()
+            return
+        large = size > soft
         for mailbox in mailboxes:
-            mailbox.entries.append(entry)
-            queued = mailbox.queued = mailbox.queued + size
+            front = mailbox.front
+            if front is None:
+                mailbox.front = entry
+                if large:
+                    mailbox.outgrow(entry)
+            else:
+                # `Mailbox.put`, written out.
+                tail = mailbox.tail
+                if tail is None:
+                    tail = mailbox.tail = deque()
+                tail.append(entry)
+                several = mailbox.several = (mailbox.several or front.size) + size
+                if several > soft:
+                    mailbox.outgrow(entry)
             if not mailbox.dirty:
                 mailbox.dirty = True
                 dirty.append(mailbox)
-            if queued > soft:
-                mailbox.outgrow(entry)
-        self._counters.messages_queued += len(mailboxes)
 
     def entry(
         self,

@@ -96,6 +96,7 @@ class Readers:
     def hold(self, reader: Reader) -> None:
         """Hand a live reader nothing more of what is published, until it goes live again."""
         reader.group.members.pop(reader.session.mailbox, None)
+        reader.session.mailbox.hurry()
 
     def quit(self, reader: Reader) -> None:
         """Hand a reader nothing more: its session is going to end."""

@@ -108,6 +108,8 @@ class Registry:
             if topic.owner is not None:
                 topic.owner.own(-1, "streams")
         self._step.disarm(topic)
+        if topic.window is not None:
+            self._step.disarm(topic.window)
         if topic.log.size:
             topic.log.forget(topic.log.top + 1)
 

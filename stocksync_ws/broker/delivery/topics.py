@@ -154,7 +154,9 @@ class Topics:
             elif group.acked:
                 receivers += self._to_acked(topic, group, publication, offset, members)
             else:
-                receivers += self._mailboxes.publish(publication, group, offset, members)
+                receivers += self._mailboxes.publish(
+                    publication, group, offset, members, topic.window
+                )
         return receivers
 
     def _passed(
@@ -224,7 +226,7 @@ class Topics:
         if members:
             entry = self._mailboxes.entry(publication, group, next(iter(members)))
             entry.reader, entry.offset = group, offset
-            self._mailboxes.spread(entry, members)
+            self._mailboxes.spread(entry, members, topic.window)
         return reached
 
     def _fall_behind(self, members: Mapping[Mailbox, Reader], offset: int) -> int:

@@ -204,8 +204,9 @@ class Destination(ABC):
 
     def leave_group(self, subscription: Subscription) -> None:
         """A subscription has ended."""
-        group = subscription.group
-        group.members.pop(subscription.session.mailbox, None)
+        group, mailbox = subscription.group, subscription.session.mailbox
+        group.members.pop(mailbox, None)
+        mailbox.hurry()
         group.refs -= 1
         if not group.refs:
             del self.groups[group.key]

@@ -5,21 +5,16 @@ per recipient. Nothing is removed while messages are appended: a mailbox that gr
 only noted, and dealt with at the end of the step. Slowness is judged after a flush was tried, never
 at append.
 
-The direct way. The general way out (`take`, `pack`, `write`) costs more than the kernel's `send` of
-a small frame. So a mailbox keeps the stream's bare `send` while the plain case holds: nothing is
-unsent, and what lies in the mailbox is all there is. Only `open` sets it, `block` clears it, and
-`send_each` uses it for mailboxes of one entry. For several entries that it is open is enough to
-know: the flusher takes and writes them, and asks for nothing else.
+What a delivery by the direct way touches stands in `Lane` (`lane.py`), in front of everything else.
 """
 
-# pyright: reportPrivateUsage=false
-# `send_each` is a part of Mailbox, and a function so that nothing is called per recipient.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
+from stocksync_ws.broker.model.lane import Lane
 from stocksync_ws.broker.model.large import Large
 from stocksync_ws.broker.model.post_office import Outgoing, PostOffice, Verdict
 from stocksync_ws.types import Chunk, Wire
@@ -29,49 +24,43 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.session import SessionRecord
     from stocksync_ws.broker.model.subscription import Reader
 
-__all__ = ["RECOVER", "Mailbox", "Rest", "Stopped", "Verdict", "send_each"]
+__all__ = ["RECOVER", "Mailbox", "Verdict"]
 
 RECOVER = 1.0
 """Seconds a session over its bound has to fall below it."""
 
 
-class Mailbox:
+class Mailbox(Lane):
     """What waits for one session."""
 
     __slots__ = (
         "_office",
-        "_send",
         "calm_since",
-        "dirty",
-        "entries",
         "handed",
         "in_transport",
         "large",
-        "last_write",
         "over_since",
         "owner",
         "progress_at",
-        "queued",
         "receipts",
+        "tail",
         "taken",
         "unsent",
         "wire",
     )
 
     def __init__(self, office: PostOffice, wire: Wire, owner: SessionRecord) -> None:
+        super().__init__(office.step.now)
         self._office = office
         self.wire = wire
         self.owner: SessionRecord | None = owner
         """The session it belongs to; None when that has ended."""
-        self.entries: deque[Outgoing] = deque()
-        self.queued = 0
-        """Bytes of the entries."""
+        self.tail: deque[Outgoing] | None = None
+        """The entries behind the front; None until there is one. It is kept while the direct way
+        is open, so that a burst makes none per recipient, and goes with the next `open`.
+        """
         self.unsent = 0
         """Bytes the transport was handed and has not written, in the unit of `Wire.size`."""
-        self.dirty = False
-        """The mailbox is in the list of those to flush."""
-        self._send: Callable[[Chunk], int] | None = None
-        """The stream's bare `send`, while the plain case holds."""
         self.handed = 0
         """Bytes handed to the transport so far, without those that `send_each` sent at once."""
         self.taken = 0
@@ -82,7 +71,6 @@ class Mailbox:
         """
         self.receipts: deque[Outgoing] | None = None
         """RECEIPTs that may still be among the entries, oldest first."""
-        self.last_write = office.step.now
         self.progress_at: float | None = None
         """When the transport last took bytes, while something waits; None when nothing waits."""
         self.over_since: float | None = None
@@ -103,11 +91,21 @@ class Mailbox:
             if office.total > office.most:
                 office.step.noted = True
         entry.waiting += 1
-        self.entries.append(entry)
-        self.queued += entry.size
-        if self.queued > office.soft:
+        if self.put(entry) > office.soft:
             self.outgrow(entry)
         self.mark()
+
+    def put(self, entry: Outgoing) -> int:
+        """Put an entry behind all others, without any reason to flush; bytes of all."""
+        front, tail = self.front, self.tail
+        if front is None:
+            self.front = entry
+            return entry.size
+        if tail is None:
+            tail = self.tail = deque()
+        tail.append(entry)
+        self.several = queued = (self.several or front.size) + entry.size
+        return queued
 
     def outgrow(self, entry: Outgoing) -> None:
         """Look at a mailbox that is over its bound with this entry. One that was within it takes
@@ -141,20 +139,45 @@ class Mailbox:
             self.dirty = True
             self._office.dirty.append(self)
 
+    def hurry(self) -> None:
+        """What waits in here for a `flush_delay` leaves with the next flush."""
+        if self.front is not None:
+            self.mark()
+
     # Out
 
     def block(self) -> None:
         """Close the direct way: what comes next goes the general way."""
         self._send = None
 
-    def open(self, send: Callable[[Chunk], int] | None) -> None:
-        """Open the direct way: the stream has nothing unsent, and the entries are all there is."""
-        self._send = send
+    def open(self, send: Callable[[Chunk], int] | None, *, joins: bool = False) -> None:
+        """Open the direct way: the stream has nothing unsent, and the entries are all there is.
+
+        Args:
+            joins: See `Wire.joins`.
+        """
+        self._send, self.joins = send, joins
+        self.tail = self.tail or None
 
     @property
     def empty(self) -> bool:
         """Nothing waits for the transport."""
-        return not self.entries
+        return self.front is None
+
+    @property
+    def entries(self) -> list[Outgoing]:
+        """What waits for the transport, oldest first: a new list."""
+        front = self.front
+        if front is None:
+            return []
+        tail = self.tail
+        return [front, *tail] if tail else [front]
+
+    @property
+    def queued(self) -> int:
+        """Bytes of the entries."""
+        front = self.front
+        return self.several or (0 if front is None else front.size)
 
     @property
     def load(self) -> int:
@@ -173,20 +196,24 @@ class Mailbox:
         Args:
             now: The broker's own time: the transport is written to.
         """
-        entries = self.entries
-        taken: list[Outgoing] = []
-        size = 0
-        if self.queued <= room:
-            taken += entries
-            size = self.queued
-            entries.clear()
+        front, tail = self.front, self.tail
+        if front is None:
+            return []
+        taken, size = [front], front.size
+        if not tail:
+            self.front = None
+        elif self.several <= room:
+            taken += tail
+            size = self.several
+            tail.clear()
+            self.front, self.several = None, 0
         else:
-            while entries and (not taken or size + entries[0].size <= room):
-                entry = entries.popleft()
+            while size + tail[0].size <= room:  # not all of it fits
+                entry = tail.popleft()
                 taken.append(entry)
                 size += entry.size
-        if not taken:
-            return taken
+            self.front = tail.popleft()
+            self.several = self.several - size if tail else 0
         office = self._office
         if self.large is not None:
             self.large.hand_over(taken, self.handed)
@@ -195,7 +222,6 @@ class Mailbox:
             if not entry.waiting:
                 office.total -= entry.size
         self.last_write = now
-        self.queued -= size
         self.handed += size
         return taken
 
@@ -207,12 +233,12 @@ class Mailbox:
             self._office.release(entry)
         self._keep(kept)
         self._end_large()
-        self.queued = sum(entry.size for entry in kept)
         return dropped
 
     def _keep(self, kept: list[Outgoing]) -> None:
-        self.entries.clear()
-        self.entries.extend(kept)
+        self.front, behind = (kept[0], kept[1:]) if kept else (None, [])
+        self.tail = deque(behind) or None
+        self.several = sum(entry.size for entry in kept) if behind else 0
         if self.large is not None and self.large.end is None and self.large.entry not in kept:
             self.large = None
 
@@ -227,10 +253,9 @@ class Mailbox:
 
     def replace(self, old: Outgoing, new: Outgoing) -> None:
         """Put another entry in the place of one."""
-        self.entries[self.entries.index(old)] = new
         if self.large is not None and self.large.entry is old:
             self.large.entry = new
-        self.queued += new.size - old.size
+        self._keep([new if each is old else each for each in self.entries])
         self._office.release(old)
         new.waiting = 1
         self._office.add(new.size)
@@ -252,7 +277,6 @@ class Mailbox:
             self._keep([entry for entry in self.entries if id(entry) not in gone])
         for entry in taken:
             reader.dropped += entry.tells
-            self.queued -= entry.size
             self._office.release(entry)
         return taken
 
@@ -263,10 +287,10 @@ class Mailbox:
         """
         lost: dict[Reader, int] = {}
         kept: list[Outgoing] = []
-        most = self._office.limits.send_queue // 2
+        load, most = self.load, self._office.limits.send_queue // 2
         readers = self._readers_behind()
         for entry in self.entries:
-            over = self.load > most and (self.large is None or entry is not self.large.entry)
+            over = load > most and (self.large is None or entry is not self.large.entry)
             group = entry.group if over else None
             reader = None if group is None else group.members.get(self) or readers.get(group)
             if reader is None or not reader.topic.drops:
@@ -274,7 +298,7 @@ class Mailbox:
                 continue
             lost[reader] = lost.get(reader, 0) + 1
             reader.dropped += entry.tells
-            self.queued -= entry.size
+            load -= entry.size
             self._office.release(entry)
         self._keep(kept)
         return lost
@@ -323,10 +347,8 @@ class Mailbox:
             return Verdict.SLOW
         if now - self.progress_at >= limits.send_stall_seconds:
             return Verdict.SLOW
-        if (
-            self.entries
-            and now - max(self.entries[0].at, self.calm_since) >= limits.send_queue_seconds
-        ):
+        front = self.front
+        if front and now - max(front.at, self.calm_since) >= limits.send_queue_seconds:
             return Verdict.SLOW
         return Verdict.WAITING
 
@@ -378,72 +400,8 @@ class Mailbox:
         at = self.progress_at + limits.send_stall_seconds
         if self.large is not None:
             return at
-        if self.entries:
-            at = min(at, max(self.entries[0].at, self.calm_since) + limits.send_queue_seconds)
+        if self.front is not None:
+            at = min(at, max(self.front.at, self.calm_since) + limits.send_queue_seconds)
         if self.over_since is not None:
             at = min(at, self.over_since + RECOVER)
         return at
-
-
-Rest: TypeAlias = tuple[Chunk, int]
-"""A chunk that a stream took in part, and how much of it."""
-
-Stopped: TypeAlias = tuple[Mailbox, Rest | None, Exception | None]
-"""A mailbox that `send_each` could not empty by itself, what the stream took of its entry where
-that was a part, and the exception of a `send` that failed.
-"""
-
-
-def send_each(mailboxes: Sequence[Mailbox], now: float) -> Iterator[Stopped]:
-    """Send the mailboxes of one entry whose direct way is open; yield the others.
-
-    The loop calls nothing per recipient but the stream's `send`, and enters no `try` anew.
-
-    Args:
-        now: The broker's own time.
-    """
-    left = iter(mailboxes)
-    while True:
-        mailbox: Mailbox | None = None
-        entry: Outgoing | None = None
-        try:
-            for mailbox in left:
-                send, entries = mailbox._send, mailbox.entries
-                if send is None or len(entries) != 1:
-                    entry = None
-                    mailbox.dirty = False
-                    yield mailbox, None, None
-                    continue
-                entry = entries.popleft()
-                sent = send(entry.chunk)
-                if sent != entry.size:
-                    _sent_partly(mailbox, entry, sent, now)
-                    yield mailbox, (entry.chunk, sent), None
-                    continue
-                mailbox.dirty = False
-                mailbox.queued = 0
-                mailbox.last_write = now
-                entry.waiting -= 1
-                if not entry.waiting:
-                    mailbox._office.total -= sent
-            return
-        except (BlockingIOError, InterruptedError):
-            assert mailbox is not None
-            assert entry is not None
-            _sent_partly(mailbox, entry, 0, now)
-            yield mailbox, (entry.chunk, 0), None
-        except Exception as error:
-            assert mailbox is not None
-            assert entry is not None
-            _sent_partly(mailbox, entry, entry.size, now)
-            yield mailbox, None, error
-
-
-def _sent_partly(mailbox: Mailbox, entry: Outgoing, sent: int, now: float) -> None:
-    """An entry has left the mailbox, and its stream has the rest still to write."""
-    mailbox._office.release(entry)
-    mailbox._send = None
-    mailbox.dirty = False
-    mailbox.queued = 0
-    mailbox.last_write = now
-    mailbox.handed += entry.size - sent

@@ -286,7 +286,7 @@ class Lifecycle:
         self._delivery.queues.unsent(session.mailbox.drop(keep_own=True))
 
     def _drop_all(self, session: SessionRecord) -> None:
-        if session.mailbox.entries:
+        if not session.mailbox.empty:
             self._delivery.queues.unsent(session.mailbox.drop())
 
     def _dispatch(self, session: SessionRecord) -> None:

@@ -128,8 +128,10 @@ class Liveness:
     def _beat(self, session: SessionRecord) -> None:
         session.mailbox.wrote(self._step.now)
         # Where bytes wait, they are the life sign themselves.
-        if not session.mailbox.entries and not session.mailbox.unsent:
+        if session.mailbox.empty and not session.mailbox.unsent:
             session.mailbox.beat()
+        elif not session.mailbox.unsent:
+            session.mailbox.mark()
 
     def _transaction_late(self, session: SessionRecord) -> None:
         for name in self._delivery.transactions.expire(session):

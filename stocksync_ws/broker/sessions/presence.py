@@ -293,7 +293,7 @@ class Presence:
             if not number:
                 self._tell_part(follower, 0, parts)
                 self._delivery.readers.go_live(follower)
-            elif not mailbox.queued and not mailbox.unsent:
+            elif mailbox.empty and not mailbox.unsent:
                 self._tell_part(follower, number, parts)
         self._delivery.readers.forget_entries(topic)  # A state may be large.
 

@@ -27,6 +27,7 @@ from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
+from stocksync_ws.broker.model.latest_topic import LatestTopic
 from stocksync_ws.broker.model.pipeline import Join, Task
 from stocksync_ws.broker.model.publication import (
     Draft,
@@ -37,7 +38,7 @@ from stocksync_ws.broker.model.publication import (
 )
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader
-from stocksync_ws.broker.model.topic import LatestTopic, Topic
+from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.errors import BackplaneUnavailable, PublishUncertain
 from stocksync_ws.policies import Latest, Queue, Stream, TopicPolicy
 from stocksync_ws.position import Position

@@ -97,6 +97,7 @@ class SockJSWire:
     )
 
     key: Hashable = "sockjs"
+    joins: bool = False
     began: bytes = b""
     """What is not whole is a body, and says nothing about the messages in it."""
 

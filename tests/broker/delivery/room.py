@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 
 from stocksync_ws import policies
@@ -21,9 +22,10 @@ from tests.broker.kit import environment, publication, record
 
 __all__ = ["Room", "empty", "head", "waiting"]
 
-KINDS = {
+KINDS: Mapping[str, policies.DestinationPolicy] = {
     "/topic/h/**": policies.Stream(),
     "/topic/latest": policies.Latest(),
+    "/topic/delayed": policies.Topic(flush_delay=0.005),
     "/topic/lossy": policies.Topic(overflow="drop_oldest"),
 }
 
@@ -31,8 +33,10 @@ KINDS = {
 class Room:
     """The room `delivery/` with nothing around it; a step ends with nothing done."""
 
-    def __init__(self, **limits: int) -> None:
-        self.env = environment(BrokerConfig(destinations=KINDS, limits=Limits(**limits)))
+    def __init__(
+        self, kinds: Mapping[str, policies.DestinationPolicy] = KINDS, **limits: int
+    ) -> None:
+        self.env = environment(BrokerConfig(destinations=dict(kinds), limits=Limits(**limits)))
         self.delivery = Delivery(self.env)
         self.readers: Readers = self.delivery.readers
         self.numbers = count(1)

@@ -242,7 +242,7 @@ def test_of_what_is_late_only_what_was_not_sent_is_out_for_longer() -> None:
     room.readers.pull(reader.session)
     unsent, *_ = reader.session.mailbox.entries
     empty(reader)
-    reader.session.mailbox.entries.append(unsent)
+    reader.session.mailbox.append(unsent)
     room.env.step.now = 31.0
     room.delivery.acks.expire(reader.session)
     assert room.env.counters.ack_timeouts == 2

@@ -8,8 +8,9 @@ from stocksync_ws import policies
 from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.latest_topic import LatestTopic
 from stocksync_ws.broker.model.owner import Owner
-from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
+from stocksync_ws.broker.model.topic import HistoryTopic, Topic
 from stocksync_ws.config import BrokerConfig, Limits
 from tests.broker.kit import Broker, environment, publication
 

@@ -108,6 +108,15 @@ class TestPull:
         room.publish(topic, "4")
         assert waiting(reader) == ["2", "3", "4"]
 
+    def test_held_back_it_gets_what_waits_for_a_flush_delay(self) -> None:
+        room = Room()
+        reader = room.live(room.topic("/topic/delayed"))
+        room.publish(reader.topic, "1")
+        assert not reader.session.mailbox.dirty
+        room.readers.hold(reader)
+        assert room.env.office.dirty == [reader.session.mailbox]
+        assert not reader.group.members
+
     def test_gaps_in_the_offsets_are_read_across(self) -> None:
         room = Room()
         topic = room.topic("/topic/h/a")

@@ -8,12 +8,13 @@ import pytest
 
 from stocksync_ws import policies
 from stocksync_ws.broker.model.destination import Group
+from stocksync_ws.broker.model.latest_topic import LatestTopic
 from stocksync_ws.broker.model.ledger import AckMode, Ledger
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Consumer, Reader
-from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
+from stocksync_ws.broker.model.topic import HistoryTopic, Topic
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Chunk
 from stocksync_ws.wire import WebSocketWire

@@ -2,66 +2,23 @@
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from types import FrameType
-from typing import Any
-
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from stocksync_ws.broker.model.mailbox import Mailbox, Stopped, Verdict, send_each
+from stocksync_ws.broker.delivery.mailboxes import Mailboxes
+from stocksync_ws.broker.model.lane import send_each
+from stocksync_ws.broker.model.mailbox import Mailbox, Verdict
 from stocksync_ws.broker.model.outputs import drain
 from stocksync_ws.broker.model.post_office import Outgoing
-from stocksync_ws.config import BrokerConfig, Limits
-from stocksync_ws.types import Chunk
 from tests.broker.delivery.room import Room
-from tests.broker.kit import environment, record
-
-NOW = 50.0
-"""When the mailboxes of these tests are sent."""
-
-
-class Office:
-    """Mailboxes of one office, with a stream each that writes down what it was given."""
-
-    def __init__(self, **limits: Any) -> None:
-        self.env = environment(BrokerConfig(limits=Limits(**limits)))
-        self.sent: list[tuple[Mailbox, Chunk]] = []
-
-    def mailbox(self, *entries: Outgoing, send: Callable[[Chunk], int] | None = len) -> Mailbox:
-        """A mailbox with these entries and an open way, unless `send` is None."""
-        made = record(self.env).mailbox
-        for entry in entries:
-            made.append(entry)
-        if send is not None:
-            inner = send
-
-            def write(chunk: Chunk) -> int:
-                self.sent.append((made, chunk))
-                return inner(chunk)
-
-            made.open(write)
-        return made
-
-    def send(self, *mailboxes: Mailbox) -> list[tuple[Mailbox, Chunk | None, Exception | None]]:
-        return list(send_each(mailboxes, NOW))
+from tests.broker.model.office import NOW, ROOM, Office, entry
 
 
 @pytest.fixture
 def office() -> Office:
     return Office()
-
-
-def entry(chunk: bytes = b"hello") -> Outgoing:
-    return Outgoing(chunk, len(chunk), 0.0, 0)
-
-
-def raising(error: BaseException) -> Callable[[Chunk], int]:
-    def send(chunk: Chunk) -> int:
-        raise error
-
-    return send
 
 
 # In
@@ -210,167 +167,6 @@ def test_a_stream_without_a_bare_send_opens_nothing(office: Office) -> None:
     assert not mailbox.is_open
 
 
-class TestSendEach:
-    """Whatever becomes of an entry, the books agree afterwards."""
-
-    def books(self, mailbox: Mailbox) -> dict[str, Any]:
-        return {
-            "entries": len(mailbox.entries),
-            "queued": mailbox.queued,
-            "handed": mailbox.handed,
-            "dirty": mailbox.dirty,
-            "open": mailbox.is_open,
-            "last_write": mailbox.last_write,
-        }
-
-    def gone(self, *, handed: int, is_open: bool) -> dict[str, Any]:
-        """The books of a mailbox whose one entry has left it."""
-        return {
-            "entries": 0,
-            "queued": 0,
-            "handed": handed,
-            "dirty": False,
-            "open": is_open,
-            "last_write": NOW,
-        }
-
-    def test_what_is_sent_whole_is_not_given_back(self, office: Office) -> None:
-        made = entry()
-        mailbox = office.mailbox(made)
-        assert office.send(mailbox) == []
-        assert office.sent == [(mailbox, b"hello")]
-        assert self.books(mailbox) == self.gone(handed=0, is_open=True)
-        assert made.waiting == office.env.office.total == 0
-
-    @pytest.mark.parametrize("part", [0, 1, 4])
-    def test_of_what_is_sent_partly_the_rest_is_given_back(self, office: Office, part: int) -> None:
-        made = entry()
-        mailbox = office.mailbox(made, send=lambda chunk: part)
-        assert office.send(mailbox) == [(mailbox, (b"hello", part), None)]
-        assert self.books(mailbox) == self.gone(handed=5 - part, is_open=False)
-        assert made.waiting == office.env.office.total == 0
-
-    @pytest.mark.parametrize("error", [BlockingIOError(), InterruptedError()])
-    def test_of_what_would_block_all_is_given_back(self, office: Office, error: OSError) -> None:
-        made = entry()
-        mailbox = office.mailbox(made, send=raising(error))
-        assert office.send(mailbox) == [(mailbox, (b"hello", 0), None)]
-        assert self.books(mailbox) == self.gone(handed=5, is_open=False)
-        assert made.waiting == office.env.office.total == 0
-
-    @pytest.mark.parametrize(
-        "error", [ConnectionResetError(), BrokenPipeError(), OSError(), ZeroDivisionError()]
-    )
-    def test_of_what_failed_the_exception_is_given_back(
-        self, office: Office, error: Exception
-    ) -> None:
-        made = entry()
-        mailbox = office.mailbox(made, send=raising(error))
-        assert office.send(mailbox) == [(mailbox, None, error)]
-        assert self.books(mailbox) == self.gone(handed=0, is_open=False)
-        assert made.waiting == office.env.office.total == 0
-
-    @pytest.mark.parametrize(
-        ("count", "send"), [(1, None), (3, None), (0, len), (2, len)],
-        ids=["closed", "closed, several", "empty", "several"],
-    )  # fmt: skip
-    def test_what_it_does_not_send_is_given_back_as_it_is_and_its_direct_way_too(
-        self, office: Office, count: int, send: Any
-    ) -> None:
-        entries = [entry() for _ in range(count)]
-        mailbox = office.mailbox(*entries, send=send)
-        mailbox.mark()
-        assert office.send(mailbox) == [(mailbox, None, None)]
-        assert office.sent == []
-        assert self.books(mailbox) == {
-            "entries": count,
-            "queued": 5 * count,
-            "handed": 0,
-            "dirty": False,
-            "open": send is not None,
-            "last_write": 0.0,
-        }
-        assert [each.waiting for each in entries] == [1] * count
-        assert office.env.office.total == 5 * count
-
-    def test_a_shared_entry_counts_until_the_last_has_sent_it(self, office: Office) -> None:
-        shared = entry()
-        mailboxes = [office.mailbox(shared) for _ in range(3)]
-        left: list[tuple[int, int]] = []
-
-        def watched() -> Iterator[Mailbox]:
-            for mailbox in mailboxes:
-                left.append((shared.waiting, office.env.office.total))
-                yield mailbox
-
-        assert list(send_each(watched(), NOW)) == []
-        assert left == [(3, 5), (2, 5), (1, 5)]
-        assert (shared.waiting, office.env.office.total) == (0, 0)
-
-    def test_each_is_given_back_in_its_place_and_the_others_are_sent(self, office: Office) -> None:
-        shared, error = entry(), ZeroDivisionError()
-        several = office.mailbox(shared, entry(b"more"))
-        closed = office.mailbox(shared, send=None)
-        part = office.mailbox(shared, send=lambda chunk: 1)
-        blocked = office.mailbox(shared, send=raising(BlockingIOError()))
-        broken = office.mailbox(shared, send=raising(error))
-        plain = [office.mailbox(shared) for _ in range(6)]
-        batch = [
-            plain[0], several, plain[1], closed, plain[2], part, plain[3], blocked, plain[4],
-            broken, plain[5],
-        ]  # fmt: skip
-        back: list[Stopped] = []
-        for each in send_each(batch, NOW):
-            back.append(each)
-            # Nothing behind it was sent before it was given back.
-            tried = [mailbox for mailbox, _ in office.sent]
-            assert tried == [each for each in batch if each in tried]
-            assert not any(plain[len(back)] is mailbox for mailbox in tried)
-        assert back == [
-            (several, None, None),
-            (closed, None, None),
-            (part, (b"hello", 1), None),
-            (blocked, (b"hello", 0), None),
-            (broken, None, error),
-        ]
-        assert [mailbox for mailbox, _ in office.sent] == [
-            each for each in batch if each not in (several, closed)
-        ]
-        assert shared.waiting == 2
-        assert office.env.office.total == 5 + 4
-
-    def test_nothing_is_called_per_recipient_but_send(self, office: Office) -> None:
-        """A recipient costs one call of ours, and of the interpreter the two that look at and take
-        its entry.
-        """
-        shared = entry()
-        mailboxes = [office.mailbox(shared, send=None) for _ in range(100)]
-
-        def send(chunk: Chunk) -> int:
-            return 5
-
-        for mailbox in mailboxes:
-            mailbox.open(send)
-        calls: Counter[str] = Counter()
-
-        def count(frame: FrameType, event: str, what: Any) -> None:
-            if event == "call":
-                calls[frame.f_code.co_name] += 1
-            elif event == "c_call":
-                calls[what.__name__] += 1
-
-        before = sys.getprofile()
-        sys.setprofile(count)
-        try:
-            for _ in send_each(mailboxes, NOW):
-                pass
-        finally:
-            sys.setprofile(before)
-        often = {name: times for name, times in calls.items() if times > 10}
-        assert often == {"send": 100, "len": 100, "popleft": 100}
-        assert office.env.office.total == 0
-
-
 # Slowness
 
 
@@ -380,10 +176,11 @@ class TestJudge:
         mailbox = office.mailbox()
         for name, value in slots.items():
             setattr(mailbox, name, value)
-        mailbox.queued = queued
-        if queued:
-            mailbox.entries.append(Outgoing(b"", queued, 100.0, 1))
+        self.hold(mailbox, queued)
         return office, mailbox
+
+    def hold(self, mailbox: Mailbox, queued: int) -> None:
+        mailbox.front = Outgoing(b"", queued, 100.0, 1) if queued else None
 
     def judge(self, office: Office, mailbox: Mailbox, at: float, closing: bool = False) -> Verdict:
         office.env.step.now = at
@@ -419,10 +216,11 @@ class TestJudge:
     def test_back_below_it_the_second_is_forgotten(self) -> None:
         office, mailbox = self.waiting(1_001, handed=10)
         self.judge(office, mailbox, 100.0)
-        mailbox.queued = 1_000
+        self.hold(mailbox, 1_000)
         self.judge(office, mailbox, 100.9)
         assert mailbox.over_since is None
-        mailbox.queued, mailbox.handed = 1_001, 20
+        self.hold(mailbox, 1_001)
+        mailbox.handed = 20
         assert self.judge(office, mailbox, 101.0) is Verdict.WAITING
 
     def test_no_progress_for_ten_seconds(self) -> None:
@@ -452,3 +250,156 @@ class TestJudge:
         office, mailbox = self.waiting(0, unsent=10, handed=10)
         assert self.judge(office, mailbox, 100.0) is Verdict.WAITING
         assert mailbox.judge_at() == 110.0
+
+
+# Whatever is done to it
+
+
+class MailboxModel(RuleBasedStateMachine):
+    """Three mailboxes of one group against plain lists of their entries, oldest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.room = Room(send_queue=100)
+        self.office = self.room.env.office
+        self.readers = [self.room.live(self.room.topic("/topic/lossy")) for _ in range(3)]
+        self.boxes = [reader.session.mailbox for reader in self.readers]
+        for box in self.boxes:
+            box.open(len, joins=True)
+        self.lists: list[list[Outgoing]] = [[] for _ in self.boxes]
+        self.dirty: list[Mailbox] = []
+
+    which = st.integers(0, 2)
+    sizes = st.integers(1, 30)
+
+    def entry(self, size: int) -> Outgoing:
+        return Outgoing(bytes(size), size, 0.0, 0)
+
+    def message(self, size: int) -> Outgoing:
+        made = self.entry(size)
+        made.publication, made.group = self.room.item(b""), self.readers[0].group
+        return made
+
+    def queue(self, which: int, made: Outgoing) -> None:
+        self.lists[which].append(made)
+        if self.boxes[which] not in self.dirty:
+            self.dirty.append(self.boxes[which])
+
+    @rule(receivers=st.sets(which, min_size=1), size=sizes | st.just(101))
+    def publish(self, receivers: set[int], size: int) -> None:
+        made = self.message(size)
+        Mailboxes(self.room.env).spread(made, [self.boxes[which] for which in receivers])
+        for which in receivers:
+            self.queue(which, made)
+
+    @rule(which=which, size=sizes)
+    def append(self, which: int, size: int) -> None:
+        made = self.entry(size)
+        self.boxes[which].append(made)
+        self.queue(which, made)
+
+    @rule(which=which, room=st.integers(1, 120))
+    def take(self, which: int, room: int) -> None:
+        expected = self.lists[which][:1]
+        for each in self.lists[which][1:]:
+            if sum(one.size for one in expected) + each.size > room:
+                break
+            expected.append(each)
+        assert self.boxes[which].take(room, NOW) == expected
+        del self.lists[which][: len(expected)]
+
+    @rule(which=which, is_open=st.booleans(), joins=st.booleans())
+    def turn(self, which: int, is_open: bool, joins: bool) -> None:
+        if is_open:
+            self.boxes[which].open(len, joins=joins)
+        else:
+            self.boxes[which].block()
+
+    @rule(part=st.sampled_from([None, 0, 1]))
+    def send(self, part: int | None) -> None:
+        """The flush, where transports take everything or only a part."""
+        flushed, self.dirty = self.dirty, []
+        back: list[tuple[int, bool]] = []
+        still_open: list[Mailbox] = []
+        for mailbox in flushed:
+            which = self.boxes.index(mailbox)
+            size = sum(each.size for each in self.lists[which])
+            joins = mailbox.joins and size <= ROOM
+            direct = mailbox.is_open and (len(self.lists[which]) == 1 or (joins and size > 0))
+            if direct and part is not None:
+                mailbox.open(lambda chunk: part, joins=mailbox.joins)
+            whole = direct and part in (None, size)
+            if not whole:
+                back.append((which, direct))
+            if mailbox.is_open and (whole or not direct):
+                still_open.append(mailbox)
+            if direct:
+                self.lists[which].clear()
+        given = send_each(drain(self.office.dirty), NOW, ROOM)
+        assert [(self.boxes.index(each), rest is not None) for each, rest, _ in given] == back
+        assert [each for each in flushed if each.is_open] == still_open
+
+    @rule(which=which, keep_own=st.booleans())
+    def drop(self, which: int, keep_own: bool) -> None:
+        entries = self.lists[which]
+        kept = [each for each in entries if keep_own and each.publication is None]
+        dropped = self.boxes[which].drop(keep_own=keep_own)
+        assert dropped == [each for each in entries if each not in kept]
+        self.lists[which] = kept
+
+    @rule(which=which, size=sizes, data=st.data())
+    def replace(self, which: int, size: int, data: st.DataObject) -> None:
+        if entries := self.lists[which]:
+            place, new = data.draw(st.integers(0, len(entries) - 1)), self.message(size)
+            self.boxes[which].replace(entries[place], new)
+            entries[place] = new
+
+    @rule(which=which)
+    def take_back(self, which: int) -> None:
+        entries = self.lists[which]
+        kept = [each for each in entries if each.publication is None]
+        taken = self.boxes[which].take_back(self.readers[which])
+        assert taken == [each for each in entries if each not in kept]
+        self.lists[which] = kept
+
+    @rule(which=which)
+    def shed(self, which: int) -> None:
+        """The oldest messages go, until half of the bound is free."""
+        box, kept, load = self.boxes[which], list[Outgoing](), self.boxes[which].load
+        large = None if box.large is None else box.large.entry
+        for each in self.lists[which]:
+            if load > 50 and each.publication is not None and each is not large:
+                load -= each.size
+            else:
+                kept.append(each)
+        lost = len(self.lists[which]) - len(kept)
+        assert box.shed() == ({self.readers[which]: lost} if lost else {})
+        self.lists[which] = kept
+
+    @invariant()
+    def is_the_list(self) -> None:
+        for mailbox, entries in zip(self.boxes, self.lists, strict=True):
+            assert mailbox.entries == entries
+            assert mailbox.front is (entries[0] if entries else None)
+            assert mailbox.empty is not bool(entries)
+            assert mailbox.queued == sum(each.size for each in entries)
+            assert mailbox.several == (mailbox.queued if len(entries) > 1 else 0)
+            assert mailbox.dirty is (mailbox in self.dirty)
+            assert mailbox.first(self.readers[0].group) is next(
+                (each for each in entries if each.publication), None
+            )
+        assert self.office.dirty == self.dirty
+
+    @invariant()
+    def the_books_agree(self) -> None:
+        lying = {id(each): each for entries in self.lists for each in entries}
+        leaving = [box.large.entry for box in self.boxes if box.large and box.large.end is not None]
+        lying.update((id(each), each) for each in leaving)
+        assert self.office.total == sum(each.size for each in lying.values())
+        for each in lying.values():
+            boxes = sum(one is each for entries in self.lists for one in entries)
+            assert each.waiting == boxes + sum(one is each for one in leaving)
+
+
+TestMailboxModel = MailboxModel.TestCase
+TestMailboxModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

@@ -2,113 +2,32 @@
 
 from __future__ import annotations
 
-from itertools import count
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
-from stocksync_ws import policies
-from stocksync_ws.broker.model.durable import Durable
-from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
+from stocksync_ws.broker.model.latest_topic import LatestTopic
+from stocksync_ws.broker.model.ledger import AckMode, Delivery
 from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.broker.model.subscription import Reader
-from stocksync_ws.broker.model.topic import HistoryTopic, LatestTopic, Topic
+from stocksync_ws.broker.model.topic import HistoryTopic, Topic
 from stocksync_ws.config import Limits
 from stocksync_ws.position import Position
-from stocksync_ws.stomp.frame import Version
-from stocksync_ws.types import Wire
-from tests.broker.kit import TextWire, publication, record
-
-T = TypeVar("T", bound=Topic)
-LIMITS = Limits(
-    pending_messages=4,
-    pending_bytes=100,
-    durable_messages=6,
-    durable_bytes=120,
-    history_bytes=100,
-    max_keys=3,
+from tests.broker.kit import TextWire, publication
+from tests.broker.model.topics import (
+    LIMITS,
+    T,
+    fill,
+    item,
+    kept,
+    make,
+    name,
+    numbers,
+    offsets,
+    reader,
 )
-_numbers = count(1)
-
-
-def item(size: int = 10, at: float = 0.0, **headers: str) -> Publication:
-    """A publication that counts for `size` bytes."""
-    number = next(_numbers)
-    pairs = tuple(headers.items())
-    size -= sum(len(name) + len(value) for name, value in pairs)
-    return publication(number, f"n-{number}", "", pairs, b"x" * size, at)
-
-
-class Keeper:
-    """Writes down what a topic leaves to others."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[Any, ...]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        def ask(*args: Any, **named: Any) -> int:
-            self.asked.append((name, *args, *named.values()))
-            return 7
-
-        return ask
-
-
-_POLICIES: dict[type, Any] = {
-    Topic: policies.Topic,
-    HistoryTopic: policies.Stream,
-    LatestTopic: policies.Latest,
-}
-
-
-def make(kind: type[T], counter: ByteCounter | None = None, **settings: Any) -> T:
-    keeper: Any = Keeper()
-    epoch = None if kind is Topic else "e"
-    policy = _POLICIES[kind](**settings)
-    return kind("/topic/a", policy, counter or ByteCounter(), keeper, epoch)
-
-
-def reader(
-    topic: Topic,
-    behind: int | None = None,
-    mode: AckMode = AckMode.AUTO,
-    wire: Wire | None = None,
-) -> Reader:
-    """A subscription; behind, at this offset."""
-    session = record(wire=wire)
-    session.version = Version.V12
-    ledger = None if mode is AckMode.AUTO else Ledger(mode, 9, by_message_id=False)
-    made = Reader(session, "s", "/topic/a", topic, mode, ledger)
-    if behind is not None:
-        made.next = behind
-        topic.behind[made] = None
-    return made
-
-
-def name(topic: Topic, start: int, holder: Reader | None = None) -> Durable:
-    """A durable name that nobody holds, or this subscription."""
-    durable = Durable(topic, ("ann", f"{len(topic.durables)}"), start)
-    durable.holder = holder
-    topic.durables[durable.key] = durable
-    topic.away += holder is None
-    return durable
-
-
-def fill(topic: Topic, number: int, size: int = 10, at: float = 0.0) -> None:
-    for _ in range(number):
-        topic.keep(item(size, at), LIMITS)
-
-
-def offsets(topic: Topic) -> list[int]:
-    return [offset for offset, _ in topic.log]
-
-
-def kept(topic: Topic, now: float = 0.0, limits: Limits = LIMITS) -> list[int]:
-    """The offsets that are within the bounds."""
-    topic.hold_bounds(limits, now)
-    return offsets(topic)
 
 
 class TestWhoNeedsIt:
@@ -338,81 +257,6 @@ class TestHistory:
         assert len(kept(topic)) == 8
 
 
-class TestNewestValues:
-    def test_a_newer_one_takes_the_place_of_the_older_of_its_key(self) -> None:
-        topic = make(LatestTopic)
-        assert [topic.keep(item(key=key), LIMITS) for key in "aba"] == [1, 2, 3]
-        assert (offsets(topic), topic.keys, topic.log.lost) == ([2, 3], {"b": 2, "a": 3}, 0)
-        assert topic.keep(item(key="a"), LIMITS, 9) == topic.keys["a"] == 9
-
-    def test_of_too_many_keys_the_one_that_changed_longest_ago_goes_and_is_not_lost(self) -> None:
-        topic = make(LatestTopic)
-        for key in "abcad":
-            topic.keep(item(key=key), LIMITS)
-        assert (topic.keys, topic.log.lost) == ({"c": 3, "a": 4, "d": 5}, 0)
-        assert offsets(topic) == [3, 4, 5]
-
-    def test_the_key_is_the_header_of_the_policy_or_the_destination(self) -> None:
-        topic = make(LatestTopic, key="sku")
-        for headers in ({"sku": "a"}, {"key": "b"}, {"sku": ""}, {}):
-            topic.keep(item(**headers), LIMITS)
-        assert topic.keys == {"a": 1, "": 4}
-
-    def test_what_is_trimmed_or_expires_takes_its_key_along(self) -> None:
-        topic = make(LatestTopic)
-        dead = item(key="b")
-        dead.expires_at = 5.0
-        for each in (item(key="a"), dead, item(key="c")):
-            topic.keep(each, LIMITS)
-        assert topic.take_expired(6.0) == [(2, dead)]
-        assert topic.keys == {"a": 1, "c": 3}
-        topic.trim()
-        assert (topic.keys, topic.log.lost) == ({"c": 3}, 1)
-        topic.trim()
-        assert topic.trim() is None
-
-    def test_an_older_value_that_expires_leaves_the_key_to_the_newer(self) -> None:
-        topic = make(LatestTopic)
-        dead = item(key="a")
-        dead.expires_at = 5.0
-        for each in (dead, item(key="a")):
-            topic.keep(each, LIMITS)
-        assert topic.take_expired(6.0) == []
-        assert topic.keys == {"a": 2}
-
-    def test_only_all_that_is_stored_bounds_them_and_one_stays(self) -> None:
-        whole = ByteCounter()
-        topic = make(LatestTopic, ByteCounter(whole))
-        for key in "abc":
-            topic.keep(item(500, key=key), LIMITS)
-        assert kept(topic, 1e6) == [1, 2, 3]
-        assert topic.next_aging(1e6) is None
-        whole.add(100)
-        assert kept(topic, 0.0, Limits(max_stored=1_100)) == [2, 3]
-        assert kept(topic, 0.0, Limits(max_stored=1)) == [3]
-        assert topic.keys == {"c": 3}
-
-    def test_what_is_not_in_the_log_any_more_was_superseded(self) -> None:
-        topic = make(LatestTopic)
-        for key in "aa":
-            topic.keep(item(key=key), LIMITS)
-        assert [topic.is_superseded(offset) for offset in (0, 1, 2)] == [False, True, False]
-
-    def test_a_reader_lost_what_came_since_it_subscribed_and_was_replaced_before_it_read(
-        self,
-    ) -> None:
-        topic = make(LatestTopic)
-        subscription = reader(topic, behind=1)
-        subscription.replay_to = 4
-        assert [topic.superseded(subscription, offset) for offset in (1, 4, 5, 6, 8)] == (
-            [0, 0, 0, 1, 3]
-        )
-        subscription.next = 7
-        assert [topic.superseded(subscription, offset) for offset in (7, 8, 10)] == [0, 1, 3]
-        for kind in (Topic, HistoryTopic):
-            assert make(kind).superseded(subscription, 100) == 0
-
-
 class TestWhereASubscriptionBegins:
     KNOWN = Position("e", 0, 3)
 
@@ -496,8 +340,8 @@ class TestWhereASubscriptionBegins:
     ) -> None:
         topic = make(kind)
         for body in (b"1", b"\xff", b"2"):
-            key = (("key", f"{next(_numbers)}"),)
-            topic.keep(publication(next(_numbers), "n", "", key, body), LIMITS)
+            key = (("key", f"{next(numbers)}"),)
+            topic.keep(publication(next(numbers), "n", "", key, body), LIMITS)
         texts, other = reader(topic, wire=TextWire()), reader(topic)
         assert [topic.count_for(texts, offset) for offset in range(1, 5)] == [2, 1, 1, 0]
         assert [topic.count_for(other, offset) for offset in range(1, 5)] == [3, 2, 1, 0]
@@ -541,7 +385,7 @@ class TestShares:
         return topic
 
     def message(self, owner: Owner | None, key: str) -> Publication:
-        made = publication(next(_numbers), "n", "", (("key", key),), b"x" * (7 - len(key)))
+        made = publication(next(numbers), "n", "", (("key", key),), b"x" * (7 - len(key)))
         made.owner = owner
         return made
 

@@ -55,14 +55,16 @@ def test_one_entry_goes_through_it_as_it_is(lane: Lane) -> None:
     assert lane.session.mailbox.queued == lane.world.broker.office.total == 0
 
 
+@pytest.mark.parametrize("joins", [True, False])
 def test_several_go_in_one_write_and_the_machine_is_not_asked(
-    lane: Lane, monkeypatch: pytest.MonkeyPatch
+    lane: Lane, monkeypatch: pytest.MonkeyPatch, joins: bool
 ) -> None:
+    lane.session.mailbox.joins = joins
     writes = lane.peer.stream.writes
     for name in ("take_output", "writable"):
         monkeypatch.setattr(type(lane.world.broker), name, lambda *_: pytest.fail("it was asked"))
     lane.publish("1", "2", "3")
-    assert lane.sent == []
+    assert len(lane.sent) == joins
     assert lane.session.mailbox.is_open
     assert lane.session.mailbox.queued == lane.world.broker.office.total == 0
     assert lane.peer.stream.writes == writes + 1
@@ -86,18 +88,20 @@ def test_what_it_does_not_take_goes_the_general_way_in_order(lane: Lane, window:
     lane.peer.message()
 
 
+@pytest.mark.parametrize("joins", [True, False])
 @pytest.mark.parametrize("window", [0, 1, 150])
 def test_of_several_what_is_not_taken_closes_it_until_it_is_written(
-    lane: Lane, window: int
+    lane: Lane, window: int, joins: bool
 ) -> None:
     mailbox = lane.session.mailbox
+    mailbox.joins = joins
     lane.peer.stream.window = window
     lane.publish("1", "2")
     assert not mailbox.is_open
     assert mailbox.unsent == lane.peer.stream.unsent > 0
     assert not mailbox.entries
     lane.publish("3")
-    assert lane.sent == []
+    assert len(lane.sent) == joins
     assert len(mailbox.entries) == 1
     lane.peer.stream.open_window(None)
     lane.world.settle()
@@ -110,6 +114,7 @@ def test_a_bug_in_a_write_of_several_ends_its_session_and_no_other(start: Start)
     other = lane.world.connect()
     other.subscribe("/topic/a")
     stream = lane.peer.stream
+    lane.session.mailbox.joins = False
     write = stream.write
 
     def bug(chunks: list[Chunk]) -> int:
@@ -127,21 +132,23 @@ def test_a_bug_in_a_write_of_several_ends_its_session_and_no_other(start: Start)
         lane.world.close()
 
 
-def test_a_stream_that_is_gone_ends_its_session_and_no_other(lane: Lane) -> None:
+@pytest.mark.parametrize("published", ["1", "12"])
+def test_a_stream_that_is_gone_ends_its_session_and_no_other(lane: Lane, published: str) -> None:
     other = lane.world.connect()
     other.subscribe("/topic/a")
 
     def gone(chunk: Chunk) -> int:
         raise ConnectionResetError
 
-    lane.session.mailbox.open(gone)
-    lane.publish("1")
+    lane.session.mailbox.open(gone, joins=True)
+    lane.publish(*published)
     assert lane.session.id not in lane.world.broker.sessions
-    assert other.message().body == b"1"
+    assert [frame.body.decode() for frame in other.frames()] == list(published)
     assert lane.world.broker.office.total == 0
 
 
-def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
+@pytest.mark.parametrize("published", ["1", "12"])
+def test_a_bug_in_it_ends_its_session_and_no_other(start: Start, published: str) -> None:
     lane = Lane(lambda app: World(app, silent=True))
     other = lane.world.connect()
     other.subscribe("/topic/a")
@@ -149,12 +156,12 @@ def test_a_bug_in_it_ends_its_session_and_no_other(start: Start) -> None:
     def bug(chunk: Chunk) -> int:
         raise ZeroDivisionError
 
-    lane.session.mailbox.open(bug)
+    lane.session.mailbox.open(bug, joins=True)
     try:
-        lane.publish("1")
+        lane.publish(*published)
         lane.world.expect_faults(internal_errors=1)
         assert lane.peer.closed == 1011
-        assert other.message().body == b"1"
+        assert [frame.body.decode() for frame in other.frames()] == list(published)
         assert lane.world.broker.office.total == 0
     finally:
         lane.world.close()
