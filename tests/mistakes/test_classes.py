@@ -161,7 +161,8 @@ def an_exception_that_is_annotated_as_another(ws: Loose) -> None:
         "    - write PresenceJoined\n"
         "    - name one of SessionConnected, SessionSubscribed, SessionUnsubscribed,"
         " SessionDisconnected, PresenceJoined, PresenceLeft, ConnectRejected, BrokerAvailability,"
-        " TransactionAborted, DeadLetter, MessageDropped, FrameDenied, SlowConsumer,"
+        " BackplaneAvailability, BackplaneReset, TransactionAborted, DeadLetter, MessageDropped,"
+        " FrameDenied, SlowConsumer,"
         " HeartBeatLost, HandshakeRejected"
     ),
     "name one of SessionConnected",
@@ -183,7 +184,8 @@ def an_event_that_only_has_a_shape(ws: Loose) -> None:
         "    - write SessionConnected\n"
         "    - name one of SessionConnected, SessionSubscribed, SessionUnsubscribed,"
         " SessionDisconnected, PresenceJoined, PresenceLeft, ConnectRejected, BrokerAvailability,"
-        " TransactionAborted, DeadLetter, MessageDropped, FrameDenied, SlowConsumer,"
+        " BackplaneAvailability, BackplaneReset, TransactionAborted, DeadLetter, MessageDropped,"
+        " FrameDenied, SlowConsumer,"
         " HeartBeatLost, HandshakeRejected"
     ),
     "write SessionConnected",
