@@ -96,6 +96,10 @@ class Counters:
     """Publications that were not sent: the engine was not there, or refused them."""
     backplane_uncertain: int = 0
     """Publications that the engine has not answered in time."""
+    orders_lost: int = 0
+    """Calls of `users.disconnect`, `users.reauthorize` and `presence.attach` that other workers
+    were not told of, because 1,000 waited for the engine.
+    """
     slow_consumers: int = 0
     """Sessions closed because they did not take their messages."""
     heart_beats_lost: int = 0

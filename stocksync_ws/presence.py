@@ -56,12 +56,14 @@ class Member:
 class Presence:
     """Members of the destinations of `StompApp(presence=…)`: safe in any thread."""
 
-    __slots__ = ("_inbox", "_limits", "_space")
+    __slots__ = ("_inbox", "_limits", "_shared", "_space")
 
     def __init__(self, inbox: Inbox, config: BrokerConfig) -> None:
         self._inbox = inbox
         self._limits = config.limits
         self._space = Namespace(config)
+        self._shared = config.backplane is not None
+        """Members of other workers are known in the order in which this one has heard of them."""
 
     def __call__(self, destination: str) -> tuple[Member, ...]:
         """The members of a destination now, who came first comes first; none while nothing runs.
@@ -91,7 +93,10 @@ class Presence:
             )
         running = self._inbox.running
         roster = None if running is None else running.broker.roster(given)
-        return () if roster is None else tuple(map(_member, list(roster.members.values())))
+        members = [] if roster is None else list(map(_member, list(roster.members.values())))
+        if self._shared:
+            members.sort(key=_since)
+        return tuple(members)
 
     def attach(self, session: Session | str, info: object) -> None:
         """Attach something to a session, for all who ask who is there; a later call replaces it.
@@ -126,9 +131,16 @@ class Presence:
         return text
 
 
+def _since(member: Member) -> float:
+    return member.since
+
+
 def _member(member: RosterMember) -> Member:
+    known = [(each.id, each.info) for each in list(member.sessions)]
+    if member.remote is not None:
+        for part in member.remote.values():
+            known += part.sessions
     sessions = [
-        MemberSession(each.id, None if (info := each.info) is None else json.loads(info))
-        for each in list(member.sessions)
+        MemberSession(name, None if info is None else json.loads(info)) for name, info in known
     ]
     return Member(str(member.number), member.user, member.since, tuple(sessions))

@@ -34,6 +34,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.step import Step
 from stocksync_ws.broker.model.turn import Turn
+from stocksync_ws.broker.sessions.lifecycle import STOP_WINDOW
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
 from stocksync_ws.config import BrokerConfig
@@ -91,12 +92,15 @@ class Broker:
         """The books that all mailboxes share."""
         self.sessions = env.sessions
         """Every session from its handshake to the end of its stream, by id."""
+        self.worker = env.worker
+        """The name of this worker for the engine that it shares with others; empty: none."""
         self.calls = Calls(env, dispatch)
         self.delivery = Delivery(env, self.calls.filters.find)
         self._sessions = Sessions(env, self.calls, self.delivery)
         frames = Frames(env, self.calls, self.delivery, self._sessions)
         self._decoding = frames.decoding
-        self._reviewing = frames.reviewing
+        self._orders = frames.orders
+        self._control_log = frames.control_log
         self.users = self._sessions.lifecycle.users
         """Sessions by the names of their users."""
 
@@ -284,7 +288,7 @@ class Broker:
         Args:
             info: JSON within `Limits.presence_info`; None: nothing.
         """
-        self._step.run(now, self._sessions.presence.attach, session_id, info)
+        self._step.run(now, self._orders.attach, session_id, info)
 
     def roster(self, destination: str) -> Roster | None:
         """The members of a destination; None where there are none, or they are not kept. May be
@@ -298,19 +302,19 @@ class Broker:
         """End the sessions of a user, and CONNECTs of that user which are being decided; how many
         sessions.
         """
-        return self._step.run(now, self._sessions.users.disconnect_user, name, reason)
+        return self._step.run(now, self._orders.disconnect_user, name, reason)
 
     def disconnect_session(self, session_id: str, reason: str, now: float) -> int:
         """End a session; 1, or 0 when there is none."""
-        return self._step.run(now, self._sessions.users.disconnect_session, session_id, reason)
+        return self._step.run(now, self._orders.disconnect_session, session_id, reason)
 
     def review_user(self, name: str, now: float) -> int:
         """Judge again what the sessions of a user may; how many these are."""
-        return self._step.run(now, self._reviewing.review_user, name)
+        return self._step.run(now, self._orders.review_user, name)
 
     def review_session(self, session_id: str, now: float) -> int:
         """Judge again what a session may; 1, or 0 when there is none."""
-        return self._step.run(now, self._reviewing.review_session, session_id)
+        return self._step.run(now, self._orders.review_session, session_id)
 
     # Inputs: the engine that several workers share
 
@@ -338,16 +342,25 @@ class Broker:
         self._step.run(now, self._start)
 
     def _start(self) -> None:
-        self._sessions.lifecycle.start()
-        if self._sessions.workers is not None and self._sessions.outages is not None:
-            self._sessions.workers.start()
-            self._sessions.outages.look()
+        sessions = self._sessions
+        sessions.lifecycle.start()
+        for channel in (sessions.workers, sessions.replies, self._control_log):
+            if channel is not None:
+                channel.start()
+        if sessions.outages is not None:
+            sessions.outages.look()
 
     def stop(self, now: float, within: float = math.inf) -> None:
         """Take no new session and close those that there are, spread over time, but at most so many
         seconds, with 1012.
         """
-        self._step.run(now, self._sessions.lifecycle.stop, within)
+        self._step.run(now, self._stop, within)
+
+    def _stop(self, within: float) -> None:
+        window = min(STOP_WINDOW, within, len(self.sessions) / 200)
+        if self._sessions.leases is not None:
+            self._sessions.leases.stop(window + self.limits.presence_grace)
+        self._sessions.lifecycle.stop(within)
 
     def halt(self, now: float) -> None:
         """The end: close what is left with 1001 and accept nothing more."""

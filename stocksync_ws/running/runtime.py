@@ -128,7 +128,7 @@ class Runtime:
     def _connect(self, backplane: Backplane) -> None:
         """Begin to talk to the engine that several workers share."""
         if not self.closed:
-            self.host.link = backplane.open(self._token(96), self._told)
+            self.host.link = backplane.open(self.broker.worker, self._told)
             self.at_end.append(self.host.link.close)
 
     def _told(self, events: Sequence[BackplaneEvent]) -> None:

@@ -199,7 +199,9 @@ class MemoryLink:
             self._backplane.moved(self)
 
     def close(self) -> None:
-        """The worker has ended."""
+        """The worker has ended; what it has sent has left."""
+        while self.commands:
+            self.execute()
         self._drop()
         self._backplane.links.pop(self.worker, None)
 
@@ -270,9 +272,12 @@ class MemoryBackplane:
         self._moving: set[MemoryLink] = set()
         self.reachable = True
 
+    def name(self) -> str:
+        """A name for a World, whose random texts are counted."""
+        return f"w{next(self._names)}"
+
     def open(self, worker: str, receive: Callable[[Sequence[BackplaneEvent]], None]) -> MemoryLink:
         """A worker begins; it is connected in the next turn of its loop."""
-        worker = f"{worker}.{next(self._names)}"  # Worlds name their runs alike
         link = self.links[worker] = MemoryLink(self, worker, receive)
         self._loops[link] = asyncio.get_running_loop()
         if self.reachable:

@@ -28,6 +28,7 @@ from stocksync_ws.errors import WrongLoop
 from stocksync_ws.running.host import AioHost, run_plain
 from stocksync_ws.running.runtime import Runnable, Runtime
 from stocksync_ws.stomp.negotiate import choose_subprotocol
+from stocksync_ws.testing.backplane import MemoryBackplane
 from stocksync_ws.testing.clock import VirtualLoop, is_running
 from stocksync_ws.testing.given import check_coroutine
 from stocksync_ws.testing.peer import Peer
@@ -137,7 +138,9 @@ class World:
         self._site = site or Site(
             EndpointConfig(path="/ws", allowed_origins=("*",)), choose_subprotocol
         )
-        self.runtime = _Runtime(app, self.loop, lambda bits: f"id{next(numbers)}-{bits}")
+        backplane = app.config.backplane
+        name = backplane.name() if isinstance(backplane, MemoryBackplane) else ""
+        self.runtime = _Runtime(app, self.loop, lambda bits: f"{name}id{next(numbers)}-{bits}")
         self.broker = self.runtime.broker
         self.counters = self.runtime.broker.counters
         self.streams: list[MemoryStream] = []

@@ -60,15 +60,20 @@ class Listeners:
         else:
             session.events.append(calls)
 
-    def tell(self, event: Event) -> None:
-        """Tell the listeners of something that is about no session, one after the other."""
+    def tell(self, event: Event, *, bounded: bool = True) -> None:
+        """Tell the listeners of something that is about no session, one after the other.
+
+        Args:
+            event: What has happened.
+            bounded: It is dropped where too many wait already.
+        """
         calls = self._dispatch.event(event)
         if not calls:
             return
         if self._waiting is None:
             self._waiting = deque()
             self._start(None, calls)
-        elif len(self._waiting) < MOST:
+        elif not bounded or len(self._waiting) < MOST:
             self._waiting.append(calls)
         else:
             self._counters.events_dropped += 1

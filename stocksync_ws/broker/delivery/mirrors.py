@@ -41,7 +41,7 @@ from stocksync_ws.broker.delivery.appends import Appends
 from stocksync_ws.broker.model.flight import Done, Failure, Flight, Message, Settlement
 from stocksync_ws.position import Position, generation_end
 
-__all__ = ["Mirror", "Mirrors", "Receiver", "Reset", "State"]
+__all__ = ["Mirror", "Mirrors", "Receiver", "Reset", "State", "Watcher"]
 
 WAITING = 1_000
 """Pushes that are kept of a channel that is being read; what is more comes by another read."""
@@ -87,12 +87,18 @@ class Receiver(Protocol):
         ...
 
     def attached(self, channel: str) -> None:
-        """A channel that nothing was known of is live."""
+        """A channel is live: one of the destinations that nothing was known of, one of the workers
+        themselves after each connection.
+        """
         ...
 
     def reset(self, channel: str, why: Reset) -> None:
         """What was applied counts no more; `begin` follows."""
         ...
+
+
+class Watcher(Receiver, Protocol):
+    """Who is told of the connection too."""
 
     def available(self, up: bool) -> None:
         """The engine is there, or gone."""
@@ -102,10 +108,12 @@ class Receiver(Protocol):
 class Mirror:
     """One channel."""
 
-    __slots__ = ("channel", "keeps", "known", "state", "top", "turn", "waiting")
+    __slots__ = ("channel", "keeps", "known", "receiver", "state", "top", "turn", "waiting")
 
-    def __init__(self, channel: str, *, keeps: bool) -> None:
+    def __init__(self, channel: str, receiver: Receiver, *, keeps: bool) -> None:
         self.channel = channel
+        self.receiver = receiver
+        """Where what comes is applied."""
         self.keeps = keeps
         """What was appended before it was followed is wanted, too."""
         self.state = State.ASKED
@@ -124,14 +132,14 @@ class Mirrors:
     Args:
         settings: Times and bounds.
         commands: Where commands for the engine are put.
-        receiver: Where what comes is applied.
+        receiver: Where what comes is applied, unless a channel has a receiver of its own.
     """
 
     def __init__(
         self,
         settings: BackplaneSettings,
         commands: list[BackplaneCommand],
-        receiver: Receiver,
+        receiver: Watcher,
         settle: Callable[[Done, Settlement], None],
     ) -> None:
         self._appends = Appends(settings)
@@ -183,11 +191,12 @@ class Mirrors:
                 self._commands.append(self._appends.command(flight, self.seen))
         return problem
 
-    def follow(self, channel: str, *, keeps: bool) -> Mirror:
+    def follow(self, channel: str, *, keeps: bool, receiver: Receiver | None = None) -> Mirror:
         """Follow a channel; `attached` is told when it is live, if it is not `known` yet."""
         mirror = self._mirrors.get(channel)
         if mirror is None:
-            mirror = self._mirrors[channel] = Mirror(channel, keeps=keeps)
+            mirror = Mirror(channel, receiver or self._receiver, keeps=keeps)
+            self._mirrors[channel] = mirror
             if self.up:
                 self._ask(mirror)
         return mirror
@@ -330,7 +339,7 @@ class Mirrors:
             self._begin(mirror, history, start)
         elif (why := _reset(mirror.top, history)) is not None:
             self._appends.saw(mirror.channel, history.top)
-            self._receiver.reset(mirror.channel, why)
+            mirror.receiver.reset(mirror.channel, why)
             self._freed(mirror.channel, math.inf)
             self._begin(mirror, history, history.lost)
             if why is not Reset.TRIMMED:
@@ -338,7 +347,7 @@ class Mirrors:
                 return
         elif mirror.top.generation != history.top.generation:
             mirror.top = replace(mirror.top, generation=history.top.generation)
-            self._receiver.continues(mirror.channel, history)
+            mirror.receiver.continues(mirror.channel, history)
         for position, payload in history.entries:
             self.repaired += mirror.known
             self._apply(mirror, position, payload)
@@ -351,13 +360,13 @@ class Mirrors:
     def _begin(self, mirror: Mirror, history: History, start: int) -> None:
         """Nothing up to this offset counts."""
         mirror.top = replace(history.top, offset=start)
-        self._receiver.begin(mirror.channel, history)
+        mirror.receiver.begin(mirror.channel, history)
 
     def _live(self, mirror: Mirror) -> None:
         mirror.state = State.LIVE
-        if not mirror.known:
+        if not mirror.known or mirror.receiver is not self._receiver:
             mirror.known = True
-            self._receiver.attached(mirror.channel)
+            mirror.receiver.attached(mirror.channel)
         waiting, mirror.waiting = mirror.waiting, []
         for push in waiting:
             self._pushed(push)
@@ -383,7 +392,7 @@ class Mirrors:
 
     def _apply(self, mirror: Mirror, position: Position, payload: bytes) -> None:
         mirror.top = position
-        self._receiver.apply(mirror.channel, position, payload)
+        mirror.receiver.apply(mirror.channel, position, payload)
         self._freed(mirror.channel, position.offset)
 
     # What is in flight

@@ -28,6 +28,7 @@ class ReplyQueues:
         "_owners",
         "_queues",
         "_registry",
+        "_root",
         "_token",
     )
 
@@ -38,6 +39,8 @@ class ReplyQueues:
         self._limits = env.limits
         self._owners = env.owners
         self._token = env.token
+        self._root = f"{REPLY_QUEUE}{env.worker}." if env.worker else REPLY_QUEUE
+        """What all addresses of this worker begin with."""
         self._registry = registry
         self._destinations = destinations
         self._queues = queues
@@ -47,11 +50,11 @@ class ReplyQueues:
         is unrouted, as is what comes for a session that has ended.
         """
         if session.state is not CONNECTED:
-            return REPLY_QUEUE + self._token(128)
+            return self._root + self._token(128)
         owned = session.subscriptions.reply_queues = session.subscriptions.reply_queues or {}
         address = owned.pop(name, None)
         if address is None:
-            address = REPLY_QUEUE + self._token(128)
+            address = self._root + self._token(128)
             queue = self._destinations.private_queue(address, self._owners.of(session))
             self._queues.join(Consumer(session, name, address, queue))
         owned[name] = address

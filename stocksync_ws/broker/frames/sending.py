@@ -172,8 +172,10 @@ class Sending:
 
     def _is_shared(self, frame: Frame) -> bool:
         sharing, destination = self.sharing, frame.headers["destination"]
-        if sharing is None or self._namespace.classify(destination)[0] is not Kind.TOPIC:
+        if sharing is None:
             return False
+        if self._namespace.classify(destination)[0] is not Kind.TOPIC:
+            return is_reply_queue(destination) and sharing.shares(ToDestination(destination))
         return sharing.shares(ToDestination(destination))
 
     def goes_beside(self, session: SessionRecord, frame: Frame) -> bool:
@@ -182,9 +184,7 @@ class Sending:
         if frame.command != SEND or "transaction" in frame.headers:
             return False
         place = self._namespace.place(frame.headers.get("destination", ""))
-        if place is None or place.kind is not Kind.TOPIC or self.sharing.is_full(session):
-            return False
-        return self._is_shared(frame)
+        return place is not None and not self.sharing.is_full(session) and self._is_shared(frame)
 
     def _share(self, session: SessionRecord, frame: Frame) -> None:
         """Send it to all workers; an idempotency key is known by the engine."""

@@ -47,8 +47,11 @@ class Environment:
     """Whose SENDs it was that something is kept of."""
     buckets: Buckets = field(init=False)
     """How many frames sessions and users may still send."""
+    worker: str = field(init=False)
+    """The name of this worker, among those that share an engine; empty: there is no engine."""
 
     def __post_init__(self) -> None:
         self.owners = Owners(self.limits)
         rates = self.config.session_rate, self.config.user_rate
+        self.worker = "" if self.config.backplane is None else self.token(96)
         self.buckets = Buckets(*rates, self.limits.rated_users)

@@ -33,6 +33,7 @@ __all__ = [
     "meet",
     "oversize",
     "printable",
+    "worker_of",
 ]
 
 
@@ -47,6 +48,12 @@ TEMP_QUEUE = "/temp-queue/"
 def is_reply_queue(destination: str) -> bool:
     """The destination is a reply queue, or was one; who knows its name may send to it."""
     return destination.startswith(REPLY_QUEUE)
+
+
+def worker_of(reply_queue: str) -> str:
+    """The worker whose session has a reply queue; empty: it names none."""
+    name, dot, _ = reply_queue[len(REPLY_QUEUE) :].partition(".")
+    return name if dot else ""
 
 
 def printable(text: str) -> bool:

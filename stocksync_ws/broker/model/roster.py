@@ -7,7 +7,8 @@ followers know of a member is its `text`; everything is acted on by `sessions/pr
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from stocksync_ws.broker.model.subscription import Reader
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.topic import Topic
     from stocksync_ws.types import Principal
 
-__all__ = ["Follower", "Roster", "RosterKeeper", "RosterMember"]
+__all__ = ["Follower", "RemotePart", "RemoteUser", "Roster", "RosterKeeper", "RosterMember"]
 
 
 class RosterKeeper(Protocol):
@@ -26,10 +27,35 @@ class RosterKeeper(Protocol):
     def unfollow(self, follower: Follower) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteUser:
+    """A user who is connected to other workers only: of it nothing but the name is known."""
+
+    name: str
+
+
+class RemotePart(NamedTuple):
+    """The sessions of a member at another worker."""
+
+    fill: int
+    """The number under which it was told."""
+    size: int
+    """Sessions; 0 while the user may come back there."""
+    sessions: tuple[tuple[str, str | None], ...]
+    """The first ones of them, by id, and the info of each as JSON."""
+    info: str | None
+    """While there is no session: the info of the last one."""
+
+    @property
+    def infos(self) -> list[str]:
+        """The infos that are known, as JSON."""
+        return [info for _, info in (*self.sessions, ("", self.info)) if info is not None]
+
+
 class RosterMember:
     """A user, or an anonymous session, that is subscribed to the destination of a roster."""
 
-    __slots__ = ("info", "number", "owner", "sessions", "since", "text", "told", "user")
+    __slots__ = ("info", "number", "owner", "remote", "sessions", "since", "text", "told", "user")
 
     def __init__(self, owner: str, number: int, user: Principal | None, since: float) -> None:
         self.owner = owner
@@ -39,7 +65,9 @@ class RosterMember:
         self.since = since
         """When it came, in seconds since the epoch."""
         self.sessions: dict[SessionRecord, int] = {}
-        """Its sessions, with their subscriptions; none while it may come back."""
+        """Its sessions here, with their subscriptions; none while it may come back."""
+        self.remote: dict[str, RemotePart] | None = None
+        """Its sessions at other workers, by their names; replaced and never changed."""
         self.info: str | None = None
         """While it has no session: the info of its last one, as JSON."""
         self.text: str | None = None
@@ -52,10 +80,15 @@ class RosterMember:
         infos = [each.info for each in list(self.sessions) if each.info is not None]
         if self.info is not None:
             infos.append(self.info)
+        count = len(self.sessions)
+        if self.remote is not None:
+            for part in self.remote.values():
+                infos += part.infos
+                count += part.size
         name = "null" if self.user is None else json.dumps(self.user.name, ensure_ascii=False)
         return (
             f'{{"key":"{self.number}","user":{name},"since":{self.since:.3f},'
-            f'"sessions":{len(self.sessions) or 1},"info":[{",".join(infos)}]}}'
+            f'"sessions":{count or 1},"info":[{",".join(infos)}]}}'
         )
 
 

@@ -31,7 +31,7 @@ from stocksync_ws.codes import CloseCode, DisconnectReason
 from stocksync_ws.stomp.decoder import Decoder
 from stocksync_ws.types import Refusal
 
-__all__ = ["CLOSE_REASONS", "Lifecycle"]
+__all__ = ["CLOSE_REASONS", "STOP_WINDOW", "Lifecycle"]
 
 MOMENT = 0.05
 """Seconds a cancelled handler has before its session ends without it."""

@@ -27,6 +27,8 @@ from stocksync_ws.broker.model.publication import Draft, Publication, Publicatio
 from stocksync_ws.broker.model.roster import Follower, Roster, RosterMember
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Subscription
+from stocksync_ws.broker.sessions.shared_presence import SharedPresence
+from stocksync_ws.broker.sessions.workers import Workers
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.sessions.publisher import Publisher
@@ -52,10 +54,16 @@ class Presence:
         "_step",
         "_wall",
         "rosters",
+        "shared",
     )
 
     def __init__(
-        self, env: Environment, calls: Calls, delivery: Delivery, publisher: Publisher
+        self,
+        env: Environment,
+        calls: Calls,
+        delivery: Delivery,
+        publisher: Publisher,
+        workers: Workers | None = None,
     ) -> None:
         self._limits = env.limits
         self._most = max(1, env.limits.max_outbound_message - _ENVELOPE)
@@ -70,6 +78,10 @@ class Presence:
         """The server stops: nobody is told of those that leave."""
         self.rosters: dict[str, Roster] = {}
         """By destination: those that have a member or a follower."""
+        self.shared: SharedPresence | None = None
+        """The members at other workers, and what these are told; None: there are none."""
+        if workers is not None and env.config.presence:
+            self.shared = SharedPresence(env, calls.listeners, self, workers)
 
     # Subscriptions
 
@@ -105,13 +117,14 @@ class Presence:
 
     # Members
 
-    def _roster(self, destination: str) -> Roster:
+    def roster(self, destination: str) -> Roster:
+        """The roster of a destination, made where there is none."""
         roster = self.rosters.get(destination)
         if roster is None:
             roster = self.rosters[destination] = Roster(destination, self)
         return roster
 
-    def _release(self, roster: Roster) -> None:
+    def release(self, roster: Roster) -> None:
         """Forget a roster that nobody needs."""
         if roster.members or roster.followers:
             return
@@ -120,7 +133,7 @@ class Presence:
         self._step.disarm(roster)
 
     def _enter(self, subscription: Subscription) -> None:
-        roster = self._roster(subscription.destination)
+        roster = self.roster(subscription.destination)
         session = subscription.session
         owner = session.owner
         member = roster.members.get(owner)
@@ -129,7 +142,7 @@ class Presence:
             member = RosterMember(owner, roster.number, session.user, self._wall())
             roster.members[owner] = member
             member.sessions[session] = 1
-            if self._listeners.hears(PresenceJoined):
+            if self.shared is None and self._listeners.hears(PresenceJoined):
                 event = PresenceJoined(
                     session_id=session.id,
                     user=session.user,
@@ -141,12 +154,11 @@ class Presence:
             member.sessions[session] += 1
             return
         else:
-            if not member.sessions:
-                del roster.away[member]
+            if not member.sessions and roster.away.pop(member, None) is not None:
                 member.info = None
             member.sessions[session] = 1
             member.user = session.user
-        self._note(roster, member)
+        self._note(roster, member, session)
 
     def _leave(self, subscription: Subscription, *, lost: bool) -> None:
         roster, session = self.rosters[subscription.destination], subscription.session
@@ -157,24 +169,27 @@ class Presence:
             return
         del member.sessions[session]
         if member.sessions:
-            self._note(roster, member)
+            self._note(roster, member, session)
         elif self._quiet:
-            del roster.members[member.owner]
-            self._release(roster)
+            self._remove(roster, member)
+            self.release(roster)
         elif lost and session.user is not None:
             back_by = self._step.now + self._limits.presence_grace
             roster.away[member] = back_by, session
             member.info = session.info
             self._step.sooner(roster, back_by)
+            if self.shared is not None:
+                self.shared.note(roster, member, session)
         else:
             self._gone(roster, member, session)
-            self._release(roster)
+            self.release(roster)
 
     def _gone(self, roster: Roster, member: RosterMember, session: SessionRecord) -> None:
         """A member has left, with its last session."""
-        del roster.members[member.owner]
-        self._note(roster, member)
-        if self._listeners.hears(PresenceLeft):
+        member.info = None
+        self._remove(roster, member)
+        self._note(roster, member, session)
+        if self.shared is None and self._listeners.hears(PresenceLeft):
             event = PresenceLeft(
                 session_id=session.id,
                 user=member.user,
@@ -182,6 +197,11 @@ class Presence:
                 key=str(member.number),
             )
             self._listeners.emit(session, event)
+
+    def _remove(self, roster: Roster, member: RosterMember) -> None:
+        """A member has no session here, and nobody waits for one."""
+        if member.remote is None:
+            del roster.members[member.owner]
 
     def attach(self, session_id: str, info: str | None) -> None:
         """Replace the info of a session, JSON; one that has ended takes none."""
@@ -192,16 +212,18 @@ class Presence:
         for subscription in session.subscriptions.active.values():
             if subscription.told and subscription.home.attended:
                 roster = self.rosters[subscription.destination]
-                self._note(roster, roster.members[session.owner])
+                self._note(roster, roster.members[session.owner], session)
 
     def stop(self) -> None:
         """The server stops, and nobody comes back: from now on nobody is told who leaves."""
         self._quiet = True
+        if self.shared is not None:
+            self.shared.stop()
         for roster in list(self.rosters.values()):
             for member in roster.away:
-                del roster.members[member.owner]
+                self._remove(roster, member)
             roster.away.clear()
-            self._release(roster)
+            self.release(roster)
 
     # Followers
 
@@ -209,7 +231,7 @@ class Presence:
         self, session: SessionRecord, subscription_id: str | None, destination: str
     ) -> Follower:
         """A new subscription to the presence of a destination, which is not told anything yet."""
-        roster = self._roster(destination)
+        roster = self.roster(destination)
         address = self._prefix + destination
         topic = self._delivery.destinations.open_topic(address)
         roster.topic = topic
@@ -232,10 +254,16 @@ class Presence:
             for member in roster.changed:
                 member.text = None
             roster.changed.clear()
-            self._release(roster)
+            self.release(roster)
 
-    def _note(self, roster: Roster, member: RosterMember) -> None:
-        """A member is not what it was."""
+    def _note(self, roster: Roster, member: RosterMember, session: SessionRecord) -> None:
+        """A member is not what it was, because of a session."""
+        self.changed(roster, member)
+        if self.shared is not None:
+            self.shared.note(roster, member, session)
+
+    def changed(self, roster: Roster, member: RosterMember) -> None:
+        """Followers are to be told of a member."""
         if roster.followers:
             roster.changed[member] = None
             self._flush_soon(roster)
@@ -268,7 +296,7 @@ class Presence:
         if roster.changed or roster.waiting:
             times.append(due)
         self._step.rearm(roster, min(times, default=None))
-        self._release(roster)
+        self.release(roster)
 
     def _flush(self, roster: Roster) -> None:
         """Tell all followers."""

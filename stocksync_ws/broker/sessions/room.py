@@ -12,6 +12,7 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.expiry import Expiry
 from stocksync_ws.broker.sessions.interception import Interception
+from stocksync_ws.broker.sessions.leases import Leases
 from stocksync_ws.broker.sessions.lifecycle import Lifecycle
 from stocksync_ws.broker.sessions.liveness import Liveness
 from stocksync_ws.broker.sessions.opening import Opening
@@ -19,6 +20,7 @@ from stocksync_ws.broker.sessions.outages import Outages
 from stocksync_ws.broker.sessions.overload import Overload
 from stocksync_ws.broker.sessions.presence import Presence
 from stocksync_ws.broker.sessions.publisher import Publisher
+from stocksync_ws.broker.sessions.reply_channel import ReplyChannel
 from stocksync_ws.broker.sessions.slow_consumers import SlowConsumers
 from stocksync_ws.broker.sessions.users import Users
 from stocksync_ws.broker.sessions.workers import Workers
@@ -32,12 +34,14 @@ class Sessions:
     __slots__ = (
         "errors",
         "expiry",
+        "leases",
         "lifecycle",
         "opening",
         "outages",
         "overload",
         "presence",
         "publisher",
+        "replies",
         "slow_consumers",
         "users",
         "workers",
@@ -51,10 +55,12 @@ class Sessions:
         self.publisher = Publisher(
             env, delivery, calls.listeners, Interception(env, calls), self.workers
         )
-        self.presence = Presence(env, calls, delivery, self.publisher)
+        self.presence = Presence(env, calls, delivery, self.publisher, self.workers)
         self.lifecycle = Lifecycle(env, calls, delivery, self.presence)
-        self.outages = None
+        self.outages = self.replies = self.leases = None
         if self.workers is not None:
+            self.leases = Leases(env, self.workers, self.presence.shared)
+            self.replies = ReplyChannel(env, delivery, calls.listeners, self.workers)
             self.outages = Outages(env, self.lifecycle, self.workers)
         self.errors = ErrorReporter(env, calls, self.lifecycle, self.publisher)
         self.slow_consumers = SlowConsumers(env, delivery, self.lifecycle, calls.listeners)

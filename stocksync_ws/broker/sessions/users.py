@@ -78,12 +78,23 @@ class Users:
 
     # The application ends sessions
 
-    def disconnect_user(self, name: str, reason: str) -> int:
-        """End the sessions of a user; how many."""
+    def disconnect_user(self, name: str, reason: str, until: float | None = None) -> int:
+        """End the sessions of a user; how many.
+
+        Args:
+            name: The user.
+            reason: Told to the client, and in the log.
+            until: Only those that were CONNECTED by then, in the broker's own time; None: all of
+                them, and CONNECTs that are being decided.
+        """
+        ending = [each for each in self._index.ending if each.user_name == name]
+        sessions = [*self._index.of(name), *ending]
+        if until is not None:
+            sessions = [each for each in sessions if each.connected_at <= until]
+            return self._disconnect(sessions, reason)
         for asked in self._index.asked.values():
             asked.ended[name] = reason
-        ending = [each for each in self._index.ending if each.user_name == name]
-        return self._disconnect([*self._index.of(name), *ending], reason)
+        return self._disconnect(sessions, reason)
 
     def disconnect_session(self, session_id: str, reason: str) -> int:
         """End one session; 0 when there is none of this id, or it is being closed already."""

@@ -22,12 +22,13 @@ from stocksync_ws.backplane import (
 )
 from stocksync_ws.broker.calls.events import BackplaneAvailability, BackplaneReset
 from stocksync_ws.broker.calls.listeners import Listeners
-from stocksync_ws.broker.delivery.mirrors import Mirrors, Reset
+from stocksync_ws.broker.delivery.mirrors import Mirrors, Receiver, Reset, State
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
 from stocksync_ws.broker.model.latest_topic import LatestTopic
+from stocksync_ws.broker.model.namespace import is_reply_queue, worker_of
 from stocksync_ws.broker.model.pipeline import Join, Task
 from stocksync_ws.broker.model.publication import (
     Draft,
@@ -44,7 +45,7 @@ from stocksync_ws.policies import Latest, Queue, Stream, TopicPolicy
 from stocksync_ws.position import Position
 from stocksync_ws.types import Target, ToDestination, ToSession
 
-__all__ = ["Workers", "channel_of"]
+__all__ = ["Workers", "channel_of", "channel_of_worker"]
 
 FOR_EVER = 1e12
 """Seconds."""
@@ -52,11 +53,18 @@ NOT_THERE = "the engine behind the workers was not there in time, and nothing wa
 NOT_ANSWERED = "the engine behind the workers has not answered in time; it may have been published"
 
 
+def channel_of_worker(name: str) -> str:
+    """The channel that one worker alone follows."""
+    return f"worker:{name}"
+
+
 def channel_of(address: Address) -> str:
     """The channel of a destination. That of a user begins with the length of the name, since a name
-    may hold anything.
+    may hold anything; that of a reply queue is the one of its worker.
     """
     if isinstance(address, str):
+        if is_reply_queue(address):
+            return channel_of_worker(worker_of(address))
         return address
     name, path = address
     return f"user:{len(name)}:{name}{path}"
@@ -74,6 +82,9 @@ class Workers:
     ) -> None:
         self._settings = backplane.config
         self._partition = backplane.partition
+        self._name = env.worker
+        self.living: set[str] | None = None
+        """The workers that live, this one too; None: that is not known yet."""
         self._counters = env.counters
         self._limits = env.limits
         self._step = env.step
@@ -125,8 +136,19 @@ class Workers:
             return False
         if not isinstance(target, ToDestination):
             return True
-        policy = self._destinations.policy(target.destination)
+        destination = target.destination
+        if is_reply_queue(destination):
+            return self._is_elsewhere(worker_of(destination))
+        policy = self._destinations.policy(destination)
         return not isinstance(policy, Queue) and not policy.local
+
+    def _is_elsewhere(self, worker: str) -> bool:
+        """Another worker lives, as far as is known: nobody fills the engine with answers to workers
+        that were never there.
+        """
+        if worker in ("", self._name):
+            return False
+        return self.living is None or worker in self.living
 
     def partition_of(self, target: Target) -> int:
         """What is sent to targets of one partition can be sent in one step."""
@@ -141,16 +163,41 @@ class Workers:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
         messages = tuple(map(self._message, publications))
+        problem = self.append(messages, done, key=key, digest=digest)
+        self._counters.backplane_refused += bool(problem)
+        return problem
+
+    # What the workers tell each other
+
+    def attend(self, channel: str, receiver: Receiver) -> None:
+        """Follow a channel that is of no destination, for as long as this worker lives."""
+        self._mirrors.follow(channel, keeps=True, receiver=receiver)
+
+    def is_live(self, channel: str) -> bool:
+        """What is pushed of a channel comes now."""
+        mirror = self._mirrors.find(channel)
+        return self._mirrors.up and mirror is not None and mirror.state is State.LIVE
+
+    def append(
+        self, messages: tuple[Message, ...], done: Done, *, key: str = "", digest: str = ""
+    ) -> str:
+        """Send messages to their channels: all of them in one step, or none.
+
+        Returns:
+            Why that cannot be, and then nothing has happened; empty: `done` will be told.
+        """
         now = self._step.now
         problem = self._mirrors.append(messages, now, done, key=key, digest=digest)
-        if problem:
-            self._counters.backplane_refused += 1
         self._rearm()
         return problem
 
+    # What is sent
+
     def _message(self, publication: Publication) -> Message:
         address = _address(publication.target)
-        head = [publication.kind.value, round(self._wall(), 3), publication.headers]
+        head: list[object] = [publication.kind.value, round(self._wall(), 3), publication.headers]
+        if isinstance(address, str) and is_reply_queue(address):
+            head.append(address)
         payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + publication.body
         return Message(channel_of(address), payload, self._keep(address, publication))
 
@@ -250,9 +297,25 @@ class Workers:
         address = self._addresses[channel]
         if address not in self._topics and self._is_kept(address):
             return  # its history has given way to others: who subscribes next, reads it again
-        kind, sent, headers, body = self._read(payload)
+        publication = self.read(address, position, payload)
+        if publication is not None:
+            self._publishing.publish_local(publication, position)
+
+    def read(
+        self, address: Address | None, position: Position, payload: bytes
+    ) -> Publication | None:
+        """A message that a worker has put into a channel; None: it has expired, which is told.
+
+        Args:
+            address: Where it goes; None: the message names that itself.
+        """
+        end = payload.index(b"\n")
+        name, sent, pairs, *to = json.loads(payload[:end])
+        kind, headers = PublicationKind(name), tuple((name, value) for name, value in pairs)
+        address = to[0] if address is None else address
+        assert address is not None
         user, path = (None, address) if isinstance(address, str) else address
-        draft = Draft(path, headers, body, user=user)
+        draft = Draft(path, headers, payload[end + 1 :], user=user)
         destination = path if user is None else self._user_prefix + path
         now = self._step.now
         publication = Publication(next(self._numbers), str(position), destination, draft, now, kind)
@@ -262,20 +325,11 @@ class Workers:
         if publication.is_dead(now):
             self._step.tell_dropped(destination, "expired", 1)
             self._counters.messages_dropped += 1
-        else:
-            self._publishing.publish_local(publication, position)
+            return None
+        return publication
 
     def _is_kept(self, address: Address) -> bool:
         return isinstance(self._destinations.policy(address), (Stream, Latest))
-
-    def _read(
-        self, payload: bytes
-    ) -> tuple[PublicationKind, float, tuple[tuple[str, str], ...], bytes]:
-        """What a worker has put into a channel."""
-        end = payload.index(b"\n")
-        kind, sent, headers = json.loads(payload[:end])
-        pairs = tuple((name, value) for name, value in headers)
-        return PublicationKind(kind), sent, pairs, payload[end + 1 :]
 
     def attached(self, channel: str) -> None:
         """Whoever waits for a channel is subscribed."""
