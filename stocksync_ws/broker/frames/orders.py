@@ -26,7 +26,9 @@ from stocksync_ws.broker.sessions.room import Sessions
 __all__ = ["LATE", "MOST_WAITING", "RETRY", "Orders"]
 
 LATE = 2.0
-"""Seconds, more than clocks of machines differ, after which an order is late."""
+"""Seconds, more than clocks of machines differ: an order that took longer is late, and sessions
+that came so much after it are not meant.
+"""
 RETRY = 1.0
 """Seconds until what the engine has not taken is sent again."""
 MOST_WAITING = 1_000
@@ -194,7 +196,7 @@ class Orders:
             self._reviewing.review_session(session or "")
         elif user is not None:
             late = self._wall() - order["at"]
-            until = self._step.now - late if late > LATE else None
+            until = self._step.now - late + LATE if late > LATE else None
             self._users.disconnect_user(user, order["reason"], until)
         else:
             self._users.disconnect_session(session or "", order["reason"])

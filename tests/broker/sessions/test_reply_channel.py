@@ -7,7 +7,6 @@ from typing import Annotated
 import pytest
 
 from stocksync_ws import Header, Limits, MessageDropped, MessagingTemplate, StompApp
-from stocksync_ws.backplane import BackplaneSettings
 from stocksync_ws.testing.peer import Peer
 from tests.broker.cluster import Cluster
 
@@ -208,7 +207,7 @@ def test_an_answer_in_a_transaction_goes_with_it() -> None:
 
 
 def test_what_is_no_reply_queue_is_not_reached_by_the_channel_of_a_worker() -> None:
-    with Cluster(settings=BackplaneSettings()) as cluster:
+    with Cluster() as cluster:
         peer = cluster.subscribe(cluster.connect(0), "/topic/secret")
         world = cluster.worlds[0]
         replies = world.broker._sessions.replies

@@ -1,4 +1,4 @@
-"""`/user` where several workers share an engine: whom a message reaches, wherever the sessions are."""
+"""`/user` where several workers share an engine: whom a message reaches, wherever sessions are."""
 
 from __future__ import annotations
 
