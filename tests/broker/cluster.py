@@ -83,8 +83,9 @@ class Cluster:
         self.settle()
 
     def connect(self, worker: int = 0, login: str | None = None) -> Peer:
-        """A client of a worker; anonymous without a login."""
-        peer = self.worlds[worker].connect(**({} if login is None else {"login": login}))
+        """A client of a worker that outlives resets; anonymous without a login."""
+        headers = {} if login is None else {"login": login}
+        peer = self.worlds[worker].connect(on_reset="message", **headers)
         self.settle()
         return peer
 
