@@ -79,7 +79,8 @@ class Cluster:
             step = min(STEP, left)
             left -= step
             for world in self.worlds:
-                world.advance(step)
+                if not world.loop.is_closed():
+                    world.advance(step)
         self.settle()
 
     def connect(self, worker: int = 0, login: str | None = None) -> Peer:
