@@ -28,6 +28,7 @@ class Cluster:
         workers: How many.
         prepare: Declares handlers at each.
         settings: Of the engine.
+        listens: Events are kept.
         given: Of the application.
     """
 
@@ -36,6 +37,8 @@ class Cluster:
         workers: int = 2,
         prepare: Callable[[StompApp], None] | None = None,
         settings: BackplaneSettings | None = None,
+        *,
+        listens: bool = True,
         **given: Any,
     ) -> None:
         self.engine = MemoryBackplane(settings)
@@ -44,6 +47,7 @@ class Cluster:
         self.apps: list[StompApp] = []
         self.worlds: list[World] = []
         self._prepare = prepare
+        self._listens = listens
         self._given: dict[str, Any] = {"authenticator": authenticate, **given}
         self._stack = ExitStack()
         for _ in range(workers):
@@ -54,10 +58,12 @@ class Cluster:
         number = len(self.apps)
         app = StompApp("/ws", allowed_origins=["*"], backplane=self.engine, **self._given)
 
-        @app.event_listener(PresenceJoined, PresenceLeft, SessionDisconnected, inline=True)
         def hear(event: PresenceJoined | PresenceLeft | SessionDisconnected) -> None:
             self.told.append((number, event))
 
+        if self._listens:
+            kinds = PresenceJoined, PresenceLeft, SessionDisconnected
+            app.event_listener(*kinds, inline=True)(hear)
         if self._prepare is not None:
             self._prepare(app)
         self.apps.append(app)

@@ -140,14 +140,12 @@ class Orders:
         else:
             self._send(number, message)
 
-    def _send(self, number: int, message: Message) -> bool:
-        """Send an order; whether it is on its way."""
+    def _send(self, number: int, message: Message) -> None:
         assert self._workers is not None
         done = partial(self._sent, number, message)
         problem = self._workers.append((message,), done, key=f"order {self._worker} {number}")
         if problem:
             self._wait(number, message)
-        return not problem
 
     def _sent(self, number: int, message: Message, settlement: Settlement) -> None:
         if settlement.outcome not in _DONE:

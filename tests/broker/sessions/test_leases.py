@@ -124,8 +124,11 @@ def test_an_engine_that_refuses_everything_stops_nobodys_clock(cluster: Cluster)
 
 def test_a_worker_that_stops_says_how_long_it_may_be_missed(cluster: Cluster) -> None:
     peer = cluster.worlds[0].connect()
-    stopped = cluster.worlds.pop(0)
-    stopped.close()
+    stopped = cluster.worlds[0]
+    stopped.broker.stop(stopped.now)
+    cluster.link(0).lose()
+    cluster.link(0).connect()
+    cluster.worlds.pop(0).close()
     cluster.settle()
     assert peer.closed == 1012
     (last,) = [

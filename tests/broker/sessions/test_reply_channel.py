@@ -7,6 +7,8 @@ from typing import Annotated
 import pytest
 
 from stocksync_ws import Header, Limits, MessageDropped, MessagingTemplate, StompApp
+from stocksync_ws.stomp.encoder import encode
+from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing.peer import Peer
 from tests.broker.cluster import Cluster
 
@@ -74,8 +76,17 @@ def test_answers_leave_and_arrive_in_their_order_with_many_on_their_way() -> Non
     with Cluster(**SENDS) as cluster:
         requester, service = pair(cluster)
         address = ask(cluster, requester, service)
-        for number in range(200):
-            service.send_to(address, str(number), receipt=str(number))
+        for start in range(0, 200, 100):
+            frames = [
+                encode(
+                    "SEND",
+                    {"destination": address, "receipt": str(number)},
+                    str(number).encode(),
+                    Version.V12,
+                )
+                for number in range(start, start + 100)
+            ]
+            service.send(b"".join(frames))
         assert cluster.bodies(requester) == [b"%d" % number for number in range(200)]
         receipts = [frame.headers["receipt-id"] for frame in service.frames()]
         assert receipts == [str(number) for number in range(200)]

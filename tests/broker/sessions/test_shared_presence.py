@@ -495,6 +495,15 @@ class TestEngine:
         other.take(shared_presence.Notice.FILLED, "nobody", {"fill": 7})
 
 
+def test_events_are_not_made_where_nobody_listens() -> None:
+    with Cluster(3, listens=False, **GIVEN) as cluster:
+        leave(cluster, enter(cluster, 0, "ann"))
+        enter(cluster, 1, "bob")
+        cluster.kill(1)
+        cluster.advance(45)
+        assert everywhere(cluster, (0, 2)) == []
+
+
 def test_an_anonymous_member_is_another_at_each_worker(cluster: Cluster) -> None:
     for worker in range(3):
         enter(cluster, worker, None)

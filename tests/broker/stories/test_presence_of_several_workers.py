@@ -161,12 +161,9 @@ class Chaos:
 
     def check_events(self, room: str, there: set[str]) -> None:
         for name in ("ann", "bob"):
-            inside = 0
-            for _, event in self.cluster.told:
-                if isinstance(event, (PresenceJoined, PresenceLeft)) and event.destination == room:
-                    if event.user is not None and event.user.name == name:
-                        inside += 1 if isinstance(event, PresenceJoined) else -1
-            assert inside == (name in there)
+            told = [event for _, event in self.cluster.told if _is_of(event, name, room)]
+            joined = sum(isinstance(event, PresenceJoined) for event in told)
+            assert 2 * joined - len(told) == (name in there)
 
     def check_worker(self, worker: int) -> None:
         """Nothing is left of what is over."""
@@ -180,6 +177,12 @@ class Chaos:
         rosters = sessions.presence.rosters.values()
         own = sum(bool(each.sessions) for roster in rosters for each in roster.members.values())
         assert len(shared._own) == own
+
+
+def _is_of(event: object, name: str, room: str) -> bool:
+    if not isinstance(event, (PresenceJoined, PresenceLeft)) or event.user is None:
+        return False
+    return event.destination == room and event.user.name == name
 
 
 @pytest.mark.parametrize("kills", [False, True])
