@@ -38,7 +38,7 @@ MOST_DONE = 10_000
 MOST_REASON = 1_000
 """Characters of a reason that other workers are told."""
 LOST = "an act on sessions does not reach the other workers: %d more wait for the engine"
-_DONE = (AppendOutcome.ACCEPTED, AppendOutcome.REPEATED, AppendOutcome.DUPLICATE)
+_DONE = (AppendOutcome.ACCEPTED, AppendOutcome.REPEATED)
 
 
 class Orders:
@@ -143,8 +143,7 @@ class Orders:
     def _send(self, number: int, message: Message) -> None:
         assert self._workers is not None
         done = partial(self._sent, number, message)
-        problem = self._workers.append((message,), done, key=f"order {self._worker} {number}")
-        if problem:
+        if self._workers.append((message,), done):
             self._wait(number, message)
 
     def _sent(self, number: int, message: Message, settlement: Settlement) -> None:

@@ -94,8 +94,13 @@ class TestDisconnect:
     def test_a_worker_that_starts_later_does_nothing(self, cluster: Cluster) -> None:
         cluster.apps[0].users.disconnect("ann")
         cluster.settle()
-        peer = cluster.connect(cluster.start(), "ann")
+        cluster.engine.reachable = False
+        new = cluster.start()
+        peer = cluster.connect(new, "ann")
+        cluster.link(new).connect()
         assert kicked(cluster, peer) == ""
+        cluster.apps[0].users.disconnect("ann")
+        assert kicked(cluster, peer)
 
     def test_one_that_was_cut_off_hears_of_it_when_it_is_back(self, cluster: Cluster) -> None:
         peers = of_others(cluster)
@@ -144,9 +149,11 @@ class TestDisconnect:
             cluster.advance(orders.RETRY * 2)
             assert all(kicked(cluster, peer) for peer in peers)
 
+    @pytest.mark.parametrize("forgets", [False, True])
     def test_one_whose_answer_is_lost_is_done_once(
-        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+        self, cluster: Cluster, forgets: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        before = cluster.engine.engine.snapshot()
         of_others(cluster)
         link = cluster.link(0)
         with monkeypatch.context() as still:
@@ -158,6 +165,8 @@ class TestDisconnect:
         cluster.engine.moved(cluster.link(1))
         cluster.advance(6)
         later = cluster.connect(1, "ann")
+        if forgets:
+            cluster.engine.engine.restart(before)
         link.connect()
         cluster.advance(2)
         assert kicked(cluster, later) == ""

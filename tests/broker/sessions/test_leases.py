@@ -81,9 +81,9 @@ def test_a_worker_that_dies_is_declared_dead_once_by_one_of_the_others(cluster: 
 
 def test_a_death_is_void_where_something_of_that_worker_came_before(cluster: Cluster) -> None:
     last = leases(cluster, 1)._known[name(cluster, 2)].last
+    cluster.link(2).lose()
     put(cluster, Notice.DEAD, dead=name(cluster, 2), last=last - 1)
     assert name(cluster, 2) in living(cluster, 1)
-    cluster.link(2).lose()
     put(cluster, Notice.DEAD, dead=name(cluster, 2), last=last)
     put(cluster, Notice.DEAD, dead="nobody", last=100)
     assert name(cluster, 2) not in living(cluster, 1)

@@ -7,6 +7,9 @@ from typing import Annotated
 import pytest
 
 from stocksync_ws import Header, Limits, MessageDropped, MessagingTemplate, StompApp
+from stocksync_ws.backplane import Keep
+from stocksync_ws.broker.model.flight import Message, Settlement
+from stocksync_ws.broker.sessions.workers import channel_of_worker
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing.peer import Peer
@@ -217,14 +220,20 @@ def test_an_answer_in_a_transaction_goes_with_it() -> None:
         assert service.frame("RECEIPT").headers["receipt-id"] == "done"
 
 
-def test_what_is_no_reply_queue_is_not_reached_by_the_channel_of_a_worker() -> None:
+@pytest.mark.parametrize("place", ["/topic/secret", "/user/queue/x"])
+def test_what_is_no_reply_queue_is_not_reached_by_the_channel_of_a_worker(place: str) -> None:
     with Cluster() as cluster:
-        peer = cluster.subscribe(cluster.connect(0), "/topic/secret")
-        world = cluster.worlds[0]
-        replies = world.broker._sessions.replies
-        assert replies is not None
-        position = cluster.engine.engine._channels["control"].position
-        for place, body in (("/topic/secret", b"no"), ("/queue/x", b"no")):
-            head = b'["message",0,[],"' + place.encode() + b'"]\n'
-            replies.apply("worker:x", position, head + body)
+        peer = cluster.subscribe(cluster.connect(1, "ann"), place)
+        world, name = cluster.worlds[0], cluster.worlds[1].broker.worker
+        workers = world.broker._sessions.workers
+        assert workers is not None
+        head = b'["message",0,[],"' + place.encode() + b'"]\n'
+        message = Message(channel_of_worker(name), head + b"no", Keep(10, 60.0))
+        world.broker._step.run(world.now, lambda: workers.append((message,), _ignore))
+        cluster.connect(0)
+        assert cluster.engine.engine._channels[message.channel].top == 1
         assert cluster.bodies(peer) == []
+
+
+def _ignore(settlement: Settlement) -> None:
+    """Nobody waits for that."""

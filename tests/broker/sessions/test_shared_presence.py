@@ -485,6 +485,23 @@ class TestEngine:
         assert everywhere(cluster) == [("ann", 1)]
         assert [told[1:] for told in heard(cluster)] == [("joined", "ann")]
 
+    def test_who_was_told_of_after_all_others_is_not_taken_for_gone(
+        self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        page = Page(cluster, 1)
+        enter(cluster, 0, "ann")
+        enter(cluster, 0, "bob")
+        page.read()
+        page.told.clear()
+        cluster.link(1).lose()
+        monkeypatch.setattr(shared_presence, "AGE", 60.0)
+        cluster.advance(25)
+        cluster.apps[0].presence.attach(cluster.apps[0].users.sessions()[0], "here")
+        cluster.settle()
+        cluster.link(1).connect()
+        assert page.read() == [("ann", 1), ("bob", 1)]
+        assert [(told["joins"], told["leaves"]) for told in page.told] == [([], [])]
+
     def test_those_that_are_not_told_again_are_gone(self, cluster: Cluster) -> None:
         enter(cluster, 0, "ann")
         enter(cluster, 0, "bob")
