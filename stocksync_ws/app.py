@@ -81,12 +81,14 @@ class StompApp(EntryPoints):
             logs a warning, `refuse` answers 503 to new sessions as well.
         roles: A function, sync or async, from a user to its roles, asked once a session.
         sessions_per_user: Sessions one user may have; None: any number. Nobody's are not counted.
+            With a backplane: at one worker.
         session_wins: Over that bound the `newest` session ends the oldest one (close 4505), or the
             `oldest` ones keep it out (`user-limit`).
         default_access: Without a rule of `authorize` a destination is open (`allow`), or `deny`.
         session_rate: The rate at which one session may SEND and SUBSCRIBE; what comes faster is
             refused with `rate-limited`. None: any.
-        user_rate: The same for all sessions of a user together, beyond a reconnect too.
+        user_rate: The same for all sessions of a user together, beyond a reconnect too; with a
+            backplane those of one worker.
         handshake_authenticator: As `authenticator`, from the `HttpRequest` of the upgrade, before
             that is answered; None leaves it to CONNECT. `BadCredentials` is 401, `AccessDenied`
             403.

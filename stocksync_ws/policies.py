@@ -72,7 +72,9 @@ class Policy:
     """
 
     ack_timeout: float | None = None
-    """Seconds a delivery may stay unsettled before it counts as refused; None: for ever."""
+    """Seconds a delivery may stay unsettled before it counts as refused; None: for ever. With a
+    backplane deliveries are settled at the worker of the subscriber, and counted there.
+    """
     max_deliveries: int = 5
     """Deliveries of one message that count, in all; then it is a dead letter. NACK and a timeout
     count, and of a lost session the oldest delivery of each subscription; where a loss would be

@@ -36,15 +36,18 @@ class Member:
 
     key: str
     """Tells members of one destination apart, also for clients; opaque, and new when somebody comes
-    back who had left.
+    back who had left. With a backplane each worker has keys of its own.
     """
     user: Principal | None
-    """None: an anonymous session."""
+    """None: an anonymous session. With a backplane, for a user who is connected to other workers
+    only: an object that has the `name`, and nothing else.
+    """
     since: float
     """Seconds since the epoch, at which it came."""
     sessions: tuple[MemberSession, ...]
     """Sessions of it that are subscribed, each once, the first one first; none while a user whose
-    last connection was lost may come back.
+    last connection was lost may come back. With a backplane those of all workers, of each other
+    worker 64 at the most.
     """
 
     @property
@@ -54,7 +57,9 @@ class Member:
 
 
 class Presence:
-    """Members of the destinations of `StompApp(presence=…)`: safe in any thread."""
+    """Members of the destinations of `StompApp(presence=…)`, with a backplane of all workers: safe
+    in any thread.
+    """
 
     __slots__ = ("_inbox", "_limits", "_shared", "_space")
 
@@ -100,7 +105,7 @@ class Presence:
 
     def attach(self, session: Session | str, info: object) -> None:
         """Attach something to a session, for all who ask who is there; a later call replaces it.
-        A session that has ended takes nothing.
+        A session that has ended takes nothing. With a backplane it may be one of another worker.
 
         Args:
             session: The session, or its id: in a handler `session: Session`, in a listener

@@ -17,7 +17,8 @@ __all__ = ["Rate"]
 @dataclass(frozen=True)
 class Rate:
     """A bound on frames a second, for `StompApp(session_rate=…, user_rate=…)`: a bucket that holds
-    `burst` frames and is refilled with `per_second` of them in each second.
+    `burst` frames and is refilled with `per_second` of them in each second. With a backplane each
+    worker has buckets of its own.
 
     Raises:
         ConfigurationError: A value is not a positive number, or the burst is not a whole one.

@@ -64,7 +64,8 @@ class Users:
             ws.users.disconnect("ann", reason="the account was closed")
 
     `len(users)` is their number, and iterating gives a `ConnectedUser` for each. Anonymous sessions
-    are sessions of nobody. While the application does not run, nobody is connected.
+    are sessions of nobody. While the application does not run, nobody is connected. With a
+    backplane what is read is of this worker, and what is done is done at all workers.
     """
 
     __slots__ = ("_inbox",)
@@ -85,7 +86,7 @@ class Users:
         return (user for user in found if user is not None)
 
     def __contains__(self, name: object) -> bool:
-        """Whether a user of this name is connected."""
+        """Whether a user of this name is connected; with a backplane, to this worker."""
         broker = self._broker
         return broker is not None and name in broker.users.connected
 
@@ -93,7 +94,7 @@ class Users:
         return f"<Users {len(self)} connected>"
 
     def get(self, name: str) -> ConnectedUser | None:
-        """The user of this name; None: no session is connected."""
+        """The user of this name, with a backplane at this worker; None: no session is connected."""
         broker = self._broker
         records = [] if broker is None else broker.users.of(name)
         sessions = tuple(face for face in map(_face, records) if face is not None)
@@ -101,7 +102,9 @@ class Users:
         return None if principal is None else ConnectedUser(name, principal, sessions)
 
     def sessions(self) -> list[Session]:
-        """All connected sessions, anonymous ones too, the oldest first."""
+        """All connected sessions, anonymous ones too, the oldest first. With a backplane: of this
+        worker.
+        """
         faces = (_face(each) for each in self._records())
         return [face for face in faces if face is not None]
 
@@ -121,6 +124,7 @@ class Users:
 
     def find(self, pattern: str) -> list[SubscriptionInfo]:
         """The subscriptions whose destination a pattern covers. It looks at every subscription.
+        With a backplane: of this worker; `ws.presence` has members of all.
 
         Args:
             pattern: A destination with its prefix, `/topic/room/*`: `*` and `{room}` stand for one
@@ -160,6 +164,10 @@ class Users:
         handler that works for it has 5 s. A CONNECT of the user that is being decided is refused.
         Nobody is kept out: let the authenticator refuse whoever must not come back.
 
+        With a backplane the same is done at every other worker, also for an id of another one:
+        while the engine is away here at once, and there when it is back, where it ends no session
+        that came later.
+
         Args:
             who: A user, by name or as an object; or a `Session`. A text is always a user's name.
             session_id: The id of a session, such as an event has it.
@@ -168,6 +176,7 @@ class Users:
 
         Returns:
             The number of sessions that have ended; from another thread, of those that will end.
+            With a backplane: of this worker.
 
         Raises:
             ValueError: Neither a user nor a session is given, or both are.
@@ -198,12 +207,16 @@ class Users:
         which it fails ends, and its client may come back. A rule that fails allows nothing. What it
         asks never calls it: no rule and no `roles=`.
 
+        With a backplane the same is done at every other worker, also for an id of another one;
+        while the engine is away, when it is back.
+
         Args:
             who: A user, by name or as an object; or a `Session`. A text is always a user's name.
             session_id: The id of a session, such as an event has it.
 
         Returns:
-            The number of sessions that are judged; from another thread, of those there are.
+            The number of sessions that are judged; from another thread, of those there are. With a
+            backplane: of this worker.
 
         Raises:
             ValueError: Neither a user nor a session is given, or both are.

@@ -115,7 +115,8 @@ class Declaring(Intercepting, ABC):
         """Give each new subscriber of a broker destination its first MESSAGE.
 
         The subscription is attached first; what is published while the function runs waits behind
-        the snapshot. If the function fails, the subscription does not exist.
+        the snapshot. If the function fails, the subscription does not exist. With a backplane it is
+        asked at the worker of the subscriber.
 
         Args:
             destination: With its broker prefix, and `{variables}` for whole segments.
@@ -206,7 +207,7 @@ class Declaring(Intercepting, ABC):
         )
 
     def event_listener(self, *events: type[Event] | str, inline: bool = False) -> Callable[[F], F]:
-        """Hear of session events, in order per session.
+        """Hear of session events, in order per session; with a backplane of this worker's sessions.
 
         Args:
             events: The classes; none: those of the parameter's annotation. Behind them may stand a

@@ -69,7 +69,8 @@ def outbound_interceptor(order: int = 0) -> Callable[[F], F]:
 
 
 def delivery_filter(destination: str, *, order: int = 0) -> Callable[[F], F]:
-    """Say for each subscriber whether it gets what is published to a topic.
+    """Say for each subscriber whether it gets what is published to a topic. With a backplane it is
+    asked at the worker of the subscriber.
 
     Args:
         destination: A topic, or one below the user prefix; it may hold `{variables}`, `*` for one

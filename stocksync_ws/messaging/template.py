@@ -137,7 +137,8 @@ class MessagingTemplate:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         """Convert a payload and send it to one session, an anonymous one too; one that is gone, or
-        is not subscribed, gets nothing (`Counters.messages_unrouted`).
+        is not subscribed, gets nothing (`Counters.messages_unrouted`). With a backplane: a session
+        of this worker; name the user to reach sessions of others.
 
         Args:
             session_id: `Session.id`, or the `session_id` of an event.

@@ -70,7 +70,6 @@ class Runtime:
         self.loop = loop
         self.config = app.config
         self._inbox = app.inbox
-        self._token = token
         timers = Timers()
         self.broker = Broker(app.config, app.dispatch, timers, token, wall)
         limits = app.config.limits

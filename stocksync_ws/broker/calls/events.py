@@ -92,7 +92,8 @@ class SessionDisconnected(_SessionEvent):
 @dataclass(frozen=True, kw_only=True)
 class PresenceJoined(_SessionEvent):
     """Somebody is there who was not: the first session of a user, or an anonymous one, has
-    subscribed to a destination of `presence=`.
+    subscribed to a destination of `presence=`. With a backplane: the first at all workers, told by
+    the one that it has subscribed at, as soon as the engine has it.
     """
 
     destination: str
@@ -103,7 +104,8 @@ class PresenceJoined(_SessionEvent):
 @dataclass(frozen=True, kw_only=True)
 class PresenceLeft(_SessionEvent):
     """Somebody is there no more: the last session has unsubscribed, or has ended, and its user did
-    not come back within `Limits.presence_grace`. Not told while the server stops.
+    not come back within `Limits.presence_grace`. Not told while the server stops. With a backplane:
+    the last at all workers, told by the one that it was at; where that has died, by another one.
     """
 
     destination: str
