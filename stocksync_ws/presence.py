@@ -142,9 +142,9 @@ def _since(member: Member) -> float:
 
 def _member(member: RosterMember) -> Member:
     known = [(each.id, each.info) for each in list(member.sessions)]
-    if member.remote is not None:
-        for part in member.remote.values():
-            known += part.sessions
+    remote = member.remote  # asked once: the owner thread may replace it
+    for part in () if remote is None else remote.values():
+        known += part.sessions
     sessions = [
         MemberSession(name, None if info is None else json.loads(info)) for name, info in known
     ]

@@ -23,6 +23,9 @@ def cluster() -> Iterator[Cluster]:
         yield cluster
 
 
+LOST = "an act on sessions does not reach the other workers: 3 more wait for the engine"
+
+
 def of_others(cluster: Cluster, name: str = "ann") -> list[Peer]:
     """A session of a user at each worker."""
     return [cluster.connect(worker, name) for worker in range(3)]
@@ -211,6 +214,7 @@ class TestDisconnect:
         with caplog.at_level(logging.WARNING):
             cluster.advance(0.5)
         assert cluster.worlds[0].counters.orders_lost == 2
+        assert caplog.messages == [LOST] * 2
         cluster.engine.engine.refuses = ""
         cluster.advance(5)
         assert [name for name, peer in peers.items() if kicked(cluster, peer)] == ["c", "d", "e"]

@@ -122,6 +122,18 @@ def test_an_engine_that_refuses_everything_stops_nobodys_clock(cluster: Cluster)
     assert all(len(living(cluster, worker)) == 3 for worker in range(3))
 
 
+def test_a_loop_that_stood_still_is_nobody_elses_silence(cluster: Cluster) -> None:
+    asleep, others = cluster.worlds[1], [cluster.worlds[0], cluster.worlds[2]]
+    for _ in range(40):
+        for world in others:
+            world.advance(1)
+    asleep.stall(40)
+    cluster.settle()
+    assert {each["dead"] for each in told(cluster, Notice.DEAD)} <= {asleep.broker.worker}
+    cluster.advance(1)
+    assert all(len(living(cluster, worker)) == 3 for worker in range(3))
+
+
 def test_a_worker_that_stops_says_how_long_it_may_be_missed(cluster: Cluster) -> None:
     peer = cluster.worlds[0].connect()
     stopped = cluster.worlds[0]
