@@ -94,7 +94,7 @@ class ControlLog:
         if kind is Notice.LEASE:
             self._leases.lasts(worker, facts["seconds"])
         elif kind is Notice.DEAD:
-            self._leases.died(facts["dead"], facts["last"], worker)
+            self._leases.died(facts["dead"], facts["epoch"], facts["last"], worker)
         elif kind is Notice.ORDER:
             self._orders.take(worker, facts)
         elif self._presence is not None:

@@ -96,10 +96,10 @@ class Leases:
         self._known[worker].seconds = seconds
         self._rearm()
 
-    def died(self, worker: str, last: int, by: str) -> None:
-        """A worker was declared dead, by one that had heard of it last at an offset."""
+    def died(self, worker: str, epoch: str, last: int, by: str) -> None:
+        """A worker was declared dead, by one that had heard of it last at this place of the log."""
         lease = self._known.get(worker)
-        if lease is None or lease.last > last:
+        if lease is None or epoch != self._epoch or lease.last > last:
             return
         del self._known[worker]
         ours = worker == self._worker
@@ -136,7 +136,7 @@ class Leases:
 
     def _declare(self, worker: str, lease: Lease) -> None:
         """A worker has not been heard of in time."""
-        facts = {"dead": worker, "last": lease.last}
+        facts = {"dead": worker, "epoch": self._epoch, "last": lease.last}
         message = notice(Notice.DEAD, self._worker, f"lease {worker}", **facts)
         key = f"dead {worker} {self._epoch} {lease.last}"
         self._workers.append((message,), _settled, key=key)

@@ -82,10 +82,12 @@ def test_a_worker_that_dies_is_declared_dead_once_by_one_of_the_others(cluster: 
 def test_a_death_is_void_where_something_of_that_worker_came_before(cluster: Cluster) -> None:
     last = leases(cluster, 1)._known[name(cluster, 2)].last
     cluster.link(2).lose()
-    put(cluster, Notice.DEAD, dead=name(cluster, 2), last=last - 1)
+    epoch = cluster.engine.engine._channels[CHANNEL].epoch
+    put(cluster, Notice.DEAD, dead=name(cluster, 2), epoch=epoch, last=last - 1)
+    put(cluster, Notice.DEAD, dead=name(cluster, 2), epoch="of old", last=1_000)
     assert name(cluster, 2) in living(cluster, 1)
-    put(cluster, Notice.DEAD, dead=name(cluster, 2), last=last)
-    put(cluster, Notice.DEAD, dead="nobody", last=100)
+    put(cluster, Notice.DEAD, dead=name(cluster, 2), epoch=epoch, last=last)
+    put(cluster, Notice.DEAD, dead="nobody", epoch=epoch, last=100)
     assert name(cluster, 2) not in living(cluster, 1)
     assert name(cluster, 2) in living(cluster, 2)
     cluster.link(2).connect()
