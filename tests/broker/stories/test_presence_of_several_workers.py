@@ -1,5 +1,6 @@
 """Presence of several workers at random: whatever happens to workers and their engine, all of them
-agree in the end, and everybody who joined and is there no more has left once.
+agree in the end, everybody who joined and is there no more has left once, and whoever was
+disconnected is gone, wherever it was.
 """
 
 from __future__ import annotations
@@ -41,12 +42,15 @@ class Chaos:
         self.cluster = cluster
         self.clients: list[Client] = []
         self.living = {0, 1, 2}
+        self.doomed: list[Client] = []
+        """Clients that were disconnected."""
         self.snapshot: object = None
         acts: list[tuple[int, Any]] = [
             (25, self.connect),
             (25, self.subscribe),
             (10, self.unsubscribe),
             (8, self.lose_client),
+            (3, self.kick),
             (10, self.advance),
             (6, self.cut),
             (3, self.start),
@@ -90,6 +94,11 @@ class Chaos:
     def lose_client(self) -> None:
         if self.clients:
             self.clients.pop(self.random.randrange(len(self.clients))).peer.eof()
+
+    def kick(self) -> None:
+        worker, name = self.any_worker(), self.random.choice(("ann", "bob"))
+        self.doomed += [each for each in self.clients if each.name == name]
+        self.cluster.apps[worker].users.disconnect(name)
 
     def advance(self) -> None:
         self.cluster.advance(self.random.choice([0.1, 1, 3, 12, 35]))
@@ -156,6 +165,8 @@ class Chaos:
                 assert sorted((each.name or "", len(each.sessions)) for each in members) == there
             if events:
                 self.check_events(room, {name for name, _ in there})
+        if events:
+            self.check_disconnected()
         for worker in self.living:
             self.check_worker(worker)
 
@@ -164,6 +175,9 @@ class Chaos:
             told = [event for _, event in self.cluster.told if _is_of(event, name, room)]
             joined = sum(isinstance(event, PresenceJoined) for event in told)
             assert 2 * joined - len(told) == (name in there)
+
+    def check_disconnected(self) -> None:
+        assert all(each.peer.closed for each in self.doomed if each in self.clients)
 
     def check_worker(self, worker: int) -> None:
         """Nothing is left of what is over."""
