@@ -199,9 +199,7 @@ class MemoryLink:
             self._backplane.moved(self)
 
     def close(self) -> None:
-        """The worker has ended; what it has sent has left."""
-        while self.commands:
-            self.execute()
+        """The worker has ended."""
         self._drop()
         self._backplane.links.pop(self.worker, None)
 

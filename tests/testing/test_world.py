@@ -24,6 +24,7 @@ from stocksync_ws import (
     StompApp,
     WrongLoop,
 )
+from stocksync_ws.testing.backplane import MemoryBackplane
 from stocksync_ws.testing.peer import BINARY, CLOSE, PING, TEXT, Peer, client_frame
 from stocksync_ws.testing.world import World
 
@@ -813,3 +814,37 @@ def test_a_world_keeps_a_server_from_starting() -> None:
         app.serve_in_thread(port=0)
     with app.serve_in_thread(port=0):
         assert app.ready
+
+
+def test_worlds_over_one_engine_give_no_id_twice() -> None:
+    engine = MemoryBackplane()
+    ids: list[str] = []
+    for _ in range(2):  # one after the other, and two beside each other
+        apps = [StompApp("/ws", backplane=engine) for _ in range(2)]
+        with World(apps[0]) as one, World(apps[1]) as other:
+            for app, world in zip(apps, (one, other), strict=True):
+                world.connect()
+                ids += [world.broker.worker, *(each.id for each in app.users.sessions())]
+            assert [*engine.links] == [one.broker.worker, other.broker.worker]
+        assert not engine.links
+    assert len({*ids}) == len(ids) == 8
+
+
+def test_what_a_world_has_sent_before_its_end_arrives() -> None:
+    engine = MemoryBackplane()
+    apps = [StompApp("/ws", backplane=engine) for _ in range(2)]
+    with World(apps[1]) as other:
+        peer = other.connect()
+        with World(apps[0]) as one:
+            peer.subscribe("/topic/a")
+            apps[0].template.convert_and_send("/topic/a", "last")
+            one.close()
+        other.settle()
+        assert peer.message().body == b"last"
+
+
+def test_a_world_without_an_engine_counts_its_ids_from_one(app: StompApp) -> None:
+    with World(app) as world:
+        world.connect()
+        assert world.broker.worker == ""
+        assert [each.id.startswith("id") for each in app.users.sessions()] == [True]
