@@ -36,6 +36,7 @@ class Sent:
         self.place = place
         self.body = body
         self.key = key
+        self.at = 0.0
 
 
 class Sub:
@@ -149,7 +150,8 @@ class Browser:
             headers["idempotency-key"] = key
         if slot:
             headers["key"] = slot
-        self.sent[receipt] = Sent(self.numbers, place, body, key)
+        self.sent[receipt] = sent = Sent(self.numbers, place, body, key)
+        sent.at = self.stage.time
         self.do("SEND", headers, body)
 
     def acknowledge(self, command: str) -> None:
@@ -241,12 +243,15 @@ class Browser:
             if code == "backplane-unavailable":
                 done = self.stage.truth.bodies.get(sent.body)
                 hold(not done, f"I5: {sent.body!r} is told as never sent, and was done: {done}")
+            elif code == "publish-uncertain" and not sent.key:
+                self.stage.uncertain(sent.body, sent.at)
 
     def _answered(self, sub: Sub, headers: dict[str, str]) -> None:
         """RECEIPT of a SUBSCRIBE."""
         sub.active = True
         story, truth, channel = sub.story, self.stage.truth, sub.story.channel
         sub.begun_at = name = headers.get("last-message-id")
+        story.floor = truth.find(channel, name) if name is not None else None
         if headers.get("recovered") == "true" and not (sub.place.latest and not sub.recovers):
             if not sub.place.latest or self._is_known(sub, name):
                 return

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from stocksync_ws import StompApp
-from stocksync_ws.backplane import Appended, BackplaneSettings
+from stocksync_ws.backplane import Appended, BackplaneSettings, Subscribe, Unsubscribe
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.errors import BackplaneUnavailable, BrokerBusy
@@ -28,18 +28,21 @@ Draw = Callable[[int], int]
 
 USERS = ("ann", "bob")
 SPANS = (0.1, 0.1, 0.5, 1.0, 2.0, 6.0, 12.0, 35.0)
-_APPS: dict[int, StompApp] = {}
+_APPS: dict[tuple[int, float], StompApp] = {}
 KEPT = (8, 40, 1_000)
 """What the engine keeps at least."""
+LINGERS = (0.2, 30.0)
 PAGES = (1, 2, 5, 100)
+_SUBSCRIBING = (Subscribe, Unsubscribe)
 
 
-def app_of(kept: int) -> StompApp:
-    if kept not in _APPS:
-        _APPS[kept] = make_app(
-            BackplaneSettings(repair_messages=kept, max_in_flight=20, max_outage=None)
+def app_of(kept: int, linger: float) -> StompApp:
+    if (kept, linger) not in _APPS:
+        settings = BackplaneSettings(
+            repair_messages=kept, linger=linger, max_in_flight=20, max_outage=None
         )
-    return _APPS[kept]
+        _APPS[kept, linger] = make_app(settings)
+    return _APPS[kept, linger]
 
 
 class Publishing:
@@ -49,6 +52,7 @@ class Publishing:
         self.worker = worker
         self.channel = channel
         self.body = body
+        self.at = worker.now
         self.told = 0
 
 
@@ -57,7 +61,7 @@ class Stage:
 
     def __init__(self, draw: Draw) -> None:
         self.time = 1_000.0
-        self.app = app_of(KEPT[draw(len(KEPT))])
+        self.app = app_of(KEPT[draw(len(KEPT))], LINGERS[draw(len(LINGERS))])
         self.truth = self.engine = Truth(PAGES[draw(len(PAGES))])
         self.links: dict[str, MemoryLink] = {}
         self.workers: list[Worker] = []
@@ -70,6 +74,12 @@ class Stage:
         self.faults = draw(4) != 0
         self.losing = draw(2) == 0
         """The engine forgets, in some rounds."""
+        self.lanes = 1 + draw(2)
+        """A worker may subscribe on another connection than it reads and appends on."""
+        self.unanswered = False
+        """Answers were lost alone, or refused: what was done is not known to the worker."""
+        self.holes: set[tuple[str, str]] = set()
+        """Pushes were lost alone: by worker and channel."""
         self.excused = False
         """Something happened of which subscribers must be told."""
         self.tells = self.closes = self.unrecovered = 0
@@ -214,6 +224,13 @@ class Stage:
             entry.known.add(waiting.worker.name)
         elif isinstance(error, BackplaneUnavailable):
             hold(not done, f"I5: {waiting.body!r} is told as never sent, and was done: {done}")
+        else:
+            self.uncertain(waiting.body, waiting.at)
+
+    def uncertain(self, body: str, at: float) -> None:
+        """Before its time is over, only what was done is uncertain: its position is not known."""
+        if self.time - at < 5.0 and not (self.unanswered or self.losing):
+            hold(body in self.truth.bodies, f"I5: {body!r} is told as uncertain, and is not done")
 
     def ack(self, draw: Draw) -> None:
         browser = self.browser(draw)
@@ -231,6 +248,7 @@ class Stage:
         browser = self.browser(draw)
         if browser is not None:
             browser.narrow = not browser.narrow
+            self.excused = True
             self.note(browser.name, f"{browser.narrow=}")
             self.fetch(browser, ROOM if draw(2) else 1)
 
@@ -256,10 +274,20 @@ class Stage:
 
     def execute(self, draw: Draw) -> None:
         link = self.worker(draw).link
-        count = min(1 + draw(4), len(link.commands))
-        for _ in range(count):
+        for _ in range(min(1 + draw(4), len(link.commands))):
+            if self.lanes == 2 and draw(2):
+                self._overtake(link)
             self.note(link.worker, "executed:", link.commands[0])
             link.execute()
+
+    def _overtake(self, link: MemoryLink) -> None:
+        """The first command of the other connection comes first."""
+        first = isinstance(link.commands[0], _SUBSCRIBING)
+        for command in link.commands:
+            if isinstance(command, _SUBSCRIBING) is not first:
+                link.commands.remove(command)
+                link.commands.appendleft(command)
+                return
 
     def answer(self, draw: Draw) -> None:
         link = self.worker(draw).link
@@ -279,7 +307,7 @@ class Stage:
         link = self.worker(draw).link
         if self.faults and link.pushes:
             self.note(link.worker, "never gets", link.pushes[0])
-            link.pushes.popleft()
+            self.holes.add((link.worker, link.pushes.popleft().channel))
 
     def double_push(self, draw: Draw) -> None:
         link = self.worker(draw).link
@@ -292,6 +320,7 @@ class Stage:
         link = self.worker(draw).link
         if self.faults and link.answers and isinstance(link.answers[0], Appended):
             self.note(link.worker, "never gets", link.answers[0])
+            self.unanswered = True
             link.answers.popleft()
 
     # Faults
@@ -300,7 +329,11 @@ class Stage:
         link = self.worker(draw).link
         if self.faults and link.connected:
             self.note(link.worker, "loses its connection with", len(link.commands), "commands")
-            link.lose()
+            self._lose(link)
+
+    def _lose(self, link: MemoryLink) -> None:
+        link.lose()
+        self.holes = {each for each in self.holes if each[0] != link.worker}
 
     def renew_link(self, draw: Draw) -> None:
         link = self.worker(draw).link
@@ -317,7 +350,7 @@ class Stage:
         if not self.faults:
             return
         for worker in self.workers:
-            worker.link.lose()
+            self._lose(worker.link)
         how = draw(4) if self.losing else 0
         if how < 2:
             self.note("the engine comes back with all it had")
@@ -339,6 +372,7 @@ class Stage:
     def refuse(self, draw: Draw) -> None:
         if self.faults:
             self.engine.refuses = "" if self.engine.refuses else "full"
+            self.unanswered = True
             self.note("refuses", self.engine.refuses)
 
     def die(self, draw: Draw) -> None:
@@ -380,6 +414,9 @@ class Stage:
         for browser in self.browsers:
             browser.narrow = False
         self.rest()
+        if not self.unanswered:
+            self.nobody_waits()
+            self.nothing_is_missing()
         self.pass_time(20.0)
         self.rest()
         for worker in self.workers:
@@ -387,14 +424,34 @@ class Stage:
                 for user in range(2 if place.user else 1):
                     self.publish_at(worker, place, lambda n, user=user: user % n)  # type: ignore[misc]
             self.rest()
+        self.holes.clear()
+        self.nobody_waits()
         for browser in self.browsers:
-            hold(not browser.waits(), f"I5: {browser.name} waits for {browser.waits()}")
             for sub in browser.subs.values():
                 sub.story.ends({worker.name for worker in self.workers})
-        for waiting in self.published:
-            hold(waiting.told == 1, f"I5: {waiting.body!r} is not settled")
         if not self.excused:
             hold(not self.tells, "something is told as missing, and nothing was")
+
+    def nobody_waits(self) -> None:
+        if self.holes:
+            return  # who has an answer may wait for a push that was lost, for a while
+        for browser in self.browsers:
+            hold(not browser.waits(), f"I5: {browser.name} waits for {browser.waits()}")
+        for waiting in self.published:
+            hold(waiting.told == 1, f"I5: {waiting.body!r} is not settled")
+
+    def nothing_is_missing(self) -> None:
+        """Without a lost push, what is pushed last is there as well."""
+        for browser in self.browsers:
+            for sub in browser.subs.values():
+                worker, session = browser.worker, browser.session
+                assert worker is not None
+                assert session is not None
+                reader = session.subscriptions.active.get(sub.name)
+                if reader is None or reader.unrecovered or reader.dropped:
+                    continue  # it is refused, or will be told
+                if (worker.name, sub.story.channel) not in self.holes:
+                    sub.story.has_all()
 
     def rest(self) -> None:
         """Until nothing is on its way."""

@@ -31,14 +31,14 @@ class Story:
         """Messages that are replaced by newer ones may be missing."""
         self.last: Entry | None = None
         """The last message, or where it begins."""
+        self.floor: Entry | None = None
+        """What was there when it was subscribed: of that, newest values may have aged."""
         self.exact = True
         """The next one stands right behind `last`."""
         self.wild = True
         """Nothing is known of what comes next."""
         self.told = 0
         """How often it was told that something is missing."""
-        self.tops = 0
-        """Messages that were there when it was subscribed, and came to it."""
         self._seen: set[str] = set()
         self._passed: list[Entry] = []
 
@@ -96,12 +96,20 @@ class Story:
     def _is_replaced(self, entry: Entry) -> bool:
         if not entry.position.offset:
             return False
+        if entry.trimmed and self.floor is not None and self.floor.follows(entry):
+            return True
         return any(other.slot == entry.slot for other in entry.branch()[1:])
 
-    def ends(self, workers: set[str]) -> None:
-        """At rest: it has the newest message, and what was accepted and forgotten was told."""
+    def has_all(self) -> None:
+        """At rest: it has the newest message."""
         tip = self._truth.tip(self.channel)
-        hold(self.wild or self.last is tip, f"I2: the last is {self.last}, there is {tip}")
+        inside = not self.exact and self.last is not None and self.last.follows(tip)
+        hold(self.wild or self.last is tip or inside, f"I2: last {self.last}, there is {tip}")
+
+    def ends(self, workers: set[str]) -> None:
+        """At the end: also what was accepted, and forgotten by the engine, was told."""
+        self.has_all()
+        tip = self._truth.tip(self.channel)
         passed = set(self._passed)
         for entry in self._passed:
             for other in entry.behind:

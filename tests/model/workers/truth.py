@@ -17,7 +17,7 @@ __all__ = ["Entry", "Truth"]
 class Entry:
     """One message in one place; offset 0 is the beginning of an epoch."""
 
-    __slots__ = ("before", "behind", "body", "channel", "known", "position", "slot", "worker")
+    __slots__ = ("before", "behind", "body", "channel", "known", "position", "slot", "trimmed", "worker")
 
     def __init__(
         self,
@@ -38,6 +38,8 @@ class Entry:
         """What came behind it: more than one where the engine has forgotten something."""
         self.known: set[str] = set()
         """Workers that were told of it."""
+        self.trimmed = False
+        """The engine let it age."""
         if before is not None:
             before.behind.append(self)
 
@@ -83,6 +85,14 @@ class Truth(MemoryEngine):
             state, tips = snapshot
             self._tips = dict(tips)
         super().restart(state)
+
+    def trim(self, channel: str, keep: int) -> None:
+        super().trim(channel, keep)
+        found = self._channels.get(channel)
+        tip = self.tip(channel)
+        while found is not None and tip is not None:
+            tip.trimmed = tip.trimmed or tip.position.offset not in found.entries
+            tip = tip.before
 
     def append(self, worker: str, append: Append, at: float) -> tuple[Appended, list[Pushed]]:
         answer, pushes = super().append(worker, append, at)
