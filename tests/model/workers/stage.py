@@ -85,6 +85,9 @@ class Stage:
         self.tells = self.closes = self.unrecovered = 0
         self.bodies = self.started = self.steps = 0
         self.log: list[str] = []
+        first, count = draw(len(PLACES)), (1, 1, 2, 3, len(PLACES))[draw(5)]
+        self.places = [PLACES[(first + n) % len(PLACES)] for n in range(count)]
+        """Destinations of this round: where there are few, more happens at each."""
         for _ in range(2 + draw(2)):
             self.start()
 
@@ -135,7 +138,7 @@ class Stage:
     def place(self, draw: Draw) -> Place:
         """Mostly one that somebody reads."""
         read = [sub.place for each in self.browsers for sub in each.subs.values()]
-        return read[draw(len(read))] if read and draw(4) else PLACES[draw(len(PLACES))]
+        return read[draw(len(read))] if read and draw(4) else self.places[draw(len(self.places))]
 
     # Clients
 
@@ -157,7 +160,7 @@ class Stage:
         browser = self.browser(draw)
         if browser is None or len(browser.subs) > 5:
             return
-        place = PLACES[draw(len(PLACES))]
+        place = self.places[draw(len(self.places))]
         headers: dict[str, str] = {}
         mode = draw(6)
         if mode < 3:
@@ -177,6 +180,18 @@ class Stage:
             if not sub.leaving:
                 self.note(browser.name, "UNSUBSCRIBE", sub.place.name)
                 browser.unsubscribe(sub)
+
+    def come_back(self, draw: Draw) -> None:
+        """A subscription ends, and there is one again when its channel is no longer followed."""
+        browser = self.browser(draw)
+        if browser is not None and browser.subs:
+            sub = [*browser.subs.values()][draw(len(browser.subs))]
+            if not sub.leaving:
+                self.note(browser.name, "UNSUBSCRIBE", sub.place.name)
+                browser.unsubscribe(sub)
+                self.pass_time(0.5)
+                self.note(browser.name, "SUBSCRIBE", sub.place.name)
+                browser.subscribe(sub.place, {}, recovers=draw(2) == 0)
 
     def send(self, draw: Draw) -> None:
         browser, place = self.browser(draw), self.place(draw)
@@ -229,7 +244,7 @@ class Stage:
 
     def uncertain(self, body: str, at: float) -> None:
         """Before its time is over, only what was done is uncertain: its position is not known."""
-        if self.time - at < 5.0 and not (self.unanswered or self.losing):
+        if self.time - at < 4.9 and not (self.unanswered or self.losing):
             hold(body in self.truth.bodies, f"I5: {body!r} is told as uncertain, and is not done")
 
     def ack(self, draw: Draw) -> None:
@@ -420,7 +435,7 @@ class Stage:
         self.pass_time(20.0)
         self.rest()
         for worker in self.workers:
-            for place in PLACES:
+            for place in self.places:
                 for user in range(2 if place.user else 1):
                     self.publish_at(worker, place, lambda n, user=user: user % n)  # type: ignore[misc]
             self.rest()
@@ -494,6 +509,7 @@ STEPS: dict[str, Any] = {
     "connect": 10,
     "subscribe": 16,
     "unsubscribe": 3,
+    "come_back": 6,
     "send": 20,
     "burst": 4,
     "publish": 14,

@@ -89,6 +89,9 @@ class Story:
                 before = before.before
         if before is last or (not self.exact and last.follows(before)):
             return
+        tip = self._truth.tip(self.channel)
+        if not self.exact and (tip is None or not tip.follows(entry)):
+            return  # of a past that the engine has forgotten: what comes next has to tell
         # A channel that nothing was ever put into may begin anew.
         empty = not last.position.offset and before is not None and not before.position.offset
         hold(empty, f"I2: {entry} came behind {last}, and {before} is before it")
