@@ -190,6 +190,8 @@ class Stage:
                 self.note(browser.name, "UNSUBSCRIBE", sub.place.name)
                 browser.unsubscribe(sub)
                 self.pass_time(0.5)
+                if not browser.connected:
+                    return
                 self.note(browser.name, "SUBSCRIBE", sub.place.name)
                 browser.subscribe(sub.place, {}, recovers=draw(2) == 0)
 
@@ -289,7 +291,7 @@ class Stage:
 
     def execute(self, draw: Draw) -> None:
         link = self.worker(draw).link
-        for _ in range(min(1 + draw(4), len(link.commands))):
+        for _ in range(min((1, 1, 2, 4)[draw(4)], len(link.commands))):
             if self.lanes == 2 and draw(2):
                 self._overtake(link)
             self.note(link.worker, "executed:", link.commands[0])
@@ -428,10 +430,7 @@ class Stage:
         self.engine.refuses = ""
         for browser in self.browsers:
             browser.narrow = False
-        self.rest()
-        if not self.unanswered:
-            self.nobody_waits()
-            self.nothing_is_missing()
+        self.calm(lambda n: 0)
         self.pass_time(20.0)
         self.rest()
         for worker in self.workers:
@@ -447,10 +446,20 @@ class Stage:
         if not self.excused:
             hold(not self.tells, "something is told as missing, and nothing was")
 
+    def calm(self, draw: Draw) -> None:
+        """Everything that is on its way arrives."""
+        self.note("calm")
+        self.rest()
+        if not self.unanswered:
+            self.nobody_waits()
+            self.nothing_is_missing()
+
     def nobody_waits(self) -> None:
         if self.holes:
             return  # who has an answer may wait for a push that was lost, for a while
         for browser in self.browsers:
+            if browser.narrow:
+                continue
             hold(not browser.waits(), f"I5: {browser.name} waits for {browser.waits()}")
         for waiting in self.published:
             hold(waiting.told == 1, f"I5: {waiting.body!r} is not settled")
@@ -458,7 +467,7 @@ class Stage:
     def nothing_is_missing(self) -> None:
         """Without a lost push, what is pushed last is there as well."""
         for browser in self.browsers:
-            for sub in browser.subs.values():
+            for sub in () if browser.narrow else browser.subs.values():
                 worker, session = browser.worker, browser.session
                 assert worker is not None
                 assert session is not None
@@ -497,7 +506,7 @@ class Stage:
                 worker.resume(*worker.held.pop(0))
                 moved = True
         for browser in self.browsers:
-            moved = self.fetch(browser, ROOM) or moved
+            moved = (not browser.narrow and self.fetch(browser, ROOM)) or moved
             while browser.acks:
                 browser.acknowledge("ACK")
                 moved = True
@@ -531,5 +540,6 @@ STEPS: dict[str, Any] = {
     "refuse": 1,
     "die": 1,
     "advance": 4,
+    "calm": 2,
 }
 """How often each step is taken."""

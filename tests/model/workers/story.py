@@ -41,6 +41,7 @@ class Story:
         """How often it was told that something is missing."""
         self._seen: set[str] = set()
         self._passed: list[Entry] = []
+        self._since = 0
 
     def begins(self, at: Entry | None, *, exact: bool) -> None:
         """What comes next stands right behind this one; or no later than that."""
@@ -59,6 +60,7 @@ class Story:
 
     def _stretch(self) -> None:
         self._passed.clear()
+        self._since = self._truth.count
 
     def take(self, message_id: str, body: str) -> Entry:
         """A message came for the first time."""
@@ -120,6 +122,6 @@ class Story:
                     continue
                 for lost in other.branch():
                     hold(
-                        not (lost.known & workers),
+                        lost.number <= self._since or not (lost.known & workers),
                         f"I3: {lost} is known at {lost.known}, never came, and that was not told",
                     )

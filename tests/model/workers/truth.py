@@ -17,7 +17,18 @@ __all__ = ["Entry", "Truth"]
 class Entry:
     """One message in one place; offset 0 is the beginning of an epoch."""
 
-    __slots__ = ("before", "behind", "body", "channel", "known", "position", "slot", "trimmed", "worker")
+    __slots__ = (
+        "before",
+        "behind",
+        "body",
+        "channel",
+        "known",
+        "number",
+        "position",
+        "slot",
+        "trimmed",
+        "worker",
+    )
 
     def __init__(
         self,
@@ -38,6 +49,8 @@ class Entry:
         """What came behind it: more than one where the engine has forgotten something."""
         self.known: set[str] = set()
         """Workers that were told of it."""
+        self.number = 0
+        """In the order of their coming."""
         self.trimmed = False
         """The engine let it age."""
         if before is not None:
@@ -73,6 +86,7 @@ class Truth(MemoryEngine):
         self.bodies: dict[str, list[Entry]] = {}
         """Places of a message, the newest last."""
         self._tips: dict[str, Entry] = {}
+        self.count = 0
 
     def snapshot(self) -> object:
         return super().snapshot(), dict(self._tips)
@@ -110,6 +124,8 @@ class Truth(MemoryEngine):
         name = channel, str(position)
         assert name not in self.entries, f"{name} is {self.entries[name]} already"
         entry = self.entries[name] = Entry(channel, position, body, before, worker, slot)
+        self.count += 1
+        entry.number = self.count
         self._tips[channel] = entry
         self.bodies.setdefault(body, []).append(entry)
 
