@@ -52,14 +52,15 @@ def one_round(seed: int) -> tuple[int, int, str]:
 
 
 def shorten(script: Script) -> Script:
-    """Leave out whatever can be left out so that it still fails."""
+    """Leave out whatever can be left out so that it still fails alike."""
     first, steps = script
+    how = failure(script)
     size = len(steps) // 2
     while size:
         at = 0
         while at < len(steps):
             shorter = steps[:at] + steps[at + size :]
-            if fails((first, shorter)):
+            if failure((first, shorter)) == how:
                 steps = shorter
             else:
                 at += size
@@ -67,9 +68,10 @@ def shorten(script: Script) -> Script:
     return first, steps
 
 
-def fails(script: Script) -> bool:
+def failure(script: Script) -> str:
+    """Of which kind the divergence of a round is; empty: there is none."""
     try:
         play(script)
-    except Exception:
-        return True
-    return False
+    except Exception as problem:
+        return type(problem).__name__ + str(problem)[:3]
+    return ""

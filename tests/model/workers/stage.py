@@ -443,7 +443,7 @@ class Stage:
         for browser in self.browsers:
             for sub in browser.subs.values():
                 sub.story.ends({worker.name for worker in self.workers})
-        if not self.excused:
+        if not self.excused and not self.truth.has_aged:
             hold(not self.tells, "something is told as missing, and nothing was")
 
     def calm(self, draw: Draw) -> None:

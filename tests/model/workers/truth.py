@@ -143,6 +143,11 @@ class Truth(MemoryEngine):
             return self.root(channel, position.epoch)
         return self.entries.get((channel, message_id))
 
+    @property
+    def has_aged(self) -> bool:
+        """Something was kept no longer."""
+        return any(channel.lost for channel in self._channels.values())
+
     def tip(self, channel: str) -> Entry | None:
         """The newest message of a channel; None where the engine knows nothing of it."""
         found = self._channels.get(channel)
