@@ -8,6 +8,7 @@ from stocksync_ws import Latest, Limits, StompApp, Stream, Topic
 from stocksync_ws.backplane import BackplaneSettings
 from stocksync_ws.broker.sessions.workers import channel_of
 from stocksync_ws.messaging.connect import ConnectRequest
+from stocksync_ws.testing.backplane import MemoryBackplane
 
 __all__ = ["PLACES", "Place", "make_app"]
 
@@ -50,19 +51,6 @@ class User:
     name: str
 
 
-class Shared:
-    """Stands for the engine in the settings: its links are made by the model."""
-
-    def __init__(self, settings: BackplaneSettings) -> None:
-        self.settings = settings
-
-    def open(self, worker: str, receive: object) -> object:
-        raise NotImplementedError
-
-    def partition(self, channel: str) -> int:
-        return 0
-
-
 def authenticate(request: ConnectRequest) -> User | None:
     return User(request.login) if request.login else None
 
@@ -78,7 +66,7 @@ def make_app(settings: BackplaneSettings) -> StompApp:
         heart_beat=(0, 0),
         client_send=("/topic/**",),
         client_subscribe=("/topic/**",),
-        backplane=Shared(settings),  # type: ignore[arg-type]
+        backplane=MemoryBackplane(settings),
         destinations={
             "/topic/stream": Stream(history=6),
             "/topic/stream/begins": Stream(history=6, on_subscribe=3),

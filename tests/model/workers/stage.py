@@ -458,8 +458,10 @@ class Stage:
         if self.holes:
             return  # who has an answer may wait for a push that was lost, for a while
         for browser in self.browsers:
-            if browser.narrow:
-                continue
+            session = browser.session
+            leaves = session is not None and session.clocks.drain_at is not None
+            if browser.narrow or leaves:
+                continue  # it reads nothing, or is told of all by its close
             hold(not browser.waits(), f"I5: {browser.name} waits for {browser.waits()}")
         for waiting in self.published:
             hold(waiting.told == 1, f"I5: {waiting.body!r} is not settled")
@@ -472,7 +474,8 @@ class Stage:
                 assert worker is not None
                 assert session is not None
                 reader = session.subscriptions.active.get(sub.name)
-                if reader is None or reader.unrecovered or reader.dropped:
+                leaves = session.clocks.drain_at is not None
+                if leaves or reader is None or reader.unrecovered or reader.dropped:
                     continue  # it is refused, or will be told
                 if (worker.name, sub.story.channel) not in self.holes:
                     sub.story.has_all()
