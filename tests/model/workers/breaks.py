@@ -11,10 +11,9 @@ from dataclasses import replace
 from typing import Any
 from unittest import mock
 
-from stocksync_ws.backplane import Append, Appended, History, Pushed, Read, Subscribe, Subscribed
-from stocksync_ws.broker.delivery import mirrors
+from stocksync_ws.backplane import Append, Appended, History, Pushed, Subscribe
 from stocksync_ws.broker.delivery.appends import Appends
-from stocksync_ws.broker.delivery.mirrors import Mirror, Mirrors, State
+from stocksync_ws.broker.delivery.mirrors import Mirror, Mirrors
 from stocksync_ws.broker.frames.sharing import Sharing
 from stocksync_ws.broker.model.flight import Flight, Settlement
 from stocksync_ws.broker.sessions.workers import Workers
@@ -22,10 +21,6 @@ from stocksync_ws.position import Position
 from stocksync_ws.testing.backplane import MemoryEngine
 
 __all__ = ["BREAKS", "broken"]
-
-
-def _any_turn(self: Any, mirror: Mirror, event: Subscribed) -> None:
-    self._begin_reading(mirror)
 
 
 _read = Mirrors._read
@@ -66,14 +61,6 @@ def _epoch_only(self: Any, name: str, seen: Position | None) -> Any:
     return _find(self, name, None)
 
 
-def _length_only(top: Position, history: History) -> mirrors.Reset | None:
-    if history.top.epoch != top.epoch:
-        return mirrors.Reset.NEW_EPOCH
-    if history.top.offset < top.offset:
-        return mirrors.Reset.ROLLED_BACK
-    return mirrors.Reset.TRIMMED if history.lost > top.offset else None
-
-
 def _any_push(self: Any, mirror: Mirror, push: Pushed) -> None:
     self._apply(mirror, push.position, push.payload)
 
@@ -97,18 +84,6 @@ def _silent(self: Any, channel: str, why: object) -> None:
     """Nobody is told."""
 
 
-def _stay_live(self: Any) -> None:
-    self.up = True
-    self._commands.clear()
-    for flight in self._appends.unanswered():
-        self._commands.append(self._appends.command(flight, self.seen))
-    for mirror in self._mirrors.values():
-        state = mirror.state
-        self._ask(mirror)
-        if state is State.LIVE:
-            mirror.state = state
-
-
 def _receipts_at_once(self: Any, session: Any, entry: Any, settlement: Settlement) -> None:
     entry.settlement = settlement
     window = session.inbound.window
@@ -125,14 +100,12 @@ def _settle_late(self: Any, now: float) -> list[Flight]:
 
 
 BREAKS: dict[str, tuple[object, str, Callable[..., Any]]] = {
-    "the answer to an earlier SUBSCRIBE counts": (Mirrors, "_asked", _any_turn),
     "the answer to an earlier read counts": (Mirrors, "_read", _any_read),
     "a channel is read before it is subscribed": (Mirrors, "_ask", _read_first),
     "what is in flight is sent again behind what is new": (Appends, "unanswered", _new_first),
     "what is in flight is not sent again": (Appends, "unanswered", _not_again),
     "the engine forgets numbers": (MemoryEngine, "append", _no_number),
     "the engine has an epoch and no generations": (MemoryEngine, "_find", _epoch_only),
-    "workers look at the epoch and not at generations": (mirrors, "_reset", _length_only),
     "a push that came already is applied": (Mirrors, "_take", _any_push),
     "a gap before a push is passed over": (Mirrors, "_take", _no_gap),
     "what was accepted counts not as seen": (Mirrors, "seen", _applied_only),
