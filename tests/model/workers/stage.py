@@ -6,11 +6,12 @@ a seed or from a list. What is on its way moves only in steps.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 from stocksync_ws import StompApp
-from stocksync_ws.backplane import Appended, BackplaneSettings, Subscribe, Unsubscribe
+from stocksync_ws.backplane import Appended, BackplaneSettings, Subscribe, Subscribed, Unsubscribe
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.errors import BackplaneUnavailable, BrokerBusy
@@ -33,7 +34,7 @@ KEPT = (8, 40, 1_000)
 """What the engine keeps at least."""
 LINGERS = (0.2, 30.0)
 PAGES = (1, 2, 5, 100)
-_SUBSCRIBING = (Subscribe, Unsubscribe)
+_SUBSCRIBING = (Subscribe, Subscribed, Unsubscribe)
 
 
 def app_of(kept: int, linger: float) -> StompApp:
@@ -293,23 +294,25 @@ class Stage:
         link = self.worker(draw).link
         for _ in range(min((1, 1, 2, 4)[draw(4)], len(link.commands))):
             if self.lanes == 2 and draw(2):
-                self._overtake(link)
+                self._overtake(link.commands)
             self.note(link.worker, "executed:", link.commands[0])
             link.execute()
 
-    def _overtake(self, link: MemoryLink) -> None:
-        """The first command of the other connection comes first."""
-        first = isinstance(link.commands[0], _SUBSCRIBING)
-        for command in link.commands:
-            if isinstance(command, _SUBSCRIBING) is not first:
-                link.commands.remove(command)
-                link.commands.appendleft(command)
+    def _overtake(self, items: deque[Any]) -> None:
+        """The first command or answer of the other connection comes first."""
+        first = isinstance(items[0], _SUBSCRIBING)
+        for item in items:
+            if isinstance(item, _SUBSCRIBING) is not first:
+                items.remove(item)
+                items.appendleft(item)
                 return
 
     def answer(self, draw: Draw) -> None:
         link = self.worker(draw).link
         for _ in range(1 + draw(3)):
             if link.answers:
+                if self.lanes == 2 and draw(2):
+                    self._overtake(link.answers)
                 self.note(link.worker, "is told", link.answers[0])
                 link.tell_answer()
 
