@@ -49,6 +49,8 @@ class Sub:
         self.mode = mode
         self.active = False
         self.leaving = False
+        self.owed = False
+        """Its snapshot has not come: what comes before is what was there before."""
         self.recovers = False
         """It has named the last message."""
         self.begun_at: str | None = None
@@ -249,6 +251,7 @@ class Browser:
     def _answered(self, sub: Sub, headers: dict[str, str]) -> None:
         """RECEIPT of a SUBSCRIBE."""
         sub.active = True
+        sub.owed = sub.place.snapshot and headers.get("recovered") != "true"
         story, truth, channel = sub.story, self.stage.truth, sub.story.channel
         sub.begun_at = name = headers.get("last-message-id")
         story.floor = truth.find(channel, name) if name is not None else None
@@ -293,11 +296,14 @@ class Browser:
         if headers.get("snapshot") == "true":
             hold(sub.place.snapshot, f"{sub.place.name} has no snapshot")
             hold(sub.active, "a snapshot before the RECEIPT")
+            sub.owed = False
             return
         if headers.get("redelivered") == "true":
             sub.story.entry(headers["message-id"], body)
             return
         hold(sub.active, f"{body!r} came before the RECEIPT")
+        early = sub.owed and headers.get("replayed") != "true"
+        hold(not early, f"{body!r} came before the snapshot")
         entry = sub.story.take(headers["message-id"], body)
         assert self.worker is not None
         entry.known.add(self.worker.name)
