@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stocksync_ws.position import Position
+from stocksync_ws.position import Position, generation_end
 
 EPOCHS = st.text(st.characters(codec="utf-8", exclude_characters="."), min_size=1)
 COUNTS = st.integers(0, 10**19 - 1)
@@ -98,3 +98,21 @@ def test_a_position_is_a_value() -> None:
     assert {Position("e", 0, 1): "x"}[Position("e", 0, 1)] == "x"
     with pytest.raises(AttributeError):
         Position("e", 0, 1).offset = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("begins", "generation", "end"),
+    [
+        ([(0, 0)], 0, 9),
+        ([(0, 0)], 1, None),
+        ([(0, 0), (7, 4), (3, 6)], 0, 4),
+        ([(0, 0), (7, 4), (3, 6)], 7, 6),
+        ([(0, 0), (7, 4), (3, 6)], 3, 9),
+        ([(7, 4), (3, 6)], 0, None),
+        ([], 0, None),
+    ],
+)
+def test_a_generation_ends_where_the_next_one_begins(
+    begins: list[tuple[int, int]], generation: int, end: int | None
+) -> None:
+    assert generation_end(begins, generation, 9) == end

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 
-from stocksync_ws.backplane import Append, BackplaneSettings, Item
-from stocksync_ws.broker.model.flight import Done, Flight, Message, Settlement
+from stocksync_ws.backplane import Append, AppendOutcome, BackplaneSettings, Item
+from stocksync_ws.broker.model.flight import Done, Failure, Flight, Message, Settlement
 from stocksync_ws.position import Position
 
 __all__ = ["Appends"]
@@ -61,6 +61,7 @@ class Appends:
 
     def command(self, flight: Flight, seen: Callable[[str], Position | None]) -> Append:
         """The command of an append, which is sent now; with what is known now of its channels."""
+        flight.again = flight.sent
         flight.sent = True
         items = tuple(Item(*message, seen(message.channel)) for message in flight.messages)
         return Append(flight.number, items, flight.key, flight.digest)
@@ -74,6 +75,9 @@ class Appends:
         flight = self._flights.get(number)
         if flight is None or flight.settlement is not None:
             return None
+        if flight.again and settlement.outcome is AppendOutcome.REFUSED:
+            # A run of the engine that has forgotten it may have done it before.
+            settlement = Settlement(Failure.UNCERTAIN, problem=settlement.problem)
         flight.settlement = settlement
         for message, position in zip(flight.messages, settlement.positions, strict=False):
             self.saw(message.channel, position)

@@ -273,13 +273,14 @@ class Mirrors:
         flight = self._appends.answered(number, settlement)
         if flight is None:
             return
+        assert flight.settlement is not None
         self.repeats += outcome is AppendOutcome.REPEATED
         for message, position in zip(flight.messages, positions, strict=False):
             mirror = self._mirrors.get(message.channel)
             if mirror is not None and mirror.top is not None and _is_ahead(position, mirror.top):
                 self._appends.hold(flight, message.channel, position.offset)
         if not flight.waits:
-            self._settled(flight, settlement)
+            self._settled(flight, flight.settlement)
 
     def _subscribed(self, event: Subscribed) -> None:
         self._step(event)

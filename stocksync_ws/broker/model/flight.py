@@ -49,6 +49,7 @@ class Flight:
     """An append without an answer, or with one that is not applied here yet."""
 
     __slots__ = (
+        "again",
         "by",
         "digest",
         "done",
@@ -80,6 +81,8 @@ class Flight:
         self.size = sum(len(message.payload) for message in messages)
         self.sent = False
         """It was given to a connection: the engine may have done it."""
+        self.again = False
+        """It was given to more than one."""
         self.settlement: Settlement | None = None
         """The engine's answer, while the channels of this worker have not come so far."""
         self.waits = 0
