@@ -226,6 +226,25 @@ def test_a_health_path_is_200_until_the_stop_and_503_while_it_drains() -> None:
     asyncio.run(main())
 
 
+def test_a_health_path_is_503_while_the_engine_of_several_workers_is_away() -> None:
+    engine = MemoryBackplane()
+    app = StompApp("/ws", backplane=engine)
+
+    async def main() -> None:
+        async with app.listen(port=0, health="/health") as server:
+            while not app.ready:
+                await asyncio.sleep(0)
+            assert (await request(server.port, "/health"))[0] == "200"
+            engine.disconnect()
+            status, _, body = await request(server.port, "/health")
+            assert (status, app.ready) == ("503", False)
+            assert b"engine" in body
+            engine.reconnect()
+            assert (await request(server.port, "/health"))[0] == "200"
+
+    run(main())
+
+
 @pytest.mark.parametrize("path", ["health", "/a?b", 7, "/ws", "/ws/", "/page"])
 def test_a_health_path_that_cannot_be_one(app: StompApp, path: Any) -> None:
     with pytest.raises(ConfigurationError, match="health: "):
