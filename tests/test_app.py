@@ -20,6 +20,7 @@ import websockets
 from websockets.typing import Subprotocol
 
 from stocksync_ws import (
+    BackplaneAvailability,
     BrokerClosed,
     ConfigurationError,
     Limits,
@@ -28,6 +29,7 @@ from stocksync_ws import (
     StompApp,
     WrongLoop,
 )
+from stocksync_ws.testing.backplane import MemoryBackplane
 
 PATIENCE = 10.0
 SUBPROTOCOL = Subprotocol("v12.stomp")
@@ -229,11 +231,15 @@ def test_a_health_path_is_200_until_the_stop_and_503_while_it_drains() -> None:
 def test_a_health_path_is_503_while_the_engine_of_several_workers_is_away() -> None:
     engine = MemoryBackplane()
     app = StompApp("/ws", backplane=engine)
+    there = asyncio.Event()
+
+    @app.event_listener(BackplaneAvailability, inline=True)
+    def told() -> None:
+        there.set()
 
     async def main() -> None:
         async with app.listen(port=0, health="/health") as server:
-            while not app.ready:
-                await asyncio.sleep(0)
+            await there.wait()
             assert (await request(server.port, "/health"))[0] == "200"
             engine.disconnect()
             status, _, body = await request(server.port, "/health")
@@ -242,7 +248,7 @@ def test_a_health_path_is_503_while_the_engine_of_several_workers_is_away() -> N
             engine.reconnect()
             assert (await request(server.port, "/health"))[0] == "200"
 
-    run(main())
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("path", ["health", "/a?b", 7, "/ws", "/ws/", "/page"])
