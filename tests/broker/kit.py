@@ -7,7 +7,6 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
-from unittest import mock
 
 from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import (
@@ -48,6 +47,7 @@ __all__ = [
     "record",
     "refused",
     "resubscribe",
+    "text_only",
 ]
 
 E = TypeVar("E")
@@ -68,13 +68,32 @@ class User:
     name: str
 
 
-class TextWire(WebSocketWire):
-    """To the broker a wire that carries text only, to its client a WebSocket."""
+class TextWire:
+    """To the broker a wire that carries text only, to its client a WebSocket.
+
+    It has a wire, and is none: a class of the compiled build can be no base of ours.
+    """
 
     key: Hashable = "text"
 
+    def __init__(self, wire: Wire | None = None) -> None:
+        vars(self)["wire"] = wire or WebSocketWire()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["wire"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["wire"], name, value)
+
     def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk | None:
-        return super().dress(head, tail, text) if text else None
+        chunk: Chunk | None = vars(self)["wire"].dress(head, tail, text) if text else None
+        return chunk
+
+
+def text_only(world: World) -> None:
+    """From now on the client that connected last is on a wire that carries text only."""
+    record = list(world.broker.sessions.values())[-1]
+    record.wire = TextWire(record.wire)
 
 
 def policy(place: str, **settings: Any) -> policies.DestinationPolicy:
@@ -203,8 +222,9 @@ class Broker(World):
 
     def text_client(self, version: str = "1.2", **headers: str) -> Peer:
         """A client whose wire carries text only."""
-        with mock.patch("stocksync_ws.wire.connection.WebSocketWire", TextWire):
-            return self.connect(version, **headers)
+        peer = self.connect(version, **headers)
+        text_only(self)
+        return peer
 
     def text_reader(self, destination: str, login: str = "", **more: str) -> Peer:
         """Such a client with one subscription of the id `s`."""
