@@ -18,16 +18,20 @@ from stocksync_ws.broker.calls.events import (
     TransactionAborted,
 )
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.ledger import AckMode
+from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.post_office import PostOffice
 from stocksync_ws.broker.model.publication import Draft, Publication
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
+from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.stomp.decoder import Decoder
-from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
@@ -42,6 +46,8 @@ __all__ = [
     "bodies",
     "environment",
     "epoch",
+    "lonely_reader",
+    "lonely_topic",
     "policy",
     "publication",
     "record",
@@ -142,6 +148,19 @@ def record(env: Environment | None = None, wire: Wire | None = None) -> SessionR
     keeper: Any = None
     decoder = Decoder(env.limits)
     return SessionRecord("s1", handshake, decoder, env.office, keeper, copy_context())
+
+
+def lonely_topic(policy: policies.TopicPolicy | None = None) -> Topic:
+    """A topic without a broker around it."""
+    keeper: Any = None
+    return Topic("/topic/a", policy or policies.Topic(), ByteCounter(), keeper)
+
+
+def lonely_reader(mode: AckMode) -> Reader:
+    """A subscription to such a topic."""
+    session = record()
+    session.version = Version.V12
+    return Reader(session, "s", "/topic/a", lonely_topic(), mode, None)
 
 
 def publication(

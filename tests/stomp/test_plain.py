@@ -103,6 +103,7 @@ def test_a_head_that_repeats_is_read_as_the_first_one(
     assert read(Decoder, messages, version, limits) == read(Slow, messages, version, limits)
 
 
+@pytest.mark.pure("derives from a class that is compiled")
 @pytest.mark.parametrize("length", [b"", b"content-length:9\n"])
 def test_a_head_that_repeats_has_the_same_bounds(length: bytes) -> None:
     head = b"SEND\na:1\n" + length + b"\n"

@@ -104,6 +104,7 @@ def opened(session: SessionRecord, at: float) -> None:
     session.subscriptions.transactions = {"t": Transaction(at), "u": Transaction(at + 1.0)}
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 @pytest.mark.parametrize(
     ("begin", "due", "after"),
     [

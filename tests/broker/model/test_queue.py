@@ -282,6 +282,7 @@ class TestIdle:
         assert queue.idle
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 def test_what_is_no_record_is_asked_of_where_queues_are_acted_on() -> None:
     queue = make()
     keeper: Any = queue.keeper
