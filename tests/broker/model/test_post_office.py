@@ -10,7 +10,6 @@ from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.config import BrokerConfig, Limits
-from stocksync_ws.wire import WebSocketWire
 from tests.broker.kit import TextWire, environment, record
 
 
