@@ -246,3 +246,6 @@ def test() -> None:
         peer.nothing()
         peer.close(1000)
         peer.eof()
+
+
+assert_type(compiled, bool)
