@@ -1,6 +1,7 @@
 """What is run before a change is done. `python -m nox` runs the sessions of the first list.
 
-python -m nox                     lint, types, tests, interop, servers, readme, wheel, compiled, docs
+python -m nox                     lint, types, tests, interop, servers, readme, wheel, compiled and
+                                  docs
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
 python -m nox -s servers -- --full  every test on every server

@@ -59,6 +59,7 @@ def read(
     return found, decoder.mid_frame
 
 
+@pytest.mark.pure("derives from a class that is compiled")
 @EXAMPLES
 @given(octets, versions)
 def test_the_quick_reader_changes_nothing(data: bytes, version: Version) -> None:
@@ -84,6 +85,7 @@ repeated = st.tuples(
 )
 
 
+@pytest.mark.pure("derives from a class that is compiled")
 @settings(max_examples=600, deadline=None)
 @given(
     st.lists(repeated, min_size=1, max_size=3),

@@ -33,6 +33,7 @@ from stocksync_ws import (
     Topic,
     Users,
     WrongLoop,
+    compiled,
 )
 from stocksync_ws.aio import Server
 from stocksync_ws.asgi.lifespan import AsgiApp

@@ -374,7 +374,6 @@ class TestNobodysScript:
         broken.behind()
         broken.peer.frame("RECEIPT")
 
-    @pytest.mark.pure("replaces a function that compiled code calls without a look-up")
     def test_what_cannot_be_published_is_an_error_in_it(
         self, scripted: Scripted, monkeypatch: pytest.MonkeyPatch
     ) -> None:

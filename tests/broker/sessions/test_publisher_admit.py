@@ -19,8 +19,6 @@ from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.types import ToDestination, ToSession, ToUser
 from tests.broker.kit import Broker, ack, environment
 
-pytestmark = pytest.mark.pure("replaces a function that compiled code calls without a look-up")
-
 MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE, ERROR_REPLY = PublicationKind
 BURIED = policies.Topic(dead_letter="/queue/dead", max_deliveries=1)
 BURIED_QUEUE = policies.Queue(dead_letter="/queue/dead", max_deliveries=1)
