@@ -248,6 +248,7 @@ def test_the_wires_know_neither_stomp_nor_broker() -> None:
         "timers",
         "counters",
         "rates",
+        "compilation",
     }
 
 
