@@ -441,6 +441,8 @@ class HttpConnection:
         self._weigh()
 
 
+# Below the class: mypyc compiles no table of methods in its body.
+# pyright: reportPrivateUsage=false
 _RECEIVE: Final = {
     _READING: HttpConnection._read_requests,
     _WAITING: HttpConnection._keep,
