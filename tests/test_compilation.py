@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from abc import ABCMeta
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,6 +58,14 @@ def test_the_rest_of_the_package_is_interpreted_in_either_build() -> None:
     rooms = {*TABLE["packages"], *TABLE["modules"]}
     compiled = {file.relative_to(PACKAGE).parts[0] for file in PACKAGE.rglob("*.so")}
     assert {name.partition(".")[0] for name in compiled} <= rooms
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in INTERPRETED])
+def test_no_class_that_may_be_compiled_is_an_abc(module: str) -> None:
+    """Compiled ones would share one cache of what is an instance of what."""
+    imported = import_module(f"stocksync_ws.{module.replace('/', '.')}")
+    classes = [each for each in vars(imported).values() if type(each) is ABCMeta]
+    assert [each for each in classes if each.__module__ == imported.__name__] == []
 
 
 def test_the_build_is_the_one_that_was_to_be_tested(request: pytest.FixtureRequest) -> None:

@@ -155,6 +155,7 @@ NOT_PLAIN: dict[str, Callable[[SessionRecord, float], None]] = {
 """What may run besides the clocks of a plain session."""
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 @pytest.mark.parametrize("name", NOT_PLAIN)
 def test_a_plain_session_has_the_deadlines_of_any_other(name: str) -> None:
     clocks = SessionClocks(BrokerConfig())
