@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from abc import ABCMeta
 from importlib import import_module
@@ -66,6 +67,21 @@ def test_no_class_that_may_be_compiled_is_an_abc(module: str) -> None:
     imported = import_module(f"stocksync_ws.{module.replace('/', '.')}")
     classes = [each for each in vars(imported).values() if type(each) is ABCMeta]
     assert [each for each in classes if each.__module__ == imported.__name__] == []
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in INTERPRETED])
+def test_no_pipeline_stands_in_what_may_be_compiled(module: str) -> None:
+    """An exception that is thrown into a compiled generator loses its traceback."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
+    functions = [each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef)]
+    yields = [
+        each.name
+        for each in functions
+        if any(isinstance(node, (ast.Yield, ast.YieldFrom)) for node in ast.walk(each))
+        and each.returns is not None
+        and not ast.unparse(each.returns).startswith(("Iterator", "Generator[tuple"))
+    ]
+    assert yields == []
 
 
 def test_the_build_is_the_one_that_was_to_be_tested(request: pytest.FixtureRequest) -> None:
