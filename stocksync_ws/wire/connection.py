@@ -45,7 +45,6 @@ __all__ = ["HttpConnection"]
 
 HELD: Final = 65_536
 """Bytes kept for later, or of own output that nobody took, over which reading pauses."""
-
 IDLE: Final = 15.0
 """Seconds a connection may wait for its next request."""
 
@@ -441,9 +440,8 @@ class HttpConnection:
         self._weigh()
 
 
-# Below the class: mypyc compiles no table of methods in its body.
 # pyright: reportPrivateUsage=false
-_RECEIVE: Final = {
+_RECEIVE: Final = {  # below the class: mypyc compiles no table of methods in its body
     _READING: HttpConnection._read_requests,
     _WAITING: HttpConnection._keep,
     _OPEN: HttpConnection._read_frames,

@@ -405,9 +405,8 @@ def _read_close(whole: bytes) -> tuple[int, str]:
     return int(event.code), event.reason or ""
 
 
-# Below the class: mypyc compiles no table of methods in its body.
 # pyright: reportPrivateUsage=false
-_RECEIVE: Final = {
+_RECEIVE: Final = {  # below the class: mypyc compiles no table of methods in its body
     _READING: WebSocketReader._read,
     _FOLLOWING: WebSocketReader._follow,
     _DEAF: WebSocketReader._ignore,
