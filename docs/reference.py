@@ -102,8 +102,9 @@ GROUPS = (
     ),
     Group(
         "Settings and counters",
-        "Bounds, and what was counted: [limits](limits.md), [counters](counters.md).",
-        "Limits Rate SockJSOptions Counters",
+        "Bounds, what was counted, and which build runs: [limits](limits.md), "
+        "[counters](counters.md), [performance](performance.md#compiled-wheels).",
+        "Limits Rate SockJSOptions Counters compiled",
     ),
     Group(
         "Several workers",

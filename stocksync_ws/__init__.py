@@ -42,6 +42,7 @@ from stocksync_ws.broker.model.outbound import OutboundMessage
 from stocksync_ws.broker.model.publication import PublicationKind, Published
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.codes import CloseCode, DisconnectReason, ErrorCode
+from stocksync_ws.compilation import compiled
 from stocksync_ws.config import Limits, SockJSOptions
 from stocksync_ws.counters import Counters
 from stocksync_ws.errors import (
@@ -157,6 +158,7 @@ __all__ = [
     "Users",
     "WrongLoop",
     "authorize",
+    "compiled",
     "controller",
     "controller_advice",
     "delivery_filter",

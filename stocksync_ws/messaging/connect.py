@@ -59,7 +59,8 @@ class ConnectHeaders(Mapping[str, str]):
         return isinstance(name, str) and name.lower() in self._found
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self._found.values())
+        for name, _ in self._found.values():
+            yield name
 
     def __len__(self) -> int:
         return len(self._found)

@@ -67,7 +67,7 @@ class PlainReader:
         rule = self._table.get(data[pos:first])
         if rule is None or rule.dialect.trim:
             return None
-        head = data[first + 1 : blank]
+        head = data[first + 1 : blank] if first < blank else b""  # no line of a header
         if not head.isascii() or (b"\\" in head and rule.dialect.escapes):
             return None
         headers = rule.plain_headers(head.decode("ascii"), limits) if head else {}

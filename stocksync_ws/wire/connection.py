@@ -19,7 +19,7 @@ before it at most one with `ours`; the wire of a carrier may outlive it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Final
+from typing import Final
 
 from stocksync_ws.config import Limits
 from stocksync_ws.counters import Counters
@@ -45,7 +45,6 @@ __all__ = ["HttpConnection"]
 
 HELD: Final = 65_536
 """Bytes kept for later, or of own output that nobody took, over which reading pauses."""
-
 IDLE: Final = 15.0
 """Seconds a connection may wait for its next request."""
 
@@ -150,7 +149,7 @@ class HttpConnection:
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Bytes came from the stream. Never raises for anything a peer can send."""
-        return self._RECEIVE[self._state](self, data, now)
+        return _RECEIVE[self._state](self, data, now)
 
     def _read_requests(self, data: bytes, now: float) -> list[Event]:
         http = self._http
@@ -414,14 +413,6 @@ class HttpConnection:
             reader.pong = reader.reply = None
         return out
 
-    _RECEIVE: ClassVar[dict[int, Callable[[HttpConnection, bytes, float], list[Event]]]] = {
-        _READING: _read_requests,
-        _WAITING: _keep,
-        _OPEN: _read_frames,
-        _CARRIED: _keep_request,
-        _SHUT: _ignore,
-    }
-
     def _emit(self, chunk: bytes) -> None:
         if self._out is None:
             self._out = []
@@ -447,3 +438,13 @@ class HttpConnection:
         self.deadline = None
         self._http = self._handshake = self._kept = None
         self._weigh()
+
+
+# pyright: reportPrivateUsage=false
+_RECEIVE: Final = {  # below the class: mypyc compiles no table of methods in its body
+    _READING: HttpConnection._read_requests,
+    _WAITING: HttpConnection._keep,
+    _OPEN: HttpConnection._read_frames,
+    _CARRIED: HttpConnection._keep_request,
+    _SHUT: HttpConnection._ignore,
+}

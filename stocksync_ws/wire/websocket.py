@@ -17,8 +17,8 @@ without `ours` is the peer's own Close: nothing of this wire comes after it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from typing import Any, ClassVar, Final
+from collections.abc import Hashable
+from typing import Any, Final
 
 from wsproto.connection import Connection as Parser
 from wsproto.connection import ConnectionState, ConnectionType
@@ -170,7 +170,7 @@ class WebSocketReader:
         """
         if self._wire.closing and self._state == _READING:
             self._leave(_FOLLOWING)
-        return self._RECEIVE[self._state](self, data)
+        return _RECEIVE[self._state](self, data)
 
     def forget(self) -> list[Event]:
         """Our side may be closing: what is kept of a message that nobody will read is thrown away,
@@ -365,13 +365,6 @@ class WebSocketReader:
     def _ignore(self, data: bytes) -> list[Event]:
         return []
 
-    _RECEIVE: ClassVar[dict[int, Callable[[WebSocketReader, bytes], list[Event]]]] = {
-        _READING: _read,
-        _FOLLOWING: _follow,
-        _DEAF: _ignore,
-        _ENDED: _ignore,
-    }
-
     def _end(self, code: int, reason: str, events: list[Event]) -> None:
         self._leave(_ENDED)
         self.ended = True
@@ -410,3 +403,12 @@ def _read_close(whole: bytes) -> tuple[int, str]:
     if parser.state is not ConnectionState.REMOTE_CLOSING:
         raise FrameError(CloseCode(event.code), "invalid Close frame")
     return int(event.code), event.reason or ""
+
+
+# pyright: reportPrivateUsage=false
+_RECEIVE: Final = {  # below the class: mypyc compiles no table of methods in its body
+    _READING: WebSocketReader._read,
+    _FOLLOWING: WebSocketReader._follow,
+    _DEAF: WebSocketReader._ignore,
+    _ENDED: WebSocketReader._ignore,
+}

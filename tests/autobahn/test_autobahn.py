@@ -16,6 +16,8 @@ from tests.autobahn.judge import BY_DESIGN, CHANCE, GROUPS, Verdict
 
 PAGE = Path(__file__).parents[2] / "docs" / "contributing" / "websocket.md"
 
+pytestmark = pytest.mark.pure("its echo is no broker; compiled code takes its own records")
+
 
 @pytest.fixture
 def client() -> Iterator[ClientConnection]:

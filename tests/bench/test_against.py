@@ -48,6 +48,7 @@ def test_a_row_of_one_side_only_is_told() -> None:
     assert line("row", PROBE, side(1), Side(Path())).split()[1:3] == ["only", "one"]
 
 
+@pytest.mark.pure("measures the checkout it stands in, which has no package here")
 def test_only_a_checkout_is_measured(tmp_path: Path) -> None:
     check(ROOT)
     with pytest.raises(SystemExit, match="is no checkout that can be measured"):

@@ -7,7 +7,6 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, TypeVar
-from unittest import mock
 
 from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.calls.events import (
@@ -19,16 +18,20 @@ from stocksync_ws.broker.calls.events import (
     TransactionAborted,
 )
 from stocksync_ws.broker.model.environment import Environment
+from stocksync_ws.broker.model.ledger import AckMode
+from stocksync_ws.broker.model.log import ByteCounter
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.post_office import PostOffice
 from stocksync_ws.broker.model.publication import Draft, Publication
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.step import Step
+from stocksync_ws.broker.model.subscription import Reader
+from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.counters import Counters
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.stomp.decoder import Decoder
-from stocksync_ws.stomp.frame import Frame
+from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
@@ -43,11 +46,14 @@ __all__ = [
     "bodies",
     "environment",
     "epoch",
+    "lonely_reader",
+    "lonely_topic",
     "policy",
     "publication",
     "record",
     "refused",
     "resubscribe",
+    "text_only",
 ]
 
 E = TypeVar("E")
@@ -68,13 +74,32 @@ class User:
     name: str
 
 
-class TextWire(WebSocketWire):
-    """To the broker a wire that carries text only, to its client a WebSocket."""
+class TextWire:
+    """To the broker a wire that carries text only, to its client a WebSocket.
+
+    It has a wire, and is none: a class of the compiled build can be no base of ours.
+    """
 
     key: Hashable = "text"
 
+    def __init__(self, wire: Wire | None = None) -> None:
+        vars(self)["wire"] = wire or WebSocketWire()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(vars(self)["wire"], name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(vars(self)["wire"], name, value)
+
     def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk | None:
-        return super().dress(head, tail, text) if text else None
+        chunk: Chunk | None = vars(self)["wire"].dress(head, tail, text) if text else None
+        return chunk
+
+
+def text_only(world: World) -> None:
+    """From now on the client that connected last is on a wire that carries text only."""
+    record = list(world.broker.sessions.values())[-1]
+    record.wire = TextWire(record.wire)
 
 
 def policy(place: str, **settings: Any) -> policies.DestinationPolicy:
@@ -123,6 +148,19 @@ def record(env: Environment | None = None, wire: Wire | None = None) -> SessionR
     keeper: Any = None
     decoder = Decoder(env.limits)
     return SessionRecord("s1", handshake, decoder, env.office, keeper, copy_context())
+
+
+def lonely_topic(policy: policies.TopicPolicy | None = None) -> Topic:
+    """A topic without a broker around it."""
+    keeper: Any = None
+    return Topic("/topic/a", policy or policies.Topic(), ByteCounter(), keeper)
+
+
+def lonely_reader(mode: AckMode) -> Reader:
+    """A subscription to such a topic."""
+    session = record()
+    session.version = Version.V12
+    return Reader(session, "s", "/topic/a", lonely_topic(), mode, None)
 
 
 def publication(
@@ -203,8 +241,9 @@ class Broker(World):
 
     def text_client(self, version: str = "1.2", **headers: str) -> Peer:
         """A client whose wire carries text only."""
-        with mock.patch("stocksync_ws.wire.connection.WebSocketWire", TextWire):
-            return self.connect(version, **headers)
+        peer = self.connect(version, **headers)
+        text_only(self)
+        return peer
 
     def text_reader(self, destination: str, login: str = "", **more: str) -> Peer:
         """Such a client with one subscription of the id `s`."""

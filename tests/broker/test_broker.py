@@ -214,6 +214,7 @@ class TestEndOfStep:
             assert peer.closed is None
             assert sum(event.count for event in world.heard(MessageDropped)) > 0
 
+    @pytest.mark.pure("replaces a function that compiled code calls without a look-up")
     def test_a_bug_in_the_bound_of_all_mailboxes_is_nobodys_error(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

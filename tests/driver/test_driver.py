@@ -412,6 +412,7 @@ def test_who_waits_has_a_moment_in_any_case(publisher: StompApp) -> None:
         assert world.counters.frames_in == 2 + 6
 
 
+@pytest.mark.pure("replaces a function that compiled code calls without a look-up")
 def test_a_bug_in_the_share_of_one_ends_only_that_one(
     publisher: StompApp, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

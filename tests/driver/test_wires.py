@@ -247,6 +247,7 @@ def test_posts_that_wait_are_answered_when_the_session_ends(world: World) -> Non
     assert client.statuses(begun) == [404]
 
 
+@pytest.mark.pure("replaces a function that compiled code calls without a look-up")
 def test_a_bug_in_one_message_of_a_post_ends_its_session_only(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,6 +269,7 @@ def test_a_bug_in_one_message_of_a_post_ends_its_session_only(
     assert other.session is not None
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 def test_a_bug_while_posts_are_taken_ends_that_session_and_others_have_their_turn(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,11 +1,13 @@
 """Runs the README's command for the main job, word for word, and looks at the page it serves.
 
-For a fresh virtual environment (`python -m nox -s readme`): the command installs the package.
+For a fresh virtual environment (`python -m nox -s readme`): the command installs the package. With
+`--installed` that is left out: what is installed already runs (`python -m nox -s wheels`).
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -39,6 +41,8 @@ def main() -> None:
         shutil.copytree(ROOT, tree, ignore=LEFT_OUT)
         # `exec`, so that the signal below reaches Python and not a shell in front of it.
         line = command.replace("&& python", "&& exec python") + f" --port {port}"
+        if "--installed" in sys.argv[1:]:
+            line = line.partition("&& ")[2].replace("python", shlex.quote(sys.executable))
         running = subprocess.Popen(
             ["bash", "-c", line], cwd=tree, stderr=subprocess.PIPE, stdout=sys.stdout, text=True
         )

@@ -250,6 +250,7 @@ def test_the_wires_know_neither_stomp_nor_broker() -> None:
         "rates",
         "position",
         "backplane",
+        "compilation",
     }
 
 

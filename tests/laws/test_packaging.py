@@ -92,6 +92,8 @@ def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
         "CHANGELOG.md",
         "LICENSE",
         "noxfile.py",
+        "hatch_build.py",
+        "compiled.toml",
     }
     assert wanted <= names
     folders = {name.partition("/")[0] for name in names if "/" in name}
@@ -121,3 +123,24 @@ def test_the_version_stands_in_one_place(metadata: Message) -> None:
     assert metadata["Version"] == stocksync_ws.__version__
     assert "version" not in PROJECT
     assert PROJECT["dynamic"] == ["version"]
+
+
+def test_a_word_that_neither_compiles_nor_does_not_is_refused(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "build",
+        "--no-isolation",
+        "--wheel",
+        "--outdir",
+        str(tmp_path),
+    ]
+    ran = subprocess.run(
+        [*command, str(ROOT)],
+        env=os.environ | {"STOCKSYNC_COMPILE": "yes"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode != 0
+    assert "STOCKSYNC_COMPILE must be 1, compile, or 0, a pure wheel; not 'yes'" in ran.stderr

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 
+from stocksync_ws.broker.model.session import Session
 from stocksync_ws.errors import AccessDenied, ConfigurationError, ConversionError
 from stocksync_ws.messaging.binding import (
     DestinationVariable,
@@ -23,14 +24,16 @@ from stocksync_ws.messaging.binding import (
     plan,
 )
 from stocksync_ws.types import Principal
+from tests.broker.kit import record
 
 if TYPE_CHECKING:
     from decimal import Decimal as OnlyForTheTypeChecker
 
 
-class FakeSession:
-    def __init__(self, user: object = None) -> None:
-        self.user = user
+def session_of(user: Any = None) -> Session:
+    made = record()
+    made.user = user
+    return Session(made)
 
 
 class FakeFrame:
@@ -97,9 +100,9 @@ class OutOfStock(Exception):
     pass
 
 
-SESSION = FakeSession()
+SESSION = session_of()
 FRAMEWORK: Mapping[type, Callable[[Exchange], object]] = {
-    FakeSession: lambda exchange: exchange.session,
+    Session: lambda exchange: exchange.session,
     FakeFrame: lambda exchange: exchange.frame,
     Template: lambda exchange: exchange.template,
 }
@@ -134,7 +137,7 @@ def test_all_kinds_of_parameters_at_once() -> None:
         /,
         product_id: str,
         user: User | None,
-        session: FakeSession,
+        session: Session,
         frame: FakeFrame | None,
         *,
         trace: Annotated[str | None, Header("traceparent")] = None,
@@ -341,16 +344,16 @@ def test_principal_of_an_anonymous_session() -> None:
     assert bind(optional) is None
     assert bind(default) == "guest"
     user = User("ann")
-    assert bind(needs, session=FakeSession(user)) is user
+    assert bind(needs, session=session_of(user)) is user
 
 
 def test_principal_of_another_class() -> None:
     def staff(user: Staff) -> str:
         return user.name
 
-    assert bind(staff, session=FakeSession(Staff("bob"))) == "bob"
+    assert bind(staff, session=session_of(Staff("bob"))) == "bob"
     with pytest.raises(AccessDenied, match="the user is no Staff"):
-        bind(staff, session=FakeSession(User("ann")))
+        bind(staff, session=session_of(User("ann")))
 
 
 def test_who_is_asked_before_the_body_is_looked_at() -> None:
@@ -567,7 +570,7 @@ def test_two_parameters_left_prints_all_there_is_to_know() -> None:
     )
     assert "    - if it is part of the destination, put {amount} into the template" in lines
     assert "    - if it is a header, annotate it Annotated[int, Header()]" in lines
-    assert any("Principal, FakeSession, FakeFrame, Template" in line for line in lines)
+    assert any("Principal, Session, FakeFrame, Template" in line for line in lines)
 
 
 def test_unfit_parameters_per_role() -> None:

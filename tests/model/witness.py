@@ -153,6 +153,8 @@ class Witness:
 
     def _weigh(self, address: Address) -> None:
         """A queue that takes a message has had room for it; what comes back may fill it further."""
+        if isinstance(address, tuple) and len(address) > 2:
+            return  # of one session alone: no destination
         channel = self.world.broker.delivery.registry.find(address)
         if isinstance(channel, Queue):
             self.fullest = max(self.fullest, len(channel.log) + channel.out)

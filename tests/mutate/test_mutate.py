@@ -267,6 +267,7 @@ def test_what_matches_no_fault_or_is_killed_has_to_leave_it() -> None:
     assert stale([entry], {entry.key}, {entry.key}) == ["is killed: f g: was  ->  now"]
 
 
+@pytest.mark.pure("reads the sources of the checkout, which has no package here")
 def test_the_list_of_the_house_can_be_read() -> None:
     files = {entry.file for entry in read(Path(__file__).with_name("judged.toml")).values()}
     assert all((ROOT / file).is_file() for file in files)

@@ -443,7 +443,8 @@ def test_on_a_closed_loop_nothing_is_started_and_nothing_fails(app: StompApp, mo
     loop.close()
     runtime.host.soon(lambda: called.append("soon"))
     runtime.host.wake_at(loop.time())
-    task = Task(None, pipeline(), copy_context(), lambda *_: None)
+    runner: Any = None
+    task = Task(runner, None, pipeline(), copy_context())
     task.call = Call(called.append, ("call",), mode=mode)
     runtime.host.call(task)
     runtime.close()

@@ -7,7 +7,6 @@ import gc
 import os
 import signal
 import threading
-import weakref
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,6 +15,7 @@ from carriers.client import CLOSE, connect_frame, http_request, stomp, upgrade, 
 from carriers.line import Line, run, serving
 
 from stocksync_ws import BrokerClosed, DisconnectReason, Limits, SessionDisconnected, StompApp
+from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.model.pipeline import Call, Mode
 from stocksync_ws.running.runtime import Runtime, token
 from stocksync_ws.testing.clock import VirtualLoop
@@ -325,13 +325,17 @@ def test_a_stop_after_the_end_does_nothing(app: StompApp) -> None:
 
 
 def test_an_application_keeps_nothing_of_a_run_that_has_ended(app: StompApp) -> None:
+    def brokers() -> int:
+        gc.collect()
+        return sum(isinstance(each, Broker) for each in gc.get_objects())
+
+    before = brokers()
     world = World(app)
     world.connect()
-    kept = weakref.ref(world.broker)
+    assert brokers() == before + 1
     world.close()
     del world
-    gc.collect()
-    assert kept() is None
+    assert brokers() == before
     with pytest.raises(BrokerClosed):
         app.template.send("/topic/a", b"")
 

@@ -351,6 +351,7 @@ FAMILIES = {
 }
 
 
+@pytest.mark.pure("counts by a type of its own, which compiled code does not ask")
 @pytest.mark.parametrize("size", [1, 7, 1000, 10**9], ids=lambda size: f"{size}-octet-chunks")
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("limits", [HUGE, WIDE], ids=["huge", "default"])
@@ -361,6 +362,7 @@ def test_p8_work_is_linear(family: str, size: int, limits: Limits) -> None:
         assert work(data, size, limits) <= 16 * len(data) + 200
 
 
+@pytest.mark.pure("counts by a type of its own, which compiled code does not ask")
 @pytest.mark.usefixtures("meter")
 def test_p8_the_meter_counts() -> None:
     assert work(b"SEND\n\n" + b"x" * 1000 + b"\0", 10**9, HUGE) >= 2000

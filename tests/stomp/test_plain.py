@@ -59,6 +59,7 @@ def read(
     return found, decoder.mid_frame
 
 
+@pytest.mark.pure("derives from a class that is compiled")
 @EXAMPLES
 @given(octets, versions)
 def test_the_quick_reader_changes_nothing(data: bytes, version: Version) -> None:
@@ -84,6 +85,7 @@ repeated = st.tuples(
 )
 
 
+@pytest.mark.pure("derives from a class that is compiled")
 @settings(max_examples=600, deadline=None)
 @given(
     st.lists(repeated, min_size=1, max_size=3),
@@ -103,6 +105,7 @@ def test_a_head_that_repeats_is_read_as_the_first_one(
     assert read(Decoder, messages, version, limits) == read(Slow, messages, version, limits)
 
 
+@pytest.mark.pure("derives from a class that is compiled")
 @pytest.mark.parametrize("length", [b"", b"content-length:9\n"])
 def test_a_head_that_repeats_has_the_same_bounds(length: bytes) -> None:
     head = b"SEND\na:1\n" + length + b"\n"

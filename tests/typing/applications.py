@@ -33,6 +33,7 @@ from stocksync_ws import (
     Topic,
     Users,
     WrongLoop,
+    compiled,
 )
 from stocksync_ws.aio import Server
 from stocksync_ws.asgi.lifespan import AsgiApp
@@ -246,3 +247,6 @@ def test() -> None:
         peer.nothing()
         peer.close(1000)
         peer.eof()
+
+
+assert_type(compiled, bool)

@@ -6,7 +6,7 @@ that nobody asks which of the two it is.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -94,7 +94,7 @@ class Group:
         return encode_head(MESSAGE, headers, self.version)
 
 
-class Destination(ABC):
+class Destination:
     """A topic or a queue."""
 
     __slots__ = (

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar, TypeVarTuple
 
 from stocksync_ws.broker.model.outputs import Outputs
 from stocksync_ws.errors import BrokerBusy, InterceptorFailed
+from stocksync_ws.policies import Policy
 from stocksync_ws.timers import Timed, Timers
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.pipeline import Task
     from stocksync_ws.broker.model.publication import Draft, Publication
     from stocksync_ws.broker.model.session import SessionRecord
-    from stocksync_ws.policies import Policy
 
 __all__ = ["DeadMessage", "Step"]
 

@@ -6,7 +6,7 @@ by `delivery/`; which ids are in use is decided by `frames/`.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Consumer", "Reader", "Subscription", "Subscriptions"]
 
 
-class Subscription(ABC):
+class Subscription:
     """One SUBSCRIBE of one session."""
 
     __slots__ = (

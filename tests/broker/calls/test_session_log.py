@@ -171,6 +171,7 @@ class TestStorm:
 
 
 class TestOthers:
+    @pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
     def test_levels_and_names(self, caplog: pytest.LogCaptureFixture) -> None:
         from stocksync_ws.codes import ErrorCode
 
@@ -219,6 +220,7 @@ class TestOthers:
             (b, "WARNING", "something once", False),
         ]
 
+    @pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
     def test_failures_are_told_once_a_second_and_kind(self, lines: Callable[[], list[str]]) -> None:
         from stocksync_ws.codes import ErrorCode
 
@@ -260,6 +262,7 @@ class TestOthers:
             step.run(at, log.listener_failed, "l", None, ValueError("b"))
         assert [bool(record.exc_info) for record in caplog.records] == [True, False]
 
+    @pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
     def test_a_refusal_with_its_reason(self, lines: Callable[[], list[str]]) -> None:
         from stocksync_ws.codes import ErrorCode
         from stocksync_ws.errors import AccessDenied

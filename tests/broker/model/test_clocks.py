@@ -104,6 +104,7 @@ def opened(session: SessionRecord, at: float) -> None:
     session.subscriptions.transactions = {"t": Transaction(at), "u": Transaction(at + 1.0)}
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 @pytest.mark.parametrize(
     ("begin", "due", "after"),
     [
@@ -154,6 +155,7 @@ NOT_PLAIN: dict[str, Callable[[SessionRecord, float], None]] = {
 """What may run besides the clocks of a plain session."""
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 @pytest.mark.parametrize("name", NOT_PLAIN)
 def test_a_plain_session_has_the_deadlines_of_any_other(name: str) -> None:
     clocks = SessionClocks(BrokerConfig())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 
 import pytest
@@ -16,8 +17,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Consumer, Reader
 from stocksync_ws.broker.model.topic import HistoryTopic, Topic
 from stocksync_ws.stomp.frame import Version
-from stocksync_ws.types import Chunk
-from stocksync_ws.wire import WebSocketWire
+from stocksync_ws.types import Chunk, Wire
 from tests.broker.kit import TextWire, publication, record
 
 V10, V11, V12 = Version.V10, Version.V11, Version.V12
@@ -28,7 +28,7 @@ def topic() -> Topic:
     return Topic("/topic/a", policies.Topic(), ByteCounter(), keeper)
 
 
-def session(version: Version = V12, wire: WebSocketWire | None = None) -> SessionRecord:
+def session(version: Version = V12, wire: Wire | None = None) -> SessionRecord:
     made = record(wire=wire)
     made.version = version
     return made
@@ -39,18 +39,16 @@ def reader(
     subscription_id: str | None = "s",
     version: Version = V12,
     mode: AckMode = AckMode.AUTO,
-    wire: WebSocketWire | None = None,
+    wire: Wire | None = None,
 ) -> Reader:
     ledger = None if mode is AckMode.AUTO else Ledger(mode, 9, by_message_id=version is not V12)
     return Reader(session(version, wire), subscription_id, "/topic/a", home, mode, ledger)
 
 
-class OtherWire(WebSocketWire):
+class OtherWire(TextWire):
     """Dresses frames in another way."""
 
-    @property
-    def key(self) -> str:
-        return "other"
+    key: Hashable = "other"
 
 
 class TestGroups:

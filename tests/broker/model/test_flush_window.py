@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from stocksync_ws.broker.model.flush_window import FlushWindow
 
 
@@ -22,6 +24,7 @@ class Keeper:
         window.deadline = None
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 def test_it_opens_with_the_first_message_and_again_when_it_has_ended() -> None:
     keeper, topic = Keeper(), object()
     made: Any = FlushWindow(topic, 0.005, keeper)  # type: ignore[arg-type]

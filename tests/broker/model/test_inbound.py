@@ -24,6 +24,7 @@ def test_a_fresh_one_may_decode_and_has_no_work() -> None:
     assert not inbound().has_work
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 @pytest.mark.parametrize(
     ("slots", "may_decode"),
     [
@@ -51,6 +52,7 @@ def test_what_waits_is_thrown_away_and_what_was_decoded_in_part_is_kept() -> Non
     assert made.has_work
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 def test_with_a_new_decoder_that_is_thrown_away_too_and_the_frame_in_work_stays() -> None:
     task: Any = object()
     made = inbound(waiting=deque([b"x"]), size=65, decoder_empty=False, task=task)

@@ -183,6 +183,7 @@ class TestSendEach:
         assert shared.waiting == 2
         assert office.env.office.total == 5 + 4
 
+    @pytest.mark.pure("counts calls of the interpreter, and compiled code calls less")
     def test_nothing_is_called_per_recipient_but_send(self, office: Office) -> None:
         shared = entry()
         mailboxes = [office.mailbox(shared, send=None) for _ in range(100)]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from stocksync_ws import policies
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
+from tests.broker.kit import lonely_reader, lonely_topic
 from tests.broker.kit import publication as made_publication
 
 
 def delivery(number: int, size: int = 10, at: float = 0.0, timeout: float | None = 30.0) -> Any:
     publication = made_publication(number, f"e-{number}", "", (), b"x" * size, at)
-    channel: Any = SimpleNamespace(policy=policies.Topic(ack_timeout=timeout))
-    made = Delivery(channel, publication, number, 1, at)
+    home = lonely_topic(policies.Topic(ack_timeout=timeout))
+    made = Delivery(home, publication, number, 1, at)
     made.place = number
     return made
 
@@ -118,9 +118,9 @@ def test_what_was_issued_is_known_by_epoch_and_offset() -> None:
 
 def test_what_a_group_shares_is_each_ledgers_own_when_it_is_taken_out() -> None:
     shared, one, other = delivery(1), ledger(9), ledger(9)
-    first, second = SimpleNamespace(mode=AckMode.CLIENT), SimpleNamespace(mode=AckMode.CLIENT)
+    first, second = lonely_reader(AckMode.CLIENT), lonely_reader(AckMode.CLIENT)
     for made, subscription in ((one, first), (other, second)):
-        made.subscription = subscription  # type: ignore[assignment]
+        made.subscription = subscription
         made.add(shared)
     assert one.own(*one.take(1)).subscription is first
     other.leave()

@@ -177,12 +177,14 @@ def filled(count: int) -> Log:
     return log
 
 
+@pytest.mark.pure("counts by a type of its own, which compiled code does not ask")
 def test_draining_looks_at_each_entry_a_few_times_only() -> None:
     few, many = drained(filled(1_000)), drained(filled(10_000))
     assert many <= 10_000 * 12
     assert many <= few * 12
 
 
+@pytest.mark.pure("counts by a type of its own, which compiled code does not ask")
 def test_taking_every_second_and_draining_the_rest_is_linear() -> None:
     def looked(count: int) -> int:
         log = filled(count)

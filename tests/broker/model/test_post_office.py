@@ -10,8 +10,7 @@ from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.transaction import Transaction
 from stocksync_ws.config import BrokerConfig, Limits
-from stocksync_ws.wire import WebSocketWire
-from tests.broker.kit import environment, record
+from tests.broker.kit import TextWire, environment, record
 
 
 def office_of(most: int = 1_000) -> tuple[Environment, Mailbox, Mailbox]:
@@ -73,7 +72,7 @@ def test_one_beat_for_all_sessions_of_a_wire() -> None:
 
 def test_wires_that_dress_a_frame_in_another_way_have_a_beat_of_their_own() -> None:
     env, one, _ = office_of()
-    other: Any = type("Other", (WebSocketWire,), {"key": "other"})()
+    other: Any = type("Other", (TextWire,), {"key": "other"})()
     assert env.office.beat(one.wire) is not env.office.beat(other)
     assert env.office.beat(other) is env.office.beat(other)
 

@@ -137,6 +137,7 @@ def made(*parts: str) -> tuple[Any, ...]:
     return tuple(f"a {part}" for part in parts)
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 @pytest.mark.parametrize(
     ("note", "arguments", "kept", "items"),
     [

@@ -356,6 +356,7 @@ class TestWhereASubscriptionBegins:
             assert not topic.is_overtaken(quick)
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 def test_what_is_no_record_is_asked_of_where_topics_are_acted_on() -> None:
     topic = make(Topic)
     keeper: Any = topic.keeper

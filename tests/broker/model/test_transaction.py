@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
 from stocksync_ws.broker.model.ledger import AckMode, Delivery, Ledger
 from stocksync_ws.broker.model.transaction import Settlement
 from stocksync_ws.stomp.frame import Frame
-from tests.broker.kit import publication
+from tests.broker.kit import lonely_reader, lonely_topic, publication
 
 NACK = Frame("NACK", {"id": "s.2", "transaction": "t"})
 
@@ -19,16 +16,11 @@ NACK = Frame("NACK", {"id": "s.2", "transaction": "t"})
 def ledger() -> Ledger:
     """A window of three with two deliveries that their group shares."""
     made = Ledger(AckMode.CLIENT, 3, by_message_id=False)
-    made.subscription = subscription()
-    home: Any = SimpleNamespace(ack_timeout=None)
+    made.subscription = lonely_reader(AckMode.CLIENT)
     for number in (1, 2):
         item = publication(number, f"e-{number}", "", (), b"x" * 10)
-        made.add(Delivery(home, item, number, 1, 0.0))
+        made.add(Delivery(lonely_topic(), item, number, 1, 0.0))
     return made
-
-
-def subscription() -> Any:
-    return SimpleNamespace(mode=AckMode.CLIENT)
 
 
 def test_what_waits_for_commit_keeps_its_place_in_the_window(ledger: Ledger) -> None:
@@ -47,7 +39,7 @@ def test_it_is_still_of_its_subscription_when_another_has_the_id(ledger: Ledger)
     settlement = Settlement(ledger, ledger.take(2), NACK)
     settlement.hold()
     ledger.leave()
-    ledger.subscription = subscription()
+    ledger.subscription = lonely_reader(AckMode.CLIENT)
     assert [each.subscription for each in settlement.deliveries] == [first, first]
 
 

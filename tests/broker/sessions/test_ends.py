@@ -208,6 +208,7 @@ def test_the_row_is_done_in_order_in_the_next_state_and_what_has_none_does_nothi
     assert recorder.done == [(effect, end.state) for effect in end.effects]
 
 
+@pytest.mark.pure("replaces a function that compiled code calls without a look-up")
 def test_all_that_can_happen_is_in_the_table_and_all_of_the_table_can_happen(
     recorder: Recorder,
 ) -> None:

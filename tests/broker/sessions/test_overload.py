@@ -15,6 +15,8 @@ from stocksync_ws.errors import LimitExceeded
 from stocksync_ws.timers import Timers
 from tests.broker.kit import environment, record
 
+pytestmark = pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
+
 
 class Rooms:
     """The policy alone: sessions that hold something, and rooms that write down what they do."""

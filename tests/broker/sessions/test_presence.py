@@ -26,7 +26,7 @@ from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing import Peer, World
 from stocksync_ws.testing.peer import client_frame
-from tests.broker.kit import TextWire, User, authenticate, record
+from tests.broker.kit import User, authenticate, record, text_only
 
 Start = Callable[..., World]
 ROOM = "/topic/room/7"
@@ -379,8 +379,9 @@ class TestFollowers:
     def test_members_of_a_kind_of_wire_that_carries_text_only_are_told_as_well(
         self, world: World
     ) -> None:
-        with mock.patch("stocksync_ws.wire.connection.WebSocketWire", TextWire):
-            told = Told(world.connect())
+        peer = world.connect()
+        text_only(world)
+        told = Told(peer)
         world.connect(login="ännchen").subscribe(ROOM, "r")
         world.advance(1)
         assert told.read().names == ["ännchen"]

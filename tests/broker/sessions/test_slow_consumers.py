@@ -308,6 +308,7 @@ class Rooms:
         return made
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 class TestRelieve:
     def test_who_is_over_its_bound_loses_messages_where_it_may(self) -> None:
         rooms = Rooms(sheds=True)
@@ -343,6 +344,7 @@ class TestRelieve:
         assert rooms.env.counters.slow_consumers == 0
 
 
+@pytest.mark.pure("hands over a stand-in; compiled code takes its own records")
 class TestJudge:
     def test_a_slow_one_is_relieved_and_another_looked_at_again(self) -> None:
         rooms = Rooms()

@@ -283,6 +283,7 @@ class TestJudged:
 
 
 class TestBugs:
+    @pytest.mark.pure("replaces a function that compiled code calls without a look-up")
     @pytest.mark.parametrize("transport", TRANSPORTS)
     def test_one_while_a_session_is_opened_leaves_nothing(
         self, transport: str, monkeypatch: pytest.MonkeyPatch
