@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import select
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from stocksync_ws.streams import Poller
@@ -79,15 +80,15 @@ class EpollPoller:
         if not self._begun:
             self._loop.add_reader(self._epoll.fileno(), self._serve)
             self._begun = True
-        before = self._watched.pop(fd, 0)
+        before = self._watched.get(fd, 0)
         if events:
+            change = self._epoll.modify if before else self._epoll.register
+            change(fd, events)
             self._watched[fd] = events
-            if before:
-                self._epoll.modify(fd, events)
-            else:
-                self._epoll.register(fd, events)
         elif before:
-            self._epoll.unregister(fd)
+            del self._watched[fd]
+            with suppress(OSError):  # it is closed already
+                self._epoll.unregister(fd)
 
     def _serve(self) -> None:
         """The share of one turn. An error or a hang-up is told to whoever waits for anything."""

@@ -146,6 +146,24 @@ def test_a_callback_that_raises_takes_nothing_from_the_others(ground: Ground) ->
         other.close()
 
 
+def test_what_cannot_be_watched_is_not_taken_for_watched(ground: Ground) -> None:
+    """A stream whose beginning failed is aborted, and must not fail there before its socket is
+    closed.
+    """
+    _, poller = ground
+    one, other = socket.socketpair()
+    descriptor = one.fileno()
+    one.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        poller.add_reader(descriptor, lambda: None)
+    poller.remove_reader(descriptor)
+    with socket.fromfd(other.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as closed:
+        poller.add_reader(closed.fileno(), lambda: None)
+        descriptor = closed.fileno()
+    poller.remove_reader(descriptor)
+    other.close()
+
+
 def test_a_turn_serves_so_many_and_the_next_one_those_that_wait() -> None:
     loop = asyncio.new_event_loop()
     poller = EpollPoller(loop)
