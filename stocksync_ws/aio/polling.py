@@ -12,6 +12,7 @@ import asyncio
 import select
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, Final
 
 from stocksync_ws.streams import Poller
@@ -41,11 +42,24 @@ def poller_of(loop: asyncio.AbstractEventLoop, at_end: list[Callable[[], None]])
 class EpollPoller:
     """Watches descriptors, as a loop does; after `close` it does nothing."""
 
-    __slots__ = ("_begun", "_epoll", "_loop", "_readers", "_watched", "_writers", "call_soon")
+    __slots__ = (
+        "_begun",
+        "_context",
+        "_epoll",
+        "_loop",
+        "_readers",
+        "_watched",
+        "_writers",
+        "call_soon",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.call_soon = loop.call_soon
+        self._context = copy_context()
+        """In which all are called back: that of a first stream may be a request's, whose variables
+        are nobody else's, and would be kept.
+        """
         self._epoll = select.epoll()
         self._readers: dict[int, Callable[[], Any]] = {}
         self._writers: dict[int, Callable[[], Any]] = {}
@@ -78,7 +92,7 @@ class EpollPoller:
         if self._epoll.closed:
             return
         if not self._begun:
-            self._loop.add_reader(self._epoll.fileno(), self._serve)
+            self._context.run(self._loop.add_reader, self._epoll.fileno(), self._serve)
             self._begun = True
         before = self._watched.get(fd, 0)
         if events:

@@ -6,6 +6,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any
 
@@ -182,6 +183,27 @@ def test_a_turn_serves_so_many_and_the_next_one_those_that_wait() -> None:
         one.close()
         other.close()
     poller.close()
+    loop.close()
+
+
+def test_nobody_is_called_in_the_context_of_the_first_who_asked() -> None:
+    """A request of a WSGI server brings its connection in the context of that request."""
+    request: ContextVar[str] = ContextVar("request", default="none")
+    loop = asyncio.new_event_loop()
+    poller = EpollPoller(loop)
+    one, other = socket.socketpair()
+    with one, other:
+        seen: list[str] = []
+
+        def first() -> None:
+            request.set("the first")
+            poller.add_reader(one.fileno(), lambda: seen.append(request.get()))
+
+        copy_context().run(first)
+        other.send(b"x")
+        turn(loop)
+        assert set(seen) == {"none"}
+        poller.close()
     loop.close()
 
 
