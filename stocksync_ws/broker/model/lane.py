@@ -71,7 +71,8 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
     """
     left = iter(mailboxes)
     shared: list[Outgoing] = []
-    chunk = joined = b""
+    chunk: Chunk = b""
+    joined: Chunk = b""
     size = 0
     while True:
         mailbox: Mailbox | None = None
