@@ -1,9 +1,9 @@
 """One descriptor for all streams of a loop: an epoll of their own, which the loop watches.
 
 Rule: a loop pays for each descriptor that it watches, and again for each of its events: a handle, a
-context, a look-up. In a storm thousands are readable in every turn, of which a turn has time for a
-few. Here it has events for that many: those that have waited longest, since epoll queues them.
-Where there is no epoll, the loop itself watches.
+look-up, a place in its queue. In a storm thousands are readable in every turn, of which a turn has
+time for a few. Here it has events for that many: those that have waited longest, since epoll queues
+them. Where there is no epoll, the loop itself watches.
 """
 
 from __future__ import annotations
@@ -109,10 +109,11 @@ class EpollPoller:
         readers, writers = self._readers, self._writers
         for fd, event in self._epoll.poll(0, MOST):
             try:
+                # What user code sets in context variables is no business of another connection.
                 if event & ~_WRITE and (reader := readers.get(fd)) is not None:
-                    reader()
+                    copy_context().run(reader)
                 if event & ~_READ and (writer := writers.get(fd)) is not None:
-                    writer()
+                    copy_context().run(writer)
             except Exception as error:
                 # A bug of ours is the loop's to tell, and nobody else's loss.
                 told = {"message": "internal error of a stream", "exception": error}

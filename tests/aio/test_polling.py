@@ -207,6 +207,31 @@ def test_nobody_is_called_in_the_context_of_the_first_who_asked() -> None:
     loop.close()
 
 
+def test_what_one_sets_in_a_context_variable_no_other_one_sees(ground: Ground) -> None:
+    loop, poller = ground
+    pairs = [socket.socketpair() for _ in range(2)]
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen: dict[str, set[str]] = {"ann": set(), "bob": set()}
+
+    def called(name: str) -> None:
+        seen[name].add(user.get())
+        user.set(name)
+
+    for (one, other), name in zip(pairs, seen, strict=True):
+        poller.add_reader(one.fileno(), partial(called, name))
+        poller.add_writer(one.fileno(), partial(called, name))
+        other.send(b"x")
+    turn(loop, 3)
+    assert all(seen.values())
+    assert "bob" not in seen["ann"]
+    assert "ann" not in seen["bob"]
+    for one, other in pairs:
+        poller.remove_reader(one.fileno())
+        poller.remove_writer(one.fileno())
+        one.close()
+        other.close()
+
+
 def test_after_its_end_it_watches_nothing_and_takes_everything() -> None:
     loop = asyncio.new_event_loop()
     at_end: list[Callable[[], None]] = []
