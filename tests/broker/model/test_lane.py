@@ -1,4 +1,4 @@
-"""The direct way: mailboxes of one entry, sent at once, and what becomes of those that were not."""
+"""The direct way: mailboxes that are sent at once, and what becomes of those that were not."""
 
 from __future__ import annotations
 
