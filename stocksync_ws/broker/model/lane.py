@@ -116,14 +116,14 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
 
 
 def _take_all(mailbox: Mailbox, entries: list[Outgoing]) -> None:
-    """All entries leave the mailbox."""
+    """All entries of a mailbox that holds several leave it."""
     office, tail = mailbox._office, mailbox.tail
     for entry in entries:
         entry.waiting -= 1
         if not entry.waiting:
             office.total -= entry.size
-    if tail is not None:
-        tail.clear()
+    assert tail is not None
+    tail.clear()
     mailbox.front, mailbox.several = None, 0
 
 
