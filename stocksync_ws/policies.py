@@ -151,7 +151,8 @@ class PushedPolicy(TopicPolicy):
     seconds after it was published, and a millisecond or two more by which timers of a loop are
     late; it leaves earlier with whatever else its session is sent, such as a RECEIPT, a reply, an
     ERROR, a heart-beat or a message without delay, and when the session has more than
-    `Limits.send_queue` to be sent. Order never changes.
+    `Limits.send_queue` to be sent. Order never changes. Of a session that `users.disconnect` ends
+    what waits is dropped.
     """
 
     def __post_init__(self) -> None:

@@ -167,7 +167,9 @@ class SocketStream:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            self._driver.ended(self.link)
+            # An answer on its way would put the end off, and this be asked again in every turn.
+            self._poller.remove_writer(self._socket.fileno())
+            self._ended()
             return
         self._rest = self._rest[sent:]
         if not self._rest:

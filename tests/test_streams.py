@@ -245,6 +245,17 @@ def test_a_writer_that_was_woken_for_nothing_keeps_its_bytes(pair: Pair) -> None
     assert pair.driver.told == []
 
 
+def test_what_a_reset_has_left_unsent_puts_the_end_off_no_more(pair: Pair) -> None:
+    unsent: list[int] = []
+    pair.driver.ended = lambda link: unsent.append(pair.stream.unsent)  # type: ignore[method-assign]
+    fill(pair)
+    pair.poller.readers.clear()
+    pair.peer.close()
+    for _ in range(3):
+        pair.poller.turn()
+    assert unsent == [0]
+
+
 def test_a_reset_while_writing_is_told_in_the_next_turn(pair: Pair) -> None:
     """Until then what was written counts as unsent: nothing may go on as if it had left."""
     pair.reset_by_peer()

@@ -91,7 +91,7 @@ class Flusher:
         Args:
             link: What carries its output; None while its wire is parked, and then only its bounds
                 hold.
-            rest: The entry that the direct way has begun to send.
+            rest: What the direct way has begun to send: an entry, or several that were joined.
             error: What the direct way has raised.
         """
         if link is None:

@@ -6,6 +6,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar, copy_context
 from functools import partial
 from typing import Any
 
@@ -146,6 +147,24 @@ def test_a_callback_that_raises_takes_nothing_from_the_others(ground: Ground) ->
         other.close()
 
 
+def test_what_cannot_be_watched_is_not_taken_for_watched(ground: Ground) -> None:
+    """A stream whose beginning failed is aborted, and must not fail there before its socket is
+    closed.
+    """
+    _, poller = ground
+    one, other = socket.socketpair()
+    descriptor = one.fileno()
+    one.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        poller.add_reader(descriptor, lambda: None)
+    poller.remove_reader(descriptor)
+    with socket.fromfd(other.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as closed:
+        poller.add_reader(closed.fileno(), lambda: None)
+        descriptor = closed.fileno()
+    poller.remove_reader(descriptor)
+    other.close()
+
+
 def test_a_turn_serves_so_many_and_the_next_one_those_that_wait() -> None:
     loop = asyncio.new_event_loop()
     poller = EpollPoller(loop)
@@ -165,6 +184,52 @@ def test_a_turn_serves_so_many_and_the_next_one_those_that_wait() -> None:
         other.close()
     poller.close()
     loop.close()
+
+
+def test_nobody_is_called_in_the_context_of_the_first_who_asked() -> None:
+    """A request of a WSGI server brings its connection in the context of that request."""
+    request: ContextVar[str] = ContextVar("request", default="none")
+    loop = asyncio.new_event_loop()
+    poller = EpollPoller(loop)
+    one, other = socket.socketpair()
+    with one, other:
+        seen: list[str] = []
+
+        def first() -> None:
+            request.set("the first")
+            poller.add_reader(one.fileno(), lambda: seen.append(request.get()))
+
+        copy_context().run(first)
+        other.send(b"x")
+        turn(loop)
+        assert set(seen) == {"none"}
+        poller.close()
+    loop.close()
+
+
+def test_what_one_sets_in_a_context_variable_no_other_one_sees(ground: Ground) -> None:
+    loop, poller = ground
+    pairs = [socket.socketpair() for _ in range(2)]
+    user: ContextVar[str] = ContextVar("user", default="nobody")
+    seen: dict[str, set[str]] = {"ann": set(), "bob": set()}
+
+    def called(name: str) -> None:
+        seen[name].add(user.get())
+        user.set(name)
+
+    for (one, other), name in zip(pairs, seen, strict=True):
+        poller.add_reader(one.fileno(), partial(called, name))
+        poller.add_writer(one.fileno(), partial(called, name))
+        other.send(b"x")
+    turn(loop, 3)
+    assert all(seen.values())
+    assert "bob" not in seen["ann"]
+    assert "ann" not in seen["bob"]
+    for one, other in pairs:
+        poller.remove_reader(one.fileno())
+        poller.remove_writer(one.fileno())
+        one.close()
+        other.close()
 
 
 def test_after_its_end_it_watches_nothing_and_takes_everything() -> None:

@@ -99,6 +99,27 @@ def test_what_comes_behind_a_suspended_send_waits_for_it(app: StompApp, host: As
     assert client.bodies() == [b"4"]
 
 
+@pytest.mark.parametrize("slow", [False, True])
+def test_what_middleware_publishes_in_a_send_comes_behind_that_message(
+    app: StompApp, host: Asgi, slow: bool
+) -> None:
+    client = host.open().connect().subscribe("/topic/a")
+    more = [b"3", b"2"]
+
+    async def manner(client: Client, message: Any) -> None:
+        if more:
+            publish(app, more.pop())
+        if slow:
+            await asyncio.sleep(0)
+        client.take(message)
+
+    client.manner = manner
+    publish(app, b"1")
+    assert client.bodies() == [b"1", b"2", b"3"]
+    publish(app, b"4")
+    assert client.bodies() == [b"4"]
+
+
 def test_only_messages_are_begun_outside_of_a_task(app: StompApp, host: Asgi) -> None:
     """Pitfall 3: accept and close are sent in a task, since hosts use time-outs there."""
     tasks: dict[str, bool] = {}

@@ -71,68 +71,63 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
     """
     left = iter(mailboxes)
     shared: list[Outgoing] = []
+    chunk: Chunk = b""
     joined: Chunk = b""
+    size = 0
     while True:
         mailbox: Mailbox | None = None
         try:
             for mailbox in left:
                 send, entry = mailbox._send, mailbox.front
+                mailbox.dirty = False
                 if send is None or entry is None:
-                    mailbox.dirty = False
                     yield mailbox, None, None
                     continue
-                if several := mailbox.several:
-                    if several > room or not mailbox.joins:
-                        mailbox.dirty = False
+                if size := mailbox.several:
+                    if size > room or not mailbox.joins:
                         yield mailbox, None, None
                         continue
                     entries = mailbox.entries
                     if entries != shared:
                         shared, joined = entries, b"".join([each.chunk for each in entries])
-                    sent = send(joined)
-                    if sent != several:
-                        yield mailbox, _sent_partly(mailbox, joined, sent, now), None
-                    else:
-                        _sent(mailbox, entries, now)
-                    continue
-                sent = send(entry.chunk)
-                if sent != entry.size:
-                    yield mailbox, _sent_partly(mailbox, entry.chunk, sent, now), None
-                    continue
-                mailbox.front = None
-                mailbox.dirty = False
+                    chunk = joined
+                    _take_all(mailbox, entries)
+                else:
+                    chunk, size = entry.chunk, entry.size
+                    mailbox.front = None
+                    entry.waiting -= 1
+                    if not entry.waiting:
+                        mailbox._office.total -= size
                 mailbox.last_write = now
-                entry.waiting -= 1
-                if not entry.waiting:
-                    mailbox._office.total -= sent
+                # Behind the books: a host's `send` may publish to the same mailbox.
+                sent = send(chunk)
+                if sent != size:
+                    _keep_rest(mailbox, size - sent)
+                    yield mailbox, (chunk, sent), None
             return
         except (BlockingIOError, InterruptedError):
             assert mailbox is not None
-            chunk = joined if mailbox.several else mailbox.entries[0].chunk
-            yield mailbox, _sent_partly(mailbox, chunk, 0, now), None
+            _keep_rest(mailbox, size)
+            yield mailbox, (chunk, 0), None
         except Exception as error:
             assert mailbox is not None
-            _sent_partly(mailbox, b"", mailbox.queued, now)
+            mailbox._send = None
             yield mailbox, None, error
 
 
-def _sent(mailbox: Mailbox, entries: list[Outgoing], now: float) -> None:
-    """All entries have left the mailbox."""
+def _take_all(mailbox: Mailbox, entries: list[Outgoing]) -> None:
+    """All entries of a mailbox that holds several leave it."""
     office, tail = mailbox._office, mailbox.tail
     for entry in entries:
         entry.waiting -= 1
         if not entry.waiting:
             office.total -= entry.size
-    if tail is not None:
-        tail.clear()
+    assert tail is not None
+    tail.clear()
     mailbox.front, mailbox.several = None, 0
-    mailbox.dirty = False
-    mailbox.last_write = now
 
 
-def _sent_partly(mailbox: Mailbox, chunk: Chunk, sent: int, now: float) -> Rest:
-    """All entries have left the mailbox, and its stream has the rest still to write."""
-    mailbox.handed += mailbox.queued - sent
+def _keep_rest(mailbox: Mailbox, size: int) -> None:
+    """The stream of a mailbox has so many bytes still to write: nothing may overtake them."""
+    mailbox.handed += size
     mailbox._send = None
-    _sent(mailbox, mailbox.entries, now)
-    return chunk, sent

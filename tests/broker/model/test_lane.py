@@ -1,4 +1,4 @@
-"""The direct way: mailboxes of one entry, sent at once, and what becomes of those that were not."""
+"""The direct way: mailboxes that are sent at once, and what becomes of those that were not."""
 
 from __future__ import annotations
 
@@ -105,6 +105,30 @@ class TestSendEach:
         assert chunks == [b"onetwo"] * 3 + [b"twoone"]
         assert chunks[0] is chunks[1] is chunks[2]
         assert not self.left(office, [one, two])
+
+    @pytest.mark.parametrize("count", [1, 2])
+    @pytest.mark.parametrize("part", [0, 1])
+    def test_what_a_send_puts_into_its_own_mailbox_is_behind_it(
+        self, office: Office, part: int, count: int
+    ) -> None:
+        """A host's `send` runs middleware, which may publish."""
+        later = [entry(b"later")]
+
+        def send(chunk: Chunk) -> int:
+            if later:
+                mailbox.append(later.pop())
+                return len(chunk) - part
+            return len(chunk)
+
+        _, mailbox = self.made(office, count, send)
+        dirty = office.env.office.dirty
+        dirty.clear()
+        office.send(mailbox)
+        mailbox.append(entry(b"last"))
+        assert dirty == [mailbox]
+        assert [each.chunk for each in mailbox.entries] == [b"later", b"last"]
+        assert (mailbox.queued, office.env.office.total) == (9, 9)
+        assert mailbox.is_open is not bool(part)
 
     def test_more_than_a_stream_may_be_given_at_once_is_given_back(self, office: Office) -> None:
         fits = office.mailbox(entry(bytes(ROOM - 5)), entry(), joins=True)

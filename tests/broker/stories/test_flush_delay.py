@@ -165,6 +165,13 @@ class TestUrgent:
         assert bodies(peer) == ["1", "2"]
         assert peer.closed == 1012
 
+    def test_who_is_disconnected_by_the_application_gets_nothing_more(self, world: Broker) -> None:
+        peer = self.waiting(world)
+        world.app.users.disconnect(session_id=record(world).id, reason="away")
+        world.settle()
+        assert self.commands(peer) == ["ERROR"]
+        assert peer.closed == 4503
+
     def test_an_unsubscribe(self, world: Broker) -> None:
         peer = self.waiting(world)
         timers = len(world.broker._step._timers.live())
