@@ -327,7 +327,7 @@ def test_a_stop_after_the_end_does_nothing(app: StompApp) -> None:
 def test_an_application_keeps_nothing_of_a_run_that_has_ended(app: StompApp) -> None:
     def brokers() -> int:
         gc.collect()
-        return sum(isinstance(each, Broker) for each in gc.get_objects())
+        return sum(type(each) is Broker for each in gc.get_objects())
 
     before = brokers()
     world = World(app)
