@@ -371,13 +371,13 @@ class Stage:
             return
         for worker in self.workers:
             self._lose(worker.link)
-        how = draw(4) if self.losing else 0
+        how = draw(6) if self.losing else 0
         if how < 2:
             self.note("the engine comes back with all it had")
             self.engine.restart(self.engine.snapshot())
             return
         self.excused = True
-        state = self.saved if how == 2 else None
+        state = None if how == 5 else self.saved
         self.note("the engine comes back", "with less" if state else "with nothing")
         self.engine.restart(state)
 
@@ -540,8 +540,8 @@ STEPS: dict[str, Any] = {
     "lose_answer": 1,
     "lose_link": 4,
     "renew_link": 8,
-    "save": 2,
-    "restart": 2,
+    "save": 5,
+    "restart": 3,
     "trim": 1,
     "refuse": 1,
     "die": 1,
