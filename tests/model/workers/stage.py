@@ -441,6 +441,8 @@ class Stage:
                 for user in range(2 if place.user else 1):
                     self.publish_at(worker, place, lambda n, user=user: user % n)  # type: ignore[misc]
             self.rest()
+        self.pass_time(25.0)  # closes are spread over time
+        self.rest()
         self.holes.clear()
         self.nobody_waits()
         for browser in self.browsers:
