@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -13,7 +13,6 @@ from stocksync_ws.backplane import (
     Append,
     Appended,
     AppendOutcome,
-    BackplaneCommand,
     History,
     Item,
     Keep,
@@ -62,7 +61,12 @@ def test_the_engine_in_memory_keeps_the_contract(check: Check, page: int) -> Non
 
 # Engines that break one rule each
 
-append, put, read, find = MemoryEngine.append, MemoryEngine._put, MemoryEngine.read, MemoryEngine._find
+append, put, read, find = (
+    MemoryEngine.append,
+    MemoryEngine._put,
+    MemoryEngine.read,
+    MemoryEngine._find,
+)
 execute, drop = MemoryLink.execute, MemoryLink._drop
 Answer = tuple[Appended, list[Pushed]]
 
@@ -279,7 +283,9 @@ BROKEN: list[tuple[object, str, Callable[..., Any], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("home", "name", "instead", "seen"), BROKEN, ids=[f"{row[2].__name__}-{row[3]}" for row in BROKEN]
+    ("home", "name", "instead", "seen"),
+    BROKEN,
+    ids=[f"{row[2].__name__}-{row[3]}" for row in BROKEN],
 )
 def test_an_engine_that_breaks_a_rule_is_seen(
     home: object, name: str, instead: Callable[..., Any], seen: str

@@ -282,9 +282,8 @@ class Workers:
             if isinstance(topic, LatestTopic):
                 topic.keys.clear()
         for reader in self._survivors.pop(channel, ()):
-            if not reader.ended:
-                reader.replay_to = reader.held_to = reader.replay_left = reader.snapshot_at = 0
-                self._readers.fall_behind(reader, reader.topic.log.top + 1)
+            reader.replay_to = reader.held_to = reader.replay_left = reader.snapshot_at = 0
+            self._readers.fall_behind(reader, reader.topic.log.top + 1)
 
     def continues(self, channel: str, history: History) -> None:
         """Another run of the engine goes on with what was applied."""

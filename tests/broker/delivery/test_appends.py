@@ -64,9 +64,7 @@ def test_an_answer_is_taken_once_and_is_not_sent_for_again() -> None:
     assert not made.take(flight)
 
 
-@pytest.mark.parametrize(
-    ("times", "outcome"), [(1, AppendOutcome.REFUSED), (2, Failure.UNCERTAIN)]
-)
+@pytest.mark.parametrize(("times", "outcome"), [(1, AppendOutcome.REFUSED), (2, Failure.UNCERTAIN)])
 def test_what_was_sent_twice_and_is_refused_may_have_been_done_before(
     times: int, outcome: AppendOutcome | Failure
 ) -> None:

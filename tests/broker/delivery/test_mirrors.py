@@ -278,9 +278,7 @@ def test_what_was_replaced_leaves_no_gap() -> None:
 
 
 @pytest.mark.parametrize(("generation", "epoch"), [(7, "e"), (0, "f")])
-def test_a_push_of_another_generation_or_epoch_is_not_believed(
-    generation: int, epoch: str
-) -> None:
+def test_a_push_of_another_generation_or_epoch_is_not_believed(generation: int, epoch: str) -> None:
     worker = Worker().live(at(5))
     worker.pushed(6, generation, epoch)
     assert worker.heard() == []

@@ -27,7 +27,7 @@ def several() -> Iterator[Several]:
 
 
 def link(several: Several) -> MemoryLink:
-    return [*several.engine.links.values()][0]
+    return next(iter(several.engine.links.values()))
 
 
 def hold(several: Several) -> list[Append]:

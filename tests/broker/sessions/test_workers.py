@@ -8,10 +8,17 @@ from contextlib import ExitStack
 import pytest
 
 from stocksync_ws import StompApp
-from stocksync_ws.backplane import Append, AppendOutcome, BackplaneSettings, Keep
-from stocksync_ws.broker.calls.events import MessageDropped
+from stocksync_ws.backplane import (
+    Append,
+    AppendOutcome,
+    BackplaneSettings,
+    Connected,
+    Keep,
+    Lost,
+)
+from stocksync_ws.broker.calls.events import BackplaneAvailability, MessageDropped
 from stocksync_ws.broker.model.flight import Failure, Settlement
-from stocksync_ws.broker.model.publication import Published
+from stocksync_ws.broker.model.publication import Draft, PublicationKind, Published
 from stocksync_ws.broker.sessions.workers import Workers, channel_of
 from stocksync_ws.errors import BackplaneUnavailable, PublishUncertain
 from stocksync_ws.position import Position
@@ -70,7 +77,9 @@ def test_what_one_worker_publishes_reaches_all_with_one_message_id(
     several.settle()
     for worker in (0, 2, 1):
         several.publish(destination, f"from {worker}", worker, key=str(worker))
-    found = [[(frame.body, frame.headers["message-id"]) for frame in peer.frames()] for peer in peers]
+    found = [
+        [(frame.body, frame.headers["message-id"]) for frame in peer.frames()] for peer in peers
+    ]
     assert [body for body, _ in found[0]] == [b"from 0", b"from 2", b"from 1"]
     assert found[0] == found[1] == found[2]
 
@@ -234,6 +243,21 @@ def test_a_subscribe_that_waits_too_long_is_refused(stack: ExitStack) -> None:
     later.frame("RECEIPT")
 
 
+def test_a_session_that_was_refused_may_ask_again(stack: ExitStack) -> None:
+    several = Several(stack)
+    several.engine.disconnect()
+    peer = several.connect(login="ann")
+    waiting = {"id": "s", "destination": "/topic/a", "receipt": "r"}
+    peer.command("SUBSCRIBE", waiting)
+    several.advance(11)
+    assert peer.error().headers["receipt-id"] == "r"
+    again = several.connect()
+    again.command("SUBSCRIBE", waiting)
+    several.engine.reconnect()
+    several.settle()
+    again.frame("RECEIPT")
+
+
 def test_a_destination_that_is_followed_is_subscribed_at_once_even_without_the_engine(
     stack: ExitStack,
 ) -> None:
@@ -292,7 +316,7 @@ def test_a_channel_is_followed_for_a_while_when_nobody_reads_it(stack: ExitStack
     peer.command("UNSUBSCRIBE", {"id": "t"})
     several.advance(25)
     assert followed(several) == set()
-    assert not [*several.engine.links.values()][0].channels
+    assert not next(iter(several.engine.links.values())).channels
 
 
 def test_a_channel_that_a_subscribe_waits_for_is_not_left(stack: ExitStack) -> None:
@@ -331,6 +355,47 @@ def test_a_history_that_has_given_way_is_read_again(stack: ExitStack) -> None:
 
 
 # Resets
+
+
+def test_a_connection_that_comes_twice_or_is_lost_twice_is_told_once(stack: ExitStack) -> None:
+    several = Several(stack, 1)
+    world = several.worlds[0]
+    several.events.clear()
+    for event in (Lost(), Lost(), Connected(), Connected()):
+        world.runtime._told([event])
+    several.settle()
+    told = [each.available for each in several.events if isinstance(each, BackplaneAvailability)]
+    assert told == [False, True]
+
+
+def test_a_reset_of_a_channel_that_nobody_reads_is_counted_and_tells_nobody(
+    stack: ExitStack,
+) -> None:
+    several = Several(stack)
+    peer = several.connect()
+    peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/a"})
+    several.settle()
+    peer.command("UNSUBSCRIBE", {"id": "s"})
+    several.settle()
+    several.engine.restart()
+    several.settle()
+    assert several.worlds[0].counters.backplane_resets == 1
+    assert peer.closed is None
+
+
+def test_a_dead_letter_of_one_worker_is_a_dead_letter_at_all(stack: ExitStack) -> None:
+    several = Several(stack)
+    peer = several.connect(1)
+    peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/dead"})
+    several.settle()
+    publisher = several.worlds[0].broker._sessions.publisher
+    draft = Draft("/topic/dead", (("expiration", "0"),), b"x")
+    several.worlds[0].broker._step.run(
+        several.worlds[0].now, publisher.send, draft, None, PublicationKind.DEAD_LETTER
+    )
+    several.worlds[0].runtime.driver.publish(Draft("/topic/other", (), b""))
+    several.advance(1)
+    assert several.bodies(peer) == ["x"]
 
 
 def test_another_run_of_the_engine_with_all_it_had_is_not_seen(stack: ExitStack) -> None:

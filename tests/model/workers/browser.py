@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.model.session import SessionRecord
-from tests.model.workers.places import PLACES, Place
+from tests.model.workers.places import Place
 from tests.model.workers.story import Story, hold
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ class Sub:
 class Browser:
     """One client, over all its connections."""
 
-    def __init__(self, stage: Stage, name: str, user: str, *, survives: bool, listens: bool) -> None:
+    def __init__(
+        self, stage: Stage, name: str, user: str, *, survives: bool, listens: bool
+    ) -> None:
         self.stage = stage
         self.name = name
         self.user = user
@@ -255,9 +257,8 @@ class Browser:
         story, truth, channel = sub.story, self.stage.truth, sub.story.channel
         sub.begun_at = name = headers.get("last-message-id")
         story.floor = truth.find(channel, name) if name is not None else None
-        if headers.get("recovered") == "true" and not (sub.place.latest and not sub.recovers):
-            if not sub.place.latest or self._is_known(sub, name):
-                return
+        if headers.get("recovered") == "true" and self._goes_on(sub, name):
+            return
         if headers.get("recovered") == "false":
             self.stage.unrecovered += 1
         if sub.place.keeps:
@@ -272,14 +273,15 @@ class Browser:
         else:
             story.begins(truth.tip(channel), exact=False)
 
-    def _is_known(self, sub: Sub, name: str | None) -> bool:
-        """A `latest` destination recovers everybody; who comes from another history, from its
-        beginning.
+    def _goes_on(self, sub: Sub, name: str | None) -> bool:
+        """The story of last time goes on. A `latest` destination recovers everybody; who comes from
+        another history, from its beginning.
         """
+        if not sub.place.latest:
+            return True
         last = sub.story.last
-        assert last is not None
         at = self.stage.truth.find(sub.story.channel, name or "")
-        return at is not None and at.follows(last)
+        return sub.recovers and last is not None and at is not None and at.follows(last)
 
     def _message(self, headers: dict[str, str], body: str) -> None:
         if headers["subscription"] == "errors":

@@ -336,7 +336,7 @@ class Stage:
             link.pushes.appendleft(link.pushes[0])
 
     def lose_answer(self, draw: Draw) -> None:
-        """Only that of an append: who reads or subscribes waits for it while the connection lasts."""
+        """Only that of an append: who reads or subscribes has one while the connection lasts."""
         link = self.worker(draw).link
         if self.faults and link.answers and isinstance(link.answers[0], Appended):
             self.note(link.worker, "never gets", link.answers[0])
@@ -418,7 +418,9 @@ class Stage:
         self.note("advance", span)
         end = self.time + span
         while True:
-            due = [(at, n) for n, w in enumerate(self.workers) if (at := w.timers.next()) is not None]
+            due = [
+                (at, n) for n, w in enumerate(self.workers) if (at := w.timers.next()) is not None
+            ]
             if not due or min(due)[0] > end:
                 break
             at, number = min(due)
