@@ -8,7 +8,7 @@ from typing import Any
 
 from stocksync_ws import Latest, Limits, Queue, StompApp, Stream, Topic
 from stocksync_ws.backplane import BackplaneSettings
-from stocksync_ws.broker.calls.events import BackplaneAvailability, MessageDropped
+from stocksync_ws.broker.calls.events import BackplaneAvailability, BackplaneReset, MessageDropped
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.testing.backplane import MemoryBackplane
 from stocksync_ws.testing.peer import Peer
@@ -57,8 +57,8 @@ class Several:
             limits=Limits(**limits),
         )
 
-        @app.event_listener(BackplaneAvailability, MessageDropped, inline=True)
-        def hear(event: BackplaneAvailability | MessageDropped) -> None:
+        @app.event_listener(BackplaneAvailability, BackplaneReset, MessageDropped, inline=True)
+        def hear(event: BackplaneAvailability | BackplaneReset | MessageDropped) -> None:
             self.events.append(event)
 
         if prepare is not None:
@@ -84,6 +84,10 @@ class Several:
     def publish(self, destination: str, body: str, worker: int = 0, **headers: str) -> None:
         self.apps[worker].template.send(destination, body.encode(), headers or None)
         self.settle()
+
+    def resets(self) -> list[str]:
+        """Destinations whose resets were told."""
+        return [each.destination for each in self.events if isinstance(each, BackplaneReset)]
 
     def bodies(self, peer: Peer) -> list[str]:
         self.settle()
