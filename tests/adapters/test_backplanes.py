@@ -236,6 +236,13 @@ def sends_again(self: Any) -> None:
     self._backplane.moved(self)
 
 
+def forgets_every_third_answer(self: Any) -> None:
+    execute(self)
+    self.count = self.__dict__.get("count", 0) + 1
+    if self.count % 3 == 0:
+        self.answers.pop()
+
+
 def close_tells(self: Any) -> None:
     """A worker that has ended is told on."""
 
@@ -276,6 +283,7 @@ BROKEN: list[tuple[object, str, Callable[..., Any], str]] = [
     (MemoryLink, "execute", pushes_from_the_second_on, "what_is_appended_after_the_answer"),
     (MemoryLink, "execute", never_leaves, "a_channel_that_is_left"),
     (MemoryLink, "_drop", sends_again, "nothing_of_a_lost_connection"),
+    (MemoryLink, "execute", forgets_every_third_answer, "every_command_is_answered"),
     (MemoryLink, "close", close_tells, "a_worker_that_has_ended"),
     (MemoryLink, "lose", says_nothing_of_a_loss, "a_lost_connection_is_told"),
 ]
