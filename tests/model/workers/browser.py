@@ -81,6 +81,8 @@ class Browser:
         """SUBSCRIBEs without an answer."""
         self.ending: dict[str, Sub] = {}
         """UNSUBSCRIBEs without one."""
+        self.commits: dict[str, list[str]] = {}
+        """COMMITs without an answer, and the receipts of their SENDs."""
         self.acks: list[str] = []
         self.last: dict[str, tuple[str, Story]] = {}
         """The last message-id of each destination, for the next time."""
@@ -121,6 +123,7 @@ class Browser:
         self.worker = self.session = None
         self.connected = self.narrow = False
         self.subs, self.sent, self.asked, self.ending, self.acks = {}, {}, {}, {}, []
+        self.commits = {}
 
     def _remember(self, sub: Sub) -> None:
         story = sub.story
@@ -157,6 +160,21 @@ class Browser:
         self.sent[receipt] = sent = Sent(self.numbers, place, body, key)
         sent.at = self.stage.time
         self.do("SEND", headers, body)
+
+    def transact(self, place: Place, bodies: list[str], slot: str) -> None:
+        """Send messages in one transaction."""
+        self.do("BEGIN", {"transaction": "t"})
+        sends = []
+        for body in bodies:
+            receipt = self.receipt()
+            sends.append(receipt)
+            headers = {"destination": place.name, "receipt": receipt, "transaction": "t"}
+            self.sent[receipt] = sent = Sent(self.numbers, place, body, "")
+            sent.at = self.stage.time
+            self.do("SEND", headers | ({"key": slot} if slot else {}), body)
+        commit = self.receipt()
+        self.commits[commit] = sends
+        self.do("COMMIT", {"transaction": "t", "receipt": commit})
 
     def acknowledge(self, command: str) -> None:
         if self.acks:
@@ -211,6 +229,10 @@ class Browser:
             self._remember(sub)
             self.subs.pop(sub.name, None)
             return
+        if (sends := self.commits.pop(receipt, None)) is not None:
+            left = [each for each in sends if each in self.sent]
+            hold(not left, f"I5: {receipt} is committed, and {left} have no RECEIPT")
+            return
         hold(receipt in self.sent, f"I5: {receipt} is settled twice, or was never asked for")
         self._accepted(self.sent.pop(receipt), headers)
 
@@ -242,6 +264,9 @@ class Browser:
         sub = self.asked.pop(receipt, None)
         if sub is not None:
             self.subs.pop(sub.name, None)
+        elif receipt in self.commits:
+            for each in self.commits.pop(receipt):
+                self._settle(each, code)
         elif receipt in self.sent:
             sent = self.sent.pop(receipt)
             if code == "backplane-unavailable":
@@ -314,4 +339,4 @@ class Browser:
 
     def waits(self) -> Iterable[str]:
         """What is not answered."""
-        return [*self.sent, *self.asked, *self.ending]
+        return [*self.sent, *self.asked, *self.ending, *self.commits]

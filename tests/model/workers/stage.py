@@ -208,6 +208,13 @@ class Stage:
         for _ in range(2 + draw(4)):
             self.send(draw)
 
+    def transact(self, draw: Draw) -> None:
+        browser, place = self.browser(draw), self.place(draw)
+        if browser is not None and not place.user and not browser.commits:
+            bodies = [self.body() for _ in range(1 + draw(3))]
+            self.note(browser.name, "COMMIT", place.name, bodies)
+            browser.transact(place, bodies, self.slot(place, draw))
+
     def publish(self, draw: Draw) -> None:
         self.publish_at(self.worker(draw), self.place(draw), draw)
 
@@ -531,6 +538,7 @@ STEPS: dict[str, Any] = {
     "come_back": 6,
     "send": 20,
     "burst": 4,
+    "transact": 3,
     "publish": 14,
     "ack": 12,
     "leave": 3,
