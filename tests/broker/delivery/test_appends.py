@@ -100,6 +100,7 @@ def test_what_waits_longest_is_overdue_first() -> None:
     assert made.overdue(6) == [first, second]
 
 
+@pytest.mark.pure("changes a constant of the module")
 def test_the_positions_of_many_channels_are_known_and_the_oldest_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

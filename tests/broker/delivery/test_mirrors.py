@@ -190,6 +190,7 @@ def test_pushes_wait_behind_what_is_read_and_those_that_were_read_are_dropped() 
     ]
 
 
+@pytest.mark.pure("changes a constant of the module")
 def test_more_pushes_than_may_wait_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING", 2)
     worker = Worker()

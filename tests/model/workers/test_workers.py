@@ -7,6 +7,8 @@ import pytest
 from tests.model.workers.breaks import BREAKS, broken
 from tests.model.workers.script import ROUND, failure, make_script, one_round, shorten
 
+pytestmark = pytest.mark.pure("its broker derives from ours, and methods are replaced")
+
 
 def test_rounds_from_seeds_hold() -> None:
     for seed in range(1, 61):
