@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from stocksync_ws import Latest, Limits, Queue, StompApp, Stream, Topic
-from stocksync_ws.backplane import BackplaneSettings
+from stocksync_ws.backplane import Append, BackplaneSettings
 from stocksync_ws.broker.calls.events import BackplaneAvailability, BackplaneReset, MessageDropped
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.testing.backplane import MemoryBackplane
@@ -35,6 +35,8 @@ class Several:
     ) -> None:
         self.engine = MemoryBackplane(settings)
         self.events: list[Any] = []
+        self.held: list[Append] = []
+        """Publications that a test keeps from the engine."""
         self.apps = [self._app(limits, prepare) for _ in range(count)]
         self.worlds = [stack.enter_context(World(app, raise_errors=False)) for app in self.apps]
         self.settle()

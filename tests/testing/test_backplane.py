@@ -198,11 +198,11 @@ def test_nothing_is_sent_without_a_connection_and_nothing_is_told_after_it(
     assert told == [Connected(), Lost("cut")]
 
 
-def test_two_runs_of_one_name_are_two_workers(loop: VirtualLoop) -> None:
+def test_worlds_over_one_engine_have_names_of_their_own_and_one_clock(loop: VirtualLoop) -> None:
     engine = MemoryBackplane()
 
     async def work() -> list[MemoryLink]:
-        return [engine.open("w", lambda events: None) for _ in range(2)]
+        return [engine.open(engine.name(), lambda events: None) for _ in range(2)]
 
     links = loop.run(work())
     assert len({link.worker for link in links}) == len(engine.links) == 2

@@ -5,13 +5,19 @@ told as what they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
 
 from stocksync_ws import AccessDenied, StompApp
-from stocksync_ws.backplane import Append, Appended, AppendOutcome, BackplaneSettings
+from stocksync_ws.backplane import (
+    Append,
+    Appended,
+    AppendOutcome,
+    BackplaneCommand,
+    BackplaneSettings,
+)
 from stocksync_ws.broker.model.window import MOST_SENDS
 from stocksync_ws.testing.backplane import MemoryLink
 from stocksync_ws.testing.peer import Peer
@@ -31,13 +37,21 @@ def link(several: Several) -> MemoryLink:
 
 
 def hold(several: Several) -> list[Append]:
-    """Keep commands on their way to the engine; those that are sent meanwhile."""
+    """Keep commands on their way to the engine; the SENDs among those that are sent meanwhile."""
     sent: list[Append] = []
-    link(several).send = sent.extend  # type: ignore[method-assign, assignment]
+
+    def send(commands: Sequence[BackplaneCommand]) -> None:
+        appends = [each for each in commands if isinstance(each, Append)]
+        sent.extend(each for each in appends if each.items[0].channel == TOPIC)
+
+    several.held = sent
+    link(several).send = send  # type: ignore[method-assign]
     return sent
 
 
-def answer(several: Several, number: int, outcome: AppendOutcome = AppendOutcome.ACCEPTED) -> None:
+def answer(several: Several, which: int, outcome: AppendOutcome = AppendOutcome.ACCEPTED) -> None:
+    """Answer the first, the second, ... of them."""
+    number = several.held[which - 1].number
     link(several)._receive([Appended(number, outcome)])
     several.settle()
 
