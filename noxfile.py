@@ -11,7 +11,7 @@ python -m nox -s wheels           all that is published, in build/wheels: sdist 
 python -m nox -s compiled-3.12    the whole suite on a compiled wheel (also 3.11 and 3.13)
 python -m nox -s bench-compiled   pure and compiled in turns; -- peers: the compiled one alone
 python -m nox -s fuzz -- 50       the property tests, 50 times with fresh inputs
-python -m nox -s model            two million steps of the model of delivery, a quarter of an hour
+python -m nox -s model            three million steps of two models of delivery, 20 minutes
 python -m nox -s mutate           300 small faults in the code: do the tests see them? Ten minutes
 python -m nox -s soak             random clients over real sockets, ten minutes
 python -m nox -s autobahn         the WebSocket test suite of others, where Python 2.7 is
@@ -118,11 +118,15 @@ def servers(session: nox.Session) -> None:
 
 @nox.session
 def model(session: nox.Session) -> None:
-    """Delivery against its model, in random steps; `-- --seed N` begins with other rounds."""
+    """Delivery against its model, and several workers over one engine, in random steps; `-- --seed
+    N` begins with other rounds.
+    """
     session.install("-e", ".", *group("test"))
     session.run(
         "python", "-m", "tests.model", "--steps", "2000000", "--jobs", "2", *session.posargs
     )
+    workers = ("python", "-m", "tests.model.workers", "--jobs", "2")
+    session.run(*workers, "--steps", "1000000", *session.posargs)
 
 
 @nox.session

@@ -251,6 +251,8 @@ class Backplane(Protocol):
        empty, with a new epoch.
     7. Events come on the thread of the event loop that `open` was called on. After `Lost` nothing
        of that connection is told, not even an answer.
+    8. Each append, subscribe and read is answered while its connection lasts; a connection on which
+       answers are missing is ended, and told as `Lost`.
 
     `tests/adapters/backplanes.py` in the source tree checks an engine against each of them.
     """

@@ -1,4 +1,4 @@
-"""Words between workers and their engine: settings that are checked, commands and events as data."""
+"""Words between workers and their engine: settings that are checked, and data."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_value_out_of_range_is_refused_by_its_name(name: str, value: object) -
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_number_of_things_is_whole(name: str) -> None:
-    with pytest.raises(ConfigurationError, match="must be a whole number above 0, not 1.5"):
+    with pytest.raises(ConfigurationError, match=r"must be a whole number above 0, not 1\.5"):
         BackplaneSettings(**{name: 1.5})  # type: ignore[arg-type]
 
 

@@ -576,6 +576,27 @@ async def a_worker_that_has_ended_is_told_nothing(engine: Engine) -> None:
     assert len(ended.events) == count
 
 
+# 8: answers
+
+
+@check
+async def every_command_is_answered_in_whatever_company_it_comes(engine: Engine) -> None:
+    worker = await engine.worker().connected()
+    channels = [engine.channel() for _ in range(50)]
+    for turn, channel in enumerate(channels):
+        worker.link.send(
+            [
+                Subscribe(channel, turn),
+                one(worker.number(), channel),
+                Read(channel, 1_000 + turn, 1, None),
+            ]
+        )
+    for turn in range(50):
+        await worker.until(Subscribed, lambda event, turn=turn: event.turn == turn)  # type: ignore[misc]
+        await worker.until(Appended, lambda event, turn=turn: event.number == turn + 1)  # type: ignore[misc]
+        await worker.until(History, lambda event, turn=turn: event.turn == 1_000 + turn)  # type: ignore[misc]
+
+
 # 6: an engine that comes back
 
 

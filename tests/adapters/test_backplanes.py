@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
@@ -13,7 +13,6 @@ from stocksync_ws.backplane import (
     Append,
     Appended,
     AppendOutcome,
-    BackplaneCommand,
     History,
     Item,
     Keep,
@@ -62,7 +61,12 @@ def test_the_engine_in_memory_keeps_the_contract(check: Check, page: int) -> Non
 
 # Engines that break one rule each
 
-append, put, read, find = MemoryEngine.append, MemoryEngine._put, MemoryEngine.read, MemoryEngine._find
+append, put, read, find = (
+    MemoryEngine.append,
+    MemoryEngine._put,
+    MemoryEngine.read,
+    MemoryEngine._find,
+)
 execute, drop = MemoryLink.execute, MemoryLink._drop
 Answer = tuple[Appended, list[Pushed]]
 
@@ -232,6 +236,13 @@ def sends_again(self: Any) -> None:
     self._backplane.moved(self)
 
 
+def forgets_every_third_answer(self: Any) -> None:
+    execute(self)
+    self.count = self.__dict__.get("count", 0) + 1
+    if self.count % 3 == 0:
+        self.answers.pop()
+
+
 def close_tells(self: Any) -> None:
     """A worker that has ended is told on."""
 
@@ -272,6 +283,7 @@ BROKEN: list[tuple[object, str, Callable[..., Any], str]] = [
     (MemoryLink, "execute", pushes_from_the_second_on, "what_is_appended_after_the_answer"),
     (MemoryLink, "execute", never_leaves, "a_channel_that_is_left"),
     (MemoryLink, "_drop", sends_again, "nothing_of_a_lost_connection"),
+    (MemoryLink, "execute", forgets_every_third_answer, "every_command_is_answered"),
     (MemoryLink, "close", close_tells, "a_worker_that_has_ended"),
     (MemoryLink, "lose", says_nothing_of_a_loss, "a_lost_connection_is_told"),
 ]
@@ -279,7 +291,9 @@ BROKEN: list[tuple[object, str, Callable[..., Any], str]] = [
 
 
 @pytest.mark.parametrize(
-    ("home", "name", "instead", "seen"), BROKEN, ids=[f"{row[2].__name__}-{row[3]}" for row in BROKEN]
+    ("home", "name", "instead", "seen"),
+    BROKEN,
+    ids=[f"{row[2].__name__}-{row[3]}" for row in BROKEN],
 )
 def test_an_engine_that_breaks_a_rule_is_seen(
     home: object, name: str, instead: Callable[..., Any], seen: str

@@ -23,4 +23,6 @@ def show(seed: int) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(long_run(Rounds(ROUND, one_round, show), parser_of("python -m tests.model").parse_args()))
+    sys.exit(
+        long_run(Rounds(ROUND, one_round, show), parser_of("python -m tests.model").parse_args())
+    )

@@ -55,9 +55,7 @@ def long_run(rounds: Rounds, given: argparse.Namespace) -> int:
     steps = done = 0
     wrong: list[int] = []
     most = min(given.rounds, -(-given.steps // rounds.size))
-    for seed, count, problem in _played(
-        rounds, range(given.seed, given.seed + most), given.jobs
-    ):
+    for seed, count, problem in _played(rounds, range(given.seed, given.seed + most), given.jobs):
         steps, done = steps + count, done + 1
         if problem:
             wrong.append(seed)

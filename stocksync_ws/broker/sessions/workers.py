@@ -282,9 +282,8 @@ class Workers:
             if isinstance(topic, LatestTopic):
                 topic.keys.clear()
         for reader in self._survivors.pop(channel, ()):
-            if not reader.ended:
-                reader.replay_to = reader.held_to = reader.replay_left = reader.snapshot_at = 0
-                self._readers.fall_behind(reader, reader.topic.log.top + 1)
+            reader.replay_to = reader.held_to = reader.replay_left = reader.snapshot_at = 0
+            self._readers.fall_behind(reader, reader.topic.log.top + 1)
 
     def continues(self, channel: str, history: History) -> None:
         """Another run of the engine goes on with what was applied."""
@@ -350,7 +349,7 @@ class Workers:
         named = address if isinstance(address, str) else self._user_prefix + address[1]
         self._listeners.tell(BackplaneReset(destination=named, reason=why.value))
         for reader in _readers(topic):
-            if reader.session.survives_resets or topic.drops:
+            if (reader.session.survives_resets or topic.drops) and not _is_owed(reader):
                 reader.unrecovered = True
                 self._survivors.setdefault(channel, []).append(reader)
             else:
@@ -409,6 +408,14 @@ class Workers:
 
 def _address(target: Target) -> Address:
     return target.destination if isinstance(target, ToDestination) else (target[0], target[1])
+
+
+def _is_owed(reader: Reader) -> bool:
+    """What is for its session alone waits to be read: an answer that nobody gives twice."""
+    topic, session = reader.topic, reader.session
+    if topic.has_history or reader not in topic.behind:
+        return False
+    return any(at >= reader.next and each.only == session.id for at, each in topic.log)
 
 
 def _readers(topic: Topic) -> list[Reader]:

@@ -64,9 +64,7 @@ def test_an_answer_is_taken_once_and_is_not_sent_for_again() -> None:
     assert not made.take(flight)
 
 
-@pytest.mark.parametrize(
-    ("times", "outcome"), [(1, AppendOutcome.REFUSED), (2, Failure.UNCERTAIN)]
-)
+@pytest.mark.parametrize(("times", "outcome"), [(1, AppendOutcome.REFUSED), (2, Failure.UNCERTAIN)])
 def test_what_was_sent_twice_and_is_refused_may_have_been_done_before(
     times: int, outcome: AppendOutcome | Failure
 ) -> None:
@@ -102,6 +100,7 @@ def test_what_waits_longest_is_overdue_first() -> None:
     assert made.overdue(6) == [first, second]
 
 
+@pytest.mark.pure("changes a constant of the module")
 def test_the_positions_of_many_channels_are_known_and_the_oldest_is_forgotten(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -190,6 +190,7 @@ def test_pushes_wait_behind_what_is_read_and_those_that_were_read_are_dropped() 
     ]
 
 
+@pytest.mark.pure("changes a constant of the module")
 def test_more_pushes_than_may_wait_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING", 2)
     worker = Worker()
@@ -278,9 +279,7 @@ def test_what_was_replaced_leaves_no_gap() -> None:
 
 
 @pytest.mark.parametrize(("generation", "epoch"), [(7, "e"), (0, "f")])
-def test_a_push_of_another_generation_or_epoch_is_not_believed(
-    generation: int, epoch: str
-) -> None:
+def test_a_push_of_another_generation_or_epoch_is_not_believed(generation: int, epoch: str) -> None:
     worker = Worker().live(at(5))
     worker.pushed(6, generation, epoch)
     assert worker.heard() == []

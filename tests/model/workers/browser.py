@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from stocksync_ws.broker.model.session import SessionRecord
-from tests.model.workers.places import PLACES, Place
+from tests.model.workers.places import Place
 from tests.model.workers.story import Story, hold
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ class Sub:
 class Browser:
     """One client, over all its connections."""
 
-    def __init__(self, stage: Stage, name: str, user: str, *, survives: bool, listens: bool) -> None:
+    def __init__(
+        self, stage: Stage, name: str, user: str, *, survives: bool, listens: bool
+    ) -> None:
         self.stage = stage
         self.name = name
         self.user = user
@@ -79,6 +81,8 @@ class Browser:
         """SUBSCRIBEs without an answer."""
         self.ending: dict[str, Sub] = {}
         """UNSUBSCRIBEs without one."""
+        self.commits: dict[str, list[str]] = {}
+        """COMMITs without an answer, and the receipts of their SENDs."""
         self.acks: list[str] = []
         self.last: dict[str, tuple[str, Story]] = {}
         """The last message-id of each destination, for the next time."""
@@ -119,6 +123,7 @@ class Browser:
         self.worker = self.session = None
         self.connected = self.narrow = False
         self.subs, self.sent, self.asked, self.ending, self.acks = {}, {}, {}, {}, []
+        self.commits = {}
 
     def _remember(self, sub: Sub) -> None:
         story = sub.story
@@ -155,6 +160,21 @@ class Browser:
         self.sent[receipt] = sent = Sent(self.numbers, place, body, key)
         sent.at = self.stage.time
         self.do("SEND", headers, body)
+
+    def transact(self, place: Place, bodies: list[str], slot: str) -> None:
+        """Send messages in one transaction."""
+        self.do("BEGIN", {"transaction": "t"})
+        sends = []
+        for body in bodies:
+            receipt = self.receipt()
+            sends.append(receipt)
+            headers = {"destination": place.name, "receipt": receipt, "transaction": "t"}
+            self.sent[receipt] = sent = Sent(self.numbers, place, body, "")
+            sent.at = self.stage.time
+            self.do("SEND", headers | ({"key": slot} if slot else {}), body)
+        commit = self.receipt()
+        self.commits[commit] = sends
+        self.do("COMMIT", {"transaction": "t", "receipt": commit})
 
     def acknowledge(self, command: str) -> None:
         if self.acks:
@@ -209,6 +229,10 @@ class Browser:
             self._remember(sub)
             self.subs.pop(sub.name, None)
             return
+        if (sends := self.commits.pop(receipt, None)) is not None:
+            left = [each for each in sends if each in self.sent]
+            hold(not left, f"I5: {receipt} is committed, and {left} have no RECEIPT")
+            return
         hold(receipt in self.sent, f"I5: {receipt} is settled twice, or was never asked for")
         self._accepted(self.sent.pop(receipt), headers)
 
@@ -240,6 +264,9 @@ class Browser:
         sub = self.asked.pop(receipt, None)
         if sub is not None:
             self.subs.pop(sub.name, None)
+        elif receipt in self.commits:
+            for each in self.commits.pop(receipt):
+                self._settle(each, code)
         elif receipt in self.sent:
             sent = self.sent.pop(receipt)
             if code == "backplane-unavailable":
@@ -255,9 +282,8 @@ class Browser:
         story, truth, channel = sub.story, self.stage.truth, sub.story.channel
         sub.begun_at = name = headers.get("last-message-id")
         story.floor = truth.find(channel, name) if name is not None else None
-        if headers.get("recovered") == "true" and not (sub.place.latest and not sub.recovers):
-            if not sub.place.latest or self._is_known(sub, name):
-                return
+        if headers.get("recovered") == "true" and self._goes_on(sub, name):
+            return
         if headers.get("recovered") == "false":
             self.stage.unrecovered += 1
         if sub.place.keeps:
@@ -272,14 +298,15 @@ class Browser:
         else:
             story.begins(truth.tip(channel), exact=False)
 
-    def _is_known(self, sub: Sub, name: str | None) -> bool:
-        """A `latest` destination recovers everybody; who comes from another history, from its
-        beginning.
+    def _goes_on(self, sub: Sub, name: str | None) -> bool:
+        """The story of last time goes on. A `latest` destination recovers everybody; who comes from
+        another history, from its beginning.
         """
+        if not sub.place.latest:
+            return True
         last = sub.story.last
-        assert last is not None
         at = self.stage.truth.find(sub.story.channel, name or "")
-        return at is not None and at.follows(last)
+        return sub.recovers and last is not None and at is not None and at.follows(last)
 
     def _message(self, headers: dict[str, str], body: str) -> None:
         if headers["subscription"] == "errors":
@@ -312,4 +339,4 @@ class Browser:
 
     def waits(self) -> Iterable[str]:
         """What is not answered."""
-        return [*self.sent, *self.asked, *self.ending]
+        return [*self.sent, *self.asked, *self.ending, *self.commits]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 
-from tests.model.workers.stage import STEPS, Stage
+from tests.model.workers.steps import STEPS, Round
 
 __all__ = ["ROUND", "Script", "make_script", "one_round", "play", "shorten"]
 
@@ -24,11 +24,11 @@ def make_script(seed: int) -> Script:
     return numbers, [(name, [rng.randrange(27_720) for _ in range(NUMBERS)]) for name in names]
 
 
-def play(script: Script) -> Stage:
+def play(script: Script) -> Round:
     """Play a round to its end."""
     first, steps = script
     given = iter(first)
-    stage = Stage(lambda n: next(given) % n)
+    stage = Round(lambda n: next(given) % n)
     try:
         for name, numbers in steps:
             each = iter(numbers)

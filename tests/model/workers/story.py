@@ -111,7 +111,12 @@ class Story:
         if self.wild or tip is None or not tip.position.offset:
             return
         inside = not self.exact and self.last is not None and self.last.follows(tip)
-        hold(self.last is tip or inside, f"I2: last {self.last}, there is {tip}")
+        there: Entry | None = tip
+        while self.latest and there is not None and there is not self.last:
+            if not self._is_replaced(there):
+                break
+            there = there.before
+        hold(there is self.last or inside, f"I2: last {self.last}, there is {tip}")
 
     def ends(self, workers: set[str]) -> None:
         """At the end: also what was accepted, and forgotten by the engine, was told."""
