@@ -18,7 +18,7 @@ BY_CLOSE = {
     " unsupported idempotency-mismatch limit subscription-revoked",
     1009: "limit",
     1011: "handler-failed handler-timeout internal-error",
-    1013: "queue-full rate-limited",
+    1013: "queue-full rate-limited backplane-unavailable publish-uncertain",
     4001: "credentials-expired",
     4500: "connect-refused",
     4501: "bad-credentials",
@@ -81,6 +81,6 @@ def test_whose_fault_it_is() -> None:
 def test_close_codes() -> None:
     expected = [
         1000, 1001, 1002, 1007, 1008, 1009, 1011, 1012, 1013,
-        4000, 4001, 4008, 4010, 4500, 4501, 4503, 4505,
+        4000, 4001, 4008, 4010, 4012, 4500, 4501, 4503, 4505,
     ]  # fmt: skip
     assert sorted(CloseCode) == expected

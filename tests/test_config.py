@@ -105,6 +105,7 @@ class TestBrokerConfig:
             "limits": dataclasses.asdict(Limits()),
             "session_rate": None,
             "user_rate": None,
+            "backplane": None,
         }
 
     @pytest.mark.parametrize("prefix", ["", "/", "app", "/app/", "//app", "/a//b", "/app*", "/*"])

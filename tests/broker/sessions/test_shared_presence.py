@@ -188,6 +188,7 @@ class TestMembers:
         ]
         assert Page(cluster, 1).read() == [("ann", 4)]
 
+    @pytest.mark.pure("counts what it sends in the place of a method")
     def test_what_is_told_at_once_is_bounded(
         self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -458,6 +459,7 @@ class TestEngine:
         cluster.advance(11)
         assert everywhere(cluster) == [("ann", 1)]
 
+    @pytest.mark.pure("puts a refusal in the place of a method")
     def test_too_much_in_flight_is_told_later(
         self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
     ) -> None:
