@@ -74,7 +74,8 @@ class MemoryEngine:
         self._epochs = count(1)
         self._run = next(self._runs)
         self._channels: dict[str, _Channel] = {}
-        self._producers: dict[tuple[str, str], tuple[int, tuple[Position, ...]]] = {}
+        self._producers: dict[tuple[str, str], dict[int, tuple[Position, ...]]] = {}
+        """Appends that were done, by worker and channel: the last one, and what may come again."""
         self._results: dict[str, tuple[str, tuple[Position, ...]]] = {}
 
     def snapshot(self) -> object:
@@ -98,11 +99,10 @@ class MemoryEngine:
 
     def append(self, worker: str, append: Append, at: float) -> tuple[Appended, list[Pushed]]:
         """Do an append; what it is answered, and what is pushed."""
-        number, items, key, digest = append
-        done, positions = self._producers.get((worker, items[0].channel), (0, ()))
-        if number <= done:
-            positions = positions if number == done else ()
-            return Appended(number, AppendOutcome.REPEATED, positions), []
+        number, items, key, digest, oldest = append
+        done = self._producers.get((worker, items[0].channel), {})
+        if number <= max(done, default=0):
+            return Appended(number, AppendOutcome.REPEATED, done.get(number, ())), []
         if key and key in self._results:
             known, positions = self._results[key]
             same = known == digest
@@ -113,7 +113,9 @@ class MemoryEngine:
         pushes = [self._put(item, at) for item in items]
         positions = tuple(push.position for push in pushes)
         for item in items:
-            self._producers[worker, item.channel] = number, positions
+            before = self._producers.get((worker, item.channel), {})
+            kept = {each: answer for each, answer in before.items() if each >= oldest}
+            self._producers[worker, item.channel] = kept | {number: positions}
         if key:
             self._results[key] = digest, positions
         return Appended(number, AppendOutcome.ACCEPTED, positions), pushes

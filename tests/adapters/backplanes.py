@@ -312,6 +312,28 @@ async def an_append_that_was_done_is_answered_as_then_and_does_nothing_more(
 
 
 @check
+async def all_that_may_come_again_is_answered_as_then(engine: Engine) -> None:
+    worker = await engine.worker().connected()
+    channel = engine.channel()
+    appends = [one(number, channel)._replace(oldest=2) for number in (1, 2, 3, 4)]
+    found = [await worker.sent(append) for append in appends]
+    again = [await worker.sent(append) for append in appends[1:]]
+    assert {each.outcome for each in again} == {AppendOutcome.REPEATED}
+    assert [each.positions for each in again] == [each.positions for each in found[1:]]
+    assert (await worker.read(channel)).top.offset == 4
+
+
+@check
+async def one_that_was_not_done_does_nothing_behind_a_later_one(engine: Engine) -> None:
+    worker = await engine.worker().connected()
+    channel = engine.channel()
+    await worker.sent(one(2, channel)._replace(oldest=1))
+    late = await worker.sent(one(1, channel)._replace(oldest=1))
+    assert (late.outcome, late.positions) == (AppendOutcome.REPEATED, ())
+    assert (await worker.read(channel)).top.offset == 1
+
+
+@check
 async def an_append_with_a_lower_number_does_nothing(engine: Engine) -> None:
     worker = await engine.worker().connected()
     channel = engine.channel()

@@ -99,6 +99,17 @@ def repeats_without_position(self: Any, worker: str, command: Append, at: float)
     return answer, pushes
 
 
+def knows_the_last_only(self: Any, worker: str, command: Append, at: float) -> Answer:
+    return append(self, worker, command._replace(oldest=command.number), at)
+
+
+def does_what_comes_late(self: Any, worker: str, command: Append, at: float) -> Answer:
+    known = self._producers.get((worker, command.items[0].channel), {})
+    if command.number not in known:
+        self._producers.pop((worker, command.items[0].channel), None)
+    return append(self, worker, command, at)
+
+
 def takes_the_first_only(self: Any, worker: str, command: Append, at: float) -> Answer:
     return append(self, worker, command._replace(items=command.items[:1]), at)
 
@@ -254,6 +265,8 @@ def says_nothing_of_a_loss(self: Any, reason: str = "") -> None:
 BROKEN: list[tuple[object, str, Callable[..., Any], str]] = [
     (MemoryEngine, "append", forgets_numbers, "an_append_that_was_done"),
     (MemoryEngine, "append", forgets_numbers, "an_append_with_a_lower_number"),
+    (MemoryEngine, "append", knows_the_last_only, "all_that_may_come_again"),
+    (MemoryEngine, "append", does_what_comes_late, "one_that_was_not_done"),
     (MemoryEngine, "append", numbers_of_all, "numbers_are_those_of_one_worker"),
     (MemoryEngine, "append", numbers_of_no_channel, "numbers_are_known_for_each_channel"),
     (MemoryEngine, "append", forgets_keys, "an_append_with_a_key"),

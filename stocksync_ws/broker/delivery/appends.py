@@ -64,7 +64,7 @@ class Appends:
         flight.again = flight.sent
         flight.sent = True
         items = tuple(Item(*message, seen(message.channel)) for message in flight.messages)
-        return Append(flight.number, items, flight.key, flight.digest)
+        return Append(flight.number, items, flight.key, flight.digest, next(iter(self._flights)))
 
     def unanswered(self) -> Iterator[Flight]:
         """Those that a new connection has to send again, in their order."""

@@ -39,6 +39,7 @@ from stocksync_ws.backplane import (
 )
 from stocksync_ws.broker.delivery.appends import Appends
 from stocksync_ws.broker.model.flight import Done, Failure, Flight, Message, Settlement
+from stocksync_ws.counters import Counters
 from stocksync_ws.position import Position, generation_end
 
 __all__ = ["Mirror", "Mirrors", "Receiver", "Reset", "State", "Watcher"]
@@ -133,6 +134,8 @@ class Mirrors:
         settings: Times and bounds.
         commands: Where commands for the engine are put.
         receiver: Where what comes is applied, unless a channel has a receiver of its own.
+        settle: Told what became of an append, and who is to hear it.
+        counters: Gaps, repairs and repeats.
     """
 
     def __init__(
@@ -141,7 +144,9 @@ class Mirrors:
         commands: list[BackplaneCommand],
         receiver: Watcher,
         settle: Callable[[Done, Settlement], None],
+        counters: Counters,
     ) -> None:
+        self._counters = counters
         self._appends = Appends(settings)
         self._commands = commands
         self._receiver = receiver
@@ -150,7 +155,6 @@ class Mirrors:
         self._turn = 0
         self.up = False
         """There is a connection."""
-        self.gaps = self.repaired = self.repeats = 0
         self._events: Final[dict[type, Callable[[Any], None]]] = {
             Connected: self._connected,
             Lost: self._lost,
@@ -274,7 +278,7 @@ class Mirrors:
         if flight is None:
             return
         assert flight.settlement is not None
-        self.repeats += outcome is AppendOutcome.REPEATED
+        self._counters.backplane_repeats += outcome is AppendOutcome.REPEATED
         for message, position in zip(flight.messages, positions, strict=False):
             mirror = self._mirrors.get(message.channel)
             if mirror is not None and mirror.top is not None and _is_ahead(position, mirror.top):
@@ -350,7 +354,7 @@ class Mirrors:
             mirror.top = replace(mirror.top, generation=history.top.generation)
             mirror.receiver.continues(mirror.channel, history)
         for position, payload in history.entries:
-            self.repaired += mirror.known
+            self._counters.backplane_repaired += mirror.known
             self._apply(mirror, position, payload)
         self._pass_over(mirror, history)
         if history.complete_to < history.top.offset:
@@ -388,7 +392,7 @@ class Mirrors:
             self._apply(mirror, position, push.payload)
         elif not same or position.offset > top.offset:
             # Also the first push of another generation: whether it follows, the history says.
-            self.gaps += 1
+            self._counters.backplane_gaps += 1
             self._begin_reading(mirror)
 
     def _apply(self, mirror: Mirror, position: Position, payload: bytes) -> None:

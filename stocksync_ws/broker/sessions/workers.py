@@ -97,7 +97,8 @@ class Workers:
         self._retention = delivery.retention
         self._topics = delivery.registry.topics
         self._listeners = listeners
-        self._mirrors = Mirrors(self._settings, env.step.outputs.engine, self, env.step.settle)
+        commands, settle = env.step.outputs.engine, env.step.settle
+        self._mirrors = Mirrors(self._settings, commands, self, settle, env.counters)
         self._addresses: dict[str, Address] = {}
         """The destinations of the channels that are followed."""
         self._waiting: dict[str, list[tuple[float, list[Task]]]] = {}

@@ -25,6 +25,7 @@ from stocksync_ws.backplane import (
 from stocksync_ws.broker.delivery import mirrors as module
 from stocksync_ws.broker.delivery.mirrors import Mirrors, Reset, State
 from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
+from stocksync_ws.counters import Counters
 from stocksync_ws.position import Position
 
 KEEP = Keep(10, 60.0)
@@ -43,7 +44,8 @@ class Worker:
         self.told: list[Any] = []
         self.settled: list[Settlement] = []
         settings = BackplaneSettings(max_in_flight=3)
-        self.mirrors = Mirrors(settings, self.commands, self, self._settle)
+        self.counters = Counters()
+        self.mirrors = Mirrors(settings, self.commands, self, self._settle, self.counters)
         if connected:
             self.mirrors.receive(Connected())
             self.told.clear()
@@ -266,7 +268,7 @@ def test_a_gap_is_read_from_there_and_nobody_is_told() -> None:
     assert (read.start, read.seen) == (4, at(3))
     worker.history(read, at(6), 4, 5, 6)
     assert worker.heard() == [("e-4", b"h4"), ("e-5", b"h5"), ("e-6", b"h6")]
-    assert (worker.mirrors.gaps, worker.mirrors.repaired) == (1, 3)
+    assert (worker.counters.backplane_gaps, worker.counters.backplane_repaired) == (1, 3)
 
 
 def test_what_was_replaced_leaves_no_gap() -> None:
@@ -449,7 +451,7 @@ def test_a_repeat_is_counted() -> None:
     worker = Worker()
     worker.append("a")
     worker.mirrors.receive(Appended(1, AppendOutcome.REPEATED, (at(1),)))
-    assert worker.mirrors.repeats == 1
+    assert worker.counters.backplane_repeats == 1
 
 
 # What is known of a channel

@@ -288,3 +288,29 @@ def test_a_subscribe_whose_session_ends_meanwhile_leaves_nothing(several: Severa
     several.settle()
     assert TOPIC not in several.worlds[0].broker.delivery.registry.topics
     assert not several.worlds[0].broker.sessions
+
+
+def test_all_that_was_done_before_a_connection_was_lost_is_told_as_done(
+    several: Several, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sender, reader = several.connect(), several.connect(1)
+    reader.subscribe("/topic/a")
+    several.settle()
+    reader.frames()
+    bodies = [str(number) for number in range(20)]
+    first = link(several)
+    monkeypatch.setattr(several.engine, "moved", lambda link: None)
+    for body in bodies:
+        sender.send_to("/topic/a", body, receipt=body)
+    while first.commands:
+        first.execute()
+    first.lose()
+    monkeypatch.undo()
+    first.connect()
+    several.engine.moved(link(several))
+    for other in several.engine.links.values():
+        several.engine.moved(other)
+    several.settle()
+    assert [each.headers["receipt-id"] for each in sender.frames()] == bodies
+    assert several.worlds[0].counters.backplane_repeats == 20
+    assert several.bodies(reader) == bodies
