@@ -91,7 +91,7 @@ class Counters:
     backplane_repeats: int = 0
     """Publications that were sent to the engine twice, and done once."""
     backplane_resets: int = 0
-    """Shared histories that are not what they were."""
+    """Channels of the engine that are not what they were, those of the workers themselves too."""
     backplane_refused: int = 0
     """Publications that were not sent: the engine was not there, or refused them."""
     backplane_uncertain: int = 0
