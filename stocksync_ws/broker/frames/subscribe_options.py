@@ -54,6 +54,8 @@ class SubscribeOptions(NamedTuple):
     """So many of the newest messages are to come first; None: as the destination's policy says."""
     receipt: bool
     """There will be a RECEIPT to tell it something."""
+    asked: Frame | None = None
+    """The frame, where the function of a rule was asked about it."""
 
 
 def read_subscribe(session: SessionRecord, frame: Frame, limits: Limits) -> SubscribeOptions:

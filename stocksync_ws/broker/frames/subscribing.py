@@ -133,10 +133,7 @@ class Subscribing:
         if denial is FAILED or session.state is not State.CONNECTED:
             return
         refusal = None if denial is None else (ErrorCode.SUBSCRIBE_DENIED, denial)
-        script = self._take(session, frame, wanted, place, refusal)
-        subscription = session.subscriptions.active.get(wanted.key)
-        if subscription is not None:
-            subscription.asked = frame
+        script = self._take(session, frame, wanted._replace(asked=frame), place, refusal)
         if script is not None:
             yield from script
 
@@ -164,7 +161,7 @@ class Subscribing:
                 raise RemoteProtocolError(code, frame.command, frame.headers, NO_NAMES)
             address = (session.owner, path) if kind is Kind.USER else place.destination
             if self._sharing is not None and not self._sharing.follows(session, address):
-                return self._later(session, frame, wanted, kind, address)
+                return self._later(session, frame, wanted, place, address)
             return self._to_topic(session, frame, wanted, kind, address)
         return None
 
@@ -176,18 +173,24 @@ class Subscribing:
         session: SessionRecord,
         frame: Frame,
         wanted: SubscribeOptions,
-        kind: Kind,
+        place: Place,
         address: Address,
     ) -> Script:
-        """Subscribe when this worker follows the destination."""
+        """Subscribe when this worker follows the destination, if its history has not given way to
+        others by then; else wait once more. Rights that were judged anew meanwhile are asked again.
+        """
         assert self._sharing is not None
+        reviews = session.reviews
         followed = yield from self._sharing.attach(address)
         if session.state is not State.CONNECTED:
             return
         if not followed:
             self._refuse(session, frame, wanted.key, ErrorCode.BACKPLANE_UNAVAILABLE)
             return
-        script = self._to_topic(session, frame, wanted, kind, address)
+        if session.reviews == reviews:
+            script = self._take(session, frame, wanted, place, None)
+        else:
+            script = self.subscribe(session, frame, place)
         if script is not None:
             yield from script
 
@@ -237,8 +240,10 @@ class Subscribing:
             return None
         return self._delivery.acks.open(session, frame, wanted.key, wanted.mode, wanted.prefetch)
 
-    def _add(self, subscription: Subscription, key: str) -> None:
+    def _add(self, subscription: Subscription, wanted: SubscribeOptions) -> None:
         """A subscription has its id."""
+        key = wanted.key
+        subscription.asked = wanted.asked
         subscriptions, ledger = subscription.session.subscriptions, subscription.ledger
         if ledger is not None:
             ledger.subscription = subscription
@@ -258,7 +263,7 @@ class Subscribing:
         except OverflowError:
             raise RemoteProtocolError(ErrorCode.QUEUE_FULL, frame.command, frame.headers) from None
         consumer = Consumer(session, wanted.id, destination, queue, wanted.mode, ledger)
-        self._add(consumer, wanted.key)
+        self._add(consumer, wanted)
         extra: dict[str, str] = {}
         if wanted.last_message_id is not None:
             self._counters.recoveries_failed += 1
@@ -275,7 +280,7 @@ class Subscribing:
     ) -> None:
         check_presence(frame, wanted)
         follower = self._presence.follower(session, wanted.id, path)
-        self._add(follower, wanted.key)
+        self._add(follower, wanted)
         self._receipts.send(session, frame)
         self._presence.follow(follower)
 
@@ -296,7 +301,7 @@ class Subscribing:
             name = self._names.claim(session, frame, wanted)
         topic = self._delivery.destinations.open_topic(address)
         reader = Reader(session, wanted.id, destination, topic, wanted.mode, ledger)
-        self._add(reader, wanted.key)
+        self._add(reader, wanted)
         extra = self._beginning.begin(reader, wanted, name)
         if extra.get("recovered") != "true":
             pipeline = self._dispatch.snapshot(session, frame, destination)
@@ -366,7 +371,7 @@ class Subscribing:
         ledger = self._ledger(session, frame, wanted)
         topic = self._delivery.destinations.open_topic(destination)
         reader = Reader(session, wanted.id, destination, topic, wanted.mode, ledger)
-        self._add(reader, wanted.key)
+        self._add(reader, wanted)
         return self._answer(pipeline, reader, frame, wanted.key)
 
     def _answer(
