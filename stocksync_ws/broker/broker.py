@@ -326,7 +326,7 @@ class Broker:
         workers, outages = self._sessions.workers, self._sessions.outages
         assert workers is not None
         assert outages is not None
-        workers.receive(events)
+        self._guard(None, workers.receive, events)
         outages.look()
 
     @property

@@ -235,7 +235,9 @@ class MessageDropped:
     `connection-lost`: a queue had handed it to the transport of a consumer in auto mode; `binary`:
     it is no text, and the transport of the subscriber carries text only; `revoked`: it had not
     left when the subscription was revoked. `expired`: dead letters, all that lay in a queue which
-    nobody consumed for `Limits.queue_idle_seconds`.
+    nobody consumed for `Limits.queue_idle_seconds`. With a backplane: `backplane-busy` and
+    `backplane-unavailable`, not taken; `publish-uncertain`, maybe taken; `expired`, on its way to
+    this worker; `unreadable`, put into the engine by something else than this version.
     """
     count: int = 1
     """Messages; with several subscribers each counts its own."""

@@ -137,9 +137,13 @@ class Log:
         """Everything that came behind a position is still here, or has left for good reason."""
         return self.knows(position) and position.offset >= max(self.lost, self.since)
 
-    def skip(self) -> int:
-        """Count a publication that nobody will read here; its offset."""
-        self.top += 1
+    def skip(self, offset: int | None = None) -> int:
+        """Count a publication that nobody will read here; its offset.
+
+        Args:
+            offset: The one that somebody else has given it, above `top`; None: the next one.
+        """
+        self.top = self.top + 1 if offset is None else offset
         return self.top
 
     def append(self, publication: Publication, offset: int | None = None) -> int:

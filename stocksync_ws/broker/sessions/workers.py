@@ -300,33 +300,44 @@ class Workers:
         publication = self.read(address, position, payload)
         if publication is not None:
             self._publishing.publish_local(publication, position)
+        elif self._is_kept(address):
+            # Another worker may have delivered it: its message id names a place in this history.
+            self._topics[address].log.skip(position.offset)
 
     def read(
         self, address: Address | None, position: Position, payload: bytes
     ) -> Publication | None:
-        """A message that a worker has put into a channel; None: it has expired, which is told.
+        """A message that a worker has put into a channel; None: it has expired, or is none of this
+        version of the library, which is told.
 
         Args:
             address: Where it goes; None: the message names that itself.
         """
-        end = payload.index(b"\n")
-        name, sent, pairs, *to = json.loads(payload[:end])
-        kind, headers = PublicationKind(name), tuple((name, value) for name, value in pairs)
-        address = to[0] if address is None else address
-        assert address is not None
+        try:
+            kind, sent, headers, body, to = _unpack(payload)
+        except (ValueError, TypeError):
+            self._drop("" if address is None else self._named(address), "unreadable")
+            return None
+        address = to if address is None else address
         user, path = (None, address) if isinstance(address, str) else address
-        draft = Draft(path, headers, payload[end + 1 :], user=user)
-        destination = path if user is None else self._user_prefix + path
-        now = self._step.now
+        draft = Draft(path, headers, body, user=user)
+        destination, now = self._named(address), self._step.now
         publication = Publication(next(self._numbers), str(position), destination, draft, now, kind)
         publication.at = now - max(0.0, self._wall() - sent)
         if kind is PublicationKind.MESSAGE:
             publication.expires_at = expiry(publication, now, self._wall)
         if publication.is_dead(now):
-            self._step.tell_dropped(destination, "expired", 1)
-            self._counters.messages_dropped += 1
+            self._drop(destination, "expired")
             return None
         return publication
+
+    def _drop(self, destination: str, reason: str) -> None:
+        self._step.tell_dropped(destination, reason, 1)
+        self._counters.messages_dropped += 1
+
+    def _named(self, address: Address) -> str:
+        """A destination as its receivers see it."""
+        return address if isinstance(address, str) else self._user_prefix + address[1]
 
     def _is_kept(self, address: Address) -> bool:
         return isinstance(self._destinations.policy(address), (Stream, Latest))
@@ -346,8 +357,7 @@ class Workers:
         self._counters.backplane_resets += 1
         if topic is None:
             return
-        address = topic.address
-        named = address if isinstance(address, str) else self._user_prefix + address[1]
+        named = self._named(topic.address)
         self._listeners.tell(BackplaneReset(destination=named, reason=why.value))
         for reader in _readers(topic):
             if (reader.session.survives_resets or topic.drops) and not _is_owed(reader):
@@ -417,6 +427,20 @@ def _is_owed(reader: Reader) -> bool:
     if topic.has_history or reader not in topic.behind:
         return False
     return any(at >= reader.next and each.only == session.id for at, each in topic.log)
+
+
+def _unpack(
+    payload: bytes,
+) -> tuple[PublicationKind, float, tuple[tuple[str, str], ...], bytes, str]:
+    """What `Workers._message` has put together; the last is empty where the channel says it.
+
+    Raises:
+        ValueError, TypeError: It was put together by something else.
+    """
+    head, _, body = payload.partition(b"\n")
+    name, sent, pairs, *to = json.loads(head)
+    headers = tuple((name, value) for name, value in pairs)
+    return PublicationKind(name), float(sent), headers, body, to[0] if to else ""
 
 
 def _readers(topic: Topic) -> list[Reader]:
