@@ -16,10 +16,11 @@ from stocksync_ws.broker.frames.commands import Commands
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.inbound import Inbound
 from stocksync_ws.broker.model.mailbox import Mailbox
-from stocksync_ws.broker.model.pipeline import Task
+from stocksync_ws.broker.model.pipeline import Join, Script, Task
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
 from stocksync_ws.broker.model.turn import ROUND
+from stocksync_ws.broker.model.window import Window
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import DisconnectReason, ErrorCode
 from stocksync_ws.config import exceeded
@@ -163,7 +164,7 @@ class Decoding:
             session.inbound.end(task)
             self._lifecycle.lose_face(session)
         if error is not None:
-            self._errors.script(session, error)
+            self._refuse(session, error)
         self.pump(session)
 
     def pump(self, session: SessionRecord) -> None:
@@ -174,8 +175,17 @@ class Decoding:
             if not session.inbound.scheduled:
                 self._decode(session)
         except RemoteProtocolError as problem:
-            self._errors.protocol(session, problem)
+            self._refuse(session, problem)
         self._settle(session)
+
+    def _refuse(self, session: SessionRecord, problem: BaseException) -> None:
+        """End a session for a frame, behind the RECEIPTs of the SENDs before it."""
+        inbound = session.inbound
+        window = inbound.window
+        if window is None or inbound.task is not None:
+            self._errors.script(session, problem)
+        else:
+            self._tasks.run_frame(session, _refuse_behind(window, problem))
 
     def _decode(self, session: SessionRecord) -> None:
         inbound, clocks, commands = session.inbound, session.clocks, self._commands
@@ -286,3 +296,9 @@ class Decoding:
         if begun and clocks.frame_since is None:
             clocks.begin_frame(self._step.now)
             lifecycle.rearm(session)
+
+
+def _refuse_behind(window: Window, problem: BaseException) -> Script:
+    """Refuse a frame when the engine has answered the SENDs before it."""
+    yield Join(window.waiting)
+    raise problem

@@ -159,6 +159,8 @@ class Sending:
             self._errors.denied(session, frame, *refusal)
         elif self.sharing is not None and self._is_shared(frame):
             self._share(session, frame)
+        elif session.inbound.window is not None:
+            return self._behind_window(session, frame, kind, path)
         elif "idempotency-key" in frame.headers:
             return self._send_once(session, frame, kind, path)
         elif kind is APPLICATION:
@@ -169,6 +171,16 @@ class Sending:
         elif self._publish(session, frame) is not None:
             self._receipts.send(session, frame)
         return None
+
+    def _behind_window(self, session: SessionRecord, frame: Frame, kind: Kind, path: str) -> Script:
+        """An interceptor has sent a frame elsewhere: it waits as others do."""
+        window = session.inbound.window
+        assert window is not None
+        yield Join(window.waiting)
+        if session.state in (State.CONNECTED, State.ENDING):
+            script = self._take(session, frame, kind, path, None)
+            if script is not None:
+                yield from script
 
     def _is_shared(self, frame: Frame) -> bool:
         sharing, destination = self.sharing, frame.headers["destination"]

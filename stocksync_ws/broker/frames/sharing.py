@@ -1,9 +1,10 @@
 """SENDs and SUBSCRIBEs to destinations that several workers share: they wait for the engine.
 
 Rule: up to `MOST_SENDS` SENDs of a session are on their way at once, and their RECEIPTs leave in
-the order of the frames; every other frame waits until none is. A SUBSCRIBE waits until this worker
-follows its destination, as for a handler. What the engine does not answer is told as an error of
-the application, and nothing is told as done that is not.
+the order of the frames; every other frame waits until none is, and so does what is told of a frame
+that is refused meanwhile. A SUBSCRIBE waits until this worker follows its destination, as for a
+handler. What the engine does not answer is told as an error of the application, and nothing is told
+as done that is not.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ class Sharing:
     # SEND
 
     def is_full(self, session: SessionRecord) -> bool:
-        """No further SEND may be on its way."""
+        """No further SEND may be on its way, or one behind them was refused."""
         window = session.inbound.window
-        return window is not None and len(window.sends) >= MOST_SENDS
+        return window is not None and (len(window.sends) >= MOST_SENDS or len(window.refusals) > 0)
 
     def send(self, session: SessionRecord, frame: Frame, draft: Draft, key: str) -> None:
         """Send to all workers; its RECEIPT comes when the engine has answered."""
@@ -125,13 +126,15 @@ class Sharing:
             self._finish(session, sends.popleft().frame, settled)
         if not sends:
             session.inbound.window = None
+            for tell in window.refusals:
+                tell()
             for task in window.waiting:
                 self._step.joined(task, True)
 
     def _finish(self, session: SessionRecord, frame: Frame, settlement: Settlement) -> None:
         code = self.failure(settlement)
         if code is not None:
-            self._errors.application(session, frame, code, rule=settlement.problem)
+            self._errors.tell(session, frame, code, rule=settlement.problem)
             return
         if is_reply_queue(frame.headers["destination"]):
             self._counters.messages_unrouted += not settlement.workers

@@ -6,6 +6,7 @@ Rule: plain records of `frames/sharing.py`.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from stocksync_ws.stomp.frame import Frame
@@ -34,9 +35,11 @@ class SharedSend:
 class Window:
     """All of them, in the order of the frames."""
 
-    __slots__ = ("sends", "waiting")
+    __slots__ = ("refusals", "sends", "waiting")
 
     def __init__(self) -> None:
         self.sends: deque[SharedSend] = deque()
+        self.refusals: list[Callable[[], None]] = []
+        """Tell the client of frames behind them that were refused."""
         self.waiting: list[Task] = []
         """The script of the next frame, which waits until none is left."""

@@ -277,7 +277,7 @@ class ErrorReporter:
         retry_after: int = 0,
     ) -> None:
         """A frame could not be handled: told to a session that listens, fatal for one that does
-        not.
+        not; behind the RECEIPTs of its SENDs that the engine of several workers has not answered.
 
         Args:
             problem: What user code raised.
@@ -285,9 +285,27 @@ class ErrorReporter:
             label: Whose rule it was; empty: whose call it is that raised.
             retry_after: Seconds after which it may come again; 0: the client is not told.
         """
-        self._counters.application_errors += 1
         task = None if problem is None else self._tasks.current
         label = label if task is None else task.label
+        window = session.inbound.window
+        told = partial(self.tell, session, frame, code, problem, rule, label, retry_after)
+        if window is None:
+            told()
+        else:
+            window.refusals.append(told)
+
+    def tell(
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        code: ErrorCode,
+        problem: BaseException | None = None,
+        rule: str = "",
+        label: str = "",
+        retry_after: int = 0,
+    ) -> None:
+        """Tell now that a frame could not be handled; see `application`."""
+        self._counters.application_errors += 1
         destination = frame.headers.get("destination")
         if code is ErrorCode.NO_HANDLER:
             path = self._namespace.classify(frame.headers["destination"])[1]
