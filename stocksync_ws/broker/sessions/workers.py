@@ -9,8 +9,8 @@ they are told: by `recovered:false` or `dropped` on their next message, or by a 
 
 from __future__ import annotations
 
-import json
 import math
+from collections import deque
 from collections.abc import Sequence
 
 from stocksync_ws.backplane import (
@@ -29,6 +29,7 @@ from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
 from stocksync_ws.broker.model.latest_topic import LatestTopic
 from stocksync_ws.broker.model.namespace import is_reply_queue, worker_of
+from stocksync_ws.broker.model.payload import pack, unpack
 from stocksync_ws.broker.model.pipeline import Join, Task
 from stocksync_ws.broker.model.publication import (
     Draft,
@@ -101,8 +102,10 @@ class Workers:
         self._mirrors = Mirrors(self._settings, commands, self, settle, env.counters)
         self._addresses: dict[str, Address] = {}
         """The destinations of the channels that are followed."""
-        self._waiting: dict[str, list[tuple[float, list[Task]]]] = {}
-        """Scripts of SUBSCRIBEs that wait until a channel is live, and until when they do."""
+        self._waiting: dict[str, deque[list[Task]]] = {}
+        """Scripts of SUBSCRIBEs that wait until a channel is live, in the order of `_waits`."""
+        self._waits: deque[tuple[float, str, list[Task]]] = deque()
+        """Until when they do, the first one first; some of them wait no more."""
         self._unread: dict[str, float] = {}
         """Channels that nobody here is subscribed to, and since when."""
         self._survivors: dict[str, list[Reader]] = {}
@@ -196,10 +199,8 @@ class Workers:
 
     def _message(self, publication: Publication) -> Message:
         address = _address(publication.target)
-        head: list[object] = [publication.kind.value, round(self._wall(), 3), publication.headers]
-        if isinstance(address, str) and is_reply_queue(address):
-            head.append(address)
-        payload = json.dumps(head, separators=(",", ":")).encode() + b"\n" + publication.body
+        to = address if isinstance(address, str) and is_reply_queue(address) else ""
+        payload = pack(publication, self._wall(), to)
         return Message(channel_of(address), payload, self._keep(address, publication))
 
     def _keep(self, address: Address, publication: Publication) -> Keep:
@@ -251,7 +252,9 @@ class Workers:
         """
         tasks: list[Task] = []
         until = self._step.now + self._settings.subscribe_timeout
-        self._waiting.setdefault(channel_of(address), []).append((until, tasks))
+        channel = channel_of(address)
+        self._waiting.setdefault(channel, deque()).append(tasks)
+        self._waits.append((until, channel, tasks))
         self._rearm()
         return Join(tasks)
 
@@ -313,11 +316,11 @@ class Workers:
         Args:
             address: Where it goes; None: the message names that itself.
         """
-        try:
-            kind, sent, headers, body, to = _unpack(payload)
-        except (ValueError, TypeError):
+        found = unpack(payload)
+        if found is None:
             self._drop("" if address is None else self._named(address), "unreadable")
             return None
+        kind, sent, headers, body, to = found
         address = to if address is None else address
         user, path = (None, address) if isinstance(address, str) else address
         draft = Draft(path, headers, body, user=user)
@@ -344,12 +347,9 @@ class Workers:
 
     def attached(self, channel: str) -> None:
         """Whoever waits for a channel is subscribed."""
-        self._let_go(channel, succeeded=True)
-
-    def _let_go(self, channel: str, *, succeeded: bool) -> None:
-        for _, tasks in self._waiting.pop(channel, ()):
+        for tasks in self._waiting.pop(channel, ()):
             for task in tasks:
-                self._step.joined(task, succeeded)
+                self._step.joined(task, True)
 
     def reset(self, channel: str, why: Reset) -> None:
         """Tell whoever is subscribed that messages are missing."""
@@ -388,14 +388,13 @@ class Workers:
     def _act(self) -> None:
         now = self._step.now
         self._mirrors.expire(now)
-        for channel, waiting in list(self._waiting.items()):
-            late = [each for each in waiting if each[0] <= now]
-            for each in late:
-                waiting.remove(each)
-                for task in each[1]:
-                    self._step.joined(task, False)
-            if not waiting:
+        while (until := self._waits_until()) is not None and until <= now:
+            _, channel, tasks = self._waits.popleft()
+            self._waiting[channel].popleft()
+            if not self._waiting[channel]:
                 del self._waiting[channel]
+            for task in tasks:
+                self._step.joined(task, False)
         if self._sweep_at <= now:
             self._sweep(now)
         self._rearm()
@@ -411,9 +410,19 @@ class Workers:
                 del self._unread[channel], self._addresses[channel]
                 self._mirrors.leave(channel)
 
+    def _waits_until(self) -> float | None:
+        """When the first SUBSCRIBE has waited for too long."""
+        while self._waits:
+            until, channel, tasks = self._waits[0]
+            waiting = self._waiting.get(channel)
+            if waiting is not None and waiting[0] is tasks:
+                return until
+            self._waits.popleft()
+        return None
+
     def _rearm(self) -> None:
-        times = [self._mirrors.deadline, self._sweep_at if self._addresses else None]
-        times += [until for waiting in self._waiting.values() for until, _ in waiting[:1]]
+        sweep_at = self._sweep_at if self._addresses else None
+        times = [self._mirrors.deadline, sweep_at, self._waits_until()]
         self._step.rearm(self, min((each for each in times if each is not None), default=None))
 
 
@@ -427,20 +436,6 @@ def _is_owed(reader: Reader) -> bool:
     if topic.has_history or reader not in topic.behind:
         return False
     return any(at >= reader.next and each.only == session.id for at, each in topic.log)
-
-
-def _unpack(
-    payload: bytes,
-) -> tuple[PublicationKind, float, tuple[tuple[str, str], ...], bytes, str]:
-    """What `Workers._message` has put together; the last is empty where the channel says it.
-
-    Raises:
-        ValueError, TypeError: It was put together by something else.
-    """
-    head, _, body = payload.partition(b"\n")
-    name, sent, pairs, *to = json.loads(head)
-    headers = tuple((name, value) for name, value in pairs)
-    return PublicationKind(name), float(sent), headers, body, to[0] if to else ""
 
 
 def _readers(topic: Topic) -> list[Reader]:

@@ -103,3 +103,46 @@ class TestHistoriesThatGiveWayMeanwhile:
             for name, peer in peers.items():
                 wanted = [*(f"{name}{number}".encode() for number in range(3)), b"live"]
                 assert cluster.bodies(peer) == wanted
+
+
+class TestTimeouts:
+    def test_each_waits_for_its_own_time(self) -> None:
+        with Cluster(1) as cluster:
+            peers = [cluster.connect(0) for _ in "123"]
+            cluster.engine.disconnect()
+            subscribe(peers[0], "/topic/a")
+            cluster.advance(4)
+            subscribe(peers[1], "/topic/b")
+            subscribe(peers[2], "/topic/a")
+            cluster.advance(5.9)
+            assert [peer.closed for peer in peers] == [None, None, None]
+            cluster.advance(0.1)
+            assert peers[0].error().headers["code"] == "backplane-unavailable"
+            assert [peer.closed for peer in peers[1:]] == [None, None]
+            cluster.advance(4)
+            for peer in peers[1:]:
+                assert peer.error().headers["code"] == "backplane-unavailable"
+
+    def test_one_that_is_over_does_not_hide_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with Cluster(1) as cluster:
+            first, second = cluster.connect(0), cluster.connect(0)
+            link = hold(cluster, monkeypatch)
+            subscribe(first, "/topic/a")
+            answer(cluster, link)
+            subscribe(second, "/topic/b")
+            assert first.frame("RECEIPT").headers["receipt-id"] == "r"
+            cluster.worlds[0].advance(10)
+            assert second.error().headers["code"] == "backplane-unavailable"
+
+    def test_nothing_is_left_of_those_that_are_over(self) -> None:
+        with Cluster(1) as cluster:
+            workers = cluster.worlds[0].broker._sessions.workers
+            assert workers is not None
+            cluster.engine.disconnect()
+            for number in range(50):
+                subscribe(cluster.connect(0), f"/topic/{number}")
+            assert len(workers._waits) == 50
+            cluster.engine.reconnect()
+            cluster.settle()
+            assert workers._waits_until() is None
+            assert (len(workers._waits), len(workers._waiting)) == (0, 0)
