@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from stocksync_ws.backplane import AppendOutcome
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.queues import QueueFull
@@ -122,6 +123,7 @@ class Publisher:
         draft: Draft,
         told: Told | None = None,
         kind: PublicationKind = PublicationKind.MESSAGE,
+        key: str = "",
     ) -> Published | None:
         """Publish from the server's side, to all workers where the destination is shared.
 
@@ -129,6 +131,8 @@ class Publisher:
             draft: The message.
             told: Hears what became of a message that is shared.
             kind: What it is.
+            key: Of what several workers send for the same reason, a shared message that is sent
+                once; empty: there is nothing like that.
 
         Returns:
             None: the engine orders it, and `told` will hear.
@@ -143,7 +147,8 @@ class Publisher:
             return self.publish(draft, kind)
         try:
             publication = self.admit(draft, kind)
-            problem = workers.submit((publication,), partial(self._settled, draft, told))
+            done = partial(self._settled, draft, told)
+            problem = workers.submit((publication,), done, key=key)
             if problem:
                 raise BrokerBusy(problem)
         except REFUSED as refusal:
@@ -185,7 +190,9 @@ class Publisher:
         assert self._workers is not None
         outcome = self._workers.outcome(draft.target, settlement)
         if isinstance(outcome, Published):
-            self._counters.messages_unrouted += not (outcome.receivers or outcome.workers)
+            routed = outcome.receivers or outcome.workers
+            is_ours = settlement.outcome is not AppendOutcome.DUPLICATE
+            self._counters.messages_unrouted += is_ours and not routed
             if told is not None:
                 told(outcome, None)
         elif told is not None:
@@ -339,8 +346,12 @@ class Publisher:
             *publication.headers,
         )
         draft = Draft(target, headers, publication.body)
+        key = ""
+        if dead.reason == "expired":
+            # It was still to be read at other workers too, and dies there as well.
+            key = f"expired {publication.message_id} {publication.destination}"
         try:
-            self.send(draft, kind=PublicationKind.DEAD_LETTER)
+            self.send(draft, kind=PublicationKind.DEAD_LETTER, key=key)
         except REFUSED:
             pass  # Counted, and told by an event.
 

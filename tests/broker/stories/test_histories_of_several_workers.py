@@ -65,3 +65,20 @@ def test_what_something_else_has_put_into_a_channel_is_passed_over(
     for peer in here, there:
         assert cluster.bodies(peer) == [b"1", b"2", b"3"]
     assert [world.counters.messages_dropped for world in cluster.worlds] == [1, 1]
+
+
+def test_a_message_that_expires_at_several_workers_is_one_dead_letter() -> None:
+    policy = Stream(history=10, dead_letter="/topic/dead")
+    with Cluster(3, destinations={DESTINATION: policy}) as cluster:
+        dead = cluster.subscribe(cluster.connect(0), "/topic/dead")
+        headers = {"destination": DESTINATION, "id": "it", "ack": "client", "prefetch-count": "1"}
+        for worker in range(3):
+            cluster.connect(worker).command("SUBSCRIBE", headers)
+        cluster.settle()
+        send(cluster, "fills the window")
+        send(cluster, "1", expiration="1000")
+        send(cluster, "2", expiration="1000")
+        cluster.advance(2)
+        assert cluster.bodies(dead) == [b"1", b"2"]
+        assert [world.counters.messages_dead for world in cluster.worlds] == [2, 2, 2]
+        assert [world.counters.messages_unrouted for world in cluster.worlds] == [0, 0, 0]
