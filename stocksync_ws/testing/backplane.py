@@ -203,7 +203,7 @@ class MemoryLink:
     def close(self) -> None:
         """The worker has ended."""
         self._drop()
-        self._backplane.links.pop(self.worker, None)
+        self._backplane.forget(self)
 
     def connect(self) -> None:
         """A new connection."""
@@ -283,6 +283,11 @@ class MemoryBackplane:
         if self.reachable:
             self._loops[link].call_soon(link.connect)
         return link
+
+    def forget(self, link: MemoryLink) -> None:
+        """A worker has ended."""
+        self.links.pop(link.worker, None)
+        self._loops.pop(link, None)
 
     def partition(self, channel: str) -> int:
         """One of 64."""

@@ -2,7 +2,8 @@
 has lost what they were reading.
 
 Rule: they are closed spread over time, so that all of them can go to workers that are better off.
-An engine that is back in time ends no further session.
+An engine that is back in time ends no further session. Who comes while it is away for too long
+already may stay as long as that once more, and no longer.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class Outages:
     """
 
     __slots__ = (
+        "_leaving",
         "_lifecycle",
         "_sessions",
         "_step",
@@ -39,6 +41,8 @@ class Outages:
         self._step = env.step
         self._lifecycle = lifecycle
         self._workers = workers
+        self._leaving = False
+        """It has been away for too long."""
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
@@ -49,7 +53,9 @@ class Outages:
         if lost:
             self._lifecycle.drain(lost, CloseCode.HISTORY_LOST)
         at = self._workers.outage_at
-        if at is None and self.deadline is None:
+        if self._leaving and at is not None:
+            return
+        if self._leaving:
             self._stay()
         self._step.rearm(self, at)
 
@@ -58,17 +64,27 @@ class Outages:
         self._step.wake(now, self._leave)
 
     def _leave(self) -> None:
-        self._step.rearm(self, None)
-        if self._workers.outage_at is not None:
-            here = [each for each in self._sessions.values() if each.state is CONNECTED]
-            self._lifecycle.drain(here, CloseCode.BACKPLANE_LOST)
+        at, since = self._workers.outage_at, self._workers.down_since
+        if at is None or since is None:
+            self._step.rearm(self, None)
+            return
+        self._leaving = True
+        sessions = self._sessions.values()
+        here = [each for each in sessions if each.state is CONNECTED and not _is_drained(each)]
+        self._lifecycle.drain(here, CloseCode.BACKPLANE_LOST)
+        self._step.rearm(self, self._step.now + at - since)
 
     def _stay(self) -> None:
         """It is back: who has not been closed for it stays."""
+        self._leaving = False
         for session in self._sessions.values():
             if _leaves(session):
                 session.clocks.drain_at = None
                 self._lifecycle.rearm(session)
+
+
+def _is_drained(session: SessionRecord) -> bool:
+    return session.clocks.drain_at is not None
 
 
 def _leaves(session: SessionRecord) -> bool:

@@ -103,6 +103,38 @@ class TestAway:
         shop.worlds[0].advance(30.0)
         assert sum(peer.closed is not None for peer in peers) == closed
 
+    def test_who_comes_meanwhile_is_closed_after_as_long_again(self, shop: Shop) -> None:
+        shop.engine.disconnect()
+        shop.worlds[0].advance(31.0)
+        first = shop.connect()
+        shop.worlds[0].advance(28.0)
+        assert first.closed is None
+        shop.worlds[0].advance(1.1)
+        assert first.closed == 4012
+        second = shop.connect()
+        shop.engine.reconnect()
+        shop.worlds[0].advance(100.0)
+        assert second.closed is None
+        shop.engine.disconnect()
+        shop.worlds[0].advance(29.9)
+        assert second.closed is None
+        shop.worlds[0].advance(0.2)
+        assert second.closed == 4012
+
+    def test_who_has_lost_something_is_not_let_off(self, stack: ExitStack) -> None:
+        shop = Shop(stack, BackplaneSettings(max_outage=0.5))
+        peers = [shop.connect() for _ in range(400)]
+        for peer in peers:
+            peer.subscribe(KEPT)
+        shop.publish(KEPT, "1")
+        shop.engine.restart()
+        shop.worlds[0].advance(0.1)
+        shop.engine.disconnect()
+        shop.worlds[0].advance(0.6)
+        shop.engine.reconnect()
+        shop.worlds[0].advance(5.0)
+        assert {peer.closed for peer in peers} == {4010}
+
     def test_who_was_away_for_a_moment_has_missed_nothing(self, shop: Shop) -> None:
         peer = shop.connect()
         peer.subscribe(KEPT)
