@@ -87,7 +87,8 @@ class Sharing:
             self._errors.handler(session, frame, failure)
             return
         if problem:
-            code = ErrorCode.BACKPLANE_UNAVAILABLE
+            code = self.failure(Settlement(Failure.UNAVAILABLE))
+            assert code is not None
             self._errors.application(session, frame, code, rule=problem)
             return
         if session.inbound.window is None:

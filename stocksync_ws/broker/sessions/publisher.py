@@ -150,6 +150,7 @@ class Publisher:
             done = partial(self._settled, draft, told)
             problem = workers.submit((publication,), done, key=key)
             if problem:
+                self._counters.backplane_refused += 1
                 raise BrokerBusy(problem)
         except REFUSED as refusal:
             self._tell_refused(draft, refusal)

@@ -167,9 +167,7 @@ class Workers:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
         messages = tuple(map(self._message, publications))
-        problem = self.append(messages, done, key=key, digest=digest)
-        self._counters.backplane_refused += bool(problem)
-        return problem
+        return self.append(messages, done, key=key, digest=digest)
 
     # What the workers tell each other
 

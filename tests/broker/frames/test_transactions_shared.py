@@ -144,6 +144,7 @@ def test_too_much_in_flight_undoes_it_at_once() -> None:
         pair.apps[0].template.send(ONE, b"0")
         pair.transact((ONE, "1"))
         assert pair.sender.frame("ERROR").headers["code"] == "backplane-unavailable"
+        assert pair.worlds[0].counters.backplane_refused == 1
         pair.engine.reconnect()
         assert pair.bodies(pair.reader) == [b"0"]
 
