@@ -20,6 +20,7 @@ import copy
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
+from weakref import WeakKeyDictionary
 from zlib import crc32
 
 from stocksync_ws.backplane import (
@@ -203,7 +204,7 @@ class MemoryLink:
     def close(self) -> None:
         """The worker has ended."""
         self._drop()
-        self._backplane.forget(self)
+        self._backplane.links.pop(self.worker, None)
 
     def connect(self) -> None:
         """A new connection."""
@@ -267,7 +268,7 @@ class MemoryBackplane:
         self.config = settings or BackplaneSettings()
         self.engine = MemoryEngine(page)
         self.links: dict[str, MemoryLink] = {}
-        self._loops: dict[MemoryLink, asyncio.AbstractEventLoop] = {}
+        self._loops: WeakKeyDictionary[MemoryLink, asyncio.AbstractEventLoop] = WeakKeyDictionary()
         self._names = count(1)
         self._moving: set[MemoryLink] = set()
         self.reachable = True
@@ -283,11 +284,6 @@ class MemoryBackplane:
         if self.reachable:
             self._loops[link].call_soon(link.connect)
         return link
-
-    def forget(self, link: MemoryLink) -> None:
-        """A worker has ended."""
-        self.links.pop(link.worker, None)
-        self._loops.pop(link, None)
 
     def partition(self, channel: str) -> int:
         """One of 64."""

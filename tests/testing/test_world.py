@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -848,3 +849,13 @@ def test_a_world_without_an_engine_counts_its_ids_from_one(app: StompApp) -> Non
         world.connect()
         assert world.broker.worker == ""
         assert [each.id.startswith("id") for each in app.users.sessions()] == [True]
+
+
+def test_an_engine_keeps_nothing_of_worlds_that_have_ended() -> None:
+    engine = MemoryBackplane()
+    app = StompApp("/ws", backplane=engine)
+    for _ in range(3):
+        with World(app):
+            pass
+    gc.collect()
+    assert not engine._loops

@@ -159,7 +159,7 @@ class Sending:
             self._errors.denied(session, frame, *refusal)
         elif self.sharing is not None and self._is_shared(frame):
             self._share(session, frame)
-        elif session.inbound.window is not None:
+        elif self.sharing is not None and session.inbound.window is not None:
             return self._behind_window(session, frame, kind, path)
         elif "idempotency-key" in frame.headers:
             return self._send_once(session, frame, kind, path)
