@@ -53,9 +53,7 @@ class Outages:
         if lost:
             self._lifecycle.drain(lost, CloseCode.HISTORY_LOST)
         at = self._workers.outage_at
-        if self._leaving and at is not None:
-            return
-        if self._leaving:
+        if at is None and self._leaving:
             self._stay()
         self._step.rearm(self, at)
 
@@ -65,9 +63,8 @@ class Outages:
 
     def _leave(self) -> None:
         at, since = self._workers.outage_at, self._workers.down_since
-        if at is None or since is None:
-            self._step.rearm(self, None)
-            return
+        assert at is not None
+        assert since is not None
         self._leaving = True
         sessions = self._sessions.values()
         here = [each for each in sessions if each.state is CONNECTED and not _is_drained(each)]

@@ -35,6 +35,8 @@ def prepare(app: StompApp) -> None:
     def changes(frame: Frame) -> Frame | None:
         if frame.body == b"moves":
             return frame.replace(headers={**frame.headers, "destination": "/topic/local"})
+        if frame.body == b"fails":
+            return frame.replace(headers={**frame.headers, "destination": "/app/fails"})
         if frame.body == b"refused":
             raise AccessDenied("no")
         return None
@@ -66,6 +68,7 @@ CASES = {
     "inbound interceptor": sends(body=b"refused"),
     "outbound interceptor": sends(body=b"vetoed"),
     "moved by an interceptor": sends(body=b"moves"),
+    "moved to a handler": sends(body=b"fails"),
     "handler": sends("/app/fails"),
     "no handler": sends("/app/nothing"),
     "wildcard": sends("/topic/*"),
@@ -123,4 +126,21 @@ def test_answers_come_in_the_order_of_the_frames(
         cluster.engine.moved(cluster.link(0))
         cluster.settle()
         assert told(peer) == wanted
+        assert not cluster.worlds[0].broker.calls.tasks.running
+
+
+def test_a_frame_that_waits_ends_with_its_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Cluster(1, prepare, **GIVEN) as cluster:
+        peer, other = cluster.connect(), cluster.connect()
+        other.subscribe("/topic/local")
+        with monkeypatch.context() as held:
+            held.setattr(cluster.engine, "moved", lambda link: None)
+            peer.send_to("/topic/a", b"a")
+            peer.send_to("/topic/b", b"moves")
+            (session, _) = cluster.worlds[0].broker.sessions.values()
+            cluster.apps[0].users.disconnect(session_id=session.id)
+            cluster.worlds[0].settle()
+        cluster.engine.moved(cluster.link(0))
+        cluster.settle()
+        other.nothing()
         assert not cluster.worlds[0].broker.calls.tasks.running
