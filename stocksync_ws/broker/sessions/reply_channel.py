@@ -61,6 +61,8 @@ class ReplyChannel:
         publication = self._workers.read(None, position, payload)
         if publication is None or not is_reply_queue(publication.destination):
             return
+        if self._workers.has_expired(publication):
+            return
         try:
             self._publishing.publish_local(publication)
         except QueueFull:

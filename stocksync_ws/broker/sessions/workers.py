@@ -299,17 +299,33 @@ class Workers:
         if address not in self._topics and self._is_kept(address):
             return  # its history has given way to others: who subscribes next, reads it again
         publication = self.read(address, position, payload)
-        if publication is not None:
+        if publication is not None and not self.has_expired(publication):
             self._publishing.publish_local(publication, position)
         elif self._is_kept(address):
-            # Another worker may have delivered it: its message id names a place in this history.
-            self._topics[address].log.skip(position.offset)
+            self._pass_over(self._topics[address], publication, position)
+
+    def _pass_over(self, topic: Topic, publication: Publication | None, position: Position) -> None:
+        """What nobody gets here may have been delivered by another worker: its message id names a
+        place in this history, and it has taken the place of an older value.
+        """
+        if publication is None:
+            topic.log.skip(position.offset)
+        else:
+            topic.keep(publication, self._limits, position.offset)
+            topic.take_expired(self._step.now)
+
+    def has_expired(self, publication: Publication) -> bool:
+        """A message has died on its way, which is told."""
+        expired = publication.is_dead(self._step.now)
+        if expired:
+            self._drop(publication.destination, "expired")
+        return expired
 
     def read(
         self, address: Address | None, position: Position, payload: bytes
     ) -> Publication | None:
-        """A message that a worker has put into a channel; None: it has expired, or is none of this
-        version of the library, which is told.
+        """A message that a worker has put into a channel; None: it is none of this version of the
+        library, which is told.
 
         Args:
             address: Where it goes; None: the message names that itself.
@@ -327,9 +343,6 @@ class Workers:
         publication.at = now - max(0.0, self._wall() - sent)
         if kind is PublicationKind.MESSAGE:
             publication.expires_at = expiry(publication, now, self._wall)
-        if publication.is_dead(now):
-            self._drop(destination, "expired")
-            return None
         return publication
 
     def _drop(self, destination: str, reason: str) -> None:

@@ -50,6 +50,22 @@ def test_a_message_that_has_expired_is_a_place_to_recover_from(cluster: Cluster)
     assert cluster.bodies(peer) == [b"next"]
 
 
+def test_a_value_that_has_expired_leaves_no_older_one_of_its_key() -> None:
+    with Cluster(2, destinations={DESTINATION: Latest(key="name")}) as cluster:
+        for worker in range(2):
+            cluster.subscribe(cluster.connect(worker), DESTINATION)
+        send(cluster, "old", name="a")
+        workers = cluster.worlds[1].broker._sessions.workers
+        assert workers is not None
+        wall = workers._wall
+        workers._wall = lambda: wall() + 2
+        send(cluster, "new", name="a", expiration="1000")
+        cluster.advance(2)
+        for worker in range(2):
+            peer = cluster.subscribe(cluster.connect(worker), DESTINATION)
+            assert cluster.bodies(peer) == []
+
+
 @pytest.mark.parametrize("payload", [b"", b"\n", b"[1]\n", b'["message",null,[]]\n', b"\xff\n"])
 def test_what_something_else_has_put_into_a_channel_is_passed_over(
     cluster: Cluster, payload: bytes
@@ -77,7 +93,7 @@ def test_a_message_that_expires_at_several_workers_is_one_dead_letter() -> None:
         cluster.settle()
         send(cluster, "fills the window")
         send(cluster, "1", expiration="1000")
-        send(cluster, "2", expiration="1000")
+        send(cluster, "2", expiration="1500")
         cluster.advance(2)
         assert cluster.bodies(dead) == [b"1", b"2"]
         assert [world.counters.messages_dead for world in cluster.worlds] == [2, 2, 2]
