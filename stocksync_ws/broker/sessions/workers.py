@@ -10,7 +10,6 @@ they are told: by `recovered:false` or `dropped` on their next message, or by a 
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 
 from stocksync_ws.backplane import (
@@ -24,13 +23,14 @@ from stocksync_ws.broker.calls.events import BackplaneAvailability, BackplaneRes
 from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.mirrors import Mirrors, Receiver, Reset, State
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.attaching import Attaching
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
 from stocksync_ws.broker.model.latest_topic import LatestTopic
 from stocksync_ws.broker.model.namespace import is_reply_queue, worker_of
 from stocksync_ws.broker.model.payload import pack, unpack
-from stocksync_ws.broker.model.pipeline import Join, Task
+from stocksync_ws.broker.model.pipeline import Join
 from stocksync_ws.broker.model.publication import (
     Draft,
     Publication,
@@ -102,10 +102,7 @@ class Workers:
         self._mirrors = Mirrors(self._settings, commands, self, settle, env.counters)
         self._addresses: dict[str, Address] = {}
         """The destinations of the channels that are followed."""
-        self._waiting: dict[str, deque[list[Task]]] = {}
-        """Scripts of SUBSCRIBEs that wait until a channel is live, in the order of `_waits`."""
-        self._waits: deque[tuple[float, str, list[Task]]] = deque()
-        """Until when they do, the first one first; some of them wait no more."""
+        self._waiting = Attaching()
         self._unread: dict[str, float] = {}
         """Channels that nobody here is subscribed to, and since when."""
         self._survivors: dict[str, list[Reader]] = {}
@@ -248,11 +245,8 @@ class Workers:
         """Wait until a destination is followed, at most `BackplaneSettings.subscribe_timeout`;
         whether it is.
         """
-        tasks: list[Task] = []
         until = self._step.now + self._settings.subscribe_timeout
-        channel = channel_of(address)
-        self._waiting.setdefault(channel, deque()).append(tasks)
-        self._waits.append((until, channel, tasks))
+        tasks = self._waiting.add(channel_of(address), until)
         self._rearm()
         return Join(tasks)
 
@@ -358,9 +352,8 @@ class Workers:
 
     def attached(self, channel: str) -> None:
         """Whoever waits for a channel is subscribed."""
-        for tasks in self._waiting.pop(channel, ()):
-            for task in tasks:
-                self._step.joined(task, True)
+        for task in self._waiting.take(channel):
+            self._step.joined(task, True)
 
     def reset(self, channel: str, why: Reset) -> None:
         """Tell whoever is subscribed that messages are missing."""
@@ -399,13 +392,8 @@ class Workers:
     def _act(self) -> None:
         now = self._step.now
         self._mirrors.expire(now)
-        while (until := self._waits_until()) is not None and until <= now:
-            _, channel, tasks = self._waits.popleft()
-            self._waiting[channel].popleft()
-            if not self._waiting[channel]:
-                del self._waiting[channel]
-            for task in tasks:
-                self._step.joined(task, False)
+        for task in self._waiting.take_late(now):
+            self._step.joined(task, False)
         if self._sweep_at <= now:
             self._sweep(now)
         self._rearm()
@@ -421,19 +409,9 @@ class Workers:
                 del self._unread[channel], self._addresses[channel]
                 self._mirrors.leave(channel)
 
-    def _waits_until(self) -> float | None:
-        """When the first SUBSCRIBE has waited for too long."""
-        while self._waits:
-            until, channel, tasks = self._waits[0]
-            waiting = self._waiting.get(channel)
-            if waiting is not None and waiting[0] is tasks:
-                return until
-            self._waits.popleft()
-        return None
-
     def _rearm(self) -> None:
         sweep_at = self._sweep_at if self._addresses else None
-        times = [self._mirrors.deadline, sweep_at, self._waits_until()]
+        times = [self._mirrors.deadline, sweep_at, self._waiting.until()]
         self._step.rearm(self, min((each for each in times if each is not None), default=None))
 
 

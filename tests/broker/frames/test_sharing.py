@@ -208,9 +208,9 @@ def test_a_session_that_listens_is_told_and_goes_on(several: Several) -> None:
 def test_too_much_in_flight_is_told_at_once() -> None:
     with ExitStack() as stack:
         several = Several(stack, settings=BackplaneSettings(max_in_flight=1))
-        peer = several.connect()
+        peer, other = several.connect(), several.connect()
         hold(several)
-        peer.send_to(TOPIC, "x")
+        other.send_to(TOPIC, "x")
         peer.send_to(TOPIC, "y", receipt="r")
         assert peer.error().headers["code"] == "backplane-unavailable"
 

@@ -141,8 +141,8 @@ class TestTimeouts:
             cluster.engine.disconnect()
             for number in range(50):
                 subscribe(cluster.connect(0), f"/topic/{number}")
-            assert len(workers._waits) == 50
+            assert all(f"/topic/{number}" in workers._waiting for number in range(50))
             cluster.engine.reconnect()
             cluster.settle()
-            assert workers._waits_until() is None
-            assert (len(workers._waits), len(workers._waiting)) == (0, 0)
+            assert workers._waiting.until() is None
+            assert not any(f"/topic/{number}" in workers._waiting for number in range(50))
