@@ -327,8 +327,8 @@ class MailboxModel(RuleBasedStateMachine):
             size = sum(each.size for each in self.lists[which])
             joins = mailbox.joins and size <= ROOM
             direct = mailbox.is_open and (len(self.lists[which]) == 1 or (joins and size > 0))
-            if direct and part is not None:
-                mailbox.open(lambda chunk: part, joins=mailbox.joins)
+            if direct:  # also where it takes everything: it may have taken a part before
+                mailbox.open(len if part is None else lambda chunk: part, joins=mailbox.joins)
             whole = direct and part in (None, size)
             if not whole:
                 back.append((which, direct))
