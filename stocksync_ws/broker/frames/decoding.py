@@ -13,14 +13,14 @@ from collections import deque
 
 from stocksync_ws.broker.calls.tasks import Tasks
 from stocksync_ws.broker.frames.commands import Commands
+from stocksync_ws.broker.frames.sharing import refuse_behind
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.inbound import Inbound
 from stocksync_ws.broker.model.mailbox import Mailbox
-from stocksync_ws.broker.model.pipeline import Join, Script, Task
+from stocksync_ws.broker.model.pipeline import Task
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import AWAITING, CONNECTED, ENDING
 from stocksync_ws.broker.model.turn import ROUND
-from stocksync_ws.broker.model.window import Window
 from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import DisconnectReason, ErrorCode
 from stocksync_ws.config import exceeded
@@ -185,7 +185,7 @@ class Decoding:
         if window is None or inbound.task is not None:
             self._errors.script(session, problem)
         else:
-            self._tasks.run_frame(session, _refuse_behind(window, problem))
+            self._tasks.run_frame(session, refuse_behind(window, problem))
 
     def _decode(self, session: SessionRecord) -> None:
         inbound, clocks, commands = session.inbound, session.clocks, self._commands
@@ -296,9 +296,3 @@ class Decoding:
         if begun and clocks.frame_since is None:
             clocks.begin_frame(self._step.now)
             lifecycle.rearm(session)
-
-
-def _refuse_behind(window: Window, problem: BaseException) -> Script:
-    """Refuse a frame when the engine has answered the SENDs before it."""
-    yield Join(window.waiting)
-    raise problem

@@ -20,7 +20,7 @@ from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Failure, Settlement
 from stocksync_ws.broker.model.namespace import is_reply_queue
-from stocksync_ws.broker.model.pipeline import Join, Pipeline, Task
+from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.window import MOST_SENDS, SharedSend, Window
@@ -30,7 +30,7 @@ from stocksync_ws.errors import AccessDenied, InterceptorFailed
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.types import Target, ToDestination
 
-__all__ = ["Sharing"]
+__all__ = ["Sharing", "refuse_behind"]
 
 _CODES = {
     Failure.UNAVAILABLE: ErrorCode.BACKPLANE_UNAVAILABLE,
@@ -173,3 +173,9 @@ class Sharing:
         """Wait until this worker follows a destination; whether it does."""
         followed: bool = yield self._workers.wait(address)
         return followed
+
+
+def refuse_behind(window: Window, problem: BaseException) -> Script:
+    """Refuse a frame when the engine has answered the SENDs before it."""
+    yield Join(window.waiting)
+    raise problem
