@@ -1,7 +1,7 @@
 """Fan-out: server CPU per delivered message, against a bare loop and `websockets.broadcast`.
 
-`python -m tests.bench.fanout [--quick]`: 500 subscribers, 250 bytes of JSON; one publication at a
-time, and 16 in flight. All three servers send the same bytes.
+`python -m tests.bench.fanout [--quick]`: 100, 500 and 10,000 subscribers (quick: 500), 250 bytes of
+JSON; one publication at a time, and 16 in flight. All three servers send the same bytes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,13 @@ from contextlib import ExitStack
 
 from tests.bench.harness import Cpu, Process, Row, at_most, begin, options, show
 from tests.bench.load import Crowd, connect, in_groups, open_plain, open_stomp
+from tests.bench.storm import allow
 
 SUBSCRIBERS = 500
+TARGETS = {100: 1.2, SUBSCRIBERS: 1.3, 10_000: 1.4}
+"""Of one publication in flight, against the bare loop, by the number of subscribers."""
 WARM_UP = 40
+QUICK_ROUNDS = 6
 
 
 class Contender:
@@ -48,11 +52,11 @@ class Contender:
         return sum(cost.user for cost in best) / len(best)
 
 
-def start(stack: ExitStack) -> list[Contender]:
+def start(stack: ExitStack, subscribers: int = SUBSCRIBERS) -> list[Contender]:
     """Our server first: the others send what it sends."""
     process = stack.enter_context(Process("ours"))
     port = process.port
-    crowd = Crowd(in_groups(lambda count: open_stomp(port, count), SUBSCRIBERS))
+    crowd = Crowd(in_groups(lambda count: open_stomp(port, count), subscribers))
     crowd.drive(process.publish, 120, 16)  # message ids have three digits from here on
     frame = crowd.one(process.publish)
     assert frame.count(0) == 1, "the length of the frame holds a NUL: the client would miscount"
@@ -61,21 +65,19 @@ def start(stack: ExitStack) -> list[Contender]:
         process = stack.enter_context(Process(name, frame.hex()))
         port = process.port
         if name == "bare":
-            crowd = Crowd([connect(port) for _ in range(SUBSCRIBERS)])
+            crowd = Crowd([connect(port) for _ in range(subscribers)])
         else:
-            crowd = Crowd(in_groups(lambda count: open_plain(port, count), SUBSCRIBERS))  # noqa: B023
-        process.wait_for(SUBSCRIBERS)
+            crowd = Crowd(in_groups(lambda count: open_plain(port, count), subscribers))  # noqa: B023
+        process.wait_for(subscribers)
         assert crowd.one(process.publish) == frame
         crowd.drive(process.publish, WARM_UP, 16)
         found.append(Contender(name, process, crowd))
     return found
 
 
-def measure(*, quick: bool) -> list[Row]:
-    """The rows of the table."""
-    rounds, publications = (6, 16) if quick else (40, 24)
+def _measure(subscribers: int, rounds: int, publications: int) -> list[Row]:
     with ExitStack() as stack:
-        contenders = start(stack)
+        contenders = start(stack, subscribers)
         for _ in range(rounds):
             for contender in contenders:
                 contender.round(publications, 1)
@@ -83,23 +85,36 @@ def measure(*, quick: bool) -> list[Row]:
         ours, loop, broadcast = contenders
         for contender in contenders:
             contender.crowd.close()
+    what = f"fan-out to {subscribers:,}"
     rows = [
         Row(
-            f"fan-out, {each.name}",
+            f"{what}, {each.name}",
             f"{each.least(1):.2f} us, user {each.user(1):.2f};"
             f" 16 in flight {each.least(16):.2f} us, user {each.user(16):.2f}",
         )
         for each in contenders
     ]
-    return [
-        *rows,
-        at_most("fan-out, 1 in flight / bare loop", ours.least(1) / loop.least(1), 1.2, "x"),
-        at_most(
-            "fan-out, 16 in flight / broadcast", ours.least(16) / broadcast.least(16), 0.25, "x"
-        ),
+    one = ours.least(1) / loop.least(1)
+    several = ours.least(16) / broadcast.least(16)
+    rows.append(at_most(f"{what}, 1 in flight / bare loop", one, TARGETS[subscribers], "x"))
+    if subscribers == SUBSCRIBERS:
+        rows.append(at_most(f"{what}, 16 in flight / broadcast", several, 0.25, "x"))
+    if subscribers == SUBSCRIBERS and rounds > QUICK_ROUNDS:
         # A short run has too few ticks to tell user mode.
-        *([] if quick else [at_most("fan-out, 1 in flight, user mode", ours.user(1), 1.3, "us")]),
-    ]
+        rows.append(at_most(f"{what}, 1 in flight, user mode", ours.user(1), 1.3, "us"))
+    return rows
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """The rows of the table."""
+    if quick:
+        return _measure(SUBSCRIBERS, QUICK_ROUNDS, 16)
+    allow(max(TARGETS))
+    rows: list[Row] = []
+    for subscribers in TARGETS:
+        rounds, publications = (40, 24) if subscribers <= SUBSCRIBERS else (9, 6)
+        rows += _measure(subscribers, rounds, publications)
+    return rows
 
 
 if __name__ == "__main__":

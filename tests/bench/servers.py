@@ -193,7 +193,11 @@ STEADY = 100
 """Publications of a steady run."""
 
 
-def _application(flush_delay: float | None = None) -> Any:
+KEPT = 1_000
+"""Messages that the server `ours-kept` keeps of the topic."""
+
+
+def _application(kind: str = "ours") -> Any:
     """What our servers serve."""
     from stocksync_ws import Limits, SockJSOptions, StompApp, send_to, send_to_user
 
@@ -203,7 +207,7 @@ def _application(flush_delay: float | None = None) -> Any:
     sockjs = SockJSOptions(stream_bytes=1 << 50, disconnect_delay=3600)
     ws = StompApp(
         "/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=limits, sockjs=sockjs,
-        destinations=_delayed(flush_delay),
+        destinations=_destinations(kind),
     )  # fmt: skip
 
     @ws.message_mapping("/publish", inline=True)
@@ -232,20 +236,22 @@ def _application(flush_delay: float | None = None) -> Any:
     return ws
 
 
-def _delayed(flush_delay: float | None) -> dict[str, Any]:
-    """Policies, of which a checkout without any such delay knows nothing."""
-    from stocksync_ws import Topic
+def _destinations(kind: str) -> dict[str, Any]:
+    """The policy of the topic, where it has one."""
+    from stocksync_ws import Stream, Topic
 
-    return {} if flush_delay is None else {TOPIC: Topic(flush_delay=flush_delay)}
+    if kind == "ours-delayed":
+        return {TOPIC: Topic(flush_delay=FLUSH_DELAY)}
+    return {TOPIC: Stream(history=KEPT)} if kind == "ours-kept" else {}
 
 
-async def ours(control_fd: int, cert: str = "", flush_delay: float | None = None) -> None:
+async def ours(control_fd: int, cert: str = "", kind: str = "ours") -> None:
     """A `StompApp` on our own server, publishing with its template."""
     from stocksync_ws.aio.address import Address
     from stocksync_ws.aio.server import Server
     from stocksync_ws.running.run import Run
 
-    ws = _application(flush_delay)
+    ws = _application(kind)
     tls = None
     if cert:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -323,12 +329,10 @@ def main() -> None:
         threaded(int(control_fd), *rest)
     elif kind == "websockets":
         asyncio.run(websockets(int(control_fd), *rest))
-    elif kind == "ours-delayed":
-        asyncio.run(ours(int(control_fd), flush_delay=FLUSH_DELAY))
     else:
         if kind == "ours-traced":
             tracemalloc.start()
-        asyncio.run(ours(int(control_fd), *rest))
+        asyncio.run(ours(int(control_fd), *rest, kind=kind))
 
 
 if __name__ == "__main__":
