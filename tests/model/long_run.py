@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 __all__ = ["Rounds", "long_run", "parser_of"]
@@ -48,9 +49,24 @@ def _played(rounds: Rounds, seeds: range, jobs: int) -> Iterator[tuple[int, int,
         yield from pool.imap_unordered(rounds.play, seeds, chunksize=8)
 
 
+@contextmanager
+def silence() -> Iterator[None]:
+    """Nothing is logged meanwhile."""
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def long_run(rounds: Rounds, given: argparse.Namespace) -> int:
     """Play rounds until there are so many steps; 1 if any of them diverged."""
-    logging.disable()
+    with silence():
+        return _long_run(rounds, given)
+
+
+def _long_run(rounds: Rounds, given: argparse.Namespace) -> int:
     began = said = time.monotonic()
     steps = done = 0
     wrong: list[int] = []

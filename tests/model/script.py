@@ -6,11 +6,11 @@ what happens in it, so that it can be played again, and in part.
 
 from __future__ import annotations
 
-import logging
 import random
 
 from tests.model.checks import Diverged
 from tests.model.invariants import Broken, i10_the_same_octets
+from tests.model.long_run import silence
 from tests.model.world_steps import STEPS, Round
 
 __all__ = ["ROUND", "Script", "make_script", "one_round", "play", "play_twice", "shorten"]
@@ -59,10 +59,10 @@ def play_twice(script: Script) -> Round:
 
 def one_round(seed: int) -> tuple[int, int, str]:
     """Of a long run: its seed, its steps, and what was wrong with it."""
-    logging.disable()
     script = make_script(seed)
     try:
-        played = play_twice(script) if seed % TWICE == 0 else play(script)
+        with silence():
+            played = play_twice(script) if seed % TWICE == 0 else play(script)
     except Exception as problem:
         return seed, len(script), f"{type(problem).__name__}: {str(problem)[:300]}"
     return seed, played.steps, ""

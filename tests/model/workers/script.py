@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import random
 
+from tests.model.long_run import silence
 from tests.model.workers.steps import STEPS, Round
 
 __all__ = ["ROUND", "Script", "make_script", "one_round", "play", "shorten"]
@@ -42,10 +42,10 @@ def play(script: Script) -> Round:
 
 def one_round(seed: int) -> tuple[int, int, str]:
     """Of a long run: its seed, its steps, and what was wrong with it."""
-    logging.disable()
     script = make_script(seed)
     try:
-        stage = play(script)
+        with silence():
+            stage = play(script)
     except Exception as problem:
         return seed, len(script[1]), f"{type(problem).__name__}: {str(problem)[:300]}"
     return seed, stage.steps, ""
