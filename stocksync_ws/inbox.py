@@ -193,9 +193,10 @@ class Inbox:
                 seconds; then nothing was published.
             ForkedBrokerError: In a forked child of the process that started the application.
         """
+        is_owner = self._is_owner()  # Raises in a forked child.
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Published] = loop.create_future()
-        if self._is_owner():
+        if is_owner:
             return self._now(draft, partial(_settle, future)) or await future
 
         def waiter(published: Published | None, error: Exception | None) -> None:

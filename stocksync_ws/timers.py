@@ -55,14 +55,19 @@ class Timers:
         self._dead = 0
         """Entries that stand for nothing any more, at least so many."""
         self.earlier = False
-        """Something was armed in front of all others. Whoever asks `next` for it clears this."""
+        """Something was armed in front of all others, or what stood there has ended. Whoever asks
+        `next` for it clears this.
+        """
         self.slack = 0.0
         """Seconds by which our own stalls have moved every liveness deadline so far."""
 
     def arm(self, thing: Timed) -> None:
         """Make sure that `thing` is looked at no later than its deadline."""
         deadline = thing.deadline
-        if deadline is None or (thing.armed and thing.armed_at <= deadline):
+        if deadline is None:
+            self._uncover(thing)
+            return
+        if thing.armed and thing.armed_at <= deadline:
             return
         if thing.armed:
             thing.armed = 0
@@ -85,8 +90,16 @@ class Timers:
         """
         thing.deadline = None
         if thing.armed:
+            self._uncover(thing)
             thing.armed = 0
             self._bury()
+
+    def _uncover(self, thing: Timed) -> None:
+        """One that stands in front of all others has no deadline any more: `next` takes it out, and
+        nothing keeps alive what has ended.
+        """
+        if thing.armed and self._heap[0][1] == thing.armed:
+            self.earlier = True
 
     def _bury(self) -> None:
         self._dead += 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import pytest
+
 from stocksync_ws.broker.model.attaching import Attaching
 from stocksync_ws.broker.model.pipeline import Task
 
@@ -12,6 +14,7 @@ def add(attaching: Attaching, channel: str, until: float, name: str) -> None:
     attaching.add(channel, until).append(cast("Task", cast("Any", name)))
 
 
+@pytest.mark.pure("names stand for tasks")
 def test_they_are_over_in_their_order_and_none_that_was_taken_is_late() -> None:
     attaching = Attaching()
     assert attaching.until() is None
