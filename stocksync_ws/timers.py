@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 __all__ = ["Timed", "Timers"]
 
-DEAD = 64
+DEAD = 16
 """Entries of things that have ended, at which they may be swept out of the heap."""
 HURRIED = 1.0
 """Seconds a client that polls has to come back while its server stops: it does so at once, and a
