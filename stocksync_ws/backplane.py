@@ -1,4 +1,4 @@
-"""What several workers need of an engine: channels that put publications into one order.
+"""An engine gives several workers channels, which put publications into one order.
 
 Rule: words and data. A worker sends commands and is given events; neither side waits for the other,
 and nothing here knows a socket. The contract of an engine stands at `Backplane`.
@@ -79,12 +79,12 @@ class BackplaneSettings:
 
 
 class Keep(NamedTuple):
-    """What the engine keeps of a channel."""
+    """The newest messages of a channel, as many as the engine keeps."""
 
     messages: int
-    """So many of the newest."""
+    """The number of messages kept at most."""
     seconds: float
-    """None that is older."""
+    """The age in seconds after which a message is dropped."""
     slot: str | None = None
     """The message takes the place of the one before in this slot; None: it takes no place."""
 
@@ -154,7 +154,7 @@ class Lost(NamedTuple):
 
 
 class Subscribed(NamedTuple):
-    """What is appended from now on is pushed on this connection."""
+    """The subscription holds: messages appended from now on are pushed on this connection."""
 
     channel: str
     turn: int
@@ -171,7 +171,7 @@ class Pushed(NamedTuple):
 
 
 class AppendOutcome(Enum):
-    """What became of an append."""
+    """The engine's answer to an append."""
 
     ACCEPTED = "accepted"
     """It was done."""

@@ -26,7 +26,7 @@ _WRITE: Final = getattr(select, "EPOLLOUT", 0)
 
 
 def poller_of(loop: asyncio.AbstractEventLoop, at_end: list[Callable[[], None]]) -> Poller:
-    """What watches the streams of a loop.
+    """The poller of a loop watches all of its streams.
 
     Args:
         loop: The loop, which runs.
@@ -64,7 +64,7 @@ class EpollPoller:
         self._readers: dict[int, Callable[[], Any]] = {}
         self._writers: dict[int, Callable[[], Any]] = {}
         self._watched: dict[int, int] = {}
-        """What is waited for, by descriptor."""
+        """The watches, by descriptor."""
         self._begun = False
         """The loop watches the epoll: from the first descriptor on, since not every loop can."""
 
