@@ -158,10 +158,10 @@ class Mirrors:
         self._events: Final[dict[type, Callable[[Any], None]]] = {
             Connected: self._connected,
             Lost: self._lost,
-            Subscribed: self._subscribed,
-            Pushed: self._pushed,
+            Subscribed: self._step,
+            Pushed: self._step,
             Appended: self._appended,
-            History: self._history,
+            History: self._step,
         }
         self._table: Final[dict[tuple[State, type], Callable[[Mirror, Any], None]]] = {
             (State.ASKED, Subscribed): self._asked,
@@ -286,15 +286,6 @@ class Mirrors:
         if not flight.waits:
             self._settled(flight, flight.settlement)
 
-    def _subscribed(self, event: Subscribed) -> None:
-        self._step(event)
-
-    def _pushed(self, event: Pushed) -> None:
-        self._step(event)
-
-    def _history(self, event: History) -> None:
-        self._step(event)
-
     def _step(self, event: Subscribed | Pushed | History) -> None:
         mirror = self._mirrors.get(event.channel)
         if mirror is not None:
@@ -374,7 +365,7 @@ class Mirrors:
             mirror.receiver.attached(mirror.channel)
         waiting, mirror.waiting = mirror.waiting, []
         for push in waiting:
-            self._pushed(push)
+            self._step(push)
 
     def _pass_over(self, mirror: Mirror, history: History) -> None:
         """What is not there has been replaced; the next message is of the generation of now."""
