@@ -97,7 +97,7 @@ GROUPS = (
         "[handlers](handlers.md#errors), [errors](errors.md).",
         "StockSyncError ConfigurationError ConversionError AccessDenied BadCredentials"
         " HandlerTimeout InterceptorFailed BrokerBusy BrokerClosed BackplaneUnavailable"
-        " PublishUncertain WrongLoop ForkedBrokerError"
+        " PublishUncertain IdempotencyMismatch WrongLoop ForkedBrokerError"
         " ErrorCode CloseCode",
     ),
     Group(
@@ -110,6 +110,11 @@ GROUPS = (
         "Several workers",
         "An engine that orders what several workers publish: [scaling](scaling.md).",
         "Backplane BackplaneSettings",
+    ),
+    Group(
+        "Redis",
+        "Redis or Valkey behind several workers, with the extra `redis`: [redis](redis.md).",
+        "redis.RedisBackplane redis.Publisher redis.AsyncPublisher",
     ),
     Group(
         "Hosting",

@@ -61,11 +61,18 @@ class BackplaneSettings:
     """Seconds that it keeps them at least."""
     linger: float = 30.0
     """Seconds a channel is followed when nobody is subscribed to its destination any more."""
+    require_at_start: bool = False
+    """A start waits for the engine, at most `subscribe_timeout` seconds, and fails without it."""
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        for name in BackplaneSettings.__slots__:
             value = getattr(self, name)
             if name == "max_outage" and value is None:
+                continue
+            if name == "require_at_start":
+                if not isinstance(value, bool):
+                    setting = f"{type(self).__name__}.{name}"
+                    raise ConfigurationError(f"{setting}: must be True or False, not {value!r}")
                 continue
             whole = name in ("max_in_flight", "max_in_flight_bytes", "repair_messages")
             kinds = int if whole else (int, float)
@@ -106,7 +113,9 @@ class Append(NamedTuple):
     """Rises with each append of a worker; one that is sent again has the number it had."""
     items: tuple[Item, ...]
     key: str = ""
-    """An append with the same key and digest is done once; empty: there is none."""
+    """An append to the same first channel with the same key and digest is done once; empty: there
+    is none.
+    """
     digest: str = ""
     oldest: int = 0
     """This worker waits for no answer to an append with a lower number."""
@@ -148,9 +157,11 @@ class Connected(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """The connection is gone."""
+    """The connection is gone, or the first one could not be made."""
 
     reason: str = ""
+    fatal: bool = False
+    """To wait does not help: the settings are wrong."""
 
 
 class Subscribed(NamedTuple):
@@ -266,10 +277,15 @@ class Backplane(Protocol):
         ...
 
     def open(
-        self, worker: str, receive: Callable[[Sequence[BackplaneEvent]], None]
+        self, worker: str, agreement: str, receive: Callable[[Sequence[BackplaneEvent]], None]
     ) -> BackplaneLink:
-        """Begin to connect, and to tell events, for a worker of this name, which no other run has
-        or had. Called on the thread of a running event loop.
+        """Begin to connect, and to tell events. Called on the thread of a running event loop.
+
+        Args:
+            worker: A name, which no other run has or had.
+            agreement: A text that all workers of the engine should have alike: see
+                `stocksync_ws.agreement`. An engine may refuse a worker that has another one.
+            receive: Told events.
         """
         ...
 

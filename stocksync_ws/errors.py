@@ -38,6 +38,7 @@ __all__ = [
     "ConversionError",
     "ForkedBrokerError",
     "HandlerTimeout",
+    "IdempotencyMismatch",
     "InterceptorFailed",
     "LimitExceeded",
     "LocalProtocolError",
@@ -152,6 +153,12 @@ class BackplaneUnavailable(StockSyncError):
 class PublishUncertain(StockSyncError):
     """A message was sent to the engine behind the workers, which has not answered in
     `BackplaneSettings.publish_timeout` seconds: it may have been published.
+    """
+
+
+class IdempotencyMismatch(StockSyncError):
+    """The idempotency key of a message was used for another one, and nothing was sent. The caller's
+    fault: a key names one message.
     """
 
 

@@ -127,6 +127,7 @@ class Server:
         Raises:
             OSError: The address cannot be bound; its text names host and port.
             WrongLoop: The application runs already.
+            BackplaneUnavailable: The engine is required, and was not there.
         """
         try:
             await self._start()
@@ -164,6 +165,7 @@ class Server:
         if self._address is not None:
             ports = ", ".join(f"{self._address.host}:{port}" for port in self.ports)
             _log.info("listening on %s", ports or self._address)
+        await self._run.until_connected()
 
     async def _watch(self, listener: socket.socket) -> None:
         loop = self._loop

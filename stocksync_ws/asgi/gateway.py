@@ -96,6 +96,10 @@ class Gateway:
         self.begin().lifespans += 1
         self._lifespans += 1
 
+    async def until_connected(self) -> None:
+        """Wait for the engine behind several workers, where a start requires it."""
+        await self._run.until_connected()
+
     def begin(self) -> Runtime:
         """Begin on the running loop, or join what runs there.
 

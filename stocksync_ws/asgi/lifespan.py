@@ -81,6 +81,11 @@ async def lifespan(
         raise
     inner = _Inner(gateway, startup, receive, send)
     try:
+        await gateway.until_connected()
+    except Exception as error:
+        await inner.send({"type": "lifespan.startup.failed", "message": str(error)})
+        raise
+    try:
         try:
             if app is not None:
                 await app(scope, inner.receive, inner.send)

@@ -7,50 +7,18 @@ thread gave it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Protocol, cast
 
-from stocksync_ws.broker.model.headers import check_own
-from stocksync_ws.broker.model.namespace import (
-    REPLY_QUEUE,
-    Kind,
-    Namespace,
-    is_destination,
-    is_pattern,
-)
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.checks import NOT_SHARED
 from stocksync_ws.config import BrokerConfig
-from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
-from stocksync_ws.messaging.converters import NONE, Converters
-from stocksync_ws.policies import has_surrogate
+from stocksync_ws.messaging.converters import Converters
+from stocksync_ws.messaging.drafts import Drafts
 
 __all__ = ["MAX_WAIT", "Gate", "MessagingTemplate"]
 
 MAX_WAIT = 4_000_000
 """Seconds a thread may wait: what every platform can."""
-
-
-_NO_HEADERS: tuple[tuple[str, str], ...] = ()
-_VARIABLE = re.compile(r"/(\{[A-Za-z_][\w.]*\})(?=/|$)")
-"""A segment that was meant to be filled in."""
-
-
-def _hint(text: str) -> str:
-    """The end of the error about a text that is no destination: how to write it."""
-    bare = "/" + "/".join(part for part in text.split("/") if part)
-    if bare == "/":
-        return ": write one like '/topic/inventory'"
-    if "://" in text:
-        return ", but an address: write one like '/topic/inventory'"
-    if is_pattern(text):
-        return ": publish to each destination by itself, without wildcards"
-    if not text.startswith("/"):
-        return f"; it begins with a slash: {bare!r}"
-    if bare != text:
-        return f"; no segment is empty, and no slash is last: {bare!r}"
-    return ": /segments, none of them '.' or '..', within Limits.max_destination and max_segments"
 
 
 class Gate(Protocol):
@@ -85,16 +53,13 @@ class MessagingTemplate:
         BrokerClosed: The application was stopped, or for `publish` not started within 30 s.
     """
 
-    __slots__ = ("_converters", "_encoder", "_gate", "_limits", "_space")
+    __slots__ = ("_drafts", "_gate")
 
     def __init__(
         self, gate: Gate, config: BrokerConfig, converters: Converters | None = None
     ) -> None:
         self._gate = gate
-        self._converters = NONE if converters is None else converters
-        self._encoder = PayloadEncoder()
-        self._space = Namespace(config)
-        self._limits = config.limits
+        self._drafts = Drafts(config, converters)
 
     def convert_and_send(
         self, destination: str, payload: object, headers: Mapping[str, str] | None = None
@@ -109,7 +74,7 @@ class MessagingTemplate:
                 Where the application has a converter for it, that encodes the payload; without one
                 it can be of JSON or `text/*`, in UTF-8, and of `bytes` any.
         """
-        self._gate.post(self._convert(destination, payload, headers))
+        self._gate.post(self._drafts.to(destination, payload, headers))
 
     def convert_and_send_to_user(
         self,
@@ -127,7 +92,7 @@ class MessagingTemplate:
             payload: As in `convert_and_send`.
             headers: As in `convert_and_send`.
         """
-        self._gate.post(self._convert_to_user(user, destination, payload, headers))
+        self._gate.post(self._drafts.to_user(user, destination, payload, headers))
 
     def convert_and_send_to_session(
         self,
@@ -147,26 +112,11 @@ class MessagingTemplate:
             payload: As in `convert_and_send`.
             headers: As in `convert_and_send`.
         """
-        given = cast("object", session_id)
-        if not isinstance(given, str) or not given:
-            raise ValueError(
-                f"session_id must be the id of a session, such as session.id, not {given!r}"
-            )
-        destination = self._check_own(given, destination, "session")
-        pairs = _NO_HEADERS if headers is None else check_own(headers)
-        encoded = self._encode(payload, pairs)
-        self._gate.post(self._draft(destination, *encoded, pairs, session=str.__str__(given)))
+        self._gate.post(self._drafts.to_session(session_id, destination, payload, headers))
 
     def send(self, destination: str, body: bytes, headers: Mapping[str, str] | None = None) -> None:
         """Send octets as they are; give their `content-type` in `headers`."""
-        destination = self._check(destination)
-        given = cast("object", body)
-        if not isinstance(given, bytes):
-            raise ValueError(
-                f"send takes bytes as they are, not {type(given).__name__}: use convert_and_send"
-            )
-        pairs = _NO_HEADERS if headers is None else check_own(headers)
-        self._gate.post(self._draft(destination, body, None, pairs))
+        self._gate.post(self._drafts.octets(destination, body, headers))
 
     async def publish(
         self, destination: str, payload: object, headers: Mapping[str, str] | None = None
@@ -177,7 +127,7 @@ class MessagingTemplate:
         Returns:
             The `message-id`, and the number of subscriptions it was queued for.
         """
-        return await self._gate.publish(self._convert(destination, payload, headers))
+        return await self._gate.publish(self._drafts.to(destination, payload, headers))
 
     async def publish_to_user(
         self,
@@ -193,7 +143,7 @@ class MessagingTemplate:
             The `message-id`, and the number of the user's subscriptions it was queued for: 0 when
             the user is not there, or not subscribed.
         """
-        return await self._gate.publish(self._convert_to_user(user, destination, payload, headers))
+        return await self._gate.publish(self._drafts.to_user(user, destination, payload, headers))
 
     def publish_wait(
         self,
@@ -220,125 +170,4 @@ class MessagingTemplate:
         given = cast("object", timeout)
         if not isinstance(given, (int, float)) or not 0 <= given <= MAX_WAIT:
             raise ValueError(f"timeout is a number of seconds, 0 to {MAX_WAIT:,}, not {given!r}")
-        return self._gate.publish_wait(self._convert(destination, payload, headers), timeout)
-
-    def _convert(
-        self, destination: str, payload: object, headers: Mapping[str, str] | None
-    ) -> Draft:
-        destination = self._check(destination)
-        pairs = _NO_HEADERS if headers is None else check_own(headers)
-        return self._draft(destination, *self._encode(payload, pairs), pairs)
-
-    def _convert_to_user(
-        self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
-    ) -> Draft:
-        name = cast("object", user)
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"user must be the name of a user, such as user.name, not {name!r}")
-        if has_surrogate(name) or "\0" in name:
-            # Behind NUL stand the ids of anonymous sessions: see `SessionRecord.owner`.
-            what = "NUL" if "\0" in name else "a lone surrogate"
-            raise ValueError(
-                f"user {name!r}: {what} is no character of a name, and no user has it: write"
-                f" user.name"
-            )
-        destination = self._check_own(name, destination)
-        pairs = _NO_HEADERS if headers is None else check_own(headers)
-        encoded = self._encode(payload, pairs)
-        return self._draft(destination, *encoded, pairs, user=str.__str__(name))
-
-    def _encode(
-        self, payload: object, headers: tuple[tuple[str, str], ...]
-    ) -> tuple[bytes, str | None]:
-        """The body, and its content-type where the caller gave none."""
-        asked = next((value for name, value in headers if name == "content-type"), None)
-        if asked is None:
-            return self._encoder.encode(payload)
-        if not isinstance(payload, OCTET_KINDS):
-            converter = self._converters.asked(asked)
-            if converter is not None:
-                return converter.encode(payload), None
-        return self._encoder.encode(payload)[0], None
-
-    def _draft(
-        self,
-        destination: str,
-        body: bytes,
-        content_type: str | None,
-        pairs: tuple[tuple[str, str], ...],
-        *,
-        user: str | None = None,
-        session: str | None = None,
-    ) -> Draft:
-        if content_type is not None:
-            pairs = (("content-type", content_type), *pairs)
-        draft = Draft(destination, pairs, body, user=user, session=session)
-        if draft.size > self._limits.max_outbound_message:
-            raise ValueError(
-                f"a message of {draft.size} bytes is larger than Limits.max_outbound_message"
-                f" ({self._limits.max_outbound_message} bytes)"
-            )
-        return draft
-
-    def _check(self, destination: str) -> str:
-        given = cast("object", destination)
-        if not isinstance(given, str):
-            raise ValueError(
-                f"a destination is a text such as '/topic/inventory', not {given!r};"
-                f" it comes before the payload"
-            )
-        if not is_destination(given, self._limits) or is_pattern(given):
-            raise ValueError(f"{given!r} is not a destination that can be sent to{_hint(given)}")
-        if "{" in given and (variable := _VARIABLE.search(given)) is not None:
-            raise ValueError(
-                f"{given!r} holds {variable[1]} itself, which is no variable here: write f{given!r}"
-            )
-        kind, path = self._space.classify(given)
-        if kind is Kind.USER:
-            raise ValueError(self._to_user(given, path))
-        if kind is Kind.PRESENCE:
-            raise ValueError(
-                f"{given!r} is below presence_prefix, where nobody sends: members come and go by"
-                f" their SUBSCRIBE to {path!r}; for what is said about one, ws.presence.attach"
-            )
-        if kind is Kind.QUEUE and self._space.is_unshared(given):
-            raise ValueError(f"{given!r} {NOT_SHARED.format(given)}")
-        if kind not in (Kind.TOPIC, Kind.QUEUE) and not given.startswith(REPLY_QUEUE):
-            hint = f": write {'/topic' + given!r}"
-            if self._space.classify(given + "/x")[0] is not kind:
-                hint = f", but one itself: write {'/topic/inventory'!r}"
-            if kind is Kind.APPLICATION:
-                hint = "; handlers are what clients send to: call the function itself"
-            raise ValueError(f"{given!r} is under none of the broker prefixes{hint}")
-        return str.__str__(given)
-
-    def _to_user(self, given: str, path: str) -> str:
-        """The text about a destination below the user prefix, which a user may be part of."""
-        name, slash, rest = path[1:].partition("/")
-        if not self._space.is_own_path(path) and self._space.is_own_path(slash + rest):
-            return f"{given!r}: write convert_and_send_to_user({name!r}, {slash + rest!r}, payload)"
-        return f"{given!r}: use convert_and_send_to_user, with the name of a user before {path!r}"
-
-    def _check_own(self, whom: object, destination: str, to: str = "user") -> str:
-        given = cast("object", destination)
-        if (
-            not isinstance(given, str)
-            or not is_destination(given, self._limits)
-            or is_pattern(given)
-            or not self._space.is_own_path(given)
-        ):
-            hint = ""
-            if isinstance(whom, str) and whom.startswith("/"):
-                raise ValueError(
-                    f"{whom!r} is no {to}, which comes before the destination: write"
-                    f" convert_and_send_to_{to}({given!r}, {whom!r}, payload)"
-                )
-            if isinstance(given, str):
-                kind, path = self._space.classify(given)
-                wanted = path if kind is Kind.USER else "/" + given.lstrip("/")
-                if self._space.is_own_path(wanted) and wanted != given:
-                    hint = f": write {wanted!r}"
-            raise ValueError(
-                f"{given!r} must be like '/queue/errors', without the user prefix{hint}"
-            )
-        return str.__str__(given)
+        return self._gate.publish_wait(self._drafts.to(destination, payload, headers), timeout)

@@ -98,6 +98,20 @@ class Run:
             raise
         return runtime
 
+    async def until_connected(self) -> None:
+        """Wait for the engine behind several workers, where a start requires it.
+
+        Raises:
+            BackplaneUnavailable: It was not there in time; nothing runs any more.
+            ConfigurationError: It does not take this worker; nothing runs any more.
+        """
+        assert self._runtime is not None
+        try:
+            await self._runtime.until_connected()
+        except BaseException:
+            self.abort()
+            raise
+
     async def stop(self) -> None:
         """Close all sessions in good order, within `Limits.shutdown_timeout` seconds; on the loop
         of the run. Called twice, both wait for the one end; where nothing runs there is none.

@@ -16,11 +16,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
-from stocksync_ws.backplane import Backplane, BackplaneEvent
+from stocksync_ws.agreement import agreement_of
+from stocksync_ws.backplane import Backplane, BackplaneEvent, Connected, Lost
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import Dispatch
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.driver.driver import Driver
+from stocksync_ws.errors import BackplaneUnavailable, ConfigurationError
 from stocksync_ws.inbox import Inbox
 from stocksync_ws.posts import Command
 from stocksync_ws.running.host import AioHost
@@ -90,6 +92,9 @@ class Runtime:
         self._drained = asyncio.Event()
         self._hurried = False
         self._stopping = False
+        self._engine: Connected | Lost | None = None
+        """What was told last of the connection to the engine."""
+        self._engine_told = asyncio.Event()
         self._over = asyncio.Event()
         """Set when it is closed, unless its loop was closed before."""
         self._idle_event: asyncio.Event | None = None
@@ -127,12 +132,46 @@ class Runtime:
     def _connect(self, backplane: Backplane) -> None:
         """Begin to talk to the engine that several workers share."""
         if not self.closed:
-            self.host.link = backplane.open(self.broker.worker, self._told)
+            self.host.link = backplane.open(
+                self.broker.worker, agreement_of(self.config), self._told
+            )
             self.at_end.append(self.host.link.close)
 
     def _told(self, events: Sequence[BackplaneEvent]) -> None:
-        if not self.closed:
-            self.driver.act(partial(self.broker.engine, events))
+        if self.closed:
+            return
+        for event in events:
+            if isinstance(event, (Connected, Lost)):
+                self._engine = event
+                self._engine_told.set()
+        self.driver.act(partial(self.broker.engine, events))
+
+    async def until_connected(self) -> None:
+        """Wait for the engine, where a start requires it: see `BackplaneSettings`.
+
+        Raises:
+            BackplaneUnavailable: It was not there in time.
+            ConfigurationError: The engine does not take this worker.
+        """
+        backplane = self.config.backplane
+        if backplane is None or not backplane.config.require_at_start:
+            return
+        seconds = backplane.config.subscribe_timeout
+        why = ""
+        try:
+            async with asyncio.timeout(seconds):
+                while not isinstance(told := self._engine, Connected):
+                    if told is not None:
+                        why = f": {told.reason}"
+                        if told.fatal:
+                            raise ConfigurationError(told.reason)
+                    self._engine_told.clear()
+                    await self._engine_told.wait()
+        except TimeoutError:
+            raise BackplaneUnavailable(
+                f"require_at_start: the engine behind the workers was not there within"
+                f" {seconds:g} s{why}"
+            ) from None
 
     def _wake(self) -> None:
         try:

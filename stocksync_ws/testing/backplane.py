@@ -77,7 +77,8 @@ class MemoryEngine:
         self._channels: dict[str, _Channel] = {}
         self._producers: dict[tuple[str, str], dict[int, tuple[Position, ...]]] = {}
         """Appends that were done, by worker and channel: the last one, and what may come again."""
-        self._results: dict[str, tuple[str, tuple[Position, ...]]] = {}
+        self._results: dict[tuple[str, str], tuple[str, tuple[Position, ...]]] = {}
+        """Appends with a key, by the first channel and that."""
 
     def snapshot(self) -> object:
         """What would be on its disk."""
@@ -104,8 +105,9 @@ class MemoryEngine:
         done = self._producers.get((worker, items[0].channel), {})
         if number <= max(done, default=0):
             return Appended(number, AppendOutcome.REPEATED, done.get(number, ())), []
-        if key and key in self._results:
-            known, positions = self._results[key]
+        named = items[0].channel, key
+        if key and named in self._results:
+            known, positions = self._results[named]
             same = known == digest
             outcome = AppendOutcome.DUPLICATE if same else AppendOutcome.MISMATCH
             return Appended(number, outcome, positions if same else ()), []
@@ -118,7 +120,7 @@ class MemoryEngine:
             kept = {each: answer for each, answer in before.items() if each >= oldest}
             self._producers[worker, item.channel] = kept | {number: positions}
         if key:
-            self._results[key] = digest, positions
+            self._results[named] = digest, positions
         return Appended(number, AppendOutcome.ACCEPTED, positions), pushes
 
     def _put(self, item: Item, at: float) -> Pushed:
@@ -277,7 +279,9 @@ class MemoryBackplane:
         """A name for a World, whose random texts are counted."""
         return f"w{next(self._names)}"
 
-    def open(self, worker: str, receive: Callable[[Sequence[BackplaneEvent]], None]) -> MemoryLink:
+    def open(
+        self, worker: str, agreement: str, receive: Callable[[Sequence[BackplaneEvent]], None]
+    ) -> MemoryLink:
         """A worker begins; it is connected in the next turn of its loop."""
         link = self.links[worker] = MemoryLink(self, worker, receive)
         self._loops[link] = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from stocksync_ws.backplane import (
@@ -60,8 +60,18 @@ class Engine:
     restart: Callable[[bool], Awaitable[None]] | None = None
     """It comes back as another run: with all it has (True), or with what was saved last."""
 
+    workers: list[Worker] = field(default_factory=list)
+
     def worker(self) -> Worker:
-        return Worker(self.backplane)
+        made = Worker(self.backplane)
+        self.workers.append(made)
+        return made
+
+    async def end(self) -> None:
+        """Every worker ends."""
+        for worker in self.workers:
+            worker.link.close()
+        await asyncio.sleep(0)  # what was closed ends in the next turn
 
     def channel(self) -> str:
         """One that nobody has ever used."""
@@ -87,7 +97,10 @@ class Check:
         return self.name
 
     async def __call__(self, engine: Engine) -> None:
-        await self.run(engine)
+        try:
+            await self.run(engine)
+        finally:
+            await engine.end()
 
 
 CHECKS: list[Check] = []
@@ -114,7 +127,7 @@ class Worker:
         self.threads: set[int] = set()
         self._new = asyncio.Event()
         self._turn = self._number = 0
-        self.link = backplane.open(secrets.token_hex(8), self._receive)
+        self.link = backplane.open(secrets.token_hex(8), "", self._receive)
 
     def _receive(self, events: Sequence[BackplaneEvent]) -> None:
         self.threads.add(threading.get_ident())

@@ -183,7 +183,7 @@ def test_nothing_is_sent_without_a_connection_and_nothing_is_told_after_it(
         told.extend(events)
 
     async def work() -> None:
-        link = engine.open("w", receive)
+        link = engine.open("w", "", receive)
         link.send([Subscribe("a", 1)])
         assert not link.commands
         await asyncio.sleep(0)
@@ -202,7 +202,7 @@ def test_worlds_over_one_engine_have_names_of_their_own_and_one_clock(loop: Virt
     engine = MemoryBackplane()
 
     async def work() -> list[MemoryLink]:
-        return [engine.open(engine.name(), lambda events: None) for _ in range(2)]
+        return [engine.open(engine.name(), "", lambda events: None) for _ in range(2)]
 
     links = loop.run(work())
     assert len({link.worker for link in links}) == len(engine.links) == 2

@@ -6,8 +6,6 @@ The first policy that matches a destination counts.
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 from stocksync_ws import policies
 from stocksync_ws.broker.delivery.flush_windows import FlushWindows
 from stocksync_ws.broker.delivery.queues import Queues
@@ -16,18 +14,13 @@ from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.destination import Address, FilterOf
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.latest_topic import LatestTopic
-from stocksync_ws.broker.model.namespace import Kind, Patterns
 from stocksync_ws.broker.model.owner import Owner
+from stocksync_ws.broker.model.policy_table import QUEUE, PolicyTable
 from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.topic import HistoryTopic, Topic
 from stocksync_ws.config import exceeded
 
 __all__ = ["Destinations"]
-
-P = TypeVar("P")
-
-_TOPIC = policies.Topic()
-_QUEUE = policies.Queue()
 
 
 class Destinations:
@@ -37,11 +30,10 @@ class Destinations:
         "_filters",
         "_limits",
         "_namespace",
-        "_queue_policies",
+        "_policies",
         "_queues",
         "_registry",
         "_token",
-        "_topic_policies",
         "_topics",
         "_windows",
     )
@@ -57,34 +49,20 @@ class Destinations:
         self._filters = filters
         self._windows = FlushWindows(env)
         self._limits = env.limits
-        self._namespace = env.namespace
         self._token = env.token
-        self._topic_policies: list[tuple[Patterns, policies.TopicPolicy]] = []
-        self._queue_policies: list[tuple[Patterns, policies.Queue]] = []
-        for pattern, policy in env.config.destinations.items():
-            if isinstance(policy, policies.Queue):
-                self._queue_policies.append((Patterns([pattern]), policy))
-            else:
-                self._topic_policies.append((Patterns([pattern]), policy))
+        self._namespace = env.namespace
+        self._policies = PolicyTable(env.config, env.namespace)
         self._registry = registry
         self._topics = topics
         self._queues = queues
 
     def policy(self, address: Address) -> policies.Policy:
         """The policy of a destination: the first that matches."""
-        if self.is_queue(address):
-            return self._queue_policy(address)
-        return self._topic_policy(address)
-
-    def _topic_policy(self, address: Address) -> policies.TopicPolicy:
-        return _first(self._topic_policies, address) or _TOPIC
-
-    def _queue_policy(self, address: Address) -> policies.Queue:
-        return _first(self._queue_policies, address) or _QUEUE
+        return self._policies.of(address)
 
     def is_queue(self, address: Address) -> bool:
         """A destination is under a queue prefix."""
-        return isinstance(address, str) and self._namespace.classify(address)[0] is Kind.QUEUE
+        return self._policies.is_queue(address)
 
     def makes(self, address: Address) -> str | None:
         """Which kind that counts a message makes at an address where nothing is: `queues`,
@@ -92,7 +70,7 @@ class Destinations:
         """
         if self.is_queue(address):
             return "queues"
-        return None if isinstance(self._topic_policy(address), policies.Topic) else "streams"
+        return None if isinstance(self._policies.of_topic(address), policies.Topic) else "streams"
 
     def open(self, address: Address, owner: Owner | None = None) -> Topic | Queue | None:
         """Where a message to a destination goes; made if it keeps messages for nobody yet, None if
@@ -109,7 +87,7 @@ class Destinations:
             return found
         if self.is_queue(address):
             return self.open_queue(address, owner)
-        if isinstance(self._topic_policy(address), policies.Topic):
+        if isinstance(self._policies.of_topic(address), policies.Topic):
             return None
         return self.open_topic(address, owner)
 
@@ -122,7 +100,7 @@ class Destinations:
         topic = self._registry.topics.get(address)
         if topic is None:
             self._check_share(owner, "streams")
-            topic = self._make_topic(address, self._topic_policy(address))
+            topic = self._make_topic(address, self._policies.of_topic(address))
             topic.owner = owner
             topic.attended = self._namespace.is_attended(address)
             named = (
@@ -155,7 +133,8 @@ class Destinations:
             if count > self._limits.max_queues:
                 raise OverflowError(exceeded(self._limits, "max_queues", count))
             self._check_share(owner, "queues")
-            queue = Queue(address, self._queue_policy(address), self._registry.stored, self._queues)
+            policy = self._policies.of_queue(address)
+            queue = Queue(address, policy, self._registry.stored, self._queues)
             queue.owner = owner
             self._registry.add_queue(queue)
         return queue
@@ -171,15 +150,7 @@ class Destinations:
             owner: Who owns what the session sends, and what clients answer it.
         """
         counter = self._registry.stored
-        queue = Queue(address, _QUEUE, counter, self._queues, private=True)
+        queue = Queue(address, QUEUE, counter, self._queues, private=True)
         queue.owner = owner
         self._registry.add_queue(queue)
         return queue
-
-
-def _first(known: list[tuple[Patterns, P]], address: Address) -> P | None:
-    if isinstance(address, str):
-        for pattern, policy in known:
-            if pattern.match(address):
-                return policy
-    return None

@@ -12,14 +12,14 @@ from stocksync_ws.broker.delivery.destinations import Destinations
 from stocksync_ws.broker.delivery.queues import QueueFull, Queues
 from stocksync_ws.broker.delivery.registry import Registry
 from stocksync_ws.broker.delivery.topics import Topics
-from stocksync_ws.broker.model.destination import Address
+from stocksync_ws.broker.model.destination import Address, address_of
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.position import Position
-from stocksync_ws.types import Target, ToDestination, ToSession
+from stocksync_ws.types import ToSession
 
 __all__ = ["Publishing"]
 
@@ -78,7 +78,7 @@ class Publishing:
         if isinstance(target, ToSession):
             receivers = self._to_session(target, publication)
         else:
-            address = _address(target)
+            address = address_of(target)
             if publication.is_dead(self._step.now):
                 receivers, kept = 0, True
                 policy = self._destinations.policy(address)
@@ -121,7 +121,7 @@ class Publishing:
         """
         waiting: dict[str, list[int]] = {}
         for draft in drafts:
-            address = _address(draft.target)
+            address = address_of(draft.target)
             if isinstance(address, str) and self._destinations.is_queue(address):
                 waiting.setdefault(address, []).append(draft.size)
         queues = self._registry.queues
@@ -142,7 +142,7 @@ class Publishing:
         topics: dict[Topic, None] = {}
         sizes: list[int] = []
         for draft in drafts:
-            address = _address(draft.target)
+            address = address_of(draft.target)
             found = self._registry.find(address)
             if found is None:
                 what = self._destinations.makes(address)
@@ -163,8 +163,3 @@ class Publishing:
         for topic in topics:
             self._topics.over_share(topic, owner, total, one=one)
         return owner.refusal("stored", total, one=one)
-
-
-def _address(target: Target) -> Address:
-    """Where the receivers of a target are subscribed."""
-    return target.destination if isinstance(target, ToDestination) else (target[0], target[1])

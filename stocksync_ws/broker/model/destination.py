@@ -16,6 +16,7 @@ from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.policies import Policy
 from stocksync_ws.stomp.encoder import encode_head
 from stocksync_ws.stomp.frame import MESSAGE, Version
+from stocksync_ws.types import Target, ToDestination
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.ledger import Delivery, Ledger
@@ -25,10 +26,16 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.subscription import Reader, Subscription
     from stocksync_ws.position import Position
 
-__all__ = ["Address", "Destination", "FilterOf", "Group", "Passes"]
+__all__ = ["Address", "Destination", "FilterOf", "Group", "Passes", "address_of"]
 
 Address: TypeAlias = str | tuple[str, str]
 """A destination, or (user name, destination behind the user prefix)."""
+
+
+def address_of(target: Target) -> Address:
+    """Where the receivers of a target are subscribed, if it is no single session."""
+    return target.destination if isinstance(target, ToDestination) else (target[0], target[1])
+
 
 Passes: TypeAlias = "Callable[[SessionRecord, Publication], bool]"
 """Whether a session gets a publication; never raises."""

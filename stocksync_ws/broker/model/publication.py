@@ -31,7 +31,9 @@ class Published:
     receivers: int
     """Subscriptions it was queued for; with a backplane those of this worker."""
     workers: int = 0
-    """Other workers that the backplane has pushed it to."""
+    """Other workers that the backplane has pushed it to; of a publisher that is no worker, all."""
+    duplicate: bool = False
+    """Its idempotency key was known: the id is that of the first one, and nothing was sent now."""
 
 
 Told: TypeAlias = Callable[[Published | None, Exception | None], None]

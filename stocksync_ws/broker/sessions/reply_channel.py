@@ -13,9 +13,10 @@ from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.mirrors import Reset
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.channels import channel_of_worker
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.namespace import is_reply_queue
-from stocksync_ws.broker.sessions.workers import Workers, channel_of_worker
+from stocksync_ws.broker.sessions.workers import Workers
 from stocksync_ws.position import Position
 
 __all__ = ["ReplyChannel"]

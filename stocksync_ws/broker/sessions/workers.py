@@ -17,14 +17,14 @@ from stocksync_ws.backplane import (
     Backplane,
     BackplaneEvent,
     History,
-    Keep,
 )
 from stocksync_ws.broker.calls.events import BackplaneAvailability, BackplaneReset
 from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.mirrors import Mirrors, Receiver, Reset, State
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.attaching import Attaching
-from stocksync_ws.broker.model.destination import Address
+from stocksync_ws.broker.model.channels import channel_of, keep_of
+from stocksync_ws.broker.model.destination import Address, address_of
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
 from stocksync_ws.broker.model.latest_topic import LatestTopic
@@ -46,29 +46,10 @@ from stocksync_ws.policies import Latest, Queue, Stream, TopicPolicy
 from stocksync_ws.position import Position
 from stocksync_ws.types import Target, ToDestination, ToSession
 
-__all__ = ["Workers", "channel_of", "channel_of_worker"]
+__all__ = ["Workers"]
 
-FOR_EVER = 1e12
-"""Seconds."""
 NOT_THERE = "the engine behind the workers was not there in time, and nothing was sent"
 NOT_ANSWERED = "the engine behind the workers has not answered in time; it may have been published"
-
-
-def channel_of_worker(name: str) -> str:
-    """The channel that one worker alone follows."""
-    return f"worker:{name}"
-
-
-def channel_of(address: Address) -> str:
-    """The channel of a destination. That of a user begins with the length of the name, since a name
-    may hold anything; that of a reply queue is the one of its worker.
-    """
-    if isinstance(address, str):
-        if is_reply_queue(address):
-            return channel_of_worker(worker_of(address))
-        return address
-    name, path = address
-    return f"user:{len(name)}:{name}{path}"
 
 
 class Workers:
@@ -153,7 +134,7 @@ class Workers:
 
     def partition_of(self, target: Target) -> int:
         """What is sent to targets of one partition can be sent in one step."""
-        return self._partition(channel_of(_address(target)))
+        return self._partition(channel_of(address_of(target)))
 
     def submit(
         self, publications: Sequence[Publication], done: Done, *, key: str = "", digest: str = ""
@@ -193,21 +174,13 @@ class Workers:
     # What is sent
 
     def _message(self, publication: Publication) -> Message:
-        address = _address(publication.target)
+        address = address_of(publication.target)
         to = address if isinstance(address, str) and is_reply_queue(address) else ""
         payload = pack(publication, self._wall(), to)
-        return Message(channel_of(address), payload, self._keep(address, publication))
-
-    def _keep(self, address: Address, publication: Publication) -> Keep:
-        """What the engine keeps: the history, and at least enough to repair a gap."""
-        policy = self._destinations.policy(address)
-        least, seconds = self._settings.repair_messages, self._settings.repair_seconds
-        if isinstance(policy, Stream):
-            return Keep(max(policy.history, least), max(policy.seconds, seconds))
-        if isinstance(policy, Latest):
-            slot = publication.header(policy.key) or publication.destination
-            return Keep(self._limits.max_keys, FOR_EVER, slot)
-        return Keep(least, seconds)
+        policy, named = self._destinations.policy(address), publication.destination
+        most = self._limits.max_keys
+        keep = keep_of(policy, publication.header, named, self._settings, most)
+        return Message(channel_of(address), payload, keep)
 
     def outcome(self, target: Target, settlement: Settlement) -> Published | Exception:
         """What became of one message, as who has sent it is told."""
@@ -218,7 +191,7 @@ class Workers:
         if outcome is Failure.UNCERTAIN or not positions:
             self._counters.backplane_uncertain += 1
             return PublishUncertain(NOT_ANSWERED)
-        topic = self._topics.get(_address(target))
+        topic = self._topics.get(address_of(target))
         return Published(str(positions[0]), 0 if topic is None else len(_readers(topic)), workers)
 
     # Subscribing
@@ -413,10 +386,6 @@ class Workers:
         sweep_at = self._sweep_at if self._addresses else None
         times = [self._mirrors.deadline, sweep_at, self._waiting.until()]
         self._step.rearm(self, min((each for each in times if each is not None), default=None))
-
-
-def _address(target: Target) -> Address:
-    return target.destination if isinstance(target, ToDestination) else (target[0], target[1])
 
 
 def _is_owed(reader: Reader) -> bool:

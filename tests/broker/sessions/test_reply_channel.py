@@ -8,8 +8,8 @@ import pytest
 
 from stocksync_ws import Header, Limits, MessageDropped, MessagingTemplate, StompApp
 from stocksync_ws.backplane import Keep
+from stocksync_ws.broker.model.channels import channel_of_worker
 from stocksync_ws.broker.model.flight import Message, Settlement
-from stocksync_ws.broker.sessions.workers import channel_of_worker
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing.peer import Peer

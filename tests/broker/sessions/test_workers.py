@@ -17,9 +17,10 @@ from stocksync_ws.backplane import (
     Lost,
 )
 from stocksync_ws.broker.calls.events import BackplaneAvailability, MessageDropped
+from stocksync_ws.broker.model.channels import channel_of
 from stocksync_ws.broker.model.flight import Failure, Settlement
 from stocksync_ws.broker.model.publication import Draft, PublicationKind, Published
-from stocksync_ws.broker.sessions.workers import Workers, channel_of
+from stocksync_ws.broker.sessions.workers import Workers
 from stocksync_ws.errors import BackplaneUnavailable, PublishUncertain
 from stocksync_ws.position import Position
 from stocksync_ws.testing.backplane import MemoryEngine

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from stocksync_ws import Latest, Limits, StompApp, Stream, Topic
 from stocksync_ws.backplane import BackplaneSettings
-from stocksync_ws.broker.sessions.workers import channel_of
+from stocksync_ws.broker.model.channels import channel_of
 from stocksync_ws.messaging.connect import ConnectRequest
 from stocksync_ws.testing.backplane import MemoryBackplane
 

@@ -1,0 +1,82 @@
+"""What the workers of a prefix agree about, as Redis knows it.
+
+Rule: whoever connects compares what it has with what the others have, and leaves it there for them
+and for publishers. It is the others' for a minute after the last of them has said so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import Any, Literal, Protocol
+
+from stocksync_ws.agreement import differences
+from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.redis.packing import Names, command
+
+__all__ = ["Agreement", "Mismatch"]
+
+_log = logging.getLogger("stocksync_ws.redis")
+
+_WAYS_OUT = (
+    "give all of them the same, or this one another prefix; for a deploy that replaces them one by"
+    ' one: RedisBackplane(on_policy_mismatch="warn")'
+)
+HOLDS = 60
+"""Seconds without a sign of any worker after which nothing is agreed."""
+
+Mismatch = Literal["error", "warn"]
+"""What becomes of a worker that has other policies than the others."""
+
+
+class Ask(Protocol):
+    """Sends one command, and waits for its answer."""
+
+    def __call__(self, *words: str | bytes | int) -> Awaitable[Any]: ...
+
+
+class Agreement:
+    """What this worker has.
+
+    Args:
+        names: The names in Redis.
+        text: What it must have as the others; empty: nothing is compared.
+        on_mismatch: What becomes of it if it has not.
+    """
+
+    def __init__(self, names: Names, text: str, on_mismatch: Mismatch) -> None:
+        self._names = names
+        self._text = text
+        self._on_mismatch = on_mismatch
+        self._warned: set[str] = set()
+
+    async def compare(self, ask: Ask) -> None:
+        """Compare it with that of the others.
+
+        Raises:
+            ConfigurationError: They have another one.
+        """
+        if not self._text:
+            return
+        alive = self._names.shared("alive")
+        theirs = await ask("GET", alive)
+        if theirs is not None and (found := differences(self._text, theirs.decode())):
+            problem = (
+                f"backplane: workers under the prefix {self._names.prefix!r} have other policies"
+                f" than this one ({found})"
+            )
+            if self._on_mismatch == "error":
+                raise ConfigurationError(f"{problem}: {_WAYS_OUT}")
+            self.warn_once(f"{problem}; what one of them promises, another one may drop")
+        await ask("SET", alive, self._text, "EX", HOLDS)
+        await ask("SET", self._names.shared("policies"), self._text)
+
+    def renewal(self) -> bytes:
+        """A command that says that this worker is still there."""
+        return command("SET", self._names.shared("alive"), self._text, "EX", HOLDS)
+
+    def warn_once(self, text: str) -> None:
+        """Say something to whoever runs this worker."""
+        if text not in self._warned:
+            self._warned.add(text)
+            _log.warning("%s", text)

@@ -1,0 +1,56 @@
+"""The packages of others that this one is built on.
+
+Rule: nothing else here imports them, so that whoever has not installed them is told what to do.
+"""
+
+from __future__ import annotations
+
+try:
+    from hiredis import ProtocolError, Reader, ReplyError
+    from redis import Redis, RedisCluster
+    from redis.asyncio import Redis as AsyncRedis
+    from redis.asyncio.cluster import RedisCluster as AsyncCluster
+    from redis.crc import key_slot
+    from redis.exceptions import (
+        AskError,
+        AuthenticationError,
+        ClusterDownError,
+        MasterDownError,
+        MovedError,
+        NoScriptError,
+        ReadOnlyError,
+        RedisError,
+        ResponseError,
+        TryAgainError,
+    )
+except ImportError as error:
+    raise ImportError(
+        f"stocksync_ws.redis needs the packages redis and hiredis ({error}):"
+        f" pip install 'stocksync-ws[redis]'"
+    ) from error
+
+ELSEWHERE = (
+    AskError,
+    AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    TryAgainError,
+)
+"""Refusals that say that a process is not, or not yet, the one to talk to."""
+
+__all__ = [
+    "ELSEWHERE",
+    "AsyncCluster",
+    "AsyncRedis",
+    "ProtocolError",
+    "Reader",
+    "Redis",
+    "RedisCluster",
+    "RedisError",
+    "ReplyError",
+    "ResponseError",
+    "key_slot",
+]

@@ -1,0 +1,56 @@
+"""What a process of Redis says of itself.
+
+Rule: pure. A run is told by the process and by its place among replicas: one that was a replica and
+has taken over is another one, and so is one that has got the state of another.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from stocksync_ws.errors import ConfigurationError
+
+__all__ = ["Facts", "check_version", "facts_of"]
+
+OLDEST, OLDEST_CLUSTER = (6, 2), (7, 0)
+"""The versions that are needed."""
+
+
+class Facts(NamedTuple):
+    """The answer to INFO."""
+
+    run: str
+    """Which run it is: another one may have forgotten something."""
+    version: tuple[int, ...]
+    is_cluster: bool
+    evicts: str
+    """How it makes room when its memory is full; empty: it does not."""
+
+
+def facts_of(answer: bytes | str) -> Facts:
+    """Read the answer to INFO."""
+    text = answer if isinstance(answer, str) else answer.decode()
+    lines = (line.partition(":") for line in text.splitlines())
+    info = {name: value.strip() for name, colon, value in lines if colon}
+    version = tuple(int(part) for part in info.get("redis_version", "0").split(".")[:2])
+    evicts = info.get("maxmemory_policy", "noeviction")
+    bounded = info.get("maxmemory", "0") != "0"
+    return Facts(
+        f"{info.get('run_id', '')}:{info.get('master_replid', '')}",
+        version,
+        info.get("redis_mode") == "cluster",
+        evicts if bounded and evicts != "noeviction" else "",
+    )
+
+
+def check_version(facts: Facts) -> None:
+    """Check that it can do what is needed.
+
+    Raises:
+        ConfigurationError: It is too old.
+    """
+    oldest = OLDEST_CLUSTER if facts.is_cluster else OLDEST
+    if facts.version < oldest:
+        found, needed = (".".join(map(str, each)) for each in (facts.version, oldest))
+        what = "a cluster of Redis" if facts.is_cluster else "Redis"
+        raise ConfigurationError(f"{what} {found} is too old: {needed} or later is needed")

@@ -1,0 +1,290 @@
+"""One process of Redis, as a worker talks to it: commands over one connection, pushes over another.
+
+Rule: both begin together and end together. Commands are answered in their order. A connection that
+says nothing is asked, by a message that goes the way of every publication, from the one connection
+to the other; what is not answered in time is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from stocksync_ws.backplane import (
+    Append,
+    Appended,
+    AppendOutcome,
+    BackplaneCommand,
+    BackplaneEvent,
+    Read,
+    Subscribe,
+    Subscribed,
+    Unsubscribe,
+)
+from stocksync_ws.redis.client import ReplyError
+from stocksync_ws.redis.connections import Place, Talk
+from stocksync_ws.redis.facts import Facts, facts_of
+from stocksync_ws.redis.packing import Names, Packer, appended, command, history, pushed
+from stocksync_ws.redis.scripts import APPEND, READ
+
+__all__ = ["GONE", "Node", "Worker"]
+
+LATE = 0.25
+"""Seconds that our own timer may be late before nobody is judged by it."""
+AGAIN = 0.5
+"""Seconds until a read that was refused is sent again."""
+GONE = (
+    "ASK",
+    "CLUSTERDOWN",
+    "LOADING",
+    "MASTERDOWN",
+    "MOVED",
+    "NOAUTH",
+    "NOSCRIPT",
+    "READONLY",
+    "TRYAGAIN",
+    "UNBLOCKED",
+)
+"""Refusals that say that this process is not, or not yet, the one to talk to."""
+
+
+class Worker(NamedTuple):
+    """Who talks."""
+
+    name: str
+    names: Names
+    silence: float
+    """Seconds without an answer after which Redis is dead."""
+    token: Callable[[int], str]
+    tell: Callable[[Sequence[BackplaneEvent]], None]
+    """Told what has come."""
+    ended: Callable[[str], None]
+    """Told why it is over."""
+    unsteady: Callable[[], None]
+    """Told when generations begin so often that they say nothing."""
+
+
+class Node:
+    """One process of Redis.
+
+    Args:
+        place: Where it is.
+        worker: Who talks.
+    """
+
+    def __init__(self, place: Place, worker: Worker) -> None:
+        self.partitions = place.partitions
+        self._place = place
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._commands = Talk(self._replied, self._ended)
+        self._pushes = Talk(self._pushed, self._ended)
+        self._packer: Packer | None = None
+        self._pending: deque[tuple[Append | Read | None, float]] = deque()
+        """Commands that are not answered, with the time; None: a probe."""
+        self._followed: set[str] = set()
+        self._channels: dict[bytes, str] = {}
+        """Those that are followed, or were, by the names under which Redis pushes them."""
+        self._asked: deque[tuple[bytes, int | None]] = deque()
+        """Channels that were subscribed, with the turn, or left, without an answer yet."""
+        self._probe = worker.names.probe(worker.name, min(place.partitions, default=0))
+        self._probed: float | None = None
+        """When a probe was sent that has not come back."""
+        self._heard = 0.0
+        self._judged = 0.0
+        self._tick_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+        self._publishes = "PUBLISH"
+        self._anew: set[str] | None = None
+        """Channels that have begun anew on this connection; None: what is there is trusted."""
+
+    async def connect(self) -> tuple[Facts, Facts]:
+        """Connect; what each of the two connections says of the other end."""
+        await self._commands.open(self._place.connect())
+        await self._pushes.open(self._place.connect())
+        one, other = await self._commands.ask("INFO"), await self._pushes.ask("INFO")
+        return facts_of(one), facts_of(other)
+
+    async def ask(self, *words: str | bytes | int) -> Any:
+        """One command, before `begin`."""
+        return await self._commands.ask(*words)
+
+    async def begin(self, run: str, *, cluster: bool, anew: bool) -> None:
+        """Be ready for commands.
+
+        Args:
+            run: Which run it is; empty: that is not to be trusted.
+            cluster: It is one of a cluster.
+            anew: Every channel that is read for the first time begins anew.
+        """
+        if cluster:
+            self._publishes = "SPUBLISH"
+        self._anew = set() if anew else None
+        digests = [(await self.ask("SCRIPT", "LOAD", text)).decode() for text in (APPEND, READ)]
+        subscribed = await self._pushes.ask(self._subscribes, self._probe)
+        assert subscribed[0].lower() in (b"subscribe", b"ssubscribe"), subscribed
+        worker = self._worker
+        self._packer = Packer(
+            worker.names, worker.name, run, (digests[0], digests[1]), self._publishes, worker.token
+        )
+        self._heard = self._loop.time()
+        self._tick()
+
+    @property
+    def _subscribes(self) -> str:
+        return "SUBSCRIBE" if self._publishes == "PUBLISH" else "SSUBSCRIBE"
+
+    def close(self) -> None:
+        """End; nothing is told any more."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._commands.close()
+        self._pushes.close()
+
+    def _ended(self, why: str) -> None:
+        self._worker.ended(why)
+
+    # What is sent
+
+    def send(self, commands: Sequence[BackplaneCommand]) -> None:
+        """Carry out commands in their order."""
+        assert self._packer is not None
+        packer, now = self._packer, self._loop.time()
+        out: list[bytes] = []
+        asked: list[bytes] = []
+        for each in commands:
+            if isinstance(each, Append):
+                out.append(packer.append(each))
+                self._pending.append((each, now))
+            elif isinstance(each, Read):
+                anew = self._anew is not None and each.channel not in self._anew
+                if anew and self._anew is not None:
+                    self._anew.add(each.channel)
+                out.append(packer.read(each, anew=anew))
+                self._pending.append((each, now))
+            else:
+                asked.append(self._attend(each))
+        if out:
+            self._commands.write(b"".join(out))
+        if asked:
+            self._pushes.write(b"".join(asked))
+
+    def _attend(self, each: Subscribe | Unsubscribe) -> bytes:
+        """Subscribe, or leave."""
+        channel = each.channel
+        name = self._worker.names.pushes(channel).encode()
+        if isinstance(each, Subscribe):
+            self._followed.add(channel)
+            self._channels[name] = channel
+            self._asked.append((name, each.turn))
+            return command(self._subscribes, name)
+        self._followed.discard(channel)
+        self._asked.append((name, None))
+        return command(self._subscribes.replace("SUB", "UNSUB"), name)
+
+    def say(self, packed: bytes) -> None:
+        """Send any command, whose answer says nothing."""
+        self._pending.append((None, self._loop.time()))
+        self._commands.write(packed)
+
+    def keep_alive(self) -> None:
+        """Tell Redis that the channels that are followed are in use."""
+        self.send([Read(channel, 0, None, None) for channel in self._followed])
+
+    # What comes
+
+    def _replied(self, replies: Sequence[Any]) -> None:
+        events: list[BackplaneEvent] = []
+        for reply in replies:
+            each, _ = self._pending.popleft()
+            if isinstance(reply, ReplyError):
+                self._refused(each, str(reply), events)
+            elif isinstance(each, Append):
+                subscribed = any(item.channel in self._followed for item in each.items)
+                event, unsteady = appended(each.number, reply, subscribed=subscribed)
+                events.append(event)
+                if unsteady:
+                    self._worker.unsteady()
+            elif each is not None and each.turn:
+                told, unsteady = history(each, reply)
+                events.append(told)
+                if unsteady:
+                    self._worker.unsteady()
+        if events:
+            self._worker.tell(events)
+
+    def _refused(
+        self, each: Append | Read | None, problem: str, events: list[BackplaneEvent]
+    ) -> None:
+        """A command was refused: it alone, or this process is the wrong one."""
+        if problem.startswith(GONE):
+            self._ended(f"Redis answers {problem}")
+        elif isinstance(each, Append):
+            events.append(Appended(each.number, AppendOutcome.REFUSED, problem=problem))
+        elif each is not None and each.turn:
+            if self._anew is not None:
+                self._anew.discard(each.channel)
+            self._loop.call_later(AGAIN, self._read_again, each)
+
+    def _read_again(self, read: Read) -> None:
+        if not self._closed:
+            self.send([read])
+
+    def _pushed(self, pushes: Sequence[Any]) -> None:
+        self._heard = self._loop.time()
+        events: list[BackplaneEvent] = []
+        for push in pushes:
+            if isinstance(push, ReplyError):
+                self._ended(f"Redis answers {push}")
+                break
+            kind, name, data = push
+            if kind in (b"message", b"smessage"):
+                channel = self._channels.get(name)
+                if channel in self._followed:
+                    assert channel is not None
+                    events.append(pushed(channel, data))
+                elif channel is None:
+                    self._probed = None
+            elif not self._attended(kind, name, events):
+                self._ended("Redis pushes a channel no more: its keys have moved")
+                break
+        if events:
+            self._worker.tell(events)
+
+    def _attended(self, kind: bytes, name: bytes, events: list[BackplaneEvent]) -> bool:
+        """A channel is subscribed, or left; whether that was asked for."""
+        subscribed = kind in (b"subscribe", b"ssubscribe")
+        if not self._asked or self._asked[0][0] != name:
+            return False
+        turn = self._asked.popleft()[1]
+        if subscribed is (turn is None):
+            return False
+        channel = self._channels[name]
+        if turn is not None:
+            events.append(Subscribed(channel, turn))
+        elif channel not in self._followed:
+            del self._channels[name]
+        return True
+
+    # Time
+
+    def _tick(self) -> None:
+        """Look whether Redis still answers. A loop that was blocked judges nobody by it."""
+        now, silence = self._loop.time(), self._worker.silence
+        if now - self._tick_at > LATE:
+            self._judged = now
+        since = [at for _, at in list(self._pending)[:1]]
+        if self._probed is not None:
+            since.append(self._probed)
+        if since and now - max(min(since), self._judged) > silence:
+            self._ended(f"Redis has not answered for {silence:g} s")
+            return
+        if self._probed is None and now - self._heard > silence / 2:
+            self._probed = now
+            self.say(command(self._publishes, self._probe, ""))
+        self._tick_at = now + silence / 4
+        self._timer = self._loop.call_at(self._tick_at, self._tick)

@@ -1,0 +1,253 @@
+"""Commands of a worker as the bytes that Redis reads, and its answers as events.
+
+Rule: pure. An append is most of what is sent: what stays the same for a channel is packed once, and
+nothing is packed by the general client, which takes longer than everything else together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from zlib import crc32
+
+from stocksync_ws.backplane import Append, Appended, AppendOutcome, History, Keep, Pushed, Read
+from stocksync_ws.position import Position
+
+__all__ = ["PARTITIONS", "Names", "Packer", "appended", "command", "history", "pushed"]
+
+PARTITIONS = 64
+KNOWN_FOR = 600
+"""Seconds that Redis knows what a worker has done last in a channel."""
+KEY_FOR = 300
+"""Seconds that it knows an idempotency key."""
+LIFE = 86_400
+"""Seconds that it knows a channel at least, since somebody has written to it or followed it."""
+FOR_EVER = 1e9
+"""Seconds: what is kept for longer has no end."""
+PAGE = 200
+"""Messages of an answer to a read at most."""
+PAGE_BYTES = 1024 * 1024
+"""Bytes of them; the last one may go beyond."""
+MOST_HEADS = 10_000
+"""Channels whose part of a command is kept."""
+
+_OUTCOMES = {each.value.encode(): each for each in AppendOutcome}
+
+
+class Names:
+    """The names of what is in Redis. All that a channel has is in one slot of a cluster.
+
+    Args:
+        prefix: What they begin with.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+
+    def partition(self, channel: str) -> int:
+        """The group of channels that are in one slot."""
+        return crc32(channel.encode()) % PARTITIONS
+
+    def tag(self, partition: int) -> str:
+        """The part of a name that decides about the slot."""
+        return f"{{p{partition}}}"
+
+    def facts(self, channel: str) -> str:
+        """The hash of the facts of a channel."""
+        return self._of(channel, "f")
+
+    def stream(self, channel: str) -> str:
+        """The stream of its messages."""
+        return self._of(channel, "s")
+
+    def slots(self, channel: str) -> str:
+        """The hash of what stands in which slot."""
+        return self._of(channel, "v")
+
+    def done(self, channel: str, worker: str) -> str:
+        """The list of what a worker has done there."""
+        return self._of(f"{worker}:{channel}", "d", channel)
+
+    def key(self, channel: str, key: str) -> str:
+        """The hash of an idempotency key of that channel."""
+        return self._of(f"{len(channel)}:{channel}:{key}", "k", channel)
+
+    def pushes(self, channel: str) -> str:
+        """The channel of Redis by which its messages are pushed."""
+        return self._of(channel, "c")
+
+    def probe(self, worker: str, partition: int) -> str:
+        """The channel of Redis by which a worker hears itself."""
+        return f"{self.prefix}:{self.tag(partition)}:probe:{worker}"
+
+    def shared(self, what: str) -> str:
+        """A key of all workers."""
+        return f"{self.prefix}:{self.tag(0)}:{what}"
+
+    def _of(self, name: str, kind: str, channel: str = "") -> str:
+        return f"{self.prefix}:{self.tag(self.partition(channel or name))}:{kind}:{name}"
+
+
+def command(*words: str | bytes | int) -> bytes:
+    """Any command, packed."""
+    return b"*%d\r\n%b" % (len(words), _words(*words))
+
+
+def _words(*words: str | bytes | int) -> bytes:
+    parts: list[bytes] = []
+    for word in words:
+        data = word if isinstance(word, bytes) else str(word).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
+    return b"".join(parts)
+
+
+class Packer:
+    """Packs what one worker sends over one connection.
+
+    Args:
+        names: The names in Redis.
+        worker: The name of the worker.
+        run: The run of Redis that is connected; empty: it is not to be trusted.
+        scripts: The digests of the scripts that append and read.
+        publishes: `PUBLISH`, or `SPUBLISH` in a cluster.
+        token: An unguessable text of so many random bits.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        worker: str,
+        run: str,
+        scripts: tuple[str, str],
+        publishes: str,
+        token: Callable[[int], str],
+    ) -> None:
+        self._names = names
+        self._worker = worker
+        self._run = run
+        self._append, self._reading = scripts
+        self._fixed = _words(run, publishes, KNOWN_FOR, KEY_FOR)
+        self._epoch = token(72)
+        digest = sha256(token(128).encode()).digest()
+        self._generation = int.from_bytes(digest[:8], "big") >> 12
+        self._fresh = 0
+        self._heads: dict[str, bytes] = {}
+        self._kept: dict[tuple[str, int, float], bytes] = {}
+
+    def append(self, append: Append) -> bytes:
+        """An append as a command."""
+        number, items, key, digest, oldest = append
+        count = len(items)
+        keys = b"".join([self._head(item.channel) for item in items])
+        if key:
+            keys += _words(self._names.key(items[0].channel, key))
+            digest = "=" + digest
+        epoch, generation = self._next()
+        begin = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % (
+            12 + 13 * count + bool(key),
+            self._append.encode(),
+        )
+        parts = [begin, _words(4 * count + bool(key)), keys, self._fixed]
+        parts.append(_words(epoch, generation, number, oldest, digest))
+        for channel, payload, keep, seen in items:
+            parts.append(self._keep(channel, keep))
+            slot = "" if keep.slot is None else "=" + keep.slot
+            parts.append(_words(slot, *_seen(seen), payload))
+        return b"".join(parts)
+
+    def read(self, read: Read, *, anew: bool = False) -> bytes:
+        """A read as a command.
+
+        Args:
+            read: The read.
+            anew: The channel begins anew, whatever it holds.
+        """
+        channel, names = read.channel, self._names
+        start = "" if read.start is None else read.start
+        keys = names.facts(channel), names.stream(channel), names.slots(channel)
+        bounds = start, PAGE, PAGE_BYTES, int(anew)
+        fresh = self._run, *self._next(), LIFE
+        return command("EVALSHA", self._reading, 3, *keys, *fresh, *_seen(read.seen), *bounds)
+
+    def _next(self) -> tuple[str, int]:
+        """An epoch and a generation that nobody has used."""
+        self._fresh += 1
+        return f"{self._epoch}{self._fresh:x}", self._generation + self._fresh
+
+    def _head(self, channel: str) -> bytes:
+        head = self._heads.get(channel)
+        if head is None:
+            names = self._names
+            keys = names.facts(channel), names.stream(channel), names.slots(channel)
+            if len(self._heads) >= MOST_HEADS:
+                self._heads.clear()
+            head = self._heads[channel] = _words(*keys, names.done(channel, self._worker))
+        return head
+
+    def _keep(self, channel: str, keep: Keep) -> bytes:
+        found = self._kept.get((channel, keep.messages, keep.seconds))
+        if found is None:
+            seconds, life = "", ""
+            if keep.seconds < FOR_EVER:
+                seconds = str(math.ceil(keep.seconds))
+                life = str(max(LIFE, 2 * math.ceil(keep.seconds)))
+            if len(self._kept) >= MOST_HEADS:
+                self._kept.clear()
+            found = _words(self._names.pushes(channel), keep.messages, seconds, life)
+            self._kept[channel, keep.messages, keep.seconds] = found
+        return found
+
+
+def _seen(seen: Position | None) -> tuple[str, int, int]:
+    return ("", 0, 0) if seen is None else (seen.epoch, seen.generation, seen.offset)
+
+
+def appended(number: int, answer: bytes, *, subscribed: bool) -> tuple[Appended, bool]:
+    """The answer to an append; and whether generations begin so often that they say nothing.
+
+    Args:
+        number: Of the append.
+        answer: What the script has returned.
+        subscribed: This worker is one of those that it was pushed to.
+    """
+    outcome, receivers, unsteady, *places = answer.split(b" ")
+    positions = tuple(
+        Position(epoch.decode(), int(generation), int(offset))
+        for epoch, generation, offset in zip(places[::3], places[1::3], places[2::3], strict=True)
+    )
+    workers = max(0, int(receivers) - subscribed)
+    event = Appended(number, _OUTCOMES[outcome], positions, workers)
+    return event, unsteady == b"1"
+
+
+def history(read: Read, answer: Sequence[bytes]) -> tuple[History, bool]:
+    """The answer to a read; and whether generations begin so often that they say nothing."""
+    name, generation, top, lost, complete, unsteady, *begins = answer[0].split(b" ")
+    epoch = name.decode()
+    entries: list[tuple[Position, bytes]] = []
+    for place, payload in zip(answer[1::2], answer[2::2], strict=True):
+        offset, of = place.split(b" ")
+        entries.append((Position(epoch, int(of), int(offset)), payload))
+    event = History(
+        read.channel,
+        read.turn,
+        Position(epoch, int(generation), int(top)),
+        int(lost),
+        tuple(_begin(each) for each in begins),
+        tuple(entries),
+        int(complete),
+    )
+    return event, unsteady == b"1"
+
+
+def _begin(text: bytes) -> tuple[int, int]:
+    generation, _, offset = text.partition(b":")
+    return int(generation), int(offset)
+
+
+def pushed(channel: str, data: bytes) -> Pushed:
+    """A message that is pushed."""
+    place, generation, epoch, payload = data.split(b" ", 3)
+    offset = int(place)
+    return Pushed(channel, offset - 1, Position(epoch.decode(), int(generation), offset), payload)

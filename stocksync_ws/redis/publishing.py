@@ -1,0 +1,155 @@
+"""What a process that serves nothing publishes: appends, made without an application, and what
+became of them.
+
+Rule: no I/O and no clock of its own. What must be known of the application, the prefixes and what
+is kept of each destination, its workers have left in Redis; where none has ever run, it is the
+default.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import sha256
+
+from stocksync_ws.agreement import config_of, repair_of
+from stocksync_ws.backplane import Append, Appended, AppendOutcome, BackplaneSettings, Item
+from stocksync_ws.broker.model.channels import channel_of, keep_of
+from stocksync_ws.broker.model.destination import address_of
+from stocksync_ws.broker.model.namespace import Namespace
+from stocksync_ws.broker.model.payload import pack
+from stocksync_ws.broker.model.policy_table import PolicyTable
+from stocksync_ws.broker.model.publication import Draft, Publication, Published
+from stocksync_ws.config import BrokerConfig
+from stocksync_ws.errors import (
+    BackplaneUnavailable,
+    ConfigurationError,
+    IdempotencyMismatch,
+    PublishUncertain,
+)
+from stocksync_ws.messaging.drafts import Drafts
+from stocksync_ws.position import Position
+from stocksync_ws.redis.backplane import RedisBackplane
+from stocksync_ws.redis.connections import unguessable
+
+__all__ = ["REREAD", "Publishing"]
+
+REREAD = 60.0
+"""Seconds after which what the workers have left is read again."""
+MOST_SEEN = 1_000
+"""Channels whose last position is remembered."""
+NOT_THERE = "Redis was not there within {:g} s, and nothing was sent"
+NOT_ANSWERED = "Redis has not answered within {:g} s; it may have been published"
+
+
+class Publishing:
+    """What one publisher sends, in its order.
+
+    Args:
+        backplane: Where it is sent.
+    """
+
+    def __init__(self, backplane: RedisBackplane) -> None:
+        self._backplane = backplane
+        self.name = unguessable(128)
+        self._number = 0
+        self._seen: OrderedDict[str, Position] = OrderedDict()
+        self._text: bytes | None = None
+        self._take(BrokerConfig(backplane=backplane), backplane.config)
+
+    def _take(self, config: BrokerConfig, settings: BackplaneSettings) -> None:
+        self._config = config
+        self._settings = settings
+        self._drafts = Drafts(config)
+        self._policies = PolicyTable(config, Namespace(config))
+
+    def learn(self, text: bytes | None) -> None:
+        """Take what the workers have left; None: nothing.
+
+        Raises:
+            ConfigurationError: Workers of another version have left it.
+        """
+        if text == self._text:
+            return
+        if text is None:
+            return  # its workers are gone, and what they had left with them
+        try:
+            agreed = text.decode()
+            engine = replace(self._backplane, **repair_of(agreed))
+            self._take(config_of(agreed, backplane=engine), engine)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigurationError(
+                f"what the workers under the prefix {self._backplane.prefix!r} have left for"
+                f" publishers cannot be read: {error}; use one version of stocksync-ws"
+            ) from error
+        self._text = text
+
+    # What is sent
+
+    def to(self, destination: str, payload: object, headers: Mapping[str, str] | None) -> Draft:
+        """A payload to a destination."""
+        return self._drafts.to(destination, payload, headers)
+
+    def octets(self, destination: str, body: bytes, headers: Mapping[str, str] | None) -> Draft:
+        """Octets to a destination."""
+        return self._drafts.octets(destination, body, headers)
+
+    def to_user(
+        self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
+    ) -> Draft:
+        """A payload to all sessions of a user."""
+        return self._drafts.to_user(user, destination, payload, headers)
+
+    def append(self, draft: Draft, key: str) -> Append:
+        """A draft as the next append."""
+        self._number += 1
+        address = address_of(draft.target)
+        named = address if isinstance(address, str) else self._config.user_prefix + address[1]
+        publication = Publication(self._number, "", named, draft, 0.0)
+        most = self._config.limits.max_keys
+        keep = keep_of(self._policies.of(address), publication.header, named, self._settings, most)
+        channel = channel_of(address)
+        payload = pack(publication, time.time())
+        item = Item(channel, payload, keep, self._seen.get(channel))
+        digest = sha256(draft.body).hexdigest() if key else ""
+        text = f"publisher {key}" if key else ""
+        return Append(self._number, (item,), text, digest, self._number)
+
+    def settled(self, append: Append, answer: Appended, *, again: bool) -> Published:
+        """What became of it.
+
+        Args:
+            append: Which.
+            answer: What Redis says.
+            again: It was sent more than once.
+
+        Raises:
+            BackplaneUnavailable: Redis refuses it.
+            PublishUncertain: It may have been published.
+            IdempotencyMismatch: The key was used for another message.
+        """
+        outcome = answer.outcome
+        if outcome is AppendOutcome.MISMATCH:
+            key = append.key.partition(" ")[2]
+            raise IdempotencyMismatch(
+                f"the idempotency key {key!r} was used for another message to this destination"
+            )
+        if outcome is AppendOutcome.REFUSED and not again:
+            raise BackplaneUnavailable(f"Redis refuses it: {answer.problem}")
+        if outcome is AppendOutcome.REFUSED or not answer.positions:
+            raise PublishUncertain("it was sent twice, and the first time may have succeeded")
+        channel, position = append.items[0].channel, answer.positions[0]
+        self._seen[channel] = position
+        self._seen.move_to_end(channel)
+        if len(self._seen) > MOST_SEEN:
+            self._seen.popitem(last=False)
+        duplicate = outcome is AppendOutcome.DUPLICATE
+        return Published(str(position), 0, answer.workers, duplicate)
+
+    def failed(self, problem: str, *, sent: bool, seconds: float) -> Exception:
+        """The error about one that was not answered in time."""
+        if sent:
+            return PublishUncertain(f"{NOT_ANSWERED.format(seconds)}: {problem}")
+        return BackplaneUnavailable(f"{NOT_THERE.format(seconds)}: {problem}")

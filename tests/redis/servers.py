@@ -1,0 +1,137 @@
+"""Servers of Redis for tests: each in a folder of its own, on 127.0.0.1, ended by process id.
+
+Rule: a test that needs one and finds no `redis-server` is skipped and says so; with
+`STOCKSYNC_INTEROP=required` it fails.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+__all__ = ["Server", "free_port", "in_cluster", "needed", "until_formed", "until_synced"]
+
+PATIENCE = 10.0
+"""Seconds in which a server must answer."""
+TURN = 0.01
+
+
+def needed() -> str:
+    """The program, or the end of the test."""
+    found = shutil.which("redis-server") or shutil.which("valkey-server")
+    if found is None:
+        text = "redis-server is not installed"
+        if os.environ.get("STOCKSYNC_INTEROP") == "required":
+            pytest.fail(f"STOCKSYNC_INTEROP=required, but {text}", pytrace=False)
+        pytest.skip(text)
+    return found
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+    return port
+
+
+def in_cluster() -> tuple[str, ...]:
+    """The words for a node of a cluster."""
+    return "--cluster-enabled", "yes", "--cluster-port", str(free_port())
+
+
+class Server:
+    """One process of Redis.
+
+    Args:
+        folder: Where it keeps what it has.
+        settings: Further words of its command line.
+    """
+
+    def __init__(self, folder: Path, *settings: str) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.port = free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    @property
+    def bus_port(self) -> int:
+        """The port by which nodes of a cluster talk to each other."""
+        return int(self.settings[self.settings.index("--cluster-port") + 1])
+
+    def start(self) -> None:
+        """Start it with what it has on its disk."""
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
+        words += ["--save", "", "--loglevel", "warning", *self.settings]
+        log = (self.folder / "log").open("ab")
+        self.process = subprocess.Popen([needed(), *words], stdout=log, stderr=log)
+        log.close()
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                if self.tell("PING"):
+                    return
+            except OSError:
+                assert time.monotonic() < until, (self.folder / "log").read_text()
+                time.sleep(TURN)
+
+    def tell(self, *words: str | int) -> object:
+        """One command; its answer."""
+        with Redis(port=self.port, socket_timeout=PATIENCE, single_connection_client=True) as told:
+            return told.execute_command(*words)
+
+    def raw(self, *words: str) -> bytes:
+        """One command; the bytes of its answer."""
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as sock:
+            sock.sendall((" ".join(words) + "\r\n").encode())
+            return sock.recv(1 << 20)
+
+    def kill(self) -> None:
+        """End it without a word."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    def cut(self) -> None:
+        """End all connections to it."""
+        for kind in ("normal", "pubsub"):
+            self.tell("CLIENT", "KILL", "TYPE", kind)
+
+
+def until_formed(nodes: Sequence[Server]) -> None:
+    """Wait until all nodes of a cluster know of each other that everything is served."""
+    for node in nodes:
+        for text in (b"cluster_slots_ok:16384", b"cluster_state:ok"):
+            _until(node, ("CLUSTER", "INFO"), text)
+
+
+def until_synced(replica: Server) -> None:
+    """Wait until a replica has all that its master has."""
+    _until(replica, ("INFO", "replication"), b"master_link_status:up")
+
+
+def _until(server: Server, words: tuple[str, ...], text: bytes) -> None:
+    until = time.monotonic() + PATIENCE * 3
+    while text not in server.raw(*words):
+        assert time.monotonic() < until, f"{text!r} is not said in time"
+        time.sleep(TURN)
