@@ -7,13 +7,12 @@ one it has seen gets what follows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Position", "generation_end"]
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
+class Position(NamedTuple):
     """A place in the history of a destination: everything up to this offset was seen."""
 
     epoch: str

@@ -75,8 +75,9 @@ class Link:
             self._end,
             self._distrust,
         )
-        self._nodes: dict[int, Node] = {}
-        """By partition."""
+        self._nodes: list[Node] = []
+        self._places: dict[int, Node] = {}
+        """The node of each partition."""
         self._connected = False
         self._closed = False
         self._told = ""
@@ -86,7 +87,6 @@ class Link:
         self._before = False
         """There was a connection before."""
         self._delay = FIRST
-        self._commands: list[BackplaneCommand] = []
         self._timers: list[asyncio.TimerHandle] = []
         self._waiting: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = self._loop.create_task(self._connect())
@@ -94,38 +94,30 @@ class Link:
     # What the worker says
 
     def send(self, commands: Sequence[BackplaneCommand]) -> None:
-        """Send commands, together with all others of this turn of the loop."""
-        if not self._commands:
-            self._loop.call_soon(self._flush)
-        self._commands.extend(commands)
+        """Send commands: those of one turn of the loop, as the driver gives them."""
+        if not self._connected:
+            return
+        if len(self._nodes) == 1:
+            self._nodes[0].send(commands)
+            return
+        parts: dict[Node, list[BackplaneCommand]] = {}
+        for each in commands:
+            channel = each.items[0].channel if isinstance(each, Append) else each.channel
+            node = self._places[self._names.partition(channel)]
+            parts.setdefault(node, []).append(each)
+        for node, part in parts.items():
+            node.send(part)
 
     def close(self) -> None:
         """The worker ends. What it has said leaves."""
         if self._loop.is_closed():
             return
-        if self._connected:
-            self._flush()
         self._closed = True
         self._drop()
         if self._task is not None:
             self._task.cancel()
         if self._waiting is not None:
             self._waiting.cancel()
-
-    def _flush(self) -> None:
-        commands, self._commands = self._commands, []
-        if not self._connected or not commands:
-            return
-        if len(set(self._nodes.values())) == 1:
-            self._nodes[0].send(commands)
-            return
-        parts: dict[Node, list[BackplaneCommand]] = {}
-        for each in commands:
-            channel = each.items[0].channel if isinstance(each, Append) else each.channel
-            node = self._nodes[self._names.partition(channel)]
-            parts.setdefault(node, []).append(each)
-        for node, part in parts.items():
-            node.send(part)
 
     # Connections
 
@@ -172,7 +164,8 @@ class Link:
             run = facts.run if self._trusted else ""
             anew = self._before and not self._trusted
             await node.begin(run, cluster=is_cluster, anew=anew)
-        self._nodes = {each: node for node in nodes for each in node.partitions}
+        self._nodes = list(nodes)
+        self._places = {each: node for node in nodes for each in node.partitions}
         self._ready()
 
     def _ready(self) -> None:
@@ -185,7 +178,6 @@ class Link:
             self._loop.call_later(RENEW, self._renew),
             self._loop.call_later(LIFE / 4, self._keep_alive),
         ]
-        self._commands.clear()
         self._tell([Connected()])
 
     def _check(self, one: Facts, other: Facts) -> None:
@@ -259,19 +251,18 @@ class Link:
         self._connected = False
         for timer in self._timers:
             timer.cancel()
-        for node in set(self._nodes.values()):
+        for node in self._nodes:
             node.close()
-        self._nodes = {}
-        self._commands.clear()
+        self._nodes = []
 
     # Time
 
     def _renew(self) -> None:
         """Say that this worker is one of the prefix."""
-        self._nodes[0].say(self._agreement.renewal())
+        self._places[0].say(self._agreement.renewal())
         self._timers[0] = self._loop.call_later(RENEW, self._renew)
 
     def _keep_alive(self) -> None:
-        for node in set(self._nodes.values()):
+        for node in self._nodes:
             node.keep_alive()
         self._timers[1] = self._loop.call_later(LIFE / 4, self._keep_alive)

@@ -204,7 +204,7 @@ class Node:
             if isinstance(reply, ReplyError):
                 self._refused(each, str(reply), events)
             elif isinstance(each, Append):
-                subscribed = any(item.channel in self._followed for item in each.items)
+                subscribed = each.items[0].channel in self._followed
                 event, unsteady = appended(each.number, reply, subscribed=subscribed)
                 events.append(event)
                 if unsteady:

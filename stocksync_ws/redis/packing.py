@@ -11,7 +11,16 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from zlib import crc32
 
-from stocksync_ws.backplane import Append, Appended, AppendOutcome, History, Keep, Pushed, Read
+from stocksync_ws.backplane import (
+    Append,
+    Appended,
+    AppendOutcome,
+    History,
+    Item,
+    Keep,
+    Pushed,
+    Read,
+)
 from stocksync_ws.position import Position
 
 __all__ = ["PARTITIONS", "Names", "Packer", "appended", "command", "history", "pushed"]
@@ -133,12 +142,15 @@ class Packer:
         self._generation = int.from_bytes(digest[:8], "big") >> 12
         self._fresh = 0
         self._heads: dict[str, bytes] = {}
+        self._ones: dict[tuple[str, int, float], tuple[bytes, bytes]] = {}
         self._kept: dict[tuple[str, int, float], bytes] = {}
 
     def append(self, append: Append) -> bytes:
         """An append as a command."""
         number, items, key, digest, oldest = append
         count = len(items)
+        if count == 1 and not key:
+            return self._append_one(number, oldest, items[0])
         keys = b"".join([self._head(item.channel) for item in items])
         if key:
             keys += _words(self._names.key(items[0].channel, key))
@@ -155,6 +167,33 @@ class Packer:
             slot = "" if keep.slot is None else "=" + keep.slot
             parts.append(_words(slot, *_seen(seen), payload))
         return b"".join(parts)
+
+    def _append_one(self, number: int, oldest: int, item: Item) -> bytes:
+        """The same, for what nearly all of them are: one message, without a key."""
+        channel, payload, keep, seen = item
+        head = self._ones.get((channel, keep.messages, keep.seconds))
+        if head is None:
+            begin = b"*25\r\n" + _words("EVALSHA", self._append, 4)
+            head = begin + self._head(channel) + self._fixed, self._keep(channel, keep)
+            if len(self._ones) >= MOST_HEADS:
+                self._ones.clear()
+            self._ones[channel, keep.messages, keep.seconds] = head
+        begin, kept = head
+        epoch, fresh = self._next()
+        generation, one, other = str(fresh), str(number), str(oldest)
+        known, of, at = _seen(seen)
+        run, offset = str(of), str(at)
+        # Nothing but ASCII: so many characters are so many bytes.
+        first = (
+            f"${len(epoch)}\r\n{epoch}\r\n${len(generation)}\r\n{generation}\r\n"
+            f"${len(one)}\r\n{one}\r\n${len(other)}\r\n{other}\r\n$0\r\n\r\n"
+        ).encode()
+        second = (
+            f"${len(known)}\r\n{known}\r\n${len(run)}\r\n{run}\r\n"
+            f"${len(offset)}\r\n{offset}\r\n${len(payload)}\r\n"
+        ).encode()
+        slot = b"$0\r\n\r\n" if keep.slot is None else _words("=" + keep.slot)
+        return b"%b%b%b%b%b%b\r\n" % (begin, first, kept, slot, second, payload)
 
     def read(self, read: Read, *, anew: bool = False) -> bytes:
         """A read as a command.
@@ -212,10 +251,10 @@ def appended(number: int, answer: bytes, *, subscribed: bool) -> tuple[Appended,
         subscribed: This worker is one of those that it was pushed to.
     """
     outcome, receivers, unsteady, *places = answer.split(b" ")
-    positions = tuple(
-        Position(epoch.decode(), int(generation), int(offset))
-        for epoch, generation, offset in zip(places[::3], places[1::3], places[2::3], strict=True)
-    )
+    positions: tuple[Position, ...] = ()
+    while places:
+        epoch, generation, offset, *places = places
+        positions += (Position(epoch.decode(), int(generation), int(offset)),)
     workers = max(0, int(receivers) - subscribed)
     event = Appended(number, _OUTCOMES[outcome], positions, workers)
     return event, unsteady == b"1"

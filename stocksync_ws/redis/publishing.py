@@ -19,7 +19,7 @@ from stocksync_ws.backplane import Append, Appended, AppendOutcome, BackplaneSet
 from stocksync_ws.broker.model.channels import channel_of, keep_of
 from stocksync_ws.broker.model.destination import address_of
 from stocksync_ws.broker.model.namespace import Namespace
-from stocksync_ws.broker.model.payload import pack
+from stocksync_ws.broker.model.payload import Payloads
 from stocksync_ws.broker.model.policy_table import PolicyTable
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from stocksync_ws.config import BrokerConfig
@@ -55,6 +55,7 @@ class Publishing:
         self._backplane = backplane
         self.name = unguessable(128)
         self._number = 0
+        self._payloads = Payloads()
         self._seen: OrderedDict[str, Position] = OrderedDict()
         self._text: bytes | None = None
         self._take(BrokerConfig(backplane=backplane), backplane.config)
@@ -111,7 +112,7 @@ class Publishing:
         most = self._config.limits.max_keys
         keep = keep_of(self._policies.of(address), publication.header, named, self._settings, most)
         channel = channel_of(address)
-        payload = pack(publication, time.time())
+        payload = self._payloads.pack(publication, time.time())
         item = Item(channel, payload, keep, self._seen.get(channel))
         digest = sha256(draft.body).hexdigest() if key else ""
         text = f"publisher {key}" if key else ""

@@ -26,6 +26,7 @@ from tests.bench import (
     stored,
     storm,
     threads,
+    workers,
 )
 from tests.bench.against import QUICK_ROUNDS, ROUNDS, compare
 from tests.bench.harness import begin, show
@@ -49,6 +50,7 @@ BENCHMARKS = {
     "sockjs": sockjs,
     "hooks": hooks,
     "peers": peers,
+    "workers": workers,
 }
 
 

@@ -16,7 +16,7 @@ from tests.bench.harness import BODY
 from tests.bench.hosts import serve_in_uvicorn
 from tests.bench.servers import Control
 
-__all__ = ["PEERS"]
+__all__ = ["PEERS", "socketio_over_redis"]
 
 PAYLOAD = json.loads(BODY)
 ROOM = "bench"
@@ -33,6 +33,32 @@ class Later:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+async def socketio_over_redis(control_fd: int, url: str) -> None:
+    """python-socketio, which publishes by its manager to all workers, this one too; no client."""
+    import socketio
+
+    manager = socketio.AsyncRedisManager(url)
+    handled = 0
+    handle = manager._handle_emit
+
+    async def count(message: Any) -> None:
+        nonlocal handled
+        handled += 1
+        await handle(message)
+
+    manager._handle_emit = count
+    server = socketio.AsyncServer(async_mode="asgi", client_manager=manager)
+    manager.initialize()
+    later = Later()
+
+    def publish() -> None:
+        later.start(server.emit("update", PAYLOAD, room=ROOM))
+
+    control = Control(control_fd, publish, lambda: 0, lambda: handled)
+    control.tell({"port": 0})
+    await control.run()
 
 
 async def websockets(control_fd: int) -> None:

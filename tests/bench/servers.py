@@ -193,6 +193,8 @@ STEADY = 100
 """Publications of a steady run."""
 
 
+REDIS = "STOCKSYNC_BENCH_REDIS"
+"""Where the URL of Redis stands, for the servers that need it."""
 KEPT = 1_000
 """Messages that the server `ours-kept` keeps of the topic."""
 
@@ -207,7 +209,7 @@ def _application(kind: str = "ours") -> Any:
     sockjs = SockJSOptions(stream_bytes=1 << 50, disconnect_delay=3600)
     ws = StompApp(
         "/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=limits, sockjs=sockjs,
-        destinations=_destinations(kind),
+        destinations=_destinations(kind), backplane=_backplane(kind),
     )  # fmt: skip
 
     @ws.message_mapping("/publish", inline=True)
@@ -243,6 +245,15 @@ def _destinations(kind: str) -> dict[str, Any]:
     if kind == "ours-delayed":
         return {TOPIC: Topic(flush_delay=FLUSH_DELAY)}
     return {TOPIC: Stream(history=KEPT)} if kind == "ours-kept" else {}
+
+
+def _backplane(kind: str) -> Any:
+    """The engine of the server `ours-redis`: the Redis that the environment names."""
+    if kind != "ours-redis":
+        return None
+    from stocksync_ws.redis import RedisBackplane
+
+    return RedisBackplane(os.environ[REDIS], prefix="bench", require_at_start=True)
 
 
 async def ours(control_fd: int, cert: str = "", kind: str = "ours") -> None:
@@ -325,6 +336,10 @@ def main() -> None:
         from tests.bench.peer_servers import PEERS
 
         asyncio.run(PEERS[kind.removeprefix("peer-")](int(control_fd)))
+    elif kind == "socketio-redis":
+        from tests.bench.peer_servers import socketio_over_redis
+
+        asyncio.run(socketio_over_redis(int(control_fd), os.environ[REDIS]))
     elif kind == "threaded":
         threaded(int(control_fd), *rest)
     elif kind == "websockets":

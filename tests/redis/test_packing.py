@@ -68,13 +68,14 @@ def test_an_append_is_one_whole_command(
 ) -> None:
     item = Item(channel, payload, Keep(10, 2.5, slot), Position("e", 3, 4))
     items = (item, item) if twice else (item,)
-    words = words_of(packer().append(Append(7, items, key, "digest", 5)))
+    append = Append(7, items, key, "digest" if key else "", 5)
+    words = words_of(packer().append(append))
     count_of_keys = 4 * len(items) + bool(key)
     assert words[:3] == [b"EVALSHA", b"a" * 40, str(count_of_keys).encode()]
     keys, arguments = words[3 : 3 + count_of_keys], words[3 + count_of_keys :]
     assert len({key_slot(each) for each in keys}) == 1, "all keys are in one slot"
     assert len(arguments) == 9 + 9 * len(items)
-    assert arguments[6:9] == [b"7", b"5", b"=digest" if key else b"digest"]
+    assert arguments[6:9] == [b"7", b"5", b"=digest" if key else b""]
     stands = b"" if slot is None else b"=" + slot.encode()
     pushes = NAMES.pushes(channel).encode()
     assert arguments[9:18] == [pushes, b"10", b"3", b"86400", stands, b"e", b"3", b"4", payload]
@@ -120,6 +121,7 @@ def test_heads_of_many_channels_do_not_grow_for_ever() -> None:
         made.append(Append(1, (Item(f"/topic/{number}", b"", Keep(10, 1.0), None),)))
     assert len(made._heads) <= 10_000
     assert len(made._kept) <= 10_000
+    assert len(made._ones) <= 10_000
 
 
 @given(TEXTS.filter(bool), TEXTS)

@@ -26,6 +26,12 @@ function showTransport(name) {
   find("transport").replaceChildren("In use: ", make("b", "", {}, NAMES[name] ?? "none"));
 }
 
+/** Where several workers serve the page: which one serves this connection. */
+async function showWorker() {
+  const { body } = await client.request(server.worker);
+  find("transport").append(", served by ", make("b", "", {}, body));
+}
+
 let countdown = null;
 
 function showState(state, text, wait = "") {
@@ -68,6 +74,7 @@ function onState({ detail }) {
     if (document.activeElement === document.body) focusLost?.focus();
     focusLost = null;
     account.show(detail.user);
+    if (server.worker) showWorker().catch(() => {}); // the connection is gone: the next one asks
     catchUp(detail.again, transport());
   } else if (detail.state === "connecting") {
     showState("connecting", everConnected ? "Reconnecting…" : "Connecting…");

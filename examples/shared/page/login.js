@@ -3,7 +3,8 @@
  * Who uses the page: the login box, and requests that say who we are.
  *
  * What the server has is told by `/page.json`: the paths `login`, `logout` and `restock`, each of
- * which may be missing, and the name of the server. Where the answer to a login holds an
+ * which may be missing, and the name of the server; where several workers serve it, the destination
+ * `worker` that tells which. Where the answer to a login holds an
  * `access_token`, it goes along as a bearer token, and as passcode in CONNECT; elsewhere the
  * browser holds a cookie, and nothing is to be done.
  */

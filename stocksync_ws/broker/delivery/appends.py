@@ -63,7 +63,7 @@ class Appends:
         """The command of an append, which is sent now; with what is known now of its channels."""
         flight.again = flight.sent
         flight.sent = True
-        items = tuple(Item(*message, seen(message.channel)) for message in flight.messages)
+        items = tuple([Item(*message, seen(message.channel)) for message in flight.messages])
         return Append(flight.number, items, flight.key, flight.digest, next(iter(self._flights)))
 
     def unanswered(self) -> Iterator[Flight]:

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -188,7 +187,7 @@ class Mirrors:
         Returns:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
-        problem = self._appends.problem(sum(len(message.payload) for message in messages))
+        problem = self._appends.problem(sum([len(message.payload) for message in messages]))
         if not problem:
             flight = self._appends.add(messages, now, done, key, digest)
             if self.up:
@@ -227,7 +226,7 @@ class Mirrors:
             return accepted
         if accepted is None or accepted.epoch != mirror.top.epoch:
             return mirror.top
-        return max(accepted, mirror.top, key=lambda each: each.offset)
+        return accepted if accepted.offset > mirror.top.offset else mirror.top
 
     # Time
 
@@ -342,7 +341,7 @@ class Mirrors:
                 self._begin_reading(mirror)  # this read began where another history stood
                 return
         elif mirror.top.generation != history.top.generation:
-            mirror.top = replace(mirror.top, generation=history.top.generation)
+            mirror.top = mirror.top._replace(generation=history.top.generation)
             mirror.receiver.continues(mirror.channel, history)
         for position, payload in history.entries:
             self._counters.backplane_repaired += mirror.known
@@ -355,7 +354,7 @@ class Mirrors:
 
     def _begin(self, mirror: Mirror, history: History, start: int) -> None:
         """Nothing up to this offset counts."""
-        mirror.top = replace(history.top, offset=start)
+        mirror.top = history.top._replace(offset=start)
         mirror.receiver.begin(mirror.channel, history)
 
     def _live(self, mirror: Mirror) -> None:
@@ -371,7 +370,7 @@ class Mirrors:
         """What is not there has been replaced; the next message is of the generation of now."""
         assert mirror.top is not None
         offset = max(mirror.top.offset, history.complete_to)
-        mirror.top = replace(history.top, offset=offset)
+        mirror.top = history.top._replace(offset=offset)
         self._freed(mirror.channel, offset)
 
     def _take(self, mirror: Mirror, push: Pushed) -> None:

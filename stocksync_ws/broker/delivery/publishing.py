@@ -61,6 +61,7 @@ class Publishing:
         position: Position | None = None,
         *,
         reserved: bool = False,
+        ours: bool = True,
     ) -> Published:
         """Queue a publication for its receivers.
 
@@ -68,6 +69,7 @@ class Publishing:
             position: Its place in the history of its destination, where somebody else orders the
                 publications of several workers; None: the next one here.
             reserved: `has_room` and `over_share` were asked in this step; it is taken.
+            ours: It is counted here; else where it was published.
 
         Raises:
             QueueFull: It was not taken.
@@ -85,8 +87,9 @@ class Publishing:
                 self._step.bury(policy, publication, 0, "expired")
             else:
                 receivers, kept = self._to_all(address, publication, position, reserved=reserved)
-        self._counters.messages_published += 1
-        self._counters.messages_unrouted += not receivers and not kept
+        if position is None:
+            self._counters.messages_published += ours
+            self._counters.messages_unrouted += not receivers and not kept
         return Published(publication.message_id, receivers)
 
     def _to_session(self, target: ToSession, publication: Publication) -> int:

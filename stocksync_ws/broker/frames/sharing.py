@@ -19,7 +19,6 @@ from stocksync_ws.broker.frames.receipts import Receipts
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Failure, Settlement
-from stocksync_ws.broker.model.namespace import is_reply_queue
 from stocksync_ws.broker.model.pipeline import Join, Pipeline, Script, Task
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
@@ -137,8 +136,6 @@ class Sharing:
         if code is not None:
             self._errors.tell(session, frame, code, rule=settlement.problem)
             return
-        if is_reply_queue(frame.headers["destination"]):
-            self._counters.messages_unrouted += not settlement.workers
         extra: dict[str, str] | None = None
         if "idempotency-key" in frame.headers and settlement.positions:
             extra = {"message-id": str(settlement.positions[0])}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TypeVar
 
 from stocksync_ws.broker.model.destination import Address
-from stocksync_ws.broker.model.namespace import Kind, Namespace, Patterns
+from stocksync_ws.broker.model.namespace import MOST_FOUND, Kind, Namespace, Patterns
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.policies import Policy, Queue, Topic, TopicPolicy
 
@@ -23,10 +23,12 @@ QUEUE = Queue()
 class PolicyTable:
     """The policies of one configuration."""
 
-    __slots__ = ("_namespace", "_queues", "_topics")
+    __slots__ = ("_found", "_namespace", "_queues", "_topics")
 
     def __init__(self, config: BrokerConfig, namespace: Namespace) -> None:
         self._namespace = namespace
+        self._found: dict[Address, Policy] = {}
+        """Answers of `of`, those that were asked for last."""
         self._topics: list[tuple[Patterns, TopicPolicy]] = []
         self._queues: list[tuple[Patterns, Queue]] = []
         for pattern, policy in config.destinations.items():
@@ -40,8 +42,14 @@ class PolicyTable:
         return isinstance(address, str) and self._namespace.classify(address)[0] is Kind.QUEUE
 
     def of(self, address: Address) -> Policy:
-        """The policy of a destination."""
-        return self.of_queue(address) if self.is_queue(address) else self.of_topic(address)
+        """The policy of a destination. The last ones are known."""
+        found = self._found.get(address)
+        if found is None:
+            found = self.of_queue(address) if self.is_queue(address) else self.of_topic(address)
+            if len(self._found) >= MOST_FOUND:
+                self._found.clear()
+            self._found[address] = found
+        return found
 
     def of_topic(self, address: Address) -> TopicPolicy:
         """The policy of what is known to be a topic."""

@@ -59,7 +59,7 @@ class PublicationKind(Enum):
 class Draft:
     """A message that somebody wants published: converted and validated, not yet admitted."""
 
-    __slots__ = ("body", "headers", "owner", "sender", "size", "target")
+    __slots__ = ("_size", "body", "headers", "owner", "sender", "target")
 
     def __init__(
         self,
@@ -91,14 +91,21 @@ class Draft:
         """Whose SEND it is; None: nobody's."""
         self.sender: Session | None = None
         """The session whose frame it comes from; None: none, or none is known."""
-        self.size = len(body) + len(destination) + sum(len(n) + len(v) for n, v in headers) + 64
+        self._size = 0
+
+    @property
+    def size(self) -> int:
         """Bytes it counts for in the inbox of other threads."""
+        if not self._size:
+            path = len(self.target[-1])
+            self._size = len(self.body) + path + _length(self.headers) + 64
+        return self._size
 
     def change(self, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
         """Take other headers and another body, before it is admitted."""
-        self.size += len(body) - len(self.body) + _length(headers) - _length(self.headers)
         self.headers = headers
         self.body = body
+        self._size = 0
 
 
 class Publication:

@@ -97,6 +97,11 @@ class Topic(Destination):
         self.keeper.wake(self, now)
 
     @property
+    def readers(self) -> int:
+        """How many are subscribed."""
+        return len(self.behind) + sum(len(group.members) for group in self.groups.values())
+
+    @property
     def has_history(self) -> bool:
         """Messages are kept for those that come later."""
         return self.log.epoch is not None

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from stocksync_ws.backplane import AppendOutcome
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.queues import QueueFull
@@ -191,9 +190,6 @@ class Publisher:
         assert self._workers is not None
         outcome = self._workers.outcome(draft.target, settlement)
         if isinstance(outcome, Published):
-            routed = outcome.receivers or outcome.workers
-            is_ours = settlement.outcome is not AppendOutcome.DUPLICATE
-            self._counters.messages_unrouted += is_ours and not routed
             if told is not None:
                 told(outcome, None)
         elif told is not None:

@@ -65,7 +65,7 @@ class ReplyChannel:
         if self._workers.has_expired(publication):
             return
         try:
-            self._publishing.publish_local(publication)
+            self._publishing.publish_local(publication, ours=False)
         except QueueFull:
             self._counters.messages_dropped += 1
             event = MessageDropped(destination=publication.destination, reason="queue-full")

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from stocksync_ws.backplane import (
     AppendOutcome,
     Backplane,
     BackplaneEvent,
     History,
+    Keep,
 )
 from stocksync_ws.broker.calls.events import BackplaneAvailability, BackplaneReset
 from stocksync_ws.broker.calls.listeners import Listeners
@@ -28,8 +30,8 @@ from stocksync_ws.broker.model.destination import Address, address_of
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
 from stocksync_ws.broker.model.latest_topic import LatestTopic
-from stocksync_ws.broker.model.namespace import is_reply_queue, worker_of
-from stocksync_ws.broker.model.payload import pack, unpack
+from stocksync_ws.broker.model.namespace import MOST_FOUND, is_reply_queue, worker_of
+from stocksync_ws.broker.model.payload import Payloads
 from stocksync_ws.broker.model.pipeline import Join
 from stocksync_ws.broker.model.publication import (
     Draft,
@@ -84,6 +86,9 @@ class Workers:
         self._addresses: dict[str, Address] = {}
         """The destinations of the channels that are followed."""
         self._waiting = Attaching()
+        self._payloads = Payloads()
+        self._known: dict[Address, tuple[str, Keep]] = {}
+        """Channels of destinations whose messages are all kept alike, those used last."""
         self._unread: dict[str, float] = {}
         """Channels that nobody here is subscribed to, and since when."""
         self._survivors: dict[str, list[Reader]] = {}
@@ -144,8 +149,23 @@ class Workers:
         Returns:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
-        messages = tuple(map(self._message, publications))
-        return self.append(messages, done, key=key, digest=digest)
+        messages = tuple([self._message(each) for each in publications])
+        told = partial(self._count, [each.target for each in publications], done)
+        return self.append(messages, told, key=key, digest=digest)
+
+    def _count(self, targets: Sequence[Target], done: Done, settlement: Settlement) -> None:
+        """A publication is counted once: where it was sent."""
+        if settlement.positions and settlement.outcome is not AppendOutcome.DUPLICATE:
+            self._counters.messages_published += len(targets)
+            if not settlement.workers:
+                self._counters.messages_unrouted += sum(map(self._reaches_nobody, targets))
+        done(settlement)
+
+    def _reaches_nobody(self, target: Target) -> bool:
+        """What no other worker was told of is for nobody here either, and is not kept."""
+        address = address_of(target)
+        topic = self._topics.get(address)
+        return not (topic.readers if topic is not None else self._is_kept(address))
 
     # What the workers tell each other
 
@@ -168,19 +188,28 @@ class Workers:
         """
         now = self._step.now
         problem = self._mirrors.append(messages, now, done, key=key, digest=digest)
-        self._rearm()
+        if self._mirrors.in_flight == 1:
+            self._rearm()  # what waits behind another one waits longer
         return problem
 
     # What is sent
 
     def _message(self, publication: Publication) -> Message:
-        address = address_of(publication.target)
+        address, now = address_of(publication.target), self._wall()
+        known = self._known.get(address)
+        if known is not None:
+            return Message(known[0], self._payloads.pack(publication, now), known[1])
         to = address if isinstance(address, str) and is_reply_queue(address) else ""
-        payload = pack(publication, self._wall(), to)
+        payload = self._payloads.pack(publication, now, to)
         policy, named = self._destinations.policy(address), publication.destination
         most = self._limits.max_keys
         keep = keep_of(policy, publication.header, named, self._settings, most)
-        return Message(channel_of(address), payload, keep)
+        channel = channel_of(address)
+        if not to and keep.slot is None:
+            if len(self._known) >= MOST_FOUND:
+                self._known.clear()
+            self._known[address] = channel, keep
+        return Message(channel, payload, keep)
 
     def outcome(self, target: Target, settlement: Settlement) -> Published | Exception:
         """What became of one message, as who has sent it is told."""
@@ -192,7 +221,7 @@ class Workers:
             self._counters.backplane_uncertain += 1
             return PublishUncertain(NOT_ANSWERED)
         topic = self._topics.get(address_of(target))
-        return Published(str(positions[0]), 0 if topic is None else len(_readers(topic)), workers)
+        return Published(str(positions[0]), 0 if topic is None else topic.readers, workers)
 
     # Subscribing
 
@@ -297,7 +326,7 @@ class Workers:
         Args:
             address: Where it goes; None: the message names that itself.
         """
-        found = unpack(payload)
+        found = self._payloads.unpack(payload)
         if found is None:
             self._drop("" if address is None else self._named(address), "unreadable")
             return None

@@ -1,0 +1,272 @@
+"""Several workers on Redis: what it adds to a publication, to its way, and to everything else.
+
+`python -m tests.bench.workers [--quick]`: a Redis of its own on 127.0.0.1, and servers with it and
+without it, in turns. python-socketio publishes by its own manager over the same Redis. Redis runs
+where the client does, so that the servers have their core alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import select
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+
+from stocksync_ws.backplane import BackplaneEvent, BackplaneSettings, History
+from stocksync_ws.broker.delivery.mirrors import Mirrors, Reset, State
+from stocksync_ws.counters import Counters
+from stocksync_ws.position import Position
+from stocksync_ws.redis import Publisher, RedisBackplane
+from tests.bench.harness import (
+    BODY,
+    CLIENT_CORE,
+    ENVIRONMENT,
+    Process,
+    Row,
+    at_most,
+    begin,
+    options,
+    pin,
+    show,
+)
+from tests.bench.load import READ, Crowd, in_groups, open_stomp, reset, send_frame
+from tests.bench.servers import REDIS, TOPIC
+from tests.redis.servers import Server
+
+DESTINATIONS = 10_000
+IN_FLIGHT = 50
+SUBSCRIBERS = 500
+
+
+@contextmanager
+def redis() -> Iterator[Server]:
+    """A server of our own, on the core of the client."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder))
+        assert server.process is not None
+        pin(CLIENT_CORE, server.process.pid)
+        ENVIRONMENT[REDIS] = server.url
+        try:
+            yield server
+        finally:
+            server.kill()
+
+
+def cost(process: Process, crowd: Crowd, publisher: Process, count: int) -> float:
+    """Microseconds that a process uses for a message that another one, or it, publishes."""
+    before = process.cpu()
+    crowd.drive(publisher.publish, count, 64)
+    return (process.cpu() - before).total / count * 1e6
+
+
+def latency(process: Process, crowd: Crowd, count: int) -> float:
+    """Milliseconds from the wish to publish to the message, with nothing else on its way."""
+    found: list[float] = []
+    for _ in range(count):
+        began = time.perf_counter()
+        crowd.one(process.publish)
+        found.append(time.perf_counter() - began)
+    return median(found) * 1e3
+
+
+def receipts(process: Process, count: int) -> float:
+    """RECEIPTs a second of one session with 50 SENDs on their way."""
+    (client,) = open_stomp(process.port, 1, subscribe=False)
+    frame = send_frame(TOPIC, BODY, "r")
+    client.setblocking(True)
+    client.sendall(frame * IN_FLIGHT)
+    sent, had = IN_FLIGHT, 0
+    client.setblocking(False)
+    began = time.perf_counter()
+    while had < count:
+        select.select([client], [], [])
+        more = client.recv(READ).count(0)
+        had += more
+        client.setblocking(True)
+        client.sendall(frame * more)
+        client.setblocking(False)
+        sent += more
+    rate = had / (time.perf_counter() - began)
+    reset(client)
+    return rate
+
+
+def socketio(process: Process, count: int) -> float:
+    """Microseconds that python-socketio's manager uses for a message, without a client."""
+    before, done = process.cpu(), process.ask(b"s")["settled"] + count
+    left = count
+    while left:
+        process.publish(min(64, left))
+        left -= min(64, left)
+        time.sleep(0.01)
+    while process.ask(b"s")["settled"] < done:
+        time.sleep(0.02)
+    return (process.cpu() - before).total / count * 1e6
+
+
+def _publications(rounds: int, count: int) -> list[Row]:
+    with ExitStack() as stack:
+        memory = stack.enter_context(Process("ours"))
+        one = stack.enter_context(Process("ours-redis"))
+        peer = stack.enter_context(Process("socketio-redis"))
+        here = Crowd(open_stomp(memory.port, 1))
+        there = Crowd(open_stomp(one.port, 1))
+        other = stack.enter_context(Process("ours-redis"))
+        found: dict[str, list[float]] = {}
+        for _ in range(rounds):
+            found.setdefault("memory", []).append(cost(memory, here, memory, count))
+            found.setdefault("redis", []).append(cost(one, there, one, count))
+            found.setdefault("receives", []).append(cost(one, there, other, count))
+            found.setdefault("peer", []).append(socketio(peer, count))
+            found.setdefault("late", []).append(latency(memory, here, 200))
+            found.setdefault("later", []).append(latency(one, there, 200))
+            found.setdefault("rate", []).append(receipts(memory, count))
+            there_rate = receipts(one, count)
+            found.setdefault("slower", []).append(there_rate)
+            for crowd in (here, there):
+                while crowd.read(0.05):
+                    pass
+        here.close()
+        there.close()
+    least = {name: min(each) for name, each in found.items()}
+    added = least["redis"] - least["memory"]
+    detail = f"{least['redis']:.1f} with Redis, {least['memory']:.1f} in memory"
+    most = max(found["slower"]) / max(found["rate"])
+    return [
+        at_most("a publication, added by Redis", added, 20.0, "us", detail),
+        at_most(
+            "a publication / python-socketio's manager",
+            least["redis"] / least["peer"],
+            0.4,
+            "x",
+            f"{least['peer']:.1f} us",
+        ),
+        at_most("a message that another worker publishes", least["receives"], 25.0, "us"),
+        at_most("latency p50, added by Redis", least["later"] - least["late"], 0.6, "ms"),
+        Row(
+            "50 SENDs in flight on one session / in memory",
+            f"{most:.2f} x  ({max(found['slower']):,.0f} RECEIPTs a second)",
+            ">= 0.5 x",
+            most >= 0.5,
+        ),
+    ]
+
+
+def _fan_out(rounds: int, publications: int) -> list[Row]:
+    with ExitStack() as stack:
+        pairs: list[tuple[Process, Crowd]] = []
+        for kind in ("ours", "ours-redis"):
+            process = stack.enter_context(Process(kind))
+            port = process.port
+            crowd = Crowd(in_groups(lambda count, to=port: open_stomp(to, count), SUBSCRIBERS))
+            crowd.drive(process.publish, 40, 16)
+            pairs.append((process, crowd))
+        found: list[list[float]] = [[], []]
+        for _ in range(rounds):
+            for costs, (process, crowd) in zip(found, pairs, strict=True):
+                before = process.cpu()
+                crowd.drive(process.publish, publications, 1)
+                used = (process.cpu() - before).total
+                costs.append(used / publications / SUBSCRIBERS * 1e6)
+        for _, crowd in pairs:
+            crowd.close()
+    here, there = map(min, found)
+    detail = f"{there:.2f} us / {here:.2f} us a delivery"
+    return [at_most("fan-out to 500 / in memory", there / here, 1.05, "x", detail)]
+
+
+class _Silent:
+    """Nobody is told anything: how fast channels are live is all that counts."""
+
+    def begin(self, channel: str, history: History) -> None: ...
+    def continues(self, channel: str, history: History) -> None: ...
+    def apply(self, channel: str, position: Position, payload: bytes) -> None: ...
+    def attached(self, channel: str) -> None: ...
+    def reset(self, channel: str, why: Reset) -> None: ...
+    def available(self, up: bool) -> None: ...
+
+
+async def _alive_again(url: str, server: Server, count: int) -> float:
+    """Seconds from the end of all connections until so many destinations are live again."""
+    commands: list[object] = []
+    mirrors = Mirrors(
+        BackplaneSettings(),
+        commands,  # type: ignore[arg-type]
+        _Silent(),
+        lambda done, settlement: None,
+        Counters(),
+    )
+    changed = asyncio.Event()
+
+    def receive(events: Sequence[BackplaneEvent]) -> None:
+        for event in events:
+            mirrors.receive(event)
+        if commands:
+            link.send(list(commands))  # type: ignore[arg-type]
+            commands.clear()
+        changed.set()
+
+    link = RedisBackplane(url, prefix="alive").open("w", "", receive)
+    names = [f"/topic/{number}" for number in range(count)]
+    for name in names:
+        mirrors.follow(name, keeps=True)
+
+    async def live() -> None:
+        while True:
+            changed.clear()
+            states = [mirrors.find(name) for name in names]
+            if mirrors.up and all(each is not None and each.state is State.LIVE for each in states):
+                return
+            await changed.wait()
+
+    await live()
+    found: list[float] = []
+    for _ in range(3):
+        began = time.perf_counter()
+        cut = asyncio.create_task(asyncio.to_thread(server.cut))
+        while mirrors.up:
+            changed.clear()
+            await changed.wait()
+        await live()
+        await cut
+        found.append(time.perf_counter() - began)
+    link.close()
+    await asyncio.sleep(0)
+    return min(found)
+
+
+def _publisher(url: str, count: int) -> float:
+    """Microseconds a message of a process that serves nothing."""
+    with Publisher(url, prefix="bench") as publisher:
+        payload = json.loads(BODY)
+        publisher.convert_and_send(TOPIC, payload)
+        found: list[float] = []
+        for _ in range(5):
+            began = time.perf_counter()
+            for _ in range(count):
+                publisher.convert_and_send(TOPIC, payload)
+            found.append((time.perf_counter() - began) / count)
+    return min(found) * 1e6
+
+
+def measure(*, quick: bool) -> list[Row]:
+    """The rows of the table."""
+    rounds, count = (3, 1_000) if quick else (9, 4_000)
+    with redis() as server:
+        rows = _publications(rounds, count)
+        rows += _fan_out(rounds, 40 if quick else 100)
+        seconds = asyncio.run(_alive_again(server.url, server, DESTINATIONS))
+        rows.append(at_most("10,000 destinations live again", seconds, 0.5, "s"))
+        used = _publisher(server.url, count // 2)
+        rows.append(at_most("a message of a Publisher", used, 150.0, "us"))
+    return rows
+
+
+if __name__ == "__main__":
+    begin()
+    show(measure(quick=options(__doc__)))
