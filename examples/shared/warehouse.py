@@ -32,7 +32,8 @@ class Stock:
     """Every worker and every task has one; they all show the same."""
 
     def __init__(self) -> None:
-        self._redis: Any = Redis.from_url(URL, decode_responses=True)
+        kind: Any = Redis
+        self._redis: Any = kind.from_url(URL, decode_responses=True)
         self._adjust = self._redis.register_script(ADJUST)
 
     def open(self) -> None:
