@@ -1,10 +1,11 @@
 """What is run before a change is done. `python -m nox` runs the sessions of the first list.
 
-python -m nox                     lint, types, tests, interop, servers, readme, wheel, compiled and
-                                  docs
+python -m nox                     lint, types, tests, interop, redis, servers, readme, wheel,
+                                  compiled and docs
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
 python -m nox -s servers -- --full  every test on every server
+python -m nox -s redis -- --full  every fault of Redis played longer, five minutes
 python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s wheels           all that is published, in build/wheels: sdist and wheels
@@ -33,7 +34,7 @@ import nox
 ROOT = Path(__file__).parent
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
-OWN = ("--ignore=tests/interop", "--ignore=tests/servers")
+OWN = ("--ignore=tests/interop", "--ignore=tests/servers", "--ignore=tests/redis")
 """Tests that need nothing of others."""
 
 nox.needs_version = ">=2026.10.20"
@@ -43,6 +44,7 @@ nox.options.sessions = [
     "types",
     "tests",
     "interop",
+    "redis",
     "servers",
     "readme",
     "wheel",
@@ -107,6 +109,18 @@ def interop(session: nox.Session) -> None:
     else:
         session.log("skipped: no Chromium/Node (npm is not there)")
     session.run("python", "-m", "pytest", "-rs", "tests/interop", *session.posargs)
+
+
+@nox.session
+def redis(session: nox.Session) -> None:
+    """Several workers on a Redis of its own: contract, scripts, publishers, and the table of
+    faults; `-- --full` plays each fault longer, five minutes.
+    """
+    session.install("-e", ".", *group("test"), *group("redis"))
+    if "--full" in session.posargs:
+        session.run("python", "-m", "tests.redis", "--factor", "8")
+    else:
+        session.run("python", "-m", "pytest", "-rs", "tests/redis", *session.posargs)
 
 
 @nox.session
@@ -194,6 +208,8 @@ def wheel(session: nox.Session) -> None:
         session.run(python, "-m", "pip", "install", "--quiet", str(built), external=True)
         session.run(python, "-m", "pip", "check", external=True)
         session.run(python, str(ROOT / "tests" / "laws" / "run_wheel.py"), external=True)
+        session.run(python, "-m", "pip", "install", "--quiet", f"{built}[redis]", external=True)
+        session.run(python, "-c", "import stocksync_ws.redis", external=True)
 
 
 COMPILE = {"STOCKSYNC_COMPILE": "1"}

@@ -126,8 +126,7 @@ class Server:
 
         Raises:
             OSError: The address cannot be bound; its text names host and port.
-            WrongLoop: The application runs already.
-            BackplaneUnavailable: The engine is required, and was not there.
+            WrongLoop, BackplaneUnavailable: The application runs already; the engine is required.
         """
         try:
             await self._start()

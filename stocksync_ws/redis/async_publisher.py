@@ -39,7 +39,7 @@ class AsyncPublisher:
     Args:
         url: As of `RedisBackplane`.
         redis: A client of `redis.asyncio` in place of the URL.
-        prefix: That of the workers.
+        prefix: The prefix of the workers.
         timeout: Seconds until a message that is not answered fails.
 
     Raises:

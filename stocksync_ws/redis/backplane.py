@@ -41,7 +41,7 @@ class RedisBackplane(BackplaneSettings):
     """A client of `redis.asyncio` in place of the URL, for what no URL says: Sentinel, certificates
     of one's own, credentials that change. Its settings are used, and not its connections."""
     prefix: str = "stocksync"
-    """What the names of all keys begin with: workers with the same one are one application."""
+    """The beginning of the names of all keys: workers with the same one are one application."""
     silence: float = 2.0
     """Seconds without an answer after which a connection is dead."""
     on_policy_mismatch: Mismatch = "error"

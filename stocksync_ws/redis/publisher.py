@@ -55,7 +55,7 @@ class Publisher:
     Args:
         url: As of `RedisBackplane`.
         redis: A client of `redis` in place of the URL.
-        prefix: That of the workers.
+        prefix: The prefix of the workers.
         timeout: Seconds until a message that is not answered fails.
 
     Raises:
@@ -113,8 +113,9 @@ class Publisher:
             ValueError: A destination or header is malformed. The caller's fault.
             ConversionError: The payload cannot be converted. The caller's fault.
             IdempotencyMismatch: The key was used for another message.
-            BackplaneUnavailable: It was not sent: Redis was not there in time, or refuses it.
-            PublishUncertain: It was sent, and not answered in time; with a key a repeat is safe.
+            BackplaneUnavailable: Redis was not there in time, or refuses the message: not sent.
+            PublishUncertain: The message was sent, and not answered in time; with a key a repeat is
+                safe.
         """
         return self._publish(
             lambda: self._publishing.to(destination, payload, headers), idempotency_key

@@ -10,14 +10,17 @@ from stocksync_ws import (
     BackplaneReset,
     BackplaneSettings,
     BackplaneUnavailable,
+    IdempotencyMismatch,
     Published,
     PublishUncertain,
     Queue,
     StompApp,
 )
+from stocksync_ws.redis import AsyncPublisher, Publisher, RedisBackplane
 from stocksync_ws.testing import MemoryBackplane, World
 
 engine: Backplane = MemoryBackplane(BackplaneSettings(publish_timeout=2, max_outage=None))
+redis: Backplane = RedisBackplane("redis://cache:6379/0", prefix="shop", silence=1.0)
 ws = StompApp(
     "/ws",
     backplane=engine,
@@ -45,6 +48,21 @@ async def publish() -> None:
     else:
         assert_type(published, Published)
         assert_type(published.workers, int)
+
+
+def publish_from_elsewhere(publisher: Publisher) -> None:
+    with publisher:
+        try:
+            told = publisher.convert_and_send("/topic/stock", 7, idempotency_key="seven")
+        except IdempotencyMismatch:
+            publisher.convert_and_send_to_user("anna", "/queue/errors", "no", {"a": "b"})
+        else:
+            assert_type(told.duplicate, bool)
+
+
+async def publish_and_await(publisher: AsyncPublisher) -> None:
+    async with publisher:
+        assert_type(await publisher.send("/topic/stock", b"7"), Published)
 
 
 def test() -> None:

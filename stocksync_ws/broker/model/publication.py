@@ -33,7 +33,7 @@ class Published:
     workers: int = 0
     """Other workers that the backplane has pushed it to; of a publisher that is no worker, all."""
     duplicate: bool = False
-    """Its idempotency key was known: the id is that of the first one, and nothing was sent now."""
+    """The idempotency key was known: the id is that of the first message, and none was sent now."""
 
 
 Told: TypeAlias = Callable[[Published | None, Exception | None], None]

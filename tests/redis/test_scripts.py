@@ -1,0 +1,229 @@
+"""The scripts against the naive engine: random commands, of which both must say the same.
+
+Rule: epochs and generations are random, so they are the same up to their names. Another run of
+Redis is another name of the run, with what a dump of all keys has kept.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from redis import Redis
+
+from stocksync_ws.backplane import Append, Item, Keep, Read
+from stocksync_ws.position import Position
+from stocksync_ws.redis.packing import Names, Packer, appended, history
+from stocksync_ws.redis.scripts import APPEND, READ
+from stocksync_ws.testing import MemoryBackplane
+from tests.redis.servers import Server
+
+CHANNELS = st.sampled_from(["/topic/a", "/topic/b"])
+WORKERS = st.sampled_from(["w1", "w2"])
+KEEPS = st.builds(
+    Keep,
+    st.integers(1, 6),
+    st.just(1_000.0),
+    st.sampled_from([None, None, None, "", "x", "y", "{z} "]),
+)
+NAMES = Names("scripts")
+MOST_RUNS = 12
+"""Redis knows the last 16 generations, the naive engine knows all."""
+
+
+class Real:
+    """The scripts on a server."""
+
+    def __init__(self, server: Server) -> None:
+        self.client = Redis(port=server.port)
+        self.client.flushall()
+        self.digests = [str(self.client.script_load(text)) for text in (APPEND, READ)]
+        self._tokens = count()
+        self.run = 0
+        self._packers: dict[str, Packer] = {}
+
+    def packer(self, worker: str) -> Packer:
+        """As a worker has one for each connection."""
+        if worker not in self._packers:
+            token = f"{worker}-{self.run}-{next(self._tokens)}"
+            digests = self.digests[0], self.digests[1]
+            self._packers[worker] = Packer(
+                NAMES, worker, str(self.run), digests, "PUBLISH", lambda bits: token
+            )
+        return self._packers[worker]
+
+    def send(self, packed: bytes) -> Any:
+        connection = self.client.connection_pool.get_connection()
+        try:
+            connection.send_packed_command([packed])
+            return connection.read_response(disable_decoding=True)
+        finally:
+            self.client.connection_pool.release(connection)
+
+    def dump(self) -> dict[bytes, bytes]:
+        return {key: self.client.dump(key) for key in self.client.scan_iter()}  # type: ignore[union-attr, misc]
+
+    def restart(self, dump: dict[bytes, bytes]) -> None:
+        self.client.flushall()
+        for key, value in dump.items():
+            self.client.restore(key, 0, value)
+        self.run += 1
+        self._packers.clear()
+
+
+class Same:
+    """Names of one side that mean what names of the other mean."""
+
+    def __init__(self) -> None:
+        self._theirs: dict[object, object] = {}
+        self._ours: dict[object, object] = {}
+
+    def check(self, ours: object, theirs: object) -> None:
+        assert self._theirs.setdefault(ours, theirs) == theirs, (ours, theirs)
+        assert self._ours.setdefault(theirs, ours) == ours, (ours, theirs)
+
+
+class Scripts(RuleBasedStateMachine):
+    server: Server
+
+    @initialize()
+    def begin(self) -> None:
+        self.real = Real(self.server)
+        self.naive = MemoryBackplane().engine
+        self.numbers = {"w1": count(1), "w2": count(1)}
+        self.last: dict[str, Append] = {}
+        self.seen: dict[str, list[tuple[Position, Position]]] = {}
+        self.epochs, self.generations = Same(), Same()
+        self.saved: tuple[object, dict[bytes, bytes]] = self.naive.snapshot(), {}
+        self.runs = 0
+
+    def position(self, channel: str, ours: Position, theirs: Position) -> None:
+        """One place, on both sides."""
+        self.epochs.check((channel, ours.epoch), (channel, theirs.epoch))
+        self.generations.check(
+            (channel, ours.epoch, ours.generation), (channel, theirs.epoch, theirs.generation)
+        )
+        assert ours.offset == theirs.offset
+        self.seen.setdefault(channel, []).append((ours, theirs))
+
+    def append(self, worker: str, one: Append, other: Append) -> None:
+        ours, _ = self.naive.append(worker, one, 0.0)
+        answer = self.real.send(self.real.packer(worker).append(other))
+        theirs, _ = appended(other.number, answer, subscribed=False)
+        assert ours.outcome is theirs.outcome
+        assert len(ours.positions) == len(theirs.positions)
+        for item, here, there in zip(one.items, ours.positions, theirs.positions, strict=False):
+            self.position(item.channel, here, there)
+
+    @rule(
+        worker=WORKERS,
+        channels=st.lists(CHANNELS, min_size=1, max_size=3),
+        keep=KEEPS,
+        payload=st.binary(max_size=5),
+        key=st.sampled_from(["", "", "", "k", "l"]),
+        back=st.integers(0, 5),
+        data=st.data(),
+    )
+    def append_something(
+        self,
+        worker: str,
+        channels: list[str],
+        keep: Keep,
+        payload: bytes,
+        key: str,
+        back: int,
+        data: st.DataObject,
+    ) -> None:
+        seen = [self.draw_seen(channel, data) for channel in channels]
+        number = next(self.numbers[worker])
+        digest = payload.hex() if key else ""
+        sides: list[Append] = []
+        for side in (0, 1):
+            items = tuple(
+                Item(channel, payload, keep, None if each is None else each[side])
+                for channel, each in zip(channels, seen, strict=True)
+            )
+            sides.append(Append(number, items, key, digest, max(1, number - back)))
+        self.last[worker] = sides[0]
+        self.append(worker, *sides)
+
+    def draw_seen(self, channel: str, data: st.DataObject) -> tuple[Position, Position] | None:
+        known = self.seen.get(channel)
+        return data.draw(st.none() | st.sampled_from(known)) if known else None
+
+    @rule(worker=WORKERS, less=st.integers(0, 2))
+    def append_again(self, worker: str, less: int) -> None:
+        if worker in self.last:
+            again = self.last[worker]._replace(number=max(1, self.last[worker].number - less))
+            again = again._replace(
+                items=tuple(item._replace(seen=None) for item in again.items), key="", digest=""
+            )
+            self.append(worker, again, again)
+
+    @rule(worker=WORKERS, channel=CHANNELS, start=st.none() | st.integers(1, 9), data=st.data())
+    def read(self, worker: str, channel: str, start: int | None, data: st.DataObject) -> None:
+        seen = self.draw_seen(channel, data)
+        ours = self.naive.read(Read(channel, 1, start, None if seen is None else seen[0]))
+        asked = Read(channel, 1, start, None if seen is None else seen[1])
+        theirs, _ = history(asked, self.real.send(self.real.packer(worker).read(asked)))
+        self.position(channel, ours.top, theirs.top)
+        assert ours.lost == theirs.lost
+        assert ours.complete_to == theirs.complete_to
+        assert [offset for _, offset in ours.begins] == [offset for _, offset in theirs.begins]
+        for (here, _), (there, _) in zip(ours.begins, theirs.begins, strict=True):
+            self.generations.check(
+                (channel, ours.top.epoch, here), (channel, theirs.top.epoch, there)
+            )
+        assert [payload for _, payload in ours.entries] == [body for _, body in theirs.entries]
+        for (place, _), (other, _) in zip(ours.entries, theirs.entries, strict=True):
+            self.position(channel, place, other)
+
+    @rule()
+    def save(self) -> None:
+        self.saved = self.naive.snapshot(), self.real.dump()
+
+    @rule(what=st.sampled_from(["all", "saved", "nothing"]))
+    def restart(self, what: str) -> None:
+        if self.runs == MOST_RUNS:
+            return
+        self.runs += 1
+        state = {
+            "all": (self.naive.snapshot(), self.real.dump()),
+            "saved": self.saved,
+            "nothing": (None, {}),
+        }[what]
+        self.naive.restart(state[0])
+        self.real.restart(state[1])
+
+    @invariant()
+    def nothing_grows(self) -> None:
+        """What a worker has done is known no longer than it may come again."""
+        for key in self.real.client.keys("*:d:*") if hasattr(self, "real") else ():  # type: ignore[union-attr]
+            assert self.real.client.llen(key) <= 8 * 3  # type: ignore[operator]
+
+    def teardown(self) -> None:
+        if hasattr(self, "real"):
+            self.real.client.close()
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A server whose streams are trimmed to the message."""
+    made = Server(tmp_path_factory.mktemp("redis"), "--stream-node-max-entries", "1")
+    yield made
+    made.kill()
+
+
+def test_the_scripts_do_what_the_naive_engine_does(exact: Server) -> None:
+    Scripts.server = exact
+    Scripts.TestCase.settings = settings(
+        max_examples=60,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    Scripts.TestCase("runTest").runTest()
