@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from stocksync_ws import (
+    BackplaneSettings,
+    BackplaneUnavailable,
     BrokerAvailability,
     BrokerClosed,
     Limits,
     SessionDisconnected,
     StompApp,
 )
+from stocksync_ws.testing import MemoryBackplane
 from tests.asgi.host import Asgi, Lifespan, host_of
 
 Serve = Callable[..., Asgi]
@@ -115,6 +118,34 @@ def test_sessions_that_do_not_end_do_not_hold_the_shutdown_up(serve: Serve) -> N
     host.advance(1.2)
     assert lifespan.said == ["startup.complete", "shutdown.complete"]
     assert host.tasks() == set()
+
+
+def test_a_host_is_told_that_a_required_engine_is_not_there(serve: Serve) -> None:
+    engine = MemoryBackplane(BackplaneSettings(require_at_start=True, subscribe_timeout=3))
+    engine.reachable = False
+    app = StompApp("/ws", backplane=engine)
+    host = serve(app)
+    lifespan = host.lifespan()
+    assert lifespan.tell("startup") == []
+    host.advance(2.9)
+    assert lifespan.said == []
+    host.advance(0.2)
+    assert lifespan.said == ["startup.failed"]
+    assert "was not there within 3 s" in lifespan.sent[0]["message"]
+    assert isinstance(lifespan.task.exception(), BackplaneUnavailable)
+    assert app._run.runtime is None
+
+
+def test_a_host_starts_when_a_required_engine_has_come(serve: Serve) -> None:
+    engine = MemoryBackplane(BackplaneSettings(require_at_start=True))
+    engine.reachable = False
+    app = StompApp("/ws", backplane=engine)
+    host = serve(app)
+    lifespan = host.lifespan()
+    assert lifespan.tell("startup") == []
+    engine.reconnect()
+    host.advance(0)
+    assert lifespan.said == ["startup.complete"]
 
 
 # Applications without a lifespan

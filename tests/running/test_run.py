@@ -13,6 +13,8 @@ from carriers.client import connect_frame, stomp, upgrade
 from carriers.line import Line, run
 
 from stocksync_ws import (
+    BackplaneSettings,
+    BackplaneUnavailable,
     BrokerAvailability,
     BrokerClosed,
     ConfigurationError,
@@ -25,6 +27,7 @@ from stocksync_ws import (
 )
 from stocksync_ws.aio.address import Address
 from stocksync_ws.aio.server import Server
+from stocksync_ws.backplane import BackplaneEvent, Connected, Lost
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 
@@ -579,3 +582,58 @@ def test_a_session_of_a_run_that_stops_is_told_and_the_next_starts_empty(
 
     run(main())
     assert ends == [DisconnectReason.SERVER_SHUTDOWN]
+
+
+# An engine behind several workers that a start requires
+
+
+class Deaf:
+    """An engine that says what a test says."""
+
+    def __init__(self, *events: BackplaneEvent, required: bool = True) -> None:
+        self.config = BackplaneSettings(require_at_start=required, subscribe_timeout=0.05)
+        self._events = events
+
+    def open(self, worker: str, agreement: str, receive: Any) -> Any:
+        receive(list(self._events))
+        return self
+
+    def send(self, commands: object) -> None: ...
+    def close(self) -> None: ...
+    def partition(self, channel: str) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("events", "error", "text"),
+    [
+        ((), BackplaneUnavailable, r"require_at_start: .* was not there within 0.05 s$"),
+        ((Lost("no route"),), BackplaneUnavailable, "within 0.05 s: no route"),
+        ((Lost("other policies", fatal=True),), ConfigurationError, "^other policies$"),
+    ],
+)
+def test_a_start_that_requires_an_engine_fails_without_it(
+    events: tuple[BackplaneEvent, ...], error: type[Exception], text: str
+) -> None:
+    async def main() -> None:
+        app = StompApp("/ws", backplane=Deaf(*events))
+        for _ in range(2):  # the second time says what the first one has left
+            run = Run(app)
+            server = Server(run, app.site(), Address("127.0.0.1", 0))
+            with pytest.raises(error, match=text):
+                await server.start()
+            assert run.runtime is None
+            assert not app.ready
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("engine", [Deaf(Connected()), Deaf(required=False)])
+def test_a_start_goes_on_with_an_engine_or_where_none_is_required(engine: Deaf) -> None:
+    async def main() -> None:
+        app = StompApp("/ws", backplane=engine)
+        async with app.listen("127.0.0.1", 0):
+            await asyncio.sleep(0)  # the engine is asked in the next turn
+            assert app.ready is bool(engine._events)
+
+    asyncio.run(main())

@@ -99,11 +99,36 @@ def test_who_awaits_a_publication_is_told_its_id_and_who_got_it(stack: ExitStack
     }
 
 
-def test_a_publication_that_nobody_gets_is_counted(stack: ExitStack) -> None:
+@pytest.mark.parametrize("subscribed", [(), (0,), (1,), (0, 1)])
+@pytest.mark.parametrize("how", ["template", "SEND", "COMMIT"])
+def test_a_publication_is_counted_once_where_it_was_sent(
+    how: str, subscribed: tuple[int, ...], stack: ExitStack
+) -> None:
     several = Several(stack)
-    published = several.worlds[0].run(several.apps[0].template.publish("/topic/a", "x"))
-    assert (published.receivers, published.workers) == (0, 0)
-    assert several.worlds[0].counters.messages_unrouted == 1
+    sender, others = several.connect(0), [several.connect(worker) for worker in subscribed]
+    for peer in others:
+        peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/a"})
+    several.settle()
+    if how == "template":
+        several.worlds[0].run(several.apps[0].template.publish("/topic/a", "x"))
+    elif how == "SEND":
+        sender.command("SEND", {"destination": "/topic/a"}, b"x")
+    else:
+        sender.command("BEGIN", {"transaction": "t"})
+        sender.command("SEND", {"destination": "/topic/a", "transaction": "t"}, b"x")
+        sender.command("COMMIT", {"transaction": "t"})
+    several.settle()
+    for peer in others:
+        assert peer.frames()[-1].body == b"x"
+    counters = [world.counters for world in several.worlds]
+    assert [each.messages_published for each in counters] == [1, 0]
+    assert [each.messages_unrouted for each in counters] == [not subscribed, 0]
+
+
+def test_a_publication_that_is_kept_is_not_unrouted(stack: ExitStack) -> None:
+    several = Several(stack)
+    several.worlds[0].run(several.apps[0].template.publish("/topic/kept/a", "x"))
+    assert several.worlds[0].counters.messages_unrouted == 0
 
 
 def test_a_user_gets_it_at_every_worker(stack: ExitStack) -> None:
