@@ -2,7 +2,8 @@
 
 Rule: both begin together and end together. Commands are answered in their order. A connection that
 says nothing is asked, by a message that goes the way of every publication, from the one connection
-to the other; what is not answered in time is dead.
+to the other; what is not answered in time is dead. Now and then something is written, too: a master
+that has become a replica goes on to answer, and says no to that.
 """
 
 from __future__ import annotations
@@ -33,6 +34,10 @@ __all__ = ["GONE", "Node", "Worker"]
 
 LATE = 0.25
 """Seconds that our own timer may be late before nobody is judged by it."""
+WRITES = 5
+"""Times `silence`: seconds between two looks whether Redis still takes what is written."""
+KEPT = 60
+"""Seconds that what is written for that is kept."""
 AGAIN = 0.5
 """Seconds until a read that was refused is sent again."""
 GONE = (
@@ -90,10 +95,12 @@ class Node:
         self._asked: deque[tuple[bytes, int | None]] = deque()
         """Channels that were subscribed, with the turn, or left, without an answer yet."""
         self._probe = worker.names.probe(worker.name, min(place.partitions, default=0))
+        self._mark = worker.names.mark(worker.name, min(place.partitions, default=0))
         self._probed: float | None = None
         """When a probe was sent that has not come back."""
         self._heard = 0.0
         self._judged = 0.0
+        self._write_at = 0.0
         self._tick_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -283,6 +290,9 @@ class Node:
         if since and now - max(min(since), self._judged) > silence:
             self._ended(f"Redis has not answered for {silence:g} s")
             return
+        if now >= self._write_at:
+            self._write_at = now + WRITES * silence
+            self.say(command("SET", self._mark, "", "EX", KEPT))
         if self._probed is None and now - self._heard > silence / 2:
             self._probed = now
             self.say(command(self._publishes, self._probe, ""))

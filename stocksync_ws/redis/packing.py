@@ -90,6 +90,10 @@ class Names:
         """The channel of Redis by which a worker hears itself."""
         return f"{self.prefix}:{self.tag(partition)}:probe:{worker}"
 
+    def mark(self, worker: str, partition: int) -> str:
+        """A key by which a worker finds out whether Redis takes what it writes."""
+        return f"{self.prefix}:{self.tag(partition)}:mark:{worker}"
+
     def shared(self, what: str) -> str:
         """A key of all workers."""
         return f"{self.prefix}:{self.tag(0)}:{what}"

@@ -18,7 +18,15 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-__all__ = ["Server", "free_port", "in_cluster", "needed", "until_formed", "until_synced"]
+__all__ = [
+    "Server",
+    "free_port",
+    "in_cluster",
+    "needed",
+    "until_formed",
+    "until_said",
+    "until_synced",
+]
 
 PATIENCE = 10.0
 """Seconds in which a server must answer."""
@@ -55,9 +63,11 @@ class Server:
     Args:
         folder: Where it keeps what it has.
         settings: Further words of its command line.
+        config: A file that makes it one that watches others.
     """
 
-    def __init__(self, folder: Path, *settings: str) -> None:
+    def __init__(self, folder: Path, *settings: str, config: Path | None = None) -> None:
+        self._config = config
         self.folder = folder
         self.settings = settings
         self.port = free_port()
@@ -77,7 +87,10 @@ class Server:
     def start(self) -> None:
         """Start it with what it has on its disk."""
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        words += ["--save", "", "--loglevel", "warning", *self.settings]
+        if self._config is None:
+            words += ["--save", "", "--loglevel", "warning", *self.settings]
+        else:
+            words = [str(self._config), "--sentinel", *words]
         log = (self.folder / "log").open("ab")
         self.process = subprocess.Popen([needed(), *words], stdout=log, stderr=log)
         log.close()
@@ -95,10 +108,10 @@ class Server:
         with Redis(port=self.port, socket_timeout=PATIENCE, single_connection_client=True) as told:
             return told.execute_command(*words)
 
-    def raw(self, *words: str) -> bytes:
+    def raw(self, line: str) -> bytes:
         """One command; the bytes of its answer."""
         with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as sock:
-            sock.sendall((" ".join(words) + "\r\n").encode())
+            sock.sendall(f"{line}\r\n".encode())
             return sock.recv(1 << 20)
 
     def kill(self) -> None:
@@ -122,16 +135,17 @@ def until_formed(nodes: Sequence[Server]) -> None:
     """Wait until all nodes of a cluster know of each other that everything is served."""
     for node in nodes:
         for text in (b"cluster_slots_ok:16384", b"cluster_state:ok"):
-            _until(node, ("CLUSTER", "INFO"), text)
+            until_said(node, "CLUSTER INFO", text)
 
 
 def until_synced(replica: Server) -> None:
     """Wait until a replica has all that its master has."""
-    _until(replica, ("INFO", "replication"), b"master_link_status:up")
+    until_said(replica, "INFO replication", b"master_link_status:up")
 
 
-def _until(server: Server, words: tuple[str, ...], text: bytes) -> None:
+def until_said(server: Server, asked: str, text: bytes) -> None:
+    """Wait until a text is in the answer to a command."""
     until = time.monotonic() + PATIENCE * 3
-    while text not in server.raw(*words):
+    while text not in server.raw(asked):
         assert time.monotonic() < until, f"{text!r} is not said in time"
         time.sleep(TURN)

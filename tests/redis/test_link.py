@@ -303,3 +303,15 @@ def test_a_channel_that_is_followed_is_never_forgotten(server: Server) -> None:
             assert int(await asyncio.to_thread(server.tell, "TTL", key.decode())) > 86_000  # type: ignore[call-overload]
 
     asyncio.run(main())
+
+
+def test_a_master_that_has_become_a_replica_is_noticed(server: Server) -> None:
+    """It goes on to answer, and to push what it is told to."""
+
+    async def main() -> None:
+        async with link_to(RedisBackplane(server.url, silence=0.2)) as (_, told):
+            await told.until(Connected)
+            await asyncio.to_thread(server.tell, "REPLICAOF", "127.0.0.1", free_port())
+            assert "READONLY" in (await told.until(Lost)).reason
+
+    asyncio.run(main())

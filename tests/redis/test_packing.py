@@ -138,6 +138,7 @@ def test_all_names_of_a_channel_are_in_one_slot(channel: str, worker: str) -> No
         names.pushes(channel),
         names.tag(partition),
         names.probe(worker, partition),
+        names.mark(worker, partition),
     ]
     assert len({key_slot(each.encode()) for each in keys}) == 1
     assert len(set(keys)) == len(keys)
