@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 from stocksync_ws.agreement import differences
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.redis.packing import Names, command
+from stocksync_ws.redis.scripts import AGREE
 
 __all__ = ["Agreement", "Mismatch"]
 
@@ -58,9 +59,10 @@ class Agreement:
         """
         if not self._text:
             return
-        alive = self._names.shared("alive")
-        theirs = await ask("GET", alive)
-        if theirs is not None and (found := differences(self._text, theirs.decode())):
+        theirs = await ask(*self._words(whatever=False))
+        if theirs is None:
+            return
+        if found := differences(self._text, theirs.decode()):
             problem = (
                 f"backplane: workers under the prefix {self._names.prefix!r} have other policies"
                 f" than this one ({found})"
@@ -68,12 +70,17 @@ class Agreement:
             if self._on_mismatch == "error":
                 raise ConfigurationError(f"{problem}: {_WAYS_OUT}")
             self.warn_once(f"{problem}; what one of them promises, another one may drop")
-        await ask("SET", alive, self._text, "EX", HOLDS)
-        await ask("SET", self._names.shared("policies"), self._text)
+        await ask(*self._words(whatever=True))
 
-    def renewal(self) -> bytes:
-        """A command that says that this worker is still there."""
-        return command("SET", self._names.shared("alive"), self._text, "EX", HOLDS)
+    def renewal(self) -> bytes | None:
+        """A command that says that this worker is still there; where the others have something else
+        by now, it stays.
+        """
+        return command(*self._words(whatever=False)) if self._text else None
+
+    def _words(self, *, whatever: bool) -> tuple[str | int, ...]:
+        keys = self._names.shared("alive"), self._names.shared("policies")
+        return "EVAL", AGREE, 2, *keys, self._text, HOLDS, int(whatever)
 
     def warn_once(self, text: str) -> None:
         """Say something to whoever runs this worker."""

@@ -17,7 +17,8 @@ from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.redis.addresses import check_client, check_seconds
 from stocksync_ws.redis.backplane import RedisBackplane
 from stocksync_ws.redis.client import AsyncCluster, AsyncRedis, RedisError, ReplyError
-from stocksync_ws.redis.connections import Directory, Source, Talk, client_of, unguessable
+from stocksync_ws.redis.connections import Talk, client_of, find_places, unguessable
+from stocksync_ws.redis.directory import Directory, Source
 from stocksync_ws.redis.facts import check_version, facts_of
 from stocksync_ws.redis.node import GONE
 from stocksync_ws.redis.packing import Names, Packer, appended
@@ -142,10 +143,18 @@ class AsyncPublisher:
         loop = asyncio.get_running_loop()
         if self._loop is not loop or self._pid != os.getpid():
             self._begin(loop)
-        async with self._lock:
-            until = loop.time() + self._timeout
+        until = loop.time() + self._timeout
+        try:
+            async with asyncio.timeout_at(until):
+                await self._lock.acquire()
+        except TimeoutError:
+            problem, seconds = "others wait for it", self._timeout
+            raise self._publishing.failed(problem, sent=False, seconds=seconds) from None
+        try:
             await self._learn(until)
             return await self._carry(self._publishing.append(make(), key), until)
+        finally:
+            self._lock.release()
 
     async def _learn(self, until: float) -> None:
         """Read what the workers have left, now and then."""
@@ -189,7 +198,8 @@ class AsyncPublisher:
         delay = FIRST
         while True:
             try:
-                return await act()
+                async with asyncio.timeout_at(until):
+                    return await act()
             except (RedisError, ReplyError, OSError, TimeoutError) as error:
                 self._drop()
                 if self._loop.time() + delay > until:
@@ -207,11 +217,11 @@ class AsyncPublisher:
         """A connection to the process of Redis that has a partition."""
         while partition not in self._links:
             place = next(
-                each for each in await self._directory.find() if partition in each.partitions
+                each for each in await find_places(self._directory) if partition in each.partitions
             )
             link = _Link()
             self._links |= dict.fromkeys(place.partitions, link)
-            await link.open(place.connect(), self._names, self._publishing.name)
+            await link.open(place.connect(), self._names, self._publishing.name, partition)
             if link.is_cluster and not self._directory.is_cluster:
                 self._directory.is_cluster = True
                 self._drop()
@@ -230,7 +240,7 @@ class _Link:
         self.talk = Talk(lambda replies: None, lambda why: None)
         self.is_cluster = False
 
-    async def open(self, connection: Any, names: Names, worker: str) -> None:
+    async def open(self, connection: Any, names: Names, worker: str, partition: int) -> None:
         """Connect, and be ready for commands."""
         await self.talk.open(connection)
         facts = facts_of(await self.talk.ask("INFO"))
@@ -240,4 +250,6 @@ class _Link:
             (await self.talk.ask("SCRIPT", "LOAD", text)).decode() for text in (APPEND, READ)
         ]
         publishes = "SPUBLISH" if facts.is_cluster else "PUBLISH"
+        # Who may not publish would find out behind what a script has written already.
+        await self.talk.ask(publishes, names.probe(worker, partition), "")
         self.packer = Packer(names, worker, facts.run, (append, read), publishes, unguessable)

@@ -14,7 +14,8 @@ from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.redis.addresses import check_client, check_prefix, check_seconds
 from stocksync_ws.redis.agreement import Agreement, Mismatch
 from stocksync_ws.redis.client import AsyncCluster, AsyncRedis
-from stocksync_ws.redis.connections import Source, client_of
+from stocksync_ws.redis.connections import client_of
+from stocksync_ws.redis.directory import Source
 from stocksync_ws.redis.link import Link
 from stocksync_ws.redis.packing import Names
 

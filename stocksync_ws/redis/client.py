@@ -11,38 +11,14 @@ try:
     from redis.asyncio import Redis as AsyncRedis
     from redis.asyncio.cluster import RedisCluster as AsyncCluster
     from redis.crc import key_slot
-    from redis.exceptions import (
-        AskError,
-        AuthenticationError,
-        ClusterDownError,
-        MasterDownError,
-        MovedError,
-        NoScriptError,
-        ReadOnlyError,
-        RedisError,
-        ResponseError,
-        TryAgainError,
-    )
+    from redis.exceptions import RedisError
 except ImportError as error:
     raise ImportError(
         f"stocksync_ws.redis needs the packages redis and hiredis ({error}):"
         f" pip install 'stocksync-ws[redis]'"
     ) from error
 
-ELSEWHERE = (
-    AskError,
-    AuthenticationError,
-    ClusterDownError,
-    MasterDownError,
-    MovedError,
-    NoScriptError,
-    ReadOnlyError,
-    TryAgainError,
-)
-"""Refusals that say that a process is not, or not yet, the one to talk to."""
-
 __all__ = [
-    "ELSEWHERE",
     "AsyncCluster",
     "AsyncRedis",
     "ProtocolError",
@@ -51,6 +27,5 @@ __all__ = [
     "RedisCluster",
     "RedisError",
     "ReplyError",
-    "ResponseError",
     "key_slot",
 ]

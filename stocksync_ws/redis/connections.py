@@ -1,8 +1,7 @@
-"""Connections to Redis: where its processes are, and a way to talk to each without waiting.
+"""Connections to Redis on an event loop, without waiting.
 
-Rule: the client library knows URLs, TLS, passwords, Sentinel and the map of a cluster, and makes
-the connections. What goes over them is packed by us and read in whole batches, so its streams are
-taken from it as soon as it has said who we are.
+Rule: the client library makes a connection, with TLS and password. What goes over it is packed by
+us and read in whole batches, so its streams are taken from it as soon as it has said who we are.
 """
 
 from __future__ import annotations
@@ -10,39 +9,27 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, TypeAlias, cast
 
 from stocksync_ws.redis.addresses import redis_url
 from stocksync_ws.redis.client import (
-    AsyncCluster,
     AsyncRedis,
     ProtocolError,
     Reader,
     RedisError,
     ReplyError,
-    key_slot,
 )
-from stocksync_ws.redis.packing import PARTITIONS, Names, command
+from stocksync_ws.redis.directory import Directory, Place, Source
+from stocksync_ws.redis.packing import command
 
-__all__ = ["Directory", "Place", "Replies", "Source", "Talk", "client_of", "unguessable"]
+__all__ = ["Replies", "Talk", "client_of", "find_places", "unguessable"]
 
-Source: TypeAlias = "AsyncRedis | AsyncCluster"
-"""A client that knows how to connect; what it is given is used, and no connection of its own."""
-Address: TypeAlias = tuple[str, int]
-"""Host and port."""
 Replies: TypeAlias = Callable[[Sequence[Any]], None]
 
 READ_TIMEOUT = 2.0
 """Seconds for an answer while a connection begins."""
-
-
-class Place(NamedTuple):
-    """One process of Redis."""
-
-    connect: Callable[[], Any]
-    """Makes a connection object of the client library, which is not connected yet."""
-    partitions: frozenset[int]
-    """The partitions whose keys it holds."""
+MAP_TIMEOUT = 1.0
+"""Seconds for a node of a cluster that is asked where all others are."""
 
 
 def unguessable(bits: int) -> str:
@@ -57,69 +44,22 @@ def client_of(url: str) -> Source:
     return made
 
 
-class Directory:
-    """Where the processes of Redis are, by way of what the application has given.
-
-    Args:
-        client: A client; what it was given is used.
-        names: The names in Redis.
-    """
-
-    def __init__(self, client: Source, names: Names) -> None:
-        self._names = names
-        owners: list[Any] = [getattr(client, "connection_pool", None)]
-        self.is_cluster = isinstance(client, AsyncCluster)
-        if isinstance(client, AsyncCluster):
-            owners = list(client.nodes_manager.startup_nodes.values())
-        self._class = owners[0].connection_class
-        # Always of the protocol whose pushes are plain answers.
-        self._settings = {**owners[0].connection_kwargs, "protocol": 2}
-        self._nodes: list[Address] = []
-        """Nodes of the cluster that were known last, any of which knows all others."""
-        if "host" in self._settings:
-            given = [each.connection_kwargs for each in owners]
-            self._nodes = [(each["host"], int(each["port"])) for each in given]
-
-    async def find(self) -> list[Place]:
-        """The processes that hold the keys of the partitions, as they are now."""
-        if not self.is_cluster:
-            return [Place(self._maker(None), frozenset(range(PARTITIONS)))]
-        problem: Exception = ConnectionError("no node of the cluster is known")
-        for node in self._nodes:
-            try:
-                return self._placed(await self._map(node), node)
-            except (RedisError, ReplyError, OSError, TimeoutError) as error:
-                problem = error
-        raise problem
-
-    def _maker(self, node: Address | None) -> Callable[[], Any]:
-        settings = dict(self._settings)
-        if node is not None:
-            settings["host"], settings["port"] = node
-        return lambda: self._class(**settings)
-
-    async def _map(self, node: Address) -> list[Any]:
-        """Which slots are where, as a node knows it."""
+async def find_places(directory: Directory) -> list[Place]:
+    """The processes that hold the keys of the partitions, as they are now."""
+    if not directory.is_cluster:
+        return [directory.whole()]
+    problem: Exception = ConnectionError("no node of the cluster is known")
+    for node, make in directory.nodes():
         talk = Talk(lambda replies: None, lambda why: None)
         try:
-            await talk.open(self._maker(node)())
-            found: list[Any] = await talk.ask("CLUSTER", "SLOTS")
-            return found
+            async with asyncio.timeout(MAP_TIMEOUT):
+                await talk.open(make())
+                return directory.placed(await talk.ask("CLUSTER", "SLOTS"), node)
+        except (RedisError, ReplyError, OSError, TimeoutError) as error:
+            problem = error
         finally:
             talk.close()
-
-    def _placed(self, ranges: Sequence[Any], asked: Address) -> list[Place]:
-        held: dict[Address, set[int]] = {}
-        for partition in range(PARTITIONS):
-            slot = key_slot(self._names.tag(partition).encode())
-            where = next((each for each in ranges if each[0] <= slot <= each[1]), None)
-            if where is None:
-                raise ConnectionError(f"no node of the cluster has slot {slot}")
-            host, port = where[2][:2]
-            node = (host.decode() if host else asked[0], int(port))
-            held.setdefault(node, set()).add(partition)
-        self._nodes = [*held, *(each for each in self._nodes if each not in held)]
-        return [Place(self._maker(node), frozenset(each)) for node, each in held.items()]
+    raise problem
 
 
 class Talk(asyncio.Protocol):
@@ -139,6 +79,8 @@ class Talk(asyncio.Protocol):
         self._answers: list[asyncio.Future[Any]] = []
         """Of `ask`, in their order."""
         self._closed = False
+        self.heard = 0.0
+        """When something came last, in the time of the loop."""
 
     async def open(self, connection: Any) -> None:
         """Connect, and take the streams."""
@@ -167,6 +109,8 @@ class Talk(asyncio.Protocol):
             TimeoutError: It was not answered in time.
             ConnectionError: The connection has ended.
         """
+        if self._closed:
+            raise ConnectionError("Redis has closed the connection")
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._answers.append(answer)
         self.write(packed)
@@ -185,6 +129,7 @@ class Talk(asyncio.Protocol):
         """Bytes came."""
         if self._closed:
             return
+        self.heard = asyncio.get_running_loop().time()
         reader, found = self._reader, list[Any]()
         try:
             reader.feed(data)

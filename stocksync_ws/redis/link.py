@@ -23,7 +23,8 @@ from stocksync_ws.backplane import (
 from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.redis.agreement import Agreement
 from stocksync_ws.redis.client import RedisError, ReplyError
-from stocksync_ws.redis.connections import Directory, Source, unguessable
+from stocksync_ws.redis.connections import find_places, unguessable
+from stocksync_ws.redis.directory import Directory, Source
 from stocksync_ws.redis.facts import Facts, check_version
 from stocksync_ws.redis.node import Node, Worker
 from stocksync_ws.redis.packing import LIFE, Names
@@ -80,6 +81,8 @@ class Link:
         """The node of each partition."""
         self._connected = False
         self._closed = False
+        self._early = ""
+        """Why a connection was lost before all of them were there."""
         self._told = ""
         """Why the last try failed, which is told once."""
         self._trusted = True
@@ -124,6 +127,7 @@ class Link:
     async def _connect(self) -> None:
         """Try to connect; another try follows where it fails."""
         nodes: list[Node] = []
+        self._early = ""
         try:
             async with asyncio.timeout(CONNECT):
                 await self._begin(nodes)
@@ -144,7 +148,7 @@ class Link:
 
     async def _begin(self, nodes: list[Node]) -> None:
         """Connect to every process of Redis, and be ready for commands."""
-        nodes.extend(Node(place, self._worker) for place in await self._directory.find())
+        nodes.extend(Node(place, self._worker) for place in await find_places(self._directory))
         found: list[Facts] = []
         for node in nodes:
             one, other = await node.connect()
@@ -164,6 +168,8 @@ class Link:
             run = facts.run if self._trusted else ""
             anew = self._before and not self._trusted
             await node.begin(run, cluster=is_cluster, anew=anew)
+        if self._early:
+            raise ConnectionError(self._early)
         self._nodes = list(nodes)
         self._places = {each: node for node in nodes for each in node.partitions}
         self._ready()
@@ -213,6 +219,7 @@ class Link:
     def _end(self, why: str) -> None:
         """A connection is lost, and with it all of them."""
         if not self._connected:
+            self._early = why
             return
         self._drop()
         _log.warning("the connection to Redis is lost: %s", why)
@@ -227,12 +234,12 @@ class Link:
             node.close()
         if self._closed:
             return
-        first = not self._before and not self._told
-        if why != self._told:
+        news = why != self._told
+        if news:
             log = _log.error if fatal else _log.warning
             log("there is no connection to Redis: %s", why)
             self._told = why
-        if first:
+        if news and not self._before:
             self._receive([Lost(why, fatal)])
         self._try_again()
 
@@ -259,7 +266,8 @@ class Link:
 
     def _renew(self) -> None:
         """Say that this worker is one of the prefix."""
-        self._places[0].say(self._agreement.renewal())
+        if (renewal := self._agreement.renewal()) is not None:
+            self._places[0].say(renewal)
         self._timers[0] = self._loop.call_later(RENEW, self._renew)
 
     def _keep_alive(self) -> None:

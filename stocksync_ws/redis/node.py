@@ -25,7 +25,8 @@ from stocksync_ws.backplane import (
     Unsubscribe,
 )
 from stocksync_ws.redis.client import ReplyError
-from stocksync_ws.redis.connections import Place, Talk
+from stocksync_ws.redis.connections import Talk
+from stocksync_ws.redis.directory import Place
 from stocksync_ws.redis.facts import Facts, facts_of
 from stocksync_ws.redis.packing import Names, Packer, appended, command, history, pushed
 from stocksync_ws.redis.scripts import APPEND, READ
@@ -98,7 +99,6 @@ class Node:
         self._mark = worker.names.mark(worker.name, min(place.partitions, default=0))
         self._probed: float | None = None
         """When a probe was sent that has not come back."""
-        self._heard = 0.0
         self._judged = 0.0
         self._write_at = 0.0
         self._tick_at = 0.0
@@ -131,13 +131,14 @@ class Node:
             self._publishes = "SPUBLISH"
         self._anew = set() if anew else None
         digests = [(await self.ask("SCRIPT", "LOAD", text)).decode() for text in (APPEND, READ)]
-        subscribed = await self._pushes.ask(self._subscribes, self._probe)
-        assert subscribed[0].lower() in (b"subscribe", b"ssubscribe"), subscribed
+        await self._pushes.ask(self._subscribes, self._probe)
+        # Who may not publish would find out behind what a script has written already.
+        self._probed = self._loop.time()
+        await self.ask(self._publishes, self._probe, "")
         worker = self._worker
         self._packer = Packer(
             worker.names, worker.name, run, (digests[0], digests[1]), self._publishes, worker.token
         )
-        self._heard = self._loop.time()
         self._tick()
 
     @property
@@ -242,7 +243,6 @@ class Node:
             self.send([read])
 
     def _pushed(self, pushes: Sequence[Any]) -> None:
-        self._heard = self._loop.time()
         events: list[BackplaneEvent] = []
         for push in pushes:
             if isinstance(push, ReplyError):
@@ -284,16 +284,17 @@ class Node:
         now, silence = self._loop.time(), self._worker.silence
         if now - self._tick_at > LATE:
             self._judged = now
+        # While anything comes at all, what was asked later may wait for it.
         since = [at for _, at in list(self._pending)[:1]]
         if self._probed is not None:
-            since.append(self._probed)
-        if since and now - max(min(since), self._judged) > silence:
+            since.append(max(self._probed, self._pushes.heard))
+        if since and now - max(min(since), self._judged, self._commands.heard) > silence:
             self._ended(f"Redis has not answered for {silence:g} s")
             return
         if now >= self._write_at:
             self._write_at = now + WRITES * silence
             self.say(command("SET", self._mark, "", "EX", KEPT))
-        if self._probed is None and now - self._heard > silence / 2:
+        if self._probed is None and now - self._pushes.heard > silence / 2:
             self._probed = now
             self.say(command(self._publishes, self._probe, ""))
         self._tick_at = now + silence / 4

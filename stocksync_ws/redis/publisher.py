@@ -12,32 +12,25 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeAlias
+from typing import Any, Self
+from weakref import WeakSet
 
 from stocksync_ws.backplane import Append, Appended, AppendOutcome
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.errors import ConfigurationError
 from stocksync_ws.redis.addresses import check_client, check_seconds, redis_url
 from stocksync_ws.redis.backplane import RedisBackplane
-from stocksync_ws.redis.client import (
-    ELSEWHERE,
-    Redis,
-    RedisCluster,
-    RedisError,
-    ResponseError,
-)
+from stocksync_ws.redis.client import Redis, RedisCluster, RedisError, ReplyError
 from stocksync_ws.redis.connections import unguessable
-from stocksync_ws.redis.facts import Facts, check_version, facts_of
+from stocksync_ws.redis.directory import Client, Directory, Place
+from stocksync_ws.redis.facts import check_version, facts_of
+from stocksync_ws.redis.line import Line, find_places
+from stocksync_ws.redis.node import GONE
 from stocksync_ws.redis.packing import Names, Packer, appended
 from stocksync_ws.redis.publishing import REREAD, Publishing
 from stocksync_ws.redis.scripts import APPEND, READ
 
 __all__ = ["Publisher"]
 
-Client: TypeAlias = "Redis | RedisCluster"
-
-ANSWER = 2.0
-"""Seconds until a connection that does not answer is given up, and another one is tried."""
 FIRST, LAST = 0.05, 1.0
 """Seconds between two tries."""
 
@@ -72,19 +65,18 @@ class Publisher:
     ) -> None:
         check_client("Publisher", url, redis, Redis, RedisCluster)
         check_seconds("Publisher.timeout", timeout)
-        self._url = url
-        self._given = redis
+        self._client = redis or _client_of(url)
         self._backplane = RedisBackplane(url or "redis://of-a-client", prefix=prefix)
         self._names = Names(prefix)
         self._timeout = timeout
-        self._begin()
+        self.begin()
+        _PUBLISHERS.add(self)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Be a publisher of this process, with nothing that another one has connected."""
-        self._pid = os.getpid()
         self._lock = threading.Lock()
         self._publishing = Publishing(self._backplane)
-        self._client: Client | None = None
+        self._directory = Directory(self._client, self._names)
         self._links: dict[int, _Link] = {}
         self._read_at = float("-inf")
 
@@ -160,9 +152,8 @@ class Publisher:
 
     def close(self) -> None:
         """End the connections. The next message makes new ones."""
-        if self._pid == os.getpid():
-            with self._lock:
-                self._drop()
+        with self._lock:
+            self._drop()
 
     def __enter__(self) -> Self:
         return self
@@ -178,19 +169,22 @@ class Publisher:
     # How
 
     def _publish(self, make: Callable[[], Draft], key: str) -> Published:
-        if self._pid != os.getpid():
-            self._begin()
-        with self._lock:
-            until = time.monotonic() + self._timeout
+        until = time.monotonic() + self._timeout
+        if not self._lock.acquire(timeout=self._timeout):
+            problem, seconds = "others wait for it", self._timeout
+            raise self._publishing.failed(problem, sent=False, seconds=seconds)
+        try:
             self._learn(until)
-            append = self._publishing.append(make(), key)
-            return self._carry(append, until)
+            return self._carry(self._publishing.append(make(), key), until)
+        finally:
+            self._lock.release()
 
     def _learn(self, until: float) -> None:
         """Read what the workers have left, now and then."""
         if time.monotonic() - self._read_at < REREAD:
             return
-        told = self._try(lambda: self._link(0).ask("GET", self._names.shared("policies")), until)
+        key = self._names.shared("policies")
+        told = self._try(lambda: self._link(0, until).line.ask("GET", key, until=until), until)
         self._publishing.learn(told)
         self._read_at = time.monotonic()
 
@@ -200,13 +194,13 @@ class Publisher:
 
         def send() -> Appended:
             nonlocal sent
-            link = self._link(self._names.partition(append.items[0].channel))
+            link = self._link(self._names.partition(append.items[0].channel), until)
             packed = link.packer.append(append)
             sent += 1
             try:
-                answer = link.exchange(packed)
-            except ResponseError as error:
-                if isinstance(error, ELSEWHERE):
+                answer = link.line.exchange(packed, until)
+            except ReplyError as error:
+                if str(error).startswith(GONE):
                     raise
                 return Appended(append.number, AppendOutcome.REFUSED, problem=str(error))
             return appended(append.number, answer, subscribed=False)[0]
@@ -221,94 +215,73 @@ class Publisher:
         while True:
             try:
                 return act()
-            except (RedisError, OSError) as error:
+            except (RedisError, ReplyError, OSError) as error:
                 self._drop()
                 if time.monotonic() + delay > until:
                     problem, seconds = str(error), self._timeout
                     failed = self._publishing.failed(problem, sent=sent(), seconds=seconds)
                     raise failed from error
+            except BaseException:
+                self._drop()  # interrupted: an answer that comes now is nobody's
+                raise
             time.sleep(delay)
             delay = min(2 * delay, LAST)
 
-    def _link(self, partition: int) -> _Link:
+    def _link(self, partition: int, until: float) -> _Link:
         """A connection to the process of Redis that has a partition."""
-        found = self._links.get(partition)
-        if found is None:
-            if self._client is None:
-                self._client = self._given or self._make(Redis)
-            pool, publishes = _place(self._client, self._names.tag(partition))
-            found = next((each for each in self._links.values() if each.pool is pool), None)
-            if found is None:
-                found = _Link(pool, self._names, self._publishing.name, publishes)
-                if found.facts.is_cluster and publishes == "PUBLISH":
-                    self._go_to_cluster(found)
-                    return self._link(partition)
-            self._links[partition] = found
-        return found
-
-    def _make(self, kind: type[Redis] | type[RedisCluster]) -> Client:
-        return _client_of(kind, self._url, min(ANSWER, self._timeout))
-
-    def _go_to_cluster(self, link: _Link) -> None:
-        """The server is one of a cluster: any node of which knows all others."""
-        link.close()
-        if self._client is self._given:
-            raise ConfigurationError(
-                "Publisher: redis= is a client of one node of a cluster: give"
-                " it a redis.RedisCluster"
-            )
-        self._drop()
-        self._client = self._make(RedisCluster)
+        while partition not in self._links:
+            places = find_places(self._directory, until)
+            place = next(each for each in places if partition in each.partitions)
+            link = _Link(place, self._names, self._publishing.name, until)
+            self._links |= dict.fromkeys(place.partitions, link)
+            if link.is_cluster and not self._directory.is_cluster:
+                self._directory.is_cluster = True
+                self._drop()
+        return self._links[partition]
 
     def _drop(self) -> None:
         for link in set(self._links.values()):
-            link.close()
+            link.line.close()
         self._links = {}
-        if self._client is not None and self._client is not self._given:
-            self._client.close()
-        self._client = None
 
 
-def _client_of(kind: Any, url: str, seconds: float) -> Client:
-    made: Client = kind.from_url(
-        redis_url(url), socket_timeout=seconds, socket_connect_timeout=seconds
-    )
+_PUBLISHERS: WeakSet[Publisher] = WeakSet()
+
+
+def _after_fork() -> None:
+    """A child begins anew: what its parent has connected, and holds, is none of its business."""
+    for publisher in _PUBLISHERS:
+        publisher.begin()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def _client_of(url: str) -> Client:
+    kind: Any = Redis
+    made: Client = kind.from_url(redis_url(url))
     return made
 
 
-def _place(client: Client, tag: str) -> tuple[Any, str]:
-    """The pool of the process that has a key, and how it publishes."""
-    if isinstance(client, RedisCluster):
-        nodes: Any = client
-        return nodes.get_redis_connection(nodes.get_node_from_key(tag)).connection_pool, "SPUBLISH"
-    return client.connection_pool, "PUBLISH"
-
-
 class _Link:
-    """One connection to one process of Redis."""
+    """One connection to one process of Redis, ready for commands."""
 
-    def __init__(self, pool: Any, names: Names, worker: str, publishes: str) -> None:
-        self.pool = pool
-        self._connection: Any = pool.get_connection()
-        self.facts: Facts = facts_of(self.ask("INFO"))
-        check_version(self.facts)
-        digests = [self.ask("SCRIPT", "LOAD", text) for text in (APPEND, READ)]
-        append, read = (each if isinstance(each, str) else each.decode() for each in digests)
-        self.packer = Packer(names, worker, self.facts.run, (append, read), publishes, unguessable)
-
-    def ask(self, *words: str) -> Any:
-        """One command, and its answer."""
-        self._connection.send_command(*words)
-        return self._connection.read_response()
-
-    def exchange(self, packed: bytes) -> Any:
-        """One packed command, and its answer."""
-        self._connection.send_packed_command([packed])
-        return self._connection.read_response(disable_decoding=True)
-
-    def close(self) -> None:
-        """End it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disconnect()
-            self.pool.release(connection)
+    def __init__(self, place: Place, names: Names, worker: str, until: float) -> None:
+        self.line = Line(place.connect(), until)
+        try:
+            facts = facts_of(self.line.ask("INFO", until=until))
+            check_version(facts)
+            self.is_cluster = facts.is_cluster
+            append, read = [
+                self.line.ask("SCRIPT", "LOAD", text, until=until).decode()
+                for text in (APPEND, READ)
+            ]
+            publishes = "SPUBLISH" if facts.is_cluster else "PUBLISH"
+            # Who may not publish would find out behind what a script has written already.
+            probe = names.probe(worker, min(place.partitions))
+            self.line.ask(publishes, probe, "", until=until)
+        except BaseException:
+            self.line.close()
+            raise
+        self.packer = Packer(names, worker, facts.run, (append, read), publishes, unguessable)

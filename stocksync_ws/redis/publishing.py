@@ -142,11 +142,12 @@ class Publishing:
         if outcome is AppendOutcome.REFUSED or not answer.positions:
             raise PublishUncertain("it was sent twice, and the first time may have succeeded")
         channel, position = append.items[0].channel, answer.positions[0]
-        self._seen[channel] = position
-        self._seen.move_to_end(channel)
-        if len(self._seen) > MOST_SEEN:
-            self._seen.popitem(last=False)
         duplicate = outcome is AppendOutcome.DUPLICATE
+        if not duplicate:
+            self._seen[channel] = position
+            self._seen.move_to_end(channel)
+            if len(self._seen) > MOST_SEEN:
+                self._seen.popitem(last=False)
         return Published(str(position), 0, answer.workers, duplicate)
 
     def failed(self, problem: str, *, sent: bool, seconds: float) -> Exception:

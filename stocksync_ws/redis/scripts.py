@@ -1,4 +1,4 @@
-"""The two scripts that Redis runs, each as one atomic step: append to channels, and read one.
+"""The scripts that Redis runs, each as one atomic step: append to channels, read one, and agree.
 
 Rule: everything that has to be decided together is decided here, and nothing else. A channel is a
 hash of facts, a stream of messages, whose ids are the offsets, and a hash of slots. All keys of a
@@ -12,7 +12,7 @@ lost where they have.
 
 from __future__ import annotations
 
-__all__ = ["APPEND", "READ"]
+__all__ = ["AGREE", "APPEND", "READ"]
 
 _STAND = """
 local known_generations = 16
@@ -82,7 +82,8 @@ APPEND = (
 -- Answers 'outcome receivers unsteady' and for each message ' epoch generation offset'.
 local publishes, known_for, key_for = ARGV[2], ARGV[3], ARGV[4]
 local fresh = {ARGV[1], ARGV[5], ARGV[6]}
-local number, oldest = tonumber(ARGV[7]), tonumber(ARGV[8])
+local number = tonumber(ARGV[7])
+local oldest = math.min(tonumber(ARGV[8]), number)
 local key = ARGV[9] ~= '' and KEYS[#KEYS]
 
 local function number_of(done) return tonumber(string.match(done, '^%d+')) end
@@ -129,6 +130,8 @@ for item = 0, #KEYS / 4 - 1 do
   local channel, most, seconds, life, slot, seen_epoch, seen_generation, seen_offset, payload =
     unpack(ARGV, item * 9 + 10, item * 9 + 18)
   local seen = {seen_epoch, seen_generation, seen_offset}
+  -- Two channels that begin anew in one step have an epoch each.
+  if item > 0 then fresh[2] = ARGV[5] .. '~' .. item end
   local e, s, g, b, k, l = stand(meta, stream, slots, fresh, seen)
   local offset = s + 1
   most = tonumber(most)
@@ -205,3 +208,14 @@ answer[1] = e .. ' ' .. g .. ' ' .. s .. ' ' .. lost .. ' ' .. complete .. ' ' .
 return answer
 """
 )
+
+AGREE = """
+-- KEYS  what is agreed about while workers say so, and what publishers read
+-- ARGV  1 what this worker has 2 seconds that it holds 3 '1': whatever the others have
+-- Answers what the others have, if it is something else.
+local theirs = redis.call('GET', KEYS[1])
+if theirs and theirs ~= ARGV[1] and ARGV[3] ~= '1' then return theirs end
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+redis.call('SET', KEYS[2], ARGV[1])
+return false
+"""

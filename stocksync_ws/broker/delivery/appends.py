@@ -130,6 +130,9 @@ class Appends:
 
     def saw(self, channel: str, position: Position) -> None:
         """A message of this worker stands at a position."""
+        known = self._seen.get(channel)
+        if known is not None and known.epoch == position.epoch and known.offset > position.offset:
+            return  # of a duplicate, which was done long ago
         self._seen[channel] = position
         self._seen.move_to_end(channel)
         if len(self._seen) > MOST_SEEN:
