@@ -33,7 +33,7 @@ def agreement_of(config: BrokerConfig) -> str:
     """What other workers must have as this one has it."""
     destinations: list[object] = []
     for pattern, policy in config.destinations.items():
-        kind = next(name for name, cls in _KINDS.items() if type(policy) is cls)
+        kind = next(name for name, cls in _KINDS.items() if isinstance(policy, cls))
         destinations.append([pattern, kind, asdict(policy)])
     engine = config.backplane
     facts: dict[str, object] = {

@@ -12,6 +12,7 @@ and the publisher may be made in the module: each process of a pool connects for
 
 import logging
 import sys
+import time
 from pathlib import Path
 
 from stocksync_ws.redis import Publisher
@@ -37,4 +38,8 @@ def deliver(by: str) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     while True:
-        deliver(stock.next_job())
+        try:
+            deliver(stock.next_job())
+        except Exception:
+            log.exception("a delivery has failed, or Redis is away")
+            time.sleep(1)

@@ -8,23 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
 from stocksync_ws.backplane import Append, Appended, AppendOutcome
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.redis.addresses import check_client, check_seconds
-from stocksync_ws.redis.backplane import RedisBackplane
+from stocksync_ws.redis.addresses import check_client, check_prefix, check_seconds
 from stocksync_ws.redis.client import AsyncCluster, AsyncRedis, RedisError, ReplyError
 from stocksync_ws.redis.connections import Talk, client_of, find_places, unguessable
-from stocksync_ws.redis.directory import Directory, Source
+from stocksync_ws.redis.directory import Directory, Place, Source
 from stocksync_ws.redis.facts import check_version, facts_of
-from stocksync_ws.redis.node import GONE
-from stocksync_ws.redis.packing import Names, Packer, appended
+from stocksync_ws.redis.node import is_gone
+from stocksync_ws.redis.packing import Names, Packer, appended, reign
 from stocksync_ws.redis.publisher import FIRST, LAST
 from stocksync_ws.redis.publishing import REREAD, Publishing
-from stocksync_ws.redis.scripts import APPEND, READ
+from stocksync_ws.redis.scripts import APPEND
 
 __all__ = ["AsyncPublisher"]
 
@@ -58,7 +58,8 @@ class AsyncPublisher:
         check_client("AsyncPublisher", url, redis, AsyncRedis, AsyncCluster)
         check_seconds("AsyncPublisher.timeout", timeout)
         self._source = redis or client_of(url)
-        self._backplane = RedisBackplane(redis=self._source, prefix=prefix)
+        check_prefix("AsyncPublisher.prefix", prefix)
+        self._prefix = prefix
         self._names = Names(prefix)
         self._timeout = timeout
         self._pid = 0
@@ -134,7 +135,7 @@ class AsyncPublisher:
         self._pid = os.getpid()
         self._loop = loop
         self._lock = asyncio.Lock()
-        self._publishing = Publishing(self._backplane)
+        self._publishing = Publishing(self._prefix, time.time)
         self._directory = Directory(self._source, self._names)
         self._links = {}
         self._read_at = float("-inf")
@@ -180,10 +181,10 @@ class AsyncPublisher:
             try:
                 answer = await link.talk.exchange(packed)
             except ReplyError as error:
-                if str(error).startswith(GONE):
+                if is_gone(str(error)):
                     raise
                 return Appended(append.number, AppendOutcome.REFUSED, problem=str(error))
-            return appended(append.number, answer, subscribed=False)[0]
+            return appended(append.number, answer, ours=0)[0]
 
         answer = await self._try(send, until, lambda: sent > 0)
         return self._publishing.settled(append, answer, again=sent > 1)
@@ -221,7 +222,7 @@ class AsyncPublisher:
             )
             link = _Link()
             self._links |= dict.fromkeys(place.partitions, link)
-            await link.open(place.connect(), self._names, self._publishing.name, partition)
+            await link.open(place, self._names, self._publishing.name)
             if link.is_cluster and not self._directory.is_cluster:
                 self._directory.is_cluster = True
                 self._drop()
@@ -240,16 +241,16 @@ class _Link:
         self.talk = Talk(lambda replies: None, lambda why: None)
         self.is_cluster = False
 
-    async def open(self, connection: Any, names: Names, worker: str, partition: int) -> None:
+    async def open(self, place: Place, names: Names, worker: str) -> None:
         """Connect, and be ready for commands."""
-        await self.talk.open(connection)
+        await self.talk.open(place.connect())
         facts = facts_of(await self.talk.ask("INFO"))
         check_version(facts)
         self.is_cluster = facts.is_cluster
-        append, read = [
-            (await self.talk.ask("SCRIPT", "LOAD", text)).decode() for text in (APPEND, READ)
-        ]
+        append = (await self.talk.ask("SCRIPT", "LOAD", APPEND)).decode()
+        asks = reign(names, place.partitions, worker, facts.process, unguessable(72))
+        run = f"{facts.process}:{(await self.talk.exchange(asks)).decode()}"
         publishes = "SPUBLISH" if facts.is_cluster else "PUBLISH"
         # Who may not publish would find out behind what a script has written already.
-        await self.talk.ask(publishes, names.probe(worker, partition), "")
-        self.packer = Packer(names, worker, facts.run, (append, read), publishes, unguessable)
+        await self.talk.ask(publishes, names.probe(worker, min(place.partitions)), "")
+        self.packer = Packer(names, worker, run, (append, ""), publishes, unguessable)

@@ -17,7 +17,7 @@ from stocksync_ws.redis.client import AsyncCluster, AsyncRedis
 from stocksync_ws.redis.connections import client_of
 from stocksync_ws.redis.directory import Source
 from stocksync_ws.redis.link import Link
-from stocksync_ws.redis.packing import Names
+from stocksync_ws.redis.packing import KNOWN_FOR, Names
 
 __all__ = ["RedisBackplane"]
 
@@ -55,6 +55,11 @@ class RedisBackplane(BackplaneSettings):
         check_prefix("RedisBackplane.prefix", self.prefix)
         check_client("RedisBackplane", self.url, self.redis, AsyncRedis, AsyncCluster)
         check_seconds("RedisBackplane.silence", self.silence)
+        if self.publish_timeout > KNOWN_FOR / 2:
+            raise ConfigurationError(
+                f"RedisBackplane.publish_timeout: at most {KNOWN_FOR / 2:g} seconds, since Redis"
+                f" knows for {KNOWN_FOR} what a worker has sent, not {self.publish_timeout!r}"
+            )
         if self.on_policy_mismatch not in ("error", "warn"):
             raise ConfigurationError(
                 f"RedisBackplane.on_policy_mismatch: must be 'error' or 'warn', not"

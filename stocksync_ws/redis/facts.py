@@ -1,7 +1,8 @@
 """What a process of Redis says of itself.
 
-Rule: pure. A run is told by the process and by its place among replicas: one that was a replica and
-has taken over is another one, and so is one that has got the state of another.
+Rule: pure. Which run of Redis it is, is told by the process, and by its reign: a text that it keeps
+among its data, and that is another one whenever another process has kept it before. So a process
+that was a replica and takes over again is another run, too.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ OLDEST, OLDEST_CLUSTER = (6, 2), (7, 0)
 class Facts(NamedTuple):
     """The answer to INFO."""
 
-    run: str
-    """Which run it is: another one may have forgotten something."""
+    process: str
+    """Which process it is."""
     version: tuple[int, ...]
     is_cluster: bool
     evicts: str
@@ -36,9 +37,9 @@ def facts_of(answer: bytes | str) -> Facts:
     evicts = info.get("maxmemory_policy", "noeviction")
     bounded = info.get("maxmemory", "0") != "0"
     return Facts(
-        f"{info.get('run_id', '')}:{info.get('master_replid', '')}",
+        info.get("run_id", ""),
         version,
-        info.get("redis_mode") == "cluster",
+        (info.get("redis_mode") or info.get("server_mode")) == "cluster",
         evicts if bounded and evicts != "noeviction" else "",
     )
 

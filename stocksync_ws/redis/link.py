@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import secrets
 from collections.abc import Callable, Sequence
 
@@ -27,7 +28,7 @@ from stocksync_ws.redis.connections import find_places, unguessable
 from stocksync_ws.redis.directory import Directory, Source
 from stocksync_ws.redis.facts import Facts, check_version
 from stocksync_ws.redis.node import Node, Worker
-from stocksync_ws.redis.packing import LIFE, Names
+from stocksync_ws.redis.packing import EMPTY, LIFE, Names
 
 __all__ = ["Link"]
 
@@ -37,6 +38,8 @@ CONNECT = 5.0
 """Seconds until a connection that begins has failed."""
 FIRST, LAST = 0.05, 2.0
 """Seconds between two tries: doubled each time, and less by chance."""
+UNSTEADY = 60.0
+"""Seconds in which Redis may be unsteady once."""
 RENEW = 20.0
 """Seconds between two signs that this worker is one of the prefix."""
 
@@ -74,8 +77,10 @@ class Link:
             unguessable,
             self._tell,
             self._end,
-            self._distrust,
+            self._unsteady,
+            self._refused,
         )
+        self._unsteady_at = -math.inf
         self._nodes: list[Node] = []
         self._places: dict[int, Node] = {}
         """The node of each partition."""
@@ -165,9 +170,9 @@ class Link:
         first = next(node for node in nodes if 0 in node.partitions)
         await self._agreement.compare(first.ask)
         for node, facts in zip(nodes, found, strict=True):
-            run = facts.run if self._trusted else ""
+            process = facts.process if self._trusted else ""
             anew = self._before and not self._trusted
-            await node.begin(run, cluster=is_cluster, anew=anew)
+            await node.begin(process, cluster=is_cluster, anew=anew)
         if self._early:
             raise ConnectionError(self._early)
         self._nodes = list(nodes)
@@ -183,13 +188,14 @@ class Link:
         self._timers = [
             self._loop.call_later(RENEW, self._renew),
             self._loop.call_later(LIFE / 4, self._keep_alive),
+            self._loop.call_later(EMPTY / 4, self._keep_empty),
         ]
         self._tell([Connected()])
 
     def _check(self, one: Facts, other: Facts) -> None:
         """Look at what the two connections to one place have found."""
         check_version(one)
-        if one.run != other.run:
+        if one.process != other.process:
             self._distrust()
         if one.evicts:
             self._agreement.warn_once(
@@ -197,6 +203,19 @@ class Link:
                 f" is known about them; that is told to subscribers as a reset: set noeviction, or"
                 f" give stocksync-ws a Redis of its own"
             )
+
+    def _unsteady(self) -> None:
+        """Generations follow each other in no time: another worker may know of a run that this one
+        has missed. So it asks anew; when that does not help, nothing does.
+        """
+        if not self._connected:
+            return
+        now = self._loop.time()
+        if now - self._unsteady_at < UNSTEADY:
+            self._distrust()
+            return
+        self._unsteady_at = now
+        self._loop.call_soon(self._end, "it may be another run by now")
 
     def _distrust(self) -> None:
         """Nothing tells the runs of Redis apart: each new connection may meet another history."""
@@ -211,6 +230,10 @@ class Link:
         )
         if self._connected:
             self._loop.call_soon(self._end, "it is not to be trusted")
+
+    def _refused(self, problem: str) -> None:
+        """A read was refused, and is asked again."""
+        self._agreement.warn_once(f"Redis refuses a read, which is asked again: {problem}")
 
     def _tell(self, events: Sequence[BackplaneEvent]) -> None:
         if self._connected and not self._closed:
@@ -272,5 +295,10 @@ class Link:
 
     def _keep_alive(self) -> None:
         for node in self._nodes:
-            node.keep_alive()
+            node.keep_alive(empty=False)
         self._timers[1] = self._loop.call_later(LIFE / 4, self._keep_alive)
+
+    def _keep_empty(self) -> None:
+        for node in self._nodes:
+            node.keep_alive(empty=True)
+        self._timers[2] = self._loop.call_later(EMPTY / 4, self._keep_empty)

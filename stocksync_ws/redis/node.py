@@ -9,6 +9,7 @@ that has become a replica goes on to answer, and says no to that.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -28,32 +29,37 @@ from stocksync_ws.redis.client import ReplyError
 from stocksync_ws.redis.connections import Talk
 from stocksync_ws.redis.directory import Place
 from stocksync_ws.redis.facts import Facts, facts_of
-from stocksync_ws.redis.packing import Names, Packer, appended, command, history, pushed
+from stocksync_ws.redis.packing import (
+    Names,
+    Packer,
+    appended,
+    command,
+    history,
+    pushed,
+    reign,
+)
 from stocksync_ws.redis.scripts import APPEND, READ
 
-__all__ = ["GONE", "Node", "Worker"]
+__all__ = ["Node", "Worker", "is_gone"]
 
 LATE = 0.25
 """Seconds that our own timer may be late before nobody is judged by it."""
 WRITES = 5
 """Times `silence`: seconds between two looks whether Redis still takes what is written."""
-KEPT = 60
-"""Seconds that what is written for that is kept."""
 AGAIN = 0.5
 """Seconds until a read that was refused is sent again."""
-GONE = (
-    "ASK",
-    "CLUSTERDOWN",
-    "LOADING",
-    "MASTERDOWN",
-    "MOVED",
-    "NOAUTH",
-    "NOSCRIPT",
-    "READONLY",
-    "TRYAGAIN",
-    "UNBLOCKED",
+GONE = re.compile(
+    r"(?:^|\s-)(?:ASK|CLUSTERDOWN|LOADING|MASTERDOWN|MOVED|NOAUTH|NOSCRIPT|READONLY|TRYAGAIN"
+    r"|UNBLOCKED)\b"
 )
-"""Refusals that say that this process is not, or not yet, the one to talk to."""
+"""How a refusal begins that says that this process is not, or not yet, the one to talk to; Redis 6
+has it in the middle, where a script was refused something.
+"""
+
+
+def is_gone(problem: str) -> bool:
+    """A refusal is not of the command: another process, or another connection, would take it."""
+    return GONE.search(problem) is not None
 
 
 class Worker(NamedTuple):
@@ -70,6 +76,8 @@ class Worker(NamedTuple):
     """Told why it is over."""
     unsteady: Callable[[], None]
     """Told when generations begin so often that they say nothing."""
+    refused: Callable[[str], None]
+    """Told why a read was refused, which is asked again."""
 
 
 class Node:
@@ -88,15 +96,22 @@ class Node:
         self._commands = Talk(self._replied, self._ended)
         self._pushes = Talk(self._pushed, self._ended)
         self._packer: Packer | None = None
-        self._pending: deque[tuple[Append | Read | None, float]] = deque()
-        """Commands that are not answered, with the time; None: a probe."""
+        self._pending: deque[tuple[Append | Read | bytes | None, float]] = deque()
+        """Commands that are not answered, with the time; bytes: the answer that there must be;
+        None: whatever it is.
+        """
         self._followed: set[str] = set()
+        self._subscribed: set[str] = set()
+        """Those of which Redis has said so."""
+        self._empty: set[str] = set()
+        """Those that are followed, and to which nobody has written."""
         self._channels: dict[bytes, str] = {}
         """Those that are followed, or were, by the names under which Redis pushes them."""
         self._asked: deque[tuple[bytes, int | None]] = deque()
         """Channels that were subscribed, with the turn, or left, without an answer yet."""
         self._probe = worker.names.probe(worker.name, min(place.partitions, default=0))
-        self._mark = worker.names.mark(worker.name, min(place.partitions, default=0))
+        self._process = ""
+        self._reign = b""
         self._probed: float | None = None
         """When a probe was sent that has not come back."""
         self._judged = 0.0
@@ -119,11 +134,11 @@ class Node:
         """One command, before `begin`."""
         return await self._commands.ask(*words)
 
-    async def begin(self, run: str, *, cluster: bool, anew: bool) -> None:
+    async def begin(self, process: str, *, cluster: bool, anew: bool) -> None:
         """Be ready for commands.
 
         Args:
-            run: Which run it is; empty: that is not to be trusted.
+            process: Which process it is; empty: that is not to be trusted.
             cluster: It is one of a cluster.
             anew: Every channel that is read for the first time begins anew.
         """
@@ -135,11 +150,21 @@ class Node:
         # Who may not publish would find out behind what a script has written already.
         self._probed = self._loop.time()
         await self.ask(self._publishes, self._probe, "")
-        worker = self._worker
+        worker, run = self._worker, ""
+        self._process = process
+        self._reign = await self._commands.exchange(self._asks())
+        if process:
+            run = f"{process}:{self._reign.decode()}"
         self._packer = Packer(
             worker.names, worker.name, run, (digests[0], digests[1]), self._publishes, worker.token
         )
         self._tick()
+
+    def _asks(self) -> bytes:
+        """A command that asks which reign it is, and sees whether Redis takes what is written."""
+        worker = self._worker
+        fresh = self._process, worker.token(72)
+        return reign(worker.names, self.partitions, worker.name, *fresh)
 
     @property
     def _subscribes(self) -> str:
@@ -191,6 +216,8 @@ class Node:
             self._asked.append((name, each.turn))
             return command(self._subscribes, name)
         self._followed.discard(channel)
+        self._subscribed.discard(channel)
+        self._empty.discard(channel)
         self._asked.append((name, None))
         return command(self._subscribes.replace("SUB", "UNSUB"), name)
 
@@ -199,9 +226,13 @@ class Node:
         self._pending.append((None, self._loop.time()))
         self._commands.write(packed)
 
-    def keep_alive(self) -> None:
-        """Tell Redis that the channels that are followed are in use."""
-        self.send([Read(channel, 0, None, None) for channel in self._followed])
+    def keep_alive(self, *, empty: bool) -> None:
+        """Tell Redis that the channels that are followed are in use: all of them, or those to which
+        nobody has written.
+        """
+        channels = list(self._empty if empty else self._followed)
+        self._empty.clear()
+        self.send([Read(channel, 0, None, None) for channel in channels])
 
     # What comes
 
@@ -212,28 +243,37 @@ class Node:
             if isinstance(reply, ReplyError):
                 self._refused(each, str(reply), events)
             elif isinstance(each, Append):
-                subscribed = each.items[0].channel in self._followed
-                event, unsteady = appended(each.number, reply, subscribed=subscribed)
+                ours = sum([item.channel in self._subscribed for item in each.items])
+                event, unsteady = appended(each.number, reply, ours=ours)
                 events.append(event)
                 if unsteady:
                     self._worker.unsteady()
-            elif each is not None and each.turn:
-                told, unsteady = history(each, reply)
-                events.append(told)
-                if unsteady:
-                    self._worker.unsteady()
+            elif isinstance(each, Read):
+                self._has_read(each, reply, events)
+            elif each is not None and each != reply:
+                self._ended("another process of Redis has reigned meanwhile")
         if events:
             self._worker.tell(events)
 
+    def _has_read(self, each: Read, reply: Sequence[Any], events: list[BackplaneEvent]) -> None:
+        told, unsteady = history(each, reply)
+        if unsteady:
+            self._worker.unsteady()
+        if told.top.offset == 0 and each.channel in self._followed:
+            self._empty.add(each.channel)
+        if each.turn:
+            events.append(told)
+
     def _refused(
-        self, each: Append | Read | None, problem: str, events: list[BackplaneEvent]
+        self, each: Append | Read | bytes | None, problem: str, events: list[BackplaneEvent]
     ) -> None:
         """A command was refused: it alone, or this process is the wrong one."""
-        if problem.startswith(GONE):
+        if is_gone(problem):
             self._ended(f"Redis answers {problem}")
         elif isinstance(each, Append):
             events.append(Appended(each.number, AppendOutcome.REFUSED, problem=problem))
-        elif each is not None and each.turn:
+        elif isinstance(each, Read) and each.turn:
+            self._worker.refused(problem)
             if self._anew is not None:
                 self._anew.discard(each.channel)
             self._loop.call_later(AGAIN, self._read_again, each)
@@ -273,6 +313,8 @@ class Node:
         channel = self._channels[name]
         if turn is not None:
             events.append(Subscribed(channel, turn))
+            if channel in self._followed:
+                self._subscribed.add(channel)
         elif channel not in self._followed:
             del self._channels[name]
         return True
@@ -285,7 +327,7 @@ class Node:
         if now - self._tick_at > LATE:
             self._judged = now
         # While anything comes at all, what was asked later may wait for it.
-        since = [at for _, at in list(self._pending)[:1]]
+        since = [self._pending[0][1]] if self._pending else []
         if self._probed is not None:
             since.append(max(self._probed, self._pushes.heard))
         if since and now - max(min(since), self._judged, self._commands.heard) > silence:
@@ -293,7 +335,8 @@ class Node:
             return
         if now >= self._write_at:
             self._write_at = now + WRITES * silence
-            self.say(command("SET", self._mark, "", "EX", KEPT))
+            self._pending.append((self._reign, now))
+            self._commands.write(self._asks())
         if self._probed is None and now - self._pushes.heard > silence / 2:
             self._probed = now
             self.say(command(self._publishes, self._probe, ""))

@@ -7,7 +7,7 @@ nothing is packed by the general client, which takes longer than everything else
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from zlib import crc32
 
@@ -21,19 +21,30 @@ from stocksync_ws.backplane import (
     Pushed,
     Read,
 )
+from stocksync_ws.broker.model.channels import FOR_EVER
 from stocksync_ws.position import Position
+from stocksync_ws.redis.scripts import REIGN
 
-__all__ = ["PARTITIONS", "Names", "Packer", "appended", "command", "history", "pushed"]
+__all__ = [
+    "PARTITIONS",
+    "Names",
+    "Packer",
+    "appended",
+    "command",
+    "history",
+    "pushed",
+    "reign",
+]
 
 PARTITIONS = 64
 KNOWN_FOR = 600
 """Seconds that Redis knows what a worker has done last in a channel."""
 KEY_FOR = 300
 """Seconds that it knows an idempotency key."""
+EMPTY = 600
+"""Seconds that it knows one to which nobody has written, since somebody has followed it."""
 LIFE = 86_400
 """Seconds that it knows a channel at least, since somebody has written to it or followed it."""
-FOR_EVER = 1e9
-"""Seconds: what is kept for longer has no end."""
 PAGE = 200
 """Messages of an answer to a read at most."""
 PAGE_BYTES = 1024 * 1024
@@ -94,12 +105,29 @@ class Names:
         """A key by which a worker finds out whether Redis takes what it writes."""
         return f"{self.prefix}:{self.tag(partition)}:mark:{worker}"
 
+    def reign(self, partition: int) -> str:
+        """The hash that says which process of Redis reigns where it is."""
+        return f"{self.prefix}:{self.tag(partition)}:reign"
+
     def shared(self, what: str) -> str:
         """A key of all workers."""
         return f"{self.prefix}:{self.tag(0)}:{what}"
 
     def _of(self, name: str, kind: str, channel: str = "") -> str:
         return f"{self.prefix}:{self.tag(self.partition(channel or name))}:{kind}:{name}"
+
+
+def reign(names: Names, partitions: Collection[int], worker: str, *words: str) -> bytes:
+    """A command that asks which reign it is, by writing something.
+
+    Args:
+        names: The names in Redis.
+        partitions: Those that a process has.
+        worker: Who asks.
+        words: The process, and a fresh text.
+    """
+    first = min(partitions, default=0)
+    return command("EVAL", REIGN, 2, names.reign(first), names.mark(worker, first), *words)
 
 
 def command(*words: str | bytes | int) -> bytes:
@@ -122,7 +150,7 @@ class Packer:
         names: The names in Redis.
         worker: The name of the worker.
         run: The run of Redis that is connected; empty: it is not to be trusted.
-        scripts: The digests of the scripts that append and read.
+        scripts: The digests of the scripts that append and read; empty for what is not done.
         publishes: `PUBLISH`, or `SPUBLISH` in a cluster.
         token: An unguessable text of so many random bits.
     """
@@ -209,7 +237,7 @@ class Packer:
         channel, names = read.channel, self._names
         start = "" if read.start is None else read.start
         keys = names.facts(channel), names.stream(channel), names.slots(channel)
-        bounds = start, PAGE, PAGE_BYTES, int(anew)
+        bounds = start, PAGE, PAGE_BYTES, int(anew), EMPTY
         fresh = self._run, *self._next(), LIFE
         return command("EVALSHA", self._reading, 3, *keys, *fresh, *_seen(read.seen), *bounds)
 
@@ -246,20 +274,20 @@ def _seen(seen: Position | None) -> tuple[str, int, int]:
     return ("", 0, 0) if seen is None else (seen.epoch, seen.generation, seen.offset)
 
 
-def appended(number: int, answer: bytes, *, subscribed: bool) -> tuple[Appended, bool]:
+def appended(number: int, answer: bytes, *, ours: int) -> tuple[Appended, bool]:
     """The answer to an append; and whether generations begin so often that they say nothing.
 
     Args:
         number: Of the append.
         answer: What the script has returned.
-        subscribed: This worker is one of those that it was pushed to.
+        ours: How often it was pushed to this worker itself.
     """
     outcome, receivers, unsteady, *places = answer.split(b" ")
     positions: tuple[Position, ...] = ()
     while places:
         epoch, generation, offset, *places = places
         positions += (Position(epoch.decode(), int(generation), int(offset)),)
-    workers = max(0, int(receivers) - subscribed)
+    workers = max(0, int(receivers) - ours)
     event = Appended(number, _OUTCOMES[outcome], positions, workers)
     return event, unsteady == b"1"
 

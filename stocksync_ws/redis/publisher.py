@@ -17,17 +17,16 @@ from weakref import WeakSet
 
 from stocksync_ws.backplane import Append, Appended, AppendOutcome
 from stocksync_ws.broker.model.publication import Draft, Published
-from stocksync_ws.redis.addresses import check_client, check_seconds, redis_url
-from stocksync_ws.redis.backplane import RedisBackplane
+from stocksync_ws.redis.addresses import check_client, check_prefix, check_seconds, redis_url
 from stocksync_ws.redis.client import Redis, RedisCluster, RedisError, ReplyError
 from stocksync_ws.redis.connections import unguessable
 from stocksync_ws.redis.directory import Client, Directory, Place
 from stocksync_ws.redis.facts import check_version, facts_of
 from stocksync_ws.redis.line import Line, find_places
-from stocksync_ws.redis.node import GONE
-from stocksync_ws.redis.packing import Names, Packer, appended
+from stocksync_ws.redis.node import is_gone
+from stocksync_ws.redis.packing import Names, Packer, appended, reign
 from stocksync_ws.redis.publishing import REREAD, Publishing
-from stocksync_ws.redis.scripts import APPEND, READ
+from stocksync_ws.redis.scripts import APPEND
 
 __all__ = ["Publisher"]
 
@@ -66,7 +65,8 @@ class Publisher:
         check_client("Publisher", url, redis, Redis, RedisCluster)
         check_seconds("Publisher.timeout", timeout)
         self._client = redis or _client_of(url)
-        self._backplane = RedisBackplane(url or "redis://of-a-client", prefix=prefix)
+        check_prefix("Publisher.prefix", prefix)
+        self._prefix = prefix
         self._names = Names(prefix)
         self._timeout = timeout
         self.begin()
@@ -75,7 +75,7 @@ class Publisher:
     def begin(self) -> None:
         """Be a publisher of this process, with nothing that another one has connected."""
         self._lock = threading.Lock()
-        self._publishing = Publishing(self._backplane)
+        self._publishing = Publishing(self._prefix, time.time)
         self._directory = Directory(self._client, self._names)
         self._links: dict[int, _Link] = {}
         self._read_at = float("-inf")
@@ -200,10 +200,10 @@ class Publisher:
             try:
                 answer = link.line.exchange(packed, until)
             except ReplyError as error:
-                if str(error).startswith(GONE):
+                if is_gone(str(error)):
                     raise
                 return Appended(append.number, AppendOutcome.REFUSED, problem=str(error))
-            return appended(append.number, answer, subscribed=False)[0]
+            return appended(append.number, answer, ours=0)[0]
 
         answer = self._try(send, until, lambda: sent > 0)
         return self._publishing.settled(append, answer, again=sent > 1)
@@ -273,10 +273,9 @@ class _Link:
             facts = facts_of(self.line.ask("INFO", until=until))
             check_version(facts)
             self.is_cluster = facts.is_cluster
-            append, read = [
-                self.line.ask("SCRIPT", "LOAD", text, until=until).decode()
-                for text in (APPEND, READ)
-            ]
+            append = self.line.ask("SCRIPT", "LOAD", APPEND, until=until).decode()
+            asks = reign(names, place.partitions, worker, facts.process, unguessable(72))
+            run = f"{facts.process}:{self.line.exchange(asks, until).decode()}"
             publishes = "SPUBLISH" if facts.is_cluster else "PUBLISH"
             # Who may not publish would find out behind what a script has written already.
             probe = names.probe(worker, min(place.partitions))
@@ -284,4 +283,4 @@ class _Link:
         except BaseException:
             self.line.close()
             raise
-        self.packer = Packer(names, worker, facts.run, (append, read), publishes, unguessable)
+        self.packer = Packer(names, worker, run, (append, ""), publishes, unguessable)

@@ -8,11 +8,10 @@ default.
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from hashlib import sha256
+from typing import NoReturn
 
 from stocksync_ws.agreement import config_of, repair_of
 from stocksync_ws.backplane import Append, Appended, AppendOutcome, BackplaneSettings, Item
@@ -31,7 +30,6 @@ from stocksync_ws.errors import (
 )
 from stocksync_ws.messaging.drafts import Drafts
 from stocksync_ws.position import Position
-from stocksync_ws.redis.backplane import RedisBackplane
 from stocksync_ws.redis.connections import unguessable
 
 __all__ = ["REREAD", "Publishing"]
@@ -44,21 +42,35 @@ NOT_THERE = "Redis was not there within {:g} s, and nothing was sent"
 NOT_ANSWERED = "Redis has not answered within {:g} s; it may have been published"
 
 
+class _Engine:
+    """The mark of an application that has an engine: nobody opens it here."""
+
+    config = BackplaneSettings()
+
+    def open(self, worker: str, agreement: str, receive: object) -> NoReturn:
+        raise NotImplementedError("a publisher serves nothing")
+
+    def partition(self, channel: str) -> int:
+        return 0
+
+
 class Publishing:
     """What one publisher sends, in its order.
 
     Args:
-        backplane: Where it is sent.
+        prefix: Of the workers.
+        wall: The time in seconds since the epoch.
     """
 
-    def __init__(self, backplane: RedisBackplane) -> None:
-        self._backplane = backplane
+    def __init__(self, prefix: str, wall: Callable[[], float]) -> None:
+        self._prefix = prefix
+        self._wall = wall
         self.name = unguessable(128)
         self._number = 0
         self._payloads = Payloads()
         self._seen: OrderedDict[str, Position] = OrderedDict()
         self._text: bytes | None = None
-        self._take(BrokerConfig(backplane=backplane), backplane.config)
+        self._take(BrokerConfig(backplane=_Engine()), BackplaneSettings())
 
     def _take(self, config: BrokerConfig, settings: BackplaneSettings) -> None:
         self._config = config
@@ -78,11 +90,11 @@ class Publishing:
             return  # its workers are gone, and what they had left with them
         try:
             agreed = text.decode()
-            engine = replace(self._backplane, **repair_of(agreed))
-            self._take(config_of(agreed, backplane=engine), engine)
+            settings = BackplaneSettings(**repair_of(agreed))
+            self._take(config_of(agreed, backplane=_Engine()), settings)
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(
-                f"what the workers under the prefix {self._backplane.prefix!r} have left for"
+                f"what the workers under the prefix {self._prefix!r} have left for"
                 f" publishers cannot be read: {error}; use one version of stocksync-ws"
             ) from error
         self._text = text
@@ -112,7 +124,7 @@ class Publishing:
         most = self._config.limits.max_keys
         keep = keep_of(self._policies.of(address), publication.header, named, self._settings, most)
         channel = channel_of(address)
-        payload = self._payloads.pack(publication, time.time())
+        payload = self._payloads.pack(publication, self._wall())
         item = Item(channel, payload, keep, self._seen.get(channel))
         digest = sha256(draft.body).hexdigest() if key else ""
         text = f"publisher {key}" if key else ""

@@ -12,7 +12,7 @@ lost where they have.
 
 from __future__ import annotations
 
-__all__ = ["AGREE", "APPEND", "READ"]
+__all__ = ["AGREE", "APPEND", "READ", "REIGN"]
 
 _STAND = """
 local known_generations = 16
@@ -64,6 +64,9 @@ local function stand(meta, stream, slots, fresh, seen, anew)
   return epoch, 0, '0', ' 0:0', false, 0
 end
 
+-- Now and then: whether what has been kept for too long is looked for.
+local function looks(offset) return offset % 8 == 0 end
+
 -- The highest offset that is lost of a channel without slots.
 local function lost_of(stream, s)
   local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
@@ -107,24 +110,37 @@ local function expire(name, seconds)
   if seconds == '' then redis.call('PERSIST', name) else redis.call('EXPIRE', name, seconds) end
 end
 
+-- Without slots: drop what has been kept for too long, by the nodes in which a stream has it.
+local function drop(stream, since)
+  local found = redis.call('XRANGE', stream, '-', '+', 'COUNT', 64)
+  for number, entry in ipairs(found) do
+    if tonumber(entry[2][6]) >= since or number == #found then
+      if number > 1 then redis.call('XTRIM', stream, 'MINID', entry[1]) end
+      return
+    end
+  end
+end
+
 -- Where messages have slots: put one into its own, in place of the one before; and trim.
-local function fill(meta, stream, slots, slot, offset, most, l)
+local function fill(meta, stream, slots, slot, offset, most, since, l)
   local before = slot and redis.call('HGET', slots, slot)
   local replaced = before and redis.call('XDEL', stream, before .. '-0') == 1
   if slot then redis.call('HSET', slots, slot, offset) end
   local length, lost = redis.call('XLEN', stream), l
   if length == 1 and not replaced then lost = offset - 1 end
-  while length > most do
+  while length > most or (since and length > 1) do
     local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    if length <= most and tonumber(first[2][6]) >= since then break end
     redis.call('XDEL', stream, first[1])
     lost = tonumber(string.match(first[1], '^%d+'))
-    if first[2][6] then redis.call('HDEL', slots, first[2][6]) end
+    if first[2][8] then redis.call('HDEL', slots, first[2][8]) end
     length = length - 1
   end
   redis.call('HSET', meta, 'k', 1, 'l', lost)
 end
 
 local receivers, positions = 0, ''
+local now = tonumber(redis.call('TIME')[1])
 for item = 0, #KEYS / 4 - 1 do
   local meta, stream, slots = KEYS[item * 4 + 1], KEYS[item * 4 + 2], KEYS[item * 4 + 3]
   local channel, most, seconds, life, slot, seen_epoch, seen_generation, seen_offset, payload =
@@ -136,17 +152,19 @@ for item = 0, #KEYS / 4 - 1 do
   local offset = s + 1
   most = tonumber(most)
   redis.call('HSET', meta, 's', offset)
-  local id = offset .. '-0'
+  local id, since = offset .. '-0', nil
+  if looks(offset) and seconds ~= '' then since = now - tonumber(seconds) end
   if slot == '' and not k then
-    redis.call('XADD', stream, 'MAXLEN', '~', most, id, 'd', payload, 'g', g)
+    redis.call('XADD', stream, 'MAXLEN', '~', most, id, 'd', payload, 'g', g, 't', now)
+    if since then drop(stream, since) end
   else
     if not k then l = lost_of(stream, s) end
     if slot == '' then
-      redis.call('XADD', stream, id, 'd', payload, 'g', g)
+      redis.call('XADD', stream, id, 'd', payload, 'g', g, 't', now)
     else
-      redis.call('XADD', stream, id, 'd', payload, 'g', g, 'k', slot)
+      redis.call('XADD', stream, id, 'd', payload, 'g', g, 't', now, 'k', slot)
     end
-    fill(meta, stream, slots, slot ~= '' and slot, offset, most, l)
+    fill(meta, stream, slots, slot ~= '' and slot, offset, most, since, l)
     expire(slots, seconds)
   end
   expire(stream, seconds)
@@ -178,14 +196,14 @@ READ = (
 -- KEYS  facts, stream, slots
 -- ARGV  1 run 2 fresh epoch 3 fresh generation 4 seconds that the facts are kept at least
 --       5 epoch, 6 generation and 7 offset seen 8 first offset wanted ('' none) 9 messages and
---       10 bytes at most 11 '1': the channel begins anew
+--       10 bytes at most 11 '1': the channel begins anew 12 seconds of facts without a message
 -- Answers 'epoch generation top lost complete unsteady begins', and for each message two texts,
 -- 'offset generation' and the payload.
 local meta, stream, slots = KEYS[1], KEYS[2], KEYS[3]
 local seen = {ARGV[5], ARGV[6], ARGV[7]}
 local fresh = {ARGV[1], ARGV[2], ARGV[3]}
 local e, s, g, b, k, lost = stand(meta, stream, slots, fresh, seen, ARGV[11] == '1')
-local life, ttl = tonumber(ARGV[4]), redis.call('TTL', meta)
+local life, ttl = tonumber(ARGV[s == 0 and 12 or 4]), redis.call('TTL', meta)
 if s == 0 or (ttl >= 0 and ttl < life) then redis.call('EXPIRE', meta, life) end
 if not k or redis.call('XLEN', stream) == 0 then lost = lost_of(stream, s) end
 local answer, complete = {''}, s
@@ -218,4 +236,15 @@ if theirs and theirs ~= ARGV[1] and ARGV[3] ~= '1' then return theirs end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 redis.call('SET', KEYS[2], ARGV[1])
 return false
+"""
+
+REIGN = """
+-- KEYS  who reigns, and a key that is written to see whether that may be
+-- ARGV  1 the process 2 a fresh text
+-- Answers the text of this reign: the fresh one, if another process has reigned before.
+redis.call('SET', KEYS[2], '', 'EX', 60)
+local known = redis.call('HMGET', KEYS[1], 'r', 't')
+if known[1] == ARGV[1] then return known[2] end
+redis.call('HSET', KEYS[1], 'r', ARGV[1], 't', ARGV[2])
+return ARGV[2]
 """

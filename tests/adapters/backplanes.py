@@ -289,6 +289,26 @@ async def the_newest_messages_are_kept_and_what_has_aged_is_told(engine: Engine)
 
 
 @check
+async def what_is_older_than_it_may_be_leaves_the_channel(engine: Engine) -> None:
+    """Not at once, but while others come: what is used for ever keeps nothing for ever."""
+    worker = await engine.worker().connected()
+    plain, slotted = engine.channel(), engine.channel()
+    for number in range(3):
+        await worker.append(plain, b"old", Keep(1_000, 1.0))
+        await worker.append(slotted, b"old", Keep(1_000, 1.0, str(number)))
+    await asyncio.sleep(2.1)  # the age is counted by the engine
+    for _ in range(40):
+        await worker.append(plain, b"new", Keep(1_000, 1.0))
+        await worker.append(slotted, b"new", Keep(1_000, 1.0, "new"))
+    history, entries = await worker.read_all(plain)
+    assert {body for _, body in entries} == {b"new"}
+    assert history.lost >= 3
+    history, entries = await worker.read_all(slotted)
+    assert [body for _, body in entries] == [b"new"]
+    assert 3 <= history.lost < history.top.offset
+
+
+@check
 async def a_message_takes_the_place_of_the_one_in_its_slot_which_is_not_lost(
     engine: Engine,
 ) -> None:

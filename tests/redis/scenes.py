@@ -5,6 +5,7 @@ Rule: each scene says what is to be told, to whom; everything else may be late, 
 
 from __future__ import annotations
 
+import asyncio
 import random
 import signal
 from collections.abc import Awaitable, Callable
@@ -12,10 +13,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from stocksync_ws.redis.packing import Names
 from tests.redis.proxy import Proxy
 from tests.redis.servers import Server, until_synced
 from tests.redis.stage import Stage, play
 from tests.redis.verdict import Verdict
+from tests.redis.worker import room
 
 __all__ = ["SCENES", "Scene"]
 
@@ -226,5 +229,36 @@ async def a_worker_is_killed(folder: Path, factor: float) -> Verdict:
     async def act(stage: Stage) -> None:
         stage.workers[0].kill()
         await stage.pass_time(0.5)
+
+    return await act_on(folder, act)()
+
+
+@scene()
+async def a_replica_comes_while_workers_come_and_go(folder: Path, factor: float) -> Verdict:
+    """The first replica of a master changes what it calls its history, and nothing else."""
+    with ExitStack() as ends:
+        server = Server(folder / "redis", "--repl-diskless-sync-delay", "0")
+        ends.callback(lambda: server.kill())
+        async with Proxy(server.port) as proxy:
+
+            async def act(stage: Stage) -> None:
+                made = await asyncio.to_thread(
+                    Server, folder / "replica", "--replicaof", f"127.0.0.1 {server.port}"
+                )
+                ends.callback(lambda: made.kill())
+                await stage.redis(until_synced, made)
+                proxy.cut()  # one worker connects anew, the other one does not
+                await stage.pass_time(1.0)
+
+            return await play(Stage(folder, server, via=(server.url, proxy.url)), act)
+
+
+@scene(told=True)
+async def keys_are_deleted(folder: Path, factor: float) -> Verdict:
+    """As a Redis does that makes room by whatever it has."""
+
+    async def act(stage: Stage) -> None:
+        names = Names("scene")
+        await stage.redis(stage.server.tell, "DEL", names.facts(room(0)), names.stream(room(1)))
 
     return await act_on(folder, act)()

@@ -10,16 +10,20 @@ from stocksync_ws.redis.facts import check_version, facts_of
 INFO = (
     b"# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\nrun_id:abc\r\n"
     b"# Memory\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\n"
-    b"# Replication\r\nmaster_replid:def\r\n"
 )
 
 
-def test_a_run_is_the_process_and_its_place_among_replicas() -> None:
+def test_what_redis_says_is_read() -> None:
     facts = facts_of(INFO)
-    assert facts.run == "abc:def"
+    assert facts.process == "abc"
     assert facts.version == (7, 0)
     assert not facts.is_cluster
-    assert facts_of(INFO.replace(b"def", b"xyz")).run != facts.run
+
+
+@pytest.mark.parametrize("name", [b"redis_mode", b"server_mode"])
+def test_a_cluster_is_known_by_what_redis_and_valkey_call_it(name: bytes) -> None:
+    info = INFO.replace(b"redis_mode:standalone", name + b":cluster")
+    assert facts_of(info).is_cluster
 
 
 def test_what_makes_room_is_told_only_where_there_is_a_bound() -> None:

@@ -29,8 +29,9 @@ from stocksync_ws.backplane import (
 )
 from stocksync_ws.policies import DestinationPolicy
 from stocksync_ws.position import Position
-from stocksync_ws.redis import RedisBackplane
+from stocksync_ws.redis import Publisher, RedisBackplane
 from stocksync_ws.redis.link import Link
+from stocksync_ws.redis.packing import Names
 from tests.redis.proxy import Proxy
 from tests.redis.servers import Server, free_port
 
@@ -231,7 +232,7 @@ def test_a_redis_that_restarts_all_the_time_is_not_trusted(
     async def main() -> None:
         async with link_to(RedisBackplane(server.url)) as (link, told):
             seen: Position | None = None
-            for number in range(1, 7):
+            for number in range(1, 9):
                 await told.until(Connected, len(told.events) - 1 if number > 1 else 0)
                 since = len(told.events)
                 item = Item("/topic/a", b"x", Keep(100, 60.0), seen)
@@ -282,7 +283,10 @@ def test_scripts_that_redis_has_forgotten_are_loaded_again(server: Server) -> No
     asyncio.run(main())
 
 
-def test_a_channel_that_is_followed_is_never_forgotten(server: Server) -> None:
+@pytest.mark.parametrize(("written", "life"), [(False, 600), (True, 86_400)])
+def test_a_channel_that_is_followed_is_never_forgotten(
+    server: Server, written: bool, life: int
+) -> None:
     """What nobody writes to and somebody follows is told to be in use, so that it begins anew for
     nobody.
     """
@@ -290,17 +294,51 @@ def test_a_channel_that_is_followed_is_never_forgotten(server: Server) -> None:
     async def main() -> None:
         async with link_to(RedisBackplane(server.url)) as (link, told):
             await told.until(Connected)
-            link.send([Read("/topic/a", 1, None, None)])
-            await told.until(History)
-            link.send([Subscribe("/topic/a", 2)])
+            link.send([Subscribe("/topic/a", 1)])
             await told.until(Subscribed)
-            (key,) = await asyncio.to_thread(server.tell, "KEYS", "*:f:/topic/a")  # type: ignore[misc]
-            await asyncio.to_thread(server.tell, "EXPIRE", key.decode(), 100)
-            link._keep_alive()
-            await asyncio.to_thread(server.tell, "PING")
+            if written:
+                link.send([Append(1, (Item("/topic/a", b"x", Keep(10, 60.0), None),))])
+            link.send([Read("/topic/a", 2, None, None)])
+            await told.until(History)
+            key = Names("stocksync").facts("/topic/a")
+            await asyncio.to_thread(server.tell, "EXPIRE", key, 100)
+            keep = link._keep_alive if written else link._keep_empty
+            keep()
+            since = len(told.events)
             link.send([Read("/topic/b", 3, None, None)])
-            await told.until(History, len(told.events))
-            assert int(await asyncio.to_thread(server.tell, "TTL", key.decode())) > 86_000  # type: ignore[call-overload]
+            await told.until(History, since)
+            left = await asyncio.to_thread(server.tell, "TTL", key)
+            assert isinstance(left, int)
+            assert life - 10 < left <= life
+
+    asyncio.run(main())
+
+
+def test_another_reign_is_noticed(server: Server) -> None:
+    """A process that was a replica meanwhile may have the state of another one."""
+
+    async def main() -> None:
+        async with link_to(RedisBackplane(server.url, silence=0.2)) as (_, told):
+            await told.until(Connected)
+            key = Names("stocksync").reign(0)
+            await asyncio.to_thread(server.tell, "HSET", key, "r", "another", "t", "text")
+            assert "reigned" in (await told.until(Lost)).reason
+            await told.until(Connected, since=2)
+
+    asyncio.run(main())
+
+
+def test_a_publisher_and_a_worker_know_the_same_run(server: Server) -> None:
+    async def main() -> None:
+        async with link_to(RedisBackplane(server.url)) as (link, told):
+            await told.until(Connected)
+            with Publisher(server.url) as publisher:
+                for number in range(1, 8):
+                    link.send([Append(number, (Item("/topic/a", b"x", Keep(10, 60.0), None),))])
+                    answer = await told.until(Appended, len(told.events))
+                    assert answer.positions[0].generation == 0
+                    told_id = await asyncio.to_thread(publisher.convert_and_send, "/topic/a", 1)
+                    assert "." not in told_id.message_id, "a generation has begun"
 
     asyncio.run(main())
 

@@ -110,9 +110,9 @@ def test_no_epoch_and_no_generation_is_given_twice() -> None:
 
 def test_a_read_without_a_start_is_one_of_no_messages() -> None:
     words = words_of(packer().read(Read("/topic/a", 1, None, None)))
-    assert words[-4:] == [b"", b"200", b"1048576", b"0"]
-    assert words_of(packer().read(Read("/topic/a", 1, 8, None), anew=True))[-4] == b"8"
-    assert words_of(packer().read(Read("/topic/a", 1, 8, None), anew=True))[-1] == b"1"
+    assert words[-5:] == [b"", b"200", b"1048576", b"0", b"600"]
+    assert words_of(packer().read(Read("/topic/a", 1, 8, None), anew=True))[-5] == b"8"
+    assert words_of(packer().read(Read("/topic/a", 1, 8, None), anew=True))[-2] == b"1"
 
 
 def test_heads_of_many_channels_do_not_grow_for_ever() -> None:
@@ -150,11 +150,11 @@ def test_names_of_two_things_are_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "subscribed", "event", "unsteady"),
+    ("answer", "ours", "event", "unsteady"),
     [
         (
             b"accepted 3 0 e-1 0 7",
-            True,
+            1,
             Appended(5, AppendOutcome.ACCEPTED, (Position("e-1", 0, 7),), 2),
             False,
         ),
@@ -175,9 +175,9 @@ def test_names_of_two_things_are_two() -> None:
     ],
 )
 def test_an_answer_to_an_append_is_read(
-    answer: bytes, subscribed: bool, event: Appended, unsteady: bool
+    answer: bytes, ours: int, event: Appended, unsteady: bool
 ) -> None:
-    assert appended(5, answer, subscribed=subscribed) == (event, unsteady)
+    assert appended(5, answer, ours=ours) == (event, unsteady)
 
 
 def test_an_answer_to_a_read_is_read() -> None:

@@ -113,7 +113,7 @@ class Scripts(RuleBasedStateMachine):
     def append(self, worker: str, one: Append, other: Append) -> None:
         ours, _ = self.naive.append(worker, one, 0.0)
         answer = self.real.send(self.real.packer(worker).append(other))
-        theirs, _ = appended(other.number, answer, subscribed=False)
+        theirs, _ = appended(other.number, answer, ours=0)
         assert ours.outcome is theirs.outcome
         assert len(ours.positions) == len(theirs.positions)
         for item, here, there in zip(one.items, ours.positions, theirs.positions, strict=False):

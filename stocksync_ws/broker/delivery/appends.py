@@ -66,6 +66,12 @@ class Appends:
         items = tuple([Item(*message, seen(message.channel)) for message in flight.messages])
         return Append(flight.number, items, flight.key, flight.digest, next(iter(self._flights)))
 
+    def stayed(self, number: int) -> None:
+        """A command was never given to the connection, which is lost."""
+        flight = self._flights.get(number)
+        if flight is not None:
+            flight.sent = flight.again
+
     def unanswered(self) -> Iterator[Flight]:
         """Those that a new connection has to send again, in their order."""
         return (each for each in self._flights.values() if each.settlement is None)

@@ -22,6 +22,7 @@ from enum import Enum
 from typing import Any, Final, Protocol
 
 from stocksync_ws.backplane import (
+    Append,
     Appended,
     AppendOutcome,
     BackplaneCommand,
@@ -267,6 +268,9 @@ class Mirrors:
 
     def _lost(self, event: Lost) -> None:
         self.up = False
+        for command in self._commands:
+            if isinstance(command, Append):
+                self._appends.stayed(command.number)
         self._commands.clear()
         self._receiver.available(False)
 

@@ -158,6 +158,11 @@ class TransactionFrames:
             self._transactions.undo(session, transaction)
             self._errors.application(session, frame, code, rule=settlement.problem)
             return
+        local = [draft for place, draft in drafts.items() if place not in shared]
+        if (refusal := self._refusal(session, transaction, frame, local)) is not None:
+            # Room there was when it was asked first has gone to others meanwhile.
+            self._transactions.undo(session, transaction)
+            raise refusal
         self._apply(session, transaction, drafts, shared)
         yield from self._committed(session, transaction, frame)
 

@@ -60,7 +60,10 @@ class ReplyChannel:
     def apply(self, channel: str, position: Position, payload: bytes) -> None:
         """Put an answer into its queue."""
         publication = self._workers.read(None, position, payload)
-        if publication is None or not is_reply_queue(publication.destination):
+        if publication is None:
+            return
+        if not is_reply_queue(publication.destination):
+            self._workers.drop(publication.destination, "unreadable")
             return
         if self._workers.has_expired(publication):
             return

@@ -50,6 +50,9 @@ from stocksync_ws.types import Target, ToDestination, ToSession
 
 __all__ = ["Workers"]
 
+MOST_UNREAD = 10_000
+"""Channels that nobody reads, about, which may be followed for a while."""
+
 NOT_THERE = "the engine behind the workers was not there in time, and nothing was sent"
 NOT_ANSWERED = "the engine behind the workers has not answered in time; it may have been published"
 
@@ -97,6 +100,8 @@ class Workers:
         self._since = env.step.now
         self.down_since: float | None = env.step.now
         """Since when the engine is gone; None: it is there."""
+        self._most = MOST_UNREAD
+        """Channels beyond which those that nobody reads are left at once."""
         self._sweep_at = 0.0
         self.deadline: float | None = None
         self.armed = 0
@@ -239,6 +244,8 @@ class Workers:
             mirror = None
         self._unread.pop(channel, None)
         if mirror is None:
+            if len(self._addresses) >= self._most:
+                self._sweep(self._step.now, 0.0)
             self._addresses[channel] = address
             mirror = self._mirrors.follow(channel, keeps=keeps)
         return mirror.known
@@ -314,7 +321,7 @@ class Workers:
         """A message has died on its way, which is told."""
         expired = publication.is_dead(self._step.now)
         if expired:
-            self._drop(publication.destination, "expired")
+            self.drop(publication.destination, "expired")
         return expired
 
     def read(
@@ -328,7 +335,7 @@ class Workers:
         """
         found = self._payloads.unpack(payload)
         if found is None:
-            self._drop("" if address is None else self._named(address), "unreadable")
+            self.drop("" if address is None else self._named(address), "unreadable")
             return None
         kind, sent, headers, body, to = found
         address = to if address is None else address
@@ -341,7 +348,8 @@ class Workers:
             publication.expires_at = expiry(publication, now, self._wall)
         return publication
 
-    def _drop(self, destination: str, reason: str) -> None:
+    def drop(self, destination: str, reason: str) -> None:
+        """Count and tell a message of the engine that reaches nobody here."""
         self._step.tell_dropped(destination, reason, 1)
         self._counters.messages_dropped += 1
 
@@ -397,19 +405,20 @@ class Workers:
         for task in self._waiting.take_late(now):
             self._step.joined(task, False)
         if self._sweep_at <= now:
-            self._sweep(now)
+            self._sweep(now, self._settings.linger)
         self._rearm()
 
-    def _sweep(self, now: float) -> None:
+    def _sweep(self, now: float, linger: float) -> None:
         """Channels that nobody reads are followed for a while: who comes back has not to wait."""
         self._sweep_at = now + self._settings.linger
         for channel, address in list(self._addresses.items()):
             topic = self._topics.get(address)
             if (topic is not None and topic.pinned) or channel in self._waiting:
                 self._unread.pop(channel, None)
-            elif now - self._unread.setdefault(channel, now) >= self._settings.linger:
+            elif now - self._unread.setdefault(channel, now) >= linger:
                 del self._unread[channel], self._addresses[channel]
                 self._mirrors.leave(channel)
+        self._most = len(self._addresses) + MOST_UNREAD
 
     def _rearm(self) -> None:
         sweep_at = self._sweep_at if self._addresses else None
