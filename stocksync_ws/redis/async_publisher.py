@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from stocksync_ws.backplane import Append, Appended, AppendOutcome
 from stocksync_ws.broker.model.publication import Draft, Published
@@ -19,7 +19,7 @@ from stocksync_ws.redis.addresses import check_client, check_prefix, check_secon
 from stocksync_ws.redis.client import AsyncCluster, AsyncRedis, RedisError, ReplyError
 from stocksync_ws.redis.connections import Talk, client_of, find_places, unguessable
 from stocksync_ws.redis.directory import Directory, Place, Source
-from stocksync_ws.redis.facts import check_version, facts_of
+from stocksync_ws.redis.facts import Facts, check_version, facts_of
 from stocksync_ws.redis.node import is_gone
 from stocksync_ws.redis.packing import Names, Packer, appended, reign
 from stocksync_ws.redis.publisher import FIRST, LAST
@@ -217,16 +217,34 @@ class AsyncPublisher:
     async def _link(self, partition: int) -> _Link:
         """A connection to the process of Redis that has a partition."""
         while partition not in self._links:
-            place = next(
-                each for each in await find_places(self._directory) if partition in each.partitions
-            )
-            link = _Link()
-            self._links |= dict.fromkeys(place.partitions, link)
-            await link.open(place, self._names, self._publishing.name)
-            if link.is_cluster and not self._directory.is_cluster:
-                self._directory.is_cluster = True
-                self._drop()
+            places = await find_places(self._directory)
+            place = next(each for each in places if partition in each.partitions)
+            talk = Talk(lambda replies: None, lambda why: None)
+            try:
+                await talk.open(place.connect())
+                facts = facts_of(await talk.ask("INFO"))
+                check_version(facts)
+                if facts.is_cluster and not self._directory.is_cluster:
+                    self._directory.is_cluster = True
+                    talk.close()
+                    continue
+                packer = await self._packer(talk, place, facts)
+            except BaseException:
+                talk.close()
+                raise
+            self._links |= dict.fromkeys(place.partitions, _Link(talk, packer))
         return self._links[partition]
+
+    async def _packer(self, talk: Talk, place: Place, facts: Facts) -> Packer:
+        """Make a connection ready for commands."""
+        names, worker, process = self._names, self._publishing.name, facts.process
+        append = (await talk.ask("SCRIPT", "LOAD", APPEND)).decode()
+        asks = reign(names, place.partitions, worker, process, unguessable(72))
+        run = f"{process}:{(await talk.exchange(asks)).decode()}"
+        publishes = "SPUBLISH" if facts.is_cluster else "PUBLISH"
+        # Who may not publish would find out behind what a script has written already.
+        await talk.ask(publishes, names.probe(worker, min(place.partitions)), "")
+        return Packer(names, worker, run, (append, ""), publishes, unguessable)
 
     def _drop(self) -> None:
         for link in set(self._links.values()):
@@ -234,23 +252,8 @@ class AsyncPublisher:
         self._links = {}
 
 
-class _Link:
-    """One connection to one process of Redis."""
+class _Link(NamedTuple):
+    """One connection to one process of Redis, ready for commands."""
 
-    def __init__(self) -> None:
-        self.talk = Talk(lambda replies: None, lambda why: None)
-        self.is_cluster = False
-
-    async def open(self, place: Place, names: Names, worker: str) -> None:
-        """Connect, and be ready for commands."""
-        await self.talk.open(place.connect())
-        facts = facts_of(await self.talk.ask("INFO"))
-        check_version(facts)
-        self.is_cluster = facts.is_cluster
-        append = (await self.talk.ask("SCRIPT", "LOAD", APPEND)).decode()
-        asks = reign(names, place.partitions, worker, facts.process, unguessable(72))
-        run = f"{facts.process}:{(await self.talk.exchange(asks)).decode()}"
-        publishes = "SPUBLISH" if facts.is_cluster else "PUBLISH"
-        # Who may not publish would find out behind what a script has written already.
-        await self.talk.ask(publishes, names.probe(worker, min(place.partitions)), "")
-        self.packer = Packer(names, worker, run, (append, ""), publishes, unguessable)
+    talk: Talk
+    packer: Packer

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from stocksync_ws.redis.client import Reader, RedisError, ReplyError
+from stocksync_ws.redis.client import Reader, RedisError, ReplyError, once
 from stocksync_ws.redis.directory import Directory, Place
 from stocksync_ws.redis.packing import command
 
@@ -35,6 +35,7 @@ class Line:
     def __init__(self, connection: Any, until: float) -> None:
         seconds = _left(until)
         connection.socket_connect_timeout = connection.socket_timeout = seconds
+        connection.retry = once()
         connection.connect()
         self._socket: Any = connection._sock
         connection._sock = None

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from weakref import WeakSet
 
 from stocksync_ws.backplane import Append, Appended, AppendOutcome
@@ -21,7 +21,7 @@ from stocksync_ws.redis.addresses import check_client, check_prefix, check_secon
 from stocksync_ws.redis.client import Redis, RedisCluster, RedisError, ReplyError
 from stocksync_ws.redis.connections import unguessable
 from stocksync_ws.redis.directory import Client, Directory, Place
-from stocksync_ws.redis.facts import check_version, facts_of
+from stocksync_ws.redis.facts import Facts, check_version, facts_of
 from stocksync_ws.redis.line import Line, find_places
 from stocksync_ws.redis.node import is_gone
 from stocksync_ws.redis.packing import Names, Packer, appended, reign
@@ -232,12 +232,32 @@ class Publisher:
         while partition not in self._links:
             places = find_places(self._directory, until)
             place = next(each for each in places if partition in each.partitions)
-            link = _Link(place, self._names, self._publishing.name, until)
-            self._links |= dict.fromkeys(place.partitions, link)
-            if link.is_cluster and not self._directory.is_cluster:
-                self._directory.is_cluster = True
-                self._drop()
+            line = Line(place.connect(), until)
+            try:
+                facts = facts_of(line.ask("INFO", until=until))
+                check_version(facts)
+                if facts.is_cluster and not self._directory.is_cluster:
+                    self._directory.is_cluster = True
+                    line.close()
+                    continue
+                packer = self._packer(line, place, facts, until)
+            except BaseException:
+                line.close()
+                raise
+            self._links |= dict.fromkeys(place.partitions, _Link(line, packer))
         return self._links[partition]
+
+    def _packer(self, line: Line, place: Place, facts: Facts, until: float) -> Packer:
+        """Make a connection ready for commands."""
+        names, worker, process = self._names, self._publishing.name, facts.process
+        append = line.ask("SCRIPT", "LOAD", APPEND, until=until).decode()
+        asks = reign(names, place.partitions, worker, process, unguessable(72))
+        run = f"{process}:{line.exchange(asks, until).decode()}"
+        publishes = "SPUBLISH" if facts.is_cluster else "PUBLISH"
+        # Who may not publish would find out behind what a script has written already.
+        probe = names.probe(worker, min(place.partitions))
+        line.ask(publishes, probe, "", until=until)
+        return Packer(names, worker, run, (append, ""), publishes, unguessable)
 
     def _drop(self) -> None:
         for link in set(self._links.values()):
@@ -264,23 +284,8 @@ def _client_of(url: str) -> Client:
     return made
 
 
-class _Link:
+class _Link(NamedTuple):
     """One connection to one process of Redis, ready for commands."""
 
-    def __init__(self, place: Place, names: Names, worker: str, until: float) -> None:
-        self.line = Line(place.connect(), until)
-        try:
-            facts = facts_of(self.line.ask("INFO", until=until))
-            check_version(facts)
-            self.is_cluster = facts.is_cluster
-            append = self.line.ask("SCRIPT", "LOAD", APPEND, until=until).decode()
-            asks = reign(names, place.partitions, worker, facts.process, unguessable(72))
-            run = f"{facts.process}:{self.line.exchange(asks, until).decode()}"
-            publishes = "SPUBLISH" if facts.is_cluster else "PUBLISH"
-            # Who may not publish would find out behind what a script has written already.
-            probe = names.probe(worker, min(place.partitions))
-            self.line.ask(publishes, probe, "", until=until)
-        except BaseException:
-            self.line.close()
-            raise
-        self.packer = Packer(names, worker, run, (append, ""), publishes, unguessable)
+    line: Line
+    packer: Packer

@@ -38,7 +38,7 @@ REREAD = 60.0
 """Seconds after which what the workers have left is read again."""
 MOST_SEEN = 1_000
 """Channels whose last position is remembered."""
-NOT_THERE = "Redis was not there within {:g} s, and nothing was sent"
+NOT_THERE = "nothing was sent, since Redis was not ready within {:g} s"
 NOT_ANSWERED = "Redis has not answered within {:g} s; it may have been published"
 
 

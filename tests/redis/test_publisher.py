@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis import asyncio as redis_asyncio
+from redis.crc import key_slot
 
 from stocksync_ws import (
     BackplaneUnavailable,
@@ -23,6 +26,7 @@ from stocksync_ws import (
     Stream,
 )
 from stocksync_ws.redis import AsyncPublisher, Publisher, RedisBackplane
+from stocksync_ws.redis.packing import Names
 from tests.redis.browsers import Browser
 from tests.redis.proxy import Proxy
 from tests.redis.servers import Server, free_port
@@ -240,6 +244,114 @@ def test_a_cluster_is_found_from_any_of_its_nodes(one_node_cluster: Server) -> N
     with Publisher(one_node_cluster.url) as publisher:
         assert publisher.convert_and_send("/topic/of-a-cluster", 1).message_id.endswith("-1")
     assert asyncio.run(awaited()).endswith("-2")
+
+
+def test_any_node_of_a_cluster_leads_to_all(cluster: list[Server]) -> None:
+    destinations = [f"/topic/{number}" for number in range(30)]
+
+    async def awaited(url: str) -> None:
+        async with AsyncPublisher(url) as publisher:
+            for destination in destinations:
+                await publisher.convert_and_send(destination, 1)
+
+    for node in cluster:
+        asyncio.run(awaited(node.url))
+        with Publisher(node.url) as publisher:
+            for destination in destinations:
+                publisher.convert_and_send(destination, 1)
+    streams = sum(len(node.tell("KEYS", "*:s:*")) for node in cluster)  # type: ignore[arg-type]
+    assert streams == 30
+    client = RedisCluster(host="127.0.0.1", port=cluster[0].port)
+    with Publisher(redis=client) as publisher:
+        told = {publisher.convert_and_send(each, 1).message_id for each in destinations}
+    client.close()
+    assert {name.rpartition("-")[2] for name in told} == {"7"}
+
+
+def holds(node: Server, slot: int) -> bool:
+    """A node of a cluster has a slot."""
+    ranges: Any = node.tell("CLUSTER", "SLOTS")
+    return any(begin <= slot <= end and at[1] == node.port for begin, end, at, *_ in ranges)
+
+
+def test_a_moved_slot_is_followed(cluster: list[Server]) -> None:
+    """A node that has lost its slots sends whoever comes to the one that has them."""
+    names = Names("stocksync")
+    slot = key_slot(names.tag(names.partition("/topic/a")).encode())
+    source = next(node for node in cluster if holds(node, slot))
+    target = next(node for node in cluster if node is not source)
+    with Publisher(cluster[0].url) as publisher:
+        publisher.convert_and_send("/topic/b", 1)
+        name = str(target.tell("CLUSTER", "MYID").decode())  # type: ignore[attr-defined]
+        for node in cluster:
+            node.tell("CLUSTER", "SETSLOT", slot, "NODE", name)
+        assert publisher.convert_and_send("/topic/a", 1).message_id
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_timeout_is_kept(given: bool, server: Server) -> None:
+    """By whatever it is that takes so long: others that wait, the client library, Redis."""
+    took: list[float] = []
+
+    async def awaited(publisher: AsyncPublisher) -> None:
+        began = time.monotonic()
+        with pytest.raises((BackplaneUnavailable, PublishUncertain)):
+            await publisher.convert_and_send("/topic/a", 1)
+        took.append(time.monotonic() - began)
+
+    def blocked(publisher: Publisher) -> None:
+        began = time.monotonic()
+        with pytest.raises((BackplaneUnavailable, PublishUncertain)):
+            publisher.convert_and_send("/topic/a", 1)
+        took.append(time.monotonic() - began)
+
+    async def main() -> None:
+        source: Any = {"redis": redis_asyncio.Redis(port=server.port)} if given else {}
+        async with AsyncPublisher("" if given else server.url, timeout=0.5, **source) as publisher:
+            await asyncio.gather(*[awaited(publisher) for _ in range(4)])
+
+    server.signal(signal.SIGSTOP)
+    try:
+        asyncio.run(main())
+        source: Any = {"redis": Redis(port=server.port)} if given else {}
+        with Publisher("" if given else server.url, timeout=0.5, **source) as publisher:
+            threads = [threading.Thread(target=blocked, args=[publisher]) for _ in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+    finally:
+        server.signal(signal.SIGCONT)
+    assert len(took) == 8
+    assert max(took) < 2.0, took
+
+
+def test_a_publisher_that_was_interrupted_knows_the_run_of_redis(server: Server) -> None:
+    """A connection that is made again behind its back would say the run of before: one id, two
+    messages.
+    """
+    publisher = Publisher(server.url)
+    ids = [publisher.convert_and_send("/topic/a", 1).message_id for _ in range(3)]
+    server.tell("SAVE")
+    ids += [publisher.convert_and_send("/topic/a", 1).message_id for _ in range(2)]
+    server.kill()
+    server.start()
+    with Publisher(server.url) as other:  # loads the scripts
+        other.convert_and_send("/topic/b", 1)
+    ids += [publisher.convert_and_send("/topic/a", 1).message_id for _ in range(2)]
+    publisher.close()
+    assert len(set(ids)) == 7
+
+
+def test_who_may_not_publish_writes_nothing(server: Server) -> None:
+    server.tell("ACL", "SETUSER", "pub", "on", ">pw", "~*", "+@all")
+    url = f"redis://pub:pw@127.0.0.1:{server.port}/0"
+    with (
+        Publisher(url, timeout=0.2) as publisher,
+        pytest.raises(BackplaneUnavailable, match="NOPERM"),
+    ):
+        publisher.convert_and_send("/topic/a", 1)
+    assert server.tell("KEYS", "*:s:*") == []
 
 
 def test_a_client_is_taken_in_place_of_a_url(url: str, shared: Server) -> None:
