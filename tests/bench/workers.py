@@ -41,6 +41,8 @@ from tests.redis.servers import Server
 DESTINATIONS = 10_000
 IN_FLIGHT = 50
 SUBSCRIBERS = 500
+PEER_COUNT = 1_000
+"""Messages of the peer in a round; of more at once it loses some, and waits."""
 PATIENCE = 10.0
 """Seconds for messages of the peer, some of which it may lose."""
 
@@ -127,7 +129,7 @@ def _publications(rounds: int, count: int) -> list[Row]:
             found.setdefault("memory", []).append(cost(memory, here, memory, count))
             found.setdefault("redis", []).append(cost(one, there, one, count))
             found.setdefault("receives", []).append(cost(one, there, other, count))
-            found.setdefault("peer", []).append(socketio(peer, count))
+            found.setdefault("peer", []).append(socketio(peer, PEER_COUNT))
             found.setdefault("late", []).append(latency(memory, here, 200))
             found.setdefault("later", []).append(latency(one, there, 200))
             found.setdefault("rate", []).append(receipts(memory, count))
