@@ -37,6 +37,8 @@ class Scene:
     """Browsers must be told that something is missing; else none may be."""
     refused: bool = False
     """Publishers may be refused, or left uncertain; else none may be."""
+    cut: bool = True
+    """Connections to Redis are lost by it."""
 
     def __str__(self) -> str:
         return self.name
@@ -45,11 +47,11 @@ class Scene:
 SCENES: list[Scene] = []
 
 
-def scene(*, told: bool = False, refused: bool = False) -> Callable[..., object]:
+def scene(*, told: bool = False, refused: bool = False, cut: bool = True) -> Callable[..., object]:
     """A row of the table, by the function that plays it."""
 
     def add(run: Callable[[Path, float], Awaitable[Verdict]]) -> object:
-        SCENES.append(Scene(run.__name__, run, told, refused))
+        SCENES.append(Scene(run.__name__, run, told, refused, cut))
         return run
 
     return add
@@ -119,7 +121,7 @@ async def redis_comes_back_with_an_older_state(folder: Path, factor: float) -> V
     return await act_on(folder, act)()
 
 
-@scene(told=True)
+@scene(told=True, cut=False)
 async def everything_is_flushed(folder: Path, factor: float) -> Verdict:
     async def act(stage: Stage) -> None:
         await stage.redis(stage.server.tell, "FLUSHALL")
@@ -137,7 +139,7 @@ async def redis_stands_still(folder: Path, factor: float) -> Verdict:
     return await act_on(folder, act)()
 
 
-@scene(refused=True)
+@scene(refused=True, cut=False)
 async def memory_is_full(folder: Path, factor: float) -> Verdict:
     async def act(stage: Stage) -> None:
         await stage.redis(stage.server.tell, "CONFIG", "SET", "maxmemory", "1")
@@ -224,7 +226,7 @@ async def browsers_move_between_workers(folder: Path, factor: float) -> Verdict:
     return await act_on(folder, act)()
 
 
-@scene()
+@scene(cut=False)
 async def a_worker_is_killed(folder: Path, factor: float) -> Verdict:
     async def act(stage: Stage) -> None:
         stage.workers[0].kill()
@@ -253,7 +255,7 @@ async def a_replica_comes_while_workers_come_and_go(folder: Path, factor: float)
             return await play(Stage(folder, server, via=(server.url, proxy.url)), act)
 
 
-@scene(told=True)
+@scene(told=True, cut=False)
 async def keys_are_deleted(folder: Path, factor: float) -> Verdict:
     """As a Redis does that makes room by whatever it has."""
 

@@ -166,7 +166,12 @@ class Stage:
                 assert await worker.ask("quiet") == "quiet"
         await self.until(self._settled, "everybody has everything")
         told = [each for worker in self.workers for each in worker.published()]
-        return judge(self.browsers, told)
+        verdict = judge(self.browsers, told)
+        for worker in self.workers:
+            if worker.lives:
+                counters = json.loads(await worker.ask("stats"))
+                verdict.connections = max(verdict.connections, counters["backplane_connections"])
+        return verdict
 
     def _settled(self) -> bool:
         """All are subscribed, and stand at one position in each room."""

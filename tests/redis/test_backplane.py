@@ -50,13 +50,6 @@ def test_a_wrong_setting_is_told(arguments: dict[str, Any], text: str) -> None:
     assert "secret" not in str(told.value)
 
 
-@pytest.mark.parametrize(
-    "url", ["redis://a", "rediss://a:1/2", "unix:///run/redis.sock", "valkey://a", "valkeys://a"]
-)
-def test_every_scheme_of_redis_is_taken(url: str) -> None:
-    assert RedisBackplane(url).partition("/topic/a") == RedisBackplane(url).partition("/topic/a")
-
-
 def test_without_the_extra_it_is_told_what_to_install() -> None:
     lines = "import sys; sys.modules['redis'] = None\nimport stocksync_ws.redis"
     done = subprocess.run([sys.executable, "-c", lines], capture_output=True, text=True)

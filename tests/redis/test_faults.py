@@ -21,6 +21,7 @@ def test_nothing_is_lost_without_a_word(scene: Scene, tmp_path: Path) -> None:
     assert not verdict.errors, (str(verdict), verdict.errors[:20])
     assert bool(verdict.tells) is scene.told, str(verdict)
     assert verdict.accepted > 100, str(verdict)
+    assert (verdict.connections > 1) is scene.cut, "the fault is none, or another one"
     if scene.refused:
         assert verdict.refused, str(verdict)
     else:

@@ -31,6 +31,8 @@ class Verdict:
     tells: int = 0
     """Stretches that begin with a word of the server."""
     closes: dict[int, int] = field(default_factory=dict)
+    connections: int = 0
+    """How often the worker has connected to Redis that did so most often."""
     errors: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
