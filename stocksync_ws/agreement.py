@@ -59,12 +59,11 @@ def differences(ours: str, theirs: str) -> str:
         if name != "destinations" and one.get(name) != other.get(name)
     ]
     here, there = _policies(one), _policies(other)
-    found += [
-        f"destinations[{pattern!r}]: here {here.get(pattern, 'none')},"
-        f" there {there.get(pattern, 'none')}"
-        for pattern in dict.fromkeys([*here, *there])
-        if here.get(pattern) != there.get(pattern)
-    ]
+    for pattern in dict.fromkeys([*here, *there]):
+        one_of, other_of = here.get(pattern), there.get(pattern)
+        if one_of != other_of:
+            ours, theirs = _shown(one_of, other_of), _shown(other_of, one_of)
+            found.append(f"destinations[{pattern!r}]: here {ours}, there {theirs}")
     if not found and list(here) != list(there):
         found.append("destinations: the patterns stand in another order, and the first counts")
     return "; ".join(found)
@@ -111,9 +110,19 @@ def _read(text: str) -> dict[str, Any] | None:
     return cast("dict[str, Any]", found)
 
 
-def _policies(facts: Mapping[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for pattern, kind, fields in facts["destinations"]:
-        listed = ", ".join(f"{name}={value!r}" for name, value in fields.items())
-        found[pattern] = f"{kind.capitalize()}({listed})"
-    return found
+def _policies(facts: Mapping[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    return {pattern: (kind, fields) for pattern, kind, fields in facts["destinations"]}
+
+
+def _shown(
+    policy: tuple[str, dict[str, Any]] | None, other: tuple[str, dict[str, Any]] | None
+) -> str:
+    """A policy, with the fields in which it differs from another one of its kind."""
+    if policy is None:
+        return "none"
+    kind, fields = policy
+    listed = ""
+    if other is not None and other[0] == kind:
+        changed = {name: each for name, each in fields.items() if other[1].get(name) != each}
+        listed = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+    return f"{kind.capitalize()}({listed})"

@@ -240,10 +240,14 @@ def check_shared(
     Raises:
         ConfigurationError: The backplane is none, or a queue is named that is not `local`.
     """
+    if isinstance(backplane, type):
+        raise fail("backplane", f"must be an object, not a class: write {backplane.__name__}()")
     if not all(hasattr(backplane, name) for name in ("config", "open", "partition")):
         problem = f"must be an engine such as MemoryBackplane(), not {backplane!r}"
-        if isinstance(backplane, type):
-            problem = f"must be an object, not a class: write {backplane.__name__}()"
+        if isinstance(backplane, str) and "://" in backplane:
+            problem = (
+                'is no URL: write backplane=RedisBackplane("redis://…"), of stocksync_ws.redis'
+            )
         raise fail("backplane", problem)
     local = [pattern for pattern, policy in destinations.items() if policy.local]
     named: dict[str, str] = {}

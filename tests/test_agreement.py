@@ -59,7 +59,7 @@ def test_equal_settings_differ_in_nothing() -> None:
         (
             {"/topic/a": Stream(history=7)},
             {"/topic/a": Stream(history=8)},
-            r"destinations\['/topic/a'\]: here Stream\(.*history=7.*there Stream\(.*history=8",
+            r"^destinations\['/topic/a'\]: here Stream\(history=7\), there Stream\(history=8\)$",
         ),
         (
             {"/topic/a": Topic()},

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from redis.exceptions import RedisError
 
 from stocksync_ws import (
     ConversionError,
@@ -45,6 +46,7 @@ from warehouse import PREFIX, URL, Stock
 
 HERE = Path(__file__).parent
 WORKER = f"worker {os.getpid()}"
+logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {WORKER} %(name)s %(message)s")
 stock = Stock()
 
 
@@ -114,7 +116,10 @@ def main() -> None:
     import uvicorn
 
     args = arguments()
-    stock.open()
+    try:
+        stock.open()
+    except RedisError as error:
+        sys.exit(f"Redis has the stock, and is not there: {error} (REDIS_URL says where it is)")
     tasks = subprocess.Popen([sys.executable, str(HERE / "tasks.py")])  # noqa: S603
     try:
         uvicorn.run("app:app", app_dir=str(HERE), host=args.host, port=args.port, workers=2)

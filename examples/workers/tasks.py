@@ -32,7 +32,7 @@ def deliver(by: str) -> None:
     for product_id in stock.low():
         update = stock.adjust(product_id, Adjustment(20), by)
         told = publisher.convert_and_send("/topic/inventory", update)
-        log.info("%s: +20 %s, seen by %d workers", by, product_id, told.workers)
+        log.info("%s: +20 %s, pushed to workers: %d", by, product_id, told.workers)
 
 
 if __name__ == "__main__":

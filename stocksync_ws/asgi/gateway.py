@@ -91,13 +91,12 @@ class Gateway:
 
     # The run
 
-    def begin_lifespan(self) -> None:
-        """A host's lifespan begins: the run is there until the last such lifespan has ended."""
+    async def begin_lifespan(self) -> None:
+        """A host's lifespan begins: the run is there until the last such lifespan has ended. Where
+        an engine is required, it is there too.
+        """
         self.begin().lifespans += 1
         self._lifespans += 1
-
-    async def until_connected(self) -> None:
-        """Wait for the engine behind several workers, where a start requires it."""
         await self._run.until_connected()
 
     def begin(self) -> Runtime:

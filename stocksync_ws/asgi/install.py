@@ -172,7 +172,7 @@ def _around(gateway: Gateway, inner: LifespanContext) -> LifespanContext:
 
     @asynccontextmanager
     async def around(app: Any) -> AsyncGenerator[Any]:
-        gateway.begin_lifespan()
+        await gateway.begin_lifespan()
         try:
             async with inner(app) as state:
                 yield state
@@ -201,7 +201,7 @@ def _litestar(gateway: Gateway, app: Any) -> None:
 
     @asynccontextmanager
     async def begun(_: Any) -> AsyncGenerator[None]:
-        gateway.begin_lifespan()
+        await gateway.begin_lifespan()
         yield
 
     @asynccontextmanager

@@ -75,16 +75,11 @@ async def lifespan(
     """
     startup = await receive()
     try:
-        gateway.begin_lifespan()
+        await gateway.begin_lifespan()
     except Exception as error:
         await send({"type": "lifespan.startup.failed", "message": str(error)})
         raise
     inner = _Inner(gateway, startup, receive, send)
-    try:
-        await gateway.until_connected()
-    except Exception as error:
-        await inner.send({"type": "lifespan.startup.failed", "message": str(error)})
-        raise
     try:
         try:
             if app is not None:

@@ -7,9 +7,11 @@ shows a password.
 from __future__ import annotations
 
 import math
-from typing import cast
+from typing import Any, cast
+from urllib.parse import urlsplit
 
 from stocksync_ws.errors import ConfigurationError
+from stocksync_ws.redis.client import Redis
 
 __all__ = ["check_client", "check_prefix", "check_seconds", "redis_url"]
 
@@ -41,12 +43,39 @@ def check_client(what: str, url: str, client: object, *kinds: type) -> None:
     known = isinstance(cast("object", url), str) and "://" in url
     scheme = url.partition("://")[0] if known else ""
     if _SCHEMES.get(scheme, scheme) in ("redis", "rediss", "unix"):
+        _check_url(what, url)
         return
     hint = f"write one like {_EXAMPLE}"
     if "sentinel" in scheme:
         hint = "for Sentinel give redis=Sentinel([...]).master_for(...)"
     shown = f"one of {scheme}" if scheme else "what it was given"
     raise ConfigurationError(f"{what}: {shown} is no URL of Redis: {hint}")
+
+
+def _check_url(what: str, url: str) -> None:
+    """Check what follows the scheme, as far as that can be without a connection."""
+    problem = ""
+    try:
+        parts = urlsplit(url)
+        path = parts.path.strip("/")
+        if parts.fragment:
+            problem = "what stands behind # is no part of it"
+        elif parts.scheme != "unix" and path and not path.isdigit():
+            problem = "a database has a number, as in redis://cache:6379/0"
+        elif parts.port is not None and not 0 < parts.port < 65_536:
+            problem = "its port is none"
+        else:
+            kind: Any = Redis
+            kind.from_url(redis_url(url)).connection_pool.make_connection()
+    except TypeError as error:
+        problem = f"behind ? {str(error).rpartition(') ')[2]}"
+    except ValueError:
+        problem = "its host, port or a value behind ? cannot be read"
+    if problem:
+        raise ConfigurationError(
+            f"{what}: the URL cannot be used: {problem}; in a password write %23 for #, %40 for @,"
+            f" %2F for /"
+        )
 
 
 def check_seconds(setting: str, seconds: float) -> None:

@@ -7,6 +7,7 @@ Redis would reach a later one. Every wait ends at a time that the caller says.
 
 from __future__ import annotations
 
+import select
 import time
 from typing import Any
 
@@ -63,6 +64,21 @@ class Line:
         if isinstance(answer, ReplyError):
             raise answer
         return answer
+
+    def look(self) -> None:
+        """Look whether Redis has ended it while nobody asked anything.
+
+        Raises:
+            ConnectionError: It has.
+        """
+        poll = select.poll() if hasattr(select, "poll") else None
+        if poll is not None:
+            poll.register(self._socket, select.POLLIN)
+            spoken = bool(poll.poll(0))
+        else:
+            spoken = bool(select.select([self._socket], [], [], 0)[0])
+        if spoken:
+            raise ConnectionError("Redis has closed the connection")
 
     def close(self) -> None:
         """End it."""

@@ -139,7 +139,7 @@ class Link:
         except ConfigurationError as error:
             self._failed(nodes, str(error), fatal=True)
         except (RedisError, ReplyError, OSError, EOFError, TimeoutError) as error:
-            self._failed(nodes, str(error) or type(error).__name__)
+            self._failed(nodes, str(error) or f"it does not answer within {CONNECT:g} s")
         except BaseException as error:
             for node in nodes:
                 node.close()
@@ -183,7 +183,7 @@ class Link:
         self._before = self._connected = True
         self._delay = FIRST
         if self._told:
-            _log.info("Redis is there again")
+            _log.info("connected to Redis again, prefix %r", self._names.prefix)
         self._told = ""
         self._timers = [
             self._loop.call_later(RENEW, self._renew),
@@ -245,7 +245,7 @@ class Link:
             self._early = why
             return
         self._drop()
-        _log.warning("the connection to Redis is lost: %s", why)
+        _log.warning("the connection to Redis is lost, prefix %r: %s", self._names.prefix, why)
         self._told = why
         self._receive([Lost(why)])
         self._try_again()
@@ -259,8 +259,10 @@ class Link:
             return
         news = why != self._told
         if news:
-            log = _log.error if fatal else _log.warning
-            log("there is no connection to Redis: %s", why)
+            if fatal:
+                _log.error("this worker stays away from Redis: %s", why)
+            else:
+                _log.warning("no connection to Redis, prefix %r: %s", self._names.prefix, why)
             self._told = why
         if news and not self._before:
             self._receive([Lost(why, fatal)])

@@ -69,10 +69,10 @@ class Publisher:
         self._prefix = prefix
         self._names = Names(prefix)
         self._timeout = timeout
-        self.begin()
+        self._begin()
         _PUBLISHERS.add(self)
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Be a publisher of this process, with nothing that another one has connected."""
         self._lock = threading.Lock()
         self._publishing = Publishing(self._prefix, time.time)
@@ -196,6 +196,7 @@ class Publisher:
             nonlocal sent
             link = self._link(self._names.partition(append.items[0].channel), until)
             packed = link.packer.append(append)
+            link.line.look()
             sent += 1
             try:
                 answer = link.line.exchange(packed, until)
@@ -271,7 +272,7 @@ _PUBLISHERS: WeakSet[Publisher] = WeakSet()
 def _after_fork() -> None:
     """A child begins anew: what its parent has connected, and holds, is none of its business."""
     for publisher in _PUBLISHERS:
-        publisher.begin()
+        publisher._begin()  # pyright: ignore[reportPrivateUsage]
 
 
 if hasattr(os, "register_at_fork"):

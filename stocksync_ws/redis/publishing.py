@@ -8,10 +8,11 @@ default.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import NoReturn
+from typing import NoReturn, cast
 
 from stocksync_ws.agreement import config_of, repair_of
 from stocksync_ws.backplane import Append, Appended, AppendOutcome, BackplaneSettings, Item
@@ -33,6 +34,8 @@ from stocksync_ws.position import Position
 from stocksync_ws.redis.connections import unguessable
 
 __all__ = ["REREAD", "Publishing"]
+
+_log = logging.getLogger("stocksync_ws.redis")
 
 REREAD = 60.0
 """Seconds after which what the workers have left is read again."""
@@ -68,8 +71,9 @@ class Publishing:
         self.name = unguessable(128)
         self._number = 0
         self._payloads = Payloads()
+        self._warned = False
         self._seen: OrderedDict[str, Position] = OrderedDict()
-        self._text: bytes | None = None
+        self._text: bytes | None = b""
         self._take(BrokerConfig(backplane=_Engine()), BackplaneSettings())
 
     def _take(self, config: BrokerConfig, settings: BackplaneSettings) -> None:
@@ -87,7 +91,14 @@ class Publishing:
         if text == self._text:
             return
         if text is None:
-            return  # its workers are gone, and what they had left with them
+            if not self._warned:
+                self._warned = True
+                _log.warning(
+                    "no worker has ever run under the prefix %r: what is published there waits for"
+                    " nobody; is it that of the application?",
+                    self._prefix,
+                )
+            return
         try:
             agreed = text.decode()
             settings = BackplaneSettings(**repair_of(agreed))
@@ -116,7 +127,16 @@ class Publishing:
         return self._drafts.to_user(user, destination, payload, headers)
 
     def append(self, draft: Draft, key: str) -> Append:
-        """A draft as the next append."""
+        """A draft as the next append.
+
+        Raises:
+            ValueError: The key is none.
+        """
+        if not isinstance(cast("object", key), str) or len(key) > self._config.limits.max_id:
+            raise ValueError(
+                f"idempotency_key must be a text such as f'order-{{order.id}}', of at most"
+                f" {self._config.limits.max_id} characters, not {key!r}"
+            )
         self._number += 1
         address = address_of(draft.target)
         named = address if isinstance(address, str) else self._config.user_prefix + address[1]

@@ -17,12 +17,14 @@ from starlette.routing import Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 
 from stocksync_ws import (
+    BackplaneSettings,
     BrokerAvailability,
     ConfigurationError,
     ConnectRequest,
     SessionDisconnected,
     StompApp,
 )
+from stocksync_ws.testing import MemoryBackplane
 from tests.asgi.frameworks import FRAMEWORKS, add_route, make
 from tests.asgi.host import Asgi, Client
 
@@ -226,6 +228,25 @@ def test_the_order_of_everything(ws: StompApp, run: Run, framework: str) -> None
     assert ws.counters.messages_published == 2
     assert client.over
     assert ws._run.runtime is None
+
+
+@everywhere
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("comes", [False, True])
+def test_a_required_engine_is_waited_for(run: Run, framework: str, comes: bool) -> None:
+    engine = MemoryBackplane(BackplaneSettings(require_at_start=True, subscribe_timeout=3))
+    engine.reachable = False
+    ws = StompApp("/ws", backplane=engine)
+    host = run(ws.install(make(framework), signals=False))
+    lifespan = host.lifespan()
+    lifespan.tell("startup")
+    host.advance(2.9)
+    assert lifespan.said == []
+    if comes:
+        engine.reconnect()
+    host.advance(0.2)
+    assert lifespan.said == ["startup.complete" if comes else "startup.failed"]
+    assert (ws._run.runtime is not None) is comes
 
 
 @everywhere

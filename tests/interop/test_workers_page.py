@@ -65,7 +65,7 @@ def test_windows_at_two_workers_show_the_same(open_page: OpenPage, workers: Exam
     for page in (here, there):
         page.wait_for_text("qty-scale", "23")
         page.wait_for_text("feed", "the warehouse")
-    workers.wait_for_log("the warehouse: +20 scale, seen by 2 workers")
+    workers.wait_for_log("the warehouse: +20 scale, pushed to workers: 2")
     here.click("urgent")
     here.click("minus1-kettle")
     there.wait_for_text("row-kettle", "Urgent")

@@ -50,8 +50,13 @@ def answers() -> None:
 
 TABLE = [
     of(
-        "backplane: must be an engine such as MemoryBackplane(), not 'redis://cache'",
+        "backplane: must be an engine such as MemoryBackplane(), not 'redis'",
         "MemoryBackplane()",
+        backplane="redis",
+    ),
+    of(
+        'backplane: is no URL: write backplane=RedisBackplane("redis://…"), of stocksync_ws.redis',
+        'RedisBackplane("redis://…")',
         backplane="redis://cache",
     ),
     of(

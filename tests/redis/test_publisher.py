@@ -126,6 +126,31 @@ def test_a_key_names_one_message(url: str) -> None:
         assert not later.duplicate, "a key counts for its destination"
 
 
+@pytest.mark.parametrize("key", [None, 0, 7, b"z", "k" * 129])
+def test_a_key_that_is_none_is_told(url: str, key: Any) -> None:
+    with Publisher(url) as publisher, pytest.raises(ValueError, match="idempotency_key must be"):
+        publisher.convert_and_send("/topic/a", 1, idempotency_key=key)
+
+
+def test_a_prefix_under_which_nobody_runs_is_warned_of(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Publisher(url, prefix="shoop") as publisher:
+        for _ in range(2):
+            assert publisher.convert_and_send("/topic/a", 1).workers == 0
+    assert [each.getMessage()[:40] for each in caplog.records] == [
+        "no worker has ever run under the prefix "
+    ]
+
+
+def test_a_connection_that_has_ended_meanwhile_is_no_doubt(server: Server) -> None:
+    with Publisher(server.url, timeout=0.3) as publisher:
+        publisher.convert_and_send("/topic/a", 1)
+        server.kill()
+        with pytest.raises(BackplaneUnavailable):
+            publisher.convert_and_send("/topic/a", 2)
+
+
 def test_a_user_is_reached(url: str, shared: Server) -> None:
     with Publisher(url) as publisher:
         publisher.convert_and_send_to_user("anna", "/queue/errors", "no")

@@ -116,7 +116,8 @@ class Leases:
         """This worker stops: what is left of it is to be forgotten after so many seconds."""
         if not self._stopping:
             self._stopping = True
-            self._tell(seconds)
+            if self._workers.is_live(CHANNEL):  # else nobody waits for it, and it ages
+                self._tell(seconds)
             self._step.disarm(self)
 
     # What this worker tells
