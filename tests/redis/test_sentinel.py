@@ -53,6 +53,8 @@ async def append(link: object, told: Told, number: int, seen: Position | None) -
 def test_a_worker_follows_the_master(watched: tuple[Server, Server, Server]) -> None:
     master, replica, sentinel = watched
 
+    stream = Names("stocksync").stream("/topic/a")
+
     async def main() -> None:
         asked = Sentinel([("127.0.0.1", sentinel.port)])
         client = asked.master_for("shop")
@@ -62,6 +64,7 @@ def test_a_worker_follows_the_master(watched: tuple[Server, Server, Server]) -> 
             await told.until(Connected)
             seen = await append(link, told, 1, None)
             await asyncio.to_thread(until_said, sentinel, "SENTINEL REPLICAS shop", b"flags")
+            await asyncio.to_thread(until_said, replica, f"XLEN {stream}", b":1")
             await asyncio.to_thread(master.kill)
             await told.until(Lost)
             await told.until(Connected, since=2)
@@ -69,7 +72,6 @@ def test_a_worker_follows_the_master(watched: tuple[Server, Server, Server]) -> 
             after = await append(link, told, 2, seen)
             assert (after.epoch, after.offset) == (seen.epoch, 2), "it has all that was there"
             assert after.generation != seen.generation
-            stream = Names("stocksync").stream("/topic/a")
             assert await asyncio.to_thread(replica.tell, "XLEN", stream) == 2
         finally:
             link.close()
