@@ -40,11 +40,21 @@ def files(page: str) -> dict[str, str]:
     return found
 
 
+def _take_ctrl_c() -> None:
+    """A shell without job control has its background jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def running(folder: Path, *command: str) -> Iterator["subprocess.Popen[str]"]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     with subprocess.Popen(
-        [sys.executable, *command], cwd=folder, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=_take_ctrl_c,
     ) as process:
         try:
             yield process
@@ -54,9 +64,7 @@ def running(folder: Path, *command: str) -> Iterator["subprocess.Popen[str]"]:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
-                # A client of others may not hear it while it waits for a server that has gone.
-                if not command[0].startswith("worker_"):
-                    raise
+                raise
 
 
 @contextmanager
