@@ -18,6 +18,7 @@ from stocksync_ws.redis.client import (
     Reader,
     RedisError,
     ReplyError,
+    once,
 )
 from stocksync_ws.redis.directory import Directory, Place, Source
 from stocksync_ws.redis.packing import command
@@ -84,6 +85,7 @@ class Talk(asyncio.Protocol):
 
     async def open(self, connection: Any) -> None:
         """Connect, and take the streams."""
+        connection.retry = once()  # whoever waits knows better when to try again
         await connection.connect()
         # The client library has no other way to be rid of its reading.
         writer: asyncio.StreamWriter = connection._writer
