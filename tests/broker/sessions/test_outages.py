@@ -228,3 +228,23 @@ class TestReset:
         late.subscribe(KEPT, last_message_id=ids[0])
         shop.settle()
         assert late.message().body == b"2"
+
+
+def test_a_send_on_its_way_at_a_stop_has_no_receipt_and_may_have_been_done(
+    stack: ExitStack,
+) -> None:
+    shop = Shop(stack)
+    sender, other = shop.worlds[0].connect(), shop.worlds[1].connect()
+    shop.settle()
+    other.command("SUBSCRIBE", {"id": "s", "destination": "/topic/a"})
+    shop.settle()
+    other.frames()
+    link = shop.engine.links[shop.worlds[0].runtime.broker.worker]
+    link.tell_answer = link.answers.popleft  # type: ignore[method-assign, assignment]
+    sender.command("SEND", {"destination": "/topic/a", "receipt": "r"}, b"x")
+    shop.settle()
+    shop.worlds[0].runtime.driver.stop()
+    shop.worlds[0].advance(1)
+    assert sender.closed == 1012
+    assert sender.frames() == []
+    assert [frame.body for frame in other.frames()] == [b"x"]
