@@ -1,4 +1,4 @@
-"""What the workers that share an engine must agree about, as a text.
+"""The agreement of the workers that share an engine, as a text.
 
 Rule: everything that decides where a message goes and what is kept of it, and nothing else: of two
 workers that differ in it, one would drop what the other promises.
@@ -30,7 +30,7 @@ _KINDS: dict[str, type[DestinationPolicy]] = {
 
 
 def agreement_of(config: BrokerConfig) -> str:
-    """What other workers must have as this one has it."""
+    """The settings that other workers must have as this one has them, as JSON."""
     destinations: list[object] = []
     for pattern, policy in config.destinations.items():
         kind = next(name for name, cls in _KINDS.items() if isinstance(policy, cls))

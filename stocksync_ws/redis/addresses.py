@@ -1,4 +1,4 @@
-"""Where Redis is, as an application says it.
+"""The address of Redis, as an application says it.
 
 Rule: what is wrong is told when it is written down, with what to write instead; no error and no log
 shows a password.

@@ -1,4 +1,4 @@
-"""What the workers of a prefix agree about, as Redis knows it.
+"""The agreement of the workers of a prefix, as Redis knows it.
 
 Rule: whoever connects compares what it has with what the others have, and leaves it there for them
 and for publishers. It is the others' for a minute after the last of them has said so.
@@ -27,7 +27,7 @@ HOLDS = 60
 """Seconds without a sign of any worker after which nothing is agreed."""
 
 Mismatch = Literal["error", "warn"]
-"""What becomes of a worker that has other policies than the others."""
+"""The fate of a worker that has other policies than the others: it stops, or it warns."""
 
 
 class Ask(Protocol):
@@ -37,7 +37,7 @@ class Ask(Protocol):
 
 
 class Agreement:
-    """What this worker has.
+    """The agreement that one worker keeps with the others.
 
     Args:
         names: The names in Redis.

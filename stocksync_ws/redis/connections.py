@@ -81,7 +81,7 @@ class Talk(asyncio.Protocol):
         """Of `ask`, in their order."""
         self._closed = False
         self.heard = 0.0
-        """When something came last, in the time of the loop."""
+        """The time at which something came last, by the clock of the loop."""
 
     async def open(self, connection: Any) -> None:
         """Connect, and take the streams."""

@@ -1,4 +1,4 @@
-"""Where the processes of Redis are, by way of what the application has given.
+"""The addresses of the processes of Redis, found by way of what the application has given.
 
 Rule: no I/O. The client library knows URLs, TLS, passwords, Sentinel and the nodes of a cluster;
 what it was given is used to make connections, and connections of its own are not.
@@ -94,7 +94,7 @@ class Directory:
 
 
 def _given(client: Any) -> tuple[Callable[..., Any], dict[str, Any], list[Address]]:
-    """How a client makes a connection: the class, its settings, and the nodes that it knows."""
+    """The recipe of a client for a connection: the class, its settings, and the nodes it knows."""
     if isinstance(client, AsyncCluster):
         nodes = list(client.nodes_manager.startup_nodes.values())
         return nodes[0].connection_class, nodes[0].connection_kwargs, _addresses(nodes)

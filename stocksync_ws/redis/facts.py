@@ -1,4 +1,4 @@
-"""What a process of Redis says of itself.
+"""The facts that a process of Redis tells of itself.
 
 Rule: pure. Which run of Redis it is, is told by the process, and by its reign: a text that it keeps
 among its data, and that is another one whenever another process has kept it before. So a process
@@ -21,11 +21,11 @@ class Facts(NamedTuple):
     """The answer to INFO."""
 
     process: str
-    """Which process it is."""
+    """The name of the process, another one after each start."""
     version: tuple[int, ...]
     is_cluster: bool
     evicts: str
-    """How it makes room when its memory is full; empty: it does not."""
+    """The way in which it makes room when its memory is full; empty: it does not."""
 
 
 def facts_of(answer: bytes | str) -> Facts:

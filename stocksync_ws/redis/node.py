@@ -52,8 +52,8 @@ GONE = re.compile(
     r"(?:^|\s-)(?:ASK|CLUSTERDOWN|LOADING|MASTERDOWN|MOVED|NOAUTH|NOSCRIPT|READONLY|TRYAGAIN"
     r"|UNBLOCKED)\b"
 )
-"""How a refusal begins that says that this process is not, or not yet, the one to talk to; Redis 6
-has it in the middle, where a script was refused something.
+"""The beginning of a refusal that says that this process is not, or not yet, the one to talk to;
+Redis 6 has it in the middle, where a script was refused something.
 """
 
 
@@ -63,7 +63,7 @@ def is_gone(problem: str) -> bool:
 
 
 class Worker(NamedTuple):
-    """Who talks."""
+    """The worker that talks."""
 
     name: str
     names: Names
@@ -113,7 +113,7 @@ class Node:
         self._process = ""
         self._reign = b""
         self._probed: float | None = None
-        """When a probe was sent that has not come back."""
+        """The time at which a probe was sent that has not come back."""
         self._judged = 0.0
         self._write_at = 0.0
         self._tick_at = 0.0

@@ -1,5 +1,4 @@
-"""What a process that serves nothing publishes: appends, made without an application, and what
-became of them.
+"""The appends of a process that serves nothing: they are made without an application, and answered.
 
 Rule: no I/O and no clock of its own. What must be known of the application, the prefixes and what
 is kept of each destination, its workers have left in Redis; where none has ever run, it is the
@@ -58,7 +57,7 @@ class _Engine:
 
 
 class Publishing:
-    """What one publisher sends, in its order.
+    """The messages of one publisher, in its order.
 
     Args:
         prefix: Of the workers.
@@ -151,7 +150,7 @@ class Publishing:
         return Append(self._number, (item,), text, digest, self._number)
 
     def settled(self, append: Append, answer: Appended, *, again: bool) -> Published:
-        """What became of it.
+        """The outcome of an append, as its sender is told.
 
         Args:
             append: Which.

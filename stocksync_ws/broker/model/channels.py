@@ -42,7 +42,7 @@ def keep_of(
     settings: BackplaneSettings,
     max_keys: int,
 ) -> Keep:
-    """What the engine keeps of a channel: the history, and at least enough to repair a gap.
+    """The part of a channel that the engine keeps: its history, or enough to repair a gap.
 
     Args:
         policy: Of the destination.

@@ -1,4 +1,4 @@
-"""Which policy a destination has: the first pattern that matches counts, or the default.
+"""The policy of a destination: the first pattern that matches counts, or the default.
 
 Rule: pure, and the same at every worker and publisher. What is a user's own is an ordinary topic.
 """

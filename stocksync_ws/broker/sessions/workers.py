@@ -123,7 +123,7 @@ class Workers:
     # Publishing
 
     def shares(self, target: Target) -> bool:
-        """What is sent to a target goes to all workers."""
+        """A message to this target goes to all workers."""
         if isinstance(target, ToSession):
             return False
         if not isinstance(target, ToDestination):
@@ -143,7 +143,7 @@ class Workers:
         return self.living is None or worker in self.living
 
     def partition_of(self, target: Target) -> int:
-        """What is sent to targets of one partition can be sent in one step."""
+        """Messages to targets of one partition can be sent in one step."""
         return self._partition(channel_of(address_of(target)))
 
     def submit(
@@ -167,7 +167,7 @@ class Workers:
         done(settlement)
 
     def _reaches_nobody(self, target: Target) -> bool:
-        """What no other worker was told of is for nobody here either, and is not kept."""
+        """A message that no other worker was told of is for nobody here either, and is not kept."""
         address = address_of(target)
         topic = self._topics.get(address)
         return not (topic.readers if topic is not None else self._is_kept(address))
@@ -179,7 +179,7 @@ class Workers:
         self._mirrors.follow(channel, keeps=True, receiver=receiver)
 
     def is_live(self, channel: str) -> bool:
-        """What is pushed of a channel comes now."""
+        """Messages that are pushed to a channel come now."""
         mirror = self._mirrors.find(channel)
         return self._mirrors.up and mirror is not None and mirror.state is State.LIVE
 
@@ -217,7 +217,7 @@ class Workers:
         return Message(channel, payload, keep)
 
     def outcome(self, target: Target, settlement: Settlement) -> Published | Exception:
-        """What became of one message, as who has sent it is told."""
+        """The outcome of one message, as its sender is told."""
         outcome, positions, workers, problem = settlement
         if outcome is Failure.UNAVAILABLE or outcome is AppendOutcome.REFUSED:
             self._counters.backplane_refused += 1
@@ -278,7 +278,7 @@ class Workers:
         self._listeners.tell(BackplaneAvailability(available=up, duration=duration))
 
     def begin(self, channel: str, history: History) -> None:
-        """What is kept of a channel follows."""
+        """The history of a channel follows."""
         address = self._addresses[channel]
         if self._is_kept(address):
             topic = self._destinations.open_topic(address)
@@ -308,8 +308,8 @@ class Workers:
             self._pass_over(self._topics[address], publication, position)
 
     def _pass_over(self, topic: Topic, publication: Publication | None, position: Position) -> None:
-        """What nobody gets here may have been delivered by another worker: its message id names a
-        place in this history, and it has taken the place of an older value.
+        """A message that nobody gets here may have been delivered by another worker: its message id
+        names a place in this history, and it has taken the place of an older value.
         """
         if publication is None:
             topic.log.skip(position.offset)
@@ -427,7 +427,7 @@ class Workers:
 
 
 def _is_owed(reader: Reader) -> bool:
-    """What is for its session alone waits to be read: an answer that nobody gives twice."""
+    """A message for its session alone waits to be read: an answer that nobody gives twice."""
     topic, session = reader.topic, reader.session
     if topic.has_history or reader not in topic.behind:
         return False
