@@ -199,9 +199,9 @@ class Link:
             self._distrust()
         if one.evicts:
             self._agreement.warn_once(
-                f"Redis makes room by maxmemory-policy {one.evicts}, which drops messages and what"
-                f" is known about them; that is told to subscribers as a reset: set noeviction, or"
-                f" give stocksync-ws a Redis of its own"
+                f"Redis makes room by maxmemory-policy {one.evicts}, which may drop histories"
+                f" (subscribers are told by a reset) and the numbers and keys that make a repeat"
+                f" safe (nobody is told): set noeviction, or give stocksync-ws a Redis of its own"
             )
 
     def _unsteady(self) -> None:
