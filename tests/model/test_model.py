@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
+from tests.model import rules
+from tests.model.clock import TICK
 from tests.model.script import ROUND, make_script, play_twice
 from tests.model.world_steps import STEPS, Round
 
@@ -65,3 +67,33 @@ TestBroker.settings = settings(
 def test_rounds_from_seeds_hold_and_are_the_same_octets_twice() -> None:
     for seed in range(1, 81):
         assert play_twice(make_script(seed)).steps == ROUND
+
+
+@pytest.mark.parametrize("over", [True, False], ids=["window-over", "window-open"])
+@pytest.mark.parametrize("clock", ["stall", "beat"])
+def test_the_model_is_told_when_a_message_was_written_that_a_wake_has_published(
+    clock: str, over: bool
+) -> None:
+    """A message dies in a queue, and its dead letter goes to a topic with a `flush_delay`: it is
+    written at the end of the window, from which the clocks of its receiver count.
+    """
+    world = Round()
+    try:
+        owes = clock == "beat"
+        numbers = iter([4, 0, 0 if owes else 1, 1])  # 1.2, nobody, with or without beats, polite
+        world.do("connect", lambda n: next(numbers))
+        client = world.clients[0]
+        world.frame(client, "SUBSCRIBE", id="s", destination=rules.PLAIN)
+        world.frame(client, "SEND", destination=rules.QUEUE_B, body="m", expiration=5_000)
+        if not owes:
+            world.block(lambda n: 0)
+        dies = world.model.now + 5.0
+        world.pass_time(6.0 if over else 5.0)
+        world.exchange()
+        world.end_windows()
+        world.check()
+        written = dies + TICK + rules.FLUSH_DELAY
+        assert written == (client.twin.last_write if owes else client.twin.progress_at)
+        world.finish()
+    finally:
+        world.drop()

@@ -201,11 +201,15 @@ class Twin(Checks):
     # Time
 
     def pass_time(self, span: float) -> None:
-        """Both clocks go on, from one moment at which something is due to the next."""
+        """Both clocks go on, from one moment at which something is due to the next. The end of a
+        window is such a moment: a wake in the middle of the span may open one, and what the naive
+        broker is told of it has to come before it asks its own clocks again.
+        """
         model, loop = self.model, self.world.loop
         end = model.now + span
         for _ in range(10_000):
-            due = model.next_time()
+            window = self.window_end()
+            due = min([t for t in (model.next_time(), window) if t is not None], default=None)
             if due is None or due > end:
                 self.world.advance(end - self.world.now)
                 model.now = end
@@ -219,25 +223,33 @@ class Twin(Checks):
             model.wake(things)
             self.turn()
             self.exchange()
+            if due == window:
+                self.tell_written()
         raise Diverged(f"the model stands still at {model.now}")
 
-    def end_windows(self) -> None:
-        """What waits for a `flush_delay` is sent: the naive broker knows of no delay, and is told
-        when what it has sent at once was written.
-        """
+    def window_end(self) -> float | None:
+        """The moment at which a `flush_delay` is over next; None: nothing waits for one."""
         topics = self.world.broker.delivery.registry.topics.values()
         windows = [topic.window for topic in topics if topic.window is not None]
-        ends = [window.deadline for window in windows if window.deadline is not None]
-        if not ends:
-            return
-        self.pass_time(max(ends) - self.model.now)
-        self.exchange()
+        return min([w.deadline for w in windows if w.deadline is not None], default=None)
+
+    def end_windows(self) -> None:
+        """What waits for a `flush_delay` is sent, also what a wake publishes meanwhile."""
+        while (end := self.window_end()) is not None:
+            self.pass_time(end - self.model.now)
+
+    def tell_written(self) -> None:
+        """What waited for a `flush_delay` was sent: the naive broker knows of no delay, and is told
+        when what it has sent at once was written.
+        """
+        # A wake looks a tick ahead, so the windows that it opens end a tick later.
+        most = rules.FLUSH_DELAY + TICK
         for client in self.clients:
             mailbox, session = client.real.mailbox, client.twin
-            if 0 < mailbox.last_write - session.last_write <= rules.FLUSH_DELAY:
+            if 0 < mailbox.last_write - session.last_write <= most:
                 session.last_write = mailbox.last_write
             since, told = mailbox.progress_at, session.progress_at
-            if since is not None and told is not None and 0 < since - told <= rules.FLUSH_DELAY:
+            if since is not None and told is not None and 0 < since - told <= most:
                 session.progress_at = since
 
     # The end
