@@ -75,6 +75,7 @@ class Talk(asyncio.Protocol):
         self._replies = replies
         self._ended = ended
         self._reader = Reader()
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._connection: Any = None
         self._answers: list[asyncio.Future[Any]] = []
@@ -113,7 +114,7 @@ class Talk(asyncio.Protocol):
         """
         if self._closed:
             raise ConnectionError("Redis has closed the connection")
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[Any] = self._loop.create_future()
         self._answers.append(answer)
         self.write(packed)
         async with asyncio.timeout(READ_TIMEOUT):
@@ -131,7 +132,7 @@ class Talk(asyncio.Protocol):
         """Bytes came."""
         if self._closed:
             return
-        self.heard = asyncio.get_running_loop().time()
+        self.heard = self._loop.time()
         reader, found = self._reader, list[Any]()
         try:
             reader.feed(data)

@@ -243,7 +243,9 @@ class Node:
             if isinstance(reply, ReplyError):
                 self._refused(each, str(reply), events)
             elif isinstance(each, Append):
-                ours = sum([item.channel in self._subscribed for item in each.items])
+                ours = 0
+                for item in each.items:
+                    ours += item.channel in self._subscribed
                 event, unsteady = appended(each.number, reply, ours=ours)
                 events.append(event)
                 if unsteady:

@@ -144,7 +144,8 @@ def _words(*words: str | bytes | int) -> bytes:
 
 
 class Packer:
-    """Packs what one worker sends over one connection.
+    """Packs what one worker sends over one connection, each append once: its number makes fresh
+    what the script begins.
 
     Args:
         names: The names in Redis.
@@ -168,13 +169,12 @@ class Packer:
         self._worker = worker
         self._run = run
         self._append, self._reading = scripts
-        self._fixed = _words(run, publishes, KNOWN_FOR, KEY_FOR)
-        self._epoch = token(72)
-        digest = sha256(token(128).encode()).digest()
-        self._generation = int.from_bytes(digest[:8], "big") >> 12
-        self._fresh = 0
+        self._fixed = _words(run, publishes, KNOWN_FOR, KEY_FOR, *_fresh(token))
+        self._fresh = _fresh(token)
+        self._reads = 0
         self._heads: dict[str, bytes] = {}
         self._ones: dict[tuple[str, int, float], tuple[bytes, bytes]] = {}
+        self._places: dict[tuple[str, int], bytes] = {}
         self._kept: dict[tuple[str, int, float], bytes] = {}
 
     def append(self, append: Append) -> bytes:
@@ -187,13 +187,12 @@ class Packer:
         if key:
             keys += _words(self._names.key(items[0].channel, key))
             digest = "=" + digest
-        epoch, generation = self._next()
         begin = b"*%d\r\n$7\r\nEVALSHA\r\n$40\r\n%b\r\n" % (
             12 + 13 * count + bool(key),
             self._append.encode(),
         )
         parts = [begin, _words(4 * count + bool(key)), keys, self._fixed]
-        parts.append(_words(epoch, generation, number, oldest, digest))
+        parts.append(_words(number, oldest, digest))
         for channel, payload, keep, seen in items:
             parts.append(self._keep(channel, keep))
             slot = "" if keep.slot is None else "=" + keep.slot
@@ -206,26 +205,19 @@ class Packer:
         head = self._ones.get((channel, keep.messages, keep.seconds))
         if head is None:
             begin = b"*25\r\n" + _words("EVALSHA", self._append, 4)
-            head = begin + self._head(channel) + self._fixed, self._keep(channel, keep)
+            kept = _words("") + self._keep(channel, keep)
+            head = begin + self._head(channel) + self._fixed, kept
             if len(self._ones) >= MOST_HEADS:
                 self._ones.clear()
             self._ones[channel, keep.messages, keep.seconds] = head
         begin, kept = head
-        epoch, fresh = self._next()
-        generation, one, other = str(fresh), str(number), str(oldest)
-        known, of, at = _seen(seen)
-        run, offset = str(of), str(at)
-        # Nothing but ASCII: so many characters are so many bytes.
-        first = (
-            f"${len(epoch)}\r\n{epoch}\r\n${len(generation)}\r\n{generation}\r\n"
-            f"${len(one)}\r\n{one}\r\n${len(other)}\r\n{other}\r\n$0\r\n\r\n"
-        ).encode()
-        second = (
-            f"${len(known)}\r\n{known}\r\n${len(run)}\r\n{run}\r\n"
-            f"${len(offset)}\r\n{offset}\r\n${len(payload)}\r\n"
-        ).encode()
         slot = b"$0\r\n\r\n" if keep.slot is None else _words("=" + keep.slot)
-        return b"%b%b%b%b%b%b\r\n" % (begin, first, kept, slot, second, payload)
+        place, offset = self._place(seen), b"0" if seen is None else b"%d" % seen.offset
+        one, other = b"%d" % number, b"%d" % oldest
+        return (b"%b$%d\r\n%b\r\n$%d\r\n%b\r\n%b%b%b$%d\r\n%b\r\n$%d\r\n%b\r\n") % (
+            *(begin, len(one), one, len(other), other, kept, slot, place),
+            *(len(offset), offset, len(payload), payload),
+        )
 
     def read(self, read: Read, *, anew: bool = False) -> bytes:
         """A read as a command.
@@ -238,13 +230,21 @@ class Packer:
         start = "" if read.start is None else read.start
         keys = names.facts(channel), names.stream(channel), names.slots(channel)
         bounds = start, PAGE, PAGE_BYTES, int(anew), EMPTY
-        fresh = self._run, *self._next(), LIFE
+        self._reads += 1
+        fresh = self._run, *self._fresh, self._reads, LIFE
         return command("EVALSHA", self._reading, 3, *keys, *fresh, *_seen(read.seen), *bounds)
 
-    def _next(self) -> tuple[str, int]:
-        """An epoch and a generation that nobody has used."""
-        self._fresh += 1
-        return f"{self._epoch}{self._fresh:x}", self._generation + self._fresh
+    def _place(self, seen: Position | None) -> bytes:
+        """Words for the epoch and the generation of what was seen: few are seen at a time."""
+        if seen is None:
+            return _words("", 0)
+        named = seen[:2]
+        place = self._places.get(named)
+        if place is None:
+            if len(self._places) >= MOST_HEADS:
+                self._places.clear()
+            place = self._places[named] = _words(*named)
+        return place
 
     def _head(self, channel: str) -> bytes:
         head = self._heads.get(channel)
@@ -270,6 +270,12 @@ class Packer:
         return found
 
 
+def _fresh(token: Callable[[int], str]) -> tuple[str, int]:
+    """The beginning of epochs, and a number below all generations, of one connection alone."""
+    digest = sha256(token(128).encode()).digest()
+    return token(72), int.from_bytes(digest[:8], "big") >> 12
+
+
 def _seen(seen: Position | None) -> tuple[str, int, int]:
     return ("", 0, 0) if seen is None else (seen.epoch, seen.generation, seen.offset)
 
@@ -282,14 +288,16 @@ def appended(number: int, answer: bytes, *, ours: int) -> tuple[Appended, bool]:
         answer: What the script has returned.
         ours: How often it was pushed to this worker itself.
     """
-    outcome, receivers, unsteady, *places = answer.split(b" ")
-    positions: tuple[Position, ...] = ()
-    while places:
-        epoch, generation, offset, *places = places
-        positions += (Position(epoch.decode(), int(generation), int(offset)),)
-    workers = max(0, int(receivers) - ours)
-    event = Appended(number, _OUTCOMES[outcome], positions, workers)
-    return event, unsteady == b"1"
+    words = answer.split(b" ")
+    positions = tuple(
+        [
+            Position(words[at].decode(), int(words[at + 1]), int(words[at + 2]))
+            for at in range(3, len(words), 3)
+        ]
+    )
+    workers = max(0, int(words[1]) - ours)
+    event = Appended(number, _OUTCOMES[words[0]], positions, workers)
+    return event, words[2] == b"1"
 
 
 def history(read: Read, answer: Sequence[bytes]) -> tuple[History, bool]:

@@ -19,6 +19,10 @@ local known_generations = 16
 local unsteady_in, unsteady_after = 60, 4
 local unsteady = 0
 
+-- What nobody has used: the number of the command, added to what its connection alone has.
+local function fresh_epoch(fresh) return fresh[2] .. fresh[4] .. fresh[5] end
+local function fresh_generation(fresh) return string.format('%.0f', fresh[3] + fresh[4]) end
+
 -- Another run of Redis than the one that wrote last: the next messages are of a new generation.
 local function begin_generation(meta, run, generation, b, s, t)
   local now = redis.call('TIME')[1]
@@ -45,19 +49,21 @@ end
 
 -- A channel as it stands, for a worker that has seen so much of it: begun anew where it must be.
 local function stand(meta, stream, slots, fresh, seen, anew)
-  local run, epoch, generation = fresh[1], fresh[2], fresh[3]
+  local run = fresh[1]
   local e, s, r, g, b, t, k, l = unpack(
     redis.call('HMGET', meta, 'e', 's', 'r', 'g', 'b', 't', 'k', 'l'))
   if e and not anew then
     s = tonumber(s)
     if run ~= '' and r ~= run then
-      g, b = generation, begin_generation(meta, run, generation, b, s, t)
+      g = fresh_generation(fresh)
+      b = begin_generation(meta, run, g, b, s, t)
     end
     if seen[1] ~= e or covers(b, g, s, seen[2], tonumber(seen[3])) then
       return e, s, g, b, k, tonumber(l or '0')
     end
   end
   -- First what is refused when memory is full: then nothing has happened.
+  local epoch = fresh_epoch(fresh)
   redis.call('HSET', meta, 'e', epoch, 's', 0, 'r', run, 'g', '0', 'b', ' 0:0')
   redis.call('HDEL', meta, 't', 'k', 'l')
   redis.call('DEL', stream, slots)
@@ -79,12 +85,13 @@ APPEND = (
     + """
 -- KEYS  for each message: facts, stream, slots, what this worker has done; then the idempotency key
 -- ARGV  1 run 2 command that publishes, and 3 seconds that what is done, and 4 a key, are known
---       5 fresh epoch 6 fresh generation 7 number 8 oldest 9 '' or '=' and the digest of the key
+--       5 epoch and 6 generation of the connection 7 number 8 oldest
+--       9 '' or '=' and the digest of the key
 --       for each message: channel, messages kept, seconds kept ('' for ever), seconds of the facts,
 --       '' or '=' and the slot, epoch, generation and offset seen, payload
 -- Answers 'outcome receivers unsteady' and for each message ' epoch generation offset'.
 local publishes, known_for, key_for = ARGV[2], ARGV[3], ARGV[4]
-local fresh = {ARGV[1], ARGV[5], ARGV[6]}
+local fresh = {ARGV[1], ARGV[5], ARGV[6], ARGV[7], ''}
 local number = tonumber(ARGV[7])
 local oldest = math.min(tonumber(ARGV[8]), number)
 local key = ARGV[9] ~= '' and KEYS[#KEYS]
@@ -106,12 +113,22 @@ if key then
   if digest then return 'duplicate 0 0' .. where end
 end
 
+-- Now and then: what this worker has done, and does not ask about again.
+local function forget(done, oldest)
+  local first = 1
+  local all = redis.call('LRANGE', done, 0, -1)
+  while number_of(all[first]) < oldest do first = first + 1 end
+  redis.call('LTRIM', done, first - 1, -1)
+end
+
 local function expire(name, seconds)
   if seconds == '' then redis.call('PERSIST', name) else redis.call('EXPIRE', name, seconds) end
 end
 
 -- Without slots: drop what has been kept for too long, by the nodes in which a stream has it.
 local function drop(stream, since)
+  local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+  if tonumber(first[2][6]) >= since then return end
   local found = redis.call('XRANGE', stream, '-', '+', 'COUNT', 64)
   for number, entry in ipairs(found) do
     if tonumber(entry[2][6]) >= since or number == #found then
@@ -147,7 +164,7 @@ for item = 0, #KEYS / 4 - 1 do
     unpack(ARGV, item * 9 + 10, item * 9 + 18)
   local seen = {seen_epoch, seen_generation, seen_offset}
   -- Two channels that begin anew in one step have an epoch each.
-  if item > 0 then fresh[2] = ARGV[5] .. '~' .. item end
+  if item > 0 then fresh[5] = '~' .. item end
   local e, s, g, b, k, l = stand(meta, stream, slots, fresh, seen)
   local offset = s + 1
   most = tonumber(most)
@@ -177,9 +194,7 @@ end
 
 for item = 0, #KEYS / 4 - 1 do
   local done = KEYS[item * 4 + 4]
-  if redis.call('RPUSH', done, number .. positions) > 1 then
-    while number_of(redis.call('LINDEX', done, 0)) < oldest do redis.call('LPOP', done) end
-  end
+  if redis.call('RPUSH', done, number .. positions) % 16 == 0 then forget(done, oldest) end
   redis.call('EXPIRE', done, known_for)
 end
 if key then
@@ -194,29 +209,30 @@ READ = (
     _STAND
     + """
 -- KEYS  facts, stream, slots
--- ARGV  1 run 2 fresh epoch 3 fresh generation 4 seconds that the facts are kept at least
---       5 epoch, 6 generation and 7 offset seen 8 first offset wanted ('' none) 9 messages and
---       10 bytes at most 11 '1': the channel begins anew 12 seconds of facts without a message
+-- ARGV  1 run 2 epoch and 3 generation of the connection 4 number 5 seconds that the facts are
+--       kept at least 6 epoch, 7 generation and 8 offset seen 9 first offset wanted ('' none)
+--       10 messages and 11 bytes at most 12 '1': the channel begins anew 13 seconds of facts
+--       without a message
 -- Answers 'epoch generation top lost complete unsteady begins', and for each message two texts,
 -- 'offset generation' and the payload.
 local meta, stream, slots = KEYS[1], KEYS[2], KEYS[3]
-local seen = {ARGV[5], ARGV[6], ARGV[7]}
-local fresh = {ARGV[1], ARGV[2], ARGV[3]}
-local e, s, g, b, k, lost = stand(meta, stream, slots, fresh, seen, ARGV[11] == '1')
-local life, ttl = tonumber(ARGV[s == 0 and 12 or 4]), redis.call('TTL', meta)
+local seen = {ARGV[6], ARGV[7], ARGV[8]}
+local fresh = {ARGV[1], ARGV[2], ARGV[3], ARGV[4], ''}
+local e, s, g, b, k, lost = stand(meta, stream, slots, fresh, seen, ARGV[12] == '1')
+local life, ttl = tonumber(ARGV[s == 0 and 13 or 5]), redis.call('TTL', meta)
 if s == 0 or (ttl >= 0 and ttl < life) then redis.call('EXPIRE', meta, life) end
 if not k or redis.call('XLEN', stream) == 0 then lost = lost_of(stream, s) end
 local answer, complete = {''}, s
-if ARGV[8] ~= '' then
-  local most, size = tonumber(ARGV[9]), 0
-  local found = redis.call('XRANGE', stream, ARGV[8], '+', 'COUNT', most)
+if ARGV[9] ~= '' then
+  local most, size = tonumber(ARGV[10]), 0
+  local found = redis.call('XRANGE', stream, ARGV[9], '+', 'COUNT', most)
   if #found == most then complete = tonumber(string.match(found[most][1], '^%d+')) end
   for _, entry in ipairs(found) do
     local offset = string.match(entry[1], '^%d+')
     answer[#answer + 1] = offset .. ' ' .. entry[2][4]
     answer[#answer + 1] = entry[2][2]
     size = size + #entry[2][2]
-    if size >= tonumber(ARGV[10]) then
+    if size >= tonumber(ARGV[11]) then
       complete = tonumber(offset)
       break
     end

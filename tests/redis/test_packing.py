@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
@@ -35,10 +36,10 @@ NAMES = Names("shop")
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-def packer(run: str = "run") -> Packer:
-    numbers = count()
+def packer(run: str = "run", tokens: Iterator[int] | None = None) -> Packer:
+    numbers = tokens or count()
     digests = "a" * 40, "b" * 40
-    return Packer(NAMES, "w1", run, digests, "PUBLISH", lambda bits: f"token{next(numbers)}")
+    return Packer(NAMES, "w1", run, digests, "PUBLISH", lambda bits: f"token{next(numbers)}-")
 
 
 def words_of(packed: bytes) -> list[bytes]:
@@ -101,11 +102,17 @@ def test_what_is_kept_long_is_known_for_twice_as_long() -> None:
 
 def test_no_epoch_and_no_generation_is_given_twice() -> None:
     item = Item("/topic/a", b"", Keep(10, 1.0), None)
-    one, other = packer(), packer()
-    found = [words_of(each.append(Append(1, (item,))))[11:13] for each in (one, one, other)]
-    epochs, generations = zip(*found, strict=True)
-    assert len(set(generations[:2])) == len(set(epochs[:2])) == 2
-    assert all(0 < int(each) < 2**53 for each in generations), "a number that every part can hold"
+    tokens = count()
+    one, other = packer(tokens=tokens), packer(tokens=tokens)
+    appends = [(one, 1), (one, 2), (other, 1), (other, 2)]
+    found = [words_of(each.append(Append(number, (item,))))[11:14] for each, number in appends]
+    reads = [one, one, other, other]
+    found += [words_of(each.read(Read("/topic/a", 1, None, None)))[7:10] for each in reads]
+    # The scripts put the number behind the epoch, and add it to the generation.
+    epochs = [epoch + number for epoch, _, number in found]
+    generations = [int(generation) + int(number) for _, generation, number in found]
+    assert len(set(generations)) == len(set(epochs)) == len(found)
+    assert all(0 < each < 2**53 for each in generations), "a number that every part can hold"
 
 
 def test_a_read_without_a_start_is_one_of_no_messages() -> None:

@@ -6,6 +6,7 @@ Redis is another name of the run, with what a dump of all keys has kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from redis import Redis
 
-from stocksync_ws.backplane import Append, Item, Keep, Read
+from stocksync_ws.backplane import Append, Appended, AppendOutcome, History, Item, Keep, Read
 from stocksync_ws.position import Position
 from stocksync_ws.redis.packing import Names, Packer, appended, history
 from stocksync_ws.redis.scripts import APPEND, READ
@@ -30,6 +31,7 @@ KEEPS = st.builds(
     st.just(1_000.0),
     st.sampled_from([None, None, None, "", "x", "y", "{z} "]),
 )
+KEEP = Keep(1_000, 1_000.0)
 NAMES = Names("scripts")
 MOST_RUNS = 12
 """Redis knows the last 16 generations, the naive engine knows all."""
@@ -49,10 +51,9 @@ class Real:
     def packer(self, worker: str) -> Packer:
         """As a worker has one for each connection."""
         if worker not in self._packers:
-            token = f"{worker}-{self.run}-{next(self._tokens)}"
-            digests = self.digests[0], self.digests[1]
+            digests, tokens = (self.digests[0], self.digests[1]), self._tokens
             self._packers[worker] = Packer(
-                NAMES, worker, str(self.run), digests, "PUBLISH", lambda bits: token
+                NAMES, worker, str(self.run), digests, "PUBLISH", lambda bits: f"t{next(tokens)}-"
             )
         return self._packers[worker]
 
@@ -67,12 +68,22 @@ class Real:
     def dump(self) -> dict[bytes, bytes]:
         return {key: self.client.dump(key) for key in self.client.scan_iter()}  # type: ignore[union-attr, misc]
 
-    def restart(self, dump: dict[bytes, bytes]) -> None:
+    def load(self, dump: dict[bytes, bytes]) -> None:
         self.client.flushall()
         for key, value in dump.items():
             self.client.restore(key, 0, value)
+
+    def restart(self, dump: dict[bytes, bytes]) -> None:
+        self.load(dump)
         self.run += 1
         self._packers.clear()
+
+    def append(self, append: Append, worker: str = "w1") -> Appended:
+        packed = self.packer(worker).append(append)
+        return appended(append.number, self.send(packed), ours=0)[0]
+
+    def read(self, read: Read, worker: str = "w1") -> History:
+        return history(read, self.send(self.packer(worker).read(read)))[0]
 
 
 class Same:
@@ -100,6 +111,7 @@ class Scripts(RuleBasedStateMachine):
         self.epochs, self.generations = Same(), Same()
         self.saved: tuple[object, dict[bytes, bytes]] = self.naive.snapshot(), {}
         self.runs = 0
+        self.answers: dict[tuple[str, int], tuple[Position, ...]] = {}
 
     def position(self, channel: str, ours: Position, theirs: Position) -> None:
         """One place, on both sides."""
@@ -112,9 +124,14 @@ class Scripts(RuleBasedStateMachine):
 
     def append(self, worker: str, one: Append, other: Append) -> None:
         ours, _ = self.naive.append(worker, one, 0.0)
-        answer = self.real.send(self.real.packer(worker).append(other))
-        theirs, _ = appended(other.number, answer, ours=0)
+        theirs = self.real.append(other, worker)
         assert ours.outcome is theirs.outcome
+        if ours.outcome is not AppendOutcome.REPEATED:
+            self.answers[worker, other.number] = theirs.positions
+        elif not ours.positions:
+            # Nobody asks below `oldest`: what is remembered of it is forgotten now and then.
+            assert theirs.positions in ((), self.answers.get((worker, other.number)))
+            return
         assert len(ours.positions) == len(theirs.positions)
         for item, here, there in zip(one.items, ours.positions, theirs.positions, strict=False):
             self.position(item.channel, here, there)
@@ -169,7 +186,7 @@ class Scripts(RuleBasedStateMachine):
         seen = self.draw_seen(channel, data)
         ours = self.naive.read(Read(channel, 1, start, None if seen is None else seen[0]))
         asked = Read(channel, 1, start, None if seen is None else seen[1])
-        theirs, _ = history(asked, self.real.send(self.real.packer(worker).read(asked)))
+        theirs = self.real.read(asked, worker)
         self.position(channel, ours.top, theirs.top)
         assert ours.lost == theirs.lost
         assert ours.complete_to == theirs.complete_to
@@ -227,3 +244,77 @@ def test_the_scripts_do_what_the_naive_engine_does(exact: Server) -> None:
         suppress_health_check=[HealthCheck.too_slow],
     )
     Scripts.TestCase("runTest").runTest()
+
+
+@pytest.fixture
+def real(exact: Server) -> Iterator[Real]:
+    made = Real(exact)
+    yield made
+    made.client.close()
+
+
+def message(number: int, keep: Keep = KEEP, channel: str = "/topic/a") -> Append:
+    """An append of the number as its payload."""
+    return Append(number, (Item(channel, b"%d" % number, keep, None),), oldest=number)
+
+
+def test_what_a_worker_has_done_is_forgotten_when_it_may_not_come_again(real: Real) -> None:
+    done = NAMES.done("/topic/a", "w1")
+    first: dict[int, Appended] = {}
+    for number in range(1, 101):
+        first[number] = real.append(message(number)._replace(oldest=max(1, number - 19)))
+        assert real.client.llen(done) < 20 + 16  # type: ignore[operator]
+    for number in range(81, 101):
+        again = real.append(message(number)._replace(oldest=81))
+        assert again.outcome is AppendOutcome.REPEATED
+        assert again.positions == first[number].positions
+    assert real.append(message(1)) == Appended(1, AppendOutcome.REPEATED)
+    assert real.client.xlen(NAMES.stream("/topic/a")) == 100
+
+
+def test_an_epoch_is_never_used_twice_on_one_connection(real: Real) -> None:
+    """Redis may lose everything without an end of the connection."""
+    read = Read("/topic/a", 1, None, None)
+    epochs: list[str] = []
+    for number in range(1, 4):
+        real.client.flushall()
+        epochs.append(real.append(message(number)).positions[0].epoch)
+        real.client.flushall()
+        epochs.append(real.read(read).top.epoch)
+    assert len(set(epochs)) == 6
+
+
+def test_a_generation_is_never_used_twice_on_one_connection(real: Real) -> None:
+    """Redis may load an older state without an end of the connection."""
+    real.append(message(1))
+    saved = real.dump()
+    real.restart(saved)
+    read = Read("/topic/a", 1, None, None)
+    generations: list[int] = []
+    for number in range(2, 5):
+        real.load(saved)
+        generations.append(real.append(message(number)).positions[0].generation)
+        real.load(saved)
+        generations.append(real.read(read).top.generation)
+    assert len(set(generations)) == 6
+
+
+@pytest.mark.parametrize("slot", [None, "x"])
+def test_what_is_older_than_it_is_kept_leaves(real: Real, slot: str | None) -> None:
+    """The time of a message is what Redis has written beside it."""
+    keep = Keep(1_000, 60.0)
+    real.append(message(1, keep))
+    stream, (now, _) = NAMES.stream("/topic/a"), real.client.time()  # type: ignore[misc]
+    for offset in range(2, 101):
+        age = 70 if offset <= 90 else 50
+        entry = {"d": offset, "g": 0, "t": now - age}
+        real.client.xadd(stream, entry, id=f"{offset}-0")  # type: ignore[arg-type]
+    real.client.hset(NAMES.facts("/topic/a"), "s", 100)
+    real.client.xtrim(stream, minid="2-0")  # the first one is of now
+    for number in range(2, 10):
+        real.append(message(number, keep._replace(slot=slot)))
+    oldest = real.read(Read("/topic/a", 1, 1, None)).entries[0][0].offset
+    assert oldest in range(60, 92), "it is looked for now and then, 64 messages at a time"
+    for number in range(10, 26):
+        real.append(message(number, keep._replace(slot=slot)))
+    assert real.read(Read("/topic/a", 1, 1, None)).entries[0][0].offset == 91
