@@ -24,8 +24,8 @@ class Position(NamedTuple):
     offset: int
 
     def __str__(self) -> str:
-        epoch = f"{self.epoch}.{self.generation}" if self.generation else self.epoch
-        return f"{epoch}-{self.offset}"
+        epoch, generation, offset = self
+        return f"{epoch}.{generation}-{offset}" if generation else f"{epoch}-{offset}"
 
     @classmethod
     def parse(cls, text: str) -> Position | None:

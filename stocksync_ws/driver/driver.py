@@ -197,7 +197,12 @@ class Driver:
         try:
             work(self._host.now())
         finally:
-            self._schedule()
+            outputs = self._outputs
+            waits = outputs.pending or outputs.urgent or self._turn.waiting
+            if waits or self._idle is not None:
+                self._schedule()
+            elif self._timers.earlier:
+                self._arm()
 
     def wake(self) -> None:
         """The time given to `wake_at` has come."""

@@ -20,7 +20,7 @@ from stocksync_ws.broker.model.destination import address_of
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.payload import Payloads
 from stocksync_ws.broker.model.policy_table import PolicyTable
-from stocksync_ws.broker.model.publication import Draft, Publication, Published
+from stocksync_ws.broker.model.publication import Draft, PublicationKind, Published
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import (
     BackplaneUnavailable,
@@ -139,11 +139,10 @@ class Publishing:
         self._number += 1
         address = address_of(draft.target)
         named = address if isinstance(address, str) else self._config.user_prefix + address[1]
-        publication = Publication(self._number, "", named, draft, 0.0)
         most = self._config.limits.max_keys
-        keep = keep_of(self._policies.of(address), publication.header, named, self._settings, most)
+        keep = keep_of(self._policies.of(address), draft.headers, named, self._settings, most)
         channel = channel_of(address)
-        payload = self._payloads.pack(publication, self._wall())
+        payload = self._payloads.pack(draft, PublicationKind.MESSAGE, self._wall())
         item = Item(channel, payload, keep, self._seen.get(channel))
         digest = sha256(draft.body).hexdigest() if key else ""
         text = f"publisher {key}" if key else ""

@@ -10,7 +10,7 @@ uncertain. Nothing is settled twice, and nothing is left unsettled.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from stocksync_ws.backplane import Append, AppendOutcome, BackplaneSettings, Item
 from stocksync_ws.broker.model.flight import Done, Failure, Flight, Message, Settlement
@@ -55,7 +55,7 @@ class Appends:
         self._number += 1
         by = now + self._settings.publish_timeout
         flight = Flight(self._number, messages, by, done, key, digest)
-        self._flights[flight.number] = flight
+        self._flights[self._number] = flight
         self._size += flight.size
         return flight
 
@@ -85,8 +85,6 @@ class Appends:
             # A run of the engine that has forgotten it may have done it before.
             settlement = Settlement(Failure.UNCERTAIN, problem=settlement.problem)
         flight.settlement = settlement
-        for message, position in zip(flight.messages, settlement.positions, strict=False):
-            self.saw(message.channel, position)
         return flight
 
     def hold(self, flight: Flight, channel: str, offset: int) -> None:
@@ -94,11 +92,11 @@ class Appends:
         flight.waits += 1
         self._held.setdefault(channel, deque()).append((offset, flight))
 
-    def release(self, channel: str, offset: float) -> list[Flight]:
+    def release(self, channel: str, offset: float) -> Sequence[Flight]:
         """This worker has applied a channel up to an offset: those that wait for nothing more."""
         held = self._held.get(channel)
         if held is None:
-            return []
+            return ()
         freed: list[Flight] = []
         while held and held[0][0] <= offset:
             flight = held.popleft()[1]

@@ -58,6 +58,9 @@ class State(Enum):
     LIVE = "live"
     """What is pushed is applied."""
 
+    # By identity, in C: that of Enum hashes the name in Python, for each message.
+    __hash__ = object.__hash__
+
 
 class Reset(Enum):
     """Why what was applied here is no beginning of what the engine has."""
@@ -109,7 +112,16 @@ class Watcher(Receiver, Protocol):
 class Mirror:
     """One channel."""
 
-    __slots__ = ("channel", "keeps", "known", "receiver", "state", "top", "turn", "waiting")
+    __slots__ = (
+        "channel",
+        "keeps",
+        "known",
+        "receiver",
+        "state",
+        "top",
+        "turn",
+        "waiting",
+    )
 
     def __init__(self, channel: str, receiver: Receiver, *, keeps: bool) -> None:
         self.channel = channel
@@ -188,7 +200,10 @@ class Mirrors:
         Returns:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
-        problem = self._appends.problem(sum([len(message.payload) for message in messages]))
+        size = 0
+        for message in messages:
+            size += len(message.payload)
+        problem = self._appends.problem(size)
         if not problem:
             flight = self._appends.add(messages, now, done, key, digest)
             if self.up:
@@ -283,9 +298,11 @@ class Mirrors:
         assert flight.settlement is not None
         self._counters.backplane_repeats += outcome is AppendOutcome.REPEATED
         for message, position in zip(flight.messages, positions, strict=False):
-            mirror = self._mirrors.get(message.channel)
+            channel = message.channel
+            self._appends.saw(channel, position)
+            mirror = self._mirrors.get(channel)
             if mirror is not None and mirror.top is not None and _is_ahead(position, mirror.top):
-                self._appends.hold(flight, message.channel, position.offset)
+                self._appends.hold(flight, channel, position.offset)
         if not flight.waits:
             self._settled(flight, flight.settlement)
 

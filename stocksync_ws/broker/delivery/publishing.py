@@ -15,7 +15,7 @@ from stocksync_ws.broker.delivery.topics import Topics
 from stocksync_ws.broker.model.destination import Address, address_of
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.owner import Owner
-from stocksync_ws.broker.model.publication import Draft, Publication, Published
+from stocksync_ws.broker.model.publication import Draft, Publication
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.position import Position
@@ -62,8 +62,8 @@ class Publishing:
         *,
         reserved: bool = False,
         ours: bool = True,
-    ) -> Published:
-        """Queue a publication for its receivers.
+    ) -> int:
+        """Queue a publication for its receivers; how many there are.
 
         Args:
             position: Its place in the history of its destination, where somebody else orders the
@@ -90,7 +90,7 @@ class Publishing:
         if position is None:
             self._counters.messages_published += ours
             self._counters.messages_unrouted += not receivers and not kept
-        return Published(publication.message_id, receivers)
+        return receivers
 
     def _to_session(self, target: ToSession, publication: Publication) -> int:
         """To one session, if it is there."""

@@ -41,7 +41,6 @@ from stocksync_ws.errors import (
     RemoteProtocolError,
 )
 from stocksync_ws.stomp.frame import SEND, Frame
-from stocksync_ws.types import ToDestination
 
 __all__ = ["Sending", "duplicate"]
 
@@ -154,10 +153,10 @@ class Sending:
         if refusal is None and "reply-to" in frame.headers:
             self._rewrite_reply_to(session, frame, frame.headers["reply-to"])
         if "transaction" in frame.headers:
-            self._add_to_transaction(session, frame, refusal)
+            self._add_to_transaction(session, frame, kind, refusal)
         elif refusal is not None:
             self._errors.denied(session, frame, *refusal)
-        elif self.sharing is not None and self._is_shared(frame):
+        elif self.sharing is not None and self._is_shared(frame, kind):
             self._share(session, frame)
         elif self.sharing is not None and session.inbound.window is not None:
             return self._behind_window(session, frame, kind, path)
@@ -182,13 +181,11 @@ class Sending:
             if script is not None:
                 yield from script
 
-    def _is_shared(self, frame: Frame) -> bool:
+    def _is_shared(self, frame: Frame, kind: Kind) -> bool:
         sharing, destination = self.sharing, frame.headers["destination"]
-        if sharing is None:
+        if sharing is None or (kind is not Kind.TOPIC and not is_reply_queue(destination)):
             return False
-        if self._namespace.classify(destination)[0] is not Kind.TOPIC:
-            return is_reply_queue(destination) and sharing.shares(ToDestination(destination))
-        return sharing.shares(ToDestination(destination))
+        return sharing.shares(destination)
 
     def goes_beside(self, session: SessionRecord, frame: Frame) -> bool:
         """A frame needs not wait for SENDs of its session that are on their way to the engine."""
@@ -196,7 +193,9 @@ class Sending:
         if frame.command != SEND or "transaction" in frame.headers:
             return False
         place = self._namespace.place(frame.headers.get("destination", ""))
-        return place is not None and not self.sharing.is_full(session) and self._is_shared(frame)
+        if place is None or self.sharing.is_full(session):
+            return False
+        return self._is_shared(frame, place.kind)
 
     def _share(self, session: SessionRecord, frame: Frame) -> None:
         """Send it to all workers; an idempotency key is known by the engine."""
@@ -226,9 +225,13 @@ class Sending:
             frame.headers["reply-to"] = self._delivery.reply_queues.address(session, reply_to)
 
     def _add_to_transaction(
-        self, session: SessionRecord, frame: Frame, refusal: tuple[ErrorCode, Denial] | None
+        self,
+        session: SessionRecord,
+        frame: Frame,
+        kind: Kind,
+        refusal: tuple[ErrorCode, Denial] | None,
     ) -> None:
-        if "idempotency-key" in frame.headers and self._is_shared(frame):
+        if "idempotency-key" in frame.headers and self._is_shared(frame, kind):
             raise RemoteProtocolError(ErrorCode.UNSUPPORTED, SEND, frame.headers, NO_KEY)
         if refusal is None and not self.find(session, frame)[1]:
             refusal = ErrorCode.IDEMPOTENCY_MISMATCH, Denial("")

@@ -27,7 +27,6 @@ from stocksync_ws.broker.sessions.room import Sessions
 from stocksync_ws.codes import ErrorCode
 from stocksync_ws.errors import AccessDenied, InterceptorFailed
 from stocksync_ws.stomp.frame import Frame
-from stocksync_ws.types import Target, ToDestination
 
 __all__ = ["Sharing", "refuse_behind"]
 
@@ -61,9 +60,9 @@ class Sharing:
         if workers is not None:
             self._workers = workers
 
-    def shares(self, target: Target) -> bool:
-        """What is sent to a target goes to all workers."""
-        return self._workers.shares(target)
+    def shares(self, destination: str) -> bool:
+        """What clients send to a destination goes to all workers."""
+        return self._workers.shares_destination(destination)
 
     # SEND
 
@@ -147,6 +146,8 @@ class Sharing:
     def failure(self, settlement: Settlement) -> ErrorCode | None:
         """What a client is told of an append that was not done, or may not have been."""
         outcome = settlement.outcome
+        if outcome is AppendOutcome.ACCEPTED:
+            return None
         if outcome is AppendOutcome.REPEATED and not settlement.positions:
             outcome = Failure.UNCERTAIN
         code = _CODES.get(outcome)
@@ -161,7 +162,7 @@ class Sharing:
         alone, or this worker follows it already. Else it begins to.
         """
         if isinstance(address, str):
-            shared = self._workers.shares(ToDestination(address))
+            shared = self._workers.shares_destination(address)
         else:
             shared = session.user is not None  # an anonymous session has destinations of its own
         return not shared or self._workers.follow(address)

@@ -38,7 +38,6 @@ from stocksync_ws.codes import ErrorCode
 from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.policies import Latest
 from stocksync_ws.stomp.frame import Frame
-from stocksync_ws.types import ToDestination
 
 __all__ = ["Subscribing"]
 
@@ -166,7 +165,7 @@ class Subscribing:
         return None
 
     def _is_shared(self, destination: str) -> bool:
-        return self._sharing is not None and self._sharing.shares(ToDestination(destination))
+        return self._sharing is not None and self._sharing.shares(destination)
 
     def _later(
         self,

@@ -130,7 +130,7 @@ class TransactionFrames:
         sharing = self._sending.sharing
         if sharing is None:
             return {}
-        return {place: each for place, each in drafts.items() if sharing.shares(each.target)}
+        return {place: each for place, each in drafts.items() if sharing.shares(each.target[0])}
 
     def _share(
         self,

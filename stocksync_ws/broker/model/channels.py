@@ -5,11 +5,10 @@ Rule: pure. Every worker and every publisher must come to the same answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from stocksync_ws.backplane import BackplaneSettings, Keep
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.broker.model.namespace import is_reply_queue, worker_of
+from stocksync_ws.broker.model.publication import find_header
 from stocksync_ws.policies import Latest, Policy, Stream
 
 __all__ = ["channel_of", "channel_of_worker", "keep_of"]
@@ -37,7 +36,7 @@ def channel_of(address: Address) -> str:
 
 def keep_of(
     policy: Policy,
-    header: Callable[[str], str | None],
+    headers: tuple[tuple[str, str], ...],
     destination: str,
     settings: BackplaneSettings,
     max_keys: int,
@@ -46,7 +45,7 @@ def keep_of(
 
     Args:
         policy: Of the destination.
-        header: The headers of the message.
+        headers: Of the message.
         destination: As its receivers see it.
         settings: Of the engine.
         max_keys: `Limits.max_keys`.
@@ -55,5 +54,5 @@ def keep_of(
     if isinstance(policy, Stream):
         return Keep(max(policy.history, least), max(policy.seconds, seconds))
     if isinstance(policy, Latest):
-        return Keep(max_keys, FOR_EVER, header(policy.key) or destination)
+        return Keep(max_keys, FOR_EVER, find_header(headers, policy.key) or destination)
     return Keep(least, seconds)

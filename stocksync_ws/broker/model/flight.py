@@ -78,7 +78,9 @@ class Flight:
         self.done = done
         self.key = key
         self.digest = digest
-        self.size = sum([len(message.payload) for message in messages])
+        self.size = 0
+        for message in messages:
+            self.size += len(message.payload)
         self.sent = False
         """It was given to a connection: the engine may have done it."""
         self.again = False

@@ -75,11 +75,17 @@ def _is_reserved(name: str) -> bool:
 
 def strip_reserved(headers: Mapping[str, str]) -> tuple[tuple[tuple[str, str], ...], int]:
     """The headers of a client's SEND that are passed on, and how many were stripped."""
-    kept = tuple((name, value) for name, value in headers.items() if not _is_reserved(name))
-    stripped = len(headers) - len(kept)
-    if stripped:
-        stripped -= sum(name in _AT_WORK for name in headers)
-    return kept, stripped
+    kept: list[tuple[str, str]] = []
+    stripped = 0
+    for pair in headers.items():
+        name = pair[0]
+        if name in _AT_WORK:
+            continue
+        if _is_reserved(name):
+            stripped += 1
+        else:
+            kept.append(pair)
+    return tuple(kept), stripped
 
 
 def misread_life(headers: Mapping[str, str]) -> str:

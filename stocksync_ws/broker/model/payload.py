@@ -10,9 +10,9 @@ import json
 from collections.abc import Hashable
 from typing import NamedTuple, TypeVar
 
-from stocksync_ws.broker.model.publication import Publication, PublicationKind
+from stocksync_ws.broker.model.publication import Draft, PublicationKind
 
-__all__ = ["Payload", "Payloads"]
+__all__ = ["Head", "Payloads"]
 
 MOST = 1_024
 """Heads that are remembered."""
@@ -21,22 +21,13 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Payload(NamedTuple):
-    """What a publication is at every worker."""
+class Head(NamedTuple):
+    """What a publication has in common with others."""
 
     kind: PublicationKind
-    sent: float
-    """When it was published, in seconds since the epoch."""
     headers: tuple[tuple[str, str], ...]
-    body: bytes
     to: str
     """Its destination; empty where the channel says it."""
-
-
-class _Head(NamedTuple):
-    kind: PublicationKind
-    headers: tuple[tuple[str, str], ...]
-    to: str
 
 
 class Payloads:
@@ -45,29 +36,31 @@ class Payloads:
     __slots__ = ("_read", "_written")
 
     def __init__(self) -> None:
-        self._written: dict[_Head, bytes] = {}
-        self._read: dict[bytes, _Head] = {}
+        self._written: dict[tuple[tuple[tuple[str, str], ...], str], bytes] = {}
+        self._read: dict[bytes, Head] = {}
 
-    def pack(self, publication: Publication, sent: float, to: str = "") -> bytes:
+    def pack(self, draft: Draft, kind: PublicationKind, sent: float, to: str = "") -> bytes:
         """Write a publication down.
 
         Args:
-            publication: Which.
+            draft: The message.
+            kind: What it is.
             sent: When it is published, in seconds since the epoch.
             to: Its destination, where the channel does not say it.
         """
-        head = _Head(publication.kind, publication.headers, to)
-        written = self._written.get(head)
+        if kind is not PublicationKind.MESSAGE:
+            return b"%.3f %b\n%b" % (sent, _head(kind, draft.headers, to), draft.body)
+        key = draft.headers, to
+        written = self._written.get(key)
         if written is None:
-            data: list[object] = [head.kind.value, head.headers]
-            if to:
-                data.append(to)
-            written = json.dumps(data, separators=(",", ":")).encode()
-            _remember(self._written, head, written)
-        return b"%.3f %b\n%b" % (sent, written, publication.body)
+            written = _head(kind, *key)
+            _remember(self._written, key, written)
+        return b"%.3f %b\n%b" % (sent, written, draft.body)
 
-    def unpack(self, payload: bytes) -> Payload | None:
-        """Read a publication; None: it is none of this version of the library."""
+    def unpack(self, payload: bytes) -> tuple[Head, float, bytes] | None:
+        """Read a publication: its head, when it was published, in seconds since the epoch, and its
+        body; None: it is none of this version of the library.
+        """
         line, _, body = payload.partition(b"\n")
         sent, _, written = line.partition(b" ")
         try:
@@ -75,11 +68,16 @@ class Payloads:
             if head is None:
                 name, pairs, *to = json.loads(written)
                 headers = tuple((name, value) for name, value in pairs)
-                head = _Head(PublicationKind(name), headers, to[0] if to else "")
+                head = Head(PublicationKind(name), headers, to[0] if to else "")
                 _remember(self._read, written, head)
-            return Payload(head.kind, float(sent), head.headers, body, head.to)
+            return head, float(sent), body
         except (ValueError, TypeError):
             return None
+
+
+def _head(kind: PublicationKind, headers: tuple[tuple[str, str], ...], to: str) -> bytes:
+    data = [kind.value, headers, to] if to else [kind.value, headers]
+    return json.dumps(data, separators=(",", ":")).encode()
 
 
 def _remember(known: dict[K, V], key: K, value: V) -> None:

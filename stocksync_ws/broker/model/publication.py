@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from stocksync_ws.broker.model.owner import Owner
     from stocksync_ws.broker.model.session import Session
 
-__all__ = ["Draft", "Publication", "PublicationKind", "Published", "Told", "expiry"]
+__all__ = ["Draft", "Publication", "PublicationKind", "Published", "Told", "expiry", "find_header"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,10 +176,7 @@ class Publication:
 
     def header(self, name: str) -> str | None:
         """One of its headers."""
-        for key, value in self.headers:
-            if key == name:
-                return value
-        return None
+        return find_header(self.headers, name)
 
     def tail(self, version: Version) -> bytes:
         """The part of MESSAGE that all receivers of a version share.
@@ -191,6 +188,14 @@ class Publication:
             own = (("destination", self.destination), ("message-id", self.message_id))
             tail = self._tails[version] = encode_tail(own + self.headers, self.body, version)
         return tail
+
+
+def find_header(headers: tuple[tuple[str, str], ...], name: str) -> str | None:
+    """The first of the headers with a name, which is the one that counts."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None
 
 
 def _length(headers: tuple[tuple[str, str], ...]) -> int:
@@ -211,10 +216,10 @@ def expiry(publication: Publication, now: float, wall: Callable[[], float]) -> f
     """When a publication is dead, in the broker's own time; None: never. `expiration` is ms from
     when it was published, `expires` ms since the epoch; their form was checked where it came from.
     """
-    text = publication.header("expiration")
-    if text is not None:
-        return publication.at + int(text) / 1000
-    text = publication.header("expires")
-    if text is not None and int(text):
-        return now + int(text) / 1000 - wall()
-    return None
+    expires = ""
+    for name, value in publication.headers:
+        if name == "expiration":
+            return publication.at + int(value) / 1000
+        if name == "expires":
+            expires = expires or value
+    return now + int(expires) / 1000 - wall() if expires and int(expires) else None

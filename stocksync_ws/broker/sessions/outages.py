@@ -55,7 +55,8 @@ class Outages:
         at = self._workers.outage_at
         if at is None and self._leaving:
             self._stay()
-        self._step.rearm(self, at)
+        if at is not None or self.deadline is not None:
+            self._step.rearm(self, at)
 
     def wake(self, now: float) -> None:
         """The engine has been away for too long."""

@@ -2,8 +2,9 @@
 
 Rule: `publish` is `admit` and then `publish_local`. Everything that runs once for a publication
 runs in `admit`, the interceptors first; the atomic step behind it stands in
-`delivery/publishing.py`. Whether a client may publish is judged by `frames/`, before. A
-destination's order is the order of acceptance.
+`delivery/publishing.py`. What all workers get is looked at by the interceptors here, and gets its
+id from the engine and its number when it comes back (`workers.py`). Whether a client may publish is
+judged by `frames/`, before. A destination's order is the order of acceptance.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from stocksync_ws.backplane import AppendOutcome
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
+from stocksync_ws.broker.model.destination import address_of
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.flight import Done, Settlement
+from stocksync_ws.broker.model.flight import Done, Failure, Settlement
 from stocksync_ws.broker.model.publication import (
     Draft,
     Publication,
@@ -42,6 +45,9 @@ from stocksync_ws.types import ToDestination
 
 __all__ = ["Publisher"]
 
+NOT_THERE = "the engine behind the workers was not there in time, and nothing was sent"
+NOT_ANSWERED = "the engine behind the workers has not answered in time; it may have been published"
+
 _REASONS: Mapping[type[Exception], str] = {
     AccessDenied: "vetoed",
     BrokerBusy: "backplane-busy",
@@ -61,6 +67,7 @@ class Publisher:
         "_publishing",
         "_readers",
         "_step",
+        "_topics",
         "_user_prefix",
         "_wall",
         "_workers",
@@ -85,6 +92,7 @@ class Publisher:
         self._numbers = env.numbers
         self._publishing = delivery.publishing
         self._readers = delivery.readers
+        self._topics = delivery.registry.topics
         self._listeners = listeners
 
     def publish(
@@ -112,10 +120,11 @@ class Publisher:
             self._tell_refused(draft, refusal)
             raise
         try:
-            return self._publishing.publish_local(publication)
+            receivers = self._publishing.publish_local(publication)
         except QueueFull:
             self._tell_queue_full(publication)
             return Published("", 0)
+        return Published(publication.message_id, receivers)
 
     def send(
         self,
@@ -145,9 +154,9 @@ class Publisher:
         if workers is None or not workers.shares(draft.target):
             return self.publish(draft, kind)
         try:
-            publication = self.admit(draft, kind)
+            self.intercept(draft, kind)
             done = partial(self._settled, draft, told)
-            problem = workers.submit((publication,), done, key=key)
+            problem = workers.submit((draft,), done, kind, key=key)
             if problem:
                 self._counters.backplane_refused += 1
                 raise BrokerBusy(problem)
@@ -182,20 +191,34 @@ class Publisher:
             InterceptorFailed: One failed.
         """
         assert self._workers is not None
-        publications = [self.admit(draft, intercepted=intercepted) for draft in drafts]
-        return self._workers.submit(publications, done, key=key, digest=digest)
+        if not intercepted:
+            for draft in drafts:
+                self.intercept(draft)
+        return self._workers.submit(drafts, done, key=key, digest=digest)
 
     def _settled(self, draft: Draft, told: Told | None, settlement: Settlement) -> None:
         """The engine has answered, or has not in time."""
-        assert self._workers is not None
-        outcome = self._workers.outcome(draft.target, settlement)
-        if isinstance(outcome, Published):
-            if told is not None:
-                told(outcome, None)
-        elif told is not None:
-            told(None, outcome)
+        failure = self._failure(settlement)
+        if told is None:
+            if failure is not None:
+                self._tell_refused(draft, failure)
+        elif failure is not None:
+            told(None, failure)
         else:
-            self._tell_refused(draft, outcome)
+            topic = self._topics.get(address_of(draft.target))
+            receivers = 0 if topic is None else topic.readers
+            told(Published(str(settlement.positions[0]), receivers, settlement.workers), None)
+
+    def _failure(self, settlement: Settlement) -> Exception | None:
+        """The error of a message that was not sent, or may not have been: it is counted here."""
+        outcome = settlement.outcome
+        if outcome is Failure.UNAVAILABLE or outcome is AppendOutcome.REFUSED:
+            self._counters.backplane_refused += 1
+            return BackplaneUnavailable(settlement.problem or NOT_THERE)
+        if outcome is Failure.UNCERTAIN or not settlement.positions:
+            self._counters.backplane_uncertain += 1
+            return PublishUncertain(NOT_ANSWERED)
+        return None
 
     def publish_for_client(self, draft: Draft, *, reserved: bool = False) -> Published:
         """Accept a message and queue it for its receivers.
@@ -209,7 +232,8 @@ class Publisher:
             InterceptorFailed: One failed.
         """
         publication = self.admit(draft, intercepted=reserved)
-        return self._publishing.publish_local(publication, reserved=reserved)
+        receivers = self._publishing.publish_local(publication, reserved=reserved)
+        return Published(publication.message_id, receivers)
 
     def post(self, draft: Draft) -> None:
         """Take what an interceptor or a filter publishes: behind what it looks at. What is too much
@@ -240,7 +264,7 @@ class Publisher:
         intercepted: bool = False,
     ) -> Publication:
         """Let the interceptors look at a message, and give it its number and its id, which no other
-        will ever have. Everything that becomes a MESSAGE passes here once.
+        will ever have. Everything that becomes a MESSAGE of this worker alone passes here once.
 
         Raises:
             AccessDenied: An interceptor refuses it.

@@ -28,7 +28,7 @@ from stocksync_ws.broker.model.attaching import Attaching
 from stocksync_ws.broker.model.channels import channel_of, keep_of
 from stocksync_ws.broker.model.destination import Address, address_of
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
+from stocksync_ws.broker.model.flight import Done, Message, Settlement
 from stocksync_ws.broker.model.latest_topic import LatestTopic
 from stocksync_ws.broker.model.namespace import MOST_FOUND, is_reply_queue, worker_of
 from stocksync_ws.broker.model.payload import Payloads
@@ -37,13 +37,11 @@ from stocksync_ws.broker.model.publication import (
     Draft,
     Publication,
     PublicationKind,
-    Published,
     expiry,
 )
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import Topic
-from stocksync_ws.errors import BackplaneUnavailable, PublishUncertain
 from stocksync_ws.policies import Latest, Queue, Stream, TopicPolicy
 from stocksync_ws.position import Position
 from stocksync_ws.types import Target, ToDestination, ToSession
@@ -52,9 +50,6 @@ __all__ = ["Workers"]
 
 MOST_UNREAD = 10_000
 """Channels that nobody reads, about, which may be followed for a while."""
-
-NOT_THERE = "the engine behind the workers was not there in time, and nothing was sent"
-NOT_ANSWERED = "the engine behind the workers has not answered in time; it may have been published"
 
 
 class Workers:
@@ -126,9 +121,12 @@ class Workers:
         """A message to this target goes to all workers."""
         if isinstance(target, ToSession):
             return False
-        if not isinstance(target, ToDestination):
+        return not isinstance(target, ToDestination) or self.shares_destination(target[0])
+
+    def shares_destination(self, destination: str) -> bool:
+        """A message to everybody who is subscribed to a destination goes to all workers."""
+        if destination in self._known:
             return True
-        destination = target.destination
         if is_reply_queue(destination):
             return self._is_elsewhere(worker_of(destination))
         policy = self._destinations.policy(destination)
@@ -147,30 +145,40 @@ class Workers:
         return self._partition(channel_of(address_of(target)))
 
     def submit(
-        self, publications: Sequence[Publication], done: Done, *, key: str = "", digest: str = ""
+        self,
+        drafts: Sequence[Draft],
+        done: Done,
+        kind: PublicationKind = PublicationKind.MESSAGE,
+        *,
+        key: str = "",
+        digest: str = "",
     ) -> str:
-        """Send publications to all workers: all of them in one step, or none.
+        """Send messages, which the interceptors have seen, to all workers: all of them in one step,
+        or none.
 
         Returns:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
-        messages = tuple([self._message(each) for each in publications])
-        told = partial(self._count, [each.target for each in publications], done)
+        messages = tuple([self._message(each, kind) for each in drafts])
+        told = partial(self._count, drafts, done)
         return self.append(messages, told, key=key, digest=digest)
 
-    def _count(self, targets: Sequence[Target], done: Done, settlement: Settlement) -> None:
+    def _count(self, drafts: Sequence[Draft], done: Done, settlement: Settlement) -> None:
         """A publication is counted once: where it was sent."""
         if settlement.positions and settlement.outcome is not AppendOutcome.DUPLICATE:
-            self._counters.messages_published += len(targets)
+            counters = self._counters
+            counters.messages_published += len(drafts)
             if not settlement.workers:
-                self._counters.messages_unrouted += sum(map(self._reaches_nobody, targets))
+                for each in drafts:
+                    counters.messages_unrouted += self._reaches_nobody(address_of(each.target))
         done(settlement)
 
-    def _reaches_nobody(self, target: Target) -> bool:
+    def _reaches_nobody(self, address: Address) -> bool:
         """A message that no other worker was told of is for nobody here either, and is not kept."""
-        address = address_of(target)
         topic = self._topics.get(address)
-        return not (topic.readers if topic is not None else self._is_kept(address))
+        if topic is None:
+            return not self._is_kept(address)
+        return not (topic.groups or topic.behind)
 
     # What the workers tell each other
 
@@ -193,40 +201,28 @@ class Workers:
         """
         now = self._step.now
         problem = self._mirrors.append(messages, now, done, key=key, digest=digest)
-        if self._mirrors.in_flight == 1:
-            self._rearm()  # what waits behind another one waits longer
+        if self._mirrors.in_flight == 1:  # what waits behind another one waits longer
+            self._step.sooner(self, now + self._settings.publish_timeout)
         return problem
 
     # What is sent
 
-    def _message(self, publication: Publication) -> Message:
-        address, now = address_of(publication.target), self._wall()
+    def _message(self, draft: Draft, kind: PublicationKind) -> Message:
+        address, now = address_of(draft.target), self._wall()
         known = self._known.get(address)
         if known is not None:
-            return Message(known[0], self._payloads.pack(publication, now), known[1])
+            return Message(known[0], self._payloads.pack(draft, kind, now), known[1])
         to = address if isinstance(address, str) and is_reply_queue(address) else ""
-        payload = self._payloads.pack(publication, now, to)
-        policy, named = self._destinations.policy(address), publication.destination
+        payload = self._payloads.pack(draft, kind, now, to)
+        policy, named = self._destinations.policy(address), self._named(address)
         most = self._limits.max_keys
-        keep = keep_of(policy, publication.header, named, self._settings, most)
+        keep = keep_of(policy, draft.headers, named, self._settings, most)
         channel = channel_of(address)
         if not to and keep.slot is None:
             if len(self._known) >= MOST_FOUND:
                 self._known.clear()
             self._known[address] = channel, keep
         return Message(channel, payload, keep)
-
-    def outcome(self, target: Target, settlement: Settlement) -> Published | Exception:
-        """The outcome of one message, as its sender is told."""
-        outcome, positions, workers, problem = settlement
-        if outcome is Failure.UNAVAILABLE or outcome is AppendOutcome.REFUSED:
-            self._counters.backplane_refused += 1
-            return BackplaneUnavailable(problem or NOT_THERE)
-        if outcome is Failure.UNCERTAIN or not positions:
-            self._counters.backplane_uncertain += 1
-            return PublishUncertain(NOT_ANSWERED)
-        topic = self._topics.get(address_of(target))
-        return Published(str(positions[0]), 0 if topic is None else topic.readers, workers)
 
     # Subscribing
 
@@ -262,10 +258,11 @@ class Workers:
     # What the engine tells
 
     def receive(self, events: Sequence[BackplaneEvent]) -> None:
-        """Take events of the engine, in their order."""
+        """Take events of the engine, in their order. What is waited for less ends no later than it
+        did, so that a wake which comes too early sets the deadline anew.
+        """
         for event in events:
             self._mirrors.receive(event)
-        self._rearm()
 
     def available(self, up: bool) -> None:
         """The engine is there, or gone."""
@@ -337,13 +334,14 @@ class Workers:
         if found is None:
             self.drop("" if address is None else self._named(address), "unreadable")
             return None
-        kind, sent, headers, body, to = found
+        (kind, headers, to), sent, body = found
         address = to if address is None else address
         user, path = (None, address) if isinstance(address, str) else address
         draft = Draft(path, headers, body, user=user)
         destination, now = self._named(address), self._step.now
         publication = Publication(next(self._numbers), str(position), destination, draft, now, kind)
-        publication.at = now - max(0.0, self._wall() - sent)
+        if (age := self._wall() - sent) > 0.0:
+            publication.at = now - age
         if kind is PublicationKind.MESSAGE:
             publication.expires_at = expiry(publication, now, self._wall)
         return publication

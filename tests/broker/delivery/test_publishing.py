@@ -32,12 +32,13 @@ def put(
 ) -> Published:
     """The atomic step, as a backplane would take it."""
 
-    def work() -> Published:
+    def work() -> int:
         if position is not None:
             begin(world, publication, position)
         return world.broker.delivery.publishing.publish_local(publication, position, **reserved)
 
-    return world.act(work)
+    receivers = world.act(work)
+    return Published(publication.message_id, receivers)
 
 
 def begin(world: Broker, publication: Publication, position: Position) -> None:

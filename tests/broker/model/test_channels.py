@@ -42,5 +42,5 @@ def test_a_reply_queue_is_in_the_channel_of_its_worker() -> None:
     ],
 )
 def test_a_channel_keeps_the_history_and_enough_to_repair_a_gap(policy: Policy, kept: Keep) -> None:
-    headers = {"sku": "kettle"}
-    assert keep_of(policy, headers.get, "/topic/a", SETTINGS, 9) == kept
+    headers = (("sku", "kettle"), ("sku", "lamp"))
+    assert keep_of(policy, headers, "/topic/a", SETTINGS, 9) == kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stocksync_ws.broker.model.payload import MOST, Payloads
-from stocksync_ws.broker.model.publication import Draft, Publication, PublicationKind
+from stocksync_ws.broker.model.publication import Draft, PublicationKind
 
 
 @pytest.mark.parametrize("body", [b"", b"text", b"\n\n", bytes(range(256))])
@@ -13,15 +13,24 @@ from stocksync_ws.broker.model.publication import Draft, Publication, Publicatio
     "headers", [(), (("a:b\n\\", "c\r\n\0"), ("a:b\n\\", "ü\u2028\U0001f600"))]
 )
 @pytest.mark.parametrize("to", ["", "/reply-queue/a"])
+@pytest.mark.parametrize("kind", PublicationKind)
 def test_what_is_written_is_read(
-    body: bytes, headers: tuple[tuple[str, str], ...], to: str
+    body: bytes, headers: tuple[tuple[str, str], ...], to: str, kind: PublicationKind
 ) -> None:
-    kind = PublicationKind.DEAD_LETTER
-    publication = Publication(1, "id", "/topic/a", Draft("/topic/a", headers, body), 5.0, kind)
+    draft = Draft("/topic/a", headers, body)
     payloads = Payloads()
     for _ in range(2):  # the second time by what is remembered
-        packed = payloads.pack(publication, 1.23456, to)
-        assert payloads.unpack(packed) == (kind, 1.235, headers, body, to)
+        packed = payloads.pack(draft, kind, 1.23456, to)
+        assert payloads.unpack(packed) == ((kind, headers, to), 1.235, body)
+
+
+def test_heads_that_differ_in_one_thing_are_not_mixed_up() -> None:
+    payloads = Payloads()
+    for kind in PublicationKind:
+        for headers in ((), (("a", "1"),), (("a", "2"),)):
+            for to in ("", "/reply-queue/a"):
+                packed = payloads.pack(Draft("/topic/a", headers, b""), kind, 1.0, to)
+                assert payloads.unpack(packed) == ((kind, headers, to), 1.0, b"")
 
 
 @pytest.mark.parametrize(
@@ -38,7 +47,7 @@ def test_what_is_remembered_is_bounded() -> None:
     payloads = Payloads()
     for number in range(MOST + 10):
         draft = Draft("/topic/a", (("n", str(number)),), b"")
-        packed = payloads.pack(Publication(1, "id", "/topic/a", draft, 5.0), 1.0)
+        packed = payloads.pack(draft, PublicationKind.MESSAGE, 1.0)
         assert payloads.unpack(packed) is not None
     assert 0 < len(payloads._written) <= MOST
     assert 0 < len(payloads._read) <= MOST

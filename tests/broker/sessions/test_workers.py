@@ -199,6 +199,17 @@ def test_a_message_that_has_died_on_its_way_is_dropped_and_told(stack: ExitStack
 # What became of a publication
 
 
+def outcome(
+    several: Several, draft: Draft, settlement: Settlement
+) -> tuple[Published | None, Exception | None]:
+    """What the sender of a message is told."""
+    told: list[tuple[Published | None, Exception | None]] = []
+    publisher = several.worlds[0].broker._sessions.publisher
+    publisher._settled(draft, lambda *what: told.append(what), settlement)
+    (only,) = told
+    return only
+
+
 @pytest.mark.parametrize(
     ("settlement", "error", "refused", "uncertain"),
     [
@@ -216,16 +227,17 @@ def test_what_was_not_done_or_may_not_have_been_is_an_error(
     uncertain: int,
 ) -> None:
     several = Several(stack)
-    outcome = workers_of(several).outcome(ToDestination("/topic/a"), settlement)
-    assert isinstance(outcome, error)
+    published, problem = outcome(several, Draft("/topic/a", (), b"x"), settlement)
+    assert published is None
+    assert isinstance(problem, error)
     counters = several.worlds[0].counters
     assert (counters.backplane_refused, counters.backplane_uncertain) == (refused, uncertain)
 
 
 def test_what_was_done_names_its_place(stack: ExitStack) -> None:
     settlement = Settlement(AppendOutcome.REPEATED, (Position("e", 3, 7),), 4)
-    outcome = workers_of(Several(stack)).outcome(ToUser("ann", "/queue/a"), settlement)
-    assert outcome == Published("e.3-7", 0, 4)
+    draft = Draft("/queue/a", (), b"x", user="ann")
+    assert outcome(Several(stack), draft, settlement) == (Published("e.3-7", 0, 4), None)
 
 
 def test_too_much_in_flight_is_refused_and_counted(stack: ExitStack) -> None:
