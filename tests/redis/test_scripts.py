@@ -111,7 +111,8 @@ class Scripts(RuleBasedStateMachine):
         self.epochs, self.generations = Same(), Same()
         self.saved: tuple[object, dict[bytes, bytes]] = self.naive.snapshot(), {}
         self.runs = 0
-        self.answers: dict[tuple[str, int], tuple[Position, ...]] = {}
+        self.answers: dict[tuple[str, int], list[tuple[Position, ...]]] = {}
+        """What was answered when it was done; a state that is lost has it done again."""
 
     def position(self, channel: str, ours: Position, theirs: Position) -> None:
         """One place, on both sides."""
@@ -127,10 +128,10 @@ class Scripts(RuleBasedStateMachine):
         theirs = self.real.append(other, worker)
         assert ours.outcome is theirs.outcome
         if ours.outcome is not AppendOutcome.REPEATED:
-            self.answers[worker, other.number] = theirs.positions
+            self.answers.setdefault((worker, other.number), []).append(theirs.positions)
         elif not ours.positions:
             # Nobody asks below `oldest`: what is remembered of it is forgotten now and then.
-            assert theirs.positions in ((), self.answers.get((worker, other.number)))
+            assert theirs.positions in ((), *self.answers.get((worker, other.number), ()))
             return
         assert len(ours.positions) == len(theirs.positions)
         for item, here, there in zip(one.items, ours.positions, theirs.positions, strict=False):
