@@ -119,12 +119,20 @@ async def starlette(control_fd: int) -> None:
     )
 
 
-async def socketio(control_fd: int) -> None:
-    """python-socketio: a room, and events that are acknowledged with their answer."""
+async def socketio(control_fd: int, redis: str = "") -> None:
+    """python-socketio: a room, and events that are acknowledged with their answer.
+
+    Args:
+        redis: The URL by which its manager publishes to all workers; empty: it serves alone.
+    """
     import socketio as library
 
     server = library.AsyncServer(
-        async_mode="asgi", cors_allowed_origins="*", ping_interval=3_600, http_compression=False
+        async_mode="asgi",
+        cors_allowed_origins="*",
+        ping_interval=3_600,
+        http_compression=False,
+        client_manager=library.AsyncRedisManager(redis) if redis else None,
     )
     opened: set[str] = set()
     later = Later()

@@ -340,6 +340,10 @@ def main() -> None:
         from tests.bench.peer_servers import socketio_over_redis
 
         asyncio.run(socketio_over_redis(int(control_fd), os.environ[REDIS]))
+    elif kind == "socketio-redis-served":
+        from tests.bench.peer_servers import socketio
+
+        asyncio.run(socketio(int(control_fd), os.environ[REDIS]))
     elif kind == "threaded":
         threaded(int(control_fd), *rest)
     elif kind == "websockets":
