@@ -13,6 +13,7 @@ from tests.bench import (
     asgi,
     connect,
     fanout,
+    fanout_large,
     flush_delay,
     hooks,
     inbound,
@@ -34,6 +35,7 @@ from tests.bench.probes import PROBES
 
 BENCHMARKS = {
     "fanout": fanout,
+    "fanout_large": fanout_large,
     "flush_delay": flush_delay,
     "asgi": asgi,
     "threads": threads,

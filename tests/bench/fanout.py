@@ -52,7 +52,7 @@ class Contender:
         return sum(cost.user for cost in best) / len(best)
 
 
-def _connect(process: Process, count: int) -> list[socket.socket]:
+def connect_bare(process: Process, count: int) -> list[socket.socket]:
     """Connections to the bare loop, which accepts when it is asked how many there are."""
     found = [connect(process.port) for _ in range(count)]
     process.ask(b"n")
@@ -72,7 +72,7 @@ def start(stack: ExitStack, subscribers: int = SUBSCRIBERS) -> list[Contender]:
         process = stack.enter_context(Process(name, frame.hex()))
         port = process.port
         if name == "bare":
-            crowd = Crowd(in_groups(lambda count: _connect(process, count), subscribers))  # noqa: B023
+            crowd = Crowd(in_groups(lambda count: connect_bare(process, count), subscribers))  # noqa: B023
         else:
             crowd = Crowd(in_groups(lambda count: open_plain(port, count), subscribers))  # noqa: B023
         process.wait_for(subscribers)
