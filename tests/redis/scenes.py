@@ -194,7 +194,7 @@ async def _fail_over(folder: Path, *, lags: bool) -> Verdict:
     with ExitStack() as ends:
         server = Server(folder / "redis", "--repl-diskless-sync-delay", "0")
         ends.callback(lambda: server.kill())
-        replica = Server(folder / "replica", "--replicaof", f"127.0.0.1 {server.port}")
+        replica = Server(folder / "replica", "--replicaof", "127.0.0.1", str(server.port))
         ends.callback(lambda: replica.kill())
         until_synced(replica)
         async with Proxy(server.port) as proxy:
@@ -245,7 +245,7 @@ async def a_replica_comes_while_workers_come_and_go(folder: Path, factor: float)
 
             async def act(stage: Stage) -> None:
                 made = await asyncio.to_thread(
-                    Server, folder / "replica", "--replicaof", f"127.0.0.1 {server.port}"
+                    Server, folder / "replica", "--replicaof", "127.0.0.1", str(server.port)
                 )
                 ends.callback(lambda: made.kill())
                 await stage.redis(until_synced, made)

@@ -7,6 +7,7 @@ Rule: a test that needs one and finds no `redis-server` is skipped and says so; 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,10 +16,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import pytest
-from redis import Redis
+from redis import Redis, RedisError
 
 __all__ = [
+    "CannotStart",
     "Server",
     "free_port",
     "in_cluster",
@@ -37,6 +38,8 @@ def needed() -> str:
     """The program, or the end of the test."""
     found = shutil.which("redis-server") or shutil.which("valkey-server")
     if found is None:
+        import pytest  # not for benchmarks, which want a server too
+
         text = "redis-server is not installed"
         if os.environ.get("STOCKSYNC_INTEROP") == "required":
             pytest.fail(f"STOCKSYNC_INTEROP=required, but {text}", pytrace=False)
@@ -53,8 +56,19 @@ def free_port() -> int:
 
 
 def in_cluster() -> tuple[str, ...]:
-    """The words for a node of a cluster."""
+    """The words for a node of a cluster, or the end of the test."""
+    told = subprocess.run([needed(), "--version"], capture_output=True, text=True, check=True)
+    found = re.search(r"v=(\d+)", told.stdout)
+    assert found is not None
+    if int(found[1]) < 7:
+        import pytest
+
+        pytest.skip(f"a cluster is one of Redis 7.0 or later, not {told.stdout.split()[2]}")
     return "--cluster-enabled", "yes", "--cluster-port", str(free_port())
+
+
+class CannotStart(Exception):
+    """A server has ended at once; with its log."""
 
 
 class Server:
@@ -99,8 +113,10 @@ class Server:
             try:
                 if self.tell("PING"):
                     return
-            except OSError:
-                assert time.monotonic() < until, (self.folder / "log").read_text()
+            except (OSError, RedisError):
+                if self.process.poll() is not None or time.monotonic() > until:
+                    self.kill()
+                    raise CannotStart((self.folder / "log").read_text()) from None
                 time.sleep(TURN)
 
     def tell(self, *words: str | int) -> object:

@@ -369,7 +369,7 @@ def test_a_publisher_that_was_interrupted_knows_the_run_of_redis(server: Server)
 
 
 def test_who_may_not_publish_writes_nothing(server: Server) -> None:
-    server.tell("ACL", "SETUSER", "pub", "on", ">pw", "~*", "+@all")
+    server.tell("ACL", "SETUSER", "pub", "on", ">pw", "~*", "resetchannels", "+@all")
     url = f"redis://pub:pw@127.0.0.1:{server.port}/0"
     with (
         Publisher(url, timeout=0.2) as publisher,

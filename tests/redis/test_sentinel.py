@@ -23,7 +23,7 @@ KEEP = Keep(100, 60.0)
 def watched(tmp_path: Path) -> Iterator[tuple[Server, Server, Server]]:
     """A master, its replica, and who watches them."""
     master = Server(tmp_path / "master", "--repl-diskless-sync-delay", "0")
-    replica = Server(tmp_path / "replica", "--replicaof", f"127.0.0.1 {master.port}")
+    replica = Server(tmp_path / "replica", "--replicaof", "127.0.0.1", str(master.port))
     config = tmp_path / "sentinel.conf"
     config.write_text(
         f"sentinel monitor shop 127.0.0.1 {master.port} 1\n"
