@@ -1,4 +1,5 @@
-"""Log lines of sessions: one per connect and disconnect, and one per failed frame.
+"""Log lines of sessions: one per connect and disconnect, and one per failed frame; and of messages
+that an engine has not taken.
 
 Rule: text of a peer is escaped and cut at 200 characters, secrets never appear, and when the level
 is off no work is done. In a storm of more than 100 lines a second about sessions one summary line a
@@ -291,6 +292,16 @@ class SessionLog:
             quote(error),
             exc_info=None if known else error,
         )
+
+    def dropped(self, destination: str, reason: str, error: Exception) -> None:
+        """An engine has not taken a message, and nobody waits to be told; one a second and reason."""
+        if self._first(_broker, f"dropped reason={reason}"):
+            _broker.warning(
+                "dropped destination=%s reason=%s error=%s",
+                quote(destination),
+                reason,
+                quote(error),
+            )
 
     def internal(self, what: str, session: SessionRecord | None, error: BaseException) -> None:
         """A bug of ours, caught by the fence."""

@@ -15,6 +15,7 @@ from functools import partial
 from stocksync_ws.backplane import AppendOutcome
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.calls.listeners import Listeners
+from stocksync_ws.broker.calls.session_log import SessionLog
 from stocksync_ws.broker.delivery.queues import QueueFull
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.destination import address_of
@@ -54,6 +55,7 @@ _REASONS: Mapping[type[Exception], str] = {
     BackplaneUnavailable: "backplane-unavailable",
     PublishUncertain: "publish-uncertain",
 }
+_NOT_TAKEN = BrokerBusy, BackplaneUnavailable, PublishUncertain
 
 
 class Publisher:
@@ -63,6 +65,7 @@ class Publisher:
         "_counters",
         "_epoch",
         "_listeners",
+        "_log",
         "_numbers",
         "_publishing",
         "_readers",
@@ -79,6 +82,7 @@ class Publisher:
         env: Environment,
         delivery: Delivery,
         listeners: Listeners,
+        log: SessionLog,
         interception: Interception,
         workers: Workers | None = None,
     ) -> None:
@@ -94,6 +98,7 @@ class Publisher:
         self._readers = delivery.readers
         self._topics = delivery.registry.topics
         self._listeners = listeners
+        self._log = log
 
     def publish(
         self,
@@ -385,4 +390,6 @@ class Publisher:
         self._counters.messages_dropped += 1
         destination = self._named(draft)
         reason = _REASONS.get(type(refusal), "interceptor-failed")
+        if isinstance(refusal, _NOT_TAKEN):
+            self._log.dropped(destination, reason, refusal)
         self._listeners.tell(MessageDropped(destination=destination, reason=reason))

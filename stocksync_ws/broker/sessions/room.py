@@ -53,7 +53,7 @@ class Sessions:
         if backplane is not None:
             self.workers = Workers(env, delivery, calls.listeners, backplane)
         self.publisher = Publisher(
-            env, delivery, calls.listeners, Interception(env, calls), self.workers
+            env, delivery, calls.listeners, calls.log, Interception(env, calls), self.workers
         )
         self.presence = Presence(env, calls, delivery, self.publisher, self.workers)
         self.lifecycle = Lifecycle(env, calls, delivery, self.presence)

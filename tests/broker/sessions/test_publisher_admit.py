@@ -34,9 +34,8 @@ def publisher(now: float = 0.0, wall: float = 0.0) -> Publisher:
     env = environment()
     env.wall = lambda: wall
     env.step.now = now
-    listeners: Any = None
-    interception = Interception(env, Calls(env, NullDispatch()))
-    return Publisher(env, Delivery(env), listeners, interception)
+    calls = Calls(env, NullDispatch())
+    return Publisher(env, Delivery(env), calls.listeners, calls.log, Interception(env, calls))
 
 
 def draft(**headers: str) -> Draft:

@@ -251,6 +251,33 @@ def test_too_much_in_flight_is_refused_and_counted(stack: ExitStack) -> None:
     assert told in several.events
 
 
+def test_what_nobody_waits_for_is_told_by_the_log(
+    stack: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    several = Several(stack)
+    several.engine.disconnect()
+    for body in (b"x", b"y"):
+        several.apps[0].template.send("/topic/a", body)
+    several.advance(7)
+    lines = [each.getMessage() for each in caplog.records if each.name == "stocksync_ws.broker"]
+    reason = "reason=backplane-unavailable"
+    assert [line.partition(" error=")[0] for line in lines] == [
+        f"dropped destination='/topic/a' {reason}",
+        f"in the last second 1 more: dropped {reason}",
+    ]
+    assert "the engine behind the workers was not there in time" in lines[0]
+
+
+def test_who_waits_is_told_and_not_the_log(
+    stack: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    several = Several(stack)
+    several.engine.disconnect()
+    with pytest.raises(BackplaneUnavailable):
+        several.worlds[0].run(several.apps[0].template.publish("/topic/a", "x"))
+    assert [each for each in caplog.records if each.name == "stocksync_ws.broker"] == []
+
+
 # SUBSCRIBE
 
 
