@@ -11,6 +11,7 @@ from typing import cast
 
 from stocksync_ws.broker.model.headers import check_own
 from stocksync_ws.broker.model.namespace import (
+    MOST_FOUND,
     REPLY_QUEUE,
     Kind,
     Namespace,
@@ -55,13 +56,15 @@ class Drafts:
         converters: For content types that are not known here; None: there are none.
     """
 
-    __slots__ = ("_converters", "_encoder", "_limits", "_space")
+    __slots__ = ("_checked", "_converters", "_encoder", "_limits", "_space")
 
     def __init__(self, config: BrokerConfig, converters: Converters | None = None) -> None:
         self._converters = NONE if converters is None else converters
         self._encoder = PayloadEncoder()
         self._space = Namespace(config)
         self._limits = config.limits
+        self._checked: set[str] = set()
+        """Destinations that can be sent to, as has been found out."""
 
     def octets(self, destination: str, body: bytes, headers: Mapping[str, str] | None) -> Draft:
         """Octets as they are, to a destination."""
@@ -152,6 +155,8 @@ class Drafts:
 
     def _check(self, destination: str) -> str:
         given = cast("object", destination)
+        if type(given) is str and given in self._checked:
+            return given
         if not isinstance(given, str):
             raise ValueError(
                 f"a destination is a text such as '/topic/inventory', not {given!r};"
@@ -180,7 +185,11 @@ class Drafts:
             if kind is Kind.APPLICATION:
                 hint = "; handlers are what clients send to: call the function itself"
             raise ValueError(f"{given!r} is under none of the broker prefixes{hint}")
-        return str.__str__(given)
+        checked = str.__str__(given)
+        if len(self._checked) >= MOST_FOUND:
+            self._checked.clear()
+        self._checked.add(checked)
+        return checked
 
     def _to_user(self, given: str, path: str) -> str:
         """The text about a destination below the user prefix, which a user may be part of."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stocksync_ws import ConversionError, StompApp
+from stocksync_ws.broker.model.namespace import MOST_FOUND
 from stocksync_ws.broker.model.publication import Draft, Published
 from stocksync_ws.config import BrokerConfig, Limits
 from stocksync_ws.errors import BrokerClosed
@@ -69,6 +70,59 @@ def test_convert_and_send(
 def test_a_given_content_type_wins(template: MessagingTemplate, gate: Gate) -> None:
     template.convert_and_send("/queue/a", "<p>", {"content-type": "text/html"})
     assert gate.drafts[0].headers == (("content-type", "text/html"),)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("topic/a", "is not a destination that can be sent to"),
+        ("/topic/*", "is not a destination that can be sent to"),
+        ("/topic/{x}", "which is no variable here"),
+        ("/user/ann/a", "use convert_and_send_to_user"),
+        ("/app/a", "is under none of the broker prefixes"),
+        ([], "a destination is a text"),
+    ],
+)
+def test_a_mistake_is_raised_each_time(
+    template: MessagingTemplate, gate: Gate, wrong: Any, said: str
+) -> None:
+    for _ in range(3):
+        template.convert_and_send("/topic/a", 1)
+        with pytest.raises(ValueError, match=said):
+            template.convert_and_send(wrong, 1)
+    assert len(gate.drafts) == 3
+
+
+class Disguised(str):
+    """A text that says that it is another one."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return hash("/topic/a")
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+def test_a_destination_that_only_looks_like_a_known_one_is_checked(
+    template: MessagingTemplate, gate: Gate
+) -> None:
+    template.convert_and_send("/topic/a", 1)
+    with pytest.raises(ValueError, match="is not a destination"):
+        template.convert_and_send(Disguised("nowhere"), 1)
+    template.convert_and_send(Disguised("/topic/b"), 1)
+    assert gate.drafts[1].target == ToDestination("/topic/b")
+    assert type(gate.drafts[1].target.destination) is str
+
+
+def test_destinations_that_are_known_to_be_right_are_bounded(
+    template: MessagingTemplate, gate: Gate
+) -> None:
+    for number in range(MOST_FOUND + 10):
+        template.convert_and_send(f"/topic/{number}", 1)
+    assert 0 < len(template._drafts._checked) <= MOST_FOUND
+    assert gate.drafts[-1].target == ToDestination(f"/topic/{MOST_FOUND + 9}")
 
 
 def test_to_a_user(template: MessagingTemplate, gate: Gate) -> None:

@@ -294,7 +294,7 @@ class SessionLog:
         )
 
     def dropped(self, destination: str, reason: str, error: Exception) -> None:
-        """An engine has not taken a message, and nobody waits to be told; one a second and reason."""
+        """An engine has not taken a message, and nobody waits to be told; one line a second."""
         if self._first(_broker, f"dropped reason={reason}"):
             _broker.warning(
                 "dropped destination=%s reason=%s error=%s",

@@ -199,7 +199,10 @@ def find_header(headers: tuple[tuple[str, str], ...], name: str) -> str | None:
 
 
 def _length(headers: tuple[tuple[str, str], ...]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
+    length = 0
+    for name, value in headers:
+        length += len(name) + len(value)
+    return length
 
 
 def _is_utf8(body: bytes) -> bool:
