@@ -19,7 +19,7 @@ class Counters:
     connections_refused: int = 0
     """Connections answered with 503, at the cap or while stopping."""
     handshakes_refused: int = 0
-    """Upgrades and broken requests answered with an HTTP error; SockJS sessions closed instead."""
+    """Upgrades and broken requests refused by an HTTP error, or SockJS sessions by a close."""
     origins_refused: int = 0
     """Upgrades refused because of their Origin."""
     sessions: int = 0
