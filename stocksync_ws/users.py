@@ -28,7 +28,7 @@ __all__ = ["ConnectedUser", "SubscriptionInfo", "Users"]
 
 @dataclass(frozen=True, slots=True)
 class ConnectedUser:
-    """A user who is connected, as of the time of the question."""
+    """A connected user, as of the moment of the read."""
 
     name: str
     principal: Principal
@@ -39,7 +39,7 @@ class ConnectedUser:
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionInfo:
-    """A subscription of a session, as of the time of the question."""
+    """A subscription of a session, as of the moment of the read."""
 
     session_id: str
     user: Principal | None
