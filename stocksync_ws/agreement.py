@@ -48,7 +48,7 @@ def agreement_of(config: BrokerConfig) -> str:
 
 
 def differences(ours: str, theirs: str) -> str:
-    """In what two workers differ, for whoever has to mend it; empty: in nothing."""
+    """The differences between two workers, for the person who mends them; empty: none."""
     one, other = _read(ours), _read(theirs)
     if other is None:
         return "what the others have cannot be read: another version of stocksync-ws has written it"
@@ -73,7 +73,7 @@ def config_of(text: str, **more: Any) -> BrokerConfig:
     """Settings of an application that is not here, from what its workers agree about.
 
     Args:
-        text: What `agreement_of` has written.
+        text: A text that `agreement_of` has written.
         more: Settings beside it.
 
     Raises:
