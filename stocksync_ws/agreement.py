@@ -17,7 +17,7 @@ from stocksync_ws.policies import DestinationPolicy, Latest, Queue, Stream, Topi
 __all__ = ["agreement_of", "config_of", "differences", "repair_of"]
 
 FORMAT = 1
-"""Rises when a message in an engine is written in another way."""
+"""The version of messages in an engine; it rises when they are written in another way."""
 PREFIXES = ("application_prefixes", "broker_prefixes", "queue_prefixes")
 TEXTS = ("user_prefix", "presence_prefix")
 

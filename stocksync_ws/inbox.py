@@ -252,7 +252,7 @@ class Inbox:
         return outcome[0]
 
     def _withdraw(self, post: Post) -> None:
-        """Take a publication out again that nothing has applied, if nothing has started.
+        """Take a publication out again that is not applied, if no run applies any.
 
         Raises:
             BrokerClosed: It was taken out.
@@ -301,7 +301,7 @@ class Inbox:
                 self._ring()
 
     def _nobody_applies(self) -> bool:
-        """Tell whether no run applies what is posted: before a start, or its owner is gone."""
+        """Tell whether no run applies what is posted: there is none, or its owner is gone."""
         return self._publish is None or (self._gone is not None and self._gone())
 
     def _why(self) -> str:

@@ -53,7 +53,7 @@ class Timers:
         self._heap: list[tuple[float, int, Timed]] = []
         self._number = 0
         self._dead = 0
-        """The least number of entries that stand for nothing any more."""
+        """A lower bound of the number of dead entries, which stand for nothing any more."""
         self.earlier = False
         """A thing was armed in front of all others, or the one there has ended. The caller that
         asks `next` for it clears this.

@@ -270,13 +270,13 @@ class Parking(Protocol):
 
 
 class ToDestination(NamedTuple):
-    """The way of a publication to a topic or a queue."""
+    """The target of a publication to a topic or a queue."""
 
     destination: str
 
 
 class ToUser(NamedTuple):
-    """The way of a publication to every session of a user."""
+    """The target of a publication to every session of a user."""
 
     user: str
     """The name of the user."""
@@ -285,7 +285,7 @@ class ToUser(NamedTuple):
 
 
 class ToSession(NamedTuple):
-    """The way of a publication to one session, in its place among those to all of its user."""
+    """The target of a publication to one session, in one order with those to all of its user."""
 
     session_id: str
     path: str

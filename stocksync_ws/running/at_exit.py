@@ -22,7 +22,7 @@ from stocksync_ws.running.native import is_patched, new_lock, start_thread
 __all__ = ["PATIENCE", "AtExit", "Ending"]
 
 PATIENCE = 1.5
-"""Seconds that all things together have to end."""
+"""Seconds in which all things together have to end."""
 
 _log = logging.getLogger("stocksync_ws.transport")
 
