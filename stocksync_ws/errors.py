@@ -15,6 +15,9 @@ Rule: an error knows whose fault it is and what to answer: what a client is told
      +-- InterceptorFailed             an outbound interceptor raised, and nothing was published
      +-- BrokerClosed                  the application was stopped
      +-- BrokerBusy                    the inbox of other threads, or a queue, is full
+     +-- BackplaneUnavailable          a message was not sent: the engine was away, or refused it
+     +-- PublishUncertain              a message may have been sent: the engine has not answered
+     +-- IdempotencyMismatch           the idempotency key of a message was used for another one
      +-- WrongLoop                     a second event loop while the application runs on a first
      +-- ForkedBrokerError             used in a child process of the one that started it
      +-- ConfigurationError            a setting or a declaration is wrong; raised before the start
