@@ -118,7 +118,7 @@ class Flusher:
             self._flush_general(link, wire, wire.session, now)
 
     def _flush_several(self, link: Link, wire: Wire, mailbox: Mailbox, now: float) -> None:
-        """Flush several entries that were not joined by the direct way: the general one without
+        """Flush by the direct way several entries that were not joined: the general one without
         its checks, since an open direct way says already that nothing is unsent and that the
         mailbox holds all there is.
         """

@@ -119,7 +119,7 @@ class Machine(Protocol):
 
     def fail(self, culprit: object, problem: BaseException, now: float) -> None:
         """End the session that the culprit, a session or a timed object, belongs to, and no other:
-        an input of it raised by our own bug.
+        an input raised by a bug of ours.
         """
         ...
 
@@ -285,7 +285,7 @@ class Link:
         self.ending = False
         """The answer has ended, and its connection hears of it when all is written."""
         self.close_by: float | None = None
-        """The time at which a shut stream is aborted whose peer does not end, in seconds."""
+        """The time, in monotonic seconds, of the abort of a shut stream whose peer does not end."""
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
