@@ -17,7 +17,7 @@ from stocksync_ws.policies import DestinationPolicy, Latest, Queue, Stream, Topi
 __all__ = ["agreement_of", "config_of", "differences", "repair_of"]
 
 FORMAT = 1
-"""Rises when a message in an engine is written in another way."""
+"""The version of messages in an engine; it rises when they are written in another way."""
 PREFIXES = ("application_prefixes", "broker_prefixes", "queue_prefixes")
 TEXTS = ("user_prefix", "presence_prefix")
 
@@ -48,7 +48,7 @@ def agreement_of(config: BrokerConfig) -> str:
 
 
 def differences(ours: str, theirs: str) -> str:
-    """In what two workers differ, for whoever has to mend it; empty: in nothing."""
+    """The differences between two workers, for the person who mends them; empty: none."""
     one, other = _read(ours), _read(theirs)
     if other is None:
         return "what the others have cannot be read: another version of stocksync-ws has written it"
@@ -73,7 +73,7 @@ def config_of(text: str, **more: Any) -> BrokerConfig:
     """Settings of an application that is not here, from what its workers agree about.
 
     Args:
-        text: What `agreement_of` has written.
+        text: A text that `agreement_of` has written.
         more: Settings beside it.
 
     Raises:

@@ -53,21 +53,21 @@ class StompApp(EntryPoints):
         allowed_origins: Pages that may open it in a browser: `["*"]`, or exact origins such as
             `https://shop.example`, `capacitor://localhost`, `file://`, `null`; none: the same one.
         allowed_hosts: Host names that may stand in the Host header; None: any.
-        authenticator: Decides once per session, at CONNECT, who it is: a function, sync or async,
-            from a `ConnectRequest` to an object with a `name`, `Authenticated` around one, or None.
-            Its return annotation names the class of the users, by which handlers get them. None:
-            CONNECT says nothing, and everybody is who the handshake said, or anonymous.
-        application_prefixes: Destinations that go to handlers.
-        broker_prefixes: Destinations that go to the broker.
+        authenticator: A function, sync or async, that decides once per session, at CONNECT, who it
+            is: from a `ConnectRequest` to an object with a `name`, `Authenticated` around one, or
+            None. Its return annotation names the class of the users, by which handlers get them.
+            None: CONNECT says nothing, and everybody is who the handshake said, or anonymous.
+        application_prefixes: Prefixes of destinations that go to handlers.
+        broker_prefixes: Prefixes of destinations that go to the broker.
         queue_prefixes: The broker prefixes of queues.
-        user_prefix: Destinations that mean the receiver's own sessions.
+        user_prefix: The prefix of destinations that mean the receiver's own sessions.
         client_send: Patterns of broker destinations that clients may SEND to.
         client_subscribe: Patterns of broker destinations that clients may SUBSCRIBE to.
-        heart_beat: Seconds: how often we can send, how often we want to receive; 0 is never.
-        missed_heart_beats: A peer is lost after this many agreed intervals without a byte.
-        error_destination: Below the user prefix: where sessions are told of application errors.
-        destinations: Patterns of broker destinations and what is kept below them: `Topic`,
-            `Stream`, `Latest` or `Queue`; the first that matches counts.
+        heart_beat: Seconds between heart-beats: those we can send, those we want to get; 0: none.
+        missed_heart_beats: Agreed intervals without a byte after which a peer is lost.
+        error_destination: The destination below the user prefix for errors of the application.
+        destinations: Patterns of broker destinations, each with its policy: a `Topic`, `Stream`,
+            `Latest` or `Queue`; the first that matches counts.
         limits: Every bound, see `Limits`.
         sockjs: Serve SockJS too, for browsers that a proxy keeps from opening a WebSocket; True, or
             `SockJSOptions`. Clients are then `new SockJS("/inventory-ws")`.
@@ -75,34 +75,34 @@ class StompApp(EntryPoints):
             `ConversionError`. 54 is what JavaScript holds exactly; None: any, to 4,300 digits.
         trusted_proxies: Addresses and networks of proxies whose `Forwarded` and `X-Forwarded-For`,
             `-Proto`, `-Host` are believed, `unix` for a Unix socket; ASGI hosts have a setting.
-        asgi_batch: On a host server, join the frames that a client gets in a turn into one message:
+        asgi_batch: Join the frames that a client gets in a turn into one message, on a host server:
             much cheaper on busy topics, if clients look for several in one, as @stomp/stompjs does.
         workers: The answer of a second worker process behind the same address, after 30 s: `warn`
             logs a warning, `refuse` answers 503 to new sessions as well.
         roles: A function, sync or async, from a user to its roles, asked once a session.
-        sessions_per_user: Sessions one user may have; None: any number. Nobody's are not counted.
-            With a backplane: at one worker.
-        session_wins: Over that bound the `newest` session ends the oldest one (close 4505), or the
-            `oldest` ones keep it out (`user-limit`).
-        default_access: Without a rule of `authorize` a destination is open (`allow`), or `deny`.
-        session_rate: The rate at which one session may SEND and SUBSCRIBE; what comes faster is
+        sessions_per_user: Sessions one user may have; None: any number. Anonymous sessions are not
+            counted. With a backplane: at one worker.
+        session_wins: The winner over that bound: the `newest` session ends the oldest one (close
+            4505), or the `oldest` ones keep it out (`user-limit`).
+        default_access: The access without a rule of `authorize`, open (`allow`) or none (`deny`).
+        session_rate: The rate at which one session may SEND and SUBSCRIBE; frames beyond it are
             refused with `rate-limited`. None: any.
-        user_rate: The same for all sessions of a user together, beyond a reconnect too; with a
+        user_rate: The rate of all sessions of a user together, beyond a reconnect too; with a
             backplane those of one worker.
-        handshake_authenticator: As `authenticator`, from the `HttpRequest` of the upgrade, before
-            that is answered; None leaves it to CONNECT. `BadCredentials` is 401, `AccessDenied`
-            403.
-        presence: Patterns of topics of which it is kept who is subscribed: `ws.presence` tells it,
-            and clients who may SUBSCRIBE to the topic read it below `presence_prefix`.
+        handshake_authenticator: A function as `authenticator`, from the `HttpRequest` of the
+            upgrade, before that is answered; None leaves it to CONNECT. `BadCredentials` is 401,
+            `AccessDenied` 403.
+        presence: Patterns of topics whose subscribers are listed: `ws.presence` has the lists, and
+            clients that may SUBSCRIBE to the topic read them below `presence_prefix`.
         backplane: The engine that several workers share; None: there is one worker.
-        presence_prefix: `/presence/topic/room/7` is the presence of `/topic/room/7`.
+        presence_prefix: The prefix of presence: `/presence/topic/room/7` for `/topic/room/7`.
 
     Raises:
         ConfigurationError: A setting is wrong; the text says which and how to mend it.
     """
 
     _sockjs: SockJSRoutes | None = None
-    """Made for the first server."""
+    """The routes of SockJS, made for the first server."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class StompApp(EntryPoints):
 
     @cached_property
     def users(self) -> Users:
-        """Users and sessions that are connected: finds them, ends them, judges them anew; from any
+        """Users and sessions that are connected, to be found, ended and judged anew from any
         thread.
         """
         return Users(self.inbox)
@@ -198,8 +198,8 @@ class StompApp(EntryPoints):
 
     @property
     def ready(self) -> bool:
-        """The application runs and takes new sessions: what a health check of the application's own
-        asks. May be asked from any thread.
+        """The application runs and takes new sessions: the answer to a health check of its own. May
+        be asked from any thread.
         """
         runtime = self._run.runtime
         return runtime is not None and runtime.ready

@@ -87,7 +87,7 @@ def mapping(setting: str, given: Mapping[str, T]) -> dict[str, T]:
 
     Args:
         setting: `destinations` or `pages`.
-        given: What it was given.
+        given: The value that it was given.
 
     Raises:
         ConfigurationError: It is none.
@@ -179,7 +179,7 @@ _SANE_SECONDS = {
     "shutdown_timeout": 3_600,
     "handler_timeout": 10_000,
 }
-"""Beyond them a time is mostly meant in milliseconds; beyond `_NEVER` it switches something off."""
+"""Seconds above which a time is mostly meant in ms; beyond `_NEVER` it switches something off."""
 _NEVER = 10_000_000
 
 

@@ -52,13 +52,13 @@ class BackplaneSettings:
     max_in_flight: int = 10_000
     """Publications that may wait for the engine's answer."""
     max_in_flight_bytes: int = 16 * 1024 * 1024
-    """Bytes of them."""
+    """Bytes of these publications."""
     max_outage: float | None = 30.0
     """Seconds without the engine until clients are closed with 4012; None: never."""
     repair_messages: int = 1_000
     """Messages that the engine keeps at least of each channel, so that a gap can be read again."""
     repair_seconds: float = 60.0
-    """Seconds that it keeps them at least."""
+    """Seconds that the engine keeps them at least."""
     linger: float = 30.0
     """Seconds a channel is followed when nobody is subscribed to its destination any more."""
     require_at_start: bool = False
@@ -93,7 +93,7 @@ class Keep(NamedTuple):
     seconds: float
     """The age in seconds after which a message is dropped."""
     slot: str | None = None
-    """The message takes the place of the one before in this slot; None: it takes no place."""
+    """The slot in which the message takes the place of the one before; None: there is none."""
 
 
 class Item(NamedTuple):
@@ -107,40 +107,40 @@ class Item(NamedTuple):
 
 
 class Append(NamedTuple):
-    """Put messages at the end of their channels: all of them in one step, or none."""
+    """A command to put messages at the end of their channels: all of them in one step, or none."""
 
     number: int
-    """Rises with each append of a worker; one that is sent again has the number it had."""
+    """A number that rises with each append of a worker; one that is sent again keeps its number."""
     items: tuple[Item, ...]
     key: str = ""
-    """An append to the same first channel with the same key and digest is done once; empty: there
-    is none.
+    """The key of the append: one to the same first channel with the same key and digest is done
+    once; empty: there is none.
     """
     digest: str = ""
     oldest: int = 0
-    """This worker waits for no answer to an append with a lower number."""
+    """The lowest number of an append whose answer this worker may still wait for."""
 
 
 class Subscribe(NamedTuple):
-    """Push from now on what is appended to a channel."""
+    """A command to push messages that are appended to a channel from now on."""
 
     channel: str
     turn: int
-    """Comes back with the answer."""
+    """A number that comes back with the answer."""
 
 
 class Unsubscribe(NamedTuple):
-    """Push it no more."""
+    """A command to push messages of a channel no more."""
 
     channel: str
 
 
 class Read(NamedTuple):
-    """Tell what is kept of a channel."""
+    """A command to tell what is kept of a channel."""
 
     channel: str
     turn: int
-    """Comes back with the answer."""
+    """A number that comes back with the answer."""
     start: int | None
     """The first offset wanted; None: none, only where the channel stands."""
     seen: Position | None
@@ -161,7 +161,7 @@ class Lost(NamedTuple):
 
     reason: str = ""
     fatal: bool = False
-    """To wait does not help: the settings are wrong."""
+    """The settings are wrong, and waiting does not help."""
 
 
 class Subscribed(NamedTuple):
@@ -185,13 +185,13 @@ class AppendOutcome(Enum):
     """The engine's answer to an append."""
 
     ACCEPTED = "accepted"
-    """It was done."""
+    """The append was done."""
     REPEATED = "repeated"
-    """It had been done; the answer was lost."""
+    """The append had been done; the answer was lost."""
     DUPLICATE = "duplicate"
-    """Another one with its key had been done, and nothing was."""
+    """Another append with its key had been done, and nothing was done."""
     MISMATCH = "mismatch"
-    """Another one with its key had another digest, and nothing was done."""
+    """Another append with its key had another digest, and nothing was done."""
     REFUSED = "refused"
     """The engine does not do it, and nothing was done."""
 
@@ -202,11 +202,11 @@ class Appended(NamedTuple):
     number: int
     outcome: AppendOutcome
     positions: tuple[Position, ...] = ()
-    """Of its items, in their order; of a duplicate those of the first one."""
+    """The positions of its items, in their order; of a duplicate those of the first one."""
     workers: int = 0
     """Workers to which it was pushed."""
     problem: str = ""
-    """Why it was refused, in the engine's words, for the log."""
+    """The reason of a refusal, in the engine's words, for the log."""
 
 
 class History(NamedTuple):
@@ -215,15 +215,15 @@ class History(NamedTuple):
     channel: str
     turn: int
     top: Position
-    """Of the newest message ever appended; offset 0 before the first."""
+    """The position of the newest message ever appended; offset 0 before the first."""
     lost: int = 0
     """The highest offset that was there and has aged; what was replaced in its slot is not lost."""
     begins: tuple[tuple[int, int], ...] = ((0, 0),)
     """The generations that are known, in their order: number, and after which offset it began."""
     entries: tuple[tuple[Position, bytes], ...] = ()
-    """What is kept, from the start that was asked for; an engine may stop early."""
+    """The messages kept, from the start that was asked for; an engine may stop early."""
     complete_to: int = 0
-    """Everything kept up to this offset is among them; less than `top`: read on behind it."""
+    """The offset up to which all that is kept is among them; less than `top`: read on behind it."""
 
 
 BackplaneEvent: TypeAlias = Connected | Lost | Subscribed | Pushed | Appended | History
@@ -239,7 +239,7 @@ class BackplaneLink(Protocol):
         ...
 
     def close(self) -> None:
-        """The worker ends: nothing is told any more."""
+        """End the link, as the worker ends: nothing is told any more."""
         ...
 
 
@@ -285,10 +285,10 @@ class Backplane(Protocol):
             worker: A name, which no other run has or had.
             agreement: A text that all workers of the engine should have alike: see
                 `stocksync_ws.agreement`. An engine may refuse a worker that has another one.
-            receive: Told events.
+            receive: A function that is told events.
         """
         ...
 
     def partition(self, channel: str) -> int:
-        """Channels of one partition can be appended to in one step."""
+        """The partition of a channel: channels of one can be appended to in one step."""
         ...

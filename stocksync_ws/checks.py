@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 MOST_SECONDS = 600.0
-"""Of a heart-beat: longer ones keep nothing alive, and are mostly meant in milliseconds."""
+"""The longest heart-beat in seconds: longer ones keep nothing alive, and are mostly meant in ms."""
 OPAQUE_ORIGINS = ("null", "file://")
 """Origins without a host; each stands for very many pages."""
 PATH_SAFE = "/!$&'()*+,;=:@-._~"
@@ -63,7 +63,7 @@ def fail(setting: str, problem: str) -> ConfigurationError:
 
 
 def takes(function: Callable[..., Any], count: int) -> bool:
-    """Whether a function can be called with so many arguments; true where nobody can tell."""
+    """Tell whether a function can be called with so many arguments; True where nobody can tell."""
     try:
         inspect.signature(function).bind(*[None] * count)
     except TypeError:
@@ -161,8 +161,8 @@ def check_patterns(setting: str, patterns: tuple[str, ...]) -> None:
 
 
 def is_foreign_wildcard(segment: str) -> bool:
-    """A wildcard of another dialect, as brokers and Spring's `AntPathMatcher` have them. Here it
-    would be literal, and never match what was meant.
+    """Tell whether a segment is a wildcard of another dialect, as brokers and Spring's
+    `AntPathMatcher` have them. Here it would be literal, and never match what was meant.
     """
     return segment in ("#", ">") or segment.endswith((".*", ".#", ".>"))
 
@@ -224,7 +224,7 @@ def check_heart_beat(given: object) -> None:
 
 
 def is_below(text: str, prefix: str) -> bool:
-    """A destination or a pattern is a prefix, or stands below it."""
+    """Tell whether a destination or a pattern is a prefix, or stands below it."""
     return (text + "/").startswith(prefix + "/")
 
 
@@ -267,7 +267,7 @@ def check_shared(
 
 
 def _covers(pattern: str, other: str) -> bool:
-    """Everything that a pattern can be, another one can be, too."""
+    """Tell whether a pattern matches every destination that another one matches."""
     ours, theirs = pattern.split("/"), other.split("/")
     if ours[-1] == "**":
         ours = ours[:-1]

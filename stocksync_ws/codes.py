@@ -61,7 +61,7 @@ class DisconnectReason(StrEnum):
 
 
 class Fault(StrEnum):
-    """Whose fault an error is."""
+    """The party whose fault an error is."""
 
     PEER = "peer"
     APPLICATION = "application"

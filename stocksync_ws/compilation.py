@@ -1,4 +1,4 @@
-"""Whether this is the compiled build.
+"""The kind of this build: compiled, or interpreted.
 
 Rule: `compiled` is a fact about the files that run, and changes nothing.
 """

@@ -64,7 +64,7 @@ class Limits:
     max_handshake_headers: int = 100
     """Header lines of one HTTP request."""
     connect_timeout: float = 10.0
-    """Seconds from the upgrade to a complete CONNECT frame; the authenticator has its own."""
+    """Seconds from the upgrade to a complete CONNECT frame; the authenticator has its own limit."""
     pre_auth_bytes: int = 16_384
     """Bytes kept of a client before it is CONNECTED: messages, half ones too, and posts."""
     max_message_size: int = 65_536
@@ -92,7 +92,7 @@ class Limits:
     max_reply_queues: int = 100
     """Reply queues of one session; beyond it the one that was used longest ago goes."""
     max_receipts: int = 256
-    """Receipts owed to one session, without those of transactions; over it its next frame waits."""
+    """Receipts owed to one session, without those of transactions; over it the next frame waits."""
     max_transactions: int = 8
     """Transactions one session may have open."""
     max_transaction_frames: int = 256
@@ -104,17 +104,17 @@ class Limits:
     ack_window: int = 100
     """Messages one acknowledging subscription may hold unsettled."""
     ack_window_bytes: int = 524_288
-    """Bytes of them; an empty window takes one message of any size."""
+    """Bytes of these messages; an empty window takes one of any size."""
     pending_messages: int = 1_000
     """Messages that wait for one subscription outside of its mailbox: a full window, a snapshot."""
     pending_bytes: int = 524_288
-    """Bytes of them."""
+    """Bytes of these messages."""
     queue_messages: int = 10_000
     """Messages one queue keeps."""
     queue_bytes: int = 16_777_216
-    """Bytes of them."""
+    """Bytes of the messages one queue keeps."""
     max_queues: int = 10_000
-    """Queues there may be."""
+    """Queues that may exist."""
     max_streams: int = 10_000
     """Destinations whose history is kept; the least recently used goes first."""
     history_bytes: int = 1_048_576
@@ -126,7 +126,7 @@ class Limits:
     anonymous session may hold by its SENDs, at most 1; all anonymous ones together hold a half.
     """
     queue_idle_seconds: float = 86_400.0
-    """Seconds a queue is kept that nobody consumes; then its messages expire."""
+    """Seconds a queue without consumers is kept; then its messages expire."""
     max_keys: int = 10_000
     """Keys of one `latest` destination."""
     durable_seconds: float = 300.0
@@ -134,7 +134,7 @@ class Limits:
     durable_messages: int = 1_000
     """Messages kept for one durable subscription."""
     durable_bytes: int = 1_048_576
-    """Bytes of them."""
+    """Bytes of the messages kept for one durable subscription."""
     max_durables: int = 10
     """Durable subscriptions of one user."""
     idempotency_seconds: float = 300.0
@@ -152,7 +152,7 @@ class Limits:
     sockjs_body: int = 1_048_576
     """Bytes of one SockJS request body, and of one message on its WebSocket."""
     sockjs_messages: int = 4_096
-    """Messages of one of them."""
+    """Messages in one SockJS request body, and in one message on its WebSocket."""
     sockjs_posts: int = 8
     """Posts of one SockJS session that wait at a time; more get 503."""
     sockjs_sessions: int = 10_000
@@ -161,7 +161,7 @@ class Limits:
     """Closed SockJS sessions that are remembered at a time; the oldest is forgotten first."""
     max_outbound_message: int = 16 * 1024 * 1024
     """Bytes of one message that we send, also above `send_queue`: a mailbox within its bound takes
-    one such, and while it leaves only `send_stall_seconds` judges its session.
+    one such message, and while that leaves only `send_stall_seconds` judges its session.
     """
     send_queue: int = 524_288
     """Bytes that may wait for one session; judged once a turn, after a flush was tried."""
@@ -170,7 +170,7 @@ class Limits:
     send_stall_seconds: float = 10.0
     """Seconds without the transport taking a byte while frames wait."""
     max_total_queued: int = 268_435_456
-    """Bytes that wait for all sessions, or of them for us; over it who holds most is closed."""
+    """Bytes that wait for all sessions, or of them for us; over it the largest holder is closed."""
     ping_after: float = 25.0
     """Seconds without a byte from the peer before a WebSocket PING is sent."""
     pong_timeout: float = 20.0
@@ -180,11 +180,11 @@ class Limits:
     presence_interval: float = 0.1
     """Seconds between two messages about the presence of one destination, at least."""
     presence_info: int = 1_024
-    """Bytes, as JSON, of what the application attaches to one session."""
+    """Bytes of the JSON that the application attaches to one session."""
     handler_timeout: float = 30.0
     """Seconds one call of user code may take, whether handler, listener or authenticator."""
     handler_threads: int | None = None
-    """Threads for `def` handlers, None: as `concurrent.futures`; others have two of their own."""
+    """Threads for `def` handlers; None: as `concurrent.futures`. Others: two of each kind."""
     max_connections: int | None = None
     """Connections open at a time; None: as many as file descriptors allow."""
     close_timeout: float = 5.0
@@ -216,13 +216,13 @@ def exceeded(limits: Limits, name: str, got: int, *, whole: bool = True) -> str:
         limits: The bounds that hold.
         name: A field.
         got: The value that came, in the unit of the limit.
-        whole: All of it came; else it was refused while it came, and would be more.
+        whole: The whole value came; else it was refused while it came, and would be more.
     """
     return f"Limits.{name}={getattr(limits, name)}, got {'' if whole else 'at least '}{got}"
 
 
 _URL = re.compile(r"(?:/|https?://)[^\s\"'<>\\\x00-\x20\x7f-\U0010ffff]*")
-"""What may stand in an attribute of HTML as it is."""
+"""URLs that may stand in an attribute of HTML as they are."""
 
 
 PRIVATE = ("/reply-queue/", "/temp-queue/")
@@ -231,7 +231,7 @@ PRIVATE = ("/reply-queue/", "/temp-queue/")
 
 @dataclass(frozen=True, kw_only=True)
 class BrokerConfig:
-    """What the destinations mean, who may use them, and how liveness is judged.
+    """The meaning of destinations, the rights of clients to them, and the judgement of liveness.
 
     Patterns are destinations in which `*` stands for one segment and a last `**` for any number.
 
@@ -240,40 +240,40 @@ class BrokerConfig:
     """
 
     application_prefixes: tuple[str, ...] = ("/app",)
-    """Destinations that go to handlers."""
+    """Prefixes of destinations that go to handlers."""
     broker_prefixes: tuple[str, ...] = ("/topic", "/queue")
-    """Destinations that go to the broker."""
+    """Prefixes of destinations that go to the broker."""
     queue_prefixes: tuple[str, ...] = ("/queue",)
-    """Those of `broker_prefixes` that are queues, whether or not they are served."""
+    """Prefixes of queues; one that is none of `broker_prefixes` is not served."""
     user_prefix: str = "/user"
-    """Destinations that mean the receiver's own: `/user/queue/errors`."""
+    """The prefix of destinations that mean the receiver's own: `/user/queue/errors`."""
     presence: tuple[str, ...] = ()
-    """Patterns of topics of which it is kept who is subscribed, and clients may read it."""
+    """Patterns of topics whose subscribers are listed, for the application and for clients."""
     presence_prefix: str = "/presence"
-    """Where clients read that: `/presence/topic/room/7`. Nobody sends below it."""
+    """The prefix below which clients read these lists, `/presence/topic/room/7`, and never send."""
     client_send: tuple[str, ...] = ()
     """Patterns of broker destinations that clients may SEND to."""
     client_subscribe: tuple[str, ...] = ("/topic/**",)
     """Patterns of broker destinations that clients may SUBSCRIBE to."""
     heart_beat: tuple[float, float] = (10.0, 10.0)
-    """Seconds: how often we can send, how often we want to receive; 0 is never."""
+    """Seconds between heart-beats: those we can send, and those we want to receive; 0: none."""
     missed_heart_beats: float = 3.0
-    """A peer is lost after this many agreed intervals without a byte."""
+    """Agreed intervals without a byte after which a peer is lost."""
     error_destination: str = "/queue/errors"
-    """Below the user prefix: where a session is told about errors of the application."""
+    """The destination below the user prefix that tells a session of errors of the application."""
     destinations: Mapping[str, DestinationPolicy] = field(
         default_factory=dict[str, DestinationPolicy]
     )
-    """Patterns and what is kept below them; the first that matches counts."""
+    """Policies of destinations by their patterns; the first that matches counts."""
     sessions_per_user: int | None = None
     """Sessions one user may have; None: any number. Anonymous sessions are not counted."""
     session_wins: SessionWins = "newest"
-    """At that bound: the `newest` session ends the oldest one, or the `oldest` ones keep it out."""
+    """The winner at that bound: the `newest` ends the oldest, or the `oldest` ones keep it out."""
     limits: Limits = field(default_factory=Limits)
     session_rate: Rate | None = None
     """The rate at which one session may SEND and SUBSCRIBE; None: any."""
     user_rate: Rate | None = None
-    """The same for all sessions of a user together; anonymous ones have only `session_rate`."""
+    """The rate of all sessions of a user together; anonymous ones have only `session_rate`."""
     backplane: Backplane | None = None
     """The engine that several workers share; None: there is one worker, and it needs none."""
 
@@ -376,7 +376,7 @@ class SockJSOptions:
     base_url: str | None = None
     """The address that `/info` tells clients to use instead of the one they came to."""
     cookie: bool = False
-    """Send a `JSESSIONID` cookie and ask clients for it, for balancers that stick by it."""
+    """A `JSESSIONID` cookie is sent, and asked for, for balancers that stick by it."""
     bind_address: bool = True
     """Requests of a session must come from the address that opened it; the port may differ."""
     heart_beat: float = 25.0
@@ -410,7 +410,7 @@ class SockJSOptions:
 
     @classmethod
     def conformance(cls) -> SockJSOptions:
-        """Everything on, as the public test suite of the protocol wants it. Not for production."""
+        """Options with everything on, for the public test suite; not for production."""
         return cls(iframe=True, htmlfile=True, jsonp=True, client_url="/sockjs.min.js")
 
 
@@ -424,7 +424,7 @@ def _is_url(text: str | None) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointConfig:
-    """One path, and who may open it.
+    """The path of an endpoint, and the origins and hosts for which it opens.
 
     Raises:
         ConfigurationError: The path or an origin is malformed.

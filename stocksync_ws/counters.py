@@ -1,6 +1,6 @@
-"""What was refused, dropped, late or lost: one number each, so that nothing is silent.
+"""Counters of what was refused, dropped, late or lost: one number each, so that nothing is silent.
 
-Rule: whoever drops or ignores something counts it here. `docs/counters.md` is made from this class.
+Rule: code that drops or ignores a thing counts it here. `docs/counters.md` is made from this class.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ __all__ = ["Counters"]
 
 @dataclass(slots=True)
 class Counters:
-    """Totals since the start. Read it any time; only the owner thread writes it."""
+    """Totals since the start. Any thread may read them; only the owner thread writes them."""
 
     connections: int = 0
     """Connections accepted."""
     connections_refused: int = 0
     """Connections answered with 503, at the cap or while stopping."""
     handshakes_refused: int = 0
-    """Upgrades answered with an HTTP error, and sessions of SockJS closed in its place."""
+    """Upgrades and broken requests refused by an HTTP error, or SockJS sessions by a close."""
     origins_refused: int = 0
     """Upgrades refused because of their Origin."""
     sessions: int = 0
@@ -55,13 +55,13 @@ class Counters:
     publications_vetoed: int = 0
     """Publications that an outbound interceptor refused."""
     interceptors_failed: int = 0
-    """Outbound interceptors and delivery filters that raised what is no refusal."""
+    """Outbound interceptors and delivery filters that raised something else than a refusal."""
     messages_dead: int = 0
     """Dead letters."""
     messages_duplicate: int = 0
     """SENDs that repeated an idempotency key."""
     acks_ignored: int = 0
-    """ACK and NACK of what was settled before, or of an `auto` subscription."""
+    """ACK and NACK of deliveries that were settled before, or of an `auto` subscription."""
     ack_timeouts: int = 0
     """Deliveries that were given back because no ACK came."""
     transactions_aborted: int = 0
@@ -73,7 +73,7 @@ class Counters:
     headers_stripped: int = 0
     """Reserved headers taken off a client's SEND."""
     protocol_errors: int = 0
-    """ERROR frames that told a peer it broke the protocol."""
+    """Sessions ended because the peer broke STOMP, WebSocket or a limit, or did what it may not."""
     application_errors: int = 0
     """Frames that failed in or before user code and were told to the client."""
     subscriptions_revoked: int = 0
@@ -91,7 +91,7 @@ class Counters:
     backplane_repeats: int = 0
     """Publications that were sent to the engine twice, and done once."""
     backplane_resets: int = 0
-    """Channels of the engine that are not what they were, those of the workers themselves too."""
+    """Channels of the engine that began anew or lost messages, the workers' own too."""
     backplane_refused: int = 0
     """Publications that were not sent: the engine was not there, or refused them."""
     backplane_uncertain: int = 0
@@ -111,15 +111,15 @@ class Counters:
     listeners_failed: int = 0
     """Event listeners that raised or timed out."""
     handlers_timed_out: int = 0
-    """Handlers that were cancelled after `handler_timeout`."""
+    """Calls of user code that were given up after `handler_timeout`."""
     calls_abandoned: int = 0
     """Coroutines that swallowed their cancellation for 5 seconds."""
     pool_slots_stuck: int = 0
     """Threads of the pool that are, at this moment, in a function that was given up."""
     results_dropped: int = 0
-    """Results of pool functions that came after their session had ended or timed out."""
+    """Results of calls that came after their session had ended or the call had timed out."""
     slow_calls: int = 0
-    """Calls that held the owner for more than 100 ms."""
+    """Calls that held the event loop for 100 ms or more."""
     stalls: int = 0
     """Wakes that came more than 250 ms late."""
     internal_errors: int = 0

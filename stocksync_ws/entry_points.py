@@ -54,7 +54,7 @@ class EntryPoints(Application):
     _asgi_batch: bool
 
     def _may_serve(self, workers: Workers, *, asgi_batch: bool) -> None:
-        """The application may run from now on."""
+        """Check the last settings, and let the application run from now on."""
         warn_about_times(self.config.limits)
         self._workers = checked_workers(workers)
         self._asgi_batch = asgi_batch

@@ -15,6 +15,9 @@ Rule: an error knows whose fault it is and what to answer: what a client is told
      +-- InterceptorFailed             an outbound interceptor raised, and nothing was published
      +-- BrokerClosed                  the application was stopped
      +-- BrokerBusy                    the inbox of other threads, or a queue, is full
+     +-- BackplaneUnavailable          a message was not sent: the engine was away, or refused it
+     +-- PublishUncertain              a message may have been sent: the engine has not answered
+     +-- IdempotencyMismatch           the idempotency key of a message was used for another one
      +-- WrongLoop                     a second event loop while the application runs on a first
      +-- ForkedBrokerError             used in a child process of the one that started it
      +-- ConfigurationError            a setting or a declaration is wrong; raised before the start
@@ -66,12 +69,12 @@ class RemoteProtocolError(ProtocolError):
     """The peer broke the protocol. The decoder raises nothing else, and is dead afterwards.
 
     Attributes:
-        code: What the ERROR frame says.
+        code: The content of the ERROR frame.
         command: The command of the failing frame, when it was read and is a STOMP command.
         headers: The headers of the failing frame that had been read; the ERROR echoes `receipt`
             from them.
-        detail: Which header, or which limit, its value and what came; empty where the code says
-            it all. Told to the peer behind the fixed sentence, and logged.
+        detail: The header, or the limit, its value and what came; empty where the code says it
+            all. Told to the peer behind the fixed sentence, and logged.
         rule: The setting that decided, for the log alone; or empty.
         retry_after: Seconds after which the peer may send the frame again; 0: it is not told.
     """
@@ -113,14 +116,14 @@ class ConversionError(StockSyncError):
 
 
 class AccessDenied(StockSyncError):
-    """Raise it in an authenticator, a handler or an interceptor to refuse this user, or what is to
-    be published; an upgrade is answered with 403. Its text is logged, never sent.
+    """The error to raise in an authenticator, a handler or an interceptor to refuse this user, or
+    a message; an upgrade is answered with 403. Its text is logged, never sent.
     """
 
 
 class BadCredentials(AccessDenied):
-    """Raise it in an authenticator when login and passcode are wrong: close 4501, clients do not
-    retry; an upgrade is answered with 401.
+    """The error to raise in an authenticator when login and passcode are wrong: close 4501,
+    clients do not retry; an upgrade is answered with 401.
     """
 
 
@@ -181,6 +184,6 @@ class ConfigurationError(StockSyncError):
 
 
 class Cancelled(BaseException):
-    """Thrown into a pipeline whose session has ended, so that its clean-up runs. Never catch and
-    drop it.
+    """The error thrown into a pipeline whose session has ended, so that its clean-up runs. Never
+    catch and drop it.
     """

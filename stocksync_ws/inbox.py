@@ -1,10 +1,10 @@
-"""What other threads publish: one bounded inbox in front of the owner thread, with one wake-up.
+"""One bounded inbox for the publications of other threads, with one wake-up of the owner thread.
 
 Rule: off the owner thread a publication waits here; on it, it is applied at once, behind what
 others had posted before. Before the start the inbox keeps what is published, and so it does when
-the owner is gone without a stop; after the stop it refuses. What pool functions return comes the
-same way, behind what they had posted, and never counts against the bounds. This is the one lock on
-the way of a message.
+the owner is gone without a stop; after the stop it refuses. Results of pool functions come the same
+way, behind what these had posted, and never count against the bounds. The lock of the inbox is the
+only one on the way of a message.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ __all__ = ["MAX_BYTES", "MAX_MESSAGES", "START", "Inbox"]
 MAX_MESSAGES = 10_000
 """Publications that may wait for the owner thread."""
 MAX_BYTES = 16 * 1024 * 1024
-"""Bytes that may wait for it."""
+"""Bytes of publications that may wait for the owner thread."""
 
 START = 30.0
-"""Seconds an awaited publication waits for a start, and others are kept before the log tells."""
+"""Seconds that an awaited publication waits for a start, and others are kept before a warning."""
 
 STOPPED = "the application was stopped: publish before its end, or serve it again"
 
 
 class Inbox:
-    """Where publications enter, from any thread and any loop."""
+    """The entrance of publications, from any thread and any loop."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        """Seconds; asked only while nobody applies what is posted."""
+        """The clock, in seconds; asked only while nobody applies what is posted."""
         self._kept_since: float | None = None
-        """When the first message was posted that nobody applies."""
+        """The time of the first post that nobody applies; infinity once a warning has told it."""
         self._lock = threading.Lock()
         self._items: deque[Item] = deque()
         self._batch: deque[Item] = deque()
-        """What the owner thread has taken over and not applied yet."""
+        """Items that the owner thread has taken over and not applied yet."""
         self._queue: deque[Post] = deque()
         """Awaited publications that wait for room."""
         self._messages = 0
@@ -77,16 +77,16 @@ class Inbox:
         gone: Callable[[], bool],
         running: Running,
     ) -> None:
-        """Begin to apply, on the calling thread; what has been kept is applied now.
+        """Begin to apply publications on the calling thread, and apply those that were kept.
 
         Args:
             publish: Applies one publication.
             wake: Makes the owner thread call `drain`; called from any thread.
-            gone: Nobody will call `drain` any more; asked from any thread.
-            running: Has the sessions.
+            gone: Tells that nobody will call `drain` any more; asked from any thread.
+            running: The run, which has the sessions.
 
         Raises:
-            WrongLoop: Somebody else applies already, in this process.
+            WrongLoop: Another run applies already, in this process.
         """
         with self._lock:
             if self._pid == os.getpid() and not self._nobody_applies():
@@ -106,7 +106,7 @@ class Inbox:
 
     def drain(self) -> None:
         """Apply everything that has been posted. On the owner thread only, and never from user
-        code: what pool functions returned is sent back into their pipelines here.
+        code: results of pool functions are sent back into their pipelines here.
         """
         self._collect()
         while self._batch:
@@ -119,7 +119,7 @@ class Inbox:
                 self._collect()
 
     def _collect(self) -> None:
-        """Take over what was posted; there is room again for what waited for it."""
+        """Take over what was posted, and admit publications that waited for room."""
         with self._lock:
             self._batch.extend(self._items)
             self._items.clear()
@@ -143,13 +143,13 @@ class Inbox:
                 self._ring()
 
     def refuse(self) -> None:
-        """Accept nothing more; what was accepted is applied. Pool results still come."""
+        """Accept nothing more, and apply what was accepted. Results of the pool still come."""
         with self._lock:
             self._closed = True
         self.drain()
 
     def close(self) -> None:
-        """The end: whatever comes now is refused or lost."""
+        """Refuse, and forget the run: items that come now are refused or lost."""
         self.refuse()
         with self._lock:
             self._publish = self._wake = self._gone = self._owner = self.running = None
@@ -157,7 +157,7 @@ class Inbox:
     # Everybody's side
 
     def post(self, draft: Draft) -> None:
-        """Publish; never waits.
+        """Publish without waiting.
 
         Raises:
             BrokerBusy: Too much waits already.
@@ -185,10 +185,10 @@ class Inbox:
             raise BrokerBusy(f"{waiting} messages wait for the owner thread; try again later")
 
     async def publish(self, draft: Draft) -> Published:
-        """Publish, and wait for room and until it has been applied; before the start, until that.
+        """Publish, and wait for the start, for room, and until the message has been applied.
 
         Raises:
-            BrokerBusy: It was for a queue that is full.
+            BrokerBusy: The message was for a queue that is full.
             BrokerClosed: After the stop, or when nothing has started the application for `START`
                 seconds; then nothing was published.
             ForkedBrokerError: In a forked child of the process that started the application.
@@ -216,14 +216,14 @@ class Inbox:
         return await future
 
     def publish_wait(self, draft: Draft, timeout: float) -> Published:
-        """Publish, and block this thread until it has been applied, at most so many seconds.
+        """Publish, and block this thread until it has been applied, at most `timeout` seconds.
 
         Raises:
             RuntimeError: An event loop runs on this thread: it would wait for itself.
-            TimeoutError: It has not been applied in time; it was taken out again, or is applied
-                later, if the owner thread has it already. Where nothing has started the application
-                the text says so.
-            BrokerBusy: It was for a queue that is full.
+            TimeoutError: The message has not been applied in time; it was taken out again, or is
+                applied later, if the owner thread has it already. Where nothing has started the
+                application the text says so.
+            BrokerBusy: The message was for a queue that is full.
             BrokerClosed: After the stop.
             ForkedBrokerError: In a forked child of the process that started the application.
         """
@@ -252,7 +252,7 @@ class Inbox:
         return outcome[0]
 
     def _withdraw(self, post: Post) -> None:
-        """Take a publication out again that nothing has applied, if nothing has started.
+        """Take a publication out again that is not applied, if no run applies any.
 
         Raises:
             BrokerClosed: It was taken out.
@@ -262,7 +262,7 @@ class Inbox:
         raise BrokerClosed(f"nothing was published for {START:g} s: {self._why()}")
 
     def _take_out(self, post: Post) -> bool:
-        """Take a publication out, unless it is being applied; whether it was taken out."""
+        """Take a publication out, unless it is being applied, and tell whether it was taken out."""
         with self._lock:
             if post in self._queue:
                 self._queue.remove(post)
@@ -276,7 +276,7 @@ class Inbox:
 
     def hand_over(self, result: Callable[[], None]) -> None:
         """Run `result` on the owner thread, behind what this thread has posted; after the end it
-        is nobody's any more.
+        is dropped.
         """
         with self._lock:
             if self._wake is not None or not self._closed:
@@ -284,8 +284,8 @@ class Inbox:
                 self._ring()
 
     def command(self, work: Command) -> None:
-        """Do something with the sessions of this run: now on the owner thread, else there, behind
-        what this thread has posted. Where nothing runs there are none, and nothing is done.
+        """Do something with the sessions of this run: at once on the owner thread, from another
+        one there, behind what this thread has posted. Where nothing runs, nothing is done.
 
         Raises:
             ForkedBrokerError: In a forked child of the process that started the application.
@@ -301,11 +301,11 @@ class Inbox:
                 self._ring()
 
     def _nobody_applies(self) -> bool:
-        """The application has not been started, or its owner is gone without a stop."""
+        """Tell whether no run applies what is posted: there is none, or its owner is gone."""
         return self._publish is None or (self._gone is not None and self._gone())
 
     def _why(self) -> str:
-        """Why nobody applies what is posted, and what does."""
+        """The reason why nobody applies what is posted, and the remedy."""
         cause = "the event loop of the application was closed without a stop"
         if self._publish is None:
             cause = "the application has not been started in this process"
@@ -315,8 +315,8 @@ class Inbox:
         )
 
     def _apply(self, item: Post | Wish) -> None:
-        """Apply what was posted. A bug of ours must not keep the rest from being applied, nor
-        somebody waiting for ever.
+        """Apply what was posted. A bug of ours must not keep the rest from being applied, nor a
+        caller waiting for ever.
         """
         published: Published | None = None
         error: Exception | None = None
@@ -340,7 +340,7 @@ class Inbox:
     # Under the lock, or on the owner thread
 
     def _is_late(self) -> bool:
-        """This post is the first made `START` seconds or more after the first that is kept."""
+        """Tell whether this post is the first one `START` seconds or more after the first kept."""
         if not self._nobody_applies():
             return False
         now = self._clock()
@@ -360,7 +360,7 @@ class Inbox:
         return self._gone is None or not self._gone()
 
     def _looks(self) -> bool:
-        """An interceptor runs: what it does comes behind what it looks at."""
+        """Tell whether an interceptor runs: its acts come behind the message that it looks at."""
         return self.running is not None and self.running.broker.looking
 
     def _now(self, draft: Draft, waiter: Told | None = None) -> Published | None:
@@ -380,7 +380,7 @@ class Inbox:
         return fits or not self._messages
 
     def _enqueue(self, post: Post) -> None:
-        """Accept a publication that somebody waits for, in its turn."""
+        """Accept a publication that is awaited, in its turn."""
         if self._has_room(post.draft) and not self._queue:
             self._append(post)
         else:
@@ -398,13 +398,13 @@ class Inbox:
             self._wake()
 
     def _admit_waiting(self) -> None:
-        """There is room again for publications that are awaited."""
+        """Accept awaited publications in their order, as many as there is room for."""
         while self._queue and self._has_room(self._queue[0].draft):
             self._append(self._queue.popleft())
 
 
 def _runs_a_loop() -> bool:
-    """An event loop runs on this thread."""
+    """Tell whether an event loop runs on this thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

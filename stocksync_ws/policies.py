@@ -31,16 +31,16 @@ __all__ = [
 ]
 
 Overflow: TypeAlias = Literal["disconnect", "drop_oldest"]
-"""What happens to a subscriber that does not keep up."""
+"""The treatment of a subscriber that does not keep up."""
 
 MOST_FLUSH_DELAY = 0.1
-"""Seconds that a `flush_delay` may be: whoever watches feels a longer one."""
+"""The longest `flush_delay` in seconds: a person who watches feels a longer one."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether it holds a lone surrogate, which is no character: no frame could carry it."""
+    """Tell whether a text holds a lone surrogate, which is no character and fits no frame."""
     return _SURROGATE.search(text) is not None
 
 
@@ -67,8 +67,8 @@ def check_path(setting: str, text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What every destination has: how often a message is delivered to who acknowledges, and where
-    it goes then.
+    """The settings of every destination: how often a message is delivered to a subscriber that
+    acknowledges, and where it goes then.
     """
 
     ack_timeout: float | None = None
@@ -78,7 +78,7 @@ class Policy:
     max_deliveries: int = 5
     """Deliveries of one message that count, in all; then it is a dead letter. NACK and a timeout
     count, and of a lost session the oldest delivery of each subscription; where a loss would be
-    the last straw, the message is first delivered once more, by itself.
+    the last to count, the message is first delivered once more, by itself.
     """
     retry: tuple[float, ...] = (0.0, 1.0, 2.0, 4.0)
     """Seconds before a message that came back by NACK or timeout is delivered for the second, the
@@ -87,8 +87,8 @@ class Policy:
     dead_letter: str | None = None
     """The destination of dead letters; None: only the event `DeadLetter` tells of them."""
     local: bool = False
-    """With a backplane: every worker has a destination of its own. Queues and durable names are
-    possible only so.
+    """Each worker has a destination of its own, even with a backplane. With one, queues and durable
+    names are possible only so.
     """
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ class Policy:
 
 
 def pause(policy: Policy, attempt: int) -> float:
-    """Seconds before the delivery that follows the one of this number, which was refused."""
+    """Seconds before the next delivery, after the one of this number was refused."""
     return policy.retry[min(max(attempt, 1), len(policy.retry)) - 1]
 
 
@@ -125,7 +125,7 @@ def _is_pause(seconds: object) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class TopicPolicy(Policy):
-    """What every topic has: each message goes to all subscribers, and one may be too slow."""
+    """The settings of every topic: each message goes to all subscribers; one may be too slow."""
 
     ack_timeout: float | None = 30.0
     """Seconds a delivery may stay unsettled before it counts as refused; None: for ever."""
@@ -142,17 +142,17 @@ class TopicPolicy(Policy):
 
 @dataclass(frozen=True, kw_only=True)
 class PushedPolicy(TopicPolicy):
-    """What a topic has whose messages are handed on one by one, as they are published."""
+    """The settings of a topic whose messages are handed on one by one, as they are published."""
 
     flush_delay: float | None = None
     """Seconds that messages may wait for each other, at most 0.1, so that those to one session
-    leave in one write: 0.001 to 0.005 where hundreds are published a second. None: what is
-    published leaves at once, in the same turn of the loop. A message leaves no later than so many
-    seconds after it was published, and a millisecond or two more by which timers of a loop are
-    late; it leaves earlier with whatever else its session is sent, such as a RECEIPT, a reply, an
+    leave in one write: 0.001 to 0.005 where hundreds are published a second. None: a message
+    leaves at once, in the same turn of the loop. A message leaves no later than so many seconds
+    after it was published, and a millisecond or two more by which timers of a loop are late; it
+    leaves earlier with anything else that its session is sent, such as a RECEIPT, a reply, an
     ERROR, a heart-beat or a message without delay, and when the session has more than
-    `Limits.send_queue` to be sent. Order never changes. Of a session that `users.disconnect` ends
-    what waits is dropped.
+    `Limits.send_queue` to be sent. Order never changes. Messages that wait for a session are
+    dropped when `users.disconnect` ends it.
     """
 
     def __post_init__(self) -> None:
@@ -166,7 +166,7 @@ class PushedPolicy(TopicPolicy):
 
 
 def _mend_flush_delay(given: object) -> str:
-    """How a `flush_delay` is written that is out of its range."""
+    """The error about a `flush_delay` that is out of its range, and how to write it."""
     problem = f"must be seconds above 0 and at most {MOST_FLUSH_DELAY}, or None, not {given!r}"
     if isinstance(given, timedelta):
         return f"{problem}: write {given.total_seconds()}"
@@ -178,7 +178,7 @@ def _mend_flush_delay(given: object) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Topic(PushedPolicy):
-    """A topic that keeps nothing: who is subscribed gets a message, who comes later does not.
+    """A topic that keeps nothing: a subscriber gets a message, a client that comes later does not.
     Every destination under a topic prefix that `destinations` does not name is one.
 
     Raises:
@@ -188,8 +188,8 @@ class Topic(PushedPolicy):
 
 @dataclass(frozen=True, kw_only=True)
 class Stream(PushedPolicy):
-    """A topic with a history: who reconnects names the last message it saw, and gets what it
-    missed.
+    """A topic with a history: a client that reconnects names the last message it saw, and gets
+    those it missed.
 
     Raises:
         ConfigurationError: A value is out of its range.
@@ -200,9 +200,9 @@ class Stream(PushedPolicy):
     seconds: float = 60.0
     """Seconds that a message is kept."""
     on_subscribe: Literal["live", "history"] | int = "live"
-    """With what a SUBSCRIBE begins that has no `history` header: `"live"`, with what comes next;
-    `"history"`, with all that is kept; a number, with so many of the newest messages. A default and
-    no secret: who may SUBSCRIBE may ask for all of the history.
+    """The beginning of a subscription whose SUBSCRIBE has no `history` header: `"live"`, the next
+    message; `"history"`, all that are kept; a number, so many of the newest ones. A default and no
+    secret: a client that may SUBSCRIBE may ask for all of the history.
     """
 
     def __post_init__(self) -> None:
@@ -222,14 +222,14 @@ class Stream(PushedPolicy):
 
 @dataclass(frozen=True, kw_only=True)
 class Latest(TopicPolicy):
-    """A topic that keeps the newest message of each key: who subscribes gets these first.
+    """A topic that keeps the newest message of each key: a new subscriber gets these first.
 
     Raises:
         ConfigurationError: A value is out of its range.
     """
 
     key: str = "key"
-    """The header of a message that is its key; the key of one without it is its destination."""
+    """The header that holds the key of a message; without it, the key is the destination."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

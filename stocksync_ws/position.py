@@ -16,10 +16,10 @@ class Position(NamedTuple):
     """A place in the history of a destination: everything up to this offset was seen."""
 
     epoch: str
-    """Which history: a random text, without a dot."""
+    """The name of the history: a random text, without a dot."""
     generation: int
-    """Which run of an engine wrote it, of a history that several processes share: a number that no
-    other run has; 0 for the first one, and inside one process, and then it is not written.
+    """The number of the run of an engine that wrote it, of a history that several processes share;
+    no other run has it. 0 for the first one, and inside one process, and then it is not written.
     """
     offset: int
 
@@ -49,7 +49,7 @@ def generation_end(begins: Sequence[tuple[int, int]], generation: int, top: int)
     Args:
         begins: The generations that are known, in their order, each with the offset behind which
             it began.
-        generation: Which.
+        generation: The number of the generation.
         top: The last offset of all, which ends the newest one.
     """
     ends = [begin for _, begin in begins[1:]] + [top]

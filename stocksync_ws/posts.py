@@ -1,4 +1,4 @@
-"""What waits in the inbox: publications with who is told, commands, and results of pool functions.
+"""Items of the inbox: publications with their waiters, commands, and results of pool functions.
 
 Rule: plain records of `inbox.py`.
 """
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["Command", "Item", "Post", "Publish", "Running", "Wish"]
 
 Publish: TypeAlias = Callable[[Draft, Told | None], Published | None]
-"""Applies a publication. None: an engine orders it, and the waiter will be told."""
+"""A function that applies a publication. None: an engine orders it, and the waiter will be told."""
 
 Command: TypeAlias = "Callable[[Broker, float], None]"
-"""Does something with the sessions of a run, at a time `now`."""
+"""A function that does something with the sessions of a run, at a time `now` in seconds."""
 
 
 class Running(Protocol):
@@ -31,7 +31,7 @@ class Running(Protocol):
 
 
 class Post:
-    """A publication on its way, and who waits for it."""
+    """A publication on its way, and the waiter that is told of its outcome, if there is one."""
 
     __slots__ = ("draft", "waiter")
 
@@ -47,4 +47,4 @@ class Wish(NamedTuple):
 
 
 Item: TypeAlias = "Post | Wish | Callable[[], None]"
-"""The last one is what a pool function has returned."""
+"""An item of the inbox; the callable takes the result of a pool function to its pipeline."""

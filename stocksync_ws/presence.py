@@ -1,4 +1,4 @@
-"""`ws.presence`: who is subscribed to a destination, asked from anywhere.
+"""`ws.presence`: the members of a destination, asked from anywhere.
 
 Rule: reading takes copies and waits for nobody; what is attached goes to the owner thread, in its
 place behind what the same thread has published.
@@ -32,20 +32,20 @@ class MemberSession:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Somebody who is subscribed to a destination: a user, or one anonymous session."""
+    """A subscriber of a destination: a user, or one anonymous session."""
 
     key: str
-    """Tells members of one destination apart, also for clients; opaque, and new when somebody comes
-    back who had left. With a backplane each worker has keys of its own.
+    """The opaque key that tells members of one destination apart, also for clients; a member that
+    comes back after it had left has a new one. With a backplane each worker has keys of its own.
     """
     user: Principal | None
-    """None: an anonymous session. With a backplane, for a user who is connected to other workers
-    only: an object that has the `name`, and nothing else.
+    """The user; None: an anonymous session. With a backplane a user who is connected to other
+    workers only is an object that has the `name`, and nothing else.
     """
     since: float
-    """Seconds since the epoch, at which it came."""
+    """The time at which the member came, in seconds since the epoch."""
     sessions: tuple[MemberSession, ...]
-    """Sessions of it that are subscribed, each once, the first one first; none while a user whose
+    """Subscribed sessions of the member, each once, the first one first; none while a user whose
     last connection was lost may come back. With a backplane those of all workers, of each other
     worker 64 at the most.
     """
@@ -68,13 +68,13 @@ class Presence:
         self._limits = config.limits
         self._space = Namespace(config)
         self._shared = config.backplane is not None
-        """Members of other workers are known in the order in which this one has heard of them."""
+        """Other workers have members too, kept in the order in which this worker heard of them."""
 
     def __call__(self, destination: str) -> tuple[Member, ...]:
-        """The members of a destination now, who came first comes first; none while nothing runs.
+        """The members of a destination now, in the order of their coming; none while nothing runs.
 
         Args:
-            destination: Such as `/topic/room/7`, of a pattern of `presence=`.
+            destination: A destination such as `/topic/room/7`, of a pattern of `presence=`.
 
         Raises:
             ValueError: The presence of the destination is not kept, or it is a pattern; the text
@@ -104,7 +104,7 @@ class Presence:
         return tuple(members)
 
     def attach(self, session: Session | str, info: object) -> None:
-        """Attach something to a session, for all who ask who is there; a later call replaces it.
+        """Attach information to a session, for all who ask for members; a later call replaces it.
         A session that has ended takes nothing. With a backplane it may be one of another worker.
 
         Args:

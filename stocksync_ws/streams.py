@@ -1,9 +1,9 @@
 """Byte streams of our own: a non-blocking socket, and the same under TLS, over any poller.
 
 Rule: a stream moves bytes and decides nothing. It tells the driver `feed`, `drained`, `ended`, and
-never from inside one of the driver's own calls: what goes wrong while writing is told in the next
-turn. A poller is anything with `add_reader remove_reader add_writer remove_writer call_soon`
-(asyncio's and uvloop's loops, and `aio/polling.py`).
+never from inside one of the driver's own calls: an error of a write is told in the next turn. A
+poller is anything with `add_reader remove_reader add_writer remove_writer call_soon` (asyncio's and
+uvloop's loops, and `aio/polling.py`).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ __all__ = ["Poller", "SocketStream", "TlsStream", "read_buffer"]
 
 
 class Poller(Protocol):
-    """Watches descriptors."""
+    """A watcher of descriptors, which calls back when one is ready."""
 
     def add_reader(self, fd: int, callback: Callable[[], Any], /) -> Any:
         """Call back whenever the descriptor is readable."""
         ...
 
     def remove_reader(self, fd: int, /) -> Any:
-        """Stop that."""
+        """Stop the calls of `add_reader`."""
         ...
 
     def add_writer(self, fd: int, callback: Callable[[], Any], /) -> Any:
@@ -36,7 +36,7 @@ class Poller(Protocol):
         ...
 
     def remove_writer(self, fd: int, /) -> Any:
-        """Stop that."""
+        """Stop the calls of `add_writer`."""
         ...
 
     def call_soon(self, callback: Callable[[], Any], /) -> Any:
@@ -45,7 +45,7 @@ class Poller(Protocol):
 
 
 def read_buffer(size: int) -> memoryview:
-    """The one buffer that all streams of a poller read into; as large as the read budget."""
+    """The one buffer that all streams of a poller read into, of `size` bytes: the read budget."""
     return memoryview(bytearray(size))
 
 
@@ -62,14 +62,14 @@ class SocketStream:
         self._driver = driver
         self._buffer = buffer
         self._rest: bytes | memoryview = b""
-        """What the kernel has not taken: a view of the chunk, which many streams may share."""
+        """Bytes the kernel has not taken: a view of the chunk, which many streams may share."""
         self._shutting = False
         self.send: Callable[[Chunk], int] | None = sock.send
         """The direct way out: the bare `send` of the socket."""
         self.link: Link
 
     def start(self, connection: Connection) -> None:
-        """Begin to read."""
+        """Tell the driver of the connection, and begin to read."""
         self.link = self._driver.connected(self, connection)
         self._poller.add_reader(self._socket.fileno(), self._readable)
 
@@ -79,7 +79,7 @@ class SocketStream:
         return len(self._rest)
 
     def write(self, chunks: list[Chunk]) -> int:
-        """Write as much as the kernel takes and keep the rest; the bytes unsent."""
+        """Write as much as the kernel takes, keep the rest; return the number of unsent bytes."""
         return self._write(chunks[0] if len(chunks) == 1 else b"".join(chunks))
 
     def _write(self, data: bytes | memoryview) -> int:
@@ -102,7 +102,7 @@ class SocketStream:
         return len(self._rest)
 
     def keep(self, chunk: Chunk, sent: int) -> int:
-        """Write the rest of a chunk that `send` took in part; the bytes unsent."""
+        """Write the rest of a chunk that `send` took in part; return the number of unsent bytes."""
         return self._write(memoryview(chunk)[sent:])
 
     def pause(self) -> None:
@@ -136,7 +136,7 @@ class SocketStream:
         self.send = None
 
     def _fail(self) -> None:
-        """The peer is gone; told in the next turn, because the driver is at work."""
+        """Tell the driver in the next turn that the peer is gone: now the driver is at work."""
         self._poller.call_soon(self._ended)
 
     def _ended(self) -> None:
@@ -167,7 +167,7 @@ class SocketStream:
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
-            # An answer on its way would put the end off, and this be asked again in every turn.
+            # An answer on its way would put the end off, and the poller would ask in every turn.
             self._poller.remove_writer(self._socket.fileno())
             self._ended()
             return
@@ -183,7 +183,7 @@ class SocketStream:
 
 
 class TlsStream(SocketStream):
-    """The same under TLS (RFC 8446), with an `SSLObject` over two memory buffers."""
+    """A socket stream under TLS (RFC 8446): an `SSLObject` over two memory buffers."""
 
     __slots__ = ("_incoming", "_outgoing", "_ready", "_tls", "_waiting")
 
@@ -203,10 +203,12 @@ class TlsStream(SocketStream):
         self._ready = False
         """The TLS handshake is done."""
         self._waiting = b""
-        """What was written before it was."""
+        """Bytes that were written before the handshake was done."""
 
     def write(self, chunks: list[Chunk]) -> int:
-        """Encrypt, then write as `SocketStream`; counted in encrypted bytes."""
+        """Encrypt, then write as `SocketStream`; the unsent bytes are encrypted ones. Before the
+        handshake keep the plain ones.
+        """
         data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         if not self._ready:
             self._waiting += data
@@ -216,7 +218,7 @@ class TlsStream(SocketStream):
 
     @property
     def unsent(self) -> int:
-        """Bytes that the kernel has not taken."""
+        """Bytes that the kernel has not taken, or that wait for the handshake."""
         return len(self._rest) + len(self._waiting)
 
     def shut(self) -> None:
@@ -261,7 +263,7 @@ class TlsStream(SocketStream):
             self._waiting = b""
 
     def _decrypt(self) -> tuple[bytes, bool]:
-        """What can be read now, and whether the peer ended its direction."""
+        """The bytes that can be read now, and whether the peer ended its direction."""
         parts: list[bytes] = []
         while self._ready:
             try:

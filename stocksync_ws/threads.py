@@ -1,9 +1,9 @@
 """The asyncio server on a thread of its own, for applications without an event loop.
 
-Rule: the thread is native whatever the application has patched, and its loop is its own. Who starts
-it waits until it listens, and gets the errors of the start; who stops it waits until the sessions
-have been told. When the main thread ends, so does the server, within `AT_EXIT` seconds: then no
-thread can be started any more, so nothing here needs one.
+Rule: the thread is native whatever the application has patched, and its loop is its own. A start
+waits until the server listens, and raises its errors; a stop waits until the sessions have been
+told. When the main thread ends, so does the server, within `AT_EXIT` seconds: then no thread can be
+started any more, so nothing here needs one.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["ThreadServer"]
 AT_EXIT = 1.0
 """Seconds for closing sessions in good order while the interpreter exits."""
 HURRY = 0.2
-"""Seconds for cancelled coroutines to end in while it exits."""
+"""Seconds for cancelled coroutines to end in while it exits, and for those left behind."""
 
 _log = logging.getLogger("stocksync_ws.transport")
 
@@ -41,13 +41,13 @@ _at_exit = AtExit()
 
 
 class ThreadServer:
-    """Serves one site on a thread of its own. `StompApp.serve_in_thread` makes and starts it.
+    """A server of one site on a thread of its own; `StompApp.serve_in_thread` makes and starts it.
 
     Args:
         run: The one run of the application, which must not have begun.
         site: Endpoint and pages.
         address: The address to listen on; None: none, and connections come by `adopt`.
-        tls: For `wss`: a server-side context.
+        tls: A server-side context, for `wss`.
     """
 
     def __init__(
@@ -64,20 +64,20 @@ class ThreadServer:
         self._claim: Claim | None = None
         self._thread: int | None = None
         self._unwanted = False
-        """Nobody waits for the start any more."""
+        """The caller of `start` waits no longer."""
         self._exits = False
-        """The interpreter does."""
+        """The interpreter exits."""
         self._ask_to_end: Callable[[float | None], None] = _nothing
         # Released by the thread: blocks natively, so that nothing has to be patched for it.
         self._ready = new_lock()
         self._ended = new_lock()
         self.port: int | None = None
-        """The port that it listens on; None for a Unix socket."""
+        """The port that the server listens on; None for a Unix socket."""
 
     @property
     def url(self) -> str:
-        """Where clients connect: `ws://127.0.0.1:8000/inventory-ws`; for a Unix socket what they
-        ask for there: `ws://localhost/inventory-ws`.
+        """The address that clients connect to: `ws://127.0.0.1:8000/inventory-ws`; for a Unix
+        socket the one they ask for there: `ws://localhost/inventory-ws`.
         """
         assert self._server is not None  # it has been started
         return self._server.url
@@ -105,22 +105,22 @@ class ThreadServer:
 
     @property
     def running(self) -> bool:
-        """It serves."""
+        """The server serves: it has started, and has not ended."""
         return self._ask_to_end is not _nothing
 
     @property
     def refuses(self) -> bool:
-        """It takes no connection now: it is full, or it ends."""
+        """The server takes no connection now: it is full, or it ends."""
         return self._server is None or self._server.refuses
 
     @property
     def sibling(self) -> bool:
-        """Another process serves what was claimed, and has done so for a while."""
+        """Another process serves the claimed address, and has done so for a while."""
         return self._claim is not None and self._claim.sibling
 
     def claim(self, host: str, port: int) -> None:
-        """Claim the address that somebody else listens on for us: his other workers are noticed by
-        it, and warned of.
+        """Claim the address that another server listens on for us: its other workers are noticed
+        by that, and warned of.
         """
 
         def claim(server: Server) -> None:
@@ -129,11 +129,12 @@ class ThreadServer:
         self._call(claim)
 
     def adopt(self, sock: socket.socket, request: HttpRequest, body: bytes = b"") -> None:
-        """Go on with a connection whose first request somebody else has read; from any thread.
+        """Go on with a connection whose first request another server has read; from any thread.
 
         Args:
             sock: A connected socket, which is the server's from now on.
-            request: The head of its first request; nothing behind it was read.
+            request: The head of its first request.
+            body: The whole body of that request; nothing behind that was read.
         """
         self._call(lambda server: server.adopt(sock, request, body), sock)
 
@@ -153,7 +154,7 @@ class ThreadServer:
 
     def stop(self) -> None:
         """Close all sessions in good order, within `Limits.shutdown_timeout` seconds, and wait for
-        that. Called again, or where it has ended by itself, it does nothing.
+        that. Called again, or where the server has ended by itself, it does nothing.
 
         Raises:
             ForkedBrokerError: In a forked child: the server runs in the parent.
@@ -174,7 +175,7 @@ class ThreadServer:
         self._ask_to_end(AT_EXIT)
 
     def wait(self, seconds: float) -> bool:
-        """Wait for the end, at most so long; whether it has ended."""
+        """Wait for the end, at most so many seconds; tell whether it has come."""
         ended = self._ended.acquire(timeout=seconds)
         if ended:
             self._ended.release()
@@ -250,11 +251,11 @@ class ThreadServer:
 
 
 def _nothing(seconds: float | None) -> None:
-    """It does not run."""
+    """Do nothing: the server does not run."""
 
 
 async def _end_tasks(loop: asyncio.AbstractEventLoop, server: Server, seconds: float) -> None:
-    """Cancel what user code has left on the loop, and let it clean up for so long."""
+    """Cancel the tasks that user code left on the loop, which have `seconds` for their clean-up."""
     until = loop.time() + seconds
     while left := asyncio.all_tasks(loop) - {asyncio.current_task(loop)}:
         for task in left:

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 __all__ = ["Timed", "Timers"]
 
 DEAD = 16
-"""Entries of things that have ended, at which they may be swept out of the heap."""
+"""Dead entries above which they may be swept out of the heap."""
 HURRIED = 1.0
 """Seconds a client that polls has to come back while its server stops: it does so at once, and a
 stop is not held up by one that does not.
@@ -28,18 +28,18 @@ LATE = 0.25
 
 
 class Timed(Protocol):
-    """Something with a deadline."""
+    """An object with a deadline."""
 
     deadline: float | None
-    """When to wake it, or None. Seconds, monotonic."""
+    """The time at which to wake it, in monotonic seconds, or None."""
     armed: int
     """The number of its live entry in the heap; 0 when it has none. Only `Timers` writes it."""
     armed_at: float
-    """The deadline of that entry. Only `Timers` writes it."""
+    """The deadline of that entry, in monotonic seconds. Only `Timers` writes it."""
 
     def wake(self, now: float) -> Sequence[Any] | None:
-        """The deadline came; after it, it is later or None. A parked wire that has ended returns
-        its `Closed` event, since no connection could bring it; others return nothing.
+        """Act on the deadline, which came; then it is later, or None. A parked wire that has ended
+        returns its `Closed` event, since no connection could bring it; others return nothing.
         """
         ...
 
@@ -53,10 +53,10 @@ class Timers:
         self._heap: list[tuple[float, int, Timed]] = []
         self._number = 0
         self._dead = 0
-        """Entries that stand for nothing any more, at least so many."""
+        """A lower bound of the number of dead entries, which stand for nothing any more."""
         self.earlier = False
-        """Something was armed in front of all others, or what stood there has ended. Whoever asks
-        `next` for it clears this.
+        """A thing was armed in front of all others, or the one there has ended. The caller that
+        asks `next` for it clears this.
         """
         self.slack = 0.0
         """Seconds by which our own stalls have moved every liveness deadline so far."""
@@ -85,7 +85,7 @@ class Timers:
             self.arm(thing)
 
     def disarm(self, thing: Timed) -> None:
-        """Forget a thing for good: it has ended. Whoever ends very many leaves no entries behind
+        """Forget a thing for good: it has ended. The end of very many leaves no entries behind
         that would keep them alive.
         """
         thing.deadline = None
@@ -95,8 +95,8 @@ class Timers:
             self._bury()
 
     def _uncover(self, thing: Timed) -> None:
-        """One that stands in front of all others has no deadline any more: `next` takes it out, and
-        nothing keeps alive what has ended.
+        """Note that a thing in front of all others has no deadline any more: `next` takes it out,
+        and nothing keeps alive what has ended.
         """
         if thing.armed and self._heap[0][1] == thing.armed:
             self.earlier = True
@@ -109,8 +109,8 @@ class Timers:
             self._dead = 0
 
     def next(self) -> float | None:
-        """When `due` has something to look at, or None. May be earlier than the first real
-        deadline.
+        """The time at which `due` has something to look at, or None. It may be earlier than the
+        first real deadline.
         """
         heap = self._heap
         while heap and (heap[0][2].armed != heap[0][1] or heap[0][2].deadline is None):
@@ -122,7 +122,7 @@ class Timers:
         return heap[0][0] if heap else None
 
     def due(self, now: float) -> list[Timed]:
-        """Take out everything whose deadline has come. Who takes it wakes it and arms it again."""
+        """Take out all things whose deadline has come. The caller wakes and arms them again."""
         heap = self._heap
         ready: list[Timed] = []
         while heap and heap[0][0] <= now:
@@ -140,12 +140,12 @@ class Timers:
         return ready
 
     def live(self) -> list[Timed]:
-        """Everything that has a deadline, in no order."""
+        """All things that have a deadline, in no order."""
         return [thing for _, number, thing in self._heap if thing.armed == number]
 
     def late(self, scheduled: float, now: float) -> float:
-        """Count a wake that was asked for at `scheduled` and came at `now`; the lateness that was
-        added.
+        """Count a wake that was asked for at `scheduled` and came at `now`; return the lateness
+        that was added, in seconds.
         """
         lateness = now - scheduled
         if lateness <= LATE:

@@ -1,5 +1,5 @@
-"""Where layers meet without importing each other: requests, events, chunks, and the two Protocols
-of a wire.
+"""The border at which layers meet without importing each other: requests, events, chunks, and the
+two Protocols of a wire.
 
 Rule: nothing is decided here; both sides of a border read the same words.
 
@@ -43,15 +43,15 @@ __all__ = [
 ]
 
 Chunk: TypeAlias = Any
-"""What a stream writes: `bytes` on a byte stream, a shared ASGI message on an ASGI scope. Never
-changed once made.
+"""A unit of output: `bytes` on a byte stream, a shared ASGI message on an ASGI scope. Never changed
+once made.
 """
 
 Send: TypeAlias = Callable[[Chunk], int]
-"""Write one chunk at once, as far as possible: how much was taken; raises as `socket.send`."""
+"""The function that writes a chunk as far as it can: how much it took; raises as `socket.send`."""
 
 Keep: TypeAlias = Callable[[Chunk, int], int]
-"""Keep the rest of a chunk of which so much was taken; what is unsent."""
+"""The function that keeps the rest of a chunk of which so much was taken: what is unsent."""
 
 
 @runtime_checkable
@@ -154,7 +154,7 @@ class Wire(Protocol):
     link: Any
     """The driver's record of the connection that carries it now; None while it is parked."""
     transport: str
-    """`websocket`, `xhr_streaming` ...: for log lines and events."""
+    """The transport, for log lines and events: `websocket`, `xhr_streaming` ..."""
     kept: int
     """Bytes that its connections keep for it: messages and posts that are not whole, and posts that
     wait. A change is told by a `Message` or an `Alive`.
@@ -162,22 +162,22 @@ class Wire(Protocol):
     joins: bool
     """Chunks are octets, of which `pack` makes nothing else: several, joined, leave as one."""
     began: bytes
-    """How the first message begins, while it is not whole or when it is refused; else empty."""
+    """The beginning of the first message, while that is not whole or is refused; else empty."""
 
     @property
     def parking(self) -> Parking | None:
-        """What keeps this wire alive between two connections; None for a wire that ends with its
-        connection, which then carries its output and brings its input as well.
+        """The parking that keeps this wire alive between two connections; None for a wire that
+        ends with its connection, which then carries its output and brings its input as well.
         """
         ...
 
     @property
     def key(self) -> Hashable:
-        """Wires of equal keys dress a frame into equal bytes."""
+        """The key of the wire: wires of equal keys dress a frame into equal bytes."""
         ...
 
     def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk | None:
-        """One STOMP frame, in two parts, as this wire sends it. Pure: called once per group of
+        """The chunk of one STOMP frame, given in two parts. Pure: called once per group of
         receivers.
 
         None: the wire carries text only, and this is none. Whether that is so is a property of the
@@ -206,7 +206,7 @@ class Wire(Protocol):
 
     def pack(self, chunks: list[Chunk]) -> tuple[list[Chunk], bool]:
         """The chunks to write for these, and whether this carrier ends with it (a SockJS poll
-        does). None are asked about where the direct way of a `Parking` has told to look.
+        does). No chunks are given where the direct way of a `Parking` has told to look.
         """
         ...
 
@@ -227,16 +227,16 @@ class Parking(Protocol):
     """
 
     deadline: float | None
-    """When to wake it; None while a connection carries it. Seconds, monotonic."""
+    """The time at which to wake it, in monotonic seconds; None while a connection carries it."""
     armed: int
-    """Only `Timers` writes it."""
+    """The number of its entry in the heap; only `Timers` writes it."""
     armed_at: float
-    """Only `Timers` writes it."""
+    """The deadline of that entry; only `Timers` writes it."""
     paused: bool
     """The session is not to be read now; set by the driver."""
 
     def wake(self, now: float) -> list[Event]:
-        """The deadline came: `Closed` when nothing has carried the wire for too long."""
+        """Act on the deadline, which came: `Closed` when nothing carried the wire for too long."""
         ...
 
     def batch(self) -> list[bytes]:
@@ -251,13 +251,13 @@ class Parking(Protocol):
         way is to look: then it has kept what is unsent.
 
         Args:
-            send: Of the stream.
-            keep: Of the stream.
+            send: The `send` of the stream.
+            keep: The `keep` of the stream.
         """
         ...
 
     def refuse(self, status: int) -> None:
-        """The handshake was refused after its client had been told that the session is open.
+        """Refuse the handshake after its client had been told that the session is open.
 
         Args:
             status: The HTTP status of the refusal.
@@ -265,35 +265,35 @@ class Parking(Protocol):
         ...
 
     def ended(self, now: float) -> None:
-        """The session has ended, whoever ended it. Only the first call counts."""
+        """Note that the session has ended, whoever ended it. Only the first call counts."""
         ...
 
 
 class ToDestination(NamedTuple):
-    """To a topic or a queue."""
+    """The target of a publication to a topic or a queue."""
 
     destination: str
 
 
 class ToUser(NamedTuple):
-    """To every session of a user."""
+    """The target of a publication to every session of a user."""
 
     user: str
     """The name of the user."""
     path: str
-    """What follows the user prefix, for example `/queue/errors`."""
+    """The part behind the user prefix, for example `/queue/errors`."""
 
 
 class ToSession(NamedTuple):
-    """To one session, in its place among what is for all sessions of its user."""
+    """The target of a publication to one session, in one order with those to all of its user."""
 
     session_id: str
     path: str
-    """What follows the user prefix."""
+    """The part behind the user prefix."""
 
 
 Target: TypeAlias = ToDestination | ToUser | ToSession
-"""Who gets a publication."""
+"""The receivers of a publication."""
 
 
 class Handshake:
@@ -308,7 +308,7 @@ class Handshake:
         self.connection: Any = None
         """A slot for the driver: the link that brought it."""
         self.attributes: dict[str, Any] = {}
-        """With these its session begins."""
+        """The attributes with which its session begins."""
 
 
 class Message:
@@ -360,7 +360,7 @@ class Detached:
 
 
 class Closed:
-    """This wire has ended: a Close frame came, the stream ended, or the peer broke the framing.
+    """The end of a wire: a Close frame came, the stream ended, or the peer broke the framing.
 
     A wire has at most one with `ours`, and behind it exactly one without.
 
@@ -397,11 +397,11 @@ class Connection(Protocol):
     """One carrier. Implemented in `wire/`."""
 
     deadline: float | None
-    """When to wake it, or None; its link keeps it in the timers."""
+    """The time at which to wake it, in monotonic seconds, or None; its link keeps it in timers."""
     held: bool
-    """Stop reading: kept bytes or untaken output are over 64 KiB."""
+    """The stream is not to be read: kept bytes or untaken output are over 64 KiB."""
     shut: bool
-    """Close the stream when everything is written."""
+    """The stream is to be closed when everything is written."""
 
     def start(self, now: float) -> list[Event]:
         """Events of a connection that needs no bytes: the Handshake of an ASGI scope, whose
@@ -413,7 +413,7 @@ class Connection(Protocol):
         ...
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """Bytes came from the stream. Never raises for anything a peer can send."""
+        """Take bytes of the stream. Never raises for anything a peer can send."""
         ...
 
     def accept(self, handshake: Handshake, now: float) -> list[Event]:
@@ -425,21 +425,21 @@ class Connection(Protocol):
         ...
 
     def resume(self, now: float) -> list[Event]:
-        """Posts of the wire it brings input for were taken, or are not taken now; or its session is
-        read again or no more, or has ended, and what is kept for it may be thrown away.
+        """Go on: posts of the wire it brings input for were taken, or are not taken now; or its
+        session is read again or no more, or has ended, and what is kept for it may go.
         """
         ...
 
     def lost(self, now: float) -> list[Event]:
-        """The stream ended: EOF or reset."""
+        """Take the end of the stream: EOF or reset."""
         ...
 
     def wake(self, now: float) -> list[Event]:
-        """The deadline came."""
+        """Act on the deadline, which came."""
         ...
 
     def detach(self, now: float) -> list[Event]:
-        """All of an answer is written that has ended, with `pack` or as `Ending` said; go on."""
+        """Go on: an answer that has ended, with `pack` or as `Ending` said, is all written."""
         ...
 
     def take(self) -> list[Chunk]:

@@ -1,10 +1,9 @@
 """Users and their sessions, as an application sees and ends them.
 
-Rule: reads copy what the broker keeps and may be asked from any thread; what they give is how it
-was when they were asked. Writes are commands of the inbox: done at once on the owner thread, and
-from any other one there, behind what that thread has published before. A text is always the name of
-a user, and the id of a session is always named as such: a user who is called like a session is
-never mistaken for one.
+Rule: reads copy what the broker keeps and may be asked from any thread; they give its state at that
+time. Writes are commands of the inbox: done at once on the owner thread, and from any other one
+there, behind what that thread has published before. A text is always the name of a user, and the id
+of a session is always named as such: a user who is called like a session is never mistaken for one.
 """
 
 from __future__ import annotations
@@ -29,18 +28,18 @@ __all__ = ["ConnectedUser", "SubscriptionInfo", "Users"]
 
 @dataclass(frozen=True, slots=True)
 class ConnectedUser:
-    """A user who is connected, as it was when it was asked for."""
+    """A connected user, as of the moment of the read."""
 
     name: str
     principal: Principal
     """The object that the authenticator returned for the newest of the sessions."""
     sessions: tuple[Session, ...]
-    """The oldest first; at least one."""
+    """The connected sessions of the user, the oldest first; at least one."""
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionInfo:
-    """A subscription of a session, as it was when it was asked for."""
+    """A subscription of a session, as of the moment of the read."""
 
     session_id: str
     user: Principal | None
@@ -48,7 +47,7 @@ class SubscriptionInfo:
     id: str | None
     """The client's id; None for a STOMP 1.0 subscription without one."""
     destination: str
-    """As the client named it: `/topic/room/7`, `/user/queue/errors`."""
+    """The destination as the client named it: `/topic/room/7`, `/user/queue/errors`."""
 
 
 Whom: TypeAlias = "str | Principal | Session | ConnectedUser"
@@ -65,7 +64,7 @@ class Users:
 
     `len(users)` is their number, and iterating gives a `ConnectedUser` for each. Anonymous sessions
     are sessions of nobody. While the application does not run, nobody is connected. With a
-    backplane what is read is of this worker, and what is done is done at all workers.
+    backplane reads tell of this worker, and `disconnect` and `reauthorize` act at all workers.
     """
 
     __slots__ = ("_inbox",)
@@ -86,7 +85,7 @@ class Users:
         return (user for user in found if user is not None)
 
     def __contains__(self, name: object) -> bool:
-        """Whether a user of this name is connected; with a backplane, to this worker."""
+        """Tell whether a user of this name is connected; with a backplane, to this worker."""
         broker = self._broker
         return broker is not None and name in broker.users.connected
 
@@ -123,7 +122,7 @@ class Users:
         return [] if record is None else _subscriptions(record)
 
     def find(self, pattern: str) -> list[SubscriptionInfo]:
-        """The subscriptions whose destination a pattern covers. It looks at every subscription.
+        """The subscriptions whose destination a pattern covers; the search looks at all of them.
         With a backplane: of this worker; `ws.presence` has members of all.
 
         Args:
@@ -162,17 +161,17 @@ class Users:
         """End all sessions of a user, or one session: an ERROR with the code `kicked`, close 4503,
         `SessionDisconnected` with the reason `KICKED`. What waits for the client is dropped; a
         handler that works for it has 5 s. A CONNECT of the user that is being decided is refused.
-        Nobody is kept out: let the authenticator refuse whoever must not come back.
+        Nobody is kept out: let the authenticator refuse a user who must not come back.
 
-        With a backplane the same is done at every other worker, also for an id of another one:
-        while the engine is away here at once, and there when it is back, where it ends no session
-        that came later.
+        With a backplane the same is done at every other worker, also for an id of another one.
+        While the engine is away, it is done here at once, and there when the engine is back, but
+        to no session that came later.
 
         Args:
             who: A user, by name or as an object; or a `Session`. A text is always a user's name.
             session_id: The id of a session, such as an event has it.
-            reason: Told to the client, its first 200 characters, control characters escaped; and
-                written in the log.
+            reason: The reason, for the client, which is told its first 200 characters, control
+                characters escaped, and for the log.
 
         Returns:
             The number of sessions that have ended; from another thread, of those that will end.
@@ -197,15 +196,15 @@ class Users:
     def reauthorize(self, *, session_id: str) -> int: ...
 
     def reauthorize(self, who: Whom | None = None, *, session_id: str | None = None) -> int:
-        """Judge anew what the sessions of a user may, or what one session may: `roles=` of
+        """Judge anew the rights of the sessions of a user, or of one session: `roles=` of
         `StompApp` is asked again, verdicts of rules are forgotten, and each subscription that is
         not allowed any more ends. A session that listens for errors is told with the code
         `subscription-revoked`, and lives on; any other gets an ERROR, `subscribe-denied`, and is
         closed.
 
-        It does not wait for that. Until `roles=` has answered, the old roles hold; a session for
-        which it fails ends, and its client may come back. A rule that fails allows nothing. What it
-        asks never calls it: no rule and no `roles=`.
+        The call does not wait for that. Until `roles=` has answered, the old roles hold; a session
+        for which it fails ends, and its client may come back. A rule that fails allows nothing. No
+        rule and no `roles=` may call this: it asks them.
 
         With a backplane the same is done at every other worker, also for an id of another one;
         while the engine is away, when it is back.
@@ -227,8 +226,8 @@ class Users:
         return self._do(None, name, lambda broker, now: broker.review_user(name, now))
 
     def _do(self, session_id: str | None, name: str | None, work: _Work) -> int:
-        """Do something to sessions; how many it was done to, or where that is not known yet, how
-        many there are.
+        """Do something to sessions; return the number it was done to, or where that is not known
+        yet, the number there are.
         """
         broker = self._broker
         if broker is None:
@@ -256,7 +255,7 @@ _LIVE = frozenset((State.OPENING, State.AWAITING, State.CONNECTED, State.ENDING)
 
 
 def _face(record: SessionRecord) -> Session | None:
-    """A session that is connected, as the application sees it."""
+    """A session as the application sees it; None while it is not connected."""
     return record.face if record.state is State.CONNECTED else None
 
 

@@ -1,5 +1,5 @@
-"""Inside a WSGI application: the socket of an upgrade, or of a request that carries or feeds a
-wire, is taken over and served on a thread of ours.
+"""The endpoint inside a WSGI application: the socket of an upgrade, or of a request that carries or
+feeds a wire, is taken over and served on a thread of ours.
 
 Rule: the server of the application keeps its descriptor, with a dead end behind it: what it
 writes, reads, shuts down or closes never touches the client. Only documented ways to the socket are
@@ -7,7 +7,7 @@ used; where there is none, the answer names the way out. The thread of the reque
 once.
 
 The thread starts with the first request of any kind, in the process that serves it: a server that
-forks its workers does so before, and a page that publishes has somebody who applies it.
+forks its workers does so before, and the publications of a page are applied.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ StartResponse: TypeAlias = Callable[..., Any]
 WsgiApp: TypeAlias = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 _GONE_ON = "101 Switching Protocols"
-"""What the server believes to have answered: it neither adds a body nor expects a next request."""
+"""The answer that the server believes it gave: it adds no body, and expects no next request."""
 
 _PART = 65_536
 """Bytes that are read at a time."""
@@ -56,10 +56,11 @@ class WrappedWsgi:
 
     Args:
         run: The one run of the application.
-        check: Freezes the application; raises `ConfigurationError` when a declaration cannot work.
+        check: A function that freezes the application, and raises `ConfigurationError` when a
+            declaration cannot work.
         site: Endpoint and routes.
         app: The application that gets everything else.
-        limits: `sockjs_body`.
+        limits: The limits, for `sockjs_body`.
         refuse_siblings: A second worker, that warns after 30 s, takes no sessions from then on.
     """
 
@@ -90,7 +91,7 @@ class WrappedWsgi:
         self._site = site
         self._app = app
         self._lock = threading.Lock()
-        """Held while the thread starts."""
+        """The lock is held while the thread starts."""
         self._server: ThreadServer | None = None
         self._pid: int | None = None
         """The process of the thread."""
@@ -125,7 +126,7 @@ class WrappedWsgi:
     def _hand_over(
         self, environ: Environ, request: HttpRequest, decision: Endpoint | Carrier, found: int | str
     ) -> Answer | None:
-        """Give the socket of a request to our thread; or say why not."""
+        """Give the socket of a request to our thread; or return the answer that says why not."""
         if not isinstance(found, int):
             asked = "WebSocket" if isinstance(decision, Endpoint) else "request of SockJS"
             text = f"This server cannot pass a {asked} on ({found})."
@@ -168,8 +169,8 @@ def request_of(environ: Environ, path: str) -> HttpRequest:
     """The request of a WSGI environ (PEP 3333).
 
     Args:
-        environ: As the server made it; it is found again as `HttpRequest.scope`.
-        path: Its path without what the application is mounted at.
+        environ: The environ as the server made it; it is found again as `HttpRequest.scope`.
+        path: The path that the site has: with the mount point of the application, or without it.
     """
     headers = [(name, str(environ[key])) for name, key in _BARE if environ.get(key)]
     for name, value in environ.items():
@@ -190,7 +191,7 @@ def request_of(environ: Environ, path: str) -> HttpRequest:
 
 
 def _read_body(environ: Environ, most: int) -> bytes | Answer:
-    """The whole body of a request, or what to answer. Of one over the bound as much again is read:
+    """The whole body of a request, or the answer. Of one over the bound as much again is read:
     a server that closes in front of unread bytes takes the answer back.
     """
     length = int(environ.get("CONTENT_LENGTH") or 0)
@@ -213,8 +214,8 @@ def _read_body(environ: Environ, most: int) -> bytes | Answer:
 
 
 def find_socket(environ: Environ) -> int | str:
-    """The descriptor of the client's connection, by the ways that servers document; or why there is
-    none.
+    """The descriptor of the client's connection, by the ways that servers document; or the reason
+    why there is none.
     """
     if sys.platform == "win32":
         return "a socket cannot be taken over on Windows"

@@ -3,9 +3,9 @@
 Rule: a *step* is one read, one batch of posts, one resumed call or one wake. After it, what the
 machine put out is carried out, except the mailboxes: they are flushed once per turn. A step that
 was entered from user code starts no call: those start in the turn, because an eager start in a
-context that is already entered would hang the loop. A turn begins with what streams bring and goes
-on with sessions that have frames left over; both are bounded, by the machine in frames and here in
-time, and while either is used up no stream reads.
+context that is already entered would hang the loop. A turn begins with the input of streams and
+goes on with sessions that have frames left over; both are bounded, by the machine in frames and
+here in time, and while either is used up no stream reads.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ READING = 0.015
 TURN = 0.02
 """Seconds after which a turn handles no further frames."""
 LEAST = 0.005
-"""Seconds that sessions with frames left over have in any case; input that took as long has a turn
-behind it.
+"""Seconds that sessions with frames left over have in any case; a turn follows input that took as
+long.
 """
 STUCK = 1.0
 """Seconds after which a deadline that did not move is looked at again."""
@@ -41,7 +41,7 @@ _log = logging.getLogger("stocksync_ws.transport")
 
 
 class Driver:
-    """Drives any number of connections and one machine, on one thread."""
+    """The driver of any number of connections and one machine, on one thread."""
 
     __slots__ = (
         "_began",
@@ -65,7 +65,7 @@ class Driver:
         self._outputs = machine.outputs
         self._turn = machine.turn
         self._began = 0.0
-        """When the turn was asked for that comes next."""
+        """The time at which the next turn was asked for, in monotonic seconds."""
         self._timers = timers
         self._links = Links(machine, timers)
         self._flusher = Flusher(machine, self._links, timers)
@@ -85,11 +85,11 @@ class Driver:
 
     @property
     def polled(self) -> bool:
-        """There are sessions whose clients may come back by new connections."""
+        """Sessions exist whose clients may come back by new connections."""
         return bool(self._links.polled)
 
     def when_unpolled(self, callback: Callable[[], None]) -> None:
-        """Call back once when there are no such sessions: now, or in a later turn."""
+        """Call back once when no sessions are `polled`: now, or in a later turn."""
         if self._links.polled:
             self._unpolled.append(callback)
         else:
@@ -103,7 +103,7 @@ class Driver:
     # Inputs: streams
 
     def connected(self, stream: Stream, connection: Connection) -> Link:
-        """A connection was accepted; what it has to say without any byte is heard now."""
+        """Add a connection that was accepted, and take the events that it has without any byte."""
         now = self._host.now()
         link = self._links.add(stream, connection, now)
         self._links.write_own(link, now)
@@ -112,13 +112,13 @@ class Driver:
 
     @property
     def may_read(self) -> bool:
-        """Whether a stream may read now; else it is to ask again in the next turn, which comes."""
+        """A stream may read now; else it is to ask again in the next turn, which will come."""
         if not self._scheduled:
             return True
         return self._turn.may_read and self._host.now() - self._began < READING
 
     def feed(self, link: Link, data: bytes) -> None:
-        """Bytes came from a stream. Where it cannot be asked not to read, they wait."""
+        """Take bytes of a stream. Beyond the time of a turn for reading, their frames wait."""
         if link.gone or link.close_by is not None:
             return
         now = self._host.now()
@@ -131,7 +131,7 @@ class Driver:
             self._schedule()
 
     def ended(self, link: Link) -> None:
-        """A stream ended: EOF, or reset."""
+        """Take the end of a stream: EOF, or a reset."""
         if link.gone:
             return
         now = self._host.now()
@@ -140,8 +140,8 @@ class Driver:
         self._finish(now)
 
     def failed(self, link: Link, problem: Exception) -> None:
-        """A stream cannot send any more, for a reason that is nobody's end: the session is ended
-        with an error.
+        """End the session of a stream with an error: it cannot send any more, though neither side
+        has ended it.
         """
         now = self._host.now()
         session = link.session
@@ -151,7 +151,7 @@ class Driver:
         self._finish(now)
 
     def drained(self, link: Link) -> None:
-        """A stream that had unsent bytes wrote some of them."""
+        """Go on with a stream that had unsent bytes and wrote some of them."""
         if link.gone:
             return
         now = self._host.now()
@@ -162,7 +162,7 @@ class Driver:
     # Inputs: user code, time, other threads
 
     def resume(self, task: Task, outcome: Outcome) -> None:
-        """A call has ended."""
+        """Take the outcome of a call that has ended."""
         now = self._host.now()
         try:
             self._machine.resume(task, outcome, now)
@@ -175,7 +175,7 @@ class Driver:
         """Publish, on the owner thread. Starts no user code.
 
         Returns:
-            None: an engine orders it, and `told` will hear.
+            The outcome; None: an engine orders it, and `told` will hear.
 
         Raises:
             BrokerBusy: The queue is full; the message was dropped.
@@ -191,8 +191,8 @@ class Driver:
                 self._arm()
 
     def act(self, work: Callable[[float], None]) -> None:
-        """Run an input of the machine that is not of this driver, at the time it gets, on the owner
-        thread. Starts no user code.
+        """Run `work`, an input of the machine that the driver does not know, at the time that it is
+        given, on the owner thread. Starts no user code.
         """
         try:
             work(self._host.now())
@@ -205,7 +205,7 @@ class Driver:
                 self._arm()
 
     def wake(self) -> None:
-        """The time given to `wake_at` has come."""
+        """Wake everything that is due: the time given to `wake_at` has come."""
         now = self._host.now()
         scheduled, self._wake_at = self._wake_at, None
         self._timers.earlier = True  # than what is not asked for any more
@@ -221,13 +221,13 @@ class Driver:
         self._finish(now)
 
     def start(self) -> None:
-        """The machine takes messages."""
+        """Let the machine take messages."""
         self._machine.start(self._host.now())
         self._finish(self._host.now())
 
     def stop(self, within: float = math.inf) -> None:
-        """Begin to close all sessions, spread over time, but at most so many seconds. Connections
-        without one close when no client may need them that polls.
+        """Begin to close all sessions, spread over `within` seconds at most. Connections without
+        a session close when no client that polls may need them.
         """
         now = self._host.now()
         self._machine.stop(now, within)
@@ -300,7 +300,7 @@ class Driver:
             self._starting = False
 
     def _call(self, task: Task) -> None:
-        """Run a call; a host that cannot even start it has ended it."""
+        """Run a call; one that the host cannot even start ends by that error."""
         call = task.call
         if call is None:
             return
@@ -317,7 +317,7 @@ class Driver:
             self._host.soon(self._run_turn)
 
     def _run_turn(self) -> None:
-        """The end of a turn: frames that are left over, then one flush."""
+        """End a turn: handle frames that are left over, then flush once."""
         now = self._host.now()
         try:
             # `_scheduled` still stands: what this step makes dirty is flushed in this turn.
@@ -338,7 +338,7 @@ class Driver:
             idle()
 
     def _proceed(self, now: float) -> float:
-        """Go on with sessions that wait, until the turn is used up; the time afterwards."""
+        """Go on with sessions that wait, until the turn is used up; return the time afterwards."""
         turn = self._turn
         if not turn.waiting:
             return now
@@ -355,7 +355,7 @@ class Driver:
         return now
 
     def _is_idle(self) -> bool:
-        """Somebody waits for there being nothing left to do, and there is nothing."""
+        """Tell whether a caller of `when_idle` waits, and nothing is left to do."""
         links = self._links
         nobody = not links.open and not links.parked
         return self._idle is not None and nobody and not self._machine.busy
@@ -377,7 +377,7 @@ class Driver:
             self._links.closed(closed, now)
 
     def _keep_moving(self, thing: Timed, now: float) -> None:
-        """A deadline that has not moved after its wake is a bug of ours, and must not loop."""
+        """Put off a deadline that has not moved after its wake: a bug of ours must not loop."""
         if thing.deadline is not None and thing.deadline <= now:
             self._machine.counters.stuck_deadlines += 1
             _log.error("a deadline did not move after its wake: %s", type(thing).__name__)

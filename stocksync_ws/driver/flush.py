@@ -25,7 +25,7 @@ ROOM = 65_536
 
 
 class Flusher:
-    """Hands mailboxes to transports."""
+    """The way of mailboxes to their transports."""
 
     __slots__ = ("_dirty", "_done", "_links", "_machine", "_queue", "_room", "_timers")
 
@@ -38,7 +38,7 @@ class Flusher:
         self._room = min(ROOM, machine.limits.send_queue // 2)
         self._queue: list[Mailbox] = []
         self._done = 0
-        """How many of the queue have had their turn."""
+        """The number of mailboxes of the queue that have had their turn."""
 
     @property
     def left(self) -> bool:
@@ -46,7 +46,7 @@ class Flusher:
         return bool(self._queue)
 
     def _batch(self) -> list[Mailbox]:
-        """The next ones, at most `BATCH`."""
+        """The next mailboxes, at most `BATCH`."""
         queue, done = self._queue, self._done
         queue += self._dirty
         self._dirty.clear()
@@ -86,18 +86,18 @@ class Flusher:
         error: Exception | None,
         now: float,
     ) -> None:
-        """A mailbox that the direct way could not empty.
+        """Flush a mailbox that the direct way could not empty.
 
         Args:
-            link: What carries its output; None while its wire is parked, and then only its bounds
-                hold.
-            rest: What the direct way has begun to send: an entry, or several that were joined.
-            error: What the direct way has raised.
+            link: The carrier of its output; None while its wire is parked, and then only its
+                bounds hold.
+            rest: The chunk that the direct way has sent in part: an entry, or several joined ones.
+            error: The exception that the direct way has raised.
         """
         if link is None:
             self._machine.writable(session, 0, now)
         elif rest is not None and link.wire is not None and link.wire.parking is not None:
-            # It has kept what is unsent; nothing more, but the answer may be full.
+            # The direct way has kept what is unsent: nothing to write, but the answer may be full.
             chunks, ends = link.wire.pack([])
             unsent = link.stream.write(chunks) if chunks else link.stream.unsent
             self._go_on(link, link.wire, session, unsent, ends, now)
@@ -110,7 +110,7 @@ class Flusher:
             raise error
 
     def flush_link(self, link: Link, now: float) -> None:
-        """A stream can take bytes again: its connection's own output, then the mailbox."""
+        """Flush a stream that takes bytes again: its connection's own output, then the mailbox."""
         wire = link.wire
         if wire is None or wire.link is not link or wire.session is None:
             self._links.write_own(link, now)
@@ -118,9 +118,9 @@ class Flusher:
             self._flush_general(link, wire, wire.session, now)
 
     def _flush_several(self, link: Link, wire: Wire, mailbox: Mailbox, now: float) -> None:
-        """The direct way of several entries that nobody has joined: the general one without what an
-        open direct way says already, that nothing is unsent and what lies in the mailbox is all
-        there is.
+        """Flush by the direct way several entries that were not joined: the general one without
+        its checks, since an open direct way says already that nothing is unsent and that the
+        mailbox holds all there is.
         """
         entries = mailbox.take(self._room, now - self._timers.slack)
         chunks, ends = wire.pack([entry.chunk for entry in entries])
@@ -132,7 +132,7 @@ class Flusher:
             mailbox.written()
 
     def _flush_general(self, link: Link, wire: Wire, session: Conversation, now: float) -> None:
-        """The general way: the connection's own output, then the mailbox, up to `ROOM` bytes."""
+        """Flush by the general way: the connection's own output, then the mailbox, up to `ROOM`."""
         session.mailbox.block()  # Whatever happens: nothing may overtake bytes left unsent.
         stream, machine = link.stream, self._machine
         if stream.unsent:
@@ -154,11 +154,11 @@ class Flusher:
     def _go_on(
         self, link: Link, wire: Wire, session: Conversation, unsent: int, ends: bool, now: float
     ) -> None:
-        """The end of the general way: what follows from what was written.
+        """End the general way: act on the outcome of a write.
 
         Args:
-            unsent: What is left in the stream.
-            ends: The carrier ends with it.
+            unsent: Bytes left in the stream.
+            ends: The carrier ends with this write.
         """
         plain = self._machine.writable(session, unsent, now)
         link.ending = ends

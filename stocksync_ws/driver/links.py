@@ -4,8 +4,7 @@ Rule: the link is the only thing that knows a stream, its connection and the ses
 wire. One place decides whether a stream is read (`watch`), one ends it (`drop`). A wire may have
 several links that bring its input and at most one that carries its output; when its session is not
 to be read, or not open yet, posts wait (`bring`), and so does the link of a wire that has no
-others. An exception of
-our own ends the session it happened to, and nothing else.
+others. An exception of our own ends the session it happened to, and nothing else.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ __all__ = ["Links"]
 
 
 class Links:
-    """Every connection that is open."""
+    """The links of all connections that are open."""
 
     __slots__ = (
         "_bringing",
@@ -52,7 +51,7 @@ class Links:
     def __init__(self, machine: Machine, timers: Timers) -> None:
         self._machine = machine
         self._to_bring: deque[Wire] = deque()
-        """Wires whose posts are to be taken; the first one is at it."""
+        """Wires whose posts are to be taken; those of the first one are taken now."""
         self._unjudged: set[Wire] = set()
         """Wires whose handshake has no verdict yet, while posts may come already."""
         self._close_timeout = machine.limits.close_timeout
@@ -61,13 +60,13 @@ class Links:
         self.parked: dict[Wire, None] = {}
         """Wires with a session that no connection carries now."""
         self.polled = 0
-        """Wires with a session whose client may come by a new connection."""
+        """The number of wires with a session whose client may come by a new connection."""
         self._stopping = False
         self._bringing: dict[Wire, dict[Link, None]] = {}
         """Links that bring posts for a wire and do not carry it, in the order of their coming."""
 
     def add(self, stream: Stream, connection: Connection, now: float) -> Link:
-        """A connection was accepted."""
+        """Add a connection that was accepted, and take its first events."""
         link = Link(stream, connection, self)
         self.open[link] = None
         self._machine.counters.connections += 1
@@ -75,7 +74,7 @@ class Links:
         return link
 
     def handle(self, link: Link, events: list[Event], now: float) -> None:
-        """Take what a connection has to say."""
+        """Take the events of a connection."""
         for event in events:
             wire = event.wire
             session = wire.session
@@ -128,7 +127,7 @@ class Links:
             self._machine.alive(session, now)
 
     def _detached(self, link: Link, wire: Wire, now: float) -> None:
-        """A link has nothing to do with a wire any more; if it carried it, the wire is parked."""
+        """Part a link from a wire; if the link carried the wire, that is parked."""
         if wire.link is link:
             if wire.session is not None:
                 wire.session.mailbox.block()
@@ -144,7 +143,7 @@ class Links:
             self.watch(link)
 
     def closed(self, event: Closed, now: float) -> None:
-        """A wire has ended, or the peer broke its framing."""
+        """Tell the machine that a wire has ended, or that the peer broke its framing."""
         wire = event.wire
         session = wire.session
         if session is None:
@@ -161,7 +160,7 @@ class Links:
         self._machine.lost(session, reason, now, event.code)
 
     def _forget(self, wire: Wire, now: float) -> None:
-        """The session behind a wire is over, for its connections."""
+        """Forget the session behind a wire: it is over for the connections."""
         session, wire.session = wire.session, None
         if wire.parking is not None:
             self.polled -= session is not None
@@ -174,8 +173,8 @@ class Links:
     # Links and wires
 
     def _carries(self, link: Link, wire: Wire) -> None:
-        """From now on this link carries the output of the wire, and may bring its input. One that
-        carried it until now has nothing to do with it any more.
+        """Let this link carry the output of the wire from now on; it may bring its input. The link
+        that carried the wire until now is parted from it.
         """
         self._leave(link)
         if wire.link is not None:
@@ -184,13 +183,13 @@ class Links:
         self.parked.pop(wire, None)
 
     def _brings(self, link: Link, wire: Wire) -> None:
-        """A post of a wire comes by a link that does not carry it."""
+        """Note that a post of a wire comes by a link that does not carry it."""
         self._leave(link)
         link.wire = wire
         self._bringing.setdefault(wire, {})[link] = None
 
     def _leave(self, link: Link) -> None:
-        """The link has nothing to do with its wire any more."""
+        """Part a link from its wire, if it has one."""
         wire, link.wire = link.wire, None
         if wire is None:
             return
@@ -203,7 +202,7 @@ class Links:
                 del self._bringing[wire]
 
     def watch_all(self, wire: Wire, now: float) -> None:
-        """Whether a session is to be read has changed: its wire pauses or goes on."""
+        """Pause a wire, or go on with it: its session is to be read no more, or again."""
         link = wire.link
         if wire.parking is not None:
             self.bring(wire, now)
@@ -213,7 +212,7 @@ class Links:
 
     def bring(self, wire: Wire, now: float) -> None:
         """Take posts of a wire as long as its session is read, and answer those that were taken.
-        What is heard of other wires meanwhile waits for its turn.
+        A wire that comes up meanwhile waits for its turn.
         """
         if wire.parking is None:
             return
@@ -251,7 +250,7 @@ class Links:
         parking.paused = session is not None and session.paused
 
     def watch(self, link: Link) -> None:
-        """The one place that decides whether a stream is read."""
+        """Decide whether a stream is read; no other place does."""
         wire = link.wire
         session = None if wire is None or wire.parking is not None else wire.session
         held = link.connection.held or (session is not None and session.paused)
@@ -265,7 +264,7 @@ class Links:
     # Handshakes, and the ends of connections
 
     def answer(self, handshake: Handshake, refusal: Refusal | None, now: float) -> None:
-        """A handshake is accepted, or refused."""
+        """Accept a handshake, or refuse it."""
         link: Link = handshake.connection
         if handshake.wire.parking is not None:
             self._answer_late(handshake.wire, handshake.wire.parking, refusal, now)
@@ -283,7 +282,7 @@ class Links:
     def _answer_late(
         self, wire: Wire, parking: Parking, refusal: Refusal | None, now: float
     ) -> None:
-        """The client was told before that its session is open: a refusal is a close."""
+        """Answer a client that was told before that its session is open: a refusal is a close."""
         self._unjudged.discard(wire)
         if wire.session is None:
             return
@@ -299,13 +298,13 @@ class Links:
             self.write_own(carrier, now)
 
     def abort(self, wire: Wire, now: float) -> None:
-        """The close of a session took too long: its carrier is reset, and it is lost."""
+        """Reset the carrier of a session whose close took too long; the session is lost."""
         if wire.link is not None:
             self.drop(wire.link, now)
         self.closed(Closed(wire, 1006, ""), now)  # nothing, if the carrier has said so itself
 
     def stop(self, now: float) -> None:
-        """Clients of parked wires are to come back soon: nobody waits for one that does not."""
+        """Give clients of parked wires `HURRIED` seconds to come back: a stop waits no longer."""
         self._stopping = True
         for wire in self.parked:
             assert wire.parking is not None
@@ -317,12 +316,12 @@ class Links:
         self._timers.arm(parking)
 
     def abort_parked(self, now: float) -> None:
-        """Nobody can come back to the wires that are parked: their sessions are lost."""
+        """End the sessions of wires that are parked as lost: no client can come back to them."""
         for wire in list(self.parked):
             self.closed(Closed(wire, 1006, ""), now)
 
     def drop(self, link: Link, now: float) -> None:
-        """A connection is over."""
+        """End a connection at once, and abort its stream."""
         if link.gone:
             return
         link.gone = True
@@ -334,8 +333,8 @@ class Links:
         stream.abort()
 
     def write_own(self, link: Link, now: float) -> None:
-        """The connection's own output, if the transport has nothing unsent. When all of an answer
-        is written that has ended, its connection goes on without the wire.
+        """Write the connection's own output, if the transport has nothing unsent. When all of an
+        answer that has ended is written, its connection goes on without the wire.
         """
         stream, connection = link.stream, link.connection
         while True:
@@ -358,13 +357,13 @@ class Links:
             self.shut(link, now)
 
     def progressed(self, link: Link, now: float) -> None:
-        """A stream wrote bytes: who takes an answer slowly, but takes it, has time."""
+        """Put off the abort of a stream that wrote bytes: a peer may take an answer slowly."""
         if link.close_by is not None and not link.shut:
             link.close_by = now + self._close_timeout
             self._rearm(link)
 
     def half_closed(self, link: Link, now: float) -> bool:
-        """EOF came behind a request whose answer is on its way: it is still written."""
+        """Finish an answer on its way though EOF came behind its request; tell whether one was."""
         if link.wire is not None or not link.stream.unsent or link.shut:
             return False
         self.handle(link, link.connection.lost(now), now)
@@ -373,8 +372,8 @@ class Links:
         return True
 
     def shut(self, link: Link, now: float) -> None:
-        """A connection is over: it is aborted in time, whatever happens. When everything is
-        written, our direction ends, and the peer is waited for to end its own.
+        """Close a connection: when everything is written, end our direction, and wait for the peer
+        to end its own. It is aborted after `close_timeout`, whatever happens.
         """
         if link.close_by is None:
             link.close_by = now + self._close_timeout
@@ -393,13 +392,13 @@ class Links:
         else:
             link.deadline = link.connection.deadline
         if link.deadline is None:
-            # A WebSocket has none of its own. A crowd's would stay for `handshake_timeout`.
+            # A WebSocket has none of its own. Those of a crowd would stay for `handshake_timeout`.
             self._timers.disarm(link)
         else:
             self._timers.arm(link)
 
     def wake(self, link: Link, now: float) -> list[Event]:
-        """The deadline of a link came."""
+        """Act on the deadline of a link, which came."""
         if link.close_by is not None:
             self._machine.counters.aborts += 1
             self.drop(link, now)

@@ -1,7 +1,8 @@
-"""What the driver asks of others: a machine, a host, streams; and its own record of a connection.
+"""The ports of the driver: to a machine, a host and streams; and its own record of a connection.
 
-Rule: whoever fits a Protocol is driven, and nothing here names a class that does. A machine decides
-everything about sessions and frames; an adapter moves bytes, runs user code and keeps one timer.
+Rule: any object that fits a Protocol is driven, and no class that does is named here. A machine
+decides everything about sessions and frames; an adapter moves bytes, runs user code and keeps one
+timer.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Conversation(Protocol):
 
     @property
     def paused(self) -> bool:
-        """Nothing more of it is to be read; a change is told by `Outputs.reads`."""
+        """The session is not to be read now; a change is told by `Outputs.reads`."""
         ...
 
 
@@ -47,44 +48,44 @@ class Machine(Protocol):
     """
 
     outputs: Outputs
-    """What is to be done after each input, and in the next turn."""
+    """The outputs to be carried out after each input, and in the next turn."""
     turn: Turn
-    """Who waits for a share of a turn; the driver begins each turn, and bounds its time."""
+    """The sessions that wait for a share of a turn, which the driver begins and bounds in time."""
     counters: Counters
     limits: Limits
 
     def run_inline(self, run: Callable[[Call, Context], Outcome | None]) -> None:
-        """Inline calls may be run inside of a step, by `run`."""
+        """Allow inline calls to be run inside of a step, by `run`."""
         ...
 
     def open(self, wire: Wire, handshake: Handshake, now: float) -> Conversation:
-        """A handshake came; its verdict comes by `Outputs.answers`."""
+        """Begin the session of a handshake; its verdict comes by `Outputs.answers`."""
         ...
 
     def receive(self, session: Any, payload: bytes, now: float) -> None:
-        """One message came."""
+        """Take one message."""
         ...
 
     def alive(self, session: Any, now: float, *, unfinished: bool = False) -> None:
-        """Something came that is no message (see `Alive.unfinished`), or a carrier was attached."""
+        """Note that input came that is no message (see `Alive.unfinished`), or a carrier."""
         ...
 
     def violate(self, session: Any, code: int, detail: str, now: float) -> None:
-        """The peer broke the framing or its limits: close with this code; `detail` says how."""
+        """Close with this code: the peer broke the framing or its limits; `detail` says how."""
         ...
 
     def lost(self, session: Any, reason: DisconnectReason, now: float, code: int = 1006) -> None:
-        """The stream ended, with the peer's close code or without one."""
+        """End a session whose wire ended, with the peer's close code or without one."""
         ...
 
     def writable(self, session: Any, unsent: int, now: float) -> bool:
-        """A flush was tried, or the transport took bytes; `unsent`, in the unit of `Wire.size`, are
-        left in it. Whether what lies in the mailbox is all there is.
+        """Note that a flush was tried, or the transport took bytes; `unsent`, in the unit of
+        `Wire.size`, are left in it. Tell whether the mailbox holds all there is.
         """
         ...
 
     def take_output(self, session: Any, room: int, now: float) -> list[Outgoing]:
-        """At most `room` bytes for the transport, but at least one entry when there is one."""
+        """Entries for the transport, at most `room` bytes, but at least one when there is one."""
         ...
 
     def proceed(self, session: Any, now: float) -> None:
@@ -92,7 +93,7 @@ class Machine(Protocol):
         ...
 
     def resume(self, task: Task, outcome: Outcome, now: float) -> None:
-        """A call of user code has ended."""
+        """Take the outcome of a call of user code that has ended."""
         ...
 
     def publish(
@@ -101,15 +102,15 @@ class Machine(Protocol):
         now: float,
         told: Told | None,
     ) -> Published | None:
-        """The application publishes. None: an engine orders it, and `told` will hear."""
+        """Publish for the application. None: an engine orders it, and `told` will hear."""
         ...
 
     def start(self, now: float) -> None:
-        """The run begins."""
+        """Begin the run."""
         ...
 
     def stop(self, now: float, within: float) -> None:
-        """Close all sessions, spread over time, but at most so many seconds."""
+        """Begin to close all sessions, spread over `within` seconds at most."""
         ...
 
     def halt(self, now: float) -> None:
@@ -117,8 +118,8 @@ class Machine(Protocol):
         ...
 
     def fail(self, culprit: object, problem: BaseException, now: float) -> None:
-        """An input raised by our own bug: end the session that the culprit, a session or a timed
-        object, belongs to, and no other.
+        """End the session that the culprit, a session or a timed object, belongs to, and no other:
+        an input raised by a bug of ours.
         """
         ...
 
@@ -134,20 +135,20 @@ class Stream(Protocol):
     """
 
     send: Callable[[Chunk], int] | None
-    """Write one chunk at once, as far as possible: how much of it was taken; raises as
-    `socket.send`. None where there is no such thing."""
+    """The direct way: it writes one chunk at once, as far as possible, and returns how much of it
+    was taken; raises as `socket.send`. None: there is none."""
 
     @property
     def unsent(self) -> int:
-        """Bytes that were handed over and are not written yet, in the unit of `wire.size`."""
+        """Bytes that were handed over and are not written yet, in the unit of `Wire.size`."""
         ...
 
     def write(self, chunks: list[Chunk]) -> int:
-        """Take all of it; what is unsent after a first try. Never raises."""
+        """Take all of it; return what is unsent after a first try. Never raises."""
         ...
 
     def keep(self, chunk: Chunk, sent: int) -> int:
-        """Take the rest of a chunk that `send` took in part; what is unsent. Never raises.
+        """Take the rest of a chunk that `send` took in part; return what is unsent. Never raises.
 
         Args:
             chunk: The whole chunk.
@@ -175,7 +176,7 @@ class Stream(Protocol):
 
 
 class _EndedStream:
-    """In the place of a stream that is over: it takes everything and does nothing."""
+    """A stand-in for a stream that is over: it takes everything and does nothing."""
 
     __slots__ = ()
 
@@ -209,14 +210,14 @@ clients that leave this is a long stop of everything.
 
 
 class Host(Protocol):
-    """What an adapter does for the driver.
+    """The services of an adapter for the driver.
 
     A machine that opens connections of its own (client, relay) will ask for them by an output and a
     verb `dial`, whose stream comes back by `Driver.connected`, as an accepted one does.
     """
 
     def now(self) -> float:
-        """Seconds, monotonic."""
+        """The time in seconds, monotonic."""
         ...
 
     def soon(self, callback: Callable[[], None]) -> None:
@@ -247,10 +248,10 @@ class Host(Protocol):
 
 
 class Keeper(Protocol):
-    """Where the deadline of a link is acted on."""
+    """The place where the deadline of a link is acted on."""
 
     def wake(self, link: Link, now: float) -> list[Event]:
-        """The deadline of a link came."""
+        """Act on the deadline of a link, which came."""
         ...
 
 
@@ -284,7 +285,7 @@ class Link:
         self.ending = False
         """The answer has ended, and its connection hears of it when all is written."""
         self.close_by: float | None = None
-        """When a shut stream is aborted, whose peer does not end its direction."""
+        """The time, in monotonic seconds, of the abort of a shut stream whose peer does not end."""
         self.deadline: float | None = None
         self.armed = 0
         self.armed_at = 0.0
@@ -300,5 +301,5 @@ class Link:
         return self.wire is not None and self.wire.link is self
 
     def wake(self, now: float) -> list[Event]:
-        """Its deadline came."""
+        """Act on the deadline, which came."""
         return self.keeper.wake(self, now)

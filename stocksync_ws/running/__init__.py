@@ -1,1 +1,1 @@
-"""Running an application on an event loop, whoever serves it: host, runtime, and the one run."""
+"""The run of an application on an event loop, whoever serves it: host, runtime, and one slot."""

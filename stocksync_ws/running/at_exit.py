@@ -1,7 +1,7 @@
-"""Being told that the interpreter exits, while there is still time for it.
+"""The news that the interpreter exits, told while there is still time to end.
 
-Rule: one thread of a process waits for the main thread to end, tells who has asked for it, and
-holds the interpreter back until they are done, `PATIENCE` seconds at most: a loop that somebody
+Rule: one thread of a process waits for the main thread to end, tells all who have asked for it, and
+holds the interpreter back until they are done, `PATIENCE` seconds at most: a loop that user code
 blocks must not hang the exit. The hooks of the standard library come too early
 (`concurrent.futures` refuses work first) or too late (`atexit` runs when threads have been waited
 for). `atexit` is used all the same, for hosts in which the main thread never ends: greenlets in the
@@ -22,25 +22,25 @@ from stocksync_ws.running.native import is_patched, new_lock, start_thread
 __all__ = ["PATIENCE", "AtExit", "Ending"]
 
 PATIENCE = 1.5
-"""Seconds for all of them together."""
+"""Seconds in which all things together have to end."""
 
 _log = logging.getLogger("stocksync_ws.transport")
 
 
 class Ending(Protocol):
-    """What has to end before the interpreter does."""
+    """A thing that has to end before the interpreter does."""
 
     def end_at_exit(self) -> None:
         """Begin to end; from any thread, and without waiting."""
         ...
 
     def wait(self, seconds: float) -> bool:
-        """Wait for that, at most so long; whether it has ended."""
+        """Wait for the end, at most so many seconds; tell whether it has come."""
         ...
 
 
 class AtExit:
-    """Who is to be told; one object for a process, and after a fork for its child."""
+    """The things that are to be told; one object for a process, and after a fork for its child."""
 
     def __init__(self) -> None:
         self._lock = new_lock()
@@ -49,7 +49,7 @@ class AtExit:
         """The process that watches."""
 
     def add(self, thing: Ending) -> None:
-        """Have it told when the main thread ends, and waited for."""
+        """Have a thing told when the main thread ends, and waited for."""
         with self._lock:
             if self._pid != os.getpid():
                 self._things.clear()
@@ -58,7 +58,7 @@ class AtExit:
             self._things.add(thing)
 
     def remove(self, thing: Ending) -> None:
-        """It has ended; what was never added is left alone."""
+        """Forget a thing that has ended; one that was never added is left alone."""
         with self._lock:
             self._things.discard(thing)
 

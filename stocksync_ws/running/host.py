@@ -1,4 +1,4 @@
-"""What asyncio does for the driver: time, turns, one timer, and user code in its colour.
+"""The services of asyncio for the driver: time, turns, one timer, and user code in its colour.
 
 Rule: no decision about sessions or frames stands here. A coroutine function runs in a real
 `asyncio.Task` in the pipeline's context, started eagerly where Python can; a plain function runs in
@@ -61,7 +61,7 @@ class AioHost:
         threads: int | None,
     ) -> None:
         self.driver: Driver
-        """Set by whoever makes both."""
+        """The driver, set by the maker of both."""
         self.link: BackplaneLink | None = None
         """The way to the engine that several workers share."""
         self._loop = loop
@@ -79,20 +79,20 @@ class AioHost:
         weakref.finalize(self, _forget, tuple(self._pools.values())).atexit = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
-        """The loop holds tasks weakly; these would be lost."""
+        """The tasks of calls: the loop holds them weakly, and they would be lost."""
         self.stragglers = Stragglers(loop, self._tasks)
         self._inside: set[Call] = set()
-        """What threads of the pools are inside of."""
+        """The calls that threads of the pools are inside of."""
         self._slow_said = float("-inf")
         self._closed = False
 
     def start(self) -> None:
-        """The run begins."""
+        """Start the pools: the run begins."""
         for pool in self._pools.values():
             pool.start()
 
     def soon(self, callback: Callable[[], None]) -> None:
-        """In the next turn."""
+        """Call back in the next turn."""
         if not self._loop.is_closed():
             self._loop.call_soon(callback)
 
@@ -138,8 +138,8 @@ class AioHost:
             task.handle.cancel()
 
     def close(self) -> None:
-        """Take no more calls and forget the timer; what still runs in the pool is left to itself,
-        and so is, after a while, a coroutine that goes on.
+        """Take no more calls and forget the timer; calls that still run in the pool are left to
+        themselves, and so are, after a while, coroutines that go on.
         """
         self._closed = True
         if self._timer is not None:
@@ -155,7 +155,7 @@ class AioHost:
 
     async def ended(self, seconds: float) -> None:
         """Wait for coroutines that `close` has cancelled, and for clean-up that their ends bring,
-        at most so long; what goes on then is left behind.
+        at most so many seconds; those that go on then are left behind.
         """
         until = self.now() + seconds
         while self._tasks and (left := until - self.now()) > 0:
@@ -200,11 +200,11 @@ class AioHost:
         self.hand_over(task, outcome)
 
     def hand_over(self, task: Task, outcome: Outcome) -> None:
-        """A plain function has ended; from any thread."""
+        """Take the outcome of a plain function that has ended; from any thread."""
         self._inbox.hand_over(partial(self._returned, task, outcome))
 
     def _returned(self, task: Task, outcome: Outcome) -> None:
-        """Send a result back in; one that comes to a later run is nobody's any more."""
+        """Send a result back in; one that comes after the end of the run is dropped."""
         if not self._closed:
             self.driver.resume(task, outcome)
 
@@ -305,7 +305,7 @@ def _not_awaited(call: Call, coroutine: Any) -> Outcome:
 
 
 def _not_an_error(call: Call, error: BaseException) -> StockSyncError:
-    """`SystemExit` and its like end a handler, not the server."""
+    """The error in place of `SystemExit` and its like, which end a handler, not the server."""
     wrapped = StockSyncError(f"{call.label} raised {type(error).__name__}")
     wrapped.__cause__ = error
     return wrapped

@@ -1,4 +1,4 @@
-"""What native threads are made of, also where gevent has put greenlets in their place.
+"""The parts of native threads, also where gevent has put greenlets in their place.
 
 Rule: the loop of a server and the pool of its handlers are native threads whatever the application
 has patched: a greenlet would share the thread, and the loop, of the application. Nothing is
@@ -30,7 +30,7 @@ Lock = _thread.LockType
 
 
 def is_patched() -> bool:
-    """Greenlets stand in the place of threads."""
+    """Tell whether greenlets stand in the place of threads."""
     monkey: Any = sys.modules.get("gevent.monkey")
     return monkey is not None and bool(monkey.is_module_patched("threading"))
 
@@ -72,8 +72,8 @@ def start_thread(function: Callable[[], None], name: str, *, daemon: bool) -> No
     """Run a function in a new native thread.
 
     Args:
-        function: What it runs; it must not raise.
-        name: For debuggers.
+        function: The function; it must not raise.
+        name: The name of the thread, for debuggers.
         daemon: The interpreter does not wait for it at its exit. Where greenlets stand in the place
             of threads it never does.
 

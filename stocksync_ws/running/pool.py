@@ -2,8 +2,8 @@
 
 Rule: a thread is started when there is work and no idle one, up to the bound; the first one starts
 with the run, so that there is one at the exit of the interpreter, when none can be started any more
-and the pools of the standard library refuse. At the end what has not begun is dropped, and nobody
-waits for what has.
+and the pools of the standard library refuse. At the end work that has not begun is dropped, and
+nobody waits for work that has.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Pool:
     """Threads that run one function after the other.
 
     Args:
-        threads: How many at most; None: four more than there are processors, at most 32.
-        name: For debuggers.
+        threads: The most threads; None: four more than there are processors, at most 32.
+        name: The name of each thread, for debuggers.
     """
 
     def __init__(self, threads: int | None, name: str) -> None:
@@ -32,10 +32,10 @@ class Pool:
         self._name = name
         self._queue = new_queue()
         self._lock = new_lock()
-        """Held while the numbers are looked at and changed."""
+        """The lock is held while the numbers are looked at and changed."""
         self._threads = 0
         self._idle = 0
-        """Threads that wait, less what has been put into the queue for them."""
+        """Threads that wait, less the work that was put into the queue for them."""
         self._closed = False
 
     def start(self) -> None:
@@ -45,10 +45,10 @@ class Pool:
                 self._grow()
 
     def submit(self, work: Work) -> None:
-        """Run it in a thread, soon.
+        """Run a function in a thread, soon.
 
         Args:
-            work: It must not raise.
+            work: The function; it must not raise.
 
         Raises:
             RuntimeError: The pool is closed, or there is no thread and none can be started.
@@ -81,8 +81,8 @@ class Pool:
                 self._idle += 1
 
     def forget(self) -> None:
-        """Nobody will close it. Takes no lock: the collector of garbage may call this while a
-        thread holds it.
+        """End the threads of a pool that nobody will close. Takes no lock: the collector of garbage
+        may call this while a thread holds it.
         """
         self._closed = True
         for _ in range(self._threads):

@@ -1,9 +1,9 @@
 """The one slot of an application: on which loop it runs, if it does, and how that begins and ends.
 
-Rule: whoever serves an application has its runtime from here. The slot is free again when the
-runtime is closed, not when somebody has asked for that; a runtime whose loop was closed under it
-counts as none and is thrown away by the next. What a run needs is imported when it begins, so that
-an application that is only declared costs none of it.
+Rule: every server of an application has its runtime from here. The slot is free again when the
+runtime is closed, not when its end was asked for; a runtime whose loop was closed under it counts
+as none and is thrown away by the next. The modules of a run are imported when it begins, so that an
+application that is only declared costs none of them.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ class Run:
     def __init__(self, app: Runnable) -> None:
         self._app = app
         self._lock = threading.Lock()
-        """Held while the slot is looked at and changed, and never while anything runs."""
+        """The lock is held while the slot is looked at and changed, never while anything runs."""
         self._runtime: Runtime | None = None
         self._pid: int | None = None
-        """The process of what is in the slot."""
+        """The process of the runtime in the slot."""
         self._counters = Counters()
 
     @property
@@ -69,8 +69,8 @@ class Run:
     def begin(self, loop: asyncio.AbstractEventLoop, *, alone: bool = False) -> Runtime:
         """Run on a loop, from the thread of that loop; what had been posted is applied first.
 
-        Where it runs there already, nothing begins: the runtime is the one that is there, even when
-        it is stopping.
+        Where the application runs there already, nothing begins: the runtime is the one that is
+        there, even when it is stopping.
 
         Args:
             loop: The loop.
@@ -102,7 +102,7 @@ class Run:
         """Wait for the engine behind several workers, where a start requires it.
 
         Raises:
-            BackplaneUnavailable: It was not there in time; nothing runs any more.
+            BackplaneUnavailable: The engine was not there in time; nothing runs any more.
             ConfigurationError: It does not take this worker; nothing runs any more.
         """
         assert self._runtime is not None
@@ -134,7 +134,7 @@ class Run:
             self._free(runtime)
 
     def _swap(self, runtime: Runtime | None) -> Runtime | None:
-        """Put a runtime into the slot; the dead one that was there, to be thrown away."""
+        """Put a runtime into the slot; return the dead one that was there, to be thrown away."""
         with self._lock:
             last = self._runtime
             if last is not None and not last.loop.is_closed():
@@ -154,7 +154,7 @@ _TESTS = "(in tests: `with TestClient(app)`, or `World(app)` of stocksync_ws.tes
 
 
 def _where(runtime: Runtime) -> str:
-    """Where it runs already, and what to do about it: the causes look alike to who meets one."""
+    """The end of the error: where it runs already, and what to do; the causes look alike."""
     try:
         here = asyncio.get_running_loop()
     except RuntimeError:

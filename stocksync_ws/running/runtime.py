@@ -41,26 +41,26 @@ def token(bits: int) -> str:
 
 
 class Runnable(Protocol):
-    """What a runtime needs of an application."""
+    """An application, as far as a runtime needs it."""
 
     @property
     def config(self) -> BrokerConfig:
-        """Its settings."""
+        """The settings of the application."""
         ...
 
     @property
     def dispatch(self) -> Dispatch:
-        """Its pipelines."""
+        """The pipelines of the application."""
         ...
 
     @property
     def inbox(self) -> Inbox:
-        """Where its template's messages enter."""
+        """The entrance of the messages of its template."""
         ...
 
 
 class Runtime:
-    """Made and closed on its loop; `start` and `stop` do the rest."""
+    """One run, which is made and closed on its loop; `start` and `stop` do the rest."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class Runtime:
         self.host = self._make_host(limits.handler_threads)
         self.driver = self.host.driver = Driver(self.host, self.broker, timers)
         self.at_end: list[Callable[[], None]] = []
-        """Called when it is closed, before anything else: for who made something beside it."""
+        """Callbacks of its close, before anything else: for things that were made beside it."""
         self.lifespans = 0
         """Lifespans of hosts that have begun in it and are not over."""
         self.closed = False
-        """Nothing of it runs any more."""
+        """The runtime is closed: nothing of it runs any more."""
         self.spread = math.inf
         """Seconds over which a drain may spread its closes."""
         self.clean_up = CLEAN_UP
@@ -93,13 +93,13 @@ class Runtime:
         self._hurried = False
         self._stopping = False
         self._engine: Connected | Lost | None = None
-        """What was told last of the connection to the engine."""
+        """The last event of the connection to the engine."""
         self._engine_told = asyncio.Event()
         self._over = asyncio.Event()
-        """Set when it is closed, unless its loop was closed before."""
+        """The event of its close, which is not set where its loop was closed before."""
         self._idle_event: asyncio.Event | None = None
         self.buffer = read_buffer(limits.read_budget)
-        """What all streams of this loop read into."""
+        """The buffer that all streams of this loop read into."""
 
     def _make_host(self, threads: int | None) -> AioHost:
         return AioHost(self.loop, self._inbox, self.broker.counters, threads)
@@ -150,7 +150,7 @@ class Runtime:
         """Wait for the engine, where a start requires it: see `BackplaneSettings`.
 
         Raises:
-            BackplaneUnavailable: It was not there in time.
+            BackplaneUnavailable: The engine was not there in time.
             ConfigurationError: The engine does not take this worker.
         """
         backplane = self.config.backplane
@@ -186,7 +186,7 @@ class Runtime:
     async def drain(self) -> None:
         """Take no new session and close those that there are, spread over time; wait until their
         listeners have heard of it, but leave `Limits.close_timeout` of `Limits.shutdown_timeout`.
-        Messages are still taken. Called twice, both wait for the one end.
+        Messages are still taken. Two calls wait for the one end.
         """
         if self.closed:
             return
@@ -215,8 +215,8 @@ class Runtime:
 
     async def stop(self) -> None:
         """Drain, then end what is left, within `Limits.shutdown_timeout` seconds in all; coroutines
-        that have not ended by then are cancelled, and have `clean_up` seconds more. Called twice,
-        both wait for the one end.
+        that have not ended by then are cancelled, and have `clean_up` seconds more. Two calls
+        wait for the one end.
         """
         if self.closed:
             return
@@ -267,7 +267,7 @@ class Runtime:
         self.host.close()
 
     async def _idle(self, seconds: float) -> None:
-        """Wait until nothing is left to do, at most so long."""
+        """Wait until nothing is left to do, at most so many seconds."""
         if self.closed or self._hurried:
             return
         idle = self._idle_event = asyncio.Event()

@@ -4,8 +4,7 @@ miss what the others publish. That is noticed, and said.
 Rule: a process claims its address and path by a name that the kernel frees when the process ends;
 one that finds the name taken asks again `PATIENCE` seconds later, so that a predecessor that still
 drains, as in a reload, is silent. It goes on asking, and is alone when it has got the name. Nothing
-but a log line comes of it, unless the application wants
-such a worker to refuse.
+but a log line comes of it, unless the application wants such a worker to refuse.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from typing import IO, Protocol
 __all__ = ["PATIENCE", "Claim", "claim_of"]
 
 PATIENCE = 30.0
-"""Seconds until a name that is still taken is another worker, and no predecessor."""
+"""Seconds until a name that is still taken is that of another worker, and of no predecessor."""
 
 _log = logging.getLogger("stocksync_ws.transport")
 
@@ -35,11 +34,11 @@ class Name(Protocol):
     """A name that one process of this machine holds at a time."""
 
     def take(self) -> bool:
-        """Hold it, if nobody does; whether it is held now."""
+        """Take the name; False: another worker holds it. True where that cannot be told."""
         ...
 
     def holder(self) -> int | None:
-        """The process id of who holds it, where that can be told."""
+        """The id of the process that holds it, where that can be told."""
         ...
 
     def free(self) -> None:
@@ -72,12 +71,12 @@ class SocketName:
         return True
 
     def holder(self) -> int | None:
-        """The process that listens."""
+        """The id of the process that listens."""
         found = self._credentials()
         return None if found is None else found[0]
 
     def _credentials(self) -> tuple[int, int] | None:
-        """Process and user of who listens, as the kernel tells them of a connection."""
+        """The process that listens, and its user, as the kernel tells them of a connection."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
             asking.setblocking(False)
             try:
@@ -105,13 +104,13 @@ class FileName:
         self._file: IO[str] | None = None
 
     def take(self) -> bool:
-        """Lock it, and write down who does."""
+        """Lock the file, and write the id of this process into it."""
         try:
             import fcntl
         except ImportError:
             return True  # Nothing is noticed on this system.
         try:
-            # In a folder of everybody, somebody may have put a link there.
+            # In a folder of everybody, another user may have put a link there.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             file = os.fdopen(os.open(self._path, flags, 0o600), "r+")
         except OSError:
@@ -128,7 +127,7 @@ class FileName:
         return True
 
     def holder(self) -> int | None:
-        """The process that wrote it."""
+        """The id of the process that wrote it."""
         try:
             return int(self._path.read_text())
         except (OSError, ValueError):
@@ -145,8 +144,8 @@ class Claim:
     """One process's claim to be the only one behind an address.
 
     Args:
-        loop: Where it is asked again.
-        name: What is claimed.
+        loop: The loop on which it is asked again.
+        name: The name that is claimed.
         what: Address and path, for the log line.
     """
 

@@ -24,12 +24,12 @@ _log = logging.getLogger("stocksync_ws.transport")
 
 
 class SignalChain:
-    """Puts a drain in front of the host's handlers; on the main thread only.
+    """The chain of a drain and the host's handlers behind it; on the main thread only.
 
     Args:
         loop: The loop of the run.
-        drain: Closes all sessions; ends when that is done, in bounded time.
-        hurry: Called on the loop when the second signal comes: the drain is to end at once.
+        drain: A function that closes all sessions; it ends when that is done, in bounded time.
+        hurry: A function called on the loop at the second signal: the drain is to end at once.
     """
 
     def __init__(
@@ -65,11 +65,11 @@ class SignalChain:
             )
 
     def restore(self) -> None:
-        """Put the host's handlers back, where ours still stands. Who stands in front of ours goes
+        """Put the host's handlers back, where ours still stands. A handler in front of ours goes
         on calling it, so it goes on calling theirs.
         """
         if threading.current_thread() is not threading.main_thread():
-            return  # Only there it may be done; on a closed loop ours passes through.
+            return  # Only there it may be done; on a closed loop our handler passes signals on.
         for number, before in self._before.items():
             if signal.getsignal(number) == self._on_signal:
                 signal.signal(number, before)

@@ -3,8 +3,9 @@
 Rule: a coroutine may swallow its cancellation for ever, and so may the tasks that it has made, and
 `asyncio.run` waits for every task of its loop. Tasks of user code are known by their context, which
 what they make inherits. One that has been cancelled and goes on `CLEAN_UP` seconds later counts as
-ended from then on, whatever it does: first what calls have made, so that a call that waits for it
-can end by itself. What nobody has cancelled is left alone: the loop may live longer than the run.
+ended from then on, whatever it does: first tasks that calls have made, so that a call that waits
+for one can end by itself. A task that nobody has cancelled is left alone: the loop may live longer
+than the run.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ __all__ = ["CLEAN_UP", "Stragglers"]
 CLEAN_UP = 3.0
 """Seconds that a coroutine may go on after it was cancelled, once its run is over."""
 TURN = 0.01
-"""Seconds for those who waited for what has been left behind."""
+"""Seconds for tasks that waited for one that has been left behind."""
 
 _log = logging.getLogger("stocksync_ws.handler")
 
 
 class _Mark:
-    """Stands in the context of a call; equal to nothing but itself."""
+    """The mark in the context of a call; equal to nothing but itself."""
 
     __slots__ = ("label",)
 
@@ -41,10 +42,10 @@ _mark: ContextVar[_Mark | None] = ContextVar("stocksync_call", default=None)
 
 
 class Stragglers:
-    """Those of one run.
+    """The stragglers of one run.
 
     Args:
-        loop: Its loop.
+        loop: The loop of the run.
         calls: The tasks of its calls that have not ended.
     """
 
@@ -54,9 +55,9 @@ class Stragglers:
         self._marks: dict[str, _Mark] = {}
         self._named: set[str] = set()
         self._waits = False
-        """Who waited for what was left behind has a turn to end by itself, and nobody is judged."""
+        """Tasks that waited for one left behind have a turn to end by themselves, unjudged."""
         self.left = False
-        """Something was left behind."""
+        """A task was left behind."""
 
     def begin(self, call: Call) -> Any:
         """Make the coroutine of a call, in the context of its pipeline."""
@@ -67,11 +68,11 @@ class Stragglers:
         return call.function(*call.args, **call.kwargs)
 
     def expect(self) -> None:
-        """The run is over, or its host is about to end: look after a while who goes on."""
+        """Look after a while for tasks that go on: the run is over, or its host is about to end."""
         self._loop.call_later(CLEAN_UP, self.leave_behind)
 
     async def end(self, calls: Iterable[asyncio.Task[Any]]) -> None:
-        """Cancel those that nobody has cancelled yet, and wait for none of them any longer."""
+        """Cancel the tasks that nobody has cancelled yet, and wait for none of them any longer."""
         for task in calls:
             if not task.cancelling():
                 task.cancel()
@@ -79,7 +80,7 @@ class Stragglers:
         self.leave_behind()
 
     def leave_behind(self) -> None:
-        """Let what was cancelled and goes on count as ended, and look again."""
+        """Let tasks that were cancelled and go on count as ended, and look again."""
         if not self._waits:
             self._look()
 
@@ -118,7 +119,7 @@ class Stragglers:
 
 
 def _is_woken(task: asyncio.Task[Any]) -> bool:
-    """What it waits for has come: its next step stands in the queue of the loop already."""
+    """Tell whether the thing a task waits for came: its next step is in the queue of the loop."""
     return any(isinstance(each, asyncio.Future) and each.done() for each in gc.get_referents(task))
 
 
