@@ -75,9 +75,10 @@ class Stock:
         self._redis.rpush(JOBS, by)
 
     def next_job(self) -> str:
-        """Wait for a job."""
-        _, by = self._redis.blpop([JOBS])
-        return str(by)
+        """Wait for a job, two seconds at a time: after five the client library gives up."""
+        while (found := self._redis.blpop([JOBS], timeout=2)) is None:
+            pass
+        return str(found[1])
 
 
 def time_of(text: str) -> datetime:
