@@ -144,8 +144,8 @@ def _words(*words: str | bytes | int) -> bytes:
 
 
 class Packer:
-    """Packs what one worker sends over one connection, each append once: its number makes fresh
-    what the script begins.
+    """The commands of one worker over one connection, as bytes. Each append is packed once: its
+    number makes fresh what the script begins.
 
     Args:
         names: The names in Redis.
@@ -170,7 +170,7 @@ class Packer:
         self._run = run
         self._append, self._reading = scripts
         self._fixed = _words(run, publishes, KNOWN_FOR, KEY_FOR, *_fresh(token))
-        self._fresh = _fresh(token)
+        self._fresh_of_reads = _fresh(token)
         self._reads = 0
         self._heads: dict[str, bytes] = {}
         self._ones: dict[tuple[str, int, float], tuple[bytes, bytes]] = {}
@@ -231,7 +231,7 @@ class Packer:
         keys = names.facts(channel), names.stream(channel), names.slots(channel)
         bounds = start, PAGE, PAGE_BYTES, int(anew), EMPTY
         self._reads += 1
-        fresh = self._run, *self._fresh, self._reads, LIFE
+        fresh = self._run, *self._fresh_of_reads, self._reads, LIFE
         return command("EVALSHA", self._reading, 3, *keys, *fresh, *_seen(read.seen), *bounds)
 
     def _place(self, seen: Position | None) -> bytes:

@@ -19,7 +19,9 @@ local known_generations = 16
 local unsteady_in, unsteady_after = 60, 4
 local unsteady = 0
 
--- What nobody has used: the number of the command, added to what its connection alone has.
+-- What nobody has used: the number of the command, added to what its connection alone has. `fresh` is
+-- the run, the epoch and the generation of the connection, the number, and what tells several
+-- channels of one command apart.
 local function fresh_epoch(fresh) return fresh[2] .. fresh[4] .. fresh[5] end
 local function fresh_generation(fresh) return string.format('%.0f', fresh[3] + fresh[4]) end
 
@@ -100,12 +102,15 @@ local function number_of(done) return tonumber(string.match(done, '^%d+')) end
 
 local last = redis.call('LINDEX', KEYS[4], -1)
 if last and number_of(last) >= number then
-  for _, done in ipairs(redis.call('LRANGE', KEYS[4], 0, -1)) do
-    if number_of(done) == number then
-      return 'repeated 0 0' .. string.match(done, '^%d+(.*)$')
-    end
+  -- Numbers rise: after a lost connection many come again, and the list is as long.
+  local low, high = 0, redis.call('LLEN', KEYS[4]) - 1
+  while low < high do
+    local middle = math.floor((low + high) / 2)
+    if number_of(redis.call('LINDEX', KEYS[4], middle)) < number then low = middle + 1
+    else high = middle end
   end
-  return 'repeated 0 0'
+  local done, answer = string.match(redis.call('LINDEX', KEYS[4], low), '^(%d+)(.*)$')
+  return 'repeated 0 0' .. (tonumber(done) == number and answer or '')
 end
 if key then
   local digest, where = unpack(redis.call('HMGET', key, 'd', 'p'))
@@ -113,12 +118,12 @@ if key then
   if digest then return 'duplicate 0 0' .. where end
 end
 
--- Now and then: what this worker has done, and does not ask about again.
+-- Now and then: what this worker has done, and does not ask about again. Of a long list no more is
+-- looked at than the first entries: it is long where nothing can be forgotten.
 local function forget(done, oldest)
-  local first = 1
-  local all = redis.call('LRANGE', done, 0, -1)
-  while number_of(all[first]) < oldest do first = first + 1 end
-  redis.call('LTRIM', done, first - 1, -1)
+  local found, count = redis.call('LRANGE', done, 0, 63), 0
+  while found[count + 1] and number_of(found[count + 1]) < oldest do count = count + 1 end
+  if count > 0 then redis.call('LTRIM', done, count, -1) end
 end
 
 local function expire(name, seconds)

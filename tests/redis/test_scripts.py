@@ -6,7 +6,7 @@ Redis is another name of the run, with what a dump of all keys has kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
@@ -271,6 +271,49 @@ def test_what_a_worker_has_done_is_forgotten_when_it_may_not_come_again(real: Re
         assert again.positions == first[number].positions
     assert real.append(message(1)) == Appended(1, AppendOutcome.REPEATED)
     assert real.client.xlen(NAMES.stream("/topic/a")) == 100
+
+
+def commands(real: Real, work: Callable[[], object]) -> list[list[str]]:
+    """The commands that Redis runs meanwhile, those of its scripts too."""
+    with real.client.monitor() as monitor:
+        work()
+        real.client.echo("end")
+        found: list[list[str]] = []
+        while not found or found[-1][0] != "ECHO":
+            found.append(str(monitor.next_command()["command"]).split())
+    return found
+
+
+def test_what_may_come_again_is_not_looked_through_at_each_append(real: Real) -> None:
+    """All commands of a burst know the same oldest one: nothing can be forgotten meanwhile."""
+    for number in range(1, 201):
+        real.append(message(number)._replace(oldest=1))
+    done = NAMES.done("/topic/a", "w1")
+    assert real.client.llen(done) == 200
+
+    def work() -> None:
+        for number in range(201, 265):
+            real.append(message(number))
+
+    looks = [each[-2:] for each in commands(real, work) if each[0] == "LRANGE"]
+    assert looks == [["0", "63"]] * 4
+    assert real.client.llen(done) < 200, "it gets shorter when something may be forgotten"  # type: ignore[operator]
+
+
+def test_one_of_many_that_come_again_is_found_without_a_look_at_all(real: Real) -> None:
+    first = {
+        number: real.append(message(number)._replace(oldest=1)) for number in range(2, 2_001, 2)
+    }
+    for number in (2, 1_000, 1_002, 2_000):
+        seen: list[Appended] = []
+        work = lambda: seen.append(real.append(message(number)))  # noqa: B023, E731
+        asked = [each[0] for each in commands(real, work) if each[0] in ("LINDEX", "LRANGE")]
+        assert len(asked) <= 12
+        assert set(asked) == {"LINDEX"}
+        assert seen[0].outcome is AppendOutcome.REPEATED
+        assert seen[0].positions == first[number].positions
+    for number in (1, 3, 1_001, 1_999):
+        assert real.append(message(number)) == Appended(number, AppendOutcome.REPEATED)
 
 
 def test_an_epoch_is_never_used_twice_on_one_connection(real: Real) -> None:
