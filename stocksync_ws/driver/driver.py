@@ -199,6 +199,7 @@ class Driver:
         finally:
             outputs = self._outputs
             waits = outputs.pending or outputs.urgent or self._turn.waiting
+            # Whoever waits for the end may be told by what a turn looks at.
             if waits or self._idle is not None or self._unpolled:
                 self._schedule()
             elif self._timers.earlier:

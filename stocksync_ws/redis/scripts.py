@@ -19,8 +19,8 @@ local known_generations = 16
 local unsteady_in, unsteady_after = 60, 4
 local unsteady = 0
 
--- What nobody has used: the number of the command, added to what its connection alone has. `fresh` is
--- the run, the epoch and the generation of the connection, the number, and what tells several
+-- What nobody has used: the number of the command, added to what its connection alone has. `fresh`
+-- is the run, the epoch and the generation of the connection, the number, and what tells several
 -- channels of one command apart.
 local function fresh_epoch(fresh) return fresh[2] .. fresh[4] .. fresh[5] end
 local function fresh_generation(fresh) return string.format('%.0f', fresh[3] + fresh[4]) end

@@ -131,6 +131,7 @@ def served(process: Process, crowd: Crowd, count: int) -> float:
             process.publish(min(32, count - asked))
             asked += min(32, count - asked)
         handled += crowd.read(0.05)
+    assert handled == count, "it has lost messages"
     return (process.cpu() - used).total / handled * 1e6
 
 

@@ -18,7 +18,7 @@ from stocksync_ws import (
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.turn import FRAMES, QUIET
-from stocksync_ws.driver.driver import LEAST, READING, TURN
+from stocksync_ws.driver.driver import LEAST, READING, TURN, Driver
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from stocksync_ws.wire.endpoint import Page
@@ -49,6 +49,32 @@ def test_what_waits_for_a_flush_delay_asks_for_no_turn_but_for_a_wake(
         assert asked == []
         world.advance(0.0051)
         assert [frame.body for frame in peer.frames()] == [b"1"] * 3
+
+
+WAITING: dict[str, Callable[[Driver], tuple[object, str, object]]] = {
+    "something to flush": lambda driver: (driver._outputs, "dirty", [None]),
+    "something for the engine": lambda driver: (driver._outputs, "engine", [None]),
+    "a read that is paused": lambda driver: (driver._outputs, "reads", [None]),
+    "a session with frames left": lambda driver: (driver._turn, "waiting", 1),
+    "somebody who waits for the end": lambda driver: (driver, "_idle", print),
+    "somebody who waits for the last that polls": lambda driver: (driver, "_unpolled", [print]),
+}
+
+
+@pytest.mark.parametrize("what", [None, *WAITING])
+def test_an_input_that_is_not_of_the_driver_asks_for_a_turn_if_something_waits(
+    what: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+    with World(StompApp("/ws", allowed_origins=["*"])) as world:
+        driver = world.runtime.driver
+        with monkeypatch.context() as patched:
+            patched.setattr(driver._host, "soon", asked.append)
+            if what is not None:
+                patched.setattr(*WAITING[what](driver))
+            driver.act(lambda now: None)
+            patched.setattr(driver, "_scheduled", False)
+    assert len(asked) == (what is not None)
 
 
 # What user code may start

@@ -328,6 +328,12 @@ def test_an_epoch_is_never_used_twice_on_one_connection(real: Real) -> None:
     assert len(set(epochs)) == 6
 
 
+def test_channels_that_begin_in_one_step_have_an_epoch_each(real: Real) -> None:
+    items = tuple(Item(f"/topic/{name}", b"x", KEEP, None) for name in "abc")
+    positions = real.append(Append(1, items, oldest=1)).positions
+    assert len({each.epoch for each in positions}) == 3
+
+
 def test_a_generation_is_never_used_twice_on_one_connection(real: Real) -> None:
     """Redis may load an older state without an end of the connection."""
     real.append(message(1))

@@ -1,5 +1,5 @@
 """Log lines of sessions: one per connect and disconnect, and one per failed frame; and of messages
-that an engine has not taken.
+that nobody waits for and that an engine has not taken.
 
 Rule: text of a peer is escaped and cut at 200 characters, secrets never appear, and when the level
 is off no work is done. In a storm of more than 100 lines a second about sessions one summary line a
@@ -293,11 +293,11 @@ class SessionLog:
             exc_info=None if known else error,
         )
 
-    def dropped(self, destination: str, reason: str, error: Exception) -> None:
-        """An engine has not taken a message, and nobody waits to be told; one line a second."""
-        if self._first(_broker, f"dropped reason={reason}"):
+    def lost(self, destination: str, reason: str, error: Exception) -> None:
+        """An engine has not taken a message, or may not have; one line a second and reason."""
+        if self._first(_broker, f"lost reason={reason}"):
             _broker.warning(
-                "dropped destination=%s reason=%s error=%s",
+                "lost destination=%s reason=%s error=%s",
                 quote(destination),
                 reason,
                 quote(error),

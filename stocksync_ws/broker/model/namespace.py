@@ -38,7 +38,7 @@ __all__ = [
 
 
 MOST_FOUND = 1_024
-"""Destinations of which it is known without a search whether their presence is kept."""
+"""Destinations of which something is known without a search, in each place that asks."""
 REPLY_QUEUE = "/reply-queue/"
 """What the address of a private queue begins with; who knows it may send there."""
 TEMP_QUEUE = "/temp-queue/"

@@ -53,6 +53,8 @@ class Outages:
         if lost:
             self._lifecycle.drain(lost, CloseCode.HISTORY_LOST)
         at = self._workers.outage_at
+        if at is not None and self._leaving:
+            return  # those who came meanwhile have as long again
         if at is None and self._leaving:
             self._stay()
         if at is not None or self.deadline is not None:

@@ -55,7 +55,6 @@ _REASONS: Mapping[type[Exception], str] = {
     BackplaneUnavailable: "backplane-unavailable",
     PublishUncertain: "publish-uncertain",
 }
-_NOT_TAKEN = BrokerBusy, BackplaneUnavailable, PublishUncertain
 
 
 class Publisher:
@@ -164,7 +163,10 @@ class Publisher:
             problem = workers.submit((draft,), done, kind, key=key)
             if problem:
                 self._counters.backplane_refused += 1
-                raise BrokerBusy(problem)
+                busy = BrokerBusy(problem)
+                if told is None:
+                    self._tell_lost(draft, busy)
+                raise busy
         except REFUSED as refusal:
             self._tell_refused(draft, refusal)
             raise
@@ -206,6 +208,7 @@ class Publisher:
         failure = self._failure(settlement)
         if told is None:
             if failure is not None:
+                self._tell_lost(draft, failure)
                 self._tell_refused(draft, failure)
         elif failure is not None:
             told(None, failure)
@@ -275,8 +278,8 @@ class Publisher:
             AccessDenied: An interceptor refuses it.
             InterceptorFailed: One failed.
         """
-        if not intercepted and not self.interception.none:
-            self.interception.look(draft, kind)
+        if not intercepted:
+            self.intercept(draft, kind)
         destination = self._named(draft)
         number = next(self._numbers)
         message_id = f"{self._epoch}-{number}"
@@ -386,10 +389,12 @@ class Publisher:
         destination = publication.destination
         self._listeners.tell(MessageDropped(destination=destination, reason="queue-full"))
 
+    def _tell_lost(self, draft: Draft, failure: Exception) -> None:
+        """Nobody waits for a message that the engine has not taken, or may not have."""
+        self._log.lost(self._named(draft), _REASONS[type(failure)], failure)
+
     def _tell_refused(self, draft: Draft, refusal: Exception) -> None:
         self._counters.messages_dropped += 1
         destination = self._named(draft)
         reason = _REASONS.get(type(refusal), "interceptor-failed")
-        if isinstance(refusal, _NOT_TAKEN):
-            self._log.dropped(destination, reason, refusal)
         self._listeners.tell(MessageDropped(destination=destination, reason=reason))

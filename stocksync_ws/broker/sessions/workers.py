@@ -121,7 +121,7 @@ class Workers:
         """A message to this target goes to all workers."""
         if isinstance(target, ToSession):
             return False
-        return not isinstance(target, ToDestination) or self.shares_destination(target[0])
+        return not isinstance(target, ToDestination) or self.shares_destination(target.destination)
 
     def shares_destination(self, destination: str) -> bool:
         """A message to everybody who is subscribed to a destination goes to all workers."""
@@ -178,7 +178,7 @@ class Workers:
         topic = self._topics.get(address)
         if topic is None:
             return not self._is_kept(address)
-        return not (topic.groups or topic.behind)
+        return not topic.groups
 
     # What the workers tell each other
 
@@ -201,8 +201,8 @@ class Workers:
         """
         now = self._step.now
         problem = self._mirrors.append(messages, now, done, key=key, digest=digest)
-        if self._mirrors.in_flight == 1:  # what waits behind another one waits longer
-            self._step.sooner(self, now + self._settings.publish_timeout)
+        if self._mirrors.in_flight == 1 and (by := self._mirrors.deadline) is not None:
+            self._step.sooner(self, by)  # what waits behind another one waits longer
         return problem
 
     # What is sent
@@ -258,8 +258,8 @@ class Workers:
     # What the engine tells
 
     def receive(self, events: Sequence[BackplaneEvent]) -> None:
-        """Take events of the engine, in their order. What is waited for less ends no later than it
-        did, so that a wake which comes too early sets the deadline anew.
+        """Take events of the engine, in their order. They only move the first deadline later: a
+        wake that comes too early sets it anew.
         """
         for event in events:
             self._mirrors.receive(event)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from stocksync_ws import StompApp, Stream, Topic
-from stocksync_ws.backplane import BackplaneSettings
+from stocksync_ws.backplane import BackplaneSettings, Lost
 from stocksync_ws.broker.calls.events import (
     BackplaneAvailability,
     BackplaneReset,
@@ -120,6 +120,18 @@ class TestAway:
         assert second.closed is None
         shop.worlds[0].advance(0.2)
         assert second.closed == 4012
+
+    def test_another_reason_why_it_is_away_closes_nobody_sooner(self, shop: Shop) -> None:
+        shop.engine.disconnect()
+        world = shop.worlds[0]
+        world.advance(31.0)
+        peer = shop.connect()
+        lost = [Lost("another reason")]
+        world.runtime.driver.act(lambda now: world.broker.engine(lost, now))
+        world.advance(28.0)
+        assert peer.closed is None
+        world.advance(1.1)
+        assert peer.closed == 4012
 
     def test_who_has_lost_something_is_not_let_off(self, stack: ExitStack) -> None:
         shop = Shop(stack, BackplaneSettings(max_outage=0.5))

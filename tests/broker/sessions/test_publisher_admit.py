@@ -85,6 +85,7 @@ class TestAdmit:
             ({"expiration": "0"}, 5.0),
             ({"expires": "0"}, None),  # never
             ({"expiration": "1000", "expires": "102500"}, 6.0),
+            ({"expires": "102500", "expiration": "1000"}, 6.0),
             ({"expiration": "9" * 15}, 5.0 + int("9" * 15) / 1000),
             ({"expires": "102500"}, 7.5),
             ({"expires": "99000"}, 4.0),
@@ -94,6 +95,12 @@ class TestAdmit:
         self, headers: dict[str, str], expires_at: float | None
     ) -> None:
         assert publisher(now=5.0, wall=100.0).admit(draft(**headers)).expires_at == expires_at
+
+    @pytest.mark.parametrize("name", ["expiration", "expires"])
+    def test_of_two_headers_of_one_name_the_first_counts(self, name: str) -> None:
+        pairs = ((name, "102500"), (name, "999999"))
+        admitted = publisher(now=5.0, wall=100.0).admit(Draft("/topic/a", pairs, b"x"))
+        assert admitted.expires_at == (7.5 if name == "expires" else 5.0 + 102.5)
 
 
 class Door:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
-from stocksync_ws import StompApp
+from stocksync_ws import AccessDenied, OutboundMessage, StompApp
 from stocksync_ws.backplane import (
     Append,
     AppendOutcome,
@@ -21,7 +22,7 @@ from stocksync_ws.broker.model.channels import channel_of
 from stocksync_ws.broker.model.flight import Failure, Settlement
 from stocksync_ws.broker.model.publication import Draft, PublicationKind, Published
 from stocksync_ws.broker.sessions.workers import Workers
-from stocksync_ws.errors import BackplaneUnavailable, PublishUncertain
+from stocksync_ws.errors import BackplaneUnavailable, BrokerBusy, PublishUncertain
 from stocksync_ws.position import Position
 from stocksync_ws.testing.backplane import MemoryEngine
 from stocksync_ws.types import ToDestination, ToSession, ToUser
@@ -196,6 +197,58 @@ def test_a_message_that_has_died_on_its_way_is_dropped_and_told(stack: ExitStack
     assert several.events.count(MessageDropped(destination="/topic/a", reason="expired")) == 1
 
 
+# What interceptors see
+
+
+@pytest.mark.parametrize("how", ["template", "SEND", "COMMIT"])
+def test_interceptors_see_each_message_once_where_it_is_sent(how: str, stack: ExitStack) -> None:
+    seen: list[tuple[str, bytes]] = []
+
+    def prepare(app: StompApp) -> None:
+        @app.outbound_interceptor()
+        def look(message: OutboundMessage) -> OutboundMessage:
+            seen.append((message.destination, message.body))
+            return message.replace(body=message.body + b"!")
+
+    several = Several(stack, prepare=prepare)
+    sender, other = several.connect(0), several.connect(1)
+    other.command("SUBSCRIBE", {"id": "s", "destination": "/topic/a"})
+    several.settle()
+    if how == "template":
+        several.publish("/topic/a", "x")
+    elif how == "SEND":
+        sender.command("SEND", {"destination": "/topic/a"}, b"x")
+    else:
+        sender.command("BEGIN", {"transaction": "t"})
+        sender.command("SEND", {"destination": "/topic/a", "transaction": "t"}, b"x")
+        sender.command("COMMIT", {"transaction": "t"})
+    assert several.bodies(other) == ["x!"]
+    assert seen == [("/topic/a", b"x")]
+
+
+@pytest.mark.parametrize("how", ["template", "SEND", "COMMIT"])
+def test_what_an_interceptor_refuses_reaches_no_worker(how: str, stack: ExitStack) -> None:
+    def prepare(app: StompApp) -> None:
+        @app.outbound_interceptor()
+        def look(message: OutboundMessage) -> None:
+            raise AccessDenied("not today")
+
+    several = Several(stack, prepare=prepare)
+    sender, others = several.connect(0), [several.connect(worker) for worker in (0, 1)]
+    for peer in others:
+        peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/a"})
+    several.settle()
+    if how == "template":
+        several.publish("/topic/a", "x")
+    elif how == "SEND":
+        sender.command("SEND", {"destination": "/topic/a"}, b"x")
+    else:
+        sender.command("BEGIN", {"transaction": "t"})
+        sender.command("SEND", {"destination": "/topic/a", "transaction": "t"}, b"x")
+        sender.command("COMMIT", {"transaction": "t"})
+    assert [several.bodies(peer) for peer in others] == [[], []]
+
+
 # What became of a publication
 
 
@@ -240,7 +293,9 @@ def test_what_was_done_names_its_place(stack: ExitStack) -> None:
     assert outcome(Several(stack), draft, settlement) == (Published("e.3-7", 0, 4), None)
 
 
-def test_too_much_in_flight_is_refused_and_counted(stack: ExitStack) -> None:
+def test_too_much_in_flight_is_refused_and_counted(
+    stack: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
     several = Several(stack, settings=BackplaneSettings(max_in_flight=1))
     several.engine.disconnect()
     several.publish("/topic/a", "x")
@@ -249,6 +304,7 @@ def test_too_much_in_flight_is_refused_and_counted(stack: ExitStack) -> None:
     assert several.worlds[0].counters.backplane_refused == 1
     told = MessageDropped(destination="/topic/a", reason="backplane-busy")
     assert told in several.events
+    assert "lost destination='/topic/a' reason=backplane-busy error='max_in_flight" in caplog.text
 
 
 def test_what_nobody_waits_for_is_told_by_the_log(
@@ -262,8 +318,8 @@ def test_what_nobody_waits_for_is_told_by_the_log(
     lines = [each.getMessage() for each in caplog.records if each.name == "stocksync_ws.broker"]
     reason = "reason=backplane-unavailable"
     assert [line.partition(" error=")[0] for line in lines] == [
-        f"dropped destination='/topic/a' {reason}",
-        f"in the last second 1 more: dropped {reason}",
+        f"lost destination='/topic/a' {reason}",
+        f"in the last second 1 more: lost {reason}",
     ]
     assert "the engine behind the workers was not there in time" in lines[0]
 
@@ -271,10 +327,16 @@ def test_what_nobody_waits_for_is_told_by_the_log(
 def test_who_waits_is_told_and_not_the_log(
     stack: ExitStack, caplog: pytest.LogCaptureFixture
 ) -> None:
-    several = Several(stack)
+    several = Several(stack, settings=BackplaneSettings(max_in_flight=1))
     several.engine.disconnect()
-    with pytest.raises(BackplaneUnavailable):
-        several.worlds[0].run(several.apps[0].template.publish("/topic/a", "x"))
+
+    async def publish() -> list[BaseException | Published]:
+        publish = several.apps[0].template.publish
+        calls = publish("/topic/a", "x"), publish("/topic/a", "y")
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    kinds = [type(each) for each in several.worlds[0].run(publish())]
+    assert kinds == [BackplaneUnavailable, BrokerBusy]
     assert [each for each in caplog.records if each.name == "stocksync_ws.broker"] == []
 
 
