@@ -251,9 +251,9 @@ class Backplane(Protocol):
 
     1. An append is atomic: each of its items gets the offset behind the last one of its channel, is
        kept, and is pushed to every worker that is subscribed to that channel.
-    2. An append whose number the engine has done already for this worker and channel does nothing
-       more, and is answered by what was answered then, while it is not below `oldest`; any other
-       one with a number below the last that was done does nothing.
+    2. An append whose number the engine has done already for this worker, in any of its channels,
+       does nothing more, and is answered by what was answered then, while it is not below `oldest`;
+       any other one with a number below the last that was done in any of them does nothing.
     3. The pushes of a channel come in the order of their offsets on one connection. Some may be
        missing and some may come again; each names the one before it, so that a gap is seen.
     4. What is appended after `Subscribed` was told is pushed on that connection, while it lasts.

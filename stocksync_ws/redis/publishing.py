@@ -15,7 +15,7 @@ from typing import NoReturn, cast
 
 from stocksync_ws.agreement import config_of, repair_of
 from stocksync_ws.backplane import Append, Appended, AppendOutcome, BackplaneSettings, Item
-from stocksync_ws.broker.model.channels import channel_of, keep_of
+from stocksync_ws.broker.model.channels import channel_of, destination_in, keep_of
 from stocksync_ws.broker.model.destination import address_of
 from stocksync_ws.broker.model.namespace import Namespace
 from stocksync_ws.broker.model.payload import Payloads
@@ -142,7 +142,8 @@ class Publishing:
         most = self._config.limits.max_keys
         keep = keep_of(self._policies.of(address), draft.headers, named, self._settings, most)
         channel = channel_of(address)
-        payload = self._payloads.pack(draft, PublicationKind.MESSAGE, self._wall())
+        kind, to = PublicationKind.MESSAGE, destination_in(address)
+        payload = self._payloads.pack(draft, kind, self._wall(), to)
         item = Item(channel, payload, keep, self._seen.get(channel))
         digest = sha256(draft.body).hexdigest() if key else ""
         text = f"publisher {key}" if key else ""

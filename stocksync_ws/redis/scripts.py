@@ -100,18 +100,29 @@ local key = ARGV[9] ~= '' and KEYS[#KEYS]
 
 local function number_of(done) return tonumber(string.match(done, '^%d+')) end
 
-local last = redis.call('LINDEX', KEYS[4], -1)
-if last and number_of(last) >= number then
-  -- Numbers rise: after a lost connection many come again, and the list is as long.
-  local low, high = 0, redis.call('LLEN', KEYS[4]) - 1
+-- The answer that was given then. Numbers rise: it is found by halves, since after a lost
+-- connection many come again, and the list is as long.
+local function answered(done)
+  local low, high = 0, redis.call('LLEN', done) - 1
   while low < high do
     local middle = math.floor((low + high) / 2)
-    if number_of(redis.call('LINDEX', KEYS[4], middle)) < number then low = middle + 1
+    if number_of(redis.call('LINDEX', done, middle)) < number then low = middle + 1
     else high = middle end
   end
-  local done, answer = string.match(redis.call('LINDEX', KEYS[4], low), '^(%d+)(.*)$')
-  return 'repeated 0 0' .. (tonumber(done) == number and answer or '')
+  local found, answer = string.match(redis.call('LINDEX', done, low), '^(%d+)(.*)$')
+  return tonumber(found) == number and answer
 end
+
+local is_late = false
+for item = 1, math.floor(#KEYS / 4) do
+  local last = redis.call('LINDEX', KEYS[item * 4], -1)
+  if last and number_of(last) >= number then
+    local answer = answered(KEYS[item * 4])
+    if answer then return 'repeated 0 0' .. answer end
+    is_late = true
+  end
+end
+if is_late then return 'repeated 0 0' end
 if key then
   local digest, where = unpack(redis.call('HMGET', key, 'd', 'p'))
   if digest and digest ~= ARGV[9] then return 'mismatch 0 0' end

@@ -102,9 +102,10 @@ class MemoryEngine:
     def append(self, worker: str, append: Append, at: float) -> tuple[Appended, list[Pushed]]:
         """Do an append; what it is answered, and what is pushed."""
         number, items, key, digest, oldest = append
-        done = self._producers.get((worker, items[0].channel), {})
-        if number <= max(done, default=0):
-            return Appended(number, AppendOutcome.REPEATED, done.get(number, ())), []
+        done = [self._producers.get((worker, item.channel), {}) for item in items]
+        if number <= max([max(each, default=0) for each in done]):
+            answers = [each[number] for each in done if number in each]
+            return Appended(number, AppendOutcome.REPEATED, next(iter(answers), ())), []
         named = items[0].channel, key
         if key and named in self._results:
             known, positions = self._results[named]

@@ -367,6 +367,21 @@ async def one_that_was_not_done_does_nothing_behind_a_later_one(engine: Engine) 
 
 
 @check
+async def one_of_several_messages_does_nothing_behind_a_later_one_of_any_channel(
+    engine: Engine,
+) -> None:
+    worker = await engine.worker().connected()
+    one_channel, other = engine.neighbours()
+    await worker.sent(one(2, other)._replace(oldest=1))
+    items = Item(one_channel, b"a", ALL, None), Item(other, b"b", ALL, None)
+    for both in (items, items[::-1]):
+        late = await worker.sent(Append(1, both, oldest=1))
+        assert (late.outcome, late.positions) == (AppendOutcome.REPEATED, ())
+    assert (await worker.read(one_channel)).top.offset == 0
+    assert (await worker.read(other)).top.offset == 1
+
+
+@check
 async def an_append_with_a_lower_number_does_nothing(engine: Engine) -> None:
     worker = await engine.worker().connected()
     channel = engine.channel()

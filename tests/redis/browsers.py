@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-__all__ = ["Browser", "Stretch"]
+__all__ = ["Browser", "Stretch", "frame_of", "parsed"]
 
 BACK = 0.1
 """Seconds until a browser that was closed comes back, about."""
@@ -91,18 +91,18 @@ class Browser:
         uri = f"ws://127.0.0.1:{port}/ws"
         async with connect(uri, subprotocols=["v12.stomp"], compression=None) as connection:  # type: ignore[list-item]
             reset = {"on-reset": "message"} if self._survives else {}
-            await connection.send(_frame("CONNECT", {"accept-version": "1.2", **reset}))
-            assert _parsed(await connection.recv())[0] == "CONNECTED"
+            await connection.send(frame_of("CONNECT", {"accept-version": "1.2", **reset}))
+            assert parsed(await connection.recv())[0] == "CONNECTED"
             self.connection = connection
             for number, room in enumerate(self._rooms):
                 headers = {"id": str(number), "destination": room, "receipt": room}
                 if last := self.last(room):
                     headers["last-message-id"] = last
-                await connection.send(_frame("SUBSCRIBE", headers))
+                await connection.send(frame_of("SUBSCRIBE", headers))
             async for data in connection:
                 for text in data.split("\0") if isinstance(data, str) else []:
                     if text.strip("\n"):
-                        self._take(*_parsed(text))
+                        self._take(*parsed(text))
                         self._changed.set()
 
     def _take(self, command: str, headers: dict[str, str], body: str) -> None:
@@ -129,12 +129,14 @@ class Browser:
         self.stretches[room][-1].messages.append((headers["message-id"], body))
 
 
-def _frame(command: str, headers: dict[str, str]) -> str:
+def frame_of(command: str, headers: dict[str, str]) -> str:
+    """A frame as a text."""
     lines = "".join(f"{name}:{value}\n" for name, value in headers.items())
     return f"{command}\n{lines}\n\0"
 
 
-def _parsed(data: str | bytes) -> tuple[str, dict[str, str], str]:
+def parsed(data: str | bytes) -> tuple[str, dict[str, str], str]:
+    """The command, the headers and the body of a frame."""
     text = data if isinstance(data, str) else data.decode()
     head, _, body = text.lstrip("\n").rstrip("\0").partition("\n\n")
     command, *lines = head.split("\n")

@@ -15,6 +15,7 @@ import pytest
 from redis import Redis, RedisCluster
 from redis import asyncio as redis_asyncio
 from redis.crc import key_slot
+from websockets.asyncio.client import connect
 
 from stocksync_ws import (
     BackplaneUnavailable,
@@ -27,7 +28,7 @@ from stocksync_ws import (
 )
 from stocksync_ws.redis import AsyncPublisher, Publisher, RedisBackplane
 from stocksync_ws.redis.packing import Names
-from tests.redis.browsers import Browser
+from tests.redis.browsers import Browser, frame_of, parsed
 from tests.redis.proxy import Proxy
 from tests.redis.servers import Server, free_port
 
@@ -80,6 +81,37 @@ def test_a_publisher_that_awaits_reaches_them_too(url: str) -> None:
             assert told.workers == 1
 
     assert asyncio.run(heard(url, act)) == ['{"quantity":7}']
+
+
+def test_a_publisher_answers_at_a_reply_queue(url: str) -> None:
+    """As a task does that is given the address with its job."""
+
+    async def main() -> list[str]:
+        app = StompApp(
+            "/ws",
+            allowed_origins=["*"],
+            client_send=["/topic/**"],
+            backplane=RedisBackplane(url, require_at_start=True),
+        )
+        async with app.listen("127.0.0.1", 0) as server, asyncio.timeout(10):
+            uri = f"ws://127.0.0.1:{server.port}/ws"
+            async with connect(uri, subprotocols=["v12.stomp"], compression=None) as client:  # type: ignore[list-item]
+                for command, headers in (
+                    ("CONNECT", {"accept-version": "1.2"}),
+                    ("SUBSCRIBE", {"id": "s", "destination": "/topic/jobs", "receipt": "r"}),
+                    ("SEND", {"destination": "/topic/jobs", "reply-to": "/temp-queue/mine"}),
+                ):
+                    await client.send(frame_of(command, headers))
+                    _, told, _ = parsed(await client.recv())
+                address = told["reply-to"]
+                with Publisher(url) as publisher:
+                    done = await asyncio.to_thread(publisher.convert_and_send, address, "done")
+                assert done.workers == 1
+                async with AsyncPublisher(url) as other:
+                    await other.convert_and_send(address, "and this")
+                return [parsed(await client.recv())[2] for _ in range(2)]
+
+    assert asyncio.run(main()) == ["done", "and this"]
 
 
 def test_what_the_workers_keep_is_known_to_a_publisher(url: str, shared: Server) -> None:

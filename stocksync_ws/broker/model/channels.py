@@ -11,7 +11,7 @@ from stocksync_ws.broker.model.namespace import is_reply_queue, worker_of
 from stocksync_ws.broker.model.publication import find_header
 from stocksync_ws.policies import Latest, Policy, Stream
 
-__all__ = ["channel_of", "channel_of_worker", "keep_of"]
+__all__ = ["channel_of", "channel_of_worker", "destination_in", "keep_of"]
 
 FOR_EVER = 1e12
 """Seconds."""
@@ -32,6 +32,11 @@ def channel_of(address: Address) -> str:
         return address
     name, path = address
     return f"user:{len(name)}:{name}{path}"
+
+
+def destination_in(address: Address) -> str:
+    """The destination that a message itself has to say; empty: its channel says it."""
+    return address if isinstance(address, str) and is_reply_queue(address) else ""
 
 
 def keep_of(

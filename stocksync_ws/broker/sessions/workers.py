@@ -25,7 +25,7 @@ from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.delivery.mirrors import Mirrors, Receiver, Reset, State
 from stocksync_ws.broker.delivery.room import Delivery
 from stocksync_ws.broker.model.attaching import Attaching
-from stocksync_ws.broker.model.channels import channel_of, keep_of
+from stocksync_ws.broker.model.channels import channel_of, destination_in, keep_of
 from stocksync_ws.broker.model.destination import Address, address_of
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.flight import Done, Message, Settlement
@@ -212,7 +212,7 @@ class Workers:
         known = self._known.get(address)
         if known is not None:
             return Message(known[0], self._payloads.pack(draft, kind, now), known[1])
-        to = address if isinstance(address, str) and is_reply_queue(address) else ""
+        to = destination_in(address)
         payload = self._payloads.pack(draft, kind, now, to)
         policy, named = self._destinations.policy(address), self._named(address)
         most = self._limits.max_keys

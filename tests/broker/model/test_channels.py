@@ -6,7 +6,12 @@ import pytest
 
 from stocksync_ws import BackplaneSettings, Latest, Queue, Stream, Topic
 from stocksync_ws.backplane import Keep
-from stocksync_ws.broker.model.channels import channel_of, channel_of_worker, keep_of
+from stocksync_ws.broker.model.channels import (
+    channel_of,
+    channel_of_worker,
+    destination_in,
+    keep_of,
+)
 from stocksync_ws.broker.model.destination import Address
 from stocksync_ws.policies import Policy
 
@@ -23,6 +28,11 @@ def test_two_addresses_have_two_channels() -> None:
         "/reply-queue/w1.token",
     ]
     assert len({channel_of(each) for each in addresses}) == len(addresses)
+
+
+def test_a_message_to_a_reply_queue_says_to_which() -> None:
+    assert destination_in("/reply-queue/w1.token") == "/reply-queue/w1.token"
+    assert destination_in("/topic/a") == destination_in(("ann", "/reply-queue/w1.token")) == ""
 
 
 def test_a_reply_queue_is_in_the_channel_of_its_worker() -> None:
