@@ -12,15 +12,15 @@ from hypothesis import settings
 settings.register_profile("house", settings.default, deadline=None)
 settings.load_profile("house")
 
-OTHERS = [Path(__file__).parent / name for name in ("interop", "servers")]
-"""Clients and servers of others: minutes."""
+OTHERS = [Path(__file__).parent / name for name in ("interop", "redis", "servers")]
+"""Clients, engines and servers of others: minutes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick",
         action="store_true",
-        help="without clients and servers of others, and without what is marked `slow`",
+        help="without clients, engines and servers of others, and without what is marked `slow`",
     )
     parser.addoption(
         "--build",
