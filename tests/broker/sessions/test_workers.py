@@ -25,6 +25,7 @@ from stocksync_ws.broker.sessions.workers import Workers
 from stocksync_ws.errors import BackplaneUnavailable, BrokerBusy, PublishUncertain
 from stocksync_ws.position import Position
 from stocksync_ws.testing.backplane import MemoryEngine
+from stocksync_ws.testing.peer import Peer
 from stocksync_ws.types import ToDestination, ToSession, ToUser
 from tests.broker.several import Several
 
@@ -44,6 +45,18 @@ def workers_of(several: Several, worker: int = 0) -> Workers:
 def followed(several: Several, worker: int = 0) -> set[str]:
     """The destinations whose channels a worker follows."""
     return set(workers_of(several, worker)._addresses)
+
+
+def publish_by(how: str, several: Several, sender: Peer) -> None:
+    """One message to `/topic/a`, from the server's side or by a client of the first worker."""
+    if how == "template":
+        several.publish("/topic/a", "x")
+    elif how == "SEND":
+        sender.command("SEND", {"destination": "/topic/a"}, b"x")
+    else:
+        sender.command("BEGIN", {"transaction": "t"})
+        sender.command("SEND", {"destination": "/topic/a", "transaction": "t"}, b"x")
+        sender.command("COMMIT", {"transaction": "t"})
 
 
 # Channels
@@ -110,14 +123,7 @@ def test_a_publication_is_counted_once_where_it_was_sent(
     for peer in others:
         peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/a"})
     several.settle()
-    if how == "template":
-        several.worlds[0].run(several.apps[0].template.publish("/topic/a", "x"))
-    elif how == "SEND":
-        sender.command("SEND", {"destination": "/topic/a"}, b"x")
-    else:
-        sender.command("BEGIN", {"transaction": "t"})
-        sender.command("SEND", {"destination": "/topic/a", "transaction": "t"}, b"x")
-        sender.command("COMMIT", {"transaction": "t"})
+    publish_by(how, several, sender)
     several.settle()
     for peer in others:
         assert peer.frames()[-1].body == b"x"
@@ -214,14 +220,7 @@ def test_interceptors_see_each_message_once_where_it_is_sent(how: str, stack: Ex
     sender, other = several.connect(0), several.connect(1)
     other.command("SUBSCRIBE", {"id": "s", "destination": "/topic/a"})
     several.settle()
-    if how == "template":
-        several.publish("/topic/a", "x")
-    elif how == "SEND":
-        sender.command("SEND", {"destination": "/topic/a"}, b"x")
-    else:
-        sender.command("BEGIN", {"transaction": "t"})
-        sender.command("SEND", {"destination": "/topic/a", "transaction": "t"}, b"x")
-        sender.command("COMMIT", {"transaction": "t"})
+    publish_by(how, several, sender)
     assert several.bodies(other) == ["x!"]
     assert seen == [("/topic/a", b"x")]
 
@@ -238,14 +237,7 @@ def test_what_an_interceptor_refuses_reaches_no_worker(how: str, stack: ExitStac
     for peer in others:
         peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/a"})
     several.settle()
-    if how == "template":
-        several.publish("/topic/a", "x")
-    elif how == "SEND":
-        sender.command("SEND", {"destination": "/topic/a"}, b"x")
-    else:
-        sender.command("BEGIN", {"transaction": "t"})
-        sender.command("SEND", {"destination": "/topic/a", "transaction": "t"}, b"x")
-        sender.command("COMMIT", {"transaction": "t"})
+    publish_by(how, several, sender)
     assert [several.bodies(peer) for peer in others] == [[], []]
 
 
