@@ -16,7 +16,7 @@ from tests.bench.harness import BODY
 from tests.bench.hosts import serve_in_uvicorn
 from tests.bench.servers import Control
 
-__all__ = ["PEERS", "socketio_over_redis"]
+__all__ = ["PEERS", "channels_over_redis", "socketio_over_redis"]
 
 PAYLOAD = json.loads(BODY)
 ROOM = "bench"
@@ -55,6 +55,34 @@ async def socketio_over_redis(control_fd: int, url: str) -> None:
 
     def publish() -> None:
         later.start(server.emit("update", PAYLOAD, room=ROOM))
+
+    control = Control(control_fd, publish, lambda: 0, lambda: handled)
+    control.tell({"port": 0})
+    await control.run()
+
+
+async def channels_over_redis(control_fd: int, url: str, kind: str) -> None:
+    """A layer of channels_redis, `pubsub` or `core`, and one channel of a group that reads."""
+    if kind == "pubsub":
+        from channels_redis.pubsub import RedisPubSubChannelLayer as Layer
+    else:
+        from channels_redis.core import RedisChannelLayer as Layer
+    layer = Layer(hosts=[url], capacity=100_000)
+    channel = await layer.new_channel()
+    await layer.group_add(ROOM, channel)
+    handled = 0
+
+    async def read() -> None:
+        nonlocal handled
+        while True:
+            await layer.receive(channel)
+            handled += 1
+
+    later = Later()
+    later.start(read())
+
+    def publish() -> None:
+        later.start(layer.group_send(ROOM, {"type": "update", "payload": PAYLOAD}))
 
     control = Control(control_fd, publish, lambda: 0, lambda: handled)
     control.tell({"port": 0})

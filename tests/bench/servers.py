@@ -340,6 +340,11 @@ def main() -> None:
         from tests.bench.peer_servers import socketio_over_redis
 
         asyncio.run(socketio_over_redis(int(control_fd), os.environ[REDIS]))
+    elif kind.startswith("channels-redis-"):
+        from tests.bench.peer_servers import channels_over_redis
+
+        layer = kind.removeprefix("channels-redis-")
+        asyncio.run(channels_over_redis(int(control_fd), os.environ[REDIS], layer))
     elif kind == "socketio-redis-served":
         from tests.bench.peer_servers import socketio
 

@@ -101,8 +101,8 @@ def receipts(process: Process, count: int) -> float:
     return rate
 
 
-def socketio(process: Process, count: int) -> float:
-    """Microseconds that python-socketio's manager uses for a message, without a client."""
+def settled(process: Process, count: int) -> float:
+    """Microseconds that a peer without a client uses for a message that it gets back itself."""
     while not (before := process.ask(b"s")["settled"]):
         process.publish(1)  # it does not say when it listens
         time.sleep(0.05)
@@ -115,6 +115,21 @@ def socketio(process: Process, count: int) -> float:
         time.sleep(0.05)
         handled = process.ask(b"s")["settled"] - before
     return (process.cpu() - used).total / handled * 1e6
+
+
+def in_step(process: Process, count: int) -> float:
+    """The same of a peer that opens a connection for each message on its way, and may not have
+    many.
+    """
+    used, before = process.cpu(), process.ask(b"s")["settled"]
+    for asked in range(32, count + 1, 32):
+        process.publish(32)
+        until = time.monotonic() + PATIENCE
+        time.sleep(0.01)
+        while process.ask(b"s")["settled"] - before < asked:
+            assert time.monotonic() < until, "it has lost messages"
+            time.sleep(0.005)
+    return (process.cpu() - used).total / (count // 32 * 32) * 1e6
 
 
 def served(process: Process, crowd: Crowd, count: int) -> float:
@@ -183,7 +198,7 @@ def _beside_socketio(rounds: int, count: int) -> list[Row]:
         found: list[list[float]] = [[], [], []]
         for _ in range(rounds):
             found[0].append(cost(one, ours, one, count))
-            found[1].append(socketio(peer, PEER_COUNT))
+            found[1].append(settled(peer, PEER_COUNT))
             found[2].append(served(serving, its, PEER_COUNT))
         for crowd in (ours, its):
             crowd.close()
@@ -193,6 +208,24 @@ def _beside_socketio(rounds: int, count: int) -> list[Row]:
         at_most(f"{what}, which has no client", least / alone, 0.4, "x", f"{alone:.1f} us"),
         at_most(f"{what}, with a client", least / with_client, 0.4, "x", f"{with_client:.1f} us"),
     ]
+
+
+def _beside_channels(rounds: int, count: int) -> list[Row]:
+    rows: list[Row] = []
+    for layer, target in (("pubsub", 0.3), ("core", 0.06)):
+        with ExitStack() as stack:
+            one = stack.enter_context(Process("ours-redis"))
+            peer = stack.enter_context(Process(f"channels-redis-{layer}"))
+            ours = Crowd(open_stomp(one.port, 1))
+            found: list[list[float]] = [[], []]
+            for _ in range(rounds):
+                found[0].append(cost(one, ours, one, count))
+                found[1].append(in_step(peer, PEER_COUNT))
+            ours.close()
+        here, there = map(min, found)
+        what = f"a publication / channels_redis, {layer}"
+        rows.append(at_most(what, here / there, target, "x", f"{there:.1f} us"))
+    return rows
 
 
 def _fan_out(rounds: int, publications: int) -> list[Row]:
@@ -298,6 +331,7 @@ def measure(*, quick: bool) -> list[Row]:
     with redis() as server:
         rows = _publications(rounds, count)
         rows += _beside_socketio(rounds, count)
+        rows += _beside_channels(rounds, count)
         rows += _fan_out(rounds, 40 if quick else 100)
         seconds = asyncio.run(_alive_again(server.url, server, DESTINATIONS))
         rows.append(at_most("10,000 destinations live again", seconds, 0.5, "s"))
