@@ -112,16 +112,7 @@ class Watcher(Receiver, Protocol):
 class Mirror:
     """One channel."""
 
-    __slots__ = (
-        "channel",
-        "keeps",
-        "known",
-        "receiver",
-        "state",
-        "top",
-        "turn",
-        "waiting",
-    )
+    __slots__ = ("channel", "keeps", "known", "receiver", "state", "top", "turn", "waiting")
 
     def __init__(self, channel: str, receiver: Receiver, *, keeps: bool) -> None:
         self.channel = channel

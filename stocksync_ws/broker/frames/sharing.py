@@ -39,7 +39,7 @@ _CODES = {
 
 
 class Sharing:
-    """What clients send to all workers, and hear of them."""
+    """The SENDs and SUBSCRIBEs of clients that concern all workers."""
 
     __slots__ = ("_counters", "_errors", "_publisher", "_step", "_workers", "none", "receipts")
 
@@ -61,7 +61,7 @@ class Sharing:
             self._workers = workers
 
     def shares(self, destination: str) -> bool:
-        """What clients send to a destination goes to all workers."""
+        """A message of a client to a destination goes to all workers."""
         return self._workers.shares_destination(destination)
 
     # SEND
@@ -144,7 +144,7 @@ class Sharing:
         self.receipts.send(session, frame, extra)
 
     def failure(self, settlement: Settlement) -> ErrorCode | None:
-        """What a client is told of an append that was not done, or may not have been."""
+        """The code that a client is told of an append that was not done, or may not have been."""
         outcome = settlement.outcome
         if outcome is AppendOutcome.ACCEPTED:
             return None

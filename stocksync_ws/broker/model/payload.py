@@ -22,7 +22,7 @@ V = TypeVar("V")
 
 
 class Head(NamedTuple):
-    """What a publication has in common with others."""
+    """The part of a publication that others have in common with it."""
 
     kind: PublicationKind
     headers: tuple[tuple[str, str], ...]
