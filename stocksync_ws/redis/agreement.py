@@ -27,7 +27,7 @@ HOLDS = 60
 """Seconds without a sign of any worker after which nothing is agreed."""
 
 Mismatch = Literal["error", "warn"]
-"""The fate of a worker that has other policies than the others: it stops, or it warns."""
+"""The fate of a worker that has other policies: it is kept away, or let in with a WARNING."""
 
 
 class Ask(Protocol):

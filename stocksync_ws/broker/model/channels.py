@@ -46,7 +46,7 @@ def keep_of(
     settings: BackplaneSettings,
     max_keys: int,
 ) -> Keep:
-    """The part of a channel that the engine keeps: its history, or enough to repair a gap.
+    """The part of a channel that the engine keeps: its history, and enough to repair a gap.
 
     Args:
         policy: Of the destination.
