@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from tests.redis.browsers import Browser
 from tests.redis.servers import Server, free_port
-from tests.redis.verdict import Verdict, judge
+from tests.redis.verdict import Verdict, judge, settled
 from tests.redis.worker import ROOMS, room
 
 __all__ = ["Stage", "WorkerProcess", "play"]
@@ -164,24 +164,16 @@ class Stage:
         for worker in self.workers:
             if worker.lives:
                 assert await worker.ask("quiet") == "quiet"
-        await self.until(self._settled, "everybody has everything")
         told = [each for worker in self.workers for each in worker.published()]
+        await self.until(
+            lambda: self.all_live() and settled(self.browsers, told), "everybody has everything"
+        )
         verdict = judge(self.browsers, told)
         for worker in self.workers:
             if worker.lives:
                 counters = json.loads(await worker.ask("stats"))
                 verdict.connections = max(verdict.connections, counters["backplane_connections"])
         return verdict
-
-    def _settled(self) -> bool:
-        """All are subscribed, and stand at one position in each room."""
-        if not self.all_live():
-            return False
-        for number in range(ROOMS):
-            stands = {browser.last(room(number)) for browser in self.browsers}
-            if len({each.rpartition("-")[2] for each in stands}) > 1:
-                return False
-        return True
 
 
 async def play(

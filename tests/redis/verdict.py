@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from stocksync_ws.position import Position
 from tests.redis.browsers import Browser, Stretch
 
-__all__ = ["Verdict", "judge"]
+__all__ = ["Verdict", "judge", "settled"]
 
 REFUSED = ("BackplaneUnavailable", "BrokerBusy")
 UNCERTAIN = ("PublishUncertain",)
@@ -41,6 +41,28 @@ class Verdict:
             f" {self.uncertain} uncertain, {self.tells} told, closes {self.closes or 'none'},"
             f" {len(self.errors)} errors"
         )
+
+
+def settled(browsers: Sequence[Browser], told: Iterable[tuple[str, str, str]]) -> bool:
+    """Whether all browsers stand at one position in each room, and not before what a publisher was
+    told: its answer may come before the first browser has the message.
+
+    Args:
+        browsers: All of them, subscribed.
+        told: As `judge` takes it.
+    """
+    tops: dict[tuple[str, str], Position] = {}
+    for room, _, name in told:
+        if (position := Position.parse(name)) is not None:
+            key = room, position.epoch
+            tops[key] = max(tops.get(key, position), position)
+    for room in browsers[0].stretches:
+        stands = {Position.parse(browser.last(room)) for browser in browsers}
+        if len({each.offset if each else 0 for each in stands}) > 1:
+            return False
+        if any(each and each < tops.get((room, each.epoch), each) for each in stands):
+            return False
+    return True
 
 
 def judge(browsers: Sequence[Browser], told: Iterable[tuple[str, str, str]]) -> Verdict:
