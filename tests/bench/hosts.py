@@ -23,6 +23,7 @@ async def serve_in_uvicorn(
     publish: Callable[[], None],
     count: Callable[[], int],
     lifespan: Literal["auto", "off"] = "auto",
+    settled: Callable[[], int] = int,
 ) -> None:
     """Serve an application until the control socket ends."""
     import uvicorn
@@ -41,7 +42,7 @@ async def serve_in_uvicorn(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
         await asyncio.sleep(0)
-    control = Control(control_fd, publish, count)
+    control = Control(control_fd, publish, count, settled)
     control.tell({"port": listener.getsockname()[1]})
     await control.run()
     server.force_exit = server.should_exit = True

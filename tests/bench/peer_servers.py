@@ -27,19 +27,25 @@ class Later:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
+        self.done = 0
+        """How many have ended."""
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """In a task of its own."""
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self.done += 1
 
 
 async def socketio_over_redis(control_fd: int, url: str) -> None:
     """python-socketio, which publishes by its manager to all workers, this one too; no client."""
     import socketio
 
-    manager = socketio.AsyncRedisManager(url)
+    manager = socketio.AsyncRedisManager(url, channel="alone")
     handled = 0
     handle = manager._handle_emit
 
@@ -56,7 +62,7 @@ async def socketio_over_redis(control_fd: int, url: str) -> None:
     def publish() -> None:
         later.start(server.emit("update", PAYLOAD, room=ROOM))
 
-    control = Control(control_fd, publish, lambda: 0, lambda: handled)
+    control = Control(control_fd, publish, lambda: 0, lambda: min(handled, later.done))
     control.tell({"port": 0})
     await control.run()
 
@@ -84,7 +90,7 @@ async def channels_over_redis(control_fd: int, url: str, kind: str) -> None:
     def publish() -> None:
         later.start(layer.group_send(ROOM, {"type": "update", "payload": PAYLOAD}))
 
-    control = Control(control_fd, publish, lambda: 0, lambda: handled)
+    control = Control(control_fd, publish, lambda: 0, lambda: min(handled, later.done))
     control.tell({"port": 0})
     await control.run()
 
@@ -183,7 +189,12 @@ async def socketio(control_fd: int, redis: str = "") -> None:
 
     app = library.ASGIApp(server, socketio_path="/ws")
     await serve_in_uvicorn(
-        control_fd, app, lambda: later.start(everybody()), lambda: len(opened), "off"
+        control_fd,
+        app,
+        lambda: later.start(everybody()),
+        lambda: len(opened),
+        "off",
+        lambda: later.done,
     )
 
 

@@ -195,6 +195,8 @@ STEADY = 100
 
 REDIS = "STOCKSYNC_BENCH_REDIS"
 """Where the URL of Redis stands, for the servers that need it."""
+CENTRIFUGE = "STOCKSYNC_BENCH_CENTRIFUGE"
+"""Where the path of the program stands that `centrifuge.go` has become."""
 KEPT = 1_000
 """Messages that the server `ours-kept` keeps of the topic."""
 
@@ -349,6 +351,9 @@ def main() -> None:
         from tests.bench.peer_servers import socketio
 
         asyncio.run(socketio(int(control_fd), os.environ[REDIS]))
+    elif kind == "centrifuge-redis":
+        program = os.environ[CENTRIFUGE]
+        os.execv(program, [program, control_fd, os.environ[REDIS], BODY.decode(), *rest])
     elif kind == "threaded":
         threaded(int(control_fd), *rest)
     elif kind == "websockets":
