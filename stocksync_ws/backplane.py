@@ -1,7 +1,8 @@
 """An engine gives several workers channels, which put publications into one order.
 
 Rule: words and data. A worker sends commands and is given events; neither side waits for the other,
-and nothing here knows a socket. The contract of an engine stands at `Backplane`.
+and nothing here knows a socket. What is made for each message has slots and no more, the rest are
+tuples. The contract of an engine stands at `Backplane`.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ class Keep(NamedTuple):
     """The slot in which the message takes the place of the one before; None: there is none."""
 
 
-class Item(NamedTuple):
+@dataclass(slots=True)
+class Item:
     """One message of an append."""
 
     channel: str
@@ -106,7 +108,8 @@ class Item(NamedTuple):
     """The highest position that this worker knows of the channel."""
 
 
-class Append(NamedTuple):
+@dataclass(slots=True)
+class Append:
     """A command to put messages at the end of their channels: all of them in one step, or none."""
 
     number: int
@@ -171,7 +174,8 @@ class Subscribed(NamedTuple):
     turn: int
 
 
-class Pushed(NamedTuple):
+@dataclass(slots=True)
+class Pushed:
     """A message of a channel."""
 
     channel: str
@@ -196,7 +200,8 @@ class AppendOutcome(Enum):
     """The engine does not do it, and nothing was done."""
 
 
-class Appended(NamedTuple):
+@dataclass(slots=True)
+class Appended:
     """The answer to an append."""
 
     number: int

@@ -179,10 +179,10 @@ class Packer:
 
     def append(self, append: Append) -> bytes:
         """An append as a command."""
-        number, items, key, digest, oldest = append
+        items, key, digest = append.items, append.key, append.digest
         count = len(items)
         if count == 1 and not key:
-            return self._append_one(number, oldest, items[0])
+            return self._append_one(append.number, append.oldest, items[0])
         keys = b"".join([self._head(item.channel) for item in items])
         if key:
             keys += _words(self._names.key(items[0].channel, key))
@@ -192,16 +192,17 @@ class Packer:
             self._append.encode(),
         )
         parts = [begin, _words(4 * count + bool(key)), keys, self._fixed]
-        parts.append(_words(number, oldest, digest))
-        for channel, payload, keep, seen in items:
-            parts.append(self._keep(channel, keep))
+        parts.append(_words(append.number, append.oldest, digest))
+        for item in items:
+            keep = item.keep
+            parts.append(self._keep(item.channel, keep))
             slot = "" if keep.slot is None else "=" + keep.slot
-            parts.append(_words(slot, *_seen(seen), payload))
+            parts.append(_words(slot, *_seen(item.seen), item.payload))
         return b"".join(parts)
 
     def _append_one(self, number: int, oldest: int, item: Item) -> bytes:
         """The same, for what nearly all of them are: one message, without a key."""
-        channel, payload, keep, seen = item
+        channel, payload, keep, seen = item.channel, item.payload, item.keep, item.seen
         head = self._ones.get((channel, keep.messages, keep.seconds))
         if head is None:
             begin = b"*25\r\n" + _words("EVALSHA", self._append, 4)
@@ -288,16 +289,20 @@ def appended(number: int, answer: bytes, *, ours: int) -> tuple[Appended, bool]:
         answer: What the script has returned.
         ours: How often it was pushed to this worker itself.
     """
-    words = answer.split(b" ")
-    positions = tuple(
-        [
-            Position(words[at].decode(), int(words[at + 1]), int(words[at + 2]))
-            for at in range(3, len(words), 3)
-        ]
-    )
-    workers = max(0, int(words[1]) - ours)
-    event = Appended(number, _OUTCOMES[words[0]], positions, workers)
-    return event, words[2] == b"1"
+    outcome, reached, unsteady, *places = answer.split(b" ")
+    positions: tuple[Position, ...]
+    if len(places) == 3:
+        positions = (_position(*places),)
+    else:
+        places3 = zip(places[::3], places[1::3], places[2::3], strict=True)
+        positions = tuple([_position(*each) for each in places3])
+    workers = int(reached) - ours
+    event = Appended(number, _OUTCOMES[outcome], positions, workers if workers > 0 else 0)
+    return event, unsteady == b"1"
+
+
+def _position(epoch: bytes, generation: bytes, offset: bytes) -> Position:
+    return Position(epoch.decode(), int(generation), int(offset))
 
 
 def history(read: Read, answer: Sequence[bytes]) -> tuple[History, bool]:

@@ -19,6 +19,7 @@ import asyncio
 import copy
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from weakref import WeakKeyDictionary
 from zlib import crc32
@@ -101,7 +102,7 @@ class MemoryEngine:
 
     def append(self, worker: str, append: Append, at: float) -> tuple[Appended, list[Pushed]]:
         """Do an append; what it is answered, and what is pushed."""
-        number, items, key, digest, oldest = append
+        number, items, key, digest = append.number, append.items, append.key, append.digest
         done = [self._producers.get((worker, item.channel), {}) for item in items]
         if number <= max([max(each, default=0) for each in done]):
             answers = [each[number] for each in done if number in each]
@@ -118,7 +119,7 @@ class MemoryEngine:
         positions = tuple(push.position for push in pushes)
         for item in items:
             before = self._producers.get((worker, item.channel), {})
-            kept = {each: answer for each, answer in before.items() if each >= oldest}
+            kept = {each: answer for each, answer in before.items() if each >= append.oldest}
             self._producers[worker, item.channel] = kept | {number: positions}
         if key:
             self._results[named] = digest, positions
@@ -241,7 +242,7 @@ class MemoryLink:
                         link.pushes.append(push)
                         reached += link is not self
                         self._backplane.moved(link)
-            self.answers.append(answer._replace(workers=reached))
+            self.answers.append(replace(answer, workers=reached))
         elif isinstance(command, Read):
             self.answers.append(engine.read(command))
         elif isinstance(command, Subscribe):

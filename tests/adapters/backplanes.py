@@ -16,7 +16,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from stocksync_ws.backplane import (
@@ -348,7 +348,7 @@ async def an_append_that_was_done_is_answered_as_then_and_does_nothing_more(
 async def all_that_may_come_again_is_answered_as_then(engine: Engine) -> None:
     worker = await engine.worker().connected()
     channel = engine.channel()
-    appends = [one(number, channel)._replace(oldest=2) for number in (1, 2, 3, 4)]
+    appends = [replace(one(number, channel), oldest=2) for number in (1, 2, 3, 4)]
     found = [await worker.sent(append) for append in appends]
     again = [await worker.sent(append) for append in appends[1:]]
     assert {each.outcome for each in again} == {AppendOutcome.REPEATED}
@@ -360,8 +360,8 @@ async def all_that_may_come_again_is_answered_as_then(engine: Engine) -> None:
 async def one_that_was_not_done_does_nothing_behind_a_later_one(engine: Engine) -> None:
     worker = await engine.worker().connected()
     channel = engine.channel()
-    await worker.sent(one(2, channel)._replace(oldest=1))
-    late = await worker.sent(one(1, channel)._replace(oldest=1))
+    await worker.sent(replace(one(2, channel), oldest=1))
+    late = await worker.sent(replace(one(1, channel), oldest=1))
     assert (late.outcome, late.positions) == (AppendOutcome.REPEATED, ())
     assert (await worker.read(channel)).top.offset == 1
 
@@ -372,7 +372,7 @@ async def one_of_several_messages_does_nothing_behind_a_later_one_of_any_channel
 ) -> None:
     worker = await engine.worker().connected()
     one_channel, other = engine.neighbours()
-    await worker.sent(one(2, other)._replace(oldest=1))
+    await worker.sent(replace(one(2, other), oldest=1))
     items = Item(one_channel, b"a", ALL, None), Item(other, b"b", ALL, None)
     for both in (items, items[::-1]):
         late = await worker.sent(Append(1, both, oldest=1))

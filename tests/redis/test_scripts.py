@@ -7,6 +7,7 @@ Redis is another name of the run, with what a dump of all keys has kept.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -176,9 +177,12 @@ class Scripts(RuleBasedStateMachine):
     @rule(worker=WORKERS, less=st.integers(0, 2))
     def append_again(self, worker: str, less: int) -> None:
         if worker in self.last:
-            again = self.last[worker]._replace(number=max(1, self.last[worker].number - less))
-            again = again._replace(
-                items=tuple(item._replace(seen=None) for item in again.items), key="", digest=""
+            again = replace(
+                self.last[worker],
+                number=max(1, self.last[worker].number - less),
+                items=tuple(replace(item, seen=None) for item in self.last[worker].items),
+                key="",
+                digest="",
             )
             self.append(worker, again, again)
 
@@ -263,10 +267,10 @@ def test_what_a_worker_has_done_is_forgotten_when_it_may_not_come_again(real: Re
     done = NAMES.done("/topic/a", "w1")
     first: dict[int, Appended] = {}
     for number in range(1, 101):
-        first[number] = real.append(message(number)._replace(oldest=max(1, number - 19)))
+        first[number] = real.append(replace(message(number), oldest=max(1, number - 19)))
         assert real.client.llen(done) < 20 + 16  # type: ignore[operator]
     for number in range(81, 101):
-        again = real.append(message(number)._replace(oldest=81))
+        again = real.append(replace(message(number), oldest=81))
         assert again.outcome is AppendOutcome.REPEATED
         assert again.positions == first[number].positions
     assert real.append(message(1)) == Appended(1, AppendOutcome.REPEATED)
@@ -287,7 +291,7 @@ def commands(real: Real, work: Callable[[], object]) -> list[list[str]]:
 def test_what_may_come_again_is_not_looked_through_at_each_append(real: Real) -> None:
     """All commands of a burst know the same oldest one: nothing can be forgotten meanwhile."""
     for number in range(1, 201):
-        real.append(message(number)._replace(oldest=1))
+        real.append(replace(message(number), oldest=1))
     done = NAMES.done("/topic/a", "w1")
     assert real.client.llen(done) == 200
 
@@ -302,7 +306,7 @@ def test_what_may_come_again_is_not_looked_through_at_each_append(real: Real) ->
 
 def test_one_of_many_that_come_again_is_found_without_a_look_at_all(real: Real) -> None:
     first = {
-        number: real.append(message(number)._replace(oldest=1)) for number in range(2, 2_001, 2)
+        number: real.append(replace(message(number), oldest=1)) for number in range(2, 2_001, 2)
     }
     for number in (2, 1_000, 1_002, 2_000):
         seen: list[Appended] = []

@@ -63,7 +63,11 @@ class Appends:
         """The command of an append, which is sent now; with what is known now of its channels."""
         flight.again = flight.sent
         flight.sent = True
-        items = tuple([Item(*message, seen(message.channel)) for message in flight.messages])
+        messages = flight.messages
+        if len(messages) == 1:
+            items: tuple[Item, ...] = (_item(messages[0], seen),)
+        else:
+            items = tuple([_item(each, seen) for each in messages])
         return Append(flight.number, items, flight.key, flight.digest, next(iter(self._flights)))
 
     def stayed(self, number: int) -> None:
@@ -145,3 +149,8 @@ class Appends:
     def seen(self, channel: str) -> Position | None:
         """The last position at which a message of this worker stands."""
         return self._seen.get(channel)
+
+
+def _item(message: Message, seen: Callable[[str], Position | None]) -> Item:
+    channel = message.channel
+    return Item(channel, message.payload, message.keep, seen(channel))

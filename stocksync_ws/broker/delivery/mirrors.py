@@ -281,9 +281,9 @@ class Mirrors:
         self._receiver.available(False)
 
     def _appended(self, event: Appended) -> None:
-        number, outcome, positions, workers, problem = event
-        settlement = Settlement(outcome, positions, workers, problem)
-        flight = self._appends.answered(number, settlement)
+        outcome, positions = event.outcome, event.positions
+        settlement = Settlement(outcome, positions, event.workers, event.problem)
+        flight = self._appends.answered(event.number, settlement)
         if flight is None:
             return
         assert flight.settlement is not None

@@ -6,8 +6,9 @@ Rule: plain records of `delivery/appends.py`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from stocksync_ws.backplane import AppendOutcome, Keep
 from stocksync_ws.position import Position
@@ -24,7 +25,8 @@ class Failure(Enum):
     """It was sent, and may have been done."""
 
 
-class Settlement(NamedTuple):
+@dataclass(slots=True)
+class Settlement:
     """What became of an append."""
 
     outcome: AppendOutcome | Failure
@@ -37,7 +39,8 @@ Done: TypeAlias = Callable[[Settlement], None]
 """Told what became of an append, at the end of the step in which it is known."""
 
 
-class Message(NamedTuple):
+@dataclass(slots=True)
+class Message:
     """One message of an append, before it is sent."""
 
     channel: str

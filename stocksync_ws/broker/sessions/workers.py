@@ -159,7 +159,10 @@ class Workers:
         Returns:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
-        messages = tuple([self._message(each, kind) for each in drafts])
+        if len(drafts) == 1:
+            messages: tuple[Message, ...] = (self._message(drafts[0], kind),)
+        else:
+            messages = tuple([self._message(each, kind) for each in drafts])
         told = partial(self._count, drafts, done)
         return self.append(messages, told, key=key, digest=digest)
 

@@ -14,4 +14,6 @@ def test_a_flight_counts_the_bytes_of_all_its_messages_and_was_not_sent() -> Non
 
 
 def test_a_settlement_without_a_position_names_no_worker_and_no_problem() -> None:
-    assert Settlement(AppendOutcome.REFUSED) == (AppendOutcome.REFUSED, (), 0, "")
+    assert Settlement(AppendOutcome.REFUSED) == Settlement(
+        AppendOutcome.REFUSED, positions=(), workers=0, problem=""
+    )

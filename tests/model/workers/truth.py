@@ -115,8 +115,8 @@ class Truth(MemoryEngine):
         return answer, pushes
 
     def _note(self, worker: str, push: Pushed, slot: str | None) -> None:
-        channel, after, position, payload = push
-        body = payload.partition(b"\n")[2].decode()
+        channel, after, position = push.channel, push.after, push.position
+        body = push.payload.partition(b"\n")[2].decode()
         before = self._tips.get(channel)
         if before is None or before.position.epoch != position.epoch:
             before = self.root(channel, position.epoch)
