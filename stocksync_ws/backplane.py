@@ -104,8 +104,8 @@ class Item:
     channel: str
     payload: bytes
     keep: Keep
-    seen: Position | None
-    """The highest position that this worker knows of the channel."""
+    seen: Position | None = None
+    """The highest position that this worker knows of the channel when this is sent."""
 
 
 @dataclass(slots=True)

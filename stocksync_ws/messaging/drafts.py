@@ -23,11 +23,14 @@ from stocksync_ws.checks import NOT_SHARED
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converters
+from stocksync_ws.messaging.media import JSON, OCTETS, TEXT
 from stocksync_ws.policies import has_surrogate
 
 __all__ = ["Drafts"]
 
 _NO_HEADERS: tuple[tuple[str, str], ...] = ()
+_ALONE = {kind: (("content-type", kind),) for kind in (JSON, OCTETS, TEXT)}
+"""The headers of a message that has no others."""
 _VARIABLE = re.compile(r"/(\{[A-Za-z_][\w.]*\})(?=/|$)")
 """A segment that was meant to be filled in."""
 
@@ -144,7 +147,7 @@ class Drafts:
         session: str | None = None,
     ) -> Draft:
         if content_type is not None:
-            pairs = (("content-type", content_type), *pairs)
+            pairs = (("content-type", content_type), *pairs) if pairs else _ALONE[content_type]
         draft = Draft(destination, pairs, body, user=user, session=session)
         if draft.size > self._limits.max_outbound_message:
             raise ValueError(

@@ -96,10 +96,12 @@ class Node:
         self._commands = Talk(self._replied, self._ended)
         self._pushes = Talk(self._pushed, self._ended)
         self._packer: Packer | None = None
-        self._pending: deque[tuple[Append | Read | bytes | None, float]] = deque()
-        """Commands that are not answered, with the time; bytes: the answer that there must be;
-        None: whatever it is.
+        self._pending: deque[Append | Read | bytes | None] = deque()
+        """Commands that are not answered; bytes: the answer that there must be; None: whatever it
+        is.
         """
+        self._since = 0.0
+        """The time since when there is a command that is not answered."""
         self._followed: set[str] = set()
         self._subscribed: set[str] = set()
         """Those of which Redis has said so."""
@@ -186,19 +188,21 @@ class Node:
     def send(self, commands: Sequence[BackplaneCommand]) -> None:
         """Carry out commands in their order."""
         assert self._packer is not None
-        packer, now = self._packer, self._loop.time()
+        packer, pending = self._packer, self._pending
+        if not pending:
+            self._since = self._loop.time()
         out: list[bytes] = []
         asked: list[bytes] = []
         for each in commands:
             if isinstance(each, Append):
                 out.append(packer.append(each))
-                self._pending.append((each, now))
+                pending.append(each)
             elif isinstance(each, Read):
                 anew = self._anew is not None and each.channel not in self._anew
                 if anew and self._anew is not None:
                     self._anew.add(each.channel)
                 out.append(packer.read(each, anew=anew))
-                self._pending.append((each, now))
+                pending.append(each)
             else:
                 asked.append(self._attend(each))
         if out:
@@ -223,8 +227,13 @@ class Node:
 
     def say(self, packed: bytes) -> None:
         """Send any command, whose answer says nothing."""
-        self._pending.append((None, self._loop.time()))
+        self._wait_for(None)
         self._commands.write(packed)
+
+    def _wait_for(self, answer: bytes | None) -> None:
+        if not self._pending:
+            self._since = self._loop.time()
+        self._pending.append(answer)
 
     def keep_alive(self, *, empty: bool) -> None:
         """Tell Redis that the channels that are followed are in use: all of them, or those to which
@@ -239,7 +248,7 @@ class Node:
     def _replied(self, replies: Sequence[Any]) -> None:
         events: list[BackplaneEvent] = []
         for reply in replies:
-            each, _ = self._pending.popleft()
+            each = self._pending.popleft()
             if isinstance(reply, ReplyError):
                 self._refused(each, str(reply), events)
             elif isinstance(each, Append):
@@ -329,7 +338,7 @@ class Node:
         if now - self._tick_at > LATE:
             self._judged = now
         # While anything comes at all, what was asked later may wait for it.
-        since = [self._pending[0][1]] if self._pending else []
+        since = [self._since] if self._pending else []
         if self._probed is not None:
             since.append(max(self._probed, self._pushes.heard))
         if since and now - max(min(since), self._judged, self._commands.heard) > silence:
@@ -337,7 +346,7 @@ class Node:
             return
         if now >= self._write_at:
             self._write_at = now + WRITES * silence
-            self._pending.append((self._reign, now))
+            self._wait_for(self._reign)
             self._commands.write(self._asks())
         if self._probed is None and now - self._pushes.heard > silence / 2:
             self._probed = now

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 from stocksync_ws.backplane import Append, AppendOutcome, BackplaneSettings, Item
-from stocksync_ws.broker.model.flight import Done, Failure, Flight, Message, Settlement
+from stocksync_ws.broker.model.flight import Done, Failure, Flight, Settlement
 from stocksync_ws.position import Position
 
 __all__ = ["Appends"]
@@ -48,26 +49,25 @@ class Appends:
             return f"max_in_flight_bytes: {self._size} bytes wait for the backplane already"
         return ""
 
-    def add(
-        self, messages: tuple[Message, ...], now: float, done: Done, key: str, digest: str
-    ) -> Flight:
+    def add(self, items: tuple[Item, ...], now: float, done: Done, key: str, digest: str) -> Flight:
         """Take an append; it has the next number."""
         self._number += 1
         by = now + self._settings.publish_timeout
-        flight = Flight(self._number, messages, by, done, key, digest)
+        flight = Flight(self._number, items, by, done, key, digest)
         self._flights[self._number] = flight
         self._size += flight.size
         return flight
 
     def command(self, flight: Flight, seen: Callable[[str], Position | None]) -> Append:
         """The command of an append, which is sent now; with what is known now of its channels."""
+        if flight.sent:
+            # The command that was sent before may be on its way.
+            flight.items = tuple([replace(item) for item in flight.items])
         flight.again = flight.sent
         flight.sent = True
-        messages = flight.messages
-        if len(messages) == 1:
-            items: tuple[Item, ...] = (_item(messages[0], seen),)
-        else:
-            items = tuple([_item(each, seen) for each in messages])
+        items = flight.items
+        for item in items:
+            item.seen = seen(item.channel)
         return Append(flight.number, items, flight.key, flight.digest, next(iter(self._flights)))
 
     def stayed(self, number: int) -> None:
@@ -149,8 +149,3 @@ class Appends:
     def seen(self, channel: str) -> Position | None:
         """The last position at which a message of this worker stands."""
         return self._seen.get(channel)
-
-
-def _item(message: Message, seen: Callable[[str], Position | None]) -> Item:
-    channel = message.channel
-    return Item(channel, message.payload, message.keep, seen(channel))

@@ -30,6 +30,7 @@ from stocksync_ws.backplane import (
     BackplaneSettings,
     Connected,
     History,
+    Item,
     Lost,
     Pushed,
     Read,
@@ -38,7 +39,7 @@ from stocksync_ws.backplane import (
     Unsubscribe,
 )
 from stocksync_ws.broker.delivery.appends import Appends
-from stocksync_ws.broker.model.flight import Done, Failure, Flight, Message, Settlement
+from stocksync_ws.broker.model.flight import Done, Failure, Flight, Settlement
 from stocksync_ws.counters import Counters
 from stocksync_ws.position import Position, generation_end
 
@@ -179,7 +180,7 @@ class Mirrors:
 
     def append(
         self,
-        messages: tuple[Message, ...],
+        items: tuple[Item, ...],
         now: float,
         done: Done,
         *,
@@ -192,11 +193,11 @@ class Mirrors:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
         size = 0
-        for message in messages:
-            size += len(message.payload)
+        for item in items:
+            size += len(item.payload)
         problem = self._appends.problem(size)
         if not problem:
-            flight = self._appends.add(messages, now, done, key, digest)
+            flight = self._appends.add(items, now, done, key, digest)
             if self.up:
                 self._commands.append(self._appends.command(flight, self.seen))
         return problem
@@ -288,8 +289,8 @@ class Mirrors:
             return
         assert flight.settlement is not None
         self._counters.backplane_repeats += outcome is AppendOutcome.REPEATED
-        for message, position in zip(flight.messages, positions, strict=False):
-            channel = message.channel
+        for item, position in zip(flight.items, positions, strict=False):
+            channel = item.channel
             self._appends.saw(channel, position)
             mirror = self._mirrors.get(channel)
             if mirror is not None and mirror.top is not None and _is_ahead(position, mirror.top):

@@ -15,12 +15,12 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-from stocksync_ws.backplane import AppendOutcome
+from stocksync_ws.backplane import AppendOutcome, Item
 from stocksync_ws.broker.calls.session_log import SessionLog
 from stocksync_ws.broker.frames.reviewing import Reviewing
 from stocksync_ws.broker.model.control import Notice, notice
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.flight import Message, Settlement
+from stocksync_ws.broker.model.flight import Settlement
 from stocksync_ws.broker.sessions.room import Sessions
 
 __all__ = ["LATE", "MOST_WAITING", "RETRY", "Orders"]
@@ -81,7 +81,7 @@ class Orders:
         self._since = 0.0
         """When this worker has started, in seconds since the epoch."""
         self._done: OrderedDict[tuple[str, int], None] = OrderedDict()
-        self._waiting: deque[tuple[int, Message]] = deque()
+        self._waiting: deque[tuple[int, Item]] = deque()
         """Orders that the engine has not taken, the oldest first."""
         self.deadline: float | None = None
         self.armed = 0
@@ -140,17 +140,17 @@ class Orders:
         else:
             self._send(number, message)
 
-    def _send(self, number: int, message: Message) -> None:
+    def _send(self, number: int, message: Item) -> None:
         assert self._workers is not None
         done = partial(self._sent, number, message)
         if self._workers.append((message,), done):
             self._wait(number, message)
 
-    def _sent(self, number: int, message: Message, settlement: Settlement) -> None:
+    def _sent(self, number: int, message: Item, settlement: Settlement) -> None:
         if settlement.outcome not in _DONE:
             self._wait(number, message)
 
-    def _wait(self, number: int, message: Message) -> None:
+    def _wait(self, number: int, message: Item) -> None:
         self._waiting.append((number, message))
         if len(self._waiting) > MOST_WAITING:
             self._waiting.popleft()

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from stocksync_ws.backplane import Keep
-from stocksync_ws.broker.model.flight import Message
+from stocksync_ws.backplane import Item, Keep
 
 __all__ = ["AGE", "CHANNEL", "Lease", "Notice", "notice", "read_notice"]
 
@@ -59,11 +58,11 @@ class Lease:
         """How long it is taken for alive after that."""
 
 
-def notice(kind: Notice, worker: str, slot: str, **facts: object) -> Message:
+def notice(kind: Notice, worker: str, slot: str, **facts: object) -> Item:
     """A message for the control log, in the place of the one before in its slot."""
     data = {"kind": kind, "worker": worker, **facts}
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return Message(CHANNEL, text.encode(), Keep(MOST, AGE, slot))
+    return Item(CHANNEL, text.encode(), Keep(MOST, AGE, slot))
 
 
 def read_notice(payload: bytes) -> tuple[Notice, str, Mapping[str, Any]] | None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from stocksync_ws.backplane import AppendOutcome, Keep
+from stocksync_ws.backplane import AppendOutcome, Item
 from stocksync_ws.position import Position
 
-__all__ = ["Done", "Failure", "Flight", "Message", "Settlement"]
+__all__ = ["Done", "Failure", "Flight", "Settlement"]
 
 
 class Failure(Enum):
@@ -39,15 +39,6 @@ Done: TypeAlias = Callable[[Settlement], None]
 """Told what became of an append, at the end of the step in which it is known."""
 
 
-@dataclass(slots=True)
-class Message:
-    """One message of an append, before it is sent."""
-
-    channel: str
-    payload: bytes
-    keep: Keep
-
-
 class Flight:
     """An append without an answer, or with one that is not applied here yet."""
 
@@ -56,8 +47,8 @@ class Flight:
         "by",
         "digest",
         "done",
+        "items",
         "key",
-        "messages",
         "number",
         "sent",
         "settlement",
@@ -68,22 +59,22 @@ class Flight:
     def __init__(
         self,
         number: int,
-        messages: tuple[Message, ...],
+        items: tuple[Item, ...],
         by: float,
         done: Done,
         key: str,
         digest: str,
     ) -> None:
         self.number = number
-        self.messages = messages
+        self.items = items
         self.by = by
         """When it fails, in the broker's own time."""
         self.done = done
         self.key = key
         self.digest = digest
         self.size = 0
-        for message in messages:
-            self.size += len(message.payload)
+        for item in items:
+            self.size += len(item.payload)
         self.sent = False
         """It was given to a connection: the engine may have done it."""
         self.again = False

@@ -57,6 +57,21 @@ _REASONS: Mapping[type[Exception], str] = {
 }
 
 
+class _Sent:
+    """A message of the server's side that the engine orders: one object, since each has it."""
+
+    __slots__ = ("draft", "publisher", "told")
+
+    def __init__(self, publisher: Publisher, draft: Draft, told: Told | None) -> None:
+        self.publisher = publisher
+        self.draft = draft
+        self.told = told
+
+    def __call__(self, settlement: Settlement) -> None:
+        """The engine has answered."""
+        self.publisher.settled(self.draft, self.told, settlement)
+
+
 class Publisher:
     """The one door for publications."""
 
@@ -159,8 +174,7 @@ class Publisher:
             return self.publish(draft, kind)
         try:
             self.intercept(draft, kind)
-            done = partial(self._settled, draft, told)
-            problem = workers.submit((draft,), done, kind, key=key)
+            problem = workers.submit((draft,), _Sent(self, draft, told), kind, key=key)
             if problem:
                 self._counters.backplane_refused += 1
                 busy = BrokerBusy(problem)
@@ -201,10 +215,18 @@ class Publisher:
         if not intercepted:
             for draft in drafts:
                 self.intercept(draft)
-        return self._workers.submit(drafts, done, key=key, digest=digest)
+        counted = partial(self._count, drafts, done)
+        return self._workers.submit(drafts, counted, key=key, digest=digest)
 
-    def _settled(self, draft: Draft, told: Told | None, settlement: Settlement) -> None:
-        """The engine has answered, or has not in time."""
+    def _count(self, drafts: Sequence[Draft], done: Done, settlement: Settlement) -> None:
+        assert self._workers is not None
+        self._workers.count(drafts, settlement)
+        done(settlement)
+
+    def settled(self, draft: Draft, told: Told | None, settlement: Settlement) -> None:
+        """The engine has answered one of the server's side, or has not in time."""
+        assert self._workers is not None
+        self._workers.count((draft,), settlement)
         failure = self._failure(settlement)
         if told is None:
             if failure is not None:

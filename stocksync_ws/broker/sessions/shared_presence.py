@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
-from stocksync_ws.backplane import AppendOutcome
+from stocksync_ws.backplane import AppendOutcome, Item
 from stocksync_ws.broker.calls.events import PresenceJoined, PresenceLeft
 from stocksync_ws.broker.calls.listeners import Listeners
 from stocksync_ws.broker.model.control import AGE, CHANNEL, Notice, notice
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.flight import Failure, Message, Settlement
+from stocksync_ws.broker.model.flight import Failure, Settlement
 from stocksync_ws.broker.model.roster import RemotePart, RemoteUser, Roster, RosterMember
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.workers import Workers
@@ -165,9 +165,9 @@ class SharedPresence:
         else:
             self._dirty.update(dict.fromkeys(keys))
 
-    def _take(self) -> dict[_Key, Message]:
+    def _take(self) -> dict[_Key, Item]:
         """Messages of members that have changed, the first ones first."""
-        messages: dict[_Key, Message] = {}
+        messages: dict[_Key, Item] = {}
         size = 0
         for key in self._dirty:
             message = self._message(key)
@@ -179,7 +179,7 @@ class SharedPresence:
             del self._dirty[key]
         return messages
 
-    def _message(self, key: _Key) -> Message:
+    def _message(self, key: _Key) -> Item:
         destination, owner = key
         slot = f"member {self._worker} {len(destination)} {destination} {owner}"
         facts: dict[str, object] = {"destination": destination, "owner": owner}

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
 from stocksync_ws.backplane import (
     AppendOutcome,
     Backplane,
     BackplaneEvent,
     History,
+    Item,
     Keep,
 )
 from stocksync_ws.broker.calls.events import BackplaneAvailability, BackplaneReset
@@ -28,7 +28,7 @@ from stocksync_ws.broker.model.attaching import Attaching
 from stocksync_ws.broker.model.channels import channel_of, destination_in, keep_of
 from stocksync_ws.broker.model.destination import Address, address_of
 from stocksync_ws.broker.model.environment import Environment
-from stocksync_ws.broker.model.flight import Done, Message, Settlement
+from stocksync_ws.broker.model.flight import Done, Settlement
 from stocksync_ws.broker.model.latest_topic import LatestTopic
 from stocksync_ws.broker.model.namespace import MOST_FOUND, is_reply_queue, worker_of
 from stocksync_ws.broker.model.payload import Payloads
@@ -160,21 +160,21 @@ class Workers:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
         if len(drafts) == 1:
-            messages: tuple[Message, ...] = (self._message(drafts[0], kind),)
+            items: tuple[Item, ...] = (self._item(drafts[0], kind),)
         else:
-            messages = tuple([self._message(each, kind) for each in drafts])
-        told = partial(self._count, drafts, done)
-        return self.append(messages, told, key=key, digest=digest)
+            items = tuple([self._item(each, kind) for each in drafts])
+        return self.append(items, done, key=key, digest=digest)
 
-    def _count(self, drafts: Sequence[Draft], done: Done, settlement: Settlement) -> None:
-        """A publication is counted once: where it was sent."""
+    def count(self, drafts: Sequence[Draft], settlement: Settlement) -> None:
+        """Count messages that were submitted here, now that they are settled: once in all workers,
+        where they were sent.
+        """
         if settlement.positions and settlement.outcome is not AppendOutcome.DUPLICATE:
             counters = self._counters
             counters.messages_published += len(drafts)
             if not settlement.workers:
                 for each in drafts:
                     counters.messages_unrouted += self._reaches_nobody(address_of(each.target))
-        done(settlement)
 
     def _reaches_nobody(self, address: Address) -> bool:
         """A message that no other worker was told of is for nobody here either, and is not kept."""
@@ -195,7 +195,7 @@ class Workers:
         return self._mirrors.up and mirror is not None and mirror.state is State.LIVE
 
     def append(
-        self, messages: tuple[Message, ...], done: Done, *, key: str = "", digest: str = ""
+        self, items: tuple[Item, ...], done: Done, *, key: str = "", digest: str = ""
     ) -> str:
         """Send messages to their channels: all of them in one step, or none.
 
@@ -203,18 +203,18 @@ class Workers:
             Why that cannot be, and then nothing has happened; empty: `done` will be told.
         """
         now = self._step.now
-        problem = self._mirrors.append(messages, now, done, key=key, digest=digest)
+        problem = self._mirrors.append(items, now, done, key=key, digest=digest)
         if self._mirrors.in_flight == 1 and (by := self._mirrors.deadline) is not None:
             self._step.sooner(self, by)  # what waits behind another one waits longer
         return problem
 
     # What is sent
 
-    def _message(self, draft: Draft, kind: PublicationKind) -> Message:
+    def _item(self, draft: Draft, kind: PublicationKind) -> Item:
         address, now = address_of(draft.target), self._wall()
         known = self._known.get(address)
         if known is not None:
-            return Message(known[0], self._payloads.pack(draft, kind, now), known[1])
+            return Item(known[0], self._payloads.pack(draft, kind, now), known[1])
         to = destination_in(address)
         payload = self._payloads.pack(draft, kind, now, to)
         policy, named = self._destinations.policy(address), self._named(address)
@@ -225,7 +225,7 @@ class Workers:
             if len(self._known) >= MOST_FOUND:
                 self._known.clear()
             self._known[address] = channel, keep
-        return Message(channel, payload, keep)
+        return Item(channel, payload, keep)
 
     # Subscribing
 

@@ -7,7 +7,7 @@ import pytest
 from stocksync_ws.backplane import AppendOutcome, BackplaneSettings, Item, Keep
 from stocksync_ws.broker.delivery import appends as module
 from stocksync_ws.broker.delivery.appends import Appends
-from stocksync_ws.broker.model.flight import Failure, Flight, Message, Settlement
+from stocksync_ws.broker.model.flight import Failure, Flight, Settlement
 from stocksync_ws.position import Position
 
 KEEP = Keep(10, 60.0)
@@ -19,7 +19,7 @@ def appends(**settings: float) -> Appends:
 
 
 def add(appends: Appends, *channels: str, now: float = 0.0, body: bytes = b"x") -> Flight:
-    messages = tuple(Message(channel, body, KEEP) for channel in channels or ("a",))
+    messages = tuple(Item(channel, body, KEEP) for channel in channels or ("a",))
     return appends.add(messages, now, lambda settlement: None, "key", "digest")
 
 
@@ -73,6 +73,16 @@ def test_what_was_sent_twice_and_is_refused_may_have_been_done_before(
         made.command(flight, lambda channel: None)
     made.answered(1, Settlement(AppendOutcome.REFUSED, problem="full"))
     assert flight.settlement == Settlement(outcome, problem="full")
+
+
+def test_a_command_that_is_sent_again_leaves_alone_what_may_be_on_its_way() -> None:
+    made = appends()
+    flight = add(made, "a", "b")
+    first = made.command(flight, lambda channel: None)
+    again = made.command(flight, lambda channel: AT)
+    assert [item.seen for item in first.items] == [None, None]
+    assert [item.seen for item in again.items] == [AT, AT]
+    assert [item.payload for item in again.items] == [item.payload for item in first.items]
 
 
 def test_an_answer_is_held_until_its_channels_have_come_so_far() -> None:

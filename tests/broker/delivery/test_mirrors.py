@@ -14,6 +14,7 @@ from stocksync_ws.backplane import (
     BackplaneSettings,
     Connected,
     History,
+    Item,
     Keep,
     Lost,
     Pushed,
@@ -24,7 +25,7 @@ from stocksync_ws.backplane import (
 )
 from stocksync_ws.broker.delivery import mirrors as module
 from stocksync_ws.broker.delivery.mirrors import Mirrors, Reset, State
-from stocksync_ws.broker.model.flight import Done, Failure, Message, Settlement
+from stocksync_ws.broker.model.flight import Done, Failure, Settlement
 from stocksync_ws.counters import Counters
 from stocksync_ws.position import Position
 
@@ -81,7 +82,7 @@ class Worker:
         return told
 
     def append(self, *channels: str, now: float = 0.0) -> str:
-        messages = tuple(Message(channel, b"x", KEEP) for channel in channels)
+        messages = tuple(Item(channel, b"x", KEEP) for channel in channels)
         return self.mirrors.append(messages, now, self.settled.append)
 
     def pushed(self, offset: int, generation: int = 0, epoch: str = "e", after: int = -1) -> None:

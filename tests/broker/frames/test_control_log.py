@@ -6,9 +6,8 @@ import logging
 
 import pytest
 
-from stocksync_ws.backplane import Keep
+from stocksync_ws.backplane import Item, Keep
 from stocksync_ws.broker.model.control import CHANNEL
-from stocksync_ws.broker.model.flight import Message
 from tests.broker.cluster import Cluster
 
 
@@ -17,7 +16,7 @@ def put(cluster: Cluster, payload: bytes) -> None:
     workers = cluster.worlds[0].broker._sessions.workers
     assert workers is not None
     world = cluster.worlds[0]
-    message = Message(CHANNEL, payload, Keep(1_000, 60.0))
+    message = Item(CHANNEL, payload, Keep(1_000, 60.0))
     world.broker._step.run(world.now, lambda: workers.append((message,), lambda settlement: None))
     cluster.connect(0)
 

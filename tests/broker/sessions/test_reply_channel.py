@@ -7,9 +7,9 @@ from typing import Annotated
 import pytest
 
 from stocksync_ws import Header, Limits, MessageDropped, MessagingTemplate, StompApp
-from stocksync_ws.backplane import Keep
+from stocksync_ws.backplane import Item, Keep
 from stocksync_ws.broker.model.channels import channel_of_worker
-from stocksync_ws.broker.model.flight import Message, Settlement
+from stocksync_ws.broker.model.flight import Settlement
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.testing.peer import Peer
@@ -228,7 +228,7 @@ def test_what_is_no_reply_queue_is_not_reached_by_the_channel_of_a_worker(place:
         workers = world.broker._sessions.workers
         assert workers is not None
         head = b'["message",0,[],"' + place.encode() + b'"]\n'
-        message = Message(channel_of_worker(name), head + b"no", Keep(10, 60.0))
+        message = Item(channel_of_worker(name), head + b"no", Keep(10, 60.0))
         world.broker._step.run(world.now, lambda: workers.append((message,), _ignore))
         cluster.connect(0)
         assert cluster.engine.engine._channels[message.channel].top == 1

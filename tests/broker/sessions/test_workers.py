@@ -250,7 +250,7 @@ def outcome(
     """What the sender of a message is told."""
     told: list[tuple[Published | None, Exception | None]] = []
     publisher = several.worlds[0].broker._sessions.publisher
-    publisher._settled(draft, lambda *what: told.append(what), settlement)
+    publisher.settled(draft, lambda *what: told.append(what), settlement)
     (only,) = told
     return only
 
