@@ -8,6 +8,7 @@ library frames its messages with is its own affair.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -73,6 +74,8 @@ async def channels_over_redis(control_fd: int, url: str, kind: str) -> None:
         from channels_redis.pubsub import RedisPubSubChannelLayer as Layer
     else:
         from channels_redis.core import RedisChannelLayer as Layer
+    from redis import TimeoutError as NothingCame
+
     layer = Layer(hosts=[url], capacity=100_000)
     channel = await layer.new_channel()
     await layer.group_add(ROOM, channel)
@@ -81,8 +84,9 @@ async def channels_over_redis(control_fd: int, url: str, kind: str) -> None:
     async def read() -> None:
         nonlocal handled
         while True:
-            await layer.receive(channel)
-            handled += 1
+            with contextlib.suppress(NothingCame):
+                await layer.receive(channel)
+                handled += 1
 
     later = Later()
     later.start(read())
