@@ -31,7 +31,12 @@ CARRIERS: dict[str, Callable[[str | None], Carrier]] = {
 }
 
 
-@pytest.fixture(params=["world", *CARRIERS, "aio-tls", "transports-tls", "thread-tls"])
+SLOW = ["transports", *(f"{name}-tls" for name in CARRIERS)]
+"""What others have tested already, but for how the octets come and go."""
+REST = [pytest.param(name, marks=pytest.mark.slow) for name in SLOW]
+
+
+@pytest.fixture(params=["world", "aio", "thread", *REST])
 def carrier(request: pytest.FixtureRequest) -> Carrier:
     """One adapter, not started."""
     if request.param == "world":

@@ -300,6 +300,7 @@ def test_every_catalogue_is_found() -> None:
     assert names == {"counters", "errors", "limits", "reference", "sessions"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", GENERATED, ids=_name)
 def test_a_stale_catalogue_is_seen(page: Path, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "docs", tmp_path / "docs")

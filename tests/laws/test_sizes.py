@@ -6,6 +6,7 @@ import ast
 import io
 import tokenize
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ FUNCTION_LINES_P90 = 25
 _NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 
-def code_lines(source: str) -> Iterator[tuple[str, int, int]]:
+@lru_cache(maxsize=len(FILES))
+def code_lines(source: str) -> list[tuple[str, int, int]]:
     """Name, first line and number of code lines of each function: signature and body, without
     docstring, comments and blank lines.
     """
@@ -35,11 +37,13 @@ def code_lines(source: str) -> Iterator[tuple[str, int, int]]:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             assert node.end_lineno is not None
             used -= set(range(node.lineno, node.end_lineno + 1))
+    found: list[tuple[str, int, int]] = []
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert node.end_lineno is not None
             lines = sum(line in used for line in range(node.lineno, node.end_lineno + 1))
-            yield node.name, node.lineno, lines
+            found.append((node.name, node.lineno, lines))
+    return found
 
 
 def words(source: str) -> Iterator[str]:
@@ -132,7 +136,7 @@ def f(
     lines"""
     return a  # and one more
 '''
-    assert list(code_lines(source)) == [("f", 2, 6)]
+    assert code_lines(source) == [("f", 2, 6)]
 
 
 def test_left_overs_are_seen() -> None:
