@@ -1,7 +1,8 @@
 """The agreement of the workers of a prefix, as Redis knows it.
 
 Rule: whoever connects compares what it has with what the others have, and leaves it there for them
-and for publishers. It is the others' for a minute after the last of them has said so.
+and for publishers. It is the others' until the last of them has ended, or has said nothing for a
+minute.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _WAYS_OUT = (
     ' one: RedisBackplane(on_policy_mismatch="warn")'
 )
 HOLDS = 60
-"""Seconds without a sign of any worker after which nothing is agreed."""
+"""Seconds without a sign of a worker after which it is none."""
 
 Mismatch = Literal["error", "warn"]
 """The fate of a worker that has other policies: it is kept away, or let in with a WARNING."""
@@ -41,12 +42,14 @@ class Agreement:
 
     Args:
         names: The names in Redis.
+        worker: The name of this worker.
         text: What it must have as the others; empty: nothing is compared.
         on_mismatch: What becomes of it if it has not.
     """
 
-    def __init__(self, names: Names, text: str, on_mismatch: Mismatch) -> None:
+    def __init__(self, names: Names, worker: str, text: str, on_mismatch: Mismatch) -> None:
         self._names = names
+        self._worker = worker
         self._text = text
         self._on_mismatch = on_mismatch
         self._warned: set[str] = set()
@@ -78,9 +81,15 @@ class Agreement:
         """
         return command(*self._words(whatever=False)) if self._text else None
 
+    def farewell(self) -> bytes | None:
+        """A command that says that this worker has ended."""
+        if not self._text:
+            return None
+        return command("ZREM", self._names.shared("alive"), self._worker)
+
     def _words(self, *, whatever: bool) -> tuple[str | int, ...]:
         keys = self._names.shared("alive"), self._names.shared("policies")
-        return "EVAL", AGREE, 2, *keys, self._text, HOLDS, int(whatever)
+        return "EVAL", AGREE, 2, *keys, self._worker, self._text, HOLDS, int(whatever)
 
     def warn_once(self, text: str) -> None:
         """Say something to whoever runs this worker."""

@@ -23,7 +23,7 @@ from stocksync_ws.redis.facts import Facts, check_version, facts_of
 from stocksync_ws.redis.node import is_gone
 from stocksync_ws.redis.packing import Names, Packer, appended, reign
 from stocksync_ws.redis.publisher import FIRST, LAST
-from stocksync_ws.redis.publishing import REREAD, Publishing
+from stocksync_ws.redis.publishing import Publishing
 from stocksync_ws.redis.scripts import APPEND
 
 __all__ = ["AsyncPublisher"]
@@ -160,7 +160,7 @@ class AsyncPublisher:
     async def _learn(self, until: float) -> None:
         """Read what the workers have left, now and then."""
         assert self._loop is not None
-        if self._loop.time() - self._read_at < REREAD:
+        if not self._publishing.is_due(self._loop.time(), self._read_at):
             return
 
         async def ask() -> Any:

@@ -76,7 +76,7 @@ class RedisBackplane(BackplaneSettings):
     ) -> Link:
         """Begin to connect. See `Backplane`."""
         names = Names(self.prefix)
-        agreed = Agreement(names, agreement, self.on_policy_mismatch)
+        agreed = Agreement(names, worker, agreement, self.on_policy_mismatch)
         client = self.redis or client_of(self.url)
         return Link(client, worker, names, agreed, self.silence, receive)
 

@@ -121,6 +121,8 @@ class Link:
         if self._loop.is_closed():
             return
         self._closed = True
+        if self._connected and (farewell := self._agreement.farewell()) is not None:
+            self._places[0].say(farewell)
         self._drop()
         if self._task is not None:
             self._task.cancel()
@@ -264,7 +266,7 @@ class Link:
             else:
                 _log.warning("no connection to Redis, prefix %r: %s", self._names.prefix, why)
             self._told = why
-        if news and not self._before:
+        if news:
             self._receive([Lost(why, fatal)])
         self._try_again()
 

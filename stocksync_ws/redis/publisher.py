@@ -25,7 +25,7 @@ from stocksync_ws.redis.facts import Facts, check_version, facts_of
 from stocksync_ws.redis.line import Line, find_places
 from stocksync_ws.redis.node import is_gone
 from stocksync_ws.redis.packing import Names, Packer, appended, reign
-from stocksync_ws.redis.publishing import REREAD, Publishing
+from stocksync_ws.redis.publishing import Publishing
 from stocksync_ws.redis.scripts import APPEND
 
 __all__ = ["Publisher"]
@@ -181,7 +181,7 @@ class Publisher:
 
     def _learn(self, until: float) -> None:
         """Read what the workers have left, now and then."""
-        if time.monotonic() - self._read_at < REREAD:
+        if not self._publishing.is_due(time.monotonic(), self._read_at):
             return
         key = self._names.shared("policies")
         told = self._try(lambda: self._link(0, until).line.ask("GET", key, until=until), until)

@@ -32,12 +32,14 @@ from stocksync_ws.messaging.drafts import Drafts
 from stocksync_ws.position import Position
 from stocksync_ws.redis.connections import unguessable
 
-__all__ = ["REREAD", "Publishing"]
+__all__ = ["Publishing"]
 
 _log = logging.getLogger("stocksync_ws.redis")
 
 REREAD = 60.0
 """Seconds after which what the workers have left is read again."""
+SOON = 1.0
+"""The same, while they have left nothing."""
 MOST_SEEN = 1_000
 """Channels whose last position is remembered."""
 NOT_THERE = "nothing was sent, since Redis was not ready within {:g} s"
@@ -81,6 +83,10 @@ class Publishing:
         self._drafts = Drafts(config)
         self._policies = PolicyTable(config, Namespace(config))
 
+    def is_due(self, now: float, read_at: float) -> bool:
+        """Whether what the workers have left is to be read again: soon, where there was nothing."""
+        return now - read_at >= (REREAD if self._text else SOON)
+
     def learn(self, text: bytes | None) -> None:
         """Take what the workers have left; None: nothing.
 
@@ -93,8 +99,9 @@ class Publishing:
             if not self._warned:
                 self._warned = True
                 _log.warning(
-                    "no worker has ever run under the prefix %r: what is published there waits for"
-                    " nobody; is it that of the application?",
+                    "Redis knows of no worker under the prefix %r, and nobody is told of what is"
+                    " published there: none has run yet, or Redis has lost what it had, or the"
+                    " application has another prefix",
                     self._prefix,
                 )
             return

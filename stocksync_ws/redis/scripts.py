@@ -260,13 +260,19 @@ return answer
 )
 
 AGREE = """
--- KEYS  what is agreed about while workers say so, and what publishers read
--- ARGV  1 what this worker has 2 seconds that it holds 3 '1': whatever the others have
+-- KEYS  the workers that have agreed, with the time until which that holds, and what they agree
+--       about, which publishers read
+-- ARGV  1 this worker 2 what it has 3 seconds that it holds 4 '1': whatever the others have
 -- Answers what the others have, if it is something else.
-local theirs = redis.call('GET', KEYS[1])
-if theirs and theirs ~= ARGV[1] and ARGV[3] ~= '1' then return theirs end
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
-redis.call('SET', KEYS[2], ARGV[1])
+local now = tonumber(redis.call('TIME')[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local others = redis.call('ZCARD', KEYS[1])
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) then others = others - 1 end
+local theirs = redis.call('GET', KEYS[2])
+if others > 0 and theirs and theirs ~= ARGV[2] and ARGV[4] ~= '1' then return theirs end
+redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+redis.call('SET', KEYS[2], ARGV[2])
 return false
 """
 

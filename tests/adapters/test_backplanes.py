@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -89,18 +90,18 @@ def numbers_of_no_channel(self: Any, worker: str, command: Append, at: float) ->
 
 
 def forgets_keys(self: Any, worker: str, command: Append, at: float) -> Answer:
-    return append(self, worker, command._replace(key=""), at)
+    return append(self, worker, replace(command, key=""), at)
 
 
 def repeats_without_position(self: Any, worker: str, command: Append, at: float) -> Answer:
     answer, pushes = append(self, worker, command, at)
     if answer.outcome is AppendOutcome.REPEATED:
-        answer = answer._replace(positions=())
+        answer = replace(answer, positions=())
     return answer, pushes
 
 
 def knows_the_last_only(self: Any, worker: str, command: Append, at: float) -> Answer:
-    return append(self, worker, command._replace(oldest=command.number), at)
+    return append(self, worker, replace(command, oldest=command.number), at)
 
 
 def does_what_comes_late(self: Any, worker: str, command: Append, at: float) -> Answer:
@@ -111,16 +112,16 @@ def does_what_comes_late(self: Any, worker: str, command: Append, at: float) -> 
 
 
 def takes_the_first_only(self: Any, worker: str, command: Append, at: float) -> Answer:
-    return append(self, worker, command._replace(items=command.items[:1]), at)
+    return append(self, worker, replace(command, items=command.items[:1]), at)
 
 
 def keeps_one_less(self: Any, item: Item, at: float) -> Pushed:
     keep = item.keep._replace(messages=max(1, item.keep.messages - 1))
-    return put(self, item._replace(keep=keep), at)
+    return put(self, replace(item, keep=keep), at)
 
 
 def keeps_no_slots(self: Any, item: Item, at: float) -> Pushed:
-    return put(self, item._replace(keep=Keep(item.keep.messages, item.keep.seconds)), at)
+    return put(self, replace(item, keep=Keep(item.keep.messages, item.keep.seconds)), at)
 
 
 def loses_what_is_replaced(self: Any, item: Item, at: float) -> Pushed:
@@ -133,7 +134,7 @@ def loses_what_is_replaced(self: Any, item: Item, at: float) -> Pushed:
 def names_the_one_kept_before(self: Any, item: Item, at: float) -> Pushed:
     found = self._find(item.channel, item.seen).entries
     before = [offset for offset, each in found.items() if each[2] != item.keep.slot or not each[2]]
-    return put(self, item, at)._replace(after=max(before, default=0))
+    return replace(put(self, item, at), after=max(before, default=0))
 
 
 def says_nothing_of_what_has_aged(self: Any, command: Read) -> History:
@@ -309,10 +310,17 @@ BROKEN: list[tuple[object, str, Callable[..., Any], str]] = [
     ids=[f"{row[2].__name__}-{row[3]}" for row in BROKEN],
 )
 def test_an_engine_that_breaks_a_rule_is_seen(
-    home: object, name: str, instead: Callable[..., Any], seen: str
+    home: object,
+    name: str,
+    instead: Callable[..., Any],
+    seen: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     found = [check for check in (*CHECKS, *RESTARTS) if check.name.startswith(seen)]
     assert len(found) == 1
     page = 7 if "page" in instead.__name__ else 2_000
     with mock.patch.object(home, name, instead), pytest.raises((AssertionError, TimeoutError)):
         run(found[0], page)
+    assert [each.getMessage() for each in caplog.records if each.name == "asyncio"] == [], (
+        "the engine breaks itself, not a rule"
+    )

@@ -9,6 +9,7 @@ STOCKSYNC_BENCH_CENTRIFUGE names it. Of each the least of all rounds counts.
 from __future__ import annotations
 
 import os
+import select
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -44,8 +45,13 @@ class Marked(socket.socket):
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """What has come, but a half of a mark."""
-        data = self._held + super().recv(size, flags)
-        self._held = b""
+        data = super().recv(size, flags)
+        if not data:
+            return data
+        data, self._held = self._held + data, b""
+        if len(data) == 1:  # empty would be the end
+            select.select([self], [], [])
+            data += super().recv(size, flags)
         if data[-1:] in (BODY_MARK[:1], ANSWER_MARK[:1]):
             data, self._held = data[:-1], data[-1:]
         return data

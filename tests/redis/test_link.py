@@ -144,6 +144,35 @@ def test_a_worker_with_other_policies_is_kept_away(
     assert any(record.levelno == logging.ERROR for record in caplog.records)
 
 
+def test_a_worker_that_has_ended_holds_nobody_to_what_it_had(shared: Server) -> None:
+    async def main() -> None:
+        one = app_of(shared.url, prefix="ended")
+        other = app_of(shared.url, {"/topic/room": Topic()}, prefix="ended", require_at_start=True)
+        async with one.listen("127.0.0.1", 0):
+            await one.template.publish("/topic/room", 1)
+        async with other.listen("127.0.0.1", 0):
+            assert (await other.template.publish("/topic/room", 1)).message_id
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_is_kept_away_says_why_nothing_is_sent(shared: Server) -> None:
+    async def main() -> None:
+        old = app_of(shared.url, prefix="kept", publish_timeout=0.5)
+        new = app_of(shared.url, {"/topic/room": Topic()}, prefix="kept", on_policy_mismatch="warn")
+        async with old.listen("127.0.0.1", 0):
+            await old.template.publish("/topic/room", 1)
+            async with new.listen("127.0.0.1", 0):
+                await new.template.publish("/topic/room", 1)
+                await asyncio.to_thread(shared.cut)
+                while old.ready:  # noqa: ASYNC110 - until its link has seen it
+                    await asyncio.sleep(0.01)
+                with pytest.raises(BackplaneUnavailable, match=r"other policies .*'/topic/room'"):
+                    await old.template.publish("/topic/room", 1)
+
+    asyncio.run(main())
+
+
 def test_a_worker_that_is_one_of_a_deploy_is_let_in_with_one_warning(
     shared: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,8 +26,12 @@ from stocksync_ws import (
     StompApp,
     Stream,
 )
+from stocksync_ws.agreement import agreement_of
+from stocksync_ws.config import BrokerConfig
 from stocksync_ws.redis import AsyncPublisher, Publisher, RedisBackplane
 from stocksync_ws.redis.packing import Names
+from stocksync_ws.redis.publishing import Publishing
+from stocksync_ws.testing import MemoryBackplane
 from tests.redis.browsers import Browser, frame_of, parsed
 from tests.redis.proxy import Proxy
 from tests.redis.servers import Server, free_port
@@ -170,9 +174,19 @@ def test_a_prefix_under_which_nobody_runs_is_warned_of(
     with Publisher(url, prefix="shoop") as publisher:
         for _ in range(2):
             assert publisher.convert_and_send("/topic/a", 1).workers == 0
-    assert [each.getMessage()[:40] for each in caplog.records] == [
-        "no worker has ever run under the prefix "
+    assert [each.getMessage()[:50] for each in caplog.records] == [
+        "Redis knows of no worker under the prefix 'shoop',"
     ]
+
+
+def test_what_workers_leave_is_read_soon_where_there_was_nothing() -> None:
+    publishing = Publishing("shop", time.time)
+    publishing.learn(None)
+    assert not publishing.is_due(100.9, 100.0)
+    assert publishing.is_due(101.0, 100.0)
+    publishing.learn(agreement_of(BrokerConfig(backplane=MemoryBackplane())).encode())
+    assert not publishing.is_due(159.9, 100.0)
+    assert publishing.is_due(160.0, 100.0)
 
 
 def test_a_connection_that_has_ended_meanwhile_is_no_doubt(server: Server) -> None:

@@ -105,7 +105,7 @@ class Receiver(Protocol):
 class Watcher(Receiver, Protocol):
     """Who is told of the connection too."""
 
-    def available(self, up: bool) -> None:
+    def available(self, up: bool, why: str) -> None:
         """The engine is there, or gone."""
         ...
 
@@ -271,7 +271,7 @@ class Mirrors:
             self._commands.append(self._appends.command(flight, self.seen))
         for mirror in self._mirrors.values():
             self._ask(mirror)
-        self._receiver.available(True)
+        self._receiver.available(True, "")
 
     def _lost(self, event: Lost) -> None:
         self.up = False
@@ -279,7 +279,7 @@ class Mirrors:
             if isinstance(command, Append):
                 self._appends.stayed(command.number)
         self._commands.clear()
-        self._receiver.available(False)
+        self._receiver.available(False, event.reason)
 
     def _appended(self, event: Appended) -> None:
         outcome, positions = event.outcome, event.positions

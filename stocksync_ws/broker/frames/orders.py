@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -143,7 +144,8 @@ class Orders:
     def _send(self, number: int, message: Item) -> None:
         assert self._workers is not None
         done = partial(self._sent, number, message)
-        if self._workers.append((message,), done):
+        # What was sent before may be on its way.
+        if self._workers.append((replace(message),), done):
             self._wait(number, message)
 
     def _sent(self, number: int, message: Item, settlement: Settlement) -> None:

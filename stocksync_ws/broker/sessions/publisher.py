@@ -244,11 +244,16 @@ class Publisher:
         outcome = settlement.outcome
         if outcome is Failure.UNAVAILABLE or outcome is AppendOutcome.REFUSED:
             self._counters.backplane_refused += 1
-            return BackplaneUnavailable(settlement.problem or NOT_THERE)
+            return BackplaneUnavailable(settlement.problem or self._not_there())
         if outcome is Failure.UNCERTAIN or not settlement.positions:
             self._counters.backplane_uncertain += 1
             return PublishUncertain(NOT_ANSWERED)
         return None
+
+    def _not_there(self) -> str:
+        assert self._workers is not None
+        trouble = self._workers.trouble
+        return f"{NOT_THERE}: {trouble}" if trouble else NOT_THERE
 
     def publish_for_client(self, draft: Draft, *, reserved: bool = False) -> Published:
         """Accept a message and queue it for its receivers.

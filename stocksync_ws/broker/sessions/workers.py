@@ -95,6 +95,8 @@ class Workers:
         self._since = env.step.now
         self.down_since: float | None = env.step.now
         """Since when the engine is gone; None: it is there."""
+        self.trouble = ""
+        """Why it is gone, as its link has said last."""
         self._most = MOST_UNREAD
         """Channels beyond which those that nobody reads are left at once."""
         self._sweep_at = 0.0
@@ -267,9 +269,10 @@ class Workers:
         for event in events:
             self._mirrors.receive(event)
 
-    def available(self, up: bool) -> None:
-        """The engine is there, or gone."""
+    def available(self, up: bool, why: str) -> None:
+        """The engine is there, or gone, and why."""
         now = self._step.now
+        self.trouble = why
         if up is (self.down_since is None):
             return
         self._counters.backplane_connections += up

@@ -69,7 +69,7 @@ class Worker:
     def reset(self, channel: str, why: Reset) -> None:
         self.told.append(why)
 
-    def available(self, up: bool) -> None:
+    def available(self, up: bool, why: str) -> None:
         self.told.append(up)
 
     def taken(self) -> list[BackplaneCommand]:

@@ -279,6 +279,17 @@ def test_what_was_not_done_or_may_not_have_been_is_an_error(
     assert (counters.backplane_refused, counters.backplane_uncertain) == (refused, uncertain)
 
 
+def test_what_was_not_sent_says_why_the_engine_is_gone(stack: ExitStack) -> None:
+    several = Several(stack)
+    for link in several.engine.links.values():
+        link.lose("it rains")
+    several.settle()
+    _, problem = outcome(several, Draft("/topic/a", (), b"x"), Settlement(Failure.UNAVAILABLE))
+    assert str(problem) == (
+        "the engine behind the workers was not there in time, and nothing was sent: it rains"
+    )
+
+
 def test_what_was_done_names_its_place(stack: ExitStack) -> None:
     settlement = Settlement(AppendOutcome.REPEATED, (Position("e", 3, 7),), 4)
     draft = Draft("/queue/a", (), b"x", user="ann")

@@ -33,6 +33,8 @@ def show_breaks(first: int) -> int:
         with broken(rule):
             found = (one_round(seed) for seed in range(first, first + MOST))
             seed, _, problem = next((each for each in found if each[2]), (0, 0, ""))
+        if problem.startswith(("AttributeError", "NameError", "TypeError")):
+            raise SystemExit(f"{rule}: the break itself is broken: {problem}")
         unseen += not problem
         print(f"{rule}: round {seed}: {problem}" if problem else f"{rule}: NOT SEEN", flush=True)
     return unseen

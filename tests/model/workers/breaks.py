@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 from unittest import mock
 
@@ -66,7 +65,7 @@ _take = Mirrors._take
 def _no_gap(self: Any, mirror: Mirror, push: Pushed) -> None:
     assert mirror.top is not None
     if push.position.offset > mirror.top.offset:
-        mirror.top = replace(push.position, offset=push.after)
+        mirror.top = push.position._replace(offset=push.after)
     _take(self, mirror, push)
 
 
