@@ -132,6 +132,19 @@ def test_a_publication_is_counted_once_where_it_was_sent(
     assert [each.messages_unrouted for each in counters] == [not subscribed, 0]
 
 
+def test_each_message_of_a_transaction_is_counted(stack: ExitStack) -> None:
+    several = Several(stack)
+    sender = several.connect(0)
+    sender.command("BEGIN", {"transaction": "t"})
+    for body in "xyz":
+        sender.command("SEND", {"destination": "/topic/a", "transaction": "t"}, body)
+    sender.command("COMMIT", {"transaction": "t"})
+    several.settle()
+    counters = [world.counters for world in several.worlds]
+    assert [each.messages_published for each in counters] == [3, 0]
+    assert [each.messages_unrouted for each in counters] == [3, 0]
+
+
 def test_a_publication_that_is_kept_is_not_unrouted(stack: ExitStack) -> None:
     several = Several(stack)
     several.worlds[0].run(several.apps[0].template.publish("/topic/kept/a", "x"))
