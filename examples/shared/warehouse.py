@@ -15,10 +15,12 @@ URL = os.environ.get("REDIS_URL", "redis://127.0.0.1:6379/0")
 PREFIX = "stocksync"
 JOBS = "stocksync-jobs"
 NAMES = {item.product_id: item.name for item in ITEMS}
+FIRST = {item.product_id: item.quantity for item in ITEMS}
 
-# The time is that of Redis, so that a page takes changes of two workers in their order.
+# The time is that of Redis, so that a page takes changes of two workers in their order. A Redis
+# that has lost what it had has the first stock again.
 ADJUST = """
-local left = tonumber(redis.call('HGET', KEYS[1], ARGV[1]))
+local left = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or ARGV[4])
 local quantity = left + tonumber(ARGV[2])
 local time = redis.call('TIME')
 local at = time[1] .. '.' .. string.format('%06d', time[2])
@@ -59,7 +61,7 @@ class Stock:
         name = NAMES.get(product_id)
         if name is None:
             raise InventoryUpdateError(f"There is no product {product_id}.")
-        given = product_id, adjustment.delta, MOST
+        given = product_id, adjustment.delta, MOST, FIRST[product_id]
         left, quantity, at = self._adjust(keys=["stocksync-stock"], args=given)
         if quantity < 0 < -adjustment.delta:
             raise InventoryUpdateError(f"Only {left} left of {name}.")
