@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 from redis.exceptions import RedisError
 
@@ -101,6 +101,11 @@ async def page() -> dict[str, str]:
         "restock": "/restock",
         "worker": "/app/worker",
     }
+
+
+@app.get("/health")
+async def health() -> Response:
+    return Response(WORKER, status_code=200 if ws.ready else 503)
 
 
 @app.post("/restock", status_code=202)

@@ -182,10 +182,10 @@ class Link:
         self._ready()
 
     def _ready(self) -> None:
+        again = " again" if self._before else ""
+        _log.info("connected to Redis%s, prefix %r", again, self._names.prefix)
         self._before = self._connected = True
         self._delay = FIRST
-        if self._told:
-            _log.info("connected to Redis again, prefix %r", self._names.prefix)
         self._told = ""
         self._timers = [
             self._loop.call_later(RENEW, self._renew),

@@ -90,6 +90,25 @@ def test_an_application_starts_without_redis_and_says_so() -> None:
     asyncio.run(main())
 
 
+def test_the_log_says_that_a_worker_is_connected_and_when_it_is_again(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "stocksync_ws.redis")
+
+    async def main() -> None:
+        async with link_to(RedisBackplane(server.url)) as (_, told):
+            await told.until(Connected)
+            await asyncio.to_thread(server.cut)
+            await told.until(Connected, since=1)
+
+    asyncio.run(main())
+    lines = [each.getMessage() for each in caplog.records if each.levelno == logging.INFO]
+    assert lines == [
+        "connected to Redis, prefix 'stocksync'",
+        "connected to Redis again, prefix 'stocksync'",
+    ]
+
+
 def test_redis_that_comes_later_is_found(server: Server) -> None:
     async def main() -> None:
         await asyncio.to_thread(server.kill)
