@@ -15,6 +15,8 @@ import sys
 import time
 from pathlib import Path
 
+from redis.exceptions import RedisError
+
 from stocksync_ws.redis import Publisher
 
 sys.path.append(str(Path(__file__).parents[1] / "shared"))
@@ -40,6 +42,8 @@ if __name__ == "__main__":
     while True:
         try:
             deliver(stock.next_job())
-        except Exception:
-            log.exception("a delivery has failed, or Redis is away")
+        except RedisError as error:
+            log.warning("Redis is away: %s", error)
             time.sleep(1)
+        except Exception:
+            log.exception("a delivery has failed")
