@@ -1,8 +1,8 @@
 """An engine gives several workers channels, which put publications into one order.
 
 Rule: words and data. A worker sends commands and is given events; neither side waits for the other,
-and nothing here knows a socket. What is made for each message has slots and no more, the rest are
-tuples. The contract of an engine stands at `Backplane`.
+and nothing here knows a socket. A record that is made for each message is a class with slots, which
+is made faster than a named tuple. The contract of an engine stands at `Backplane`.
 """
 
 from __future__ import annotations

@@ -294,8 +294,8 @@ def appended(number: int, answer: bytes, *, ours: int) -> tuple[Appended, bool]:
     if len(places) == 3:
         positions = (_position(*places),)
     else:
-        places3 = zip(places[::3], places[1::3], places[2::3], strict=True)
-        positions = tuple([_position(*each) for each in places3])
+        starts = range(0, len(places), 3)
+        positions = tuple([_position(*places[at : at + 3]) for at in starts])
     workers = int(reached) - ours
     event = Appended(number, _OUTCOMES[outcome], positions, workers if workers > 0 else 0)
     return event, unsteady == b"1"

@@ -260,16 +260,17 @@ return answer
 )
 
 AGREE = """
--- KEYS  the workers that have agreed, with the time until which that holds, and what they agree
---       about, which publishers read
+-- KEYS  the workers that have what is agreed, each with the time until which that holds, and what
+--       is agreed, which publishers read
 -- ARGV  1 this worker 2 what it has 3 seconds that it holds 4 '1': whatever the others have
 -- Answers what the others have, if it is something else.
 local now = tonumber(redis.call('TIME')[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
-local others = redis.call('ZCARD', KEYS[1])
-if redis.call('ZSCORE', KEYS[1], ARGV[1]) then others = others - 1 end
 local theirs = redis.call('GET', KEYS[2])
-if others > 0 and theirs and theirs ~= ARGV[2] and ARGV[4] ~= '1' then return theirs end
+if theirs ~= ARGV[2] then
+  if ARGV[4] ~= '1' and theirs and redis.call('EXISTS', KEYS[1]) == 1 then return theirs end
+  redis.call('DEL', KEYS[1])
+end
 redis.call('ZADD', KEYS[1], now + ARGV[3], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 redis.call('SET', KEYS[2], ARGV[2])

@@ -2,7 +2,7 @@
 
 `python -m tests.bench.centrifuge [--quick]`: each serves one client, then 500, from one core and
 over one Redis. The program is made from `centrifuge.go`: in an empty folder `go mod init bench`,
-`go get github.com/centrifugal/centrifuge@v0.38.0` and `go build -o centrifuge centrifuge.go`;
+`go get github.com/centrifugal/centrifuge@1d8f99f` and `go build -o centrifuge centrifuge.go`;
 STOCKSYNC_BENCH_CENTRIFUGE names it. Of each the least of all rounds counts.
 """
 

@@ -175,6 +175,20 @@ def test_a_worker_that_has_ended_holds_nobody_to_what_it_had(shared: Server) -> 
     asyncio.run(main())
 
 
+def test_a_deploy_that_is_taken_back_finds_the_old_policies_again(shared: Server) -> None:
+    async def main() -> None:
+        old, again = (app_of(shared.url, prefix="back", require_at_start=True) for _ in range(2))
+        new = app_of(shared.url, {"/topic/room": Topic()}, prefix="back", on_policy_mismatch="warn")
+        async with old.listen("127.0.0.1", 0):
+            await old.template.publish("/topic/room", 1)
+            async with new.listen("127.0.0.1", 0):
+                await new.template.publish("/topic/room", 1)
+            async with again.listen("127.0.0.1", 0):
+                assert (await again.template.publish("/topic/room", 1)).message_id
+
+    asyncio.run(main())
+
+
 def test_a_worker_that_is_kept_away_says_why_nothing_is_sent(shared: Server) -> None:
     async def main() -> None:
         old = app_of(shared.url, prefix="kept", publish_timeout=0.5)

@@ -32,6 +32,8 @@ def told(*names: str) -> list[tuple[str, str, str]]:
         (["e-1"], ["e-1"], ["e-1", "e-2"], False),
         (["e-1", "e-2"], ["e-1"], ["e-1"], False),
         (["e-1"], ["e-1"], ["e-1", "BackplaneUnavailable"], True),
+        ([], [], ["e-1"], False),
+        ([], [], [], True),
         # Others have published more.
         (["e-1", "e-2"], ["e-1", "e-2"], ["e-1"], True),
         # An engine has come back with an older state, and its offsets begin lower.

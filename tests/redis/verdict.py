@@ -45,7 +45,7 @@ class Verdict:
 
 def settled(browsers: Sequence[Browser], told: Iterable[tuple[str, str, str]]) -> bool:
     """Whether all browsers stand at one position in each room, and not before what a publisher was
-    told: its answer may come before the first browser has the message.
+    told of the same epoch: its answer may come before the first browser has the message.
 
     Args:
         browsers: All of them, subscribed.
@@ -58,6 +58,8 @@ def settled(browsers: Sequence[Browser], told: Iterable[tuple[str, str, str]]) -
             tops[key] = max(tops.get(key, position), position)
     for room in browsers[0].stretches:
         stands = {Position.parse(browser.last(room)) for browser in browsers}
+        if None in stands and any(key[0] == room for key in tops):
+            return False
         if len({each.offset if each else 0 for each in stands}) > 1:
             return False
         if any(each and each < tops.get((room, each.epoch), each) for each in stands):

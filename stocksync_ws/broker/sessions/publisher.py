@@ -58,7 +58,9 @@ _REASONS: Mapping[type[Exception], str] = {
 
 
 class _Sent:
-    """A message of the server's side that the engine orders: one object, since each has it."""
+    """Waits for what becomes of a message of the server's side. It is made for each of them, so it
+    is one object, where two closures would be four.
+    """
 
     __slots__ = ("draft", "publisher", "told")
 
@@ -68,7 +70,7 @@ class _Sent:
         self.told = told
 
     def __call__(self, settlement: Settlement) -> None:
-        """The engine has answered."""
+        """The engine has answered, or has not in time."""
         self.publisher.settled(self.draft, self.told, settlement)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from stocksync_ws import CurrentUser, DisconnectReason, SessionDisconnected, StompApp
-from stocksync_ws.backplane import BackplaneSettings
+from stocksync_ws.backplane import Append, BackplaneSettings
 from stocksync_ws.broker.frames import orders
 from stocksync_ws.testing.peer import Peer
 from tests.broker.cluster import Cluster
@@ -151,6 +151,25 @@ class TestDisconnect:
             cluster.engine.reconnect()
             cluster.advance(orders.RETRY * 2)
             assert all(kicked(cluster, peer) for peer in peers)
+
+    def test_one_that_goes_again_leaves_alone_what_may_be_on_its_way(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with Cluster(2, settings=BackplaneSettings(publish_timeout=0.5)) as cluster:
+            cluster.connect(1, "ann")
+            link = cluster.link(0)
+            monkeypatch.setattr(cluster.engine, "moved", lambda link: None)
+            cluster.apps[0].users.disconnect("ann")
+            cluster.advance(orders.RETRY * 3)
+            sent = [
+                item
+                for command in link.commands
+                if isinstance(command, Append)
+                for item in command.items
+                if b'"order"' in item.payload
+            ]
+            assert len(sent) > 1
+            assert len({id(item) for item in sent}) == len(sent)
 
     @pytest.mark.parametrize("forgets", [False, True])
     def test_one_whose_answer_is_lost_is_done_once(
