@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,3 +58,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     slow = [item for item in items if item.get_closest_marker("slow") is not None]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in slow]
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Garbage of other tests is not collected here: at the end of a full stack nothing of it could
+    be finalized.
+    """
+    gc.disable()
+    yield
+    gc.enable()

@@ -184,11 +184,12 @@ class Driver:
         try:
             return self._machine.publish(draft, self._host.now(), told)
         finally:
-            # A refusal may have told listeners; what waits for a `flush_delay` asks for no turn.
-            if self._outputs.pending or self._outputs.urgent:
-                self._schedule()
-            else:
-                self._arm()
+            if not self._scheduled:
+                # A refusal may have told listeners; what waits for a `flush_delay` needs no turn.
+                if self._outputs.pending or self._outputs.urgent:
+                    self._schedule()
+                elif self._timers.earlier:
+                    self._arm()
 
     def act(self, work: Callable[[float], None]) -> None:
         """Run `work`, an input of the machine that the driver does not know, at the time that it is
@@ -322,8 +323,10 @@ class Driver:
         now = self._host.now()
         try:
             # `_scheduled` still stands: what this step makes dirty is flushed in this turn.
-            now = self._proceed(now)
-            self._finish(now)
+            if self._turn.waiting:
+                now = self._proceed(now)
+            if self._outputs.urgent:
+                self._finish(now)
             self._flusher.flush(now)
             if self._outputs.engine:
                 self._host.carry(drain(self._outputs.engine))
@@ -333,16 +336,13 @@ class Driver:
         if self._flusher.left:
             self._schedule()
         self._finish(now)
-        if self._is_idle():
+        if self._idle is not None and self._is_idle():
             idle, self._idle = self._idle, None
-            assert idle is not None
             idle()
 
     def _proceed(self, now: float) -> float:
         """Go on with sessions that wait, until the turn is used up; return the time afterwards."""
         turn = self._turn
-        if not turn.waiting:
-            return now
         until = max(self._began + TURN, now + LEAST)
         while turn.left > 0 and (session := turn.next()) is not None:
             try:
@@ -356,10 +356,9 @@ class Driver:
         return now
 
     def _is_idle(self) -> bool:
-        """Tell whether a caller of `when_idle` waits, and nothing is left to do."""
+        """Tell whether nothing is left to do."""
         links = self._links
-        nobody = not links.open and not links.parked
-        return self._idle is not None and nobody and not self._machine.busy
+        return not links.open and not links.parked and not self._machine.busy
 
     # Time
 

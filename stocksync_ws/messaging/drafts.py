@@ -28,7 +28,6 @@ from stocksync_ws.policies import has_surrogate
 
 __all__ = ["Drafts"]
 
-_NO_HEADERS: tuple[tuple[str, str], ...] = ()
 _ALONE = {kind: (("content-type", kind),) for kind in (JSON, OCTETS, TEXT)}
 """The headers of a message that has no others."""
 _VARIABLE = re.compile(r"/(\{[A-Za-z_][\w.]*\})(?=/|$)")
@@ -77,8 +76,8 @@ class Drafts:
             raise ValueError(
                 f"send takes bytes as they are, not {type(given).__name__}: use convert_and_send"
             )
-        pairs = _NO_HEADERS if headers is None else check_own(headers)
-        return self._draft(destination, body, None, pairs)
+        pairs = () if headers is None else check_own(headers)
+        return self._bounded(Draft(destination, pairs, body))
 
     def to_session(
         self,
@@ -94,15 +93,14 @@ class Drafts:
                 f"session_id must be the id of a session, such as session.id, not {given!r}"
             )
         destination = self._check_own(given, destination, "session")
-        pairs = _NO_HEADERS if headers is None else check_own(headers)
-        encoded = self._encode(payload, pairs)
-        return self._draft(destination, *encoded, pairs, session=str.__str__(given))
+        pairs, body = self._encode(payload, headers)
+        return self._bounded(Draft(destination, pairs, body, session=str.__str__(given)))
 
     def to(self, destination: str, payload: object, headers: Mapping[str, str] | None) -> Draft:
         """A payload to a destination."""
         destination = self._check(destination)
-        pairs = _NO_HEADERS if headers is None else check_own(headers)
-        return self._draft(destination, *self._encode(payload, pairs), pairs)
+        pairs, body = self._encode(payload, headers)
+        return self._bounded(Draft(destination, pairs, body))
 
     def to_user(
         self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
@@ -119,36 +117,29 @@ class Drafts:
                 f" user.name"
             )
         destination = self._check_own(name, destination)
-        pairs = _NO_HEADERS if headers is None else check_own(headers)
-        encoded = self._encode(payload, pairs)
-        return self._draft(destination, *encoded, pairs, user=str.__str__(name))
+        pairs, body = self._encode(payload, headers)
+        return self._bounded(Draft(destination, pairs, body, user=str.__str__(name)))
 
     def _encode(
-        self, payload: object, headers: tuple[tuple[str, str], ...]
-    ) -> tuple[bytes, str | None]:
-        """The body, and its content-type where the caller gave none."""
-        asked = next((value for name, value in headers if name == "content-type"), None)
+        self, payload: object, headers: Mapping[str, str] | None
+    ) -> tuple[tuple[tuple[str, str], ...], bytes]:
+        """The headers and the body; the content-type is the caller's, if there is one."""
+        if headers is None:
+            body, kind = self._encoder.encode(payload)
+            return _ALONE[kind], body
+        pairs = check_own(headers)
+        asked = next((value for name, value in pairs if name == "content-type"), None)
         if asked is None:
-            return self._encoder.encode(payload)
+            body, kind = self._encoder.encode(payload)
+            return (("content-type", kind), *pairs), body
         if not isinstance(payload, OCTET_KINDS):
             converter = self._converters.asked(asked)
             if converter is not None:
-                return converter.encode(payload), None
-        return self._encoder.encode(payload)[0], None
+                return pairs, converter.encode(payload)
+        return pairs, self._encoder.encode(payload)[0]
 
-    def _draft(
-        self,
-        destination: str,
-        body: bytes,
-        content_type: str | None,
-        pairs: tuple[tuple[str, str], ...],
-        *,
-        user: str | None = None,
-        session: str | None = None,
-    ) -> Draft:
-        if content_type is not None:
-            pairs = (("content-type", content_type), *pairs) if pairs else _ALONE[content_type]
-        draft = Draft(destination, pairs, body, user=user, session=session)
+    def _bounded(self, draft: Draft) -> Draft:
+        """The draft, if it is no larger than a message may be."""
         if draft.size > self._limits.max_outbound_message:
             raise ValueError(
                 f"a message of {draft.size} bytes is larger than Limits.max_outbound_message"
@@ -157,9 +148,9 @@ class Drafts:
         return draft
 
     def _check(self, destination: str) -> str:
+        if type(destination) is str and destination in self._checked:
+            return destination
         given = cast("object", destination)
-        if type(given) is str and given in self._checked:
-            return given
         if not isinstance(given, str):
             raise ValueError(
                 f"a destination is a text such as '/topic/inventory', not {given!r};"

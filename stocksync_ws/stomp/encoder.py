@@ -6,7 +6,9 @@ out or is our caller's error; it is never sent raw.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import cast
 
 from stocksync_ws.errors import LocalProtocolError
@@ -44,7 +46,11 @@ def encode(
     if not body:
         dialect = PLAIN if command in UNESCAPED else DIALECTS[version]
         return _to_octets(f"{command}\n{_write(headers, dialect)}\n\0")
-    return encode_head(command, headers, version) + encode_tail((), body, version)
+    return b"%bcontent-length:%d\n\n%b\0" % (
+        encode_head(command, headers, version),
+        len(body),
+        body,
+    )
 
 
 def encode_head(command: str, headers: Iterable[tuple[str, str]], version: Version) -> bytes:
@@ -60,17 +66,50 @@ def encode_head(command: str, headers: Iterable[tuple[str, str]], version: Versi
     return _to_octets(f"{command}\n{_write(headers, dialect)}")
 
 
-def encode_tail(headers: Iterable[tuple[str, str]], body: bytes, version: Version) -> bytes:
-    """The second part of a MESSAGE: more headers, `content-length` of a non-empty body, blank line,
-    body, NUL.
+def encode_tail(
+    destination: str,
+    message_id: str,
+    headers: tuple[tuple[str, str], ...],
+    body: bytes,
+    version: Version,
+) -> bytes:
+    """The second part of a MESSAGE: `destination` and `message-id`, more headers, `content-length`
+    of a non-empty body, blank line, body, NUL.
+
+    The server's own headers stand first, so that "the first wins" protects the client (STOMP 1.2,
+    Repeated Header Entries).
 
     Raises:
         LocalProtocolError: As `encode`.
     """
-    text = _write(headers, DIALECTS[version])
-    if body:
-        text = f"{text}content-length:{len(body)}\n"
-    return b"%b\n%b\0" % (_to_octets(text), body)
+    # Who publishes again and again gives the same headers, or none of his own.
+    around = _around if len(headers) < 2 else _around.__wrapped__
+    before, behind = around(destination, headers, version)
+    if _PLAIN_ID(message_id) is None:
+        message_id = _write((("message-id", message_id),), DIALECTS[version])[11:-1]
+    if not body:
+        return b"%b%b%b\n\0" % (before, _to_octets(message_id), behind)
+    return b"%b%b%bcontent-length:%d\n\n%b\0" % (
+        before,
+        _to_octets(message_id),
+        behind,
+        len(body),
+        body,
+    )
+
+
+_PLAIN_ID = re.compile(r"[\w.-]+", re.ASCII).fullmatch
+"""A `message-id` that every dialect writes as it is; ours are."""
+
+
+@lru_cache(maxsize=256)
+def _around(
+    destination: str, headers: tuple[tuple[str, str], ...], version: Version
+) -> tuple[bytes, bytes]:
+    """What stands before the value of `message-id`, and what behind it."""
+    dialect = DIALECTS[version]
+    before = f"{_write((('destination', destination),), dialect)}message-id:"
+    return _to_octets(before), _to_octets(f"\n{_write(headers, dialect)}")
 
 
 def _write(headers: Iterable[tuple[str, str]], dialect: Dialect) -> str:

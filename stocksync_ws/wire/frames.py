@@ -49,21 +49,22 @@ class FrameError(Exception):
         self.reason = reason
 
 
-def frame(first: int, *payload: bytes) -> bytes:
+def frame(first: int, head: bytes = b"", tail: bytes = b"") -> bytes:
     """One whole unmasked frame.
 
     Args:
         first: The first octet: FIN and opcode.
-        payload: The payload in parts, joined once together with the header.
+        head: The payload, or its beginning: the two are joined once together with the header.
+        tail: The rest of it.
     """
-    size = sum(map(len, payload))
+    size = len(head) + len(tail)
     if size < 126:
         header = _SHORT.pack(first, size)
     elif size < 65_536:
         header = _MEDIUM.pack(first, 126, size)
     else:
         header = _LONG.pack(first, 127, size)
-    return b"".join((header, *payload))
+    return b"".join((header, head, tail))
 
 
 def unmask(data: bytes, start: int, end: int) -> bytes:

@@ -91,6 +91,7 @@ def _measure(subscribers: int, rounds: int, publications: int) -> list[Row]:
                 contender.round(publications * 2, 16)
         ours, loop, broadcast = contenders
         for contender in contenders:
+            assert contender.crowd.acknowledges, f"{contender.name}: TCP was in another mode"
             contender.crowd.close()
     what = f"fan-out to {subscribers:,}"
     rows = [

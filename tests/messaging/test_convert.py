@@ -238,6 +238,7 @@ _CIRCLE: list[Any] = []
 _CIRCLE.append(_CIRCLE)
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     ("payload", "path", "problem"),
     [
@@ -649,6 +650,7 @@ def test_content_types_that_are_taken(
     assert decoder_for(annotation)(body, content_type) == expected
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     ("annotation", "body", "content_type", "path", "problem"),
     [

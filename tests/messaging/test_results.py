@@ -753,6 +753,7 @@ def test_an_argument_that_pydantic_cannot_write_is_told() -> None:
         writer_of(Card[Plain])
 
 
+@pytest.mark.usefixtures("uncollected")
 def test_a_value_that_contains_itself_is_told() -> None:
     tree = Tree("a")
     tree.below.append(tree)

@@ -74,18 +74,19 @@ class Mailboxes:
         self._counters.messages_queued += len(mailboxes)
         if window is not None:
             window.begin()
+        if window is not None or size > soft:
             for mailbox in mailboxes:
-                if mailbox.put(entry) > soft:
+                over = mailbox.put(entry) > soft
+                if over:
                     mailbox.outgrow(entry)
+                if over or window is None:
                     mailbox.mark()
             return
-        large = size > soft
+        mark = dirty.append
         for mailbox in mailboxes:
             front = mailbox.front
             if front is None:
                 mailbox.front = entry
-                if large:
-                    mailbox.outgrow(entry)
             else:
                 # `Mailbox.put`, written out.
                 tail = mailbox.tail
@@ -97,7 +98,7 @@ class Mailboxes:
                     mailbox.outgrow(entry)
             if not mailbox.dirty:
                 mailbox.dirty = True
-                dirty.append(mailbox)
+                mark(mailbox)
 
     def entry(
         self,

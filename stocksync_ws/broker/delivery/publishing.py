@@ -76,17 +76,21 @@ class Publishing:
             ValueError: The position is one of another history than that of the destination.
         """
         target = publication.target
-        kept = False
+        receivers, kept = 0, False
         if isinstance(target, ToSession):
             receivers = self._to_session(target, publication)
+        elif publication.is_dead(self._step.now):
+            kept = True
+            policy = self._destinations.policy(address_of(target))
+            self._step.bury(policy, publication, 0, "expired")
         else:
-            address = address_of(target)
-            if publication.is_dead(self._step.now):
-                receivers, kept = 0, True
-                policy = self._destinations.policy(address)
-                self._step.bury(policy, publication, 0, "expired")
-            else:
-                receivers, kept = self._to_all(address, publication, position, reserved=reserved)
+            try:
+                destination = self._destinations.open(address_of(target), publication.owner)
+            except OverflowError as full:
+                raise QueueFull(str(full)) from None
+            if destination is not None:
+                receivers = destination.publish(publication, position, reserved=reserved)
+                kept = receivers > 0 or len(destination.log) > 0
         if position is None:
             self._counters.messages_published += ours
             self._counters.messages_unrouted += not receivers and not kept
@@ -99,24 +103,6 @@ class Publishing:
             return 0
         topic = self._registry.topics.get((session.owner, target.path))
         return 0 if topic is None else self._topics.publish_to(topic, session, publication)
-
-    def _to_all(
-        self,
-        address: Address,
-        publication: Publication,
-        position: Position | None,
-        *,
-        reserved: bool,
-    ) -> tuple[int, bool]:
-        """To everybody; how many, and whether it is kept for others."""
-        try:
-            destination = self._destinations.open(address, publication.owner)
-        except OverflowError as full:
-            raise QueueFull(str(full)) from None
-        if destination is None:
-            return 0, False
-        receivers = destination.publish(publication, position, reserved=reserved)
-        return receivers, len(destination.log) > 0
 
     def has_room(self, drafts: Iterable[Draft]) -> bool:
         """Whether the queues can take all of these: what a transaction asks before its step. What a

@@ -74,6 +74,7 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
     chunk: Chunk = b""
     joined: Chunk = b""
     size = 0
+    last: Outgoing | None = None
     while True:
         mailbox: Mailbox | None = None
         try:
@@ -83,7 +84,8 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
                 if send is None or entry is None:
                     yield mailbox, None, None
                     continue
-                if size := mailbox.several:
+                if mailbox.several:
+                    size, last = mailbox.several, None
                     if size > room or not mailbox.joins:
                         yield mailbox, None, None
                         continue
@@ -93,7 +95,8 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
                     chunk = joined
                     _take_all(mailbox, entries)
                 else:
-                    chunk, size = entry.chunk, entry.size
+                    if entry is not last:
+                        last, chunk, size = entry, entry.chunk, entry.size
                     mailbox.front = None
                     entry.waiting -= 1
                     if not entry.waiting:

@@ -164,9 +164,10 @@ class Publication:
     @property
     def text(self) -> bool:
         """The body is UTF-8, so that the frame goes out as a text message."""
-        if self._text is None:
-            self._text = _is_utf8(self.body)
-        return self._text
+        text = self._text
+        if text is None:
+            text = self._text = self.body.isascii() or _is_utf8(self.body)
+        return text
 
     def is_dead(self, now: float) -> bool:
         """Its life has ended. At its very last moment it can still be delivered, so that an
@@ -179,14 +180,12 @@ class Publication:
         return find_header(self.headers, name)
 
     def tail(self, version: Version) -> bytes:
-        """The part of MESSAGE that all receivers of a version share.
-
-        The server's own headers stand first, so that "the first wins" protects the client.
-        """
+        """The part of MESSAGE that all receivers of a version share."""
         tail = self._tails.get(version)
         if tail is None:
-            own = (("destination", self.destination), ("message-id", self.message_id))
-            tail = self._tails[version] = encode_tail(own + self.headers, self.body, version)
+            tail = self._tails[version] = encode_tail(
+                self.destination, self.message_id, self.headers, self.body, version
+            )
         return tail
 
 
@@ -206,8 +205,6 @@ def _length(headers: tuple[tuple[str, str], ...]) -> int:
 
 
 def _is_utf8(body: bytes) -> bool:
-    if body.isascii():
-        return True
     try:
         body.decode()
     except UnicodeDecodeError:

@@ -307,12 +307,11 @@ class Publisher:
             AccessDenied: An interceptor refuses it.
             InterceptorFailed: One failed.
         """
-        if not intercepted:
-            self.intercept(draft, kind)
+        if not intercepted and not self.interception.none:
+            self.interception.look(draft, kind)
         destination = self._named(draft)
-        number = next(self._numbers)
+        number, now = next(self._numbers), self._step.now
         message_id = f"{self._epoch}-{number}"
-        now = self._step.now
         publication = Publication(number, message_id, destination, draft, now, kind)
         if kind is PublicationKind.MESSAGE:
             publication.expires_at = expiry(publication, now, self._wall)

@@ -39,7 +39,7 @@ class FramedWire(WebSocketWire):
 
     def dress(self, head: bytes, tail: bytes, text: bool) -> Chunk:
         """One message in a frame of SockJS in a frame of WebSocket; None for what is no text."""
-        return frames.frame(frames.TEXT, b"a[", quote(head + tail), b"]") if text else None
+        return frames.frame(frames.TEXT, b"a[%b" % quote(head + tail), b"]") if text else None
 
     def close(self, code: int, reason: str) -> list[Chunk]:
         """The frame `c`, which alone the client looks at, then the Close frame."""
