@@ -327,13 +327,13 @@ class Driver:
                 now = self._proceed(now)
             if self._outputs.urgent:
                 self._finish(now)
-            self._flusher.flush(now)
+            left = self._flusher.flush(now)
             if self._outputs.engine:
                 self._host.carry(drain(self._outputs.engine))
         finally:
             self._scheduled = False
             self._turn.begin()
-        if self._flusher.left:
+        if left:
             self._schedule()
         self._finish(now)
         if self._idle is not None and self._is_idle():

@@ -40,11 +40,6 @@ class Flusher:
         self._done = 0
         """The number of mailboxes of the queue that have had their turn."""
 
-    @property
-    def left(self) -> bool:
-        """Mailboxes wait for the next turn."""
-        return bool(self._queue)
-
     def _batch(self) -> list[Mailbox]:
         """The next mailboxes, at most `BATCH`."""
         queue, done = self._queue, self._done
@@ -58,9 +53,16 @@ class Flusher:
         self._done = done
         return batch
 
-    def flush(self, now: float) -> None:
-        """Hand at most `BATCH` mailboxes to their transports."""
-        batch = self._batch()
+    def flush(self, now: float) -> bool:
+        """Hand at most `BATCH` mailboxes to their transports; whether others wait for the next
+        turn.
+        """
+        dirty = self._dirty
+        if self._queue or len(dirty) > BATCH:
+            batch = self._batch()
+        else:
+            batch = dirty.copy()
+            dirty.clear()
         for mailbox, rest, error in send_each(batch, now - self._timers.slack, self._room):
             wire = mailbox.wire
             session = wire.session
@@ -77,6 +79,7 @@ class Flusher:
             except Exception as bug:
                 mailbox.block()
                 self._machine.fail(session, bug, now)
+        return bool(self._queue)
 
     def _flush_rest(
         self,

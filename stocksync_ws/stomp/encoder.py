@@ -86,16 +86,12 @@ def encode_tail(
     around = _around if len(headers) < 2 else _around.__wrapped__
     before, behind = around(destination, headers, version)
     if _PLAIN_ID(message_id) is None:
-        message_id = _write((("message-id", message_id),), DIALECTS[version])[11:-1]
+        written = _to_octets(_write((("message-id", message_id),), DIALECTS[version])[11:-1])
+    else:
+        written = message_id.encode()
     if not body:
-        return b"%b%b%b\n\0" % (before, _to_octets(message_id), behind)
-    return b"%b%b%bcontent-length:%d\n\n%b\0" % (
-        before,
-        _to_octets(message_id),
-        behind,
-        len(body),
-        body,
-    )
+        return b"%b%b%b\n\0" % (before, written, behind)
+    return b"%b%b%bcontent-length:%d\n\n%b\0" % (before, written, behind, len(body), body)
 
 
 _PLAIN_ID = re.compile(r"[\w.-]+", re.ASCII).fullmatch

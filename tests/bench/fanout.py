@@ -85,10 +85,11 @@ def start(stack: ExitStack, subscribers: int = SUBSCRIBERS) -> list[Contender]:
 def _measure(subscribers: int, rounds: int, publications: int) -> list[Row]:
     with ExitStack() as stack:
         contenders = start(stack, subscribers)
-        for _ in range(rounds):
-            for contender in contenders:
-                contender.round(publications, 1)
-                contender.round(publications * 2, 16)
+        # One after the other: what is joined in a burst leaves a connection in another mode.
+        for in_flight, count in ((1, publications), (16, publications * 2)):
+            for _ in range(rounds):
+                for contender in contenders:
+                    contender.round(count, in_flight)
         ours, loop, broadcast = contenders
         for contender in contenders:
             assert contender.crowd.acknowledges, f"{contender.name}: TCP was in another mode"

@@ -59,7 +59,7 @@ class PublicationKind(Enum):
 class Draft:
     """A message that somebody wants published: converted and validated, not yet admitted."""
 
-    __slots__ = ("_size", "body", "headers", "owner", "sender", "target")
+    __slots__ = ("body", "headers", "owner", "sender", "size", "target")
 
     def __init__(
         self,
@@ -91,21 +91,14 @@ class Draft:
         """Whose SEND it is; None: nobody's."""
         self.sender: Session | None = None
         """The session whose frame it comes from; None: none, or none is known."""
-        self._size = 0
-
-    @property
-    def size(self) -> int:
-        """Bytes it counts for in the inbox of other threads."""
-        if not self._size:
-            path = len(self.target[-1])
-            self._size = len(self.body) + path + _length(self.headers) + 64
-        return self._size
+        self.size = _size(destination, headers, body)
+        """Bytes it counts for until it is admitted."""
 
     def change(self, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
         """Take other headers and another body, before it is admitted."""
         self.headers = headers
         self.body = body
-        self._size = 0
+        self.size = _size(self.target[-1], headers, body)
 
 
 class Publication:
@@ -150,10 +143,8 @@ class Publication:
         """Whose share it counts in where it is stored."""
         self.at = at
         self.kind = kind
-        self.size = len(self.body) + len(destination)
+        self.size = draft.size + len(destination) - len(draft.target[-1])
         """Bytes it counts for where it is stored, and in a window."""
-        for name, value in self.headers:
-            self.size += len(name) + len(value)
         self.expires_at: float | None = None
         """When it is dead unless it was delivered, in the broker's own time."""
         self.only = self.target.session_id if isinstance(self.target, ToSession) else None
@@ -197,11 +188,11 @@ def find_header(headers: tuple[tuple[str, str], ...], name: str) -> str | None:
     return None
 
 
-def _length(headers: tuple[tuple[str, str], ...]) -> int:
-    length = 0
+def _size(path: str, headers: tuple[tuple[str, str], ...], body: bytes) -> int:
+    size = len(path) + len(body)
     for name, value in headers:
-        length += len(name) + len(value)
-    return length
+        size += len(name) + len(value)
+    return size
 
 
 def _is_utf8(body: bytes) -> bool:

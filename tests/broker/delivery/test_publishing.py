@@ -363,7 +363,7 @@ class TestShare:
             assert "max_streams=20, got 3" in over("/topic/s/1", "/topic/s/2", "/topic/s/3")
             assert over("/topic/1", "/topic/2", "/topic/3", size=500) == ""
             assert over("/queue/1", size=500) == ""
-            assert "max_stored=3000, got " in over("/queue/1", "/topic/s/1", size=100)
+            assert "max_stored=3000, got " in over("/queue/1", "/topic/s/1", size=150)
 
     def test_answers_and_topics_that_keep_nothing_count_for_nobody(self) -> None:
         with Broker(max_stored=1_000) as world:
