@@ -6,7 +6,6 @@ out or is our caller's error; it is never sent raw.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import cast
@@ -85,17 +84,15 @@ def encode_tail(
     # Who publishes again and again gives the same headers, or none of his own.
     around = _around if len(headers) < 2 else _around.__wrapped__
     before, behind = around(destination, headers, version)
-    if _PLAIN_ID(message_id) is None:
+    # What every dialect writes as it is, as ours are.
+    plain = message_id.isascii() and message_id.isprintable()
+    if not plain or ":" in message_id or "\\" in message_id:
         written = _to_octets(_write((("message-id", message_id),), DIALECTS[version])[11:-1])
     else:
         written = message_id.encode()
     if not body:
         return b"%b%b%b\n\0" % (before, written, behind)
     return b"%b%b%bcontent-length:%d\n\n%b\0" % (before, written, behind, len(body), body)
-
-
-_PLAIN_ID = re.compile(r"[\w.-]+", re.ASCII).fullmatch
-"""A `message-id` that every dialect writes as it is; ours are."""
 
 
 @lru_cache(maxsize=256)

@@ -72,9 +72,9 @@ class Destinations:
             return "queues"
         return None if isinstance(self._policies.of_topic(address), policies.Topic) else "streams"
 
-    def open(self, address: Address, owner: Owner | None = None) -> Topic | Queue | None:
-        """Where a message to a destination goes; made if it keeps messages for nobody yet, None if
-        it does not.
+    def make(self, address: Address, owner: Owner | None = None) -> Topic | Queue | None:
+        """Make where a message goes that is the first one to its destination, if that keeps
+        messages for nobody yet; else None.
 
         Args:
             owner: Whose SEND it is.
@@ -82,9 +82,6 @@ class Destinations:
         Raises:
             OverflowError: There are as many of the kind as there may be, or as its owner may have.
         """
-        found = self._registry.find(address)
-        if found is not None:
-            return found
         if self.is_queue(address):
             return self.open_queue(address, owner)
         if isinstance(self._policies.of_topic(address), policies.Topic):

@@ -82,7 +82,6 @@ class Mailboxes:
                 if over or window is None:
                     mailbox.mark()
             return
-        mark = dirty.append
         for mailbox in mailboxes:
             front = mailbox.front
             if front is None:
@@ -98,7 +97,7 @@ class Mailboxes:
                     mailbox.outgrow(entry)
             if not mailbox.dirty:
                 mailbox.dirty = True
-                mark(mailbox)
+                dirty.append(mailbox)
 
     def entry(
         self,

@@ -16,6 +16,7 @@ from stocksync_ws.broker.model.destination import Address, address_of
 from stocksync_ws.broker.model.environment import Environment
 from stocksync_ws.broker.model.owner import Owner
 from stocksync_ws.broker.model.publication import Draft, Publication
+from stocksync_ws.broker.model.queue import Queue
 from stocksync_ws.broker.model.state import CONNECTED
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.position import Position
@@ -84,10 +85,10 @@ class Publishing:
             policy = self._destinations.policy(address_of(target))
             self._step.bury(policy, publication, 0, "expired")
         else:
-            try:
-                destination = self._destinations.open(address_of(target), publication.owner)
-            except OverflowError as full:
-                raise QueueFull(str(full)) from None
+            address = address_of(target)
+            destination = self._registry.find(address)
+            if destination is None:
+                destination = self._make(address, publication.owner)
             if destination is not None:
                 receivers = destination.publish(publication, position, reserved=reserved)
                 kept = receivers > 0 or len(destination.log) > 0
@@ -95,6 +96,17 @@ class Publishing:
             self._counters.messages_published += ours
             self._counters.messages_unrouted += not receivers and not kept
         return receivers
+
+    def _make(self, address: Address, owner: Owner | None) -> Topic | Queue | None:
+        """Make where the first message to a destination goes.
+
+        Raises:
+            QueueFull: There are as many destinations of its kind as there may be.
+        """
+        try:
+            return self._destinations.make(address, owner)
+        except OverflowError as full:
+            raise QueueFull(str(full)) from None
 
     def _to_session(self, target: ToSession, publication: Publication) -> int:
         """To one session, if it is there."""

@@ -98,8 +98,8 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
                     if entry is not last:
                         last, chunk, size = entry, entry.chunk, entry.size
                     mailbox.front = None
-                    entry.waiting -= 1
-                    if not entry.waiting:
+                    entry.waiting = waiting = entry.waiting - 1
+                    if not waiting:
                         mailbox._office.total -= size
                 mailbox.last_write = now
                 # Behind the books: a host's `send` may publish to the same mailbox.

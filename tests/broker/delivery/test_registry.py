@@ -307,12 +307,12 @@ class TestShares:
     def test_what_a_send_has_made_counts_as_long_as_it_is_there(self) -> None:
         store = Store(max_streams=10)
         owner = Owner(store.env.limits, 1.0, "")
-        stream = store.made.open("/topic/h/a", owner)
-        queue = store.made.open("/queue/a", owner)
+        stream = store.made.make("/topic/h/a", owner)
+        queue = store.made.make("/queue/a", owner)
         assert isinstance(stream, Topic)
         assert isinstance(queue, Queue)
         assert stream.owner is queue.owner is owner
-        assert store.made.open("/queue/a", None) is queue
+        assert store.made.make("/queue/a", None) is queue
         store.made.private_queue("/reply-queue/x", owner)
         assert (owner.streams, owner.queues) == (1, 1)
         store.registry.forget_queue(queue)
@@ -333,7 +333,7 @@ class TestShares:
         owner = store.env.owners.anonymous
         owner.own(5, what)
         with pytest.raises(OverflowError, match="the half of all anonymous clients of"):
-            store.made.open(address, owner)
+            store.made.make(address, owner)
         assert not store.registry.known
         assert store.made.makes(address) == what
         assert store.made.makes("/topic/plain") is None
