@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+import time
 import weakref
 from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
 from contextvars import Context
@@ -65,7 +66,7 @@ class AioHost:
         self.link: BackplaneLink | None = None
         """The way to the engine that several workers share."""
         self._loop = loop
-        self.now = loop.time
+        self.now = _clock(loop)
         """The loop's clock: seconds, monotonic."""
         self._inbox = inbox
         self._counters = counters
@@ -309,3 +310,11 @@ def _not_an_error(call: Call, error: BaseException) -> StockSyncError:
     wrapped = StockSyncError(f"{call.label} raised {type(error).__name__}")
     wrapped.__cause__ = error
     return wrapped
+
+
+def _clock(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """The clock of a loop; of asyncio's own loops what stands behind their method, since it is
+    asked several times a step.
+    """
+    own = getattr(loop.time, "__func__", None) is asyncio.BaseEventLoop.time
+    return time.monotonic if own else loop.time

@@ -106,7 +106,6 @@ class Publication:
 
     __slots__ = (
         "_tails",
-        "_text",
         "at",
         "body",
         "destination",
@@ -119,6 +118,7 @@ class Publication:
         "owner",
         "size",
         "target",
+        "text",
     )
 
     def __init__(
@@ -150,15 +150,8 @@ class Publication:
         self.only = self.target.session_id if isinstance(self.target, ToSession) else None
         """The id of the one session it is for; None: everybody's."""
         self._tails: dict[Version, bytes] = {}
-        self._text: bool | None = None
-
-    @property
-    def text(self) -> bool:
+        self.text = self.body.isascii() or _is_utf8(self.body)
         """The body is UTF-8, so that the frame goes out as a text message."""
-        text = self._text
-        if text is None:
-            text = self._text = self.body.isascii() or _is_utf8(self.body)
-        return text
 
     def is_dead(self, now: float) -> bool:
         """Its life has ended. At its very last moment it can still be delivered, so that an
