@@ -18,12 +18,13 @@ from stocksync_ws.broker.model.publication import Draft, Told
 from stocksync_ws.inbox import MAX_BYTES, MAX_MESSAGES, START, Inbox
 from stocksync_ws.posts import Command
 from stocksync_ws.testing.clock import VirtualLoop
+from tests.broker.kit import drafted
 
 PATIENCE = 10.0
 
 
 def draft(name: str, size: int = 0) -> Draft:
-    return Draft(name, (), bytes(size))
+    return drafted(name, (), bytes(size))
 
 
 def elsewhere(function: Callable[[], object]) -> BaseException | None:
@@ -719,6 +720,7 @@ FORK = """
 import os, sys, threading
 from stocksync_ws import ForkedBrokerError, Published
 from stocksync_ws.broker.model.publication import Draft
+from stocksync_ws.types import ToDestination
 from stocksync_ws.inbox import Inbox
 
 inbox = Inbox()
@@ -730,9 +732,9 @@ def fork():
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     try:
         if sys.argv[2] == "post":
-            inbox.post(Draft("/topic/a", (), b""))
+            inbox.post(Draft(ToDestination("/topic/a"), (), b""))
         else:
-            inbox.publish_wait(Draft("/topic/a", (), b""), 10)
+            inbox.publish_wait(Draft(ToDestination("/topic/a"), (), b""), 10)
     except ForkedBrokerError as error:
         print(error, flush=True)
         os._exit(0)

@@ -186,7 +186,8 @@ class Driver:
         finally:
             if not self._scheduled:
                 # A refusal may have told listeners; what waits for a `flush_delay` needs no turn.
-                if self._outputs.pending or self._outputs.urgent:
+                outputs = self._outputs
+                if outputs.dirty or outputs.pending or outputs.urgent:
                     self._schedule()
                 elif self._timers.earlier:
                     self._arm()

@@ -61,6 +61,34 @@ _SIMPLE: dict[type, Callable[[Any], Any]] = {
 }
 
 
+def _json_writer(default: Callable[[Any], Any]) -> Callable[[Any], str]:
+    """What writes a value as compact JSON.
+
+    `JSONEncoder.encode` makes an encoder in C for each value, which costs as much as a small value
+    does; here it is made once. Where the interpreter has none, or another, `encode` is what writes.
+
+    Args:
+        default: One step towards JSON for what `json` does not know.
+    """
+    encoder = json.JSONEncoder(
+        ensure_ascii=False,
+        check_circular=False,  # costs time; a circle is found by its depth
+        allow_nan=False,
+        separators=(",", ":"),
+        default=default,
+    )
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    sample = {"a": [1, 2.5, None, True, "\u00fc\n"]}
+    try:
+        quote = json.encoder.encode_basestring
+        chunks = make(None, default, quote, None, ":", ",", False, False, False)
+        if "".join(chunks(sample, 0)) != encoder.encode(sample):
+            return encoder.encode
+    except TypeError:
+        return encoder.encode
+    return lambda value: "".join(chunks(value, 0))
+
+
 class PayloadEncoder:
     """Makes the body and the content-type of a message; remembers the fields of dataclasses."""
 
@@ -68,13 +96,7 @@ class PayloadEncoder:
 
     def __init__(self) -> None:
         self._names: dict[type, tuple[str, ...]] = {}
-        self._json = json.JSONEncoder(
-            ensure_ascii=False,
-            check_circular=False,  # costs time; a circle is found by its depth
-            allow_nan=False,
-            separators=(",", ":"),
-            default=self._simple,
-        )
+        self._json = _json_writer(self._simple)
 
     def encode(self, payload: Any) -> tuple[bytes, str]:
         """The body and the content-type of a message.
@@ -114,11 +136,11 @@ class PayloadEncoder:
 
     def _as_json(self, payload: Any) -> bytes:
         try:
-            return self._json.encode(payload).encode()
+            return self._json(payload).encode()
         except (TypeError, ValueError, AttributeError, RecursionError):
             # The fast way does not know where it was, and takes no UUIDs and enums as keys.
             try:
-                return self._json.encode(self._plain(payload, "$")).encode()
+                return self._json(self._plain(payload, "$")).encode()
             except RecursionError:
                 raise ConversionError("$", "nested too deeply, or contains itself") from None
 
@@ -156,7 +178,7 @@ class PayloadEncoder:
         several: Any = value
         if value is None or isinstance(value, (bool, int, float, str)):
             try:
-                self._json.encode(value).encode()
+                self._json(value).encode()
             except UnicodeEncodeError:
                 raise ConversionError(path, "a lone surrogate cannot be encoded") from None
             except ValueError:

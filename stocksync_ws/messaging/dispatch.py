@@ -30,7 +30,7 @@ from stocksync_ws.messaging.routes import Handler, Reply, Routes
 from stocksync_ws.messaging.routing import Router
 from stocksync_ws.messaging.template import MessagingTemplate
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame
-from stocksync_ws.types import Handshake, Refusal
+from stocksync_ws.types import Handshake, Refusal, Target, ToDestination, ToSession, ToUser
 
 __all__ = ["Dispatcher"]
 
@@ -259,7 +259,7 @@ class Dispatcher:
         session = exchange.session
         assert session is not None
         headers = _headers(exchange, content_type)
-        yield Draft(self._error_destination, headers, body, session=session.id)
+        yield Draft(ToSession(session.id, self._error_destination), headers, body)
 
     def _reply(
         self,
@@ -274,7 +274,7 @@ class Dispatcher:
         body, content_type = self._encode(handler, result)
         headers = _headers(exchange, content_type)
         if reply_to is not None:
-            yield Draft(reply_to, _correlated(exchange, headers), body)
+            yield Draft(ToDestination(reply_to), _correlated(exchange, headers), body)
         for reply in replies:
             for destination in _destinations(handler, reply, exchange, path):
                 yield _draft(reply, destination, headers, body, exchange)
@@ -357,10 +357,12 @@ def _draft(
     body: bytes,
     exchange: Exchange,
 ) -> Draft:
-    if not reply.user:
-        return Draft(destination, headers, body)
-    session = exchange.session
-    assert session is not None
-    if reply.broadcast and session.user is not None:
-        return Draft(destination, headers, body, user=session.user.name)
-    return Draft(destination, headers, body, session=session.id)
+    target: Target = ToDestination(destination)
+    if reply.user:
+        session = exchange.session
+        assert session is not None
+        if reply.broadcast and session.user is not None:
+            target = ToUser(session.user.name, destination)
+        else:
+            target = ToSession(session.id, destination)
+    return Draft(target, headers, body)

@@ -25,6 +25,7 @@ from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converters
 from stocksync_ws.messaging.media import JSON, OCTETS, TEXT
 from stocksync_ws.policies import has_surrogate
+from stocksync_ws.types import ToDestination, ToSession, ToUser
 
 __all__ = ["Drafts"]
 
@@ -65,19 +66,19 @@ class Drafts:
         self._encoder = PayloadEncoder()
         self._space = Namespace(config)
         self._limits = config.limits
-        self._checked: set[str] = set()
+        self._checked: dict[str, ToDestination] = {}
         """Destinations that can be sent to, as has been found out."""
 
     def octets(self, destination: str, body: bytes, headers: Mapping[str, str] | None) -> Draft:
         """Octets as they are, to a destination."""
-        destination = self._check(destination)
+        target = self._check(destination)
         given = cast("object", body)
         if not isinstance(given, bytes):
             raise ValueError(
                 f"send takes bytes as they are, not {type(given).__name__}: use convert_and_send"
             )
         pairs = () if headers is None else check_own(headers)
-        return self._bounded(Draft(destination, pairs, body))
+        return self._bounded(Draft(target, pairs, body))
 
     def to_session(
         self,
@@ -92,15 +93,13 @@ class Drafts:
             raise ValueError(
                 f"session_id must be the id of a session, such as session.id, not {given!r}"
             )
-        destination = self._check_own(given, destination, "session")
-        pairs, body = self._encode(payload, headers)
-        return self._bounded(Draft(destination, pairs, body, session=str.__str__(given)))
+        target = ToSession(str.__str__(given), self._check_own(given, destination, "session"))
+        return self._bounded(Draft(target, *self._encode(payload, headers)))
 
     def to(self, destination: str, payload: object, headers: Mapping[str, str] | None) -> Draft:
         """A payload to a destination."""
-        destination = self._check(destination)
-        pairs, body = self._encode(payload, headers)
-        return self._bounded(Draft(destination, pairs, body))
+        target = self._check(destination)
+        return self._bounded(Draft(target, *self._encode(payload, headers)))
 
     def to_user(
         self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
@@ -116,9 +115,8 @@ class Drafts:
                 f"user {name!r}: {what} is no character of a name, and no user has it: write"
                 f" user.name"
             )
-        destination = self._check_own(name, destination)
-        pairs, body = self._encode(payload, headers)
-        return self._bounded(Draft(destination, pairs, body, user=str.__str__(name)))
+        target = ToUser(str.__str__(name), self._check_own(name, destination))
+        return self._bounded(Draft(target, *self._encode(payload, headers)))
 
     def _encode(
         self, payload: object, headers: Mapping[str, str] | None
@@ -147,9 +145,11 @@ class Drafts:
             )
         return draft
 
-    def _check(self, destination: str) -> str:
-        if type(destination) is str and destination in self._checked:
-            return destination
+    def _check(self, destination: str) -> ToDestination:
+        if type(destination) is str:
+            known = self._checked.get(destination)
+            if known is not None:
+                return known
         given = cast("object", destination)
         if not isinstance(given, str):
             raise ValueError(
@@ -182,8 +182,8 @@ class Drafts:
         checked = str.__str__(given)
         if len(self._checked) >= MOST_FOUND:
             self._checked.clear()
-        self._checked.add(checked)
-        return checked
+        target = self._checked[checked] = ToDestination(checked)
+        return target
 
     def _to_user(self, given: str, path: str) -> str:
         """The text about a destination below the user prefix, which a user may be part of."""

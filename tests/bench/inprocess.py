@@ -26,12 +26,13 @@ def answer() -> None:
     from stocksync_ws import StompApp
     from stocksync_ws.broker.model.publication import Draft
     from stocksync_ws.testing.world import World
+    from stocksync_ws.types import ToDestination
 
     with World(StompApp("/ws", allowed_origins=["*"]), silent=True) as world:
         for _ in range(SUBSCRIBERS):
             world.connect().subscribe(TOPIC, id="sub-0")
         driver = world.runtime.driver
-        draft = Draft(TOPIC, (("content-type", "application/json"),), BODY)
+        draft = Draft(ToDestination(TOPIC), (("content-type", "application/json"),), BODY)
         driver.publish(draft)
         world.settle()
         for session in world.broker.sessions.values():

@@ -13,11 +13,12 @@ from stocksync_ws import Limits, StompApp, Stream
 from stocksync_ws.broker.model.log import HOLES
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.testing.world import World
+from stocksync_ws.types import ToDestination
 from tests.bench.harness import BODY, Row, at_most, options, show
 
 SUBSCRIBERS = 500
 TOPIC = "/topic/bench"
-DRAFT = Draft(TOPIC, (("content-type", "application/json"),), BODY)
+DRAFT = Draft(ToDestination(TOPIC), (("content-type", "application/json"),), BODY)
 PER_HOLE = 64
 """Bytes of the place that a message leaves behind; as many as there are messages may stay."""
 PER_STORED = 3.0

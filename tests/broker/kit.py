@@ -35,7 +35,16 @@ from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
-from stocksync_ws.types import Chunk, Handshake, HttpRequest, Principal, Wire
+from stocksync_ws.types import (
+    Chunk,
+    Handshake,
+    HttpRequest,
+    Principal,
+    ToDestination,
+    ToSession,
+    ToUser,
+    Wire,
+)
 from stocksync_ws.wire import WebSocketWire
 
 __all__ = [
@@ -163,6 +172,21 @@ def lonely_reader(mode: AckMode) -> Reader:
     return Reader(session, "s", "/topic/a", lonely_topic(), mode, None)
 
 
+def drafted(
+    destination: str,
+    headers: tuple[tuple[str, str], ...] = (),
+    body: bytes = b"",
+    *,
+    user: str | None = None,
+    session: str | None = None,
+) -> Draft:
+    """A draft to a destination, or to what follows the user prefix."""
+    if session is not None:
+        return Draft(ToSession(session, destination), headers, body)
+    target = ToDestination(destination) if user is None else ToUser(user, destination)
+    return Draft(target, headers, body)
+
+
 def publication(
     number: int,
     message_id: str,
@@ -172,7 +196,7 @@ def publication(
     at: float = 0.0,
 ) -> Publication:
     """An admitted message."""
-    return Publication(number, message_id, destination, Draft(destination, headers, body), at)
+    return Publication(number, message_id, destination, drafted(destination, headers, body), at)
 
 
 class Broker(World):

@@ -10,7 +10,6 @@ from stocksync_ws import StompApp, policies
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.calls.dispatch import NullDispatch
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped, SessionDisconnected
-from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.broker.model.step import DeadMessage
@@ -26,6 +25,7 @@ from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from stocksync_ws.timers import Timers
 from tests.broker.kit import Broker as Kit
+from tests.broker.kit import drafted
 
 Start = Callable[..., World]
 CONNECT = b"CONNECT\naccept-version:1.2\n\n\0"
@@ -207,7 +207,7 @@ class TestEndOfStep:
 
             def burst() -> None:
                 for _ in range(30):
-                    publisher.publish(Draft("/topic/a", (), b"x" * 1_000))
+                    publisher.publish(drafted("/topic/a", (), b"x" * 1_000))
                 assert step.overfull.count(session.mailbox) > 1
 
             world.act(burst)

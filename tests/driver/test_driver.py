@@ -15,13 +15,13 @@ from stocksync_ws import (
     StompApp,
     Topic,
 )
-from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.model.turn import FRAMES, QUIET
 from stocksync_ws.driver.driver import LEAST, READING, TURN, Driver
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
 from stocksync_ws.wire.endpoint import Page
+from tests.broker.kit import drafted
 
 Start = Callable[[], World]
 
@@ -45,7 +45,7 @@ def test_what_waits_for_a_flush_delay_asks_for_no_turn_but_for_a_wake(
         with monkeypatch.context() as patched:
             patched.setattr(driver._host, "soon", asked.append)
             for _ in range(3):
-                driver.publish(Draft("/topic/a", (), b"1"))
+                driver.publish(drafted("/topic/a", (), b"1"))
         assert asked == []
         world.advance(0.0051)
         assert [frame.body for frame in peer.frames()] == [b"1"] * 3

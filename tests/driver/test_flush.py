@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from stocksync_ws import StompApp
-from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.driver.flush import BATCH, ROOM
 from stocksync_ws.testing.peer import PING, Peer, client_frame
 from stocksync_ws.testing.world import World
+from tests.broker.kit import drafted
 
 TOPIC = "/topic/a"
 
@@ -37,7 +37,7 @@ def session_of(peer: Peer) -> Session:
 def post(world: World, *bodies: bytes) -> None:
     """Publish without letting a turn pass."""
     for body in bodies:
-        world.runtime.driver.publish(Draft(TOPIC, (), body))
+        world.runtime.driver.publish(drafted(TOPIC, (), body))
 
 
 def bodies(peer: Peer) -> list[bytes]:

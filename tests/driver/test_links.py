@@ -20,7 +20,6 @@ from stocksync_ws import (
     StompApp,
 )
 from stocksync_ws.broker.model.pipeline import Call, Mode, Outcome
-from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.state import State
 from stocksync_ws.driver.ports import ENDED
 from stocksync_ws.testing.peer import CLOSE, PING, client_frame
@@ -36,6 +35,7 @@ from stocksync_ws.types import (
 )
 from stocksync_ws.wire.endpoint import Page
 from stocksync_ws.wire.websocket import WebSocketWire
+from tests.broker.kit import drafted
 from tests.polling import Polling, Says, connected
 
 Start = Callable[[], World]
@@ -378,7 +378,7 @@ def polled(app: StompApp) -> Iterator[World]:
 
 
 def publish(world: World, body: bytes) -> None:
-    world.runtime.driver.publish(Draft("/topic/a", (), body))
+    world.runtime.driver.publish(drafted("/topic/a", (), body))
     world.settle()
 
 

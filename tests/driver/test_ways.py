@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from stocksync_ws import Limits, StompApp
 from stocksync_ws.broker.model.mailbox import Mailbox
-from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.driver.flush import ROOM
 from stocksync_ws.testing.peer import Peer, client_frame
 from stocksync_ws.testing.world import World
+from tests.broker.kit import drafted
 
 PEERS = 3
 LIMITS = Limits(send_queue=4 * ROOM, send_stall_seconds=3.0)
@@ -57,7 +57,7 @@ class Side:
             self.world.settle()
 
     def publish(self, peer: Peer, size: int) -> None:
-        self.world.runtime.driver.publish(Draft("/topic/a", (), b"x" * size))
+        self.world.runtime.driver.publish(drafted("/topic/a", (), b"x" * size))
 
     def ask(self, peer: Peer, count: int) -> None:
         """A frame of its own among the messages."""

@@ -41,6 +41,7 @@ from stocksync_ws.errors import (
     RemoteProtocolError,
 )
 from stocksync_ws.stomp.frame import SEND, Frame
+from stocksync_ws.types import ToDestination
 
 __all__ = ["Sending", "duplicate"]
 
@@ -266,7 +267,7 @@ class Sending:
         """The draft of a SEND: without the server's own headers, in the share of its sender."""
         headers, stripped = strip_reserved(frame.headers)
         self._counters.headers_stripped += stripped
-        draft = Draft(frame.headers["destination"], headers, frame.body)
+        draft = Draft(ToDestination(frame.headers["destination"]), headers, frame.body)
         draft.owner = session.account or self._owners.of(session)
         draft.sender = session.face
         return draft

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from stocksync_ws.stomp.encoder import encode_tail
 from stocksync_ws.stomp.frame import Version
-from stocksync_ws.types import Target, ToDestination, ToSession, ToUser
+from stocksync_ws.types import Target, ToSession
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.owner import Owner
@@ -63,35 +63,24 @@ class Draft:
 
     def __init__(
         self,
-        destination: str,
+        target: Target,
         headers: tuple[tuple[str, str], ...],
         body: bytes,
-        *,
-        user: str | None = None,
-        session: str | None = None,
     ) -> None:
-        """A draft to a destination; with `user` or `session`, to what follows the user prefix.
+        """A draft.
 
         Args:
-            destination: For example `/topic/inventory`, or with a user `/queue/errors`.
+            target: Who gets it.
             headers: Without those the broker adds; `content-type` among them.
-            user: The name of the user whose sessions get it.
-            session: The id of the one session that gets it.
         """
-        self.target: Target
-        if session is not None:
-            self.target = ToSession(session, destination)
-        elif user is not None:
-            self.target = ToUser(user, destination)
-        else:
-            self.target = ToDestination(destination)
+        self.target: Target = target
         self.headers = headers
         self.body = body
         self.owner: Owner | None = None
         """Whose SEND it is; None: nobody's."""
         self.sender: Session | None = None
         """The session whose frame it comes from; None: none, or none is known."""
-        self.size = _size(destination, headers, body)
+        self.size = _size(target[-1], headers, body)
         """Bytes it counts for until it is admitted."""
 
     def change(self, headers: tuple[tuple[str, str], ...], body: bytes) -> None:

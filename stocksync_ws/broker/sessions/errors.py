@@ -33,7 +33,7 @@ from stocksync_ws.errors import (
     RemoteProtocolError,
 )
 from stocksync_ws.stomp.frame import SEND, SUBSCRIBE, Frame, Version
-from stocksync_ws.types import Refusal
+from stocksync_ws.types import Refusal, ToSession
 
 __all__ = ["NOT_OWN", "NO_PREFIX", "ErrorReporter", "handler_code"]
 
@@ -343,8 +343,8 @@ class ErrorReporter:
             self._detail(code),
             retry_after,
         )
-        path = self._namespace.error_path
-        draft = Draft(path, tuple(headers), body, session=session.id)
+        target = ToSession(session.id, self._namespace.error_path)
+        draft = Draft(target, tuple(headers), body)
         draft.sender = session.face
         try:
             self._publisher.publish(draft, PublicationKind.ERROR_REPLY)

@@ -15,6 +15,7 @@ from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.broker.sessions.errors import ErrorReporter
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.errors import REFUSED
+from stocksync_ws.types import ToSession
 
 __all__ = ["Expiry"]
 
@@ -51,6 +52,6 @@ class Expiry:
         active = session.subscriptions.active.values()
         if any(each.destination == self._destination for each in active):
             headers = ((EXPIRE, str(credentials.left(now))),)
-            draft = Draft(TOLD_PATH, headers, b"", session=session.id)
+            draft = Draft(ToSession(session.id, TOLD_PATH), headers, b"")
             with suppress(*REFUSED):  # by an interceptor: counted, and told by an event
                 self._publisher.publish(draft)

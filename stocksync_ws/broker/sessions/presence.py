@@ -32,6 +32,7 @@ from stocksync_ws.broker.sessions.workers import Workers
 
 if TYPE_CHECKING:
     from stocksync_ws.broker.sessions.publisher import Publisher
+from stocksync_ws.types import ToDestination
 
 __all__ = ["Presence"]
 
@@ -397,5 +398,5 @@ class Presence:
     def _draft(self, roster: Roster, what: str, body: str | bytes) -> tuple[Draft, PublicationKind]:
         headers = ("content-type", "application/json"), ("presence", what)
         octets = body.encode() if isinstance(body, str) else body
-        draft = Draft(self._prefix + roster.destination, headers, octets)
+        draft = Draft(ToDestination(self._prefix + roster.destination), headers, octets)
         return draft, PublicationKind.PRESENCE

@@ -350,7 +350,7 @@ class Publisher:
         """
         if reader.session.state is not CONNECTED or reader.ended:
             return None
-        draft = Draft(reader.destination, headers, body)
+        draft = Draft(ToDestination(reader.destination), headers, body)
         draft.sender = reader.session.face
         self.intercept(draft, kind)
         return draft
@@ -402,7 +402,7 @@ class Publisher:
             ("delivery-attempt", str(dead.deliveries)),
             *publication.headers,
         )
-        draft = Draft(target, headers, publication.body)
+        draft = Draft(ToDestination(target), headers, publication.body)
         key = ""
         if dead.reason == "expired":
             # It was still to be read at other workers too, and dies there as well.

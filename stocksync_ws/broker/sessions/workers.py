@@ -44,7 +44,7 @@ from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.policies import Latest, Queue, Stream, TopicPolicy
 from stocksync_ws.position import Position
-from stocksync_ws.types import Target, ToDestination, ToSession
+from stocksync_ws.types import Target, ToDestination, ToSession, ToUser
 
 __all__ = ["Workers"]
 
@@ -342,8 +342,8 @@ class Workers:
             return None
         (kind, headers, to), sent, body = found
         address = to if address is None else address
-        user, path = (None, address) if isinstance(address, str) else address
-        draft = Draft(path, headers, body, user=user)
+        target = ToDestination(address) if isinstance(address, str) else ToUser(*address)
+        draft = Draft(target, headers, body)
         destination, now = self._named(address), self._step.now
         publication = Publication(next(self._numbers), str(position), destination, draft, now, kind)
         if (age := self._wall() - sent) > 0.0:

@@ -19,6 +19,7 @@ from stocksync_ws.errors import Cancelled, RemoteProtocolError
 from stocksync_ws.stomp.frame import Frame
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
+from tests.broker.kit import drafted
 
 Start = Callable[..., World]
 
@@ -382,7 +383,7 @@ class TestNobodysScript:
 
         def script() -> Script:
             try:
-                yield Draft("/topic/a", (), b"x")
+                yield drafted("/topic/a", (), b"x")
             except QueueFull:
                 scripted.log.append("full")
 

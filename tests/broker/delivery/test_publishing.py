@@ -13,7 +13,7 @@ from stocksync_ws.broker.model.owner import Owners
 from stocksync_ws.broker.model.publication import Draft, Publication, Published
 from stocksync_ws.position import Position
 from tests.broker.delivery.room import Room, empty, head
-from tests.broker.kit import Broker, ack, bodies, resubscribe
+from tests.broker.kit import Broker, ack, bodies, drafted, resubscribe
 
 HISTORY = {"/topic/s": policies.Stream()}
 PLACE = "/topic/s"
@@ -22,7 +22,7 @@ PLACE = "/topic/s"
 def admit(world: Broker, body: str, destination: str = PLACE, **more: Any) -> Publication:
     """A message that has its number, and is with nobody yet."""
     headers = tuple(more.pop("headers", {}).items())
-    draft = Draft(destination, headers, body.encode(), **more)
+    draft = drafted(destination, headers, body.encode(), **more)
     publisher = world.broker._sessions.publisher
     return world.act(publisher.admit, draft)
 
@@ -315,7 +315,7 @@ class TestRoom:
     """What a transaction asks before its step."""
 
     def drafts(self, *destinations: str, size: int = 1) -> list[Draft]:
-        return [Draft(each, (), b"x" * size) for each in destinations]
+        return [drafted(each, (), b"x" * size) for each in destinations]
 
     def test_each_queue_has_to_take_all_that_is_for_it(self) -> None:
         with Broker(queue_messages=2) as world:
@@ -342,7 +342,7 @@ class TestRoom:
         with Broker(max_queues=1, queue_messages=1, max_stored=100) as world:
             room = world.broker.delivery.publishing.has_room
             assert room(self.drafts(*["/topic/a", "/reply-queue/x"] * 9, size=600))
-            assert room([Draft("/queue/a", (), b"x" * 600, user="ann")])
+            assert room([drafted("/queue/a", (), b"x" * 600, user="ann")])
 
 
 class TestShare:
@@ -355,7 +355,7 @@ class TestShare:
             made = Owners(world.broker.limits)._new()
 
             def over(*destinations: str, size: int = 1) -> str:
-                drafts = [Draft(each, (), b"x" * size) for each in destinations]
+                drafts = [drafted(each, (), b"x" * size) for each in destinations]
                 return publishing.over_share(made, drafts)
 
             assert over("/queue/1", "/queue/1", "/queue/2") == ""
@@ -374,7 +374,7 @@ class TestShare:
             other = world.reader("/queue/a")
             peer.send_to("/queue/a", "?", reply_to="/temp-queue/a")
             address = other.message().headers["reply-to"]
-            drafts = [Draft(each, (), b"x" * 500) for each in ("/topic/a", address, "/queue/a")]
+            drafts = [drafted(each, (), b"x" * 500) for each in ("/topic/a", address, "/queue/a")]
             assert publishing.over_share(made, drafts) == ""
             assert "max_stored" in publishing.over_share(made, [*drafts, drafts[-1]])
 

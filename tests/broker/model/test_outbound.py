@@ -8,12 +8,13 @@ import pytest
 
 from stocksync_ws.broker.model.outbound import OutboundMessage
 from stocksync_ws.broker.model.publication import Draft, PublicationKind
+from tests.broker.kit import drafted
 
 MESSAGE = PublicationKind.MESSAGE
 
 
 def draft(*headers: tuple[str, str], **target: str) -> Draft:
-    return Draft("/topic/a", headers, b"body", **target)
+    return drafted("/topic/a", headers, b"body", **target)
 
 
 def shown(of: Draft) -> OutboundMessage:

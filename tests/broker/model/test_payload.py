@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from stocksync_ws.broker.model.payload import MOST, Payloads
-from stocksync_ws.broker.model.publication import Draft, PublicationKind
+from stocksync_ws.broker.model.publication import PublicationKind
+from tests.broker.kit import drafted
 
 
 @pytest.mark.parametrize("body", [b"", b"text", b"\n\n", bytes(range(256))])
@@ -17,7 +18,7 @@ from stocksync_ws.broker.model.publication import Draft, PublicationKind
 def test_what_is_written_is_read(
     body: bytes, headers: tuple[tuple[str, str], ...], to: str, kind: PublicationKind
 ) -> None:
-    draft = Draft("/topic/a", headers, body)
+    draft = drafted("/topic/a", headers, body)
     payloads = Payloads()
     for _ in range(2):  # the second time by what is remembered
         packed = payloads.pack(draft, kind, 1.23456, to)
@@ -29,7 +30,7 @@ def test_heads_that_differ_in_one_thing_are_not_mixed_up() -> None:
     for kind in PublicationKind:
         for headers in ((), (("a", "1"),), (("a", "2"),)):
             for to in ("", "/reply-queue/a"):
-                packed = payloads.pack(Draft("/topic/a", headers, b""), kind, 1.0, to)
+                packed = payloads.pack(drafted("/topic/a", headers, b""), kind, 1.0, to)
                 assert payloads.unpack(packed) == ((kind, headers, to), 1.0, b"")
 
 
@@ -46,7 +47,7 @@ def test_what_something_else_has_written_is_not_read(payload: bytes) -> None:
 def test_what_is_remembered_is_bounded() -> None:
     payloads = Payloads()
     for number in range(MOST + 10):
-        draft = Draft("/topic/a", (("n", str(number)),), b"")
+        draft = drafted("/topic/a", (("n", str(number)),), b"")
         packed = payloads.pack(draft, PublicationKind.MESSAGE, 1.0)
         assert payloads.unpack(packed) is not None
     assert 0 < len(payloads._written) <= MOST

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from stocksync_ws.broker.model.publication import Draft, Publication
+from stocksync_ws.broker.model.publication import Publication
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import ToUser
-from tests.broker.kit import publication
+from tests.broker.kit import drafted, publication
 
 
 def make(body: bytes = b"x", headers: tuple[tuple[str, str], ...] = ()) -> Publication:
@@ -39,6 +39,6 @@ def test_text_is_utf_8(body: bytes, text: bool) -> None:
 
 
 def test_a_draft_knows_what_it_counts_for() -> None:
-    draft = Draft("/topic/a", (("n", "12"),), b"xyz", user="joe")
+    draft = drafted("/topic/a", (("n", "12"),), b"xyz", user="joe")
     assert draft.size == 3 + 8 + 3
     assert draft.target == ToUser("joe", "/topic/a")

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from stocksync_ws import ConnectRequest, StompApp
-from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.config import Limits
 from stocksync_ws.errors import BrokerClosed
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
+from tests.broker.kit import drafted
 
 Start = Callable[..., World]
 
@@ -27,7 +27,7 @@ def by_login(request: ConnectRequest) -> User | None:
 
 
 def post(world: World, destination: str, body: bytes = b"x", **to: Any) -> int:
-    published = world.runtime.driver.publish(Draft(destination, (), body, **to))
+    published = world.runtime.driver.publish(drafted(destination, (), body, **to))
     return published.receivers
 
 

@@ -17,7 +17,7 @@ from stocksync_ws.broker.model.step import DeadMessage
 from stocksync_ws.broker.sessions.interception import Interception
 from stocksync_ws.broker.sessions.publisher import Publisher
 from stocksync_ws.types import ToDestination, ToSession, ToUser
-from tests.broker.kit import Broker, ack, environment
+from tests.broker.kit import Broker, ack, drafted, environment
 
 MESSAGE, DEAD_LETTER, ANSWER, SNAPSHOT, PRESENCE, ERROR_REPLY = PublicationKind
 BURIED = policies.Topic(dead_letter="/queue/dead", max_deliveries=1)
@@ -39,7 +39,7 @@ def publisher(now: float = 0.0, wall: float = 0.0) -> Publisher:
 
 
 def draft(**headers: str) -> Draft:
-    return Draft("/topic/a", tuple(headers.items()), b"x")
+    return drafted("/topic/a", tuple(headers.items()), b"x")
 
 
 class TestAdmit:
@@ -66,7 +66,7 @@ class TestAdmit:
     def test_its_destination_is_the_one_its_receivers_named(
         self, to: dict[str, str], target: object, destination: str
     ) -> None:
-        admitted = publisher().admit(Draft("/queue/x", (), b"", **to))
+        admitted = publisher().admit(drafted("/queue/x", (), b"", **to))
         assert (admitted.target, admitted.destination) == (target, destination)
         assert admitted.only == to.get("session")
 
@@ -99,7 +99,7 @@ class TestAdmit:
     @pytest.mark.parametrize("name", ["expiration", "expires"])
     def test_of_two_headers_of_one_name_the_first_counts(self, name: str) -> None:
         pairs = ((name, "102500"), (name, "999999"))
-        admitted = publisher(now=5.0, wall=100.0).admit(Draft("/topic/a", pairs, b"x"))
+        admitted = publisher(now=5.0, wall=100.0).admit(drafted("/topic/a", pairs, b"x"))
         assert admitted.expires_at == (7.5 if name == "expires" else 5.0 + 102.5)
 
 

@@ -27,6 +27,7 @@ from stocksync_ws.position import Position
 from stocksync_ws.testing.backplane import MemoryEngine
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.types import ToDestination, ToSession, ToUser
+from tests.broker.kit import drafted
 from tests.broker.several import Several
 
 
@@ -285,7 +286,7 @@ def test_what_was_not_done_or_may_not_have_been_is_an_error(
     uncertain: int,
 ) -> None:
     several = Several(stack)
-    published, problem = outcome(several, Draft("/topic/a", (), b"x"), settlement)
+    published, problem = outcome(several, drafted("/topic/a", (), b"x"), settlement)
     assert published is None
     assert isinstance(problem, error)
     counters = several.worlds[0].counters
@@ -297,7 +298,7 @@ def test_what_was_not_sent_says_why_the_engine_is_gone(stack: ExitStack) -> None
     for link in several.engine.links.values():
         link.lose("it rains")
     several.settle()
-    _, problem = outcome(several, Draft("/topic/a", (), b"x"), Settlement(Failure.UNAVAILABLE))
+    _, problem = outcome(several, drafted("/topic/a", (), b"x"), Settlement(Failure.UNAVAILABLE))
     assert str(problem) == (
         "the engine behind the workers was not there in time, and nothing was sent: it rains"
     )
@@ -305,7 +306,7 @@ def test_what_was_not_sent_says_why_the_engine_is_gone(stack: ExitStack) -> None
 
 def test_what_was_done_names_its_place(stack: ExitStack) -> None:
     settlement = Settlement(AppendOutcome.REPEATED, (Position("e", 3, 7),), 4)
-    draft = Draft("/queue/a", (), b"x", user="ann")
+    draft = drafted("/queue/a", (), b"x", user="ann")
     assert outcome(Several(stack), draft, settlement) == (Published("e.3-7", 0, 4), None)
 
 
@@ -533,11 +534,11 @@ def test_a_dead_letter_of_one_worker_is_a_dead_letter_at_all(stack: ExitStack) -
     peer.command("SUBSCRIBE", {"id": "s", "destination": "/topic/dead"})
     several.settle()
     publisher = several.worlds[0].broker._sessions.publisher
-    draft = Draft("/topic/dead", (("expiration", "0"),), b"x")
+    draft = drafted("/topic/dead", (("expiration", "0"),), b"x")
     several.worlds[0].broker._step.run(
         several.worlds[0].now, publisher.send, draft, None, PublicationKind.DEAD_LETTER
     )
-    several.worlds[0].runtime.driver.publish(Draft("/topic/other", (), b""))
+    several.worlds[0].runtime.driver.publish(drafted("/topic/other", (), b""))
     several.advance(1)
     assert several.bodies(peer) == ["x"]
 

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from stocksync_ws import StompApp, policies, send_to_user
 from stocksync_ws.broker.model.flush_window import FlushWindow
-from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
-from tests.broker.kit import Broker, ack, bodies
+from tests.broker.kit import Broker, ack, bodies, drafted
 from tests.polling import connected
 
 QUICK = "/topic/quick"
@@ -304,7 +303,7 @@ class Side:
     def do(self, name: str, which: int, count: int) -> None:
         peer = self.peers[which]
         if name == "publish":
-            draft = Draft(PLACES[count % 4], (), b"%d" % count)
+            draft = drafted(PLACES[count % 4], (), b"%d" % count)
             self.world.runtime.driver.publish(draft)
         elif name == "ask":
             peer.send_to("/topic/other", "x", receipt=f"r{count}")

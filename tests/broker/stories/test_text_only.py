@@ -9,11 +9,10 @@ import pytest
 from stocksync_ws import StompApp, policies, send_to_user
 from stocksync_ws.broker.calls.events import DeadLetter, MessageDropped
 from stocksync_ws.broker.model.destination import Address
-from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.broker.model.topic import Topic
 from stocksync_ws.stomp.encoder import encode
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import Broker, ack, bodies, resubscribe
+from tests.broker.kit import Broker, ack, bodies, drafted, resubscribe
 
 BINARY = b"\xff"
 STREAM = {"/topic/s": policies.Stream(history=9)}
@@ -320,9 +319,9 @@ def test_to_one_session_nobody_is_reached_though_its_window_is_full() -> None:
         peer.subscribe("/user/queue/x", "s", ack="client", prefetch_count="1")
         (session,) = world.broker.sessions
         publish = world.broker._sessions.publisher.publish
-        assert world.act(publish, Draft("/queue/x", (), b"1", session=session)).receivers == 1
-        assert world.act(publish, Draft("/queue/x", (), BINARY, session=session)).receivers == 0
-        assert world.act(publish, Draft("/queue/x", (), b"2", session=session)).receivers == 1
+        assert world.act(publish, drafted("/queue/x", (), b"1", session=session)).receivers == 1
+        assert world.act(publish, drafted("/queue/x", (), BINARY, session=session)).receivers == 0
+        assert world.act(publish, drafted("/queue/x", (), b"2", session=session)).receivers == 1
         first = peer.message()
         peer.nothing()
         assert losses(world) == {("/user/queue/x", "binary"): 1}

@@ -8,7 +8,7 @@ import pytest
 
 from stocksync_ws.broker.delivery.queues import Queues
 from stocksync_ws.testing.peer import Peer
-from tests.broker.kit import Broker, ack, bodies, resubscribe
+from tests.broker.kit import Broker, ack, bodies, drafted, resubscribe
 
 
 def consumers(world: Broker, number: int, **more: str) -> list[Peer]:
@@ -159,9 +159,8 @@ def test_receivers_and_counters_of_a_queue() -> None:
 
 
 def _draft(body: str) -> Any:
-    from stocksync_ws.broker.model.publication import Draft
 
-    return Draft("/queue/a", (), body.encode())
+    return drafted("/queue/a", (), body.encode())
 
 
 def test_a_queue_has_no_history_to_recover_from_and_says_so() -> None:

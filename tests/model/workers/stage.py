@@ -10,10 +10,11 @@ from collections.abc import Callable
 
 from stocksync_ws import StompApp
 from stocksync_ws.backplane import BackplaneSettings
-from stocksync_ws.broker.model.publication import Draft, Published
+from stocksync_ws.broker.model.publication import Published
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.errors import BackplaneUnavailable, BrokerBusy
 from stocksync_ws.testing.backplane import MemoryLink
+from tests.broker.kit import drafted
 from tests.model.workers.browser import Browser
 from tests.model.workers.places import PLACES, Place, make_app
 from tests.model.workers.story import hold
@@ -146,7 +147,7 @@ class Stage:
         self.note(worker, "publishes", place.name, body)
         name = place.name.removeprefix("/user") if place.user else place.name
         headers = (("key", slot),) if slot else ()
-        draft = Draft(name, headers, body.encode(), user=user if place.user else None)
+        draft = drafted(name, headers, body.encode(), user=user if place.user else None)
         waiting = Publishing(worker, place.channel(user), body)
 
         def told(published: Published | None, error: Exception | None) -> None:
