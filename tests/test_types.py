@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stocksync_ws.types import HttpRequest, ToSession, ToUser
+from stocksync_ws.types import HttpRequest
 
 
 def test_a_query_is_decoded_and_its_first_value_counts() -> None:

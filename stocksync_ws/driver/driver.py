@@ -187,7 +187,7 @@ class Driver:
             if not self._scheduled:
                 # A refusal may have told listeners; what waits for a `flush_delay` needs no turn.
                 outputs = self._outputs
-                if outputs.dirty or outputs.pending or outputs.urgent:
+                if outputs.crowd is not None or outputs.pending or outputs.urgent:
                     self._schedule()
                 elif self._timers.earlier:
                     self._arm()

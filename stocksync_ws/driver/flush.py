@@ -9,7 +9,9 @@ opens the direct one.
 
 from __future__ import annotations
 
-from stocksync_ws.broker.model.lane import Rest, send_each
+from collections.abc import Iterator
+
+from stocksync_ws.broker.model.lane import Rest, Stopped, send_each
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.driver.links import Links
 from stocksync_ws.driver.ports import Conversation, Link, Machine
@@ -27,10 +29,20 @@ ROOM = 65_536
 class Flusher:
     """The way of mailboxes to their transports."""
 
-    __slots__ = ("_dirty", "_done", "_links", "_machine", "_queue", "_room", "_timers")
+    __slots__ = (
+        "_dirty",
+        "_done",
+        "_links",
+        "_machine",
+        "_outputs",
+        "_queue",
+        "_room",
+        "_timers",
+    )
 
     def __init__(self, machine: Machine, links: Links, timers: Timers) -> None:
         self._machine = machine
+        self._outputs = machine.outputs
         self._dirty = machine.outputs.dirty
         self._links = links
         self._timers = timers
@@ -57,13 +69,25 @@ class Flusher:
         """Hand at most `BATCH` mailboxes to their transports; whether others wait for the next
         turn.
         """
+        slack = self._timers.slack
+        crowd = self._outputs.crowd
+        if crowd is not None:
+            self._go_through(crowd.send(now - slack), now)
+            if self._outputs.crowd is crowd:
+                self._machine.deal(now)
         dirty = self._dirty
         if self._queue or len(dirty) > BATCH:
             batch = self._batch()
         else:
             batch = dirty.copy()
             dirty.clear()
-        for mailbox, rest, error in send_each(batch, now - self._timers.slack, self._room):
+        if batch:
+            self._go_through(send_each(batch, now - slack, self._room), now)
+        return bool(self._queue)
+
+    def _go_through(self, stopped: Iterator[Stopped], now: float) -> None:
+        """Send by the direct way, and flush by another what it could not send."""
+        for mailbox, rest, error in stopped:
             wire = mailbox.wire
             session = wire.session
             if session is None:
@@ -79,7 +103,6 @@ class Flusher:
             except Exception as bug:
                 mailbox.block()
                 self._machine.fail(session, bug, now)
-        return bool(self._queue)
 
     def _flush_rest(
         self,

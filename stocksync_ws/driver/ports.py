@@ -84,6 +84,10 @@ class Machine(Protocol):
         """
         ...
 
+    def deal(self, now: float) -> None:
+        """Put what is left of `Outputs.crowd` into mailboxes."""
+        ...
+
     def take_output(self, session: Any, room: int, now: float) -> list[Outgoing]:
         """Entries for the transport, at most `room` bytes, but at least one when there is one."""
         ...

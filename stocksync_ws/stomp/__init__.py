@@ -4,7 +4,7 @@ Rule: nothing here knows a session, a socket or a clock.
 """
 
 from stocksync_ws.stomp.decoder import Decoder
-from stocksync_ws.stomp.encoder import HEART_BEAT, encode, encode_head, encode_tail
+from stocksync_ws.stomp.encoder import HEART_BEAT, TailEncoder, encode, encode_head
 from stocksync_ws.stomp.frame import (
     CLIENT_COMMANDS,
     SERVER_COMMANDS,
@@ -28,13 +28,13 @@ __all__ = [
     "SUBPROTOCOLS",
     "Decoder",
     "Frame",
+    "TailEncoder",
     "Version",
     "agree_heart_beats",
     "choose_subprotocol",
     "choose_version",
     "encode",
     "encode_head",
-    "encode_tail",
     "parse_heart_beat",
     "required",
     "trim_for_1_0",

@@ -7,17 +7,18 @@ out or is our caller's error; it is never sent raw.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
-from typing import cast
+from typing import TypeAlias, cast
 
 from stocksync_ws.errors import LocalProtocolError
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.stomp.rules import BODIES, DIALECTS, PLAIN, UNESCAPED, Dialect, escape
 
-__all__ = ["HEART_BEAT", "encode", "encode_head", "encode_tail"]
+__all__ = ["HEART_BEAT", "KINDS", "TailEncoder", "encode", "encode_head"]
 
 HEART_BEAT = b"\n"
 """What is sent when nothing else is, as a WebSocket message of its own."""
+KINDS = 256
+"""Pairs of a destination and headers that are remembered."""
 
 
 def encode(
@@ -55,8 +56,8 @@ def encode(
 def encode_head(command: str, headers: Iterable[tuple[str, str]], version: Version) -> bytes:
     """The first part of a frame: command line and headers, no blank line.
 
-    Of a MESSAGE, what differs from one group of receivers to the next. `encode_head` and
-    `encode_tail` joined are a frame.
+    Of a MESSAGE, what differs from one group of receivers to the next: joined with what
+    `TailEncoder` makes it is a frame.
 
     Raises:
         LocalProtocolError: As `encode`.
@@ -65,42 +66,69 @@ def encode_head(command: str, headers: Iterable[tuple[str, str]], version: Versi
     return _to_octets(f"{command}\n{_write(headers, dialect)}")
 
 
-def encode_tail(
-    destination: str,
-    message_id: str,
-    headers: tuple[tuple[str, str], ...],
-    body: bytes,
-    version: Version,
-) -> bytes:
-    """The second part of a MESSAGE: `destination` and `message-id`, more headers, `content-length`
-    of a non-empty body, blank line, body, NUL.
-
-    The server's own headers stand first, so that "the first wins" protects the client (STOMP 1.2,
-    Repeated Header Entries).
-
-    Raises:
-        LocalProtocolError: As `encode`.
+class TailEncoder:
+    """Encodes the second parts of MESSAGEs. Who publishes again and again gives the same headers,
+    or none of his own: what stands around the `message-id` is remembered then, of 256 kinds.
     """
-    # Who publishes again and again gives the same headers, or none of his own.
-    around = _around if len(headers) < 2 else _around.__wrapped__
-    before, behind = around(destination, headers, version)
-    # What every dialect writes as it is, as ours are.
-    plain = message_id.isascii() and message_id.isprintable()
-    if not plain or ":" in message_id or "\\" in message_id:
-        written = _to_octets(_write((("message-id", message_id),), DIALECTS[version])[11:-1])
-    else:
-        written = message_id.encode()
-    if not body:
-        return b"%b%b%b\n\0" % (before, written, behind)
-    return b"%b%b%bcontent-length:%d\n\n%b\0" % (before, written, behind, len(body), body)
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[_Kind, tuple[bytes, bytes]] = {}
+
+    def encode(
+        self,
+        destination: str,
+        message_id: str,
+        headers: tuple[tuple[str, str], ...],
+        body: bytes,
+        version: Version,
+    ) -> bytes:
+        """The second part of a MESSAGE: `destination` and `message-id`, more headers,
+        `content-length` of a non-empty body, blank line, body, NUL.
+
+        The server's own headers stand first, so that "the first wins" protects the client (STOMP
+        1.2, Repeated Header Entries).
+
+        Args:
+            destination: As the receivers see it.
+            message_id: The id that all receivers see.
+            headers: Names and values in order, each escaped as the version demands.
+            body: The octets of the body.
+            version: The version of the receivers.
+
+        Raises:
+            LocalProtocolError: As `encode`.
+        """
+        may_repeat = len(headers) < 2
+        kind = destination, headers, version
+        around = self._known.get(kind) if may_repeat else None
+        if around is None:
+            around = _around(destination, headers, DIALECTS[version])
+            if may_repeat:
+                if len(self._known) >= KINDS:
+                    self._known.clear()
+                self._known[kind] = around
+        before, behind = around
+        # What every dialect writes as it is, as ours are.
+        plain = message_id.isascii() and message_id.isprintable()
+        if not plain or ":" in message_id or "\\" in message_id:
+            line = _write((("message-id", message_id),), DIALECTS[version])
+            written = _to_octets(line[len("message-id:") : -1])
+        else:
+            written = message_id.encode()
+        if not body:
+            return b"%b%b%b\n\0" % (before, written, behind)
+        return b"%b%b%bcontent-length:%d\n\n%b\0" % (before, written, behind, len(body), body)
 
 
-@lru_cache(maxsize=256)
+_Kind: TypeAlias = tuple[str, tuple[tuple[str, str], ...], Version]
+
+
 def _around(
-    destination: str, headers: tuple[tuple[str, str], ...], version: Version
+    destination: str, headers: tuple[tuple[str, str], ...], dialect: Dialect
 ) -> tuple[bytes, bytes]:
     """What stands before the value of `message-id`, and what behind it."""
-    dialect = DIALECTS[version]
     before = f"{_write((('destination', destination),), dialect)}message-id:"
     return _to_octets(before), _to_octets(f"\n{_write(headers, dialect)}")
 

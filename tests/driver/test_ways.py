@@ -1,10 +1,11 @@
-"""The direct way out and the general one: whatever is to be sent, and however little the transports
-take, clients get the same octets in the same turns, and the books of the mailboxes agree.
+"""The direct way out and the general one, crowds and mailboxes: whatever is to be sent, and however
+little the transports take, clients get the same octets in the same turns, and the books of the
+mailboxes agree.
 """
 
 from __future__ import annotations
 
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, TypeAlias
 from unittest.mock import patch
 
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stocksync_ws import Limits, StompApp
+from stocksync_ws.broker.delivery import mailboxes
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.driver.flush import ROOM
 from stocksync_ws.testing.peer import Peer, client_frame
@@ -30,18 +32,26 @@ def _stay_closed(mailbox: Mailbox, send: object, *, joins: bool) -> None:
 
 
 class Side:
-    """A world with subscribers, the first of which acknowledges; their mailboxes may go the direct
-    way, or they may not.
+    """A world with subscribers; their mailboxes may go the direct way, or they may not.
+
+    Args:
+        direct: They may.
+        crowds: A message that is alone may wait beside the mailboxes.
+        mode: That of the first subscriber; the others do not acknowledge.
     """
 
-    def __init__(self, *, direct: bool) -> None:
+    def __init__(self, *, direct: bool = True, crowds: bool = True, mode: str = "client") -> None:
         app = StompApp("/ws", allowed_origins=["*"], client_send=["/topic/**"], limits=LIMITS)
-        self._ways = nullcontext() if direct else patch.object(Mailbox, "open", _stay_closed)
+        self._ways: AbstractContextManager[object] = nullcontext()
+        if not direct:
+            self._ways = patch.object(Mailbox, "open", _stay_closed)
+        elif not crowds:
+            self._ways = patch.object(mailboxes, "MOST", 0)
         with self._ways:
             self.world = World(app, silent=True)
             self.peers = [self.world.connect() for _ in range(PEERS)]
             for number, peer in enumerate(self.peers):
-                peer.subscribe("/topic/a", ack="auto" if number else "client")
+                peer.subscribe("/topic/a", ack="auto" if number else mode)
         self.sessions = list(self.world.broker.sessions.values())
 
     @property
@@ -125,3 +135,18 @@ def test_both_ways_send_the_same_and_keep_the_same_books(turns: list[list[Step]]
                 side.do(turn)
             assert direct.books == general.books
         assert general.open == [False] * PEERS
+
+
+@given(st.lists(TURN, max_size=8))
+@pytest.mark.slow
+def test_crowds_and_mailboxes_send_the_same_and_keep_the_same_books(
+    turns: list[list[Step]],
+) -> None:
+    with ExitStack() as stack:
+        crowds, boxes = sides = Side(mode="auto"), Side(mode="auto", crowds=False)
+        for side in sides:
+            stack.callback(side.world.close)
+        for turn in turns:
+            for side in sides:
+                side.do(turn)
+            assert crowds.books == boxes.books

@@ -813,3 +813,37 @@ _WHOLE_DECODER = decoder_for(Whole)
 def test_what_goes_out_comes_in_again(value: Whole) -> None:
     body, content_type = PayloadEncoder().encode(value)
     assert _WHOLE_DECODER(body, content_type) == value
+
+
+# The encoder that is kept
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.integers(), inner),
+)  # fmt: skip
+
+
+@given(_VALUES)
+def test_what_is_written_by_the_encoder_that_is_kept_is_what_json_writes(value: Any) -> None:
+    plain = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    assert convert._json_writer(repr)(value) == plain
+
+
+def other(*arguments: object) -> Any:
+    """An encoder in C that is called in the same way, and writes in another."""
+    return lambda value, level: ["?"]
+
+
+@pytest.mark.parametrize("make", [None, json.JSONEncoder, other], ids=["none", "changed", "other"])
+def test_where_the_interpreter_has_another_encoder_json_writes(
+    make: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json.encoder, "c_make_encoder", make)
+    assert convert._json_writer(repr)({"a": [1, 0.5]}) == '{"a":[1,0.5]}'
+
+
+def test_on_this_interpreter_the_encoder_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    write = convert._json_writer(repr)
+    monkeypatch.setattr(json.JSONEncoder, "encode", None)
+    assert write({"a": {1: b""}}) == '{"a":{"1":"b\'\'"}}'

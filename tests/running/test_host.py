@@ -26,7 +26,7 @@ from stocksync_ws import (
     send_to,
 )
 from stocksync_ws.broker.model.pipeline import Call, Mode, Task
-from stocksync_ws.running.host import SLOW_EVERY
+from stocksync_ws.running.host import SLOW_EVERY, _clock
 from stocksync_ws.running.run import Run
 from stocksync_ws.running.runtime import Runtime
 from stocksync_ws.testing.world import World
@@ -526,3 +526,19 @@ def test_threads_end_with_an_application_that_was_forgotten_with_its_loop() -> N
     for thread in started:
         thread.join(PATIENCE)
         assert not thread.is_alive()
+
+
+def test_the_clock_is_that_of_the_loop_whoever_made_it() -> None:
+    class Late(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return 7.0
+
+    own, late, patched = asyncio.SelectorEventLoop(), Late(), asyncio.SelectorEventLoop()
+    patched.time = lambda: 5.0  # type: ignore[method-assign]
+    try:
+        assert _clock(own) is time.monotonic
+        assert abs(_clock(own)() - own.time()) < 60
+        assert [_clock(loop)() for loop in (late, patched)] == [7.0, 5.0]
+    finally:
+        for loop in (own, late, patched):
+            loop.close()

@@ -13,7 +13,7 @@ from stocksync_ws.config import Limits
 from stocksync_ws.errors import LocalProtocolError, RemoteProtocolError
 from stocksync_ws.stomp import decoder as decoder_module
 from stocksync_ws.stomp.decoder import Decoder
-from stocksync_ws.stomp.encoder import encode, encode_head, encode_tail
+from stocksync_ws.stomp.encoder import TailEncoder, encode, encode_head
 from stocksync_ws.stomp.frame import Frame, Version
 from stocksync_ws.stomp.rules import BODIES, UNESCAPED, escape, unescape
 from tests.stomp.octets import EXAMPLES, WIDE, cuts, octets, text, versions
@@ -194,8 +194,9 @@ def test_p7_halves_join_to_the_whole(
     head = encode_head("MESSAGE", before, version)
     middle = [("destination", destination), ("message-id", message_id)]
     whole = encode("MESSAGE", [*before, *middle, *behind], body, version)
+    tails = TailEncoder()
     for _ in "12":  # what repeats is remembered
-        assert head + encode_tail(destination, message_id, tuple(behind), body, version) == whole
+        assert head + tails.encode(destination, message_id, tuple(behind), body, version) == whole
 
 
 @EXAMPLES

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stocksync_ws.errors import LocalProtocolError
-from stocksync_ws.stomp import encoder
-from stocksync_ws.stomp.encoder import HEART_BEAT, encode, encode_head, encode_tail
+from stocksync_ws.stomp.encoder import HEART_BEAT, KINDS, TailEncoder, encode, encode_head
 from stocksync_ws.stomp.frame import Version
 
 V10, V11, V12 = Version
@@ -142,11 +141,13 @@ def test_head_and_tail_join_to_a_frame() -> None:
     head = encode_head("MESSAGE", [("subscription", "s:1")], V12)
     assert head == b"MESSAGE\nsubscription:s\\c1\n"
     assert encode_head("MESSAGE", [], V12) == b"MESSAGE\n"
-    tail = encode_tail("/a:b", "e-1", (("content-length", "7"), ("n", "1")), b"hi", V12)
+    tail = TailEncoder().encode("/a:b", "e-1", (("content-length", "7"), ("n", "1")), b"hi", V12)
     assert tail == b"destination:/a\\cb\nmessage-id:e-1\nn:1\ncontent-length:2\n\nhi\0"
     own = [("subscription", "s:1"), ("destination", "/a:b"), ("message-id", "e-1"), ("n", "1")]
     assert head + tail == encode("MESSAGE", own, b"hi", V12)
-    assert encode_tail("/a", "e-1", (), b"", V10) == b"destination:/a\nmessage-id:e-1\n\n\0"
+    assert (
+        TailEncoder().encode("/a", "e-1", (), b"", V10) == b"destination:/a\nmessage-id:e-1\n\n\0"
+    )
 
 
 @pytest.mark.parametrize("message_id", ["", "e:1", "e\\1", "e\n1", "\u00e4-1", "-", "a.b_c-1"])
@@ -154,19 +155,21 @@ def test_head_and_tail_join_to_a_frame() -> None:
 def test_a_message_id_is_written_as_any_value(message_id: str, version: Version) -> None:
     own = [("destination", "/a"), ("message-id", message_id)]
     whole = encode("MESSAGE", own, b"hi", version)
-    assert b"MESSAGE\n" + encode_tail("/a", message_id, (), b"hi", version) == whole
+    assert b"MESSAGE\n" + TailEncoder().encode("/a", message_id, (), b"hi", version) == whole
 
 
-def test_only_what_repeats_and_is_short_is_remembered() -> None:
+def test_only_what_may_repeat_is_remembered_and_not_for_ever() -> None:
     """A client chooses the headers of its SEND: they are not kept."""
-    encoder._around.cache_clear()
-    headers = (("a", "1"), ("b", "2"))
-    for count in range(600):
-        encode_tail(f"/{count}", "e-1", headers, b"", V12)
-    assert encoder._around.cache_info().currsize == 0
-    for count in range(600):
-        encode_tail(f"/{count}", "e-1", headers[:1], b"", V12)
-    assert encoder._around.cache_info().currsize == 256
+    tails, known = TailEncoder(), []
+    for count in range(2 * KINDS + 10):
+        tails.encode(f"/{count}", "e-1", (("a", "1"), ("b", "2")), b"", V12)
+        known.append(len(tails._known))
+    assert set(known) == {0}
+    for count in range(2 * KINDS + 10):
+        tails.encode(f"/{count}", "e-1", (("a", "1"),), b"", V12)
+        known.append(len(tails._known))
+    assert max(known) == KINDS
+    assert known[-1] == 10
 
 
 @pytest.mark.parametrize("version", Version)
@@ -183,7 +186,7 @@ def test_what_no_version_can_express(
         with pytest.raises(LocalProtocolError):
             encode(command, headers, b"", version)
         with pytest.raises(LocalProtocolError):
-            encode_tail("/a", "e-1", tuple(headers), b"", version)
+            TailEncoder().encode("/a", "e-1", tuple(headers), b"", version)
 
 
 @pytest.mark.parametrize("command", ["CONNECT", "STOMP", "CONNECTED"])

@@ -143,6 +143,7 @@ class Topics:
 
     def _push(self, topic: Topic, publication: Publication, offset: int) -> int:
         receivers = 0
+        alone = self._step.alone and len(topic.groups) == 1
         for group in topic.groups.values():
             members = group.members
             if topic.passes is not None:
@@ -155,7 +156,7 @@ class Topics:
                 receivers += self._to_acked(topic, group, publication, offset, members)
             else:
                 receivers += self._mailboxes.publish(
-                    publication, group, offset, members, topic.window
+                    publication, group, offset, members, topic.window, alone=alone
                 )
         return receivers
 

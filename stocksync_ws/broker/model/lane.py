@@ -26,7 +26,7 @@ from stocksync_ws.types import Chunk
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.mailbox import Mailbox
 
-__all__ = ["Lane", "Rest", "Stopped", "send_each"]
+__all__ = ["Lane", "Rest", "Stopped", "keep_rest", "send_each"]
 
 
 class Lane:
@@ -105,12 +105,12 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
                 # Behind the books: a host's `send` may publish to the same mailbox.
                 sent = send(chunk)
                 if sent != size:
-                    _keep_rest(mailbox, size - sent)
+                    keep_rest(mailbox, size - sent)
                     yield mailbox, (chunk, sent), None
             return
         except (BlockingIOError, InterruptedError):
             assert mailbox is not None
-            _keep_rest(mailbox, size)
+            keep_rest(mailbox, size)
             yield mailbox, (chunk, 0), None
         except Exception as error:
             assert mailbox is not None
@@ -130,7 +130,7 @@ def _take_all(mailbox: Mailbox, entries: list[Outgoing]) -> None:
     mailbox.front, mailbox.several = None, 0
 
 
-def _keep_rest(mailbox: Mailbox, size: int) -> None:
+def keep_rest(mailbox: Mailbox, size: int) -> None:
     """The stream of a mailbox has so many bytes still to write: nothing may overtake them."""
     mailbox.handed += size
     mailbox._send = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from stocksync_ws.backplane import BackplaneCommand
+    from stocksync_ws.broker.model.crowd import Crowd
     from stocksync_ws.broker.model.mailbox import Mailbox
     from stocksync_ws.broker.model.pipeline import Task
     from stocksync_ws.broker.model.session import SessionRecord
@@ -32,7 +33,7 @@ def drain(items: list[T]) -> list[T]:
 class Outputs:
     """The outputs of one broker."""
 
-    __slots__ = ("aborts", "answers", "calls", "cancels", "dirty", "engine", "reads")
+    __slots__ = ("aborts", "answers", "calls", "cancels", "crowd", "dirty", "engine", "reads")
 
     def __init__(self) -> None:
         self.answers: list[tuple[Handshake, Refusal | None]] = []
@@ -47,6 +48,8 @@ class Outputs:
         """User code to ask to end."""
         self.dirty: list[Mailbox] = []
         """Mailboxes to flush, first come first served; whoever flushes one clears its `dirty`."""
+        self.crowd: Crowd | None = None
+        """What was published last and lies in no mailbox yet, with those who get it."""
         self.engine: list[BackplaneCommand] = []
         """Commands for the engine that orders the publications of several workers."""
 
@@ -58,4 +61,4 @@ class Outputs:
     @property
     def pending(self) -> bool:
         """There is something to flush, to call or to send to the engine in the next turn."""
-        return bool(self.dirty or self.calls or self.cancels or self.engine)
+        return bool(self.crowd or self.dirty or self.calls or self.cancels or self.engine)

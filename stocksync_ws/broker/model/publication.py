@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
-from stocksync_ws.stomp.encoder import encode_tail
+from stocksync_ws.stomp.encoder import TailEncoder
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import Target, ToSession
 
@@ -152,11 +152,11 @@ class Publication:
         """One of its headers."""
         return find_header(self.headers, name)
 
-    def tail(self, version: Version) -> bytes:
+    def tail(self, version: Version, encoder: TailEncoder) -> bytes:
         """The part of MESSAGE that all receivers of a version share."""
         tail = self._tails.get(version)
         if tail is None:
-            tail = self._tails[version] = encode_tail(
+            tail = self._tails[version] = encoder.encode(
                 self.destination, self.message_id, self.headers, self.body, version
             )
         return tail

@@ -65,6 +65,7 @@ class Step:
         "_finish",
         "_running",
         "_timers",
+        "alone",
         "dead",
         "depth",
         "drafts",
@@ -91,6 +92,8 @@ class Step:
         self.outputs = Outputs()
         self.noted = False
         """Something is to be done at the end of the step."""
+        self.alone = False
+        """The step is one publication of the server's side, and nothing else."""
         self.drafts: deque[tuple[Task, Draft]] = deque()
         """What pipelines want published; each goes on with what became of it."""
         self.looking = False
@@ -127,12 +130,34 @@ class Step:
         self._running = True
         try:
             self.now = now - self._timers.slack
+            if self.outputs.crowd is not None:
+                self._deal()
             result = work(*args)
             if self.noted:
+                if self.outputs.crowd is not None:
+                    self._deal()
                 self._finish()
         finally:
             self._running = False
         return result
+
+    def run_alone(self, now: float, work: Callable[[*Args], T], *args: *Args) -> T:
+        """Run an input that is one publication; inside of another step it is a part of that."""
+        self.alone = not self._running
+        try:
+            return self.run(now, work, *args)
+        finally:
+            self.alone = False
+
+    def deal(self, now: float) -> None:
+        """A step of its own for what was published last."""
+        self.run(now, _nothing)
+
+    def _deal(self) -> None:
+        """What was published last lies in mailboxes from now on."""
+        crowd, self.outputs.crowd = self.outputs.crowd, None
+        assert crowd is not None
+        crowd.deal()
 
     def outside(self, work: Callable[[*Args], T], *args: *Args) -> T:
         """Run user code in the middle of a step in which nothing is noted, as if the step had
@@ -143,6 +168,8 @@ class Step:
             return work(*args)
         finally:
             self._running = True
+            if self.outputs.crowd is not None:
+                self._deal()
 
     def wake(self, now: float, work: Callable[[*Args], None], *args: *Args) -> None:
         """Run what is due at `now`, a tick ahead: what was rounded on its way through the slack
@@ -251,3 +278,7 @@ class Step:
     def disarm(self, thing: Timed) -> None:
         """Forget a thing that has ended."""
         self._timers.disarm(thing)
+
+
+def _nothing() -> None:
+    """The work of a step that only ends what was before it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stocksync_ws.broker.model.publication import Publication
+from stocksync_ws.stomp.encoder import TailEncoder
 from stocksync_ws.stomp.frame import Version
 from stocksync_ws.types import ToUser
 from tests.broker.kit import drafted, publication
@@ -16,17 +17,18 @@ def make(body: bytes = b"x", headers: tuple[tuple[str, str], ...] = ()) -> Publi
 
 def test_the_tail_is_made_once_per_version() -> None:
     made = make(headers=(("n", "1"),))
-    tails = {version: made.tail(version) for version in Version}
+    tails = {version: made.tail(version, TailEncoder()) for version in Version}
     assert tails[Version.V12] == (
         b"destination:/topic/a\\cb\nmessage-id:e-7\nn:1\ncontent-length:1\n\nx\0"
     )
     assert tails[Version.V10] == tails[Version.V12].replace(b"\\c", b":")
-    assert all(made.tail(version) is tail for version, tail in tails.items())
+    assert all(made.tail(version, TailEncoder()) is tail for version, tail in tails.items())
 
 
 def test_the_servers_own_headers_stand_first() -> None:
     made = make(headers=(("destination", "/forged"), ("message-id", "forged")))
-    assert made.tail(Version.V12).startswith(b"destination:/topic/a\\cb\nmessage-id:e-7\n")
+    tail = made.tail(Version.V12, TailEncoder())
+    assert tail.startswith(b"destination:/topic/a\\cb\nmessage-id:e-7\n")
 
 
 @pytest.mark.parametrize(
