@@ -61,7 +61,10 @@ _SIMPLE: dict[type, Callable[[Any], Any]] = {
 }
 
 
-def _json_writer(default: Callable[[Any], Any]) -> Callable[[Any], str]:
+_C_ENCODER: Any = getattr(json.encoder, "c_make_encoder", None)
+
+
+def _json_writer(default: Callable[[Any], Any], make: Any = _C_ENCODER) -> Callable[[Any], str]:
     """What writes a value as compact JSON.
 
     `JSONEncoder.encode` makes an encoder in C for each value, which costs as much as a small value
@@ -69,6 +72,7 @@ def _json_writer(default: Callable[[Any], Any]) -> Callable[[Any], str]:
 
     Args:
         default: One step towards JSON for what `json` does not know.
+        make: Makes an encoder in C; None: there is none.
     """
     encoder = json.JSONEncoder(
         ensure_ascii=False,
@@ -77,7 +81,6 @@ def _json_writer(default: Callable[[Any], Any]) -> Callable[[Any], str]:
         separators=(",", ":"),
         default=default,
     )
-    make: Any = getattr(json.encoder, "c_make_encoder", None)
     sample = {"a": [1, 2.5, None, True, "\u00fc\n"]}
     try:
         quote = json.encoder.encode_basestring

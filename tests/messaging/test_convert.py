@@ -836,11 +836,8 @@ def other(*arguments: object) -> Any:
 
 
 @pytest.mark.parametrize("make", [None, json.JSONEncoder, other], ids=["none", "changed", "other"])
-def test_where_the_interpreter_has_another_encoder_json_writes(
-    make: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(json.encoder, "c_make_encoder", make)
-    assert convert._json_writer(repr)({"a": [1, 0.5]}) == '{"a":[1,0.5]}'
+def test_where_the_interpreter_has_another_encoder_json_writes(make: object) -> None:
+    assert convert._json_writer(repr, make)({"a": [1, 0.5]}) == '{"a":[1,0.5]}'
 
 
 def test_on_this_interpreter_the_encoder_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
