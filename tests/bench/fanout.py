@@ -79,6 +79,8 @@ def start(stack: ExitStack, subscribers: int = SUBSCRIBERS) -> list[Contender]:
         assert crowd.one(process.publish) == frame
         crowd.drive(process.publish, WARM_UP, 16)
         found.append(Contender(name, process, crowd))
+    for contender in found:
+        contender.crowd.acknowledge()
     return found
 
 

@@ -30,6 +30,7 @@ def _turn(name: str, frame: bytes, subscribers: int, rounds: int) -> tuple[float
             crowd = Crowd(in_groups(lambda count: open_stomp(port, count), subscribers))
         stack.callback(crowd.close)
         process.wait_for(subscribers)
+        crowd.acknowledge()
         crowd.drive(process.publish, WARM_UP, 1)
         frame = crowd.one(process.publish)
         contender = Contender(name, process, crowd)

@@ -127,11 +127,6 @@ def in_groups(
 class Crowd:
     """Subscribers: sockets that are drained and counted.
 
-    A client that has sent something holds its acknowledgements of TCP back, and that of every other
-    message is then made and taken while the server sends, in the server's time; one that has only
-    read, as those of a server without a handshake, acknowledges when it reads. All do the latter
-    here, which is what becomes of a connection that nothing was sent on for a moment.
-
     Args:
         connections: One each.
         mark: The octet of which each message has one.
@@ -145,7 +140,6 @@ class Crowd:
         for connection in connections:
             self._readers[connection.fileno()] = connection.recv
             self._poll.register(connection.fileno(), select.EPOLLIN)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def drive(self, publish: Callable[[int], None], publications: int, in_flight: int) -> None:
         """Have so many publications made, at most `in_flight` of them not yet with everybody.
@@ -178,6 +172,17 @@ class Crowd:
             if more:
                 asked += more
                 publish(more)
+
+    def acknowledge(self) -> None:
+        """Have everybody acknowledge when he reads.
+
+        A client that has sent something holds its acknowledgements of TCP back, and that of every
+        other message is then made and taken while the server sends, in the server's time. One that
+        has only read, as those of a server without a handshake, does not; nor does one that has
+        got nothing for a moment. Servers of both kinds are compared in the same mode.
+        """
+        for connection in self.connections:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     @property
     def acknowledges(self) -> bool:
