@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
+from stocksync_ws.broker.model.crowd import Crowd
 from stocksync_ws.broker.model.outputs import Outputs, drain
+from tests.broker.model.office import Office, entry
 
 URGENT = {"aborts", "answers", "calls", "cancels", "reads"}
 PENDING = {"calls", "cancels", "crowd", "dirty", "engine"}
@@ -17,11 +17,10 @@ PENDING = {"calls", "cancels", "crowd", "dirty", "engine"}
 def test_each_output_is_urgent_or_pending_or_both(name: str) -> None:
     outputs = Outputs()
     assert (outputs.urgent, outputs.pending) == (False, False)
-    something: Any = "something"
     if name == "crowd":
-        outputs.crowd = something
+        outputs.crowd = Crowd(entry(), [], Office().env.office, lambda given, mailboxes: None)
     else:
-        getattr(outputs, name).append(something)
+        getattr(outputs, name).append("something")
     assert outputs.urgent is (name in URGENT)
     assert outputs.pending is (name in PENDING)
     assert outputs.urgent or outputs.pending
