@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from stocksync_ws import Limits, StompApp, Topic
+from stocksync_ws import Limits, OutboundMessage, StompApp, Topic
 from stocksync_ws.broker.model.crowd import MOST
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
@@ -194,3 +194,22 @@ def test_a_stream_that_takes_nothing_has_it_in_its_mailbox(world: World) -> None
         slow.stream.open_window(None)
         world.settle()
         assert [body for _, body in got(slow)] == [b"1", b"2", b"3"]
+
+
+def test_what_an_interceptor_publishes_behind_a_message_does_not_wait_beside() -> None:
+    """The step goes on: each of them is one of several."""
+    app = StompApp("/ws", allowed_origins=["*"])
+
+    @app.outbound_interceptor()
+    def more(message: OutboundMessage) -> None:
+        if message.destination == "/topic/none":
+            app.template.send(TOPIC, b"1")
+            app.template.send(TOPIC, b"2")
+
+    with World(app, silent=True) as world:
+        [peer] = subscribers(world, 1)
+        world.runtime.driver.publish(drafted("/topic/none", (), b""))
+        assert not waits(world)
+        world.settle()
+        assert got(peer) == [("MESSAGE", b"1"), ("MESSAGE", b"2")]
+        assert world.broker.office.total == 0

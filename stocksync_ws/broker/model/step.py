@@ -134,6 +134,7 @@ class Step:
                 self._deal()
             result = work(*args)
             if self.noted:
+                self.alone = False
                 if self.outputs.crowd is not None:
                     self._deal()
                 self._finish()
