@@ -73,8 +73,8 @@ class Broker:
         self.limits = config.limits
         self._step = Step(timers, self._finish)
         self.outputs: Outputs = self._step.outputs
-        self.deal = self._step.deal
         """The data that the driver takes after each step."""
+        self.deal = self._step.deal
         self.turn = Turn()
         """The turn of the loop, bounded over all sessions."""
         env = Environment(
@@ -275,7 +275,8 @@ class Broker:
         if self._step.looking:
             self._sessions.publisher.post(draft)
             return Published("", 0)
-        published = self._step.run_alone(now, self._sessions.publisher.send, draft, told)
+        self._step.alone = True
+        published = self._step.run(now, self._sessions.publisher.send, draft, told)
         if published is not None and not published.message_id:
             raise BrokerBusy(
                 f"the queue {draft.target[0]!r} is full, and the message was dropped: see"

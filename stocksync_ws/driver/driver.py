@@ -186,8 +186,7 @@ class Driver:
         finally:
             if not self._scheduled:
                 # A refusal may have told listeners; what waits for a `flush_delay` needs no turn.
-                outputs = self._outputs
-                if outputs.crowd is not None or outputs.pending or outputs.urgent:
+                if self._outputs.pending or self._outputs.urgent:
                     self._schedule()
                 elif self._timers.earlier:
                     self._arm()

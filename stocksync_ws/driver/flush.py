@@ -72,17 +72,12 @@ class Flusher:
         slack = self._timers.slack
         crowd = self._outputs.crowd
         if crowd is not None:
-            self._go_through(crowd.send(now - slack), now)
+            if not self._queue:
+                self._go_through(crowd.send(now - slack), now)
             if self._outputs.crowd is crowd:
                 self._machine.deal(now)
-        dirty = self._dirty
-        if self._queue or len(dirty) > BATCH:
-            batch = self._batch()
-        else:
-            batch = dirty.copy()
-            dirty.clear()
-        if batch:
-            self._go_through(send_each(batch, now - slack, self._room), now)
+        if self._dirty or self._queue:
+            self._go_through(send_each(self._batch(), now - slack, self._room), now)
         return bool(self._queue)
 
     def _go_through(self, stopped: Iterator[Stopped], now: float) -> None:

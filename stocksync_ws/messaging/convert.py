@@ -65,7 +65,7 @@ _C_ENCODER: Any = getattr(json.encoder, "c_make_encoder", None)
 
 
 def _json_writer(default: Callable[[Any], Any], make: Any = _C_ENCODER) -> Callable[[Any], str]:
-    """What writes a value as compact JSON.
+    """Make the function that writes a value as compact JSON.
 
     `JSONEncoder.encode` makes an encoder in C for each value, which costs as much as a small value
     does; here it is made once. Where the interpreter has none, or another, `encode` is what writes.

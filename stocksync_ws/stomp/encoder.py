@@ -128,7 +128,7 @@ _Kind: TypeAlias = tuple[str, tuple[tuple[str, str], ...], Version]
 def _around(
     destination: str, headers: tuple[tuple[str, str], ...], dialect: Dialect
 ) -> tuple[bytes, bytes]:
-    """What stands before the value of `message-id`, and what behind it."""
+    """The octets before the value of `message-id`, and those behind it."""
     before = f"{_write((('destination', destination),), dialect)}message-id:"
     return _to_octets(before), _to_octets(f"\n{_write(headers, dialect)}")
 

@@ -128,10 +128,8 @@ class Control:
         await ended.wait()
 
 
-async def bare(control_fd: int, frame: str) -> None:
-    """No library at all: accept, and send canned bytes to everybody. It is asked as the others are,
-    so that what asking costs is no difference.
-    """
+def bare(control_fd: int, frame: str) -> None:
+    """No library at all: accept, and send canned bytes to everybody."""
     octets = bytes.fromhex(frame)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     listener.setblocking(False)
@@ -153,7 +151,8 @@ async def bare(control_fd: int, frame: str) -> None:
 
     control = Control(control_fd, publish, accept)
     control.tell({"port": listener.getsockname()[1]})
-    await control.run()
+    while control.step():
+        pass
 
 
 async def websockets(control_fd: int, frame: str) -> None:
@@ -329,7 +328,7 @@ def threaded(control_fd: int) -> None:
 def main() -> None:
     kind, control_fd, _core, *rest = sys.argv[1:]
     if kind == "bare":
-        asyncio.run(bare(int(control_fd), *rest))
+        bare(int(control_fd), *rest)
     elif kind.startswith("asgi-"):
         from tests.bench import hosts
 

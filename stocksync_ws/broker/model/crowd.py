@@ -1,11 +1,11 @@
 """A crowd: who a publication is for that was the whole of its step, while it lies in no mailbox.
 
 Rule: most publications come alone, and their receivers have nothing else to get in that turn. To
-put the entry into each mailbox only to take it out again costs more than all else that is done per
-recipient. So it waits for the end of the turn with the list of its receivers, and is sent to each
-whose direct way is open and whose mailbox is empty. Before any other step, and where something is
-noted in its own, it is dealt: from then on it lies in the mailboxes as if it always had. Whoever
-looks into a mailbox does so in a step, so nobody ever sees the difference.
+put the entry into each mailbox only to take it out again costs a tenth of a microsecond for each.
+So it waits for the end of the turn with the list of its receivers, and is sent to each whose direct
+way is open and whose mailbox is empty. Before any other step, where something is noted in its own,
+and where mailboxes of an earlier turn wait, it is dealt: from then on it lies in the mailboxes as
+if it always had. Whoever looks into a mailbox does so in a step, so nobody sees the difference.
 """
 
 # pyright: reportPrivateUsage=false
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
-from stocksync_ws.broker.model.lane import Stopped, keep_rest
+from stocksync_ws.broker.model.lane import Stopped, keep_rest, stopped
 from stocksync_ws.broker.model.post_office import Outgoing, PostOffice
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Crowd:
         self.entry = entry
         self._left = iter(list(mailboxes))
         self._others: list[Mailbox] = []
-        """Those that cannot be sent it at once."""
+        """The mailboxes that cannot be sent the entry at once."""
         self._office = office
         self._put = put
 
@@ -78,14 +78,9 @@ class Crowd:
                         keep_rest(mailbox, size - sent)
                         yield mailbox, (chunk, sent), None
                 break
-            except (BlockingIOError, InterruptedError):
-                assert mailbox is not None
-                keep_rest(mailbox, size)
-                yield mailbox, (chunk, 0), None
             except Exception as error:
                 assert mailbox is not None
-                mailbox._send = None
-                yield mailbox, None, error
+                yield stopped(mailbox, chunk, size, error)
         outputs = self._office.step.outputs
         if not others and outputs.crowd is self:
             outputs.crowd = None

@@ -26,7 +26,7 @@ from stocksync_ws.types import Chunk
 if TYPE_CHECKING:
     from stocksync_ws.broker.model.mailbox import Mailbox
 
-__all__ = ["Lane", "Rest", "Stopped", "keep_rest", "send_each"]
+__all__ = ["Lane", "Rest", "Stopped", "keep_rest", "send_each", "stopped"]
 
 
 class Lane:
@@ -108,14 +108,9 @@ def send_each(mailboxes: Sequence[Mailbox], now: float, room: int) -> Iterator[S
                     keep_rest(mailbox, size - sent)
                     yield mailbox, (chunk, sent), None
             return
-        except (BlockingIOError, InterruptedError):
-            assert mailbox is not None
-            keep_rest(mailbox, size)
-            yield mailbox, (chunk, 0), None
         except Exception as error:
             assert mailbox is not None
-            mailbox._send = None
-            yield mailbox, None, error
+            yield stopped(mailbox, chunk, size, error)
 
 
 def _take_all(mailbox: Mailbox, entries: list[Outgoing]) -> None:
@@ -128,6 +123,15 @@ def _take_all(mailbox: Mailbox, entries: list[Outgoing]) -> None:
     assert tail is not None
     tail.clear()
     mailbox.front, mailbox.several = None, 0
+
+
+def stopped(mailbox: Mailbox, chunk: Chunk, size: int, error: Exception) -> Stopped:
+    """What a `send` that has raised means for its mailbox: nothing was taken, or it has failed."""
+    if isinstance(error, (BlockingIOError, InterruptedError)):
+        keep_rest(mailbox, size)
+        return mailbox, (chunk, 0), None
+    mailbox._send = None
+    return mailbox, None, error
 
 
 def keep_rest(mailbox: Mailbox, size: int) -> None:

@@ -49,7 +49,7 @@ class Outputs:
         self.dirty: list[Mailbox] = []
         """Mailboxes to flush, first come first served; whoever flushes one clears its `dirty`."""
         self.crowd: Crowd | None = None
-        """What was published last and lies in no mailbox yet, with those who get it."""
+        """The message that was published last, with those who get it, if it lies in no mailbox."""
         self.engine: list[BackplaneCommand] = []
         """Commands for the engine that orders the publications of several workers."""
 

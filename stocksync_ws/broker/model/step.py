@@ -93,7 +93,9 @@ class Step:
         self.noted = False
         """Something is to be done at the end of the step."""
         self.alone = False
-        """The step is one publication of the server's side, and nothing else."""
+        """The step that comes, or runs, is one publication of the server's side and nothing else.
+        Who publishes so sets it; the end of the step, and what follows in it, clears it.
+        """
         self.drafts: deque[tuple[Task, Draft]] = deque()
         """What pipelines want published; each goes on with what became of it."""
         self.looking = False
@@ -126,6 +128,7 @@ class Step:
         User code that publishes from inside of a step (a converter) is a part of that step.
         """
         if self._running:
+            self.alone = False
             return work(*args)
         self._running = True
         try:
@@ -139,23 +142,15 @@ class Step:
                     self._deal()
                 self._finish()
         finally:
-            self._running = False
+            self._running = self.alone = False
         return result
 
-    def run_alone(self, now: float, work: Callable[[*Args], T], *args: *Args) -> T:
-        """Run an input that is one publication; inside of another step it is a part of that."""
-        self.alone = not self._running
-        try:
-            return self.run(now, work, *args)
-        finally:
-            self.alone = False
-
     def deal(self, now: float) -> None:
-        """A step of its own for what was published last."""
+        """Put the message that was published last into mailboxes, in a step of its own."""
         self.run(now, _nothing)
 
     def _deal(self) -> None:
-        """What was published last lies in mailboxes from now on."""
+        """Put the message that was published last into mailboxes."""
         crowd, self.outputs.crowd = self.outputs.crowd, None
         assert crowd is not None
         crowd.deal()
