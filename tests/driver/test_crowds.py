@@ -8,9 +8,11 @@ import pytest
 
 from stocksync_ws import Limits, OutboundMessage, StompApp, Topic
 from stocksync_ws.broker.model.crowd import MOST
+from stocksync_ws.driver.flush import BATCH
 from stocksync_ws.testing.peer import Peer
 from stocksync_ws.testing.world import World
 from tests.broker.kit import drafted
+from tests.driver.turns import Turns
 
 TOPIC = "/topic/a"
 
@@ -135,24 +137,21 @@ def test_a_message_of_a_client_goes_into_the_mailboxes(world: World) -> None:
         assert got(peer) == [("MESSAGE", b"1"), ("RECEIPT", b"")]
 
 
-def test_what_follows_in_another_step_is_sent_behind_it(world: World) -> None:
+@pytest.mark.parametrize(
+    ("command", "headers"),
+    [("SEND", {"destination": "/topic/none"}), ("UNSUBSCRIBE", {"id": "s"})],
+    ids=["another message", "the end of its subscription"],
+)
+def test_what_follows_in_another_step_is_behind_it(
+    world: World, command: str, headers: dict[str, str]
+) -> None:
     with world:
         peer, other = subscribers(world)
         post(world, b"1")
-        peer.command("SEND", {"destination": "/topic/none", "receipt": "r"})
+        peer.command(command, {**headers, "receipt": "r"})
         world.settle()
         assert got(peer) == [("MESSAGE", b"1"), ("RECEIPT", b"")]
         assert got(other) == [("MESSAGE", b"1")]
-
-
-def test_who_leaves_in_another_step_has_it_before(world: World) -> None:
-    with world:
-        peer, other = subscribers(world)
-        post(world, b"1")
-        other.command("UNSUBSCRIBE", {"id": "s", "receipt": "r"})
-        world.settle()
-        assert got(peer) == [("MESSAGE", b"1")]
-        assert got(other)[-1] == ("RECEIPT", b"")
 
 
 def test_what_an_inline_handler_publishes_is_sent_before_its_receipt() -> None:
@@ -213,3 +212,23 @@ def test_what_an_interceptor_publishes_behind_a_message_does_not_wait_beside() -
         world.settle()
         assert got(peer) == [("MESSAGE", b"1"), ("MESSAGE", b"2")]
         assert world.broker.office.total == 0
+
+
+def test_mailboxes_that_wait_from_an_earlier_turn_are_flushed_before(world: World) -> None:
+    with world:
+        [peer] = subscribers(world, 1)
+        others = [world.connect() for _ in range(2 * BATCH + 10)]
+        for other in others:
+            other.subscribe("/topic/b", id="s")
+        turns = Turns(world)
+        for each in (peer, *others):
+            each.stream.writes = 0
+        world.runtime.driver.publish(drafted("/topic/b", (), b""))
+        written = []
+        for _ in range(3):
+            turns.pass_one()
+            if not written:
+                post(world, b"1")
+                assert waits(world)
+            written.append((sum(each.stream.writes for each in others), peer.stream.writes))
+        assert written == [(BATCH, 0), (2 * BATCH, 0), (2 * BATCH + 10, 1)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from stocksync_ws.driver.flush import BATCH, ROOM
 from stocksync_ws.testing.peer import PING, Peer, client_frame
 from stocksync_ws.testing.world import World
 from tests.broker.kit import drafted
+from tests.driver.turns import Turns
 
 TOPIC = "/topic/a"
 
@@ -42,23 +42,6 @@ def post(world: World, *bodies: bytes) -> None:
 
 def bodies(peer: Peer) -> list[bytes]:
     return [frame.body for frame in peer.frames()]
-
-
-class Turns:
-    """Lets turns of the loop pass one at a time."""
-
-    def __init__(self, world: World) -> None:
-        self._waiting: list[Callable[[], None]] = []
-        world.runtime.host.soon = self._waiting.append  # type: ignore[method-assign]
-
-    def pass_one(self) -> None:
-        waiting, self._waiting[:] = list(self._waiting), []
-        for callback in waiting:
-            callback()
-
-    @property
-    def over(self) -> bool:
-        return not self._waiting
 
 
 # Once a turn
