@@ -18,14 +18,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from stocksync_ws.broker.model.publication import Draft, Published, Told
 from stocksync_ws.errors import REFUSED, BrokerBusy, BrokerClosed, ForkedBrokerError, WrongLoop
 from stocksync_ws.posts import Command, Item, Post, Publish, Running, Wish
-
-if TYPE_CHECKING:
-    pass
 
 _log = logging.getLogger("stocksync_ws.broker")
 
@@ -59,7 +56,8 @@ class Inbox:
         self._messages = 0
         self._bytes = 0
         self._owner: int | None = None
-        self._pid = os.getpid()
+        self._forked = False
+        """The owner thread is one of the process that this one was forked from."""
         self._publish: Publish | None = None
         self.running: Running | None = None
         """The run; None: there is none, and no session."""
@@ -67,6 +65,7 @@ class Inbox:
         self._gone: Callable[[], bool] | None = None
         self._woken = False
         self._closed = False
+        _INBOXES.add(self)
 
     # The owner's side
 
@@ -89,13 +88,13 @@ class Inbox:
             WrongLoop: Another run applies already, in this process.
         """
         with self._lock:
-            if self._pid == os.getpid() and not self._nobody_applies():
+            if not self._forked and not self._nobody_applies():
                 raise WrongLoop(
                     "this StompApp runs already: end that run first, a World by `with` or close(),"
                     " or make a StompApp for each"
                 )
             self._owner = threading.get_ident()
-            self._pid = os.getpid()
+            self._forked = False
             self._publish = publish
             self.running = running
             self._wake = wake
@@ -153,6 +152,19 @@ class Inbox:
         self.refuse()
         with self._lock:
             self._publish = self._wake = self._gone = self._owner = self.running = None
+            self._forked = False
+
+    def after_fork(self) -> None:
+        """Go on in a child that was just forked. A lock that another thread held would never be
+        released, and what waits for the owner thread of the parent is applied there.
+        """
+        self._lock = threading.Lock()
+        self._forked = self._owner is not None
+        if self._forked:
+            for waiting in (self._items, self._batch, self._queue):
+                waiting.clear()
+            self._messages = self._bytes = 0
+            self._woken = False
 
     # Everybody's side
 
@@ -352,8 +364,7 @@ class Inbox:
         return True
 
     def _is_owner(self) -> bool:
-        # The pid first: the lock may have been held when the process was forked.
-        if self._owner is not None and self._pid != os.getpid():
+        if self._forked:
             raise ForkedBrokerError("the application runs in the parent of this process")
         if self._owner != threading.get_ident():
             return False
@@ -401,6 +412,18 @@ class Inbox:
         """Accept awaited publications in their order, as many as there is room for."""
         while self._queue and self._has_room(self._queue[0].draft):
             self._append(self._queue.popleft())
+
+
+_INBOXES: WeakSet[Inbox] = WeakSet()
+
+
+def _after_fork() -> None:
+    for inbox in _INBOXES:
+        inbox.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _runs_a_loop() -> bool:

@@ -768,6 +768,58 @@ def test_a_forked_child_is_told(where: str, how: str) -> None:
     assert child.returncode == 0
 
 
+FORK_INSIDE = """
+import os, sys, threading
+from stocksync_ws import Published
+from stocksync_ws.broker.model.publication import Draft
+from stocksync_ws.types import ToDestination
+from stocksync_ws.inbox import Inbox
+
+inbox, inside, go_on = Inbox(), threading.Event(), threading.Event()
+
+def wake():
+    inside.set()
+    go_on.wait()
+
+def post(name):
+    inbox.post(Draft(ToDestination("/topic/" + name), (), b""))
+
+def apply(draft, told):
+    print(draft.target.destination, flush=True)
+    return Published("x", 0)
+
+inbox.open(apply, wake, lambda: False, sys)
+thread = threading.Thread(target=post, args=["parent"])
+thread.start()
+inside.wait()
+child = os.fork()
+if child == 0:
+    inbox.open(apply, lambda: None, lambda: False, sys)
+    post("child")
+    os._exit(0)
+status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+go_on.set()
+thread.join()
+inbox.drain()
+sys.exit(status)
+"""
+
+
+def test_a_child_that_is_forked_inside_a_post_serves_by_itself() -> None:
+    """The lock is held at the fork, by a thread that the child does not have; the post is one of
+    the parent's, and is not applied twice.
+    """
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", FORK_INSIDE],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.stdout.split() == ["/topic/child", "/topic/parent"], ended.stderr
+    assert ended.returncode == 0
+
+
 class TestEngine:
     """A publication that an engine orders is told when the engine has answered."""
 

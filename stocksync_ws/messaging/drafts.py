@@ -25,7 +25,7 @@ from stocksync_ws.messaging.convert import OCTET_KINDS, PayloadEncoder
 from stocksync_ws.messaging.converters import NONE, Converters
 from stocksync_ws.messaging.media import JSON, OCTETS, TEXT
 from stocksync_ws.policies import has_surrogate
-from stocksync_ws.types import ToDestination, ToSession, ToUser
+from stocksync_ws.types import Target, ToDestination, ToSession, ToUser
 
 __all__ = ["Drafts"]
 
@@ -78,7 +78,7 @@ class Drafts:
                 f"send takes bytes as they are, not {type(given).__name__}: use convert_and_send"
             )
         pairs = () if headers is None else check_own(headers)
-        return self._bounded(Draft(target, pairs, body))
+        return self._draft(target, pairs, body)
 
     def to_session(
         self,
@@ -94,12 +94,11 @@ class Drafts:
                 f"session_id must be the id of a session, such as session.id, not {given!r}"
             )
         target = ToSession(str.__str__(given), self._check_own(given, destination, "session"))
-        return self._bounded(Draft(target, *self._encode(payload, headers)))
+        return self._converted(target, payload, headers)
 
     def to(self, destination: str, payload: object, headers: Mapping[str, str] | None) -> Draft:
         """A payload to a destination."""
-        target = self._check(destination)
-        return self._bounded(Draft(target, *self._encode(payload, headers)))
+        return self._converted(self._check(destination), payload, headers)
 
     def to_user(
         self, user: str, destination: str, payload: object, headers: Mapping[str, str] | None
@@ -116,28 +115,29 @@ class Drafts:
                 f" user.name"
             )
         target = ToUser(str.__str__(name), self._check_own(name, destination))
-        return self._bounded(Draft(target, *self._encode(payload, headers)))
+        return self._converted(target, payload, headers)
 
-    def _encode(
-        self, payload: object, headers: Mapping[str, str] | None
-    ) -> tuple[tuple[tuple[str, str], ...], bytes]:
-        """The headers and the body; the content-type is the caller's, if there is one."""
+    def _converted(
+        self, target: Target, payload: object, headers: Mapping[str, str] | None
+    ) -> Draft:
+        """A draft of a payload; the content-type is the caller's, if there is one."""
         if headers is None:
             body, kind = self._encoder.encode(payload)
-            return _ALONE[kind], body
+            return self._draft(target, _ALONE[kind], body)
         pairs = check_own(headers)
         asked = next((value for name, value in pairs if name == "content-type"), None)
         if asked is None:
             body, kind = self._encoder.encode(payload)
-            return (("content-type", kind), *pairs), body
+            return self._draft(target, (("content-type", kind), *pairs), body)
         if not isinstance(payload, OCTET_KINDS):
             converter = self._converters.asked(asked)
             if converter is not None:
-                return pairs, converter.encode(payload)
-        return pairs, self._encoder.encode(payload)[0]
+                return self._draft(target, pairs, converter.encode(payload))
+        return self._draft(target, pairs, self._encoder.encode(payload)[0])
 
-    def _bounded(self, draft: Draft) -> Draft:
-        """The draft, if it is no larger than a message may be."""
+    def _draft(self, target: Target, headers: tuple[tuple[str, str], ...], body: bytes) -> Draft:
+        """A draft that is no larger than a message may be."""
+        draft = Draft(target, headers, body)
         if draft.size > self._limits.max_outbound_message:
             raise ValueError(
                 f"a message of {draft.size} bytes is larger than Limits.max_outbound_message"

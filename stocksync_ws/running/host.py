@@ -94,8 +94,11 @@ class AioHost:
 
     def soon(self, callback: Callable[[], None]) -> None:
         """Call back in the next turn."""
-        if not self._loop.is_closed():
+        try:
             self._loop.call_soon(callback)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
 
     def wake_at(self, deadline: float) -> None:
         """Arm the one timer."""

@@ -41,7 +41,6 @@ class Mailboxes:
         offset: int,
         members: Mapping[Mailbox, Reader],
         window: FlushWindow | None = None,
-        *,
         alone: bool = False,
     ) -> int:
         """Append a publication to the mailboxes of members of a group; the number of them.
@@ -56,7 +55,7 @@ class Mailboxes:
         """
         entry = self.entry(publication, group, next(iter(members)))
         entry.group, entry.offset = group, offset
-        self.spread(entry, members, window, alone=alone)
+        self.spread(entry, members, window, alone)
         return len(members)
 
     def spread(
@@ -64,7 +63,6 @@ class Mailboxes:
         entry: Outgoing,
         mailboxes: Collection[Mailbox],
         window: FlushWindow | None = None,
-        *,
         alone: bool = False,
     ) -> None:
         """Give a new entry to all its receivers.

@@ -60,7 +60,6 @@ class Publishing:
         self,
         publication: Publication,
         position: Position | None = None,
-        *,
         reserved: bool = False,
         ours: bool = True,
     ) -> int:
@@ -80,7 +79,7 @@ class Publishing:
         receivers, kept = 0, False
         if isinstance(target, ToSession):
             receivers = self._to_session(target, publication)
-        elif publication.is_dead(self._step.now):
+        elif publication.expires_at is not None and publication.is_dead(self._step.now):
             kept = True
             policy = self._destinations.policy(address_of(target))
             self._step.bury(policy, publication, 0, "expired")
@@ -90,7 +89,7 @@ class Publishing:
             if destination is None:
                 destination = self._make(address, publication.owner)
             if destination is not None:
-                receivers = destination.publish(publication, position, reserved=reserved)
+                receivers = destination.publish(publication, position, reserved)
                 kept = receivers > 0 or len(destination.log) > 0
         if position is None:
             self._counters.messages_published += ours

@@ -72,7 +72,6 @@ class Topics:
         topic: Topic,
         publication: Publication,
         position: Position | None,
-        *,
         reserved: bool = False,
     ) -> int:
         """Hand a publication to everybody; the subscriptions it will reach. What came before, by
@@ -156,7 +155,7 @@ class Topics:
                 receivers += self._to_acked(topic, group, publication, offset, members)
             else:
                 receivers += self._mailboxes.publish(
-                    publication, group, offset, members, topic.window, alone=alone
+                    publication, group, offset, members, topic.window, alone
                 )
         return receivers
 

@@ -47,7 +47,7 @@ class Crowd:
         put: Callable[[Outgoing, Collection[Mailbox]], None],
     ) -> None:
         self.entry = entry
-        self._left = iter(list(mailboxes))
+        self._left = iter(mailboxes)
         self._others: list[Mailbox] = []
         """The mailboxes that cannot be sent the entry at once."""
         self._office = office
@@ -81,10 +81,10 @@ class Crowd:
             except Exception as error:
                 assert mailbox is not None
                 yield stopped(mailbox, chunk, size, error)
-        outputs = self._office.step.outputs
-        if not others and outputs.crowd is self:
+        if not others and (outputs := self._office.step.outputs).crowd is self:
             outputs.crowd = None
-            self.deal()
+            entry.waiting = 0
+            self._office.total -= size
 
     def deal(self) -> None:
         """Put the entry into the mailboxes of those who were not sent it, in a step."""

@@ -152,9 +152,7 @@ class Destination:
         ...
 
     @abstractmethod
-    def publish(
-        self, publication: Publication, position: Position | None, *, reserved: bool
-    ) -> int:
+    def publish(self, publication: Publication, position: Position | None, reserved: bool) -> int:
         """Take a publication; the subscriptions it will reach.
 
         Args:

@@ -80,14 +80,17 @@ class Draft:
         """Whose SEND it is; None: nobody's."""
         self.sender: Session | None = None
         """The session whose frame it comes from; None: none, or none is known."""
-        self.size = _size(target[-1], headers, body)
+        size = len(target[-1]) + len(body)
+        for name, value in headers:
+            size += len(name) + len(value)
+        self.size = size
         """Bytes it counts for until it is admitted."""
 
     def change(self, headers: tuple[tuple[str, str], ...], body: bytes) -> None:
         """Take other headers and another body, before it is admitted."""
         self.headers = headers
         self.body = body
-        self.size = _size(self.target[-1], headers, body)
+        self.size = Draft(self.target, headers, body).size
 
 
 class Publication:
@@ -168,13 +171,6 @@ def find_header(headers: tuple[tuple[str, str], ...], name: str) -> str | None:
         if key == name:
             return value
     return None
-
-
-def _size(path: str, headers: tuple[tuple[str, str], ...], body: bytes) -> int:
-    size = len(path) + len(body)
-    for name, value in headers:
-        size += len(name) + len(value)
-    return size
 
 
 def _is_utf8(body: bytes) -> bool:

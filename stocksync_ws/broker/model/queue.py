@@ -173,9 +173,7 @@ class Queue(Destination):
 
     # As a destination
 
-    def publish(
-        self, publication: Publication, position: Position | None, *, reserved: bool
-    ) -> int:
+    def publish(self, publication: Publication, position: Position | None, reserved: bool) -> int:
         """Keep a message, and hand it out; queues are of one process, so there is no position."""
         return self.keeper.publish(self, publication, reserved=reserved)
 

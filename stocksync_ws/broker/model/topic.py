@@ -38,7 +38,6 @@ class TopicKeeper(Protocol):
         topic: Topic,
         publication: Publication,
         position: Position | None,
-        *,
         reserved: bool = False,
     ) -> int: ...
     def leave(self, reader: Reader) -> None: ...
@@ -232,11 +231,9 @@ class Topic(Destination):
 
     # As a destination
 
-    def publish(
-        self, publication: Publication, position: Position | None, *, reserved: bool
-    ) -> int:
+    def publish(self, publication: Publication, position: Position | None, reserved: bool) -> int:
         """Hand a publication to everybody; a topic has room, where its owner has."""
-        return self.keeper.publish(self, publication, position, reserved=reserved)
+        return self.keeper.publish(self, publication, position, reserved)
 
     def accept(self, delivery: Delivery) -> None:
         """An acknowledged delivery leaves its ledger, and nothing else."""

@@ -120,7 +120,6 @@ class Publisher:
         self,
         draft: Draft,
         kind: PublicationKind = PublicationKind.MESSAGE,
-        *,
         intercepted: bool = False,
     ) -> Published:
         """Publish from the server's side; what a full queue does not take is told and counted, and
@@ -136,7 +135,7 @@ class Publisher:
             InterceptorFailed: One failed; told and counted too.
         """
         try:
-            publication = self.admit(draft, kind, intercepted=intercepted)
+            publication = self.admit(draft, kind, intercepted)
         except (AccessDenied, InterceptorFailed) as refusal:
             self._tell_refused(draft, refusal)
             raise
@@ -297,7 +296,6 @@ class Publisher:
         self,
         draft: Draft,
         kind: PublicationKind = PublicationKind.MESSAGE,
-        *,
         intercepted: bool = False,
     ) -> Publication:
         """Let the interceptors look at a message, and give it its number and its id, which no other
