@@ -375,9 +375,8 @@ class Broker:
 
     def _finish(self) -> None:
         """Do what the step has noted, until nothing is noted any more: what interceptors have
-        published, what pipelines want published, scripts that waited for another, frames that had
-        to wait, then deaths, closes and losses; these come before the next frame where somebody has
-        asked for that.
+        published, what pipelines want published, scripts that waited for another; then deaths,
+        closes and losses, so that they come before the next frame of anybody; then such a frame.
         """
         step, office = self._step, self.office
         while step.noted:
@@ -392,17 +391,16 @@ class Broker:
             elif step.ready:
                 task, succeeded = step.ready.popleft()
                 self._guard(task.session, self.calls.tasks.go_on, task, succeeded, None)
-            elif step.runnable and not step.settles_first:
-                session, script, error = step.runnable.popleft()
-                self._guard(session, self._decoding.go_on, session, script, error)
             elif step.dead or step.overfull or step.lost or step.dropped:
                 self._settle()
             elif office.total > office.most and self._relieved():
                 continue
-            elif step.settles_first:
+            elif step.runnable:
                 step.settles_first = False
+                session, script, error = step.runnable.popleft()
+                self._guard(session, self._decoding.go_on, session, script, error)
             else:
-                step.noted = False
+                step.noted = step.settles_first = False
 
     def _publish(self, task: Task, draft: Draft) -> None:
         draft.sender = None if task.session is None else task.session.face

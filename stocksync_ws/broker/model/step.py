@@ -112,7 +112,9 @@ class Step:
         """Sessions whose next frame may be decoded, with the script that has ended, and its error.
         """
         self.settles_first = False
-        """Deaths, closes and losses come before the next frame of anybody."""
+        """The frame that is handled has trimmed what is kept: the next one of its session waits for
+        what came of that.
+        """
         self.dead: list[DeadMessage] = []
         """Messages that have died: each is told, and may become a dead letter."""
         self.overfull: list[Mailbox] = []
@@ -222,7 +224,7 @@ class Step:
         self.noted = True
 
     def settle_first(self) -> None:
-        """What is kept was trimmed: what came of it is done before the next frame."""
+        """What is kept was trimmed: what came of it is done before the next frame of that session."""
         self.settles_first = self.noted
 
     def bury(

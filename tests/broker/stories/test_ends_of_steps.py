@@ -174,6 +174,30 @@ def test_who_lost_a_log_by_it_is_closed_before_the_next_frame(command: str) -> N
         assert peer.closed == 4010
 
 
+def test_who_lost_a_log_by_the_frame_of_another_session_is_closed_before_its_own_next_one() -> None:
+    """Both go on in one step: the second has sent what the first had, and has waited for that."""
+    release = asyncio.Event()
+
+    def prepare(app: StompApp) -> None:
+        @app.message_mapping("/do")
+        async def do() -> None:
+            await release.wait()
+
+    with Broker({"/topic/s": policies.Stream(history=2)}, prepare=prepare) as world:
+        watcher = world.reader("/topic/c")
+        first, second = world.connect(login="ann"), world.connect(login="ann")
+        second.subscribe("/topic/s", "s", ack="client", prefetch_count="1")
+        world.publish("/topic/s", *"123")
+        assert bodies(second) == ["1"]
+        for peer, destination in ((first, "/topic/s"), (second, "/topic/c")):
+            peer.send_to("/app/do", "x", idempotency_key="k")
+            peer.send_to(destination, "4")
+        release.set()
+        world.settle()
+        assert second.closed == 4010
+        watcher.nothing()
+
+
 def test_dead_letters_of_a_halt_are_told_before_its_end() -> None:
     heard: list[str] = []
 
