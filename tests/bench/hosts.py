@@ -56,7 +56,7 @@ async def inside(control_fd: int, batch: str) -> None:
 
     from stocksync_ws import Limits, StompApp
 
-    limits = Limits(ping_after=3600, pong_timeout=3600, shutdown_timeout=0.1, close_timeout=0.1)
+    limits = Limits(ping_after=3600, shutdown_timeout=0.1, close_timeout=0.1)
     ws = StompApp("/ws", allowed_origins=["*"], limits=limits, asgi_batch=batch == "batch")
     app = Starlette()
     ws.install(app)

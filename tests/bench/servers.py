@@ -206,7 +206,7 @@ def _application(kind: str = "ours") -> Any:
     from stocksync_ws import Limits, SockJSOptions, StompApp, send_to, send_to_user
 
     # The load client answers no PING.
-    limits = Limits(ping_after=3600, pong_timeout=3600, handshake_timeout=60)
+    limits = Limits(ping_after=3600, handshake_timeout=60)
     # Nor does it ask for the next stream, or come back for what is parked.
     sockjs = SockJSOptions(stream_bytes=1 << 50, disconnect_delay=3600)
     ws = StompApp(

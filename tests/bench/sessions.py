@@ -59,7 +59,7 @@ def answer_beats() -> None:
     from stocksync_ws import Limits, StompApp
     from stocksync_ws.testing.world import World
 
-    limits = Limits(ping_after=3600, pong_timeout=3600)
+    limits = Limits(ping_after=3600)
     app = StompApp("/ws", allowed_origins=["*"], heart_beat=(EVERY, EVERY), limits=limits)
     with World(app, silent=True) as world:
         for number in range(BEATING):

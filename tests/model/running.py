@@ -155,6 +155,7 @@ class Running(Frames):
         """Sessions go on in the order in which what they waited for has ended."""
         self.going_on = True
         while self.runnable:
+            self.settle_step()
             self.pump(self.runnable.pop(0))
         self.going_on = False
         self.settle_step()

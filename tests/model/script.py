@@ -45,6 +45,9 @@ def play(script: Script) -> Round:
             given = iter(numbers)
             world.do(name, lambda n, given=given: next(given) % n)  # type: ignore[misc]
         world.finish()
+    except Broken as broken:
+        told = "\n".join(world.log[-60:])
+        raise Broken(f"step {world.steps}: {broken}\n{told}") from broken
     finally:
         world.drop()
     return world

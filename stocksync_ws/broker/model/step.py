@@ -224,7 +224,7 @@ class Step:
         self.noted = True
 
     def settle_first(self) -> None:
-        """What is kept was trimmed: what came of it is done before the next frame of that session."""
+        """What is kept was trimmed: the next frame of that session waits for what came of it."""
         self.settles_first = self.noted
 
     def bury(
