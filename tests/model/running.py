@@ -201,6 +201,7 @@ class Running(Frames):
             self.fail(session, "no-handler", frame)
             return
         session.subs[sub.id] = sub
+        session.refused.discard(sub.id)
         self.run(Job(session, "subscribe", frame, sub, call=frame))
 
     def subscribe_done(self, job: Job, how: str) -> None:
