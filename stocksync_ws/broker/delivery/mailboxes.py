@@ -8,7 +8,7 @@ for the turn beside the mailboxes (`model/crowd.py`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 
 from stocksync_ws.broker.model.crowd import MOST, Crowd
 from stocksync_ws.broker.model.destination import Group
@@ -17,7 +17,6 @@ from stocksync_ws.broker.model.flush_window import FlushWindow
 from stocksync_ws.broker.model.mailbox import Mailbox
 from stocksync_ws.broker.model.post_office import Outgoing
 from stocksync_ws.broker.model.publication import Publication
-from stocksync_ws.broker.model.subscription import Reader
 from stocksync_ws.stomp.encoder import TailEncoder
 
 __all__ = ["Mailboxes"]
@@ -33,30 +32,6 @@ class Mailboxes:
         self._office = env.office
         self._step = env.step
         self._tails = TailEncoder()
-
-    def publish(
-        self,
-        publication: Publication,
-        group: Group,
-        offset: int,
-        members: Mapping[Mailbox, Reader],
-        window: FlushWindow | None = None,
-        alone: bool = False,
-    ) -> int:
-        """Append a publication to the mailboxes of members of a group; the number of them.
-
-        Args:
-            publication: What they get.
-            group: Their group.
-            offset: Its place in the log of the destination.
-            members: Those who get it, at least one.
-            window: In which it waits for others before it is sent; None: it does not.
-            alone: Nothing else is put into a mailbox in this step.
-        """
-        entry = self.entry(publication, group, next(iter(members)))
-        entry.group, entry.offset = group, offset
-        self.spread(entry, members, window, alone)
-        return len(members)
 
     def spread(
         self,

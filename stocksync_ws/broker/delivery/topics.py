@@ -154,9 +154,10 @@ class Topics:
             elif group.acked:
                 receivers += self._to_acked(topic, group, publication, offset, members)
             else:
-                receivers += self._mailboxes.publish(
-                    publication, group, offset, members, topic.window, alone
-                )
+                entry = self._mailboxes.entry(publication, group, next(iter(members)))
+                entry.group, entry.offset = group, offset
+                self._mailboxes.spread(entry, members, topic.window, alone)
+                receivers += len(members)
         return receivers
 
     def _passed(
