@@ -13,6 +13,7 @@ from types import FunctionType
 from typing import Any, TypeVar
 
 from stocksync_ws.broker.model.namespace import Kind, Namespace
+from stocksync_ws.broker.model.pipeline import Mode
 from stocksync_ws.broker.model.session import Session
 from stocksync_ws.config import BrokerConfig
 from stocksync_ws.errors import ConfigurationError
@@ -32,6 +33,7 @@ from stocksync_ws.messaging.marks import (
     SnapshotMapping,
     SubscribeMapping,
 )
+from stocksync_ws.messaging.modes import mode_of
 from stocksync_ws.messaging.rights import Default, Rights, Rule, check_roles
 from stocksync_ws.messaging.routes import Framework, Routes, check_places, compile_handler
 from stocksync_ws.messaging.routing import Template
@@ -206,6 +208,8 @@ class Application(Declaring):
             passing = [each for each in found if isinstance(each.mapping, Interceptor)]
             handlers = [each for each in found if not isinstance(each.mapping, Interceptor)]
             routes = Routes(handlers, _FRAMEWORK, self._space, users, self._bits, self._converters)
+            modes = [mode_of(each.function, each.mapping.inline) for each in found]
+            routes.needs_threads = Mode.POOL in modes
             if passing:
                 most = self.config.limits.max_outbound_message
                 routes.interceptors = Interceptors(

@@ -107,7 +107,7 @@ class RoleReader:
         ConfigurationError: It cannot be called with one argument.
     """
 
-    __slots__ = ("_function", "_label", "_mode")
+    __slots__ = ("_function", "_label", "mode")
 
     def __init__(self, function: RolesOf) -> None:
         if not callable(function):
@@ -116,12 +116,12 @@ class RoleReader:
             )
         self._function = function
         self._label = f"roles {getattr(function, '__module__', '')}.{name_of(function)}"
-        self._mode: Mode = mode_of(function, inline=False)
+        self.mode: Mode = mode_of(function, inline=False)
         plan(function, role=Role.CONNECT, names=(), framework={}, label=self._label)
 
     def call(self, user: Principal, threads: Threads = Threads.AUTHENTICATORS) -> Call:
         """The call that tells the roles of a user."""
-        return Call(self._function, (user,), mode=self._mode, label=self._label, threads=threads)
+        return Call(self._function, (user,), mode=self.mode, label=self._label, threads=threads)
 
     def read(self, given: object) -> frozenset[str]:
         """What the function returned.
@@ -147,7 +147,7 @@ class Authenticator:
         ConfigurationError: It does not take exactly one argument, or does not say what it returns.
     """
 
-    __slots__ = ("_function", "_mode", "_users", "label")
+    __slots__ = ("_function", "_users", "label", "mode")
 
     def __init__(
         self, function: Authenticate | AuthenticateHandshake, setting: str = "authenticator"
@@ -161,7 +161,7 @@ class Authenticator:
         module = getattr(function, "__module__", "")
         self.label = f"{setting} {module}.{name_of(function)}"
         """The setting and the function, for errors and log lines."""
-        self._mode: Mode = mode_of(function, inline=False)
+        self.mode: Mode = mode_of(function, inline=False)
         plan(function, role=Role.CONNECT, names=(), framework={}, label=self.label)
         _check_request(function, setting, self.label)
         self._users: tuple[type, ...] | None = None
@@ -192,7 +192,7 @@ class Authenticator:
     def call(self, request: ConnectRequest | HttpRequest) -> Call:
         """The call that decides about a CONNECT, or an upgrade."""
         threads = Threads.AUTHENTICATORS
-        return Call(self._function, (request,), mode=self._mode, label=self.label, threads=threads)
+        return Call(self._function, (request,), mode=self.mode, label=self.label, threads=threads)
 
 
 _OTHER = {

@@ -63,6 +63,11 @@ class Dispatcher:
         self._encoder = PayloadEncoder()
         self._most = config.limits.max_outbound_message
 
+    @property
+    def needs_threads(self) -> bool:
+        """A function of the application is plain and not inline. The application freezes."""
+        return self._routes().needs_threads or self._identity.needs_threads
+
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | Credentials | None] | None:
         """Ask the interceptors, and then the authenticator of the handshake."""
         interceptors = self._routes().interceptors

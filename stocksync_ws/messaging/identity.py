@@ -10,7 +10,7 @@ import math
 from typing import Any, cast
 
 from stocksync_ws.broker.model.credentials import Credentials
-from stocksync_ws.broker.model.pipeline import Pipeline, Threads
+from stocksync_ws.broker.model.pipeline import Mode, Pipeline, Threads
 from stocksync_ws.broker.model.session import SessionRecord
 from stocksync_ws.errors import ConfigurationError, StockSyncError
 from stocksync_ws.messaging.authenticated import Authenticated
@@ -72,6 +72,12 @@ class Identity:
         if self._roles is not None:
             return True
         return any(each.may_give_roles for each in (self._connect, self._handshake) if each)
+
+    @property
+    def needs_threads(self) -> bool:
+        """One of the functions runs in threads."""
+        given = (self._connect, self._handshake, self._roles)
+        return any(each.mode is Mode.POOL for each in given if each is not None)
 
     def users(self, *, final: bool) -> tuple[type, ...] | None:
         """The classes of users that the authenticators name; None when there are no authenticators,

@@ -270,6 +270,7 @@ class Routes:
         "interceptors",
         "listening",
         "messages",
+        "needs_threads",
         "rights",
         "snapshots",
         "subscribes",
@@ -291,6 +292,8 @@ class Routes:
         """The functions of rules."""
         self.guarded = False
         """A handler or a snapshot is not for everybody."""
+        self.needs_threads = False
+        """A function that was declared runs in threads."""
         self.rights: Rights | None = None
         """What the rules say; None: there are none, and everybody may."""
         self.interceptors: Interceptors | None = None

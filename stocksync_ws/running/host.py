@@ -88,7 +88,9 @@ class AioHost:
         self._closed = False
 
     def start(self) -> None:
-        """Start the pools: the run begins."""
+        """Start the pools of a run that needs them: their first threads cannot be started at the
+        exit of the interpreter.
+        """
         for pool in self._pools.values():
             pool.start()
 

@@ -1,9 +1,9 @@
 """A bounded pool of native threads for plain functions.
 
-Rule: a thread is started when there is work and no idle one, up to the bound; the first one starts
-with the run, so that there is one at the exit of the interpreter, when none can be started any more
-and the pools of the standard library refuse. At the end work that has not begun is dropped, and
-nobody waits for work that has.
+Rule: a thread is started when there is work and no idle one, up to the bound. The first one starts
+with the run of an application that has plain functions, so that there is one at the exit of the
+interpreter, when none can be started any more and the pools of the standard library refuse. At the
+end work that has not begun is dropped, and nobody waits for work that has.
 """
 
 from __future__ import annotations

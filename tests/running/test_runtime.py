@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import threading
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
@@ -14,13 +15,24 @@ import pytest
 from carriers.client import CLOSE, connect_frame, http_request, stomp, upgrade, ws_frame
 from carriers.line import Line, run, serving
 
-from stocksync_ws import BrokerClosed, DisconnectReason, Limits, SessionDisconnected, StompApp
+from stocksync_ws import (
+    BrokerClosed,
+    ConnectRequest,
+    DisconnectReason,
+    Frame,
+    HttpRequest,
+    Limits,
+    SessionDisconnected,
+    StompApp,
+)
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.model.pipeline import Call, Mode
+from stocksync_ws.running import pool
 from stocksync_ws.running.runtime import Runtime, token
 from stocksync_ws.testing.clock import VirtualLoop
 from stocksync_ws.testing.world import World
 from stocksync_ws.types import Refusal
+from tests.broker.kit import User
 
 PATIENCE = 10.0
 TRACE: ContextVar[str] = ContextVar("trace", default="unset")
@@ -53,6 +65,87 @@ def test_it_starts_stops_and_starts_again_on_another_loop(app: StompApp) -> None
 
     for _ in range(3):
         assert run(main()).endswith(b"hello\0")
+
+
+def nothing(app: StompApp) -> None:
+    @app.message_mapping("/a")
+    async def handle() -> None: ...
+
+    @app.event_listener(SessionDisconnected, inline=True)
+    def hear(event: SessionDisconnected) -> None: ...
+
+
+def a_handler(app: StompApp) -> None:
+    @app.message_mapping("/a")
+    def handle() -> None: ...
+
+
+def a_listener(app: StompApp) -> None:
+    @app.event_listener(SessionDisconnected)
+    def hear(event: SessionDisconnected) -> None: ...
+
+
+def a_rule(app: StompApp) -> None:
+    @app.authorize("/topic/**")
+    def may() -> bool:
+        return True
+
+
+def an_interceptor(app: StompApp) -> None:
+    @app.inbound_interceptor()
+    def look(frame: Frame) -> None: ...
+
+
+def user_of(request: ConnectRequest) -> User:
+    return User("ann")
+
+
+async def user_soon(request: ConnectRequest) -> User:
+    return User("ann")
+
+
+def user_of_upgrade(request: HttpRequest) -> User:
+    return User("ann")
+
+
+def roles_of(user: User) -> set[str]:
+    return set()
+
+
+@pytest.mark.parametrize(
+    ("declare", "settings", "plain"),
+    [
+        (nothing, {}, False),
+        (nothing, {"authenticator": user_soon}, False),
+        (a_handler, {}, True),
+        (a_listener, {}, True),
+        (a_rule, {}, True),
+        (an_interceptor, {}, True),
+        (nothing, {"authenticator": user_of}, True),
+        (nothing, {"handshake_authenticator": user_of_upgrade}, True),
+        (nothing, {"authenticator": user_soon, "roles": roles_of}, True),
+    ],
+)
+def test_threads_start_with_a_run_that_has_plain_functions(
+    declare: Callable[[StompApp], None],
+    settings: dict[str, Any],
+    plain: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[str] = []
+
+    def start(function: Callable[[], None], name: str, *, daemon: bool) -> None:
+        started.append(name)
+
+    async def main() -> None:
+        async with serving(app):
+            pass
+
+    monkeypatch.setattr(pool, "start_thread", start)
+    app = StompApp("/ws", **settings)
+    declare(app)
+    run(main())
+    assert started == ["stocksync-handler", "stocksync-authenticator", "stocksync-listener"] * plain
 
 
 def test_a_handler_in_a_thread_sees_the_context_of_the_server(app: StompApp) -> None:

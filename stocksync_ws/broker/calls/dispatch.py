@@ -72,6 +72,11 @@ UNSENT: Final = Reply(b"")
 class Dispatch(Protocol):
     """The application, as the broker sees it."""
 
+    @property
+    def needs_threads(self) -> bool:
+        """Calls of it may have to run in threads."""
+        ...
+
     def handshake(self, handshake: Handshake) -> Pipeline[Refusal | Credentials | None] | None:
         """Before the upgrade is answered: a `Refusal` refuses it, and so does what it raises;
         `Credentials` say who it is. None: accepted at once.
@@ -180,6 +185,7 @@ class Dispatch(Protocol):
 class NullDispatch:
     """A `Dispatch` with nothing to say: every client is anonymous and nothing has a handler."""
 
+    needs_threads = False
     has_rules = False
     has_inbound = False
     outbound: Outbound | None = None
