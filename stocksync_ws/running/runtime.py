@@ -113,15 +113,15 @@ class Runtime:
             WrongLoop: The application runs already.
         """
         try:
-            # A process of one thread sends faster: the C library locks nothing there.
-            if self._dispatch.needs_threads:
-                self.host.start()
             self._inbox.open(self.driver.publish, self._wake, self.loop.is_closed, self)
         except BaseException:
             self.closed = True
             self.host.close()
             raise
         try:
+            # A process of one thread sends faster: the C library locks nothing there.
+            if self._dispatch.needs_threads:
+                self.host.start()
             self.driver.start()
         except BaseException:
             # Nobody was told of a start, so nobody is told of an end.

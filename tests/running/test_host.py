@@ -517,11 +517,15 @@ def test_threads_end_with_an_application_that_was_forgotten_with_its_loop() -> N
     before = set(threading.enumerate())
     loop = asyncio.new_event_loop()
     app = StompApp("/ws")
+
+    @app.message_mapping("/a")
+    def handle() -> None: ...
+
     Run(app).begin(loop)
     loop.close()
     started = set(threading.enumerate()) - before
     assert {thread.name for thread in started} >= {"stocksync-handler"}
-    del app, loop
+    del app, handle, loop
     gc.collect()
     for thread in started:
         thread.join(PATIENCE)

@@ -307,11 +307,17 @@ class Publisher:
         """
         if not intercepted and not self.interception.none:
             self.interception.look(draft, kind)
-        destination = self._named(draft)
+        target, headers = draft.target, draft.headers
+        # Most are for a destination, and say of themselves what they are and nothing else.
+        if isinstance(target, ToDestination):
+            destination = target.destination
+        else:
+            destination = self._named(draft)
         number, now = next(self._numbers), self._step.now
         message_id = f"{self._epoch}-{number}"
         publication = Publication(number, message_id, destination, draft, now, kind)
-        if kind is PublicationKind.MESSAGE:
+        is_bare = len(headers) == 1 and headers[0][0] == "content-type"
+        if kind is PublicationKind.MESSAGE and not is_bare:
             publication.expires_at = expiry(publication, now, self._wall)
         return publication
 
