@@ -56,8 +56,7 @@ class Inbox:
         self._messages = 0
         self._bytes = 0
         self._owner: int | None = None
-        self._forked = False
-        """The owner thread is one of the process that this one was forked from."""
+        self._pid = os.getpid()
         self._publish: Publish | None = None
         self.running: Running | None = None
         """The run; None: there is none, and no session."""
@@ -88,13 +87,13 @@ class Inbox:
             WrongLoop: Another run applies already, in this process.
         """
         with self._lock:
-            if not self._forked and not self._nobody_applies():
+            if self._pid == os.getpid() and not self._nobody_applies():
                 raise WrongLoop(
                     "this StompApp runs already: end that run first, a World by `with` or close(),"
                     " or make a StompApp for each"
                 )
             self._owner = threading.get_ident()
-            self._forked = False
+            self._pid = os.getpid()
             self._publish = publish
             self.running = running
             self._wake = wake
@@ -152,15 +151,13 @@ class Inbox:
         self.refuse()
         with self._lock:
             self._publish = self._wake = self._gone = self._owner = self.running = None
-            self._forked = False
 
     def after_fork(self) -> None:
         """Go on in a child that was just forked. A lock that another thread held would never be
         released, and what waits for the owner thread of the parent is applied there.
         """
         self._lock = threading.Lock()
-        self._forked = self._owner is not None
-        if self._forked:
+        if not self._nobody_applies():
             for waiting in (self._items, self._batch, self._queue):
                 waiting.clear()
             self._messages = self._bytes = 0
@@ -364,7 +361,8 @@ class Inbox:
         return True
 
     def _is_owner(self) -> bool:
-        if self._forked:
+        # Asked each time, and before the lock: some servers fork without telling Python.
+        if self._owner is not None and self._pid != os.getpid():
             raise ForkedBrokerError("the application runs in the parent of this process")
         if self._owner != threading.get_ident():
             return False

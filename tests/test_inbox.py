@@ -717,7 +717,7 @@ def test_twenty_threads_lose_nothing_and_keep_their_order(owner: Owner) -> None:
 
 
 FORK = """
-import os, sys, threading
+import ctypes, os, sys, threading
 from stocksync_ws import ForkedBrokerError, Published
 from stocksync_ws.broker.model.publication import Draft
 from stocksync_ws.types import ToDestination
@@ -727,7 +727,7 @@ inbox = Inbox()
 inbox.open(lambda draft: Published("x", 0), lambda: None, lambda: False, None)
 
 def fork():
-    child = os.fork()
+    child = os.fork() if sys.argv[3] == "python" else ctypes.PyDLL(None).fork()
     if child:
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     try:
@@ -756,9 +756,11 @@ thread.join()
     ],
 )
 @pytest.mark.parametrize("how", ["post", "wait"])
-def test_a_forked_child_is_told(where: str, how: str) -> None:
+@pytest.mark.parametrize("by", ["python", "c"])
+def test_a_forked_child_is_told(where: str, how: str, by: str) -> None:
+    """Python has hooks for its own `fork`; a server written in C may call that of the system."""
     child = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK, where, how],
+        [sys.executable, "-W", "ignore", "-c", FORK, where, how, by],
         capture_output=True,
         text=True,
         timeout=PATIENCE,

@@ -376,7 +376,7 @@ class Broker:
     def _finish(self) -> None:
         """Do what the step has noted, until nothing is noted any more: what interceptors have
         published, what pipelines want published, scripts that waited for another; then deaths,
-        closes and losses, so that they come before the next frame of anybody; then such a frame.
+        closes and losses; then a session that waited goes on with its next frame.
         """
         step, office = self._step, self.office
         while step.noted:

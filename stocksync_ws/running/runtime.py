@@ -113,15 +113,15 @@ class Runtime:
             WrongLoop: The application runs already.
         """
         try:
+            # A process of one thread sends faster: the C library locks nothing there.
+            if self._needs_threads():
+                self.host.start()
             self._inbox.open(self.driver.publish, self._wake, self.loop.is_closed, self)
         except BaseException:
             self.closed = True
             self.host.close()
             raise
         try:
-            # A process of one thread sends faster: the C library locks nothing there.
-            if self._dispatch.needs_threads:
-                self.host.start()
             self.driver.start()
         except BaseException:
             # Nobody was told of a start, so nobody is told of an end.
@@ -131,6 +131,12 @@ class Runtime:
             raise
         if self.config.backplane is not None:
             self.loop.call_soon(self._connect, self.config.backplane)
+
+    def _needs_threads(self) -> bool:
+        try:
+            return self._dispatch.needs_threads
+        except ConfigurationError:
+            return False  # The driver meets it too, when it can be told to who posts.
 
     def _connect(self, backplane: Backplane) -> None:
         """Begin to talk to the engine that several workers share."""

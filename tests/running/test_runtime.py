@@ -555,3 +555,22 @@ def test_serve_forever_gives_its_signals_back(app: StompApp) -> None:
             assert not loop.remove_signal_handler(signal.SIGINT)
 
     run(main())
+
+
+def test_what_was_kept_is_still_there_when_no_thread_can_be_started(
+    app: StompApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(function: Callable[[], None], name: str, *, daemon: bool) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def main() -> None:
+        app.template.send("/topic/a", b"x")
+        with monkeypatch.context() as patch:
+            patch.setattr(pool, "start_thread", start)
+            with pytest.raises(RuntimeError, match="new thread"):
+                Runtime(app, asyncio.get_running_loop()).start()
+        async with serving(app):
+            assert app.counters.messages_published == 1
+
+    a_handler(app)
+    run(main())
