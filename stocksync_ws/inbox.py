@@ -160,8 +160,6 @@ class Inbox:
         if not self._nobody_applies():
             for waiting in (self._items, self._batch, self._queue):
                 waiting.clear()
-            self._messages = self._bytes = 0
-            self._woken = False
 
     # Everybody's side
 

@@ -822,6 +822,25 @@ def test_a_child_that_is_forked_inside_a_post_serves_by_itself() -> None:
     assert ended.returncode == 0
 
 
+@pytest.mark.parametrize("before", ["never started", "gone", "running"])
+def test_a_child_keeps_what_nobody_applies_in_its_parent(
+    before: str, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if before != "never started":
+        owner.open()
+        owner.gone = before == "gone"
+    assert elsewhere(lambda: owner.inbox.post(draft("parent"))) is None
+    owner.inbox.after_fork()
+    monkeypatch.setattr(inbox_module.os, "getpid", lambda: -1)
+    owner.gone = False
+    wakes = owner.wakes
+    owner.open()
+    assert elsewhere(lambda: owner.inbox.post(draft("child"))) is None
+    assert owner.wakes == wakes + 1
+    owner.inbox.drain()
+    assert owner.applied == ["parent"] * (before != "running") + ["child"]
+
+
 class TestEngine:
     """A publication that an engine orders is told when the engine has answered."""
 

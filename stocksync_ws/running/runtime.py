@@ -136,7 +136,7 @@ class Runtime:
         try:
             return self._dispatch.needs_threads
         except ConfigurationError:
-            return False  # The driver meets it too, when it can be told to who posts.
+            return False  # The start of the driver raises it again, and posts are refused then.
 
     def _connect(self, backplane: Backplane) -> None:
         """Begin to talk to the engine that several workers share."""

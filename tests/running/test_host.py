@@ -451,6 +451,19 @@ def test_on_a_closed_loop_nothing_is_started_and_nothing_fails(app: StompApp, mo
     assert called == []
 
 
+def test_what_an_open_loop_refuses_is_not_lost(app: StompApp) -> None:
+    class Refusing(asyncio.SelectorEventLoop):
+        def call_soon(self, *args: Any, **kwargs: Any) -> Any:
+            raise RuntimeError("not from this thread")
+
+    loop = Refusing()
+    host = Runtime(app, loop).host
+    with pytest.raises(RuntimeError, match="not from this thread"):
+        host.soon(lambda: None)
+    loop.close()
+    host.soon(lambda: None)
+
+
 # Slow calls: on the virtual clock
 
 

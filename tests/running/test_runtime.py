@@ -24,6 +24,8 @@ from stocksync_ws import (
     Limits,
     SessionDisconnected,
     StompApp,
+    controller,
+    message_mapping,
 )
 from stocksync_ws.broker.broker import Broker
 from stocksync_ws.broker.model.pipeline import Call, Mode
@@ -91,6 +93,37 @@ def a_rule(app: StompApp) -> None:
         return True
 
 
+def an_answer(app: StompApp) -> None:
+    @app.subscribe_mapping("/a")
+    def answer() -> str:
+        return ""
+
+
+def a_snapshot(app: StompApp) -> None:
+    @app.snapshot("/topic/a")
+    def first() -> str:
+        return ""
+
+
+def an_exception_handler(app: StompApp) -> None:
+    @app.message_exception_handler(ValueError)
+    def handle(error: ValueError) -> None: ...
+
+
+def a_method(app: StompApp) -> None:
+    @controller()
+    class Things:
+        @message_mapping("/a")
+        def handle(self) -> None: ...
+
+    app.include(Things())
+
+
+def an_interceptor_of_handshakes(app: StompApp) -> None:
+    @app.handshake_interceptor()
+    def look(request: HttpRequest) -> None: ...
+
+
 def an_interceptor(app: StompApp) -> None:
     @app.inbound_interceptor()
     def look(frame: Frame) -> None: ...
@@ -120,6 +153,11 @@ def roles_of(user: User) -> set[str]:
         (a_handler, {}, True),
         (a_listener, {}, True),
         (a_rule, {}, True),
+        (an_answer, {}, True),
+        (a_snapshot, {}, True),
+        (an_exception_handler, {}, True),
+        (a_method, {}, True),
+        (an_interceptor_of_handshakes, {}, True),
         (an_interceptor, {}, True),
         (nothing, {"authenticator": user_of}, True),
         (nothing, {"handshake_authenticator": user_of_upgrade}, True),

@@ -79,7 +79,7 @@ class Publishing:
         receivers, kept = 0, False
         if isinstance(target, ToSession):
             receivers = self._to_session(target, publication)
-        elif publication.expires_at is not None and publication.is_dead(self._step.now):
+        elif publication.is_dead(self._step.now):
             kept = True
             policy = self._destinations.policy(address_of(target))
             self._step.bury(policy, publication, 0, "expired")

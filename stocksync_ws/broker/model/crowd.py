@@ -47,7 +47,8 @@ class Crowd:
         put: Callable[[Outgoing, Collection[Mailbox]], None],
     ) -> None:
         self.entry = entry
-        self._left = iter(mailboxes)
+        # A copy: a group that lost a member now would end the sending for all others.
+        self._left = iter(list(mailboxes))
         self._others: list[Mailbox] = []
         """The mailboxes that cannot be sent the entry at once."""
         self._office = office

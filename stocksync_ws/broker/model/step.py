@@ -224,7 +224,7 @@ class Step:
         self.noted = True
 
     def settle_first(self) -> None:
-        """What is kept was trimmed: the next frame of that session waits for what came of it."""
+        """Have the next frame of the session wait for what comes of this one: a log was trimmed."""
         self.settles_first = self.noted
 
     def bury(

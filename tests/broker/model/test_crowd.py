@@ -74,6 +74,22 @@ def test_who_cannot_be_sent_it_at_once_waits_to_be_dealt_it(office: Office) -> N
     assert shut.queued == 5, "it was dealt before"
 
 
+def test_a_group_that_changes_meanwhile_keeps_nobody_from_it(office: Office) -> None:
+    def send(chunk: Chunk) -> int:
+        members.popitem()
+        return len(chunk)
+
+    boxes = [office.mailbox(send=send), office.mailbox(), office.mailbox()]
+    members = dict.fromkeys(boxes)
+    given = entry()
+    office.env.office.total += given.size
+    made = Crowd(given, members, office.env.office, put)
+    office.env.step.outputs.crowd = made
+    assert list(made.send(NOW)) == []
+    assert [box for box, _ in office.sent] == boxes
+    assert over(office)
+
+
 def test_who_was_dealt_it_is_not_sent_it_by_the_crowd(office: Office) -> None:
     boxes = [office.mailbox() for _ in range(3)]
     made = crowd(office, *boxes)
